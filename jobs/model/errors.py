@@ -1,0 +1,32 @@
+"""Every error that a user can cause: what was expected, what was found, where, and what to do.
+
+The class decides the exit code (DESIGN section 6); the message is all that the user sees.
+"""
+
+
+class UsageJobsError(Exception):
+    """An error whose message explains itself; ``exit_code`` is what the command ends with."""
+
+    exit_code = 1
+
+
+class ConfigError(UsageJobsError):
+    """Bad usage or configuration: names the file or option, the key, the value and the remedy."""
+
+    exit_code = 2
+
+
+class LockedError(UsageJobsError):
+    """Another run holds the lock, or took over while this one was held up."""
+
+    exit_code = 4
+
+
+class PreflightError(UsageJobsError):
+    """The database cannot be reached, has another shape, or does not let this role do the work."""
+
+    exit_code = 5
+
+
+class BrakeError(PreflightError):
+    """Law 8: so much usage has vanished that nothing is written without ``--allow-shrink``."""
