@@ -1,0 +1,49 @@
+"""Exact integer arithmetic as polars expressions: products, one rounding, running totals."""
+
+import polars as pl
+
+from jobs.model.scale import PLACES
+
+WIDE = pl.Int128()
+
+
+def whole(value: int) -> pl.Expr:
+    """A literal wide enough for any product of this job; a plain literal would be an Int32 or Int64."""
+    return pl.lit(value, dtype=WIDE)
+
+
+def divided_half_even(numerator: pl.Expr, denominator: pl.Expr) -> pl.Expr:
+    """``numerator / denominator`` (> 0) rounded once to a whole number, half to even; exact for either sign."""
+    floor = numerator // denominator
+    twice = (numerator - floor * denominator) * 2
+    up = (twice > denominator) | ((twice == denominator) & (floor % 2 == 1))
+    return floor + up.cast(WIDE)
+
+
+def scaled_half_even(numerator: pl.Expr, denominator: pl.Expr, keep: pl.Expr, keep_of: pl.Expr) -> pl.Expr:
+    """``numerator / denominator × keep / keep_of`` with one rounding, half to even.
+
+    The straight product ``numerator × keep`` may pass 2^127, so the whole part and the remainder of the first
+    quotient are multiplied on their own; what is left of both is divided together, once.
+    """
+    part = numerator // denominator
+    rest = numerator - part * denominator
+    most = part * keep
+    floor = most // keep_of
+    left = (most - floor * keep_of) * denominator + rest * keep
+    return floor + divided_half_even(left, denominator * keep_of)
+
+
+def rounded(value: pl.Expr, places: int) -> pl.Expr:
+    """``value`` (units of 10^-10) at ``places`` decimals, half to even, still in units of 10^-10."""
+    unit = whole(10 ** (PLACES - places))
+    return divided_half_even(value, unit) * unit
+
+
+def before(value: pl.Expr, starts: pl.Expr) -> pl.Expr:
+    """The running total of ``value`` before each row, anew from each row where ``starts`` is true.
+
+    Needs the rows of a group to lie together, in order: one pass over the column, no grouping.
+    """
+    running = value.cast(WIDE).cum_sum() - value.cast(WIDE)
+    return running - pl.when(starts).then(running).forward_fill()

@@ -1,0 +1,148 @@
+"""The rate card: dated prices per meter, with their authority; read from CSV text and validated whole."""
+
+import csv
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal, InvalidOperation
+from itertools import groupby, pairwise
+
+from jobs.model.errors import ConfigError
+from jobs.model.scale import ONE, scaled
+
+HEADER = ["meter", "effective_from", "tier_from", "price", "per", "reference"]
+# A row's quantity (at most 9e18 units) × price (1e17 units) ÷ 10^10 × discount (1e12 units) stays below 2^127.
+MAX_PRICE = 10**7
+
+
+@dataclass(frozen=True, slots=True)
+class Tier:
+    """From this quantity on (units of 10^-10), the price (units of 10^-10) holds; its line in the file."""
+
+    start: int
+    price: int
+    reference: str
+    line: int
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """The prices of one meter from a day on: graduated where there are several tiers, the first from 0."""
+
+    meter: str
+    effective_from: date
+    per: int
+    tiers: tuple[Tier, ...]
+
+    def bounds(self) -> Iterator[tuple[Tier, int | None]]:
+        """Each tier with the quantity at which it ends; None: it does not."""
+        yield from zip(self.tiers, [tier.start for tier in self.tiers[1:]] + [None], strict=True)
+
+
+@dataclass(frozen=True, slots=True)
+class RateCard:
+    """Every card of every meter, oldest first, and the file they came from."""
+
+    source: str
+    cards: Mapping[str, tuple[Card, ...]]
+
+    def on(self, meter: str, day: date) -> Card | None:
+        """The newest card effective on or before ``day``."""
+        held = [card for card in self.cards.get(meter, ()) if card.effective_from <= day]
+        return held[-1] if held else None
+
+    def between(self, meter: str, first: date, last: date) -> list[Card]:
+        """The cards that hold on some day of ``first`` to ``last``, oldest first."""
+        later = [card for card in self.cards.get(meter, ()) if first < card.effective_from <= last]
+        held = self.on(meter, first)
+        return [held, *later] if held else later
+
+    def digest(self, meters: Iterable[str], first: date, last: date) -> str:
+        """A stable hash of all that prices ``meters`` from ``first`` to ``last``; references do not count."""
+        facts = [
+            (card.meter, str(max(card.effective_from, first)), card.per, [(t.start, t.price) for t in card.tiers])
+            for meter in sorted(meters)
+            for card in self.between(meter, first, last)
+        ]
+        return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
+
+
+def parse(text: str, source: str, meters: Iterable[str]) -> RateCard:
+    """The rate card in ``text``; ConfigError naming ``source``, line, value and remedy for the first mistake."""
+    known = tuple(meters)
+    rows = list(csv.reader(text.splitlines()))
+    if not rows or [cell.strip() for cell in rows[0]] != HEADER:
+        found = ",".join(rows[0]) if rows else "an empty file"
+        raise ConfigError(f"{source} line 1: expected the header {','.join(HEADER)}; found {found}")
+    lines = [
+        _line(source, number, row, known)
+        for number, row in enumerate(rows[1:], start=2)
+        if row and not row[0].lstrip().startswith("#")
+    ]
+    lines.sort(key=lambda line: (line[0], line[1]))
+    cards: dict[str, list[Card]] = {}
+    for (meter, day), group in groupby(lines, key=lambda line: (line[0], line[1])):
+        cards.setdefault(meter, []).append(_card(source, meter, day, [line[2:] for line in group]))
+    return RateCard(source, {meter: tuple(dated) for meter, dated in cards.items()})
+
+
+def _line(source: str, number: int, row: list[str], known: tuple[str, ...]) -> tuple[str, date, int, Tier]:
+    where = f"{source} line {number}"
+    if len(row) != len(HEADER):
+        raise ConfigError(f"{where}: expected {len(HEADER)} values ({','.join(HEADER)}); found {len(row)}: {row}")
+    meter, since, tier_from, price, per, reference = (cell.strip() for cell in row)
+    if meter not in known:
+        raise ConfigError(
+            f"{where}: unknown meter {meter!r}; the settings know {', '.join(known)}. "
+            f"Correct the name, add [meters.{meter}] to the settings, or take the line out"
+        )
+    try:
+        day = date.fromisoformat(since)
+    except ValueError:
+        raise ConfigError(f"{where}: effective_from = {since!r}: expected a day such as 2026-01-31") from None
+    if per not in ("1", "1000"):
+        raise ConfigError(f"{where}: per = {per!r}: expected 1 or 1000")
+    amounts = (_amount(where, "tier_from", tier_from), _amount(where, "price", price))
+    if amounts[1] > MAX_PRICE * ONE:
+        raise ConfigError(f"{where}: price = {price!r}: expected at most {MAX_PRICE}")
+    return meter, day, int(per), Tier(*amounts, reference, number)
+
+
+def _amount(where: str, name: str, text: str) -> int:
+    try:
+        units = scaled(Decimal(text))
+    except InvalidOperation:
+        raise ConfigError(f"{where}: {name} = {text!r}: expected a number, such as 0.10") from None
+    except ValueError as mistake:
+        raise ConfigError(f"{where}: {name} = {text!r}: {mistake}; expected a number, such as 0.10") from None
+    if units < 0:
+        raise ConfigError(f"{where}: {name} = {text!r}: expected a number of at least 0")
+    return units
+
+
+def _card(source: str, meter: str, day: date, lines: list[tuple[int, Tier]]) -> Card:
+    first_per, first = lines[0]
+    what = f"{meter} from {day}"
+    if first.start != 0:
+        raise ConfigError(
+            f"{source} line {first.line}: {what}: the tiers start at {_plain(first.start)}; expected the first "
+            "tier_from to be 0, so that every quantity has a price (tiers stand in ascending order)"
+        )
+    for (_, before), (per, tier) in pairwise(lines):
+        if tier.start <= before.start:
+            kind = "duplicate" if tier.start == before.start else "unsorted"
+            raise ConfigError(
+                f"{source} line {tier.line}: {what}: {kind} tier_from {_plain(tier.start)} after "
+                f"{_plain(before.start)} in line {before.line}; expected ascending values, each once"
+            )
+        if per != first_per:
+            raise ConfigError(
+                f"{source} line {tier.line}: {what}: per = {per}; expected {first_per} as in line {first.line}: "
+                "one card counts in one unit"
+            )
+    return Card(meter, day, first_per, tuple(tier for _, tier in lines))
+
+
+def _plain(units: int) -> str:
+    return format((Decimal(units) / ONE).normalize(), "f")

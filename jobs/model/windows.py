@@ -1,0 +1,115 @@
+"""Which days a run covers, and which months it closes (DESIGN section 3). Pure: the clock is an argument."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, timedelta
+
+from jobs.model.errors import ConfigError
+
+
+def first_of(day: date) -> date:
+    """The month that ``day`` lies in, as its first day."""
+    return day.replace(day=1)
+
+
+def next_month(month: date) -> date:
+    return first_of(month + timedelta(days=31))
+
+
+def previous_month(month: date) -> date:
+    return first_of(month - timedelta(days=1))
+
+
+def days_in(month: date) -> int:
+    return (next_month(month) - month).days
+
+
+def last_of(month: date) -> date:
+    return next_month(month) - timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """What earlier runs left: the month of the first run, the furthest day committed, the months closed."""
+
+    first_run: date | None
+    furthest: date | None
+    closed: frozenset[date]
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """The days of a run: whole months, the last of them up to ``last``; ``closing``: those that it closes."""
+
+    months: tuple[date, ...]
+    last: date
+    closing: frozenset[date]
+
+    @property
+    def first(self) -> date:
+        return self.months[0]
+
+    def last_of(self, month: date) -> date:
+        """The last day of ``month`` that the run covers."""
+        return min(last_of(month), self.last)
+
+    def spans(self) -> list[tuple[date, date]]:
+        """The days covered, as one span from first to last day for each unbroken row of months."""
+        spans: list[tuple[date, date]] = []
+        for month in self.months:
+            if spans and spans[-1][1] + timedelta(days=1) == month:
+                spans[-1] = (spans[-1][0], self.last_of(month))
+            else:
+                spans.append((month, self.last_of(month)))
+        return spans
+
+
+def nightly(
+    day: date | None, *, today: date, history: History, start: date | None, close_after_days: int
+) -> Window:
+    """The window of `run --date day` (default: yesterday): every open month up to the last day.
+
+    Raises ConfigError for a day after yesterday or in a closed month.
+    """
+    yesterday = today - timedelta(days=1)
+    asked = day or yesterday
+    if asked > yesterday:
+        raise ConfigError(
+            f"--date {asked}: expected yesterday ({yesterday} UTC) or earlier: usage of a day is complete "
+            "only when the day is over"
+        )
+    opening = first_of(start) if start else previous_month(first_of(history.first_run or asked))
+    month = first_of(asked)
+    if month in history.closed or month < opening:
+        why = (
+            "closed by an earlier run"
+            if month in history.closed
+            else f"before the first open month, {opening:%Y-%m}"
+        )
+        raise ConfigError(
+            f"--date {asked}: {month:%Y-%m} is closed ({why}); a nightly run never changes a closed month. "
+            "Correct it with: usage-jobs backfill --from DAY --to DAY --reason TEXT"
+        )
+    last = max(asked, history.furthest or asked)
+    months = []
+    while opening <= last:
+        if opening not in history.closed:
+            months.append(opening)
+        opening = next_month(opening)
+    as_of = last + timedelta(days=1)
+    due = frozenset(m for m in months if next_month(m) + timedelta(days=close_after_days) <= as_of)
+    return Window(tuple(months), last, due)
+
+
+def cost_modes(
+    months: tuple[date, ...], kept: Mapping[date, str], setting: str
+) -> tuple[dict[date, str], list[str]]:
+    """The cost mode of each month: the one its first run recorded, else the setting; and what to say of it."""
+    modes = {month: kept.get(month, setting) for month in months}
+    notes = [
+        f"{month:%Y-%m} keeps cost = {mode!r}, the mode of its first run; the setting {setting!r} holds from the "
+        "first month not yet covered"
+        for month, mode in modes.items()
+        if mode != setting
+    ]
+    return modes, notes

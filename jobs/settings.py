@@ -1,0 +1,196 @@
+"""Settings: the only reader of the environment and of configuration files; frozen, and never read at import.
+
+Order of authority: USAGE_JOBS_… in the environment, the same in .env.local, the settings file, the defaults.
+Every mistake raises ConfigError (exit 2) naming the file or variable, the key, the value and the remedy.
+"""
+
+import re
+import tomllib
+from collections.abc import Mapping
+from datetime import date
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from dotenv import dotenv_values
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from jobs.model.address import address
+from jobs.model.errors import ConfigError
+from jobs.model.meters import DEFAULTS, Kind, Meter
+from jobs.model.rates import RateCard, parse
+
+PREFIX = "USAGE_JOBS_"
+IDENTIFIER = r"^[a-z_][a-z0-9_]{0,49}$"
+# A meter's name becomes a column of the roll-ups, beside these.
+RESERVED = frozenset(
+    "month date user_id cluster_id cluster_name currency days users active_users max_users revision run_id "
+    "updated_at uncovered amount_due amount_reported credits_free credits_purchased credits_deducted "
+    "usage_hash rates_hash overrides_hash credits_hash".split()
+)
+# Fields of Settings that this module fills itself: no setting of that name exists.
+INTERNAL = {"source", "address", "rate_card"}
+M = TypeVar("M", bound=BaseModel)
+
+
+def _month(value: object) -> object:
+    """A month may be written as 2026-06 or as any day of it."""
+    text = value.isoformat() if isinstance(value, date) else value
+    return f"{text}-01" if isinstance(text, str) and len(text) == len("2026-06") else text
+
+
+class MeterSettings(BaseModel):
+    """One [meters.NAME] table; what it leaves out comes from the meter of that name that ships, if any."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    column: str | None = Field(default=None, min_length=1, max_length=63)
+    kind: Kind | None = None
+    unit: str | None = None
+    optional: bool | None = None
+    resource_types: tuple[str, ...] | None = None
+
+    def meter(self, name: str) -> Meter:
+        default = DEFAULTS.get(name, Meter(name, name, "flow", "", False, (name,)))
+        given = {key: value for key, value in self.model_dump().items() if value is not None}
+        return Meter(**{**{key: getattr(default, key) for key in Meter.__slots__}, **given})
+
+
+class Settings(BaseModel):
+    """All that a run may depend on besides the clock and the database. Units and defaults: config/settings.toml."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+    cost: Literal["recorded", "rated"] = "recorded"
+    zero_means: Literal["unpriced", "free"] = "unpriced"
+    tiers: Literal["day", "month"] = "day"
+    currency: str = Field(default="USD", pattern=r"^[A-Z]{3}$")
+    currency_scale: int = Field(default=2, ge=0, le=10)
+    # 9e8 × 10^10 is the most that fits a bigint, in which quantities travel.
+    max_quantity: Decimal = Field(default=Decimal(10**8), gt=0, le=Decimal(9 * 10**8), decimal_places=10)
+    max_shrink: Decimal = Field(default=Decimal("0.2"), ge=0, le=1)
+    close_after_days: int = Field(default=3, ge=0, le=365)
+    start: Annotated[date | None, BeforeValidator(_month)] = None
+    max_rows_per_chunk: int = Field(default=1_000_000, ge=1)
+    rollup_schema: str = Field(default="rollup", alias="schema", pattern=IDENTIFIER)
+    source_schema: str = Field(default="public", pattern=IDENTIFIER)
+    reader: Literal["auto", "connectorx", "copy"] = "auto"
+    embedded: Path | None = None
+    rates: Path | None = None
+    meters: tuple[Meter, ...] = ()
+    source: str = "the defaults"
+    address: str | None = Field(default=None, repr=False)
+    rate_card: RateCard
+
+
+def load(config: Path | None, env: Mapping[str, str], cwd: Path) -> Settings:
+    """The settings from ``config`` (else config/settings.toml under ``cwd``, else what ships) and ``env``."""
+    file = _settings_file(config, cwd)
+    everything = {k: v for k, v in dotenv_values(cwd / ".env.local").items() if v is not None} | dict(env)
+    values = _read_toml(file)
+    origins = _overlay(values, everything)
+    meters = _meters(file, values.pop("meters", {name: {} for name in DEFAULTS}), origins)
+    rates = file.parent / str(values.pop("rates", "rates.csv"))
+    if not rates.exists() and "rates" not in origins and "rates" not in _read_toml(file):
+        rates = _shipped() / "rates.csv"
+    if "embedded" in values:
+        values["embedded"] = file.parent / str(values["embedded"])
+    card = parse(_read(rates, "rates"), _name(rates, cwd), [meter.name for meter in meters])
+    _reject_internal(file, values)
+    values |= {"meters": meters, "rates": rates, "rate_card": card, "source": _name(file, cwd)}
+    values["address"] = address(everything)
+    return _validated(Settings, values, file, origins)
+
+
+def _settings_file(config: Path | None, cwd: Path) -> Path:
+    if config is not None:
+        return cwd / config
+    local = cwd / "config" / "settings.toml"
+    return local if local.exists() else _shipped() / "settings.toml"
+
+
+def _shipped() -> Path:
+    """The configuration that ships: beside the code in an installed package, in config/ of a checkout."""
+    here = Path(__file__).parent
+    return next(folder for folder in (here / "config", here.parent / "config") if folder.exists())
+
+
+def _name(file: Path, cwd: Path) -> str:
+    return str(file.relative_to(cwd)) if file.is_relative_to(cwd) else str(file)
+
+
+def _read(file: Path, what: str) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(
+            f"{file}: expected the {what} file; found: {error.strerror}. Give its path, or make the file"
+        ) from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{file}: expected UTF-8 text; found {error.reason} at byte {error.start}") from None
+
+
+def _read_toml(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(_read(file, "settings"), parse_float=Decimal)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{file}: expected TOML: {error}") from None
+
+
+def _overlay(values: dict[str, Any], env: Mapping[str, str]) -> dict[str, str]:
+    """Writes each USAGE_JOBS_… variable over its key; returns the variable's name by dotted key."""
+    origins = {}
+    for name in sorted(env):
+        if not name.startswith(PREFIX):
+            continue
+        *tables, key = name.removeprefix(PREFIX).lower().split("__")
+        if tables[:1] == ["meters"] and "meters" not in values:
+            values["meters"] = {meter: {} for meter in DEFAULTS}
+        target = values
+        for table in tables:
+            target = target.setdefault(table, {})
+            if not isinstance(target, dict):
+                raise ConfigError(f"{name}: {'.'.join(tables)} is a value, not a table of settings")
+        target[key] = env[name]
+        origins[".".join([*tables, key])] = name
+    return origins
+
+
+def _meters(file: Path, tables: object, origins: Mapping[str, str]) -> tuple[Meter, ...]:
+    if not isinstance(tables, dict) or not tables:
+        raise ConfigError(f"{file}: meters: expected tables such as [meters.cpu_hours]; found {tables!r}")
+    meters = []
+    for name, table in tables.items():
+        if not re.match(IDENTIFIER, name) or name.endswith("_cost") or name in RESERVED:
+            raise ConfigError(
+                f"{file}: [meters.{name}]: expected lower-case letters, digits and _ (at most 50), not ending in "
+                f"_cost, and none of {', '.join(sorted(RESERVED))}: the roll-ups get a column of that name"
+            )
+        meters.append(_validated(MeterSettings, table, file, origins, ("meters", name)).meter(name))
+    return tuple(meters)
+
+
+def _reject_internal(file: Path, values: Mapping[str, Any]) -> None:
+    """Fields that this module fills itself are not settings."""
+    for key in ("source", "address", "rate_card", "rollup_schema"):
+        if key in values:
+            remedy = "take it out" + (": the address belongs in DATABASE_URL" if key == "address" else "")
+            raise ConfigError(f"{file}: {key}: unknown setting; {remedy}")
+
+
+def _validated(
+    model: type[M], values: object, file: Path, origins: Mapping[str, str], at: tuple[str, ...] = ()
+) -> M:
+    try:
+        return model.model_validate(values)
+    except ValidationError as mistakes:
+        first = mistakes.errors()[0]
+        key = ".".join((*at, *(str(part) for part in first["loc"])))
+        where = origins.get(key, str(file))
+        if first["type"] == "extra_forbidden":
+            known = sorted({field.alias or name for name, field in model.model_fields.items()} - INTERNAL)
+            raise ConfigError(f"{where}: {key}: unknown setting; expected one of {', '.join(known)}") from None
+        raise ConfigError(f"{where}: {key} = {first['input']!s}: {_remedy(first['msg'])}") from None
+
+
+def _remedy(message: str) -> str:
+    text = message[:1].lower() + message[1:]
+    return text.replace("input should be", "expected").replace("value should", "expected to")

@@ -1,0 +1,102 @@
+"""Reads user_pricing_overrides in either variant, judges each row, and gives the frame that pricing joins."""
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
+from typing import Any
+
+import polars as pl
+from psycopg import sql
+from psycopg.rows import dict_row
+
+from jobs.model.errors import ConfigError
+from jobs.model.frames import OVERRIDES
+from jobs.model.meters import Meter
+from jobs.model.rates import MAX_PRICE
+from jobs.model.scale import scaled
+from jobs.settings import Settings
+from jobs.store.database import Connection, transaction
+from jobs.store.preflight import Source
+from jobs.store.statements import source, statement
+
+
+@dataclass(frozen=True, slots=True)
+class Overrides:
+    """``frame``: ``frames.OVERRIDES``, one row per override and meter; ``notes``: what was ignored, and why."""
+
+    frame: pl.DataFrame
+    notes: tuple[str, ...]
+
+    @property
+    def meters(self) -> frozenset[str]:
+        return frozenset(self.frame["meter"].unique())
+
+    def digests(self, month: date, first: date, last: date) -> dict[str, str]:
+        """Per user with an override on the days ``first`` to ``last`` of ``month``, a stable hash of those."""
+        facts: dict[str, list[tuple[Any, ...]]] = {}
+        for row in self.frame.sort("meter", "rank").iter_rows(named=True):
+            since, until = row["first"] or first, row["last"] or last
+            if since <= last and until >= first:
+                days = (max(since, first).isoformat(), min(until, last).isoformat())
+                facts.setdefault(row["user_id"], []).append((row["meter"], *days, row["price"], row["discount"]))
+        return {user: hashlib.sha256(repr(held).encode()).hexdigest()[:16] for user, held in facts.items()}
+
+
+def read(connection: Connection, settings: Settings, held: Source, first: date, last: date) -> Overrides:
+    """The overrides that touch ``first`` to ``last``; ConfigError naming the id of one that cannot be right."""
+    if held.overrides is None:
+        return Overrides(pl.DataFrame(schema=OVERRIDES), ())
+    text = statement(
+        "overrides",
+        overrides=source(settings, "user_pricing_overrides"),
+        starts=sql.SQL(
+            "coalesce(valid_from::timestamptz, created_at::timestamptz, '-infinity')"
+            if "valid_from" in held.overrides
+            else "coalesce(created_at::timestamptz, '-infinity')"
+        ),
+        active=sql.SQL("active" if "active" in held.overrides else "true"),
+    )
+    # In UTC by the transaction's own time zone: a day is a UTC day.
+    with transaction(connection), connection.cursor(row_factory=dict_row) as cursor:
+        rows = cursor.execute(text, {"first": first, "last": last}).fetchall()
+    return _judged(rows, settings.meters)
+
+
+def _judged(rows: Iterable[Mapping[str, Any]], meters: Iterable[Meter]) -> Overrides:
+    covered = {
+        kind: [m.name for m in meters if kind in m.resource_types] for m in meters for kind in m.resource_types
+    }
+    kept: list[dict[str, Any]] = []
+    notes = []
+    for row in rows:
+        names = covered.get(row["resource_type"], [])
+        price, discount = _price(row), _discount(row)
+        if not names:
+            notes.append(f"override {row['id']} ignored: no meter has resource_type {row['resource_type']!r}")
+        elif price is None and discount is None:
+            notes.append(f"override {row['id']} ignored: it has neither override_price nor discount_percentage")
+        elif row["user_id"] is not None:
+            same = {key: row[key] for key in ("id", "user_id", "first", "last", "rank")}
+            kept += [{**same, "meter": name, "price": price, "discount": discount} for name in names]
+    return Overrides(pl.DataFrame(kept, schema=OVERRIDES), tuple(notes))
+
+
+def _price(row: Mapping[str, Any]) -> int | None:
+    return _units(row, "override_price", row["price"], Decimal(MAX_PRICE))
+
+
+def _discount(row: Mapping[str, Any]) -> int | None:
+    return _units(row, "discount_percentage", row["discount"], Decimal(100))
+
+
+def _units(row: Mapping[str, Any], column: str, value: Decimal | None, most: Decimal) -> int | None:
+    if value is None:
+        return None
+    if not value.is_finite() or not 0 <= value <= most:
+        raise ConfigError(
+            f"user_pricing_overrides id {row['id']} (user {row['user_id']}): {column} = {value}: expected a number "
+            f"from 0 to {most}. Correct the row; nothing was read or written"
+        )
+    return scaled(value)

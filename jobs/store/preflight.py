@@ -1,0 +1,194 @@
+"""What the database must be like: one list of findings, which `check` prints and `run` refuses by.
+
+``Source`` says what a run will read: which meters have their column, where total_cost is rounded, which optional
+tables exist. The clock and the prices play no part here.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from jobs.model.errors import PreflightError
+from jobs.model.meters import Meter
+from jobs.settings import Settings
+from jobs.store import catalog
+from jobs.store.catalog import Catalog, Column
+from jobs.store.database import Connection
+from jobs.store.schema import tables
+
+INTEGERS = ("smallint", "integer", "bigint")
+NUMBERS = ("numeric", *INTEGERS)
+OLDEST = 150000
+Level = Literal["ok", "note", "refused"]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of `check`: what was looked at, what was expected and found there, and what follows."""
+
+    level: Level
+    subject: str
+    expected: str
+    found: str
+    consequence: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What a run reads. ``cost_scale``: the decimals of usage_daily.total_cost, None where it has no limit."""
+
+    meters: tuple[Meter, ...]
+    integers: frozenset[str]
+    cost_scale: int | None
+    has_clusters: bool
+    overrides: frozenset[str] | None
+
+
+def source(connection: Connection, settings: Settings) -> tuple[Source, list[Finding]]:
+    """What to read, and every finding; raises nothing but what the connection raises."""
+    known = catalog.read(connection, settings, [table.name for table in tables(settings.meters)])
+    findings = [
+        *_server(known),
+        *_usage(known, settings),
+        *_optional_tables(known),
+        *_hidden(known),
+        *_own_tables(known, settings),
+    ]
+    usage = known.source.get("usage_daily", {})
+    meters = tuple(meter for meter in settings.meters if meter.column in usage)
+    return (
+        Source(
+            meters=meters,
+            integers=frozenset(m.name for m in meters if usage[m.column].type in INTEGERS),
+            cost_scale=usage["total_cost"].scale if "total_cost" in usage else None,
+            has_clusters=_complete(known, "hopsworks_clusters", ("id", "name")),
+            overrides=_override_columns(known),
+        ),
+        findings,
+    )
+
+
+def refuse(findings: list[Finding]) -> None:
+    """Raises PreflightError (exit 5) naming everything that stands in the way of a run."""
+    refused = [finding for finding in findings if finding.level == "refused"]
+    if refused:
+        raise PreflightError(
+            "; ".join(f"{f.subject}: expected {f.expected}; found {f.found}. {f.consequence}" for f in refused)
+        )
+
+
+def _server(known: Catalog) -> Iterator[Finding]:
+    version, number = known.server["version"], known.server["version_number"]
+    level: Level = "ok" if number >= OLDEST else "refused"
+    yield Finding(level, "server", "PostgreSQL 15 or newer", f"PostgreSQL {version}")
+    if known.server["replica"]:
+        yield Finding("refused", "server", "a primary", "a read-only replica", "Use the primary's address")
+    yield Finding("ok" if known.server["tls"] else "note", "TLS", "on", "on" if known.server["tls"] else "off")
+
+
+def _usage(known: Catalog, settings: Settings) -> Iterator[Finding]:
+    usage = known.source.get("usage_daily")
+    if not usage:
+        others = ", ".join(sorted(known.source)) or "none of the tables"
+        yield Finding(
+            "refused",
+            "usage_daily",
+            f"a table in schema {settings.source_schema}",
+            f"no such table ({others} found there)",
+            "Check the database in the address, and source_schema in the settings",
+        )
+        return
+    rated = settings.cost == "rated"
+    yield _column(usage, "id", ("uuid",))
+    yield _column(usage, "user_id", ("text", "character varying"))
+    yield _column(usage, "date", ("date",))
+    yield _column(usage, "hopsworks_cluster_id", ("uuid",))
+    yield _column(usage, "total_cost", ("numeric",), writes=rated)
+    for meter in settings.meters:
+        yield _column(usage, meter.column, NUMBERS, optional=meter.optional, what=f"meter {meter.name}")
+
+
+def _column(
+    columns: dict[str, Column] | object,
+    name: str,
+    types: tuple[str, ...],
+    *,
+    optional: bool = False,
+    writes: bool = False,
+    what: str = "",
+) -> Finding:
+    assert isinstance(columns, dict)  # noqa: S101
+    subject = f"usage_daily.{name}" + (f" ({what})" if what else "")
+    expected = " or ".join(types)
+    column = columns.get(name)
+    if column is None:
+        if optional:
+            return Finding("note", subject, expected, "no such column", "The meter is left out until it appears")
+        similar = ", ".join(sorted(columns))
+        remedy = "Map it in the settings ([meters.…] column), or add the column" if what else "Add the column"
+        return Finding("refused", subject, expected, f"no such column (there are: {similar})", remedy)
+    if column.type not in types:
+        return Finding("refused", subject, expected, column.type, "Its values could not be taken exactly")
+    if not column.may_read:
+        return Finding("refused", subject, "the privilege SELECT", "none", f"GRANT SELECT ({name}) to this role")
+    if writes and not column.may_update:
+        return Finding("refused", subject, "the privilege UPDATE", "none", 'cost = "rated" writes this column')
+    return Finding("ok", subject, expected, column.type)
+
+
+def _optional_tables(known: Catalog) -> Iterator[Finding]:
+    if not _complete(known, "hopsworks_clusters", ("id", "name")):
+        found = "not readable" if "hopsworks_clusters" in known.source else "no such table"
+        yield Finding("note", "hopsworks_clusters", "id, name", found, "cluster_name stays null")
+    if "user_pricing_overrides" not in known.source:
+        yield Finding("note", "user_pricing_overrides", "a table", "no such table", "Nobody has an override")
+        return
+    missing = _OVERRIDE_COLUMNS - set(known.source["user_pricing_overrides"])
+    unreadable = [c.name for c in known.source["user_pricing_overrides"].values() if not c.may_read]
+    needed = _OVERRIDE_COLUMNS | {"valid_from", "active"}
+    if missing or needed & set(unreadable):
+        found = f"missing {sorted(missing)}, not readable {sorted(needed & set(unreadable))}"
+        remedy = "Without them customers would be charged list prices"
+        yield Finding("refused", "user_pricing_overrides", ", ".join(sorted(_OVERRIDE_COLUMNS)), found, remedy)
+
+
+_OVERRIDE_COLUMNS = frozenset(
+    {"id", "user_id", "resource_type", "override_price", "discount_percentage", "valid_until", "created_at"}
+)
+
+
+def _override_columns(known: Catalog) -> frozenset[str] | None:
+    table = known.source.get("user_pricing_overrides")
+    return None if table is None else frozenset(table)
+
+
+def _complete(known: Catalog, table: str, columns: tuple[str, ...]) -> bool:
+    held = known.source.get(table, {})
+    return all(name in held and held[name].may_read for name in columns)
+
+
+def _hidden(known: Catalog) -> Iterator[Finding]:
+    for table, has_policy in sorted(known.row_security.items()):
+        if has_policy:
+            remedy = "Policies decide which rows this role sees: make sure that it is all of them"
+            yield Finding(
+                "note", f"{table}, row-level security", "not in force", "in force, with a policy", remedy
+            )
+        else:
+            remedy = f"Every row is hidden: give the role BYPASSRLS, or CREATE POLICY … ON {table} FOR SELECT"
+            found = f"in force for role {known.server['role']}, and no policy lets it read"
+            yield Finding("refused", f"{table}, row-level security", "rows to be visible", found, remedy)
+
+
+def _own_tables(known: Catalog, settings: Settings) -> Iterator[Finding]:
+    for table in tables(settings.meters):
+        held = known.own.get(table.name, {})
+        missing = [name for name in table.columns if name not in held]
+        subject = f"{settings.rollup_schema}.{table.name}"
+        if missing:
+            found = f"without {', '.join(missing)}" if held else "no such table"
+            yield Finding("refused", subject, "the job's own table", found, "Run: usage-jobs schema --apply")
+        elif not all(column.may_read and column.may_update for column in held.values()):
+            yield Finding("refused", subject, "SELECT and UPDATE", "missing privileges", "Grant them to this role")
+        else:
+            yield Finding("ok", subject, "the job's own table", f"{len(held)} columns")

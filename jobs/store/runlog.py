@@ -1,0 +1,90 @@
+"""``rollup.runs`` and ``rollup.months``: what earlier runs did, and what this one says of itself."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from importlib.metadata import version
+from typing import Any
+
+from psycopg.rows import dict_row
+
+from jobs.model.windows import History, Window
+from jobs.settings import Settings
+from jobs.store.database import Connection, transaction
+from jobs.store.statements import own, statement
+
+
+@dataclass(frozen=True, slots=True)
+class Booked:
+    """What stands for each month: its cost mode, the rows that the last run counted, the users in the roll-up."""
+
+    modes: Mapping[date, str]
+    rows: Mapping[date, int]
+    users: Mapping[date, int]
+
+
+def history(connection: Connection, settings: Settings) -> tuple[History, Booked]:
+    """What earlier runs left, for windows and for the brake."""
+    runs, months = own(settings, "runs"), own(settings, "months")
+    with connection.cursor(row_factory=dict_row) as cursor:
+        past = cursor.execute(statement("history", runs=runs)).fetchone() or {}
+        known = cursor.execute(statement("months", months=months)).fetchall()
+    counted = connection.execute(
+        statement("booked_users", user_monthly=own(settings, "user_monthly")), [[row["month"] for row in known]]
+    ).fetchall()
+    closed = frozenset(row["month"] for row in known if row["closed"])
+    return (
+        History(past.get("first_run"), past.get("furthest"), closed),
+        Booked(
+            {row["month"]: row["cost_mode"] for row in known},
+            {row["month"]: row["row_count"] for row in known},
+            dict(counted),
+        ),
+    )
+
+
+def begin(connection: Connection, settings: Settings, kind: str, window: Window, rates_hash: str) -> int:
+    """Marks older running rows crashed and returns the id of our own."""
+    runs = own(settings, "runs")
+    with transaction(connection):
+        connection.execute(statement("mark_crashed", runs=runs))
+        row = connection.execute(
+            statement("begin_run", runs=runs),
+            {
+                "kind": kind,
+                "window_from": window.first,
+                "window_to": window.last,
+                "reason": None,
+                "rates_hash": rates_hash,
+                "version": version("usage-jobs"),
+            },
+        ).fetchone()
+    assert row is not None  # noqa: S101 - INSERT … RETURNING of one row
+    return int(row[0])
+
+
+def keep_modes(connection: Connection, settings: Settings, modes: Mapping[date, str]) -> None:
+    """Records the cost mode of months that no run has covered; inside the caller's transaction."""
+    for month, mode in modes.items():
+        connection.execute(
+            statement("keep_modes", months=own(settings, "months")), {"month": month, "cost_mode": mode}
+        )
+
+
+def book_months(connection: Connection, settings: Settings, figures: Sequence[Mapping[str, Any]]) -> int:
+    """Writes what the run found in each month, and closes those that it closes; the rows changed."""
+    text = statement("book_month", months=own(settings, "months"))
+    return sum(connection.execute(text, figure).rowcount for figure in figures)
+
+
+def finish(connection: Connection, settings: Settings, run_id: int, status: str, **figures: Any) -> bool:
+    """Ends our row; False where it no longer says running: another run has taken over."""
+    empty = dict.fromkeys(("rows_read", "rows_rejected", "rows_changed", "total_cost", "credits", "error"))
+    values = empty | figures | {"run_id": run_id, "status": status}
+    return connection.execute(statement("finish_run", runs=own(settings, "runs")), values).rowcount == 1
+
+
+def listed(connection: Connection, settings: Settings, limit: int) -> list[dict[str, Any]]:
+    """The run log, newest first."""
+    with connection.cursor(row_factory=dict_row) as cursor:
+        return cursor.execute(statement("runs", runs=own(settings, "runs")), [limit]).fetchall()

@@ -1,0 +1,171 @@
+"""The job's own tables (DESIGN section 5): their columns in one place, and the DDL made of them.
+
+The DDL is idempotent and only ever adds: applying it twice, or after a new meter, keeps every row.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from psycopg import sql
+
+from jobs.model.frames import cost_of
+from jobs.model.meters import Meter
+from jobs.settings import Settings
+from jobs.store.database import Connection, transaction
+from jobs.store.statements import own, statement
+
+AMOUNT = "numeric(38,10) NOT NULL DEFAULT 0"
+RUN = "bigint NOT NULL"
+MOMENT = "timestamptz NOT NULL DEFAULT now()"
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table: column definitions by name, its key, and whether nulls of the key are equal (cluster_id)."""
+
+    name: str
+    columns: dict[str, str]
+    key: tuple[str, ...]
+    null_in_key: bool = False
+
+
+def tables(meters: Sequence[Meter]) -> list[Table]:
+    """Every table of the schema ``rollup`` for the configured meters."""
+    metered = {name: AMOUNT for meter in meters for name in (meter.name, cost_of(meter.name))}
+    costs = metered | {"adjustment_cost": AMOUNT, "total_cost": AMOUNT}
+    written = {"run_id": RUN, "updated_at": MOMENT}
+    return [
+        Table("user_monthly", _USER | costs | _CREDITS | _HASHES | written, ("month", "user_id")),
+        Table("cluster_daily", _cluster("date", {"users": COUNT}, costs) | written, ("date", "cluster_id"), True),
+        Table(
+            "cluster_monthly",
+            _cluster("month", _MONTHLY_USERS, costs) | {"cost_per_user": AMOUNT} | written,
+            ("month", "cluster_id"),
+            True,
+        ),
+        Table("credit_draws", _DRAWS, ("usage_daily_id", "user_id", "revision")),
+        Table("billing_modes", _MODES, ("user_id", "valid_from")),
+        Table("months", _MONTHS, ("month",)),
+        Table("rejects", _REJECTS, ("usage_daily_id",)),
+        Table("corrections", _CORRECTIONS, ("month", "user_id", "run_id")),
+        Table("runs", _RUNS, ("run_id",)),
+    ]
+
+
+COUNT = "bigint NOT NULL DEFAULT 0"
+_USER = {"month": "date NOT NULL", "user_id": "text NOT NULL", "currency": "text NOT NULL", "days": COUNT}
+_CREDITS = dict.fromkeys(
+    ("credits_free", "credits_purchased", "credits_deducted", "uncovered", "amount_due", "amount_reported"), AMOUNT
+)
+_HASHES = {
+    "revision": "integer NOT NULL DEFAULT 1",
+    "usage_hash": "bigint",
+    "rates_hash": "text",
+    "overrides_hash": "text",
+    "credits_hash": "text",
+}
+_MONTHLY_USERS = {"active_users": COUNT, "max_users": COUNT}
+_DRAWS = {
+    "usage_daily_id": "uuid NOT NULL",
+    "user_id": "text NOT NULL",
+    "revision": "integer NOT NULL",
+    "usage_date": "date NOT NULL",
+    "free": AMOUNT,
+    "purchased": AMOUNT,
+    "run_id": RUN,
+    "posted_at": "timestamptz NOT NULL DEFAULT clock_timestamp()",
+}
+_MODES = {"user_id": "text NOT NULL", "valid_from": "date NOT NULL", "mode": "text", "run_id": RUN}
+_MONTHS = {
+    "month": "date NOT NULL",
+    "cost_mode": "text NOT NULL CHECK (cost_mode IN ('recorded', 'rated'))",
+    "closed_at": "timestamptz",
+    "closed_by": "bigint",
+    "row_count": "bigint",
+    "usage_hash": "bigint",
+    "rates_hash": "text",
+    "total_cost": "numeric(38,10)",
+}
+_REJECTS = {
+    "usage_daily_id": "uuid NOT NULL",
+    "reason": "text NOT NULL",
+    "row": "jsonb NOT NULL",
+    "first_seen": MOMENT,
+    "last_seen": MOMENT,
+}
+_CORRECTIONS = {
+    "month": "date NOT NULL",
+    "user_id": "text NOT NULL",
+    "old_total": "numeric(38,10)",
+    "new_total": "numeric(38,10)",
+    "cause": "text NOT NULL",
+    "reason": "text",
+    "run_id": RUN,
+}
+_RUNS = {
+    "run_id": "bigint GENERATED ALWAYS AS IDENTITY",
+    "kind": "text NOT NULL",
+    "window_from": "date NOT NULL",
+    "window_to": "date NOT NULL",
+    "reason": "text",
+    "status": "text NOT NULL CHECK (status IN ('running', 'done', 'failed', 'crashed'))",
+    "started_at": MOMENT,
+    "finished_at": "timestamptz",
+    "rows_read": "bigint",
+    "rows_rejected": "bigint",
+    "rows_changed": "bigint",
+    "total_cost": "numeric(38,10)",
+    "credits": "numeric(38,10)",
+    "rates_hash": "text",
+    "version": "text NOT NULL",
+    "error": "text",
+}
+
+
+def _cluster(day: str, users: dict[str, str], costs: dict[str, str]) -> dict[str, str]:
+    names = {day: "date NOT NULL", "cluster_id": "uuid", "cluster_name": "text"}
+    return names | users | costs | {"credits_deducted": AMOUNT}
+
+
+def ddl(settings: Settings) -> list[sql.Composed]:
+    """The statements that make, or complete, the schema."""
+    schema = sql.Identifier(settings.rollup_schema)
+    made = [sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(schema)]
+    for table in tables(settings.meters):
+        made += _table(own(settings, table.name), table)
+    return [*made, statement("walls", schema=schema, name=sql.Literal(settings.rollup_schema))]
+
+
+def _table(name: sql.Identifier, table: Table) -> list[sql.Composed]:
+    definitions = [sql.SQL("  {} ").format(sql.Identifier(c)) + _raw(kind) for c, kind in table.columns.items()]
+    nulls = "NULLS NOT DISTINCT " if table.null_in_key else ""
+    key = _raw(f"  UNIQUE {nulls}" if table.null_in_key else "  PRIMARY KEY ") + sql.SQL("({})").format(
+        sql.SQL(", ").join(map(sql.Identifier, table.key))
+    )
+    create = sql.SQL("CREATE TABLE IF NOT EXISTS {} (\n{}\n)").format(
+        name, sql.SQL(",\n").join([*definitions, key])
+    )
+    added = [
+        sql.SQL("  ADD COLUMN IF NOT EXISTS {} ").format(sql.Identifier(c)) + _raw(kind)
+        for c, kind in table.columns.items()
+        if c not in table.key and "IDENTITY" not in kind
+    ]
+    return [create, sql.SQL("ALTER TABLE {}\n{}").format(name, sql.SQL(",\n").join(added))]
+
+
+def _raw(text: str) -> sql.Composed:
+    return sql.Composed([sql.SQL(text)])  # type: ignore[arg-type]  # constants of this module
+
+
+def script(settings: Settings) -> str:
+    """The DDL as text that psql takes."""
+    return ";\n\n".join(part.as_string(None) for part in ddl(settings)) + ";\n"
+
+
+def apply(connection: Connection, settings: Settings) -> None:
+    """Runs the DDL in one transaction: all of it or nothing."""
+    with transaction(connection):
+        # Two operators at once would race on CREATE … IF NOT EXISTS, which is not safe against itself.
+        connection.execute("SELECT pg_advisory_xact_lock(hashtext('usage-jobs schema'))")
+        for part in ddl(settings):
+            connection.execute(part)

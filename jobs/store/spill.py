@@ -1,0 +1,104 @@
+"""What exceeds memory goes to local files by a hash of the user, and comes back as chunks: some users, all rows.
+
+A run reads usage in the table's order, where the rows of a user lie far apart; every further pass would cost a
+scan. Up to ``limit`` rows stay in memory and nothing is written.
+"""
+
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+
+import polars as pl
+
+BUCKETS = 64
+"""Files per flush. A chunk is several buckets, or a part of one where a bucket alone exceeds the limit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Some users: those whose hash falls in ``buckets`` and, where a bucket is split, in its ``part``."""
+
+    buckets: tuple[int, ...]
+    part: int = 0
+    parts: int = 1
+
+    def mine(self) -> pl.Expr:
+        bucket, rest = _user_hash() % BUCKETS, _user_hash() // BUCKETS
+        return bucket.is_in(self.buckets) & (rest % self.parts == self.part)
+
+
+def _user_hash() -> pl.Expr:
+    # Only within one process do two hashes have to agree.
+    return pl.col("user_id").hash(seed=20)
+
+
+@dataclass
+class Spill:
+    """Frames of several kinds ("usage", "standing"), all with a user_id, put in as they come, taken out by users."""
+
+    limit: int
+    folder: Path | None = None
+    rows: dict[str, int] = field(default_factory=dict)
+    _held: dict[str, list[pl.DataFrame]] = field(default_factory=dict)
+    _files: dict[tuple[str, int], list[Path]] = field(default_factory=dict)
+    _sizes: list[int] = field(default_factory=lambda: [0] * BUCKETS)
+    _room: tempfile.TemporaryDirectory[str] | None = None
+
+    def __enter__(self) -> "Spill":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._room is not None:
+            self._room.cleanup()
+
+    def put(self, kind: str, frame: pl.DataFrame) -> None:
+        """Adds rows of a kind; all that is held goes to files once it exceeds the limit."""
+        self._held.setdefault(kind, []).append(frame)
+        self.rows[kind] = self.rows.get(kind, 0) + frame.height
+        if sum(f.height for frames in self._held.values() for f in frames) > self.limit:
+            self._flush()
+
+    def chunks(self) -> list[Chunk]:
+        """Chunks that hold every user once, none with more than ``limit`` rows unless one user has more."""
+        if not self._files:
+            return [Chunk(tuple(range(BUCKETS)))]
+        self._flush()
+        chunks: list[Chunk] = []
+        together: list[int] = []
+        for bucket, size in enumerate(self._sizes):
+            if size > self.limit:
+                parts = 2 * -(-size // self.limit)
+                chunks += [Chunk((bucket,), part, parts) for part in range(parts)]
+                continue
+            if together and sum(self._sizes[b] for b in together) + size > self.limit:
+                chunks.append(Chunk(tuple(together)))
+                together = []
+            together.append(bucket)
+        return [*chunks, Chunk(tuple(together))] if together else chunks
+
+    def take(self, chunk: Chunk, kind: str) -> pl.LazyFrame | None:
+        """The rows of a kind that belong to the chunk's users, in the order they came; None where there are none."""
+        frames = [frame.lazy().filter(chunk.mine()) for frame in self._held.get(kind, [])]
+        files = [path for bucket in chunk.buckets for path in self._files.get((kind, bucket), [])]
+        # Named by arrival: of a row read twice the last counts.
+        stored = [pl.scan_ipc(path).filter(chunk.mine()) for path in sorted(files, key=lambda path: path.name)]
+        return pl.concat(stored + frames) if stored or frames else None
+
+    def _flush(self) -> None:
+        if self._room is None:
+            self._room = tempfile.TemporaryDirectory(prefix="usage-jobs-", dir=self.folder)
+        for kind, frames in self._held.items():
+            self._store(kind, pl.concat(frames), Path(self._room.name))
+        self._held = {}
+
+    def _store(self, kind: str, frame: pl.DataFrame, room: Path) -> None:
+        marked = frame.with_columns((_user_hash() % BUCKETS).cast(pl.Int64).alias("bucket"))
+        for (bucket,), rows in marked.partition_by("bucket", as_dict=True, include_key=False).items():
+            files = self._files.setdefault((kind, bucket), [])
+            path = room / f"{len(files):06d}-{kind}-{bucket}.arrow"
+            rows.write_ipc(path, compression="lz4")
+            files.append(path)
+            self._sizes[bucket] += rows.height

@@ -1,0 +1,2 @@
+-- The first run that covers a month decides its cost mode, before anything is written under it.
+INSERT INTO {months} (month, cost_mode) VALUES (%(month)s, %(cost_mode)s) ON CONFLICT (month) DO NOTHING

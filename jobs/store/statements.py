@@ -1,0 +1,36 @@
+"""Named SQL: each statement is a file of ``sql/``; names and column lists are composed in, values are bound."""
+
+from functools import cache
+from importlib.resources import files
+from typing import LiteralString
+
+from psycopg import sql
+
+from jobs.settings import Settings
+
+
+@cache
+def _text(name: str) -> LiteralString:
+    # The files are this package's own: as constant as a literal in the code.
+    text: LiteralString = files("jobs.store").joinpath("sql", f"{name}.sql").read_text("utf-8")  # type: ignore[assignment]
+    return text
+
+
+def statement(name: str, **parts: sql.Composable) -> sql.Composed:
+    """The statement ``sql/<name>.sql`` with its ``{parts}`` filled in."""
+    return sql.SQL(_text(name)).format(**parts)
+
+
+def own(settings: Settings, table: str) -> sql.Identifier:
+    """A table of the job's own schema."""
+    return sql.Identifier(settings.rollup_schema, table)
+
+
+def source(settings: Settings, table: str) -> sql.Identifier:
+    """A table of the application's schema."""
+    return sql.Identifier(settings.source_schema, table)
+
+
+def columns(names: list[str]) -> sql.Composed:
+    """A list of column names."""
+    return sql.SQL(", ").join(sql.Identifier(name) for name in names)

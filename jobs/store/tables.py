@@ -1,0 +1,140 @@
+"""Reads what stands in a roll-up table, and writes differences to it, by way of COPY into a stage.
+
+Frames hold amounts as Int128 units of 10^-10 and uuids as UInt128; a table's definition says which column is what.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import date
+from decimal import Decimal
+from io import BytesIO
+from uuid import UUID
+
+import polars as pl
+from psycopg import sql
+
+from jobs.model.scale import PLACES
+from jobs.settings import Settings
+from jobs.store.database import Connection
+from jobs.store.schema import Table, tables
+from jobs.store.statements import columns, own, statement
+
+BLOCK = 32 * 2**20
+_TEXT_OF_CSV: dict[str, pl.DataType | type[pl.DataType]] = {
+    "date": pl.Date,
+    "numeric": pl.Decimal(38, PLACES),
+    "integer": pl.Int64,
+    "bigint": pl.Int64,
+    "uuid": pl.String,
+    "text": pl.String,
+}
+
+
+def table(settings: Settings, name: str) -> Table:
+    """The definition of one of our tables."""
+    return next(table for table in tables(settings.meters) if table.name == name)
+
+
+def standing(
+    connection: Connection, settings: Settings, of: Table, names: Sequence[str], months: Iterable[date]
+) -> Iterator[pl.DataFrame]:
+    """The columns ``names`` of the rows of ``months``, in blocks; needs an open transaction."""
+    day = of.key[0]
+    text = sql.SQL(
+        "COPY (SELECT {} FROM {} WHERE date_trunc('month', {}) = ANY({})) TO STDOUT (FORMAT csv)"
+    ).format(columns(list(names)), own(settings, of.name), sql.Identifier(day), sql.Literal(list(months)))
+    with connection.cursor() as cursor, cursor.copy(text) as copy:
+        block = bytearray()
+        for line in copy:
+            block += line
+            if len(block) >= BLOCK:
+                yield _parsed(block, of, names)
+                block = bytearray()
+    yield _parsed(block, of, names)
+
+
+def _parsed(block: bytearray, of: Table, names: Sequence[str]) -> pl.DataFrame:
+    schema = {name: _TEXT_OF_CSV[_kind(of, name)] for name in names}
+    frame = pl.read_csv(BytesIO(block), has_header=False, schema=schema) if block else pl.DataFrame(schema=schema)
+    return frame.with_columns(_inward(of, name) for name in names)
+
+
+def _kind(of: Table, name: str) -> str:
+    return of.columns[name].split("(")[0].split()[0]
+
+
+def _inward(of: Table, name: str) -> pl.Expr:
+    column, kind = pl.col(name), _kind(of, name)
+    if kind == "numeric":
+        return column.to_physical()
+    if kind == "uuid":
+        return column.str.replace_all("-", "", literal=True).str.to_integer(base=16, dtype=pl.UInt128)
+    return column
+
+
+def put(connection: Connection, settings: Settings, of: Table, rows: pl.DataFrame, run_id: int) -> int:
+    """Inserts or replaces whole rows by key, inside the caller's transaction; how many were written."""
+    if rows.is_empty():
+        return 0
+    values = [name for name in rows.columns if name not in of.key]
+    stage = staged(connection, settings, of, rows)
+    text = statement(
+        "put",
+        table=own(settings, of.name),
+        columns=columns(rows.columns),
+        stage=stage,
+        key=columns(list(of.key)),
+        assignments=_each("{0} = EXCLUDED.{0}", values),
+        standing=_each("t.{0}", values),
+        excluded=_each("EXCLUDED.{0}", values),
+    )
+    return connection.execute(text, {"run_id": run_id}).rowcount
+
+
+def remove(connection: Connection, settings: Settings, of: Table, keys: pl.DataFrame) -> int:
+    """Deletes rows by key, inside the caller's transaction; how many were deleted."""
+    if keys.is_empty():
+        return 0
+    stage = staged(connection, settings, of, keys)
+    same = _each("t.{0} IS NOT DISTINCT FROM s.{0}", list(of.key), " AND ")
+    return connection.execute(statement("remove", table=own(settings, of.name), stage=stage, same=same)).rowcount
+
+
+def _each(pattern: str, names: Sequence[str], between: str = ", ") -> sql.Composed:
+    return sql.SQL(between).join(  # type: ignore[arg-type]  # constants of this module
+        sql.SQL(pattern).format(sql.Identifier(name))  # type: ignore[arg-type]
+        for name in names
+    )
+
+
+def staged(connection: Connection, settings: Settings, of: Table, rows: pl.DataFrame) -> sql.Identifier:
+    """A temporary table of the rows, gone with the transaction; dropped first, for a chunk may stage twice."""
+    stage = sql.Identifier(f"usage_jobs_{of.name}")
+    connection.execute(sql.SQL("DROP TABLE IF EXISTS pg_temp.{}").format(stage))
+    connection.execute(
+        sql.SQL("CREATE TEMP TABLE {} ON COMMIT DROP AS SELECT {} FROM {} WITH NO DATA").format(
+            stage, columns(rows.columns), own(settings, of.name)
+        )
+    )
+    copy_in(connection, stage, rows)
+    return stage
+
+
+def copy_in(connection: Connection, stage: sql.Identifier, rows: pl.DataFrame) -> None:
+    """COPY of a frame into a stage whose columns are named as the frame's."""
+    text = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT csv)").format(stage, columns(rows.columns))
+    with connection.cursor() as cursor, cursor.copy(text) as copy:
+        # A million rows at a time: the text of a whole chunk would double its memory.
+        for piece in rows.iter_slices(200_000):
+            copy.write(piece.with_columns(_outward(piece)).write_csv(include_header=False).encode())
+
+
+def _outward(piece: pl.DataFrame) -> list[pl.Expr | pl.Series]:
+    unit = pl.lit(Decimal(1).scaleb(-PLACES))
+    outward: list[pl.Expr | pl.Series] = []
+    for name, kind in piece.schema.items():
+        if kind == pl.Int128:
+            outward.append(pl.col(name).cast(pl.Decimal(38, 0)) * unit)
+        elif kind == pl.UInt128:
+            texts = [None if number is None else str(UUID(int=number)) for number in piece[name]]
+            outward.append(pl.Series(name, texts, dtype=pl.String))
+    return outward
