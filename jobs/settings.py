@@ -24,9 +24,10 @@ PREFIX = "USAGE_JOBS_"
 IDENTIFIER = r"^[a-z_][a-z0-9_]{0,49}$"
 # A meter's name becomes a column of the roll-ups, beside these.
 RESERVED = frozenset(
-    "month date user_id cluster_id cluster_name currency days users active_users max_users revision run_id "
-    "updated_at uncovered amount_due amount_reported credits_free credits_purchased credits_deducted "
-    "usage_hash rates_hash overrides_hash credits_hash".split()
+    {"month", "date", "user_id", "cluster_id", "cluster_name", "currency", "days", "users", "active_users"}
+    | {"max_users", "revision", "run_id", "updated_at", "uncovered", "amount_due", "amount_reported"}
+    | {"credits_free", "credits_purchased", "credits_deducted"}
+    | {"usage_hash", "rates_hash", "overrides_hash", "credits_hash"}
 )
 # Fields of Settings that this module fills itself: no setting of that name exists.
 INTERNAL = {"source", "address", "rate_card"}
@@ -56,7 +57,7 @@ class MeterSettings(BaseModel):
 
 
 class Settings(BaseModel):
-    """All that a run may depend on besides the clock and the database. Units and defaults: config/settings.toml."""
+    """All that a run depends on besides the clock and the database; units stand in config/settings.toml."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
     cost: Literal["recorded", "rated"] = "recorded"
@@ -79,6 +80,16 @@ class Settings(BaseModel):
     source: str = "the defaults"
     address: str | None = Field(default=None, repr=False)
     rate_card: RateCard
+
+
+def secrets(env: Mapping[str, str], cwd: Path) -> list[str]:
+    """Every password that ``env`` or .env.local holds, in each way it may be written: for scrubbing."""
+    from urllib.parse import unquote, urlsplit
+
+    everything = {**dotenv_values(cwd / ".env.local"), **env}
+    url = everything.get("DATABASE_URL") or ""
+    found = {urlsplit(url).password or "", everything.get("SUPABASE_DB_PASSWORD") or ""}
+    return sorted({text for secret in found for text in (secret, unquote(secret)) if text}, key=len, reverse=True)
 
 
 def load(config: Path | None, env: Mapping[str, str], cwd: Path) -> Settings:
@@ -176,9 +187,7 @@ def _reject_internal(file: Path, values: Mapping[str, Any]) -> None:
             raise ConfigError(f"{file}: {key}: unknown setting; {remedy}")
 
 
-def _validated(
-    model: type[M], values: object, file: Path, origins: Mapping[str, str], at: tuple[str, ...] = ()
-) -> M:
+def _validated(model: type[M], values: object, file: Path, origins: Mapping[str, str], at: tuple[str, ...] = ()) -> M:
     try:
         return model.model_validate(values)
     except ValidationError as mistakes:

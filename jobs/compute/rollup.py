@@ -62,7 +62,8 @@ def cluster_months(days: pl.LazyFrame, users: pl.LazyFrame, meters: Sequence[Met
         .with_columns(_gb_months(meters))
         .join(users, on=["month", "cluster_id"], nulls_equal=True)
         .with_columns(
-            divided_half_even(pl.col("total_cost"), pl.col("active_users").cast(WIDE)).alias("cost_per_user")
+            divided_half_even(pl.col("total_cost"), pl.col("active_users").cast(WIDE)).alias("cost_per_user"),
+            pl.col("active_users").alias("users"),
         )
     )
 

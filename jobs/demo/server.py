@@ -12,6 +12,7 @@ refuses. The server listens on loopback TCP alone, behind a random password. Its
 
 import fcntl
 import importlib.util
+import logging
 import os
 import pwd
 import secrets
@@ -65,7 +66,7 @@ def _claim(directory: Path) -> Path:
     """The directory, made ours if it is new or empty; anybody else's is refused, untouched."""
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        if not (directory / "gate.lock").exists() and any(directory.iterdir()):
+        if any(directory.iterdir()) and not (directory / "gate.lock").exists():  # in this order: it is made first
             raise ConfigError(f"{directory}: not empty, and not made by usage-jobs demo: name a new directory")
         (directory / "gate.lock").open("ab").close()
     except OSError as error:
@@ -75,11 +76,10 @@ def _claim(directory: Path) -> Path:
 
 def _taken(lock: IO[bytes]) -> bool:
     """Whether the exclusive lock was free, and is ours now."""
-    try:
+    with suppress(BlockingIOError):
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+        return True
+    return False
 
 
 def _free_port(wanted: int) -> int:
@@ -96,8 +96,7 @@ class _Server:
 
     def __init__(self, home: Path, binaries: Path) -> None:
         self.home, self.binaries = home, binaries
-        self.data, self.fresh = home / "data", home / "data.new"
-        self.port, self.password = home / "port", home / "password"
+        self.data, self.fresh, self.port, self.password = map(home.joinpath, ("data", "data.new", "port", "password"))
 
     def open(self, name: str) -> IO[bytes]:
         return (self.home / name).open("ab")
@@ -112,6 +111,7 @@ class _Server:
         """The URL of a server that answers, also when a killed process left one up, or half started."""
         deadline = time.monotonic() + PATIENCE
         try:
+            self._let_pass()
             if not self.data.exists():
                 self._initialise()
             while time.monotonic() < deadline:
@@ -142,22 +142,22 @@ class _Server:
         self.fresh.mkdir(mode=0o700)
         self.password.touch(mode=0o600)
         self.password.write_text(secrets.token_urlsafe(24))
-        if os.geteuid() == 0:
-            self._give_away(self.fresh, self.password)
+        if os.geteuid() == 0:  # as whom PostgreSQL refuses to run
+            nobody = pwd.getpwnam("nobody")
+            os.chown(self.fresh, nobody.pw_uid, nobody.pw_gid)
+            os.chown(self.password, nobody.pw_uid, nobody.pw_gid)
         # No locale of the machine's: the demo sorts alike everywhere. No sync: there is nothing to lose yet.
         access = ("--username=postgres", "--auth=scram-sha-256", f"--pwfile={self.password}")
         if (made := self._call("initdb", "--no-locale", "--encoding=UTF8", "--no-sync", *access)).returncode:
             raise ConfigError(f"{self.home}: initdb failed: {made.stderr.strip()}")
         self.fresh.rename(self.data)
 
-    def _give_away(self, *paths: Path) -> None:
-        """As root: PostgreSQL refuses to run as root, so `nobody` gets the data, and a way to reach it."""
-        nobody = pwd.getpwnam("nobody")
-        for path in paths:
-            os.chown(path, nobody.pw_uid, nobody.pw_gid)
+    def _let_pass(self) -> None:
+        """As root: let the data's owner pass through (not list) the directories above the data and the programs."""
         for folder in (self.home, *self.home.parents, self.binaries, *self.binaries.parents):
-            if not (mode := folder.stat().st_mode) & stat.S_IXOTH:
-                folder.chmod(stat.S_IMODE(mode) | stat.S_IXOTH)  # to pass through, not to list
+            if os.geteuid() == 0 and not (mode := folder.stat().st_mode) & stat.S_IXOTH:
+                logging.getLogger(__name__).warning("chmod o+x %s: the server must pass, and is not root", folder)
+                folder.chmod(stat.S_IMODE(mode) | stat.S_IXOTH)
 
     def _start(self, settings: Mapping[str, str], alive: IO[bytes]) -> None:
         port = _free_port(int(self.port.read_text() or 0) if self.port.exists() else 0)

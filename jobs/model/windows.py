@@ -64,9 +64,7 @@ class Window:
         return spans
 
 
-def nightly(
-    day: date | None, *, today: date, history: History, start: date | None, close_after_days: int
-) -> Window:
+def nightly(day: date | None, *, today: date, history: History, start: date | None, close_after_days: int) -> Window:
     """The window of `run --date day` (default: yesterday): every open month up to the last day.
 
     Raises ConfigError for a day after yesterday or in a closed month.
@@ -81,11 +79,7 @@ def nightly(
     opening = first_of(start) if start else previous_month(first_of(history.first_run or asked))
     month = first_of(asked)
     if month in history.closed or month < opening:
-        why = (
-            "closed by an earlier run"
-            if month in history.closed
-            else f"before the first open month, {opening:%Y-%m}"
-        )
+        why = "closed by an earlier run" if month in history.closed else f"before the first open month, {opening:%Y-%m}"
         raise ConfigError(
             f"--date {asked}: {month:%Y-%m} is closed ({why}); a nightly run never changes a closed month. "
             "Correct it with: usage-jobs backfill --from DAY --to DAY --reason TEXT"
@@ -101,9 +95,7 @@ def nightly(
     return Window(tuple(months), last, due)
 
 
-def cost_modes(
-    months: tuple[date, ...], kept: Mapping[date, str], setting: str
-) -> tuple[dict[date, str], list[str]]:
+def cost_modes(months: tuple[date, ...], kept: Mapping[date, str], setting: str) -> tuple[dict[date, str], list[str]]:
     """The cost mode of each month: the one its first run recorded, else the setting; and what to say of it."""
     modes = {month: kept.get(month, setting) for month in months}
     notes = [

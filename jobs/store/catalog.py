@@ -55,5 +55,6 @@ def _columns(connection: Connection, schema: str, tables: Iterable[str]) -> dict
         rows = cursor.execute(statement("columns"), {"schema": schema, "tables": list(tables)}).fetchall()
     found: dict[str, dict[str, Column]] = {}
     for row in rows:
-        found.setdefault(row.pop("table_name"), {})[row["name"]] = Column(**row)
+        table = found.setdefault(row.pop("table_name"), {})
+        table[row["name"]] = Column(**row)
     return found

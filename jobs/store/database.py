@@ -89,6 +89,27 @@ def connect(address: Address) -> Connection:
         ) from None
 
 
+class Link:
+    """A connection that is made anew where it broke; a context manager that closes it."""
+
+    def __init__(self, address: Address) -> None:
+        self._address = address
+        self._connection = connect(address)
+
+    @property
+    def connection(self) -> Connection:
+        """The connection; raises PreflightError where a new one is needed and cannot be had."""
+        if self._connection.closed:
+            self._connection = connect(self._address)
+        return self._connection
+
+    def __enter__(self) -> "Link":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.close()
+
+
 @contextmanager
 def transaction(connection: Connection) -> Iterator[Connection]:
     """One READ COMMITTED transaction under our limits; COMMIT is a round trip of its own."""

@@ -1,7 +1,7 @@
 """Reads user_pricing_overrides in either variant, judges each row, and gives the frame that pricing joins."""
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
@@ -33,8 +33,8 @@ class Overrides:
     def meters(self) -> frozenset[str]:
         return frozenset(self.frame["meter"].unique())
 
-    def digests(self, month: date, first: date, last: date) -> dict[str, str]:
-        """Per user with an override on the days ``first`` to ``last`` of ``month``, a stable hash of those."""
+    def digests(self, first: date, last: date) -> dict[str, str]:
+        """Per user with an override on the days ``first`` to ``last``, a stable hash of those."""
         facts: dict[str, list[tuple[Any, ...]]] = {}
         for row in self.frame.sort("meter", "rank").iter_rows(named=True):
             since, until = row["first"] or first, row["last"] or last
@@ -64,10 +64,9 @@ def read(connection: Connection, settings: Settings, held: Source, first: date, 
     return _judged(rows, settings.meters)
 
 
-def _judged(rows: Iterable[Mapping[str, Any]], meters: Iterable[Meter]) -> Overrides:
-    covered = {
-        kind: [m.name for m in meters if kind in m.resource_types] for m in meters for kind in m.resource_types
-    }
+def _judged(rows: Iterable[Mapping[str, Any]], meters: Sequence[Meter]) -> Overrides:
+    kinds = {kind for meter in meters for kind in meter.resource_types}
+    covered = {kind: [meter.name for meter in meters if kind in meter.resource_types] for kind in kinds}
     kept: list[dict[str, Any]] = []
     notes = []
     for row in rows:

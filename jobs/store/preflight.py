@@ -4,7 +4,7 @@
 tables exist. The clock and the prices play no part here.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -41,6 +41,7 @@ class Source:
     integers: frozenset[str]
     cost_scale: int | None
     has_clusters: bool
+    has_users: bool
     overrides: frozenset[str] | None
 
 
@@ -62,6 +63,7 @@ def source(connection: Connection, settings: Settings) -> tuple[Source, list[Fin
             integers=frozenset(m.name for m in meters if usage[m.column].type in INTEGERS),
             cost_scale=usage["total_cost"].scale if "total_cost" in usage else None,
             has_clusters=_complete(known, "hopsworks_clusters", ("id", "name")),
+            has_users=_complete(known, "users", ("id",)),
             overrides=_override_columns(known),
         ),
         findings,
@@ -98,41 +100,42 @@ def _usage(known: Catalog, settings: Settings) -> Iterator[Finding]:
             "Check the database in the address, and source_schema in the settings",
         )
         return
-    rated = settings.cost == "rated"
-    yield _column(usage, "id", ("uuid",))
-    yield _column(usage, "user_id", ("text", "character varying"))
-    yield _column(usage, "date", ("date",))
-    yield _column(usage, "hopsworks_cluster_id", ("uuid",))
-    yield _column(usage, "total_cost", ("numeric",), writes=rated)
+    for name, types in _NEEDED.items():
+        yield _column(usage, name, types)
+    if settings.cost == "rated" and "total_cost" in usage and not usage["total_cost"].may_update:
+        yield Finding("refused", "usage_daily.total_cost", "the privilege UPDATE", "none", RATED)
     for meter in settings.meters:
-        yield _column(usage, meter.column, NUMBERS, optional=meter.optional, what=f"meter {meter.name}")
+        yield _meter(usage, meter)
 
 
-def _column(
-    columns: dict[str, Column] | object,
-    name: str,
-    types: tuple[str, ...],
-    *,
-    optional: bool = False,
-    writes: bool = False,
-    what: str = "",
-) -> Finding:
-    assert isinstance(columns, dict)  # noqa: S101
-    subject = f"usage_daily.{name}" + (f" ({what})" if what else "")
-    expected = " or ".join(types)
-    column = columns.get(name)
+_NEEDED = {
+    "id": ("uuid",),
+    "user_id": ("text", "character varying"),
+    "date": ("date",),
+    "hopsworks_cluster_id": ("uuid",),
+    "total_cost": ("numeric",),
+}
+RATED = 'cost = "rated" writes this column: GRANT UPDATE (total_cost) ON usage_daily to this role'
+
+
+def _meter(usage: Mapping[str, Column], meter: Meter) -> Finding:
+    if meter.optional and meter.column not in usage:
+        subject = f"usage_daily.{meter.column} (optional meter {meter.name})"
+        return Finding("note", subject, "a number", "no such column", "The meter is left out until it appears")
+    return _column(usage, meter.column, NUMBERS, f" (meter {meter.name})")
+
+
+def _column(usage: Mapping[str, Column], name: str, types: tuple[str, ...], meter: str = "") -> Finding:
+    subject, expected = f"usage_daily.{name}{meter}", " or ".join(types)
+    column = usage.get(name)
     if column is None:
-        if optional:
-            return Finding("note", subject, expected, "no such column", "The meter is left out until it appears")
-        similar = ", ".join(sorted(columns))
-        remedy = "Map it in the settings ([meters.…] column), or add the column" if what else "Add the column"
-        return Finding("refused", subject, expected, f"no such column (there are: {similar})", remedy)
+        remedy = f"Map the meter to its column: [meters.…] column in the settings{meter}" if meter else "Add the column"
+        there = f"no such column (there are: {', '.join(sorted(usage))})"
+        return Finding("refused", subject, expected, there, remedy)
     if column.type not in types:
         return Finding("refused", subject, expected, column.type, "Its values could not be taken exactly")
     if not column.may_read:
         return Finding("refused", subject, "the privilege SELECT", "none", f"GRANT SELECT ({name}) to this role")
-    if writes and not column.may_update:
-        return Finding("refused", subject, "the privilege UPDATE", "none", 'cost = "rated" writes this column')
     return Finding("ok", subject, expected, column.type)
 
 
@@ -171,9 +174,7 @@ def _hidden(known: Catalog) -> Iterator[Finding]:
     for table, has_policy in sorted(known.row_security.items()):
         if has_policy:
             remedy = "Policies decide which rows this role sees: make sure that it is all of them"
-            yield Finding(
-                "note", f"{table}, row-level security", "not in force", "in force, with a policy", remedy
-            )
+            yield Finding("note", f"{table}, row-level security", "not in force", "in force, with a policy", remedy)
         else:
             remedy = f"Every row is hidden: give the role BYPASSRLS, or CREATE POLICY … ON {table} FOR SELECT"
             found = f"in force for role {known.server['role']}, and no policy lets it read"

@@ -41,7 +41,7 @@ def chosen(reader: str, address: Address) -> str:
 def batches(
     address: Address, connection: Connection, reader: str, query: UsageQuery, spans: list[tuple[date, date]]
 ) -> Iterator[pl.DataFrame]:
-    """The usage of ``spans`` in frames of ``frames.usage_schema``; rows that cannot be taken hold a -1 or a null."""
+    """The usage of ``spans`` as ``frames.usage_schema``; a row that cannot be taken holds a -1 or a null."""
     for first, last in spans:
         if reader == "copy":
             yield from copied(connection, query.days(first, last), query)
@@ -84,7 +84,7 @@ def _plain_url(address: Address) -> str:
     login = quote(parts.get("user", ""), safe="")
     if "password" in parts:
         login += ":" + quote(parts["password"], safe="")
-    options = {key: parts[key] for key in ("sslmode", "sslrootcert") if key in parts}
+    options = [(key, parts[key]) for key in ("sslmode", "sslrootcert") if key in parts]
     database = quote(parts.get("dbname", parts.get("user", "")), safe="")
     address_ = f"postgresql://{login}@{parts['host']}:{parts.get('port', '5432')}/{database}"
     return address_ + (f"?{urlencode(options)}" if options else "")

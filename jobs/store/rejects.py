@@ -9,7 +9,7 @@ from typing import Any
 
 from jobs.settings import Settings
 from jobs.store.database import Connection
-from jobs.store.statements import own, statement
+from jobs.store.statements import own, source, statement
 from jobs.store.usage import UsageQuery
 
 
@@ -38,11 +38,13 @@ def _loaded(text: str) -> dict[str, Any]:
 def write(
     connection: Connection, settings: Settings, rejects: Sequence[Reject], spans: Sequence[tuple[date, date]]
 ) -> int:
-    """Makes the table hold these rejects for the days of ``spans``, inside the caller's transaction; rows changed."""
+    """Makes the table hold these rejects for the days of ``spans``; in the caller's transaction; rows changed."""
     table = own(settings, "rejects")
     ids = [reject.id for reject in rejects]
     days = {"firsts": [str(first) for first, _ in spans], "lasts": [str(last) for _, last in spans]}
-    healed = connection.execute(statement("heal_rejects", rejects=table), {"ids": ids, **days}).rowcount
+    healed = connection.execute(
+        statement("heal_rejects", rejects=table, usage=source(settings, "usage_daily")), {"ids": ids, **days}
+    ).rowcount
     if not rejects:
         return healed
     rows = {"ids": ids, "reasons": [r.reason for r in rejects], "rows": [r.row for r in rejects]}

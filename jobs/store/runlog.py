@@ -66,9 +66,7 @@ def begin(connection: Connection, settings: Settings, kind: str, window: Window,
 def keep_modes(connection: Connection, settings: Settings, modes: Mapping[date, str]) -> None:
     """Records the cost mode of months that no run has covered; inside the caller's transaction."""
     for month, mode in modes.items():
-        connection.execute(
-            statement("keep_modes", months=own(settings, "months")), {"month": month, "cost_mode": mode}
-        )
+        connection.execute(statement("keep_modes", months=own(settings, "months")), {"month": month, "cost_mode": mode})
 
 
 def book_months(connection: Connection, settings: Settings, figures: Sequence[Mapping[str, Any]]) -> int:
@@ -82,6 +80,12 @@ def finish(connection: Connection, settings: Settings, run_id: int, status: str,
     empty = dict.fromkeys(("rows_read", "rows_rejected", "rows_changed", "total_cost", "credits", "error"))
     values = empty | figures | {"run_id": run_id, "status": status}
     return connection.execute(statement("finish_run", runs=own(settings, "runs")), values).rowcount == 1
+
+
+def status(connection: Connection, settings: Settings, run_id: int) -> str | None:
+    """What the log says of a run; None where it has no such run."""
+    row = connection.execute(statement("status", runs=own(settings, "runs")), [run_id]).fetchone()
+    return None if row is None else str(row[0])
 
 
 def listed(connection: Connection, settings: Settings, limit: int) -> list[dict[str, Any]]:

@@ -28,6 +28,11 @@ class Table:
     key: tuple[str, ...]
     null_in_key: bool = False
 
+    @property
+    def computed(self) -> list[str]:
+        """The columns that a run computes and compares: not who wrote the row, when, and what credits will add."""
+        return [name for name in self.columns if name not in _NOT_COMPUTED]
+
 
 def tables(meters: Sequence[Meter]) -> list[Table]:
     """Every table of the schema ``rollup`` for the configured meters."""
@@ -52,6 +57,10 @@ def tables(meters: Sequence[Meter]) -> list[Table]:
     ]
 
 
+_NOT_COMPUTED = frozenset(
+    {"run_id", "updated_at", "revision", "credits_hash", "credits_free", "credits_purchased"}
+    | {"credits_deducted", "uncovered", "amount_due", "amount_reported"}
+)
 COUNT = "bigint NOT NULL DEFAULT 0"
 _USER = {"month": "date NOT NULL", "user_id": "text NOT NULL", "currency": "text NOT NULL", "days": COUNT}
 _CREDITS = dict.fromkeys(
@@ -64,7 +73,7 @@ _HASHES = {
     "overrides_hash": "text",
     "credits_hash": "text",
 }
-_MONTHLY_USERS = {"active_users": COUNT, "max_users": COUNT}
+_MONTHLY_USERS = {"users": COUNT, "active_users": COUNT, "max_users": COUNT}
 _DRAWS = {
     "usage_daily_id": "uuid NOT NULL",
     "user_id": "text NOT NULL",
@@ -133,7 +142,7 @@ def ddl(settings: Settings) -> list[sql.Composed]:
     made = [sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(schema)]
     for table in tables(settings.meters):
         made += _table(own(settings, table.name), table)
-    return [*made, statement("walls", schema=schema, name=sql.Literal(settings.rollup_schema))]
+    return [*made, statement("walls", schema=schema, quoted=sql.Literal(settings.rollup_schema))]
 
 
 def _table(name: sql.Identifier, table: Table) -> list[sql.Composed]:
@@ -142,9 +151,7 @@ def _table(name: sql.Identifier, table: Table) -> list[sql.Composed]:
     key = _raw(f"  UNIQUE {nulls}" if table.null_in_key else "  PRIMARY KEY ") + sql.SQL("({})").format(
         sql.SQL(", ").join(map(sql.Identifier, table.key))
     )
-    create = sql.SQL("CREATE TABLE IF NOT EXISTS {} (\n{}\n)").format(
-        name, sql.SQL(",\n").join([*definitions, key])
-    )
+    create = sql.SQL("CREATE TABLE IF NOT EXISTS {} (\n{}\n)").format(name, sql.SQL(",\n").join([*definitions, key]))
     added = [
         sql.SQL("  ADD COLUMN IF NOT EXISTS {} ").format(sql.Identifier(c)) + _raw(kind)
         for c, kind in table.columns.items()
@@ -154,7 +161,7 @@ def _table(name: sql.Identifier, table: Table) -> list[sql.Composed]:
 
 
 def _raw(text: str) -> sql.Composed:
-    return sql.Composed([sql.SQL(text)])  # type: ignore[arg-type]  # constants of this module
+    return sql.Composed([sql.SQL(text)])
 
 
 def script(settings: Settings) -> str:

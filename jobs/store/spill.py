@@ -35,7 +35,7 @@ def _user_hash() -> pl.Expr:
 
 @dataclass
 class Spill:
-    """Frames of several kinds ("usage", "standing"), all with a user_id, put in as they come, taken out by users."""
+    """Frames of several kinds ("usage", "standing"), each with a user_id: put in as they come, taken by users."""
 
     limit: int
     folder: Path | None = None
@@ -80,7 +80,7 @@ class Spill:
         return [*chunks, Chunk(tuple(together))] if together else chunks
 
     def take(self, chunk: Chunk, kind: str) -> pl.LazyFrame | None:
-        """The rows of a kind that belong to the chunk's users, in the order they came; None where there are none."""
+        """The rows of a kind of the chunk's users, in the order they came; None where there are none."""
         frames = [frame.lazy().filter(chunk.mine()) for frame in self._held.get(kind, [])]
         files = [path for bucket in chunk.buckets for path in self._files.get((kind, bucket), [])]
         # Named by arrival: of a row read twice the last counts.

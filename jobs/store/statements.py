@@ -12,7 +12,7 @@ from jobs.settings import Settings
 @cache
 def _text(name: str) -> LiteralString:
     # The files are this package's own: as constant as a literal in the code.
-    text: LiteralString = files("jobs.store").joinpath("sql", f"{name}.sql").read_text("utf-8")  # type: ignore[assignment]
+    text: LiteralString = files("jobs.store").joinpath("sql", f"{name}.sql").read_text("utf-8")
     return text
 
 

@@ -13,6 +13,7 @@ import polars as pl
 from psycopg import sql
 
 from jobs.model.scale import PLACES
+from jobs.model.windows import last_of
 from jobs.settings import Settings
 from jobs.store.database import Connection
 from jobs.store.schema import Table, tables
@@ -34,14 +35,16 @@ def table(settings: Settings, name: str) -> Table:
     return next(table for table in tables(settings.meters) if table.name == name)
 
 
-def standing(
-    connection: Connection, settings: Settings, of: Table, names: Sequence[str], months: Iterable[date]
-) -> Iterator[pl.DataFrame]:
-    """The columns ``names`` of the rows of ``months``, in blocks; needs an open transaction."""
-    day = of.key[0]
-    text = sql.SQL(
-        "COPY (SELECT {} FROM {} WHERE date_trunc('month', {}) = ANY({})) TO STDOUT (FORMAT csv)"
-    ).format(columns(list(names)), own(settings, of.name), sql.Identifier(day), sql.Literal(list(months)))
+def standing(connection: Connection, settings: Settings, of: Table, months: Iterable[date]) -> Iterator[pl.DataFrame]:
+    """The computed columns of the rows of ``months``, in blocks; needs an open transaction."""
+    names = of.computed
+    # Ranges, not date_trunc(day): the key's index serves them, however old the table is.
+    spans = [
+        sql.SQL("{} BETWEEN {} AND {}").format(sql.Identifier(of.key[0]), month, last_of(month)) for month in months
+    ]
+    text = sql.SQL("COPY (SELECT {} FROM {} WHERE {}) TO STDOUT (FORMAT csv)").format(
+        columns(list(names)), own(settings, of.name), sql.SQL(" OR ").join(spans)
+    )
     with connection.cursor() as cursor, cursor.copy(text) as copy:
         block = bytearray()
         for line in copy:
@@ -100,10 +103,7 @@ def remove(connection: Connection, settings: Settings, of: Table, keys: pl.DataF
 
 
 def _each(pattern: str, names: Sequence[str], between: str = ", ") -> sql.Composed:
-    return sql.SQL(between).join(  # type: ignore[arg-type]  # constants of this module
-        sql.SQL(pattern).format(sql.Identifier(name))  # type: ignore[arg-type]
-        for name in names
-    )
+    return sql.SQL(between).join(sql.SQL(pattern).format(sql.Identifier(name)) for name in names)
 
 
 def staged(connection: Connection, settings: Settings, of: Table, rows: pl.DataFrame) -> sql.Identifier:

@@ -16,19 +16,22 @@ from jobs.settings import Settings
 from jobs.store.preflight import Source
 from jobs.store.statements import source, statement
 
+MOST = 9 * 10**8
+"""The most that travels: a bigint holds 9.2e8 units of 10^-10."""
+
 
 @dataclass(frozen=True, slots=True)
 class UsageQuery:
     """What to read of usage_daily for a window.
 
     ``since``: per meter the first day with a card: before it an optional meter is left out, read as 0 and not
-    judged. ``versions``: whether rows will be written, so that their xmin must be known.
+    judged. ``rated``: the days on which total_cost is ours to write; then the rows' xmin is read too.
     """
 
     settings: Settings
     read: Source
     since: Mapping[str, date]
-    versions: bool
+    rated: tuple[tuple[date, date], ...]
 
     @property
     def meters(self) -> tuple[Meter, ...]:
@@ -49,29 +52,36 @@ class UsageQuery:
         ]
         return statement(
             "usage",
-            recorded=sql.SQL("CASE WHEN total_cost IS NOT NULL THEN {} END").format(
-                self._units(sql.Identifier("total_cost"), integer=False)
-            ),
-            version=sql.SQL("xmin::text::bigint" if self.versions else "NULL::bigint"),
+            recorded=self._recorded(),
+            version=sql.SQL("xmin::text::bigint" if self.rated else "NULL::bigint"),
             quantities=sql.SQL(",\n  ").join(quantities),
             usage=source(self.settings, "usage_daily"),
             filter=rows,
         )
 
+    def _recorded(self) -> sql.Composed:
+        most: sql.Composable = sql.Literal(self.settings.max_quantity)
+        if self.rated:
+            # There total_cost is what we wrote: a dear row must not be rejected for it by the next run.
+            days = sql.SQL(" OR ").join(sql.SQL("date BETWEEN {} AND {}").format(*span) for span in self.rated)
+            most = sql.SQL("CASE WHEN {} THEN {} ELSE {} END").format(days, MOST, most)
+        column = sql.Identifier("total_cost")
+        return sql.SQL("CASE WHEN {} IS NOT NULL THEN {} END").format(column, self._units(column, most))
+
     def _quantity(self, meter: Meter) -> sql.Composed:
         column = sql.Identifier(meter.column)
-        units = self._units(column, integer=meter.name in self.read.integers)
+        most = sql.Literal(self.settings.max_quantity)
+        units = self._units(column, most, integer=meter.name in self.read.integers)
         unread = sql.SQL("{} IS NULL").format(column)
         if self.since[meter.name] > date.min:
             unread += sql.SQL(" OR date < {}").format(self.since[meter.name])
         return sql.SQL("CASE WHEN {} THEN 0 ELSE {} END").format(unread, units)
 
-    def _units(self, column: sql.Identifier, *, integer: bool) -> sql.Composed:
+    def _units(self, column: sql.Identifier, most: sql.Composable, *, integer: bool = False) -> sql.Composed:
         # NaN and Infinity compare as greater than any number, so the bound catches both.
-        most = self.settings.max_quantity
         rounded = "{}::bigint * {}" if integer else "round({} * {})::bigint"
-        inside = sql.SQL("{} >= 0 AND {} <= {}").format(column, column, sql.Literal(most))
-        return sql.SQL("CASE WHEN {} THEN {} ELSE -1 END").format(inside, sql.SQL(rounded).format(column, ONE))  # type: ignore[arg-type]
+        inside = sql.SQL("{} >= 0 AND {} <= {}").format(column, column, most)
+        return sql.SQL("CASE WHEN {} THEN {} ELSE -1 END").format(inside, sql.SQL(rounded).format(column, ONE))
 
     def undated(self) -> sql.Composed:
         return statement("undated", usage=source(self.settings, "usage_daily"))
@@ -79,9 +89,7 @@ class UsageQuery:
     def reject_rows(self) -> sql.Composed:
         names = ["id", "user_id", "date", "hopsworks_cluster_id", "total_cost", *(m.column for m in self.meters)]
         fields = [sql.SQL("{}, {}").format(sql.Literal(n), sql.Identifier(n)) for n in dict.fromkeys(names)]
-        return statement(
-            "reject_rows", fields=sql.SQL(", ").join(fields), usage=source(self.settings, "usage_daily")
-        )
+        return statement("reject_rows", fields=sql.SQL(", ").join(fields), usage=source(self.settings, "usage_daily"))
 
     def reason(self, row: Mapping[str, object]) -> str:
         """Why a row (as ``reject_rows`` gives it) cannot be taken: the column, its value, what was expected."""

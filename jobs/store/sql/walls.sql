@@ -6,8 +6,8 @@ BEGIN
   REVOKE ALL ON SCHEMA {schema} FROM PUBLIC;
   REVOKE ALL ON ALL TABLES IN SCHEMA {schema} FROM PUBLIC;
   FOR somebody IN SELECT rolname FROM pg_roles WHERE rolname IN ('anon', 'authenticated') LOOP
-    EXECUTE format('REVOKE ALL ON SCHEMA %I FROM %I', {name}, somebody);
-    EXECUTE format('REVOKE ALL ON ALL TABLES IN SCHEMA %I FROM %I', {name}, somebody);
+    EXECUTE format('REVOKE ALL ON SCHEMA %I FROM %I', {quoted}, somebody);
+    EXECUTE format('REVOKE ALL ON ALL TABLES IN SCHEMA %I FROM %I', {quoted}, somebody);
   END LOOP;
 END
 $walls$

@@ -1,0 +1,26 @@
+# One command, then it ends:  docker run --rm --env DATABASE_URL IMAGE run
+# Any base with python3 (3.11 or later), its venv module and CA certificates will do: --build-arg BASE=…
+ARG BASE=python:3.12-slim-bookworm
+
+FROM ${BASE} AS builder
+WORKDIR /src
+# pip gets an environment of its own, so that the job's carries no installer.
+RUN python3 -m venv /opt/pip && python3 -m venv --without-pip /opt/venv
+COPY . .
+# A build host with an index or an authority of its own hands them in (docker and buildah alike), and neither stays
+# in a layer:  --secret id=pip.conf,src=…  --secret id=ca.pem,src=…  (then `cert = /run/secrets/ca.pem` in the former).
+# Bytecode is compiled here, since the user below may not write it, and unchecked, since a rebuilt layer may carry
+# other file times: every start would then compile all of it anew.
+RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf --mount=type=secret,id=ca.pem \
+    /opt/pip/bin/pip --python /opt/venv/bin/python3 install --no-cache-dir --no-compile -c config/constraints.txt . \
+    && /opt/venv/bin/python3 -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/venv/lib
+
+FROM ${BASE}
+COPY --from=builder /opt/venv /opt/venv
+ENV PATH=/opt/venv/bin:$PATH
+# Where --config finds a mounted settings.toml, and the job its .env.local; without them it runs on what ships inside.
+WORKDIR /etc/usage-jobs
+# A number, so that Kubernetes can see that it is not root. It owns nothing; what is spilled goes to /tmp.
+USER 10001:10001
+ENTRYPOINT ["usage-jobs"]
+# No CMD: a job that lost its arguments must fail (exit 2), not print its help every night and look well.

@@ -1,0 +1,130 @@
+"""The end of a run: cluster tables, rejects, months and the run's own row, in one transaction.
+
+Cluster figures need every chunk, so they come last; a run that dies before leaves the older ones standing.
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from decimal import Decimal
+from typing import Any
+
+import polars as pl
+
+from jobs.chunk import Done, replace, with_left_out
+from jobs.compute import hashes, rollup
+from jobs.model.errors import LockedError
+from jobs.model.scale import unscaled
+from jobs.plan import Plan
+from jobs.reading import Reading
+from jobs.store import clusters, rejects, runlog, tables
+from jobs.store.database import Connection, transaction
+from jobs.store.guard import pass_fence
+
+
+@dataclass(slots=True)
+class Sums:
+    """What the chunks add up to: cluster parts, figures by month (units of 10^-10), rows changed per table."""
+
+    days: list[pl.DataFrame] = field(default_factory=list)
+    actives: list[pl.DataFrame] = field(default_factory=list)
+    months: list[pl.DataFrame] = field(default_factory=list)
+    changed: Counter[str] = field(default_factory=Counter)
+
+    def add(self, done: Done) -> None:
+        self.days.append(done.days)
+        self.actives.append(done.actives)
+        self.months.append(_by_month(done.users))
+        self.changed.update(done.changed)
+
+    @property
+    def by_month(self) -> Mapping[date, Mapping[str, int]]:
+        summed = rollup.added(pl.concat(self.months).lazy(), ["month"]).collect()
+        return {row["month"]: row for row in summed.iter_rows(named=True)}
+
+    @property
+    def total(self) -> Decimal:
+        return unscaled(sum(figures["total_cost"] for figures in self.by_month.values()))
+
+    @property
+    def unpriced(self) -> int:
+        return sum(figures["unpriced"] for figures in self.by_month.values())
+
+
+def _by_month(users: pl.DataFrame) -> pl.DataFrame:
+    owners = pl.Series("owner", hashes.of_users(users["user_id"]), dtype=pl.Int64)
+    # Sums of hashes stay wide: they are cut to a bigint once, when all chunks are in.
+    hashed = hashes.owned(pl.col("owner"), pl.col("usage_hash")).cast(pl.Int128).sum().alias("usage_hash")
+    wide = pl.col("rows", "unpriced", "total_cost").cast(pl.Int128).sum()
+    return users.with_columns(owners).group_by("month").agg(hashed, wide)
+
+
+def finish(connection: Connection, plan: Plan, run_id: int | None, reading: Reading, sums: Sums) -> None:
+    """Writes what only the whole run knows, and marks the run done; a dry run counts what would be written."""
+    changed: Counter[str] = Counter()
+    with transaction(connection):
+        if run_id is not None:
+            # After a COMMIT whose answer was lost we come here again: done is done.
+            if runlog.status(connection, plan.settings, run_id) == "done":
+                return
+            pass_fence(connection, plan.settings, run_id)
+        changed.update(_clusters(connection, plan, run_id, sums))
+        if run_id is None:
+            sums.changed.update(changed)
+            return
+        spans = plan.window.spans()
+        changed["rejects"] = rejects.write(connection, plan.settings, reading.rejects, spans)
+        changed["months"] = runlog.book_months(connection, plan.settings, _figures(plan, run_id, sums))
+        sums.changed.update(changed)
+        _mark_done(connection, plan, run_id, reading, sums)
+
+
+def _mark_done(connection: Connection, plan: Plan, run_id: int, reading: Reading, sums: Sums) -> None:
+    done = runlog.finish(
+        connection,
+        plan.settings,
+        run_id,
+        "done",
+        rows_read=reading.read,
+        rows_rejected=len(reading.rejects),
+        rows_changed=sums.changed.total(),
+        total_cost=sums.total,
+    )
+    if not done:
+        raise LockedError(f"run {run_id} is no longer marked running: another run has taken over and completes it")
+
+
+def _figures(plan: Plan, run_id: int, sums: Sums) -> list[dict[str, Any]]:
+    found = sums.by_month
+    nothing = {"rows": 0, "usage_hash": 0, "total_cost": 0}
+    return [
+        {
+            "month": month,
+            "row_count": found.get(month, nothing)["rows"],
+            "usage_hash": found.get(month, nothing)["usage_hash"] % 2**63,
+            "rates_hash": plan.rates_hash(month),
+            "total_cost": unscaled(found.get(month, nothing)["total_cost"]),
+            "closes": month in plan.window.closing,
+            "run_id": run_id,
+        }
+        for month in plan.window.months
+    ]
+
+
+def _clusters(connection: Connection, plan: Plan, run_id: int | None, sums: Sums) -> dict[str, int]:
+    days = rollup.added(pl.concat(sums.days).lazy(), ["date", "cluster_id"])
+    actives = rollup.added(pl.concat(sums.actives).lazy(), ["month", "cluster_id"])
+    names = clusters.names(connection, plan.settings, plan.query.read)
+    whole_days = days.collect()
+    targets = {
+        "cluster_daily": whole_days.lazy(),
+        "cluster_monthly": rollup.cluster_months(whole_days.lazy(), actives, plan.meters),
+    }
+    changed = {}
+    for name, target in targets.items():
+        of = tables.table(plan.settings, name)
+        held = pl.concat(tables.standing(connection, plan.settings, of, plan.window.months))
+        complete = with_left_out(target, plan).join(names.lazy(), on="cluster_id", how="left").collect()
+        changed[name] = replace(connection, plan, run_id, name, complete, held.lazy())
+    return changed

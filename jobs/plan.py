@@ -1,0 +1,101 @@
+"""What a run is going to do, decided before any usage is read: days, modes, prices, overrides, the query."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+
+from jobs.compute.costs import CostRules
+from jobs.compute.pricing import Terms
+from jobs.model.errors import ConfigError
+from jobs.model.meters import Meter
+from jobs.model.rates import RateCard
+from jobs.model.windows import Window, cost_modes, nightly
+from jobs.settings import Settings
+from jobs.store import overrides, runlog
+from jobs.store.database import Connection
+from jobs.store.overrides import Overrides
+from jobs.store.preflight import Source
+from jobs.store.runlog import Booked
+from jobs.store.usage import UsageQuery
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Everything that a chunk needs to know; it depends on nothing else, so chunks depend on nothing of each other."""
+
+    settings: Settings
+    window: Window
+    modes: Mapping[date, str]
+    booked: Booked
+    query: UsageQuery
+    terms: Terms
+    rules: CostRules
+    overrides: Overrides
+    notes: tuple[str, ...]
+
+    @property
+    def meters(self) -> tuple[Meter, ...]:
+        """The meters of this run: configured, with their column, with a card on some day."""
+        return self.terms.meters
+
+    def rates_hash(self, month: date) -> str:
+        """A hash of all that prices the days of ``month`` that the run covers, overrides aside."""
+        digest = self.settings.rate_card.digest(
+            (meter.name for meter in self.meters), month, self.window.last_of(month)
+        )
+        return f"{digest}-{self.modes[month]}-{self.settings.tiers}-{self.settings.zero_means}"
+
+
+def planned(connection: Connection, settings: Settings, source: Source, day: date | None, today: date) -> Plan:
+    """The plan of `run --date day`. Raises ConfigError (exit 2) for a day, a card or an override that is wrong."""
+    history, booked = runlog.history(connection, settings)
+    window = nightly(
+        day,
+        today=today,
+        history=history,
+        start=settings.start,
+        close_after_days=settings.close_after_days,
+    )
+    return for_window(connection, settings, source, window, booked)
+
+
+def for_window(connection: Connection, settings: Settings, source: Source, window: Window, booked: Booked) -> Plan:
+    """The plan for given days. Raises ConfigError for a card or an override that is missing or wrong."""
+    modes, notes = cost_modes(window.months, booked.modes, settings.cost)
+    rated = frozenset(month for month, mode in modes.items() if mode == "rated")
+    since = first_days(settings.rate_card, source.meters, window)
+    held = overrides.read(connection, settings, source, window.first, window.last)
+    meters = tuple(meter for meter in source.meters if meter.name in since)
+    overridden = held.meters & since.keys()
+    days = tuple((month, window.last_of(month)) for month in sorted(rated))
+    return Plan(
+        settings=settings,
+        window=window,
+        modes=modes,
+        booked=booked,
+        query=UsageQuery(settings, source, since, days),
+        terms=Terms(meters, settings.rate_card, window.first, window.last, settings.tiers, overridden),
+        rules=CostRules(rated, settings.zero_means == "unpriced", source.cost_scale),
+        overrides=held,
+        notes=(*notes, *held.notes),
+    )
+
+
+def first_days(rates: RateCard, meters: tuple[Meter, ...], window: Window) -> dict[str, date]:
+    """Per meter that can be priced, the first day that has a card: date.min where it holds from the start.
+
+    Raises ConfigError where a meter that is not optional has none: a price is never zero by default.
+    """
+    since = {}
+    for meter in meters:
+        if rates.on(meter.name, window.first):
+            since[meter.name] = date.min
+        elif not meter.optional:
+            raise ConfigError(
+                f"{rates.source}: no card of {meter.name} is effective on {window.first}, the first day of the "
+                f"window (to {window.last}); expected one with effective_from on or before it. Add the line, or set "
+                f"start in the settings, or mark the meter optional"
+            )
+        elif cards := rates.between(meter.name, window.first, window.last):
+            since[meter.name] = cards[0].effective_from
+    return since

@@ -1,0 +1,54 @@
+"""Reads usage once: good rows to the spill, the others to the rejects, and counts both for the brake."""
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import date
+from uuid import UUID
+
+import polars as pl
+
+from jobs.chunk import takeable
+from jobs.plan import Plan
+from jobs.store import readers, rejects
+from jobs.store.database import Address, Connection
+from jobs.store.rejects import Reject
+from jobs.store.spill import Spill
+
+
+@dataclass(slots=True)
+class Reading:
+    """What was read: rows in all, accepted rows and distinct users by month, and the rejects."""
+
+    read: int = 0
+    rows: Counter[date] = field(default_factory=Counter)
+    users: Counter[date] = field(default_factory=Counter)
+    rejects: list[Reject] = field(default_factory=list)
+
+
+def read_usage(
+    connection: Connection,
+    address: Address,
+    plan: Plan,
+    spill: Spill,
+    progress: Callable[[str, int, int | None], None],
+) -> Reading:
+    """Reads the days of the window, each row once."""
+    reading = Reading()
+    reader = readers.chosen(plan.settings.reader, address)
+    good, bad = takeable(plan), [UUID(id_) for id_ in readers.undated(connection, plan.query)]
+    reading.read = len(bad)
+    seen = pl.DataFrame(schema={"month": pl.Date, "user": pl.UInt64})
+    for frame in readers.batches(address, connection, reader, plan.query, plan.window.spans()):
+        reading.read += frame.height
+        accepted = frame.filter(good)
+        if accepted.height < frame.height:
+            bad += [UUID(int=id_) for id_ in frame.filter(~good)["id"]]
+        spill.put("usage", accepted)
+        months = accepted.select(pl.col("date").dt.month_start().alias("month"), pl.col("user_id").hash().alias("user"))
+        reading.rows.update(dict(months.group_by("month").len().iter_rows()))
+        seen = pl.concat([seen, months]).unique()
+        progress("read", reading.read, None)
+    reading.users.update(dict(seen.group_by("month").len().iter_rows()))
+    reading.rejects = rejects.read(connection, plan.query, sorted(map(str, bad)))
+    return reading

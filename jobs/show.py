@@ -1,0 +1,240 @@
+"""What a person sees, or with --json a program: nothing is computed here."""
+
+import dataclasses
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import date, datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+
+from jobs.model.report import Report
+from jobs.settings import Settings
+
+if TYPE_CHECKING:
+    from jobs.explain import Explanation, Line
+    from jobs.store.database import Address
+    from jobs.store.preflight import Finding
+
+WIDTH = 100
+
+
+def as_json(value: Any) -> str:
+    """One JSON object; amounts as strings, so that no reader makes floats of them."""
+    return json.dumps(value, default=_plain, ensure_ascii=False)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Decimal):
+        return format(value, "f")
+    if isinstance(value, date | datetime):
+        return value.isoformat()
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+    return str(value)
+
+
+def console(*, to_error: bool = False) -> Console:
+    """A console of at most 100 columns; plain where nobody looks."""
+    made = Console(stderr=to_error, highlight=False, soft_wrap=False)
+    made.width = min(made.width, WIDTH) if made.is_terminal else WIDTH
+    return made
+
+
+@contextmanager
+def progress() -> Iterator[Callable[[str, int, int | None], None]]:
+    """A bar on a terminal; elsewhere one line per stage, with the time since the start."""
+    if sys.stderr.isatty():
+        with _bar() as tell:
+            yield tell
+        return
+    started, last = time.monotonic(), ""
+
+    def tell_line(stage: str, _done: int, _of: int | None) -> None:
+        nonlocal last
+        if stage != last:
+            print(f"usage-jobs: {time.monotonic() - started:6.1f} s  {stage}", file=sys.stderr, flush=True)
+            last = stage
+
+    yield tell_line
+
+
+@contextmanager
+def _bar() -> Iterator[Callable[[str, int, int | None], None]]:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console(to_error=True), transient=True) as bar:
+        task = bar.add_task("start", total=None)
+        yield lambda stage, done, of: bar.update(task, description=stage, completed=done, total=of)
+
+
+def report(report: Report, *, as_json: bool) -> None:
+    """The closing summary of a run."""
+    if as_json:
+        print(globals()["as_json"](report_object(report)))
+        return
+    out = console()
+    what = "dry run, nothing written" if report.dry_run else f"run {report.run_id}"
+    lines = {
+        "window": f"{report.window_from} to {report.window_to}" + _closing(report),
+        "rows read": f"{report.rows_read:,}",
+        "rejected": f"{report.rows_rejected:,}" + (" (see rollup.rejects)" if report.rows_rejected else ""),
+        "priced without a recorded cost": f"{report.unpriced:,}",
+        "rows changed": f"{report.rows_changed:,}{_tables(report.changed)}",
+        "total cost": f"{report.total_cost:,.10f} {report.currency}",
+        "seconds": ", ".join(f"{name} {seconds:.2f}" for name, seconds in report.seconds.items()),
+    }
+    out.print(f"usage-jobs: {what}", style="bold")
+    for name, value in lines.items():
+        out.print(f"  {name:<31}{value}", markup=False)
+    for note in report.notes:
+        out.print(f"  note: {note}", markup=False)
+
+
+def report_object(report: Report) -> dict[str, Any]:
+    """The object of ``run --json``."""
+    fields = {f.name: getattr(report, f.name) for f in dataclasses.fields(report)}
+    seconds = {name: round(value, 3) for name, value in report.seconds.items()}
+    return fields | {"seconds": seconds, "rows_changed": report.rows_changed, "exit_code": report.exit_code}
+
+
+def _closing(report: Report) -> str:
+    closed = ", ".join(f"{month:%Y-%m}" for month in report.closed)
+    return f", closes {closed}" if closed else ""
+
+
+def _tables(changed: Mapping[str, int]) -> str:
+    some = [f"{name} {count:,}" for name, count in changed.items() if count]
+    return f" ({', '.join(some)})" if some else ""
+
+
+def findings(found: "Sequence[Finding]", settings: Settings, address: "Address", *, as_json: bool) -> None:
+    """The table of `check`."""
+    if as_json:
+        print(globals()["as_json"]({"address": repr(address), "settings": settings.source, "findings": list(found)}))
+        return
+    out = console()
+    out.print(f"{address!r}, settings: {settings.source}, rates: {settings.rates}", markup=False)
+    table = Table(box=None, pad_edge=False)
+    for heading in ("", "what", "expected", "found", "consequence"):
+        table.add_column(heading, overflow="fold")
+    marks = {"ok": "ok", "note": "note", "refused": "[bold]REFUSED[/]"}
+    for finding in found:
+        cells = (finding.subject, finding.expected, finding.found, finding.consequence)
+        table.add_row(marks[finding.level], *map(escaped, cells))
+    out.print(table)
+
+
+def escaped(text: str) -> str:
+    """Text that may hold brackets, shown as it is."""
+    from rich.markup import escape
+
+    return escape(text)
+
+
+def schema(settings: Settings, *, applied: bool, as_json: bool) -> None:
+    """The DDL, or that it has been applied."""
+    from jobs.store.schema import script
+
+    text = script(settings)
+    if as_json:
+        print(globals()["as_json"]({"schema": settings.rollup_schema, "applied": applied, "ddl": text}))
+    elif applied:
+        print(f"schema {settings.rollup_schema} is complete. Next: usage-jobs check, then usage-jobs run")
+    else:
+        print(text, end="")
+
+
+def runs(rows: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
+    """The run log."""
+    if as_json:
+        print(globals()["as_json"]({"runs": list(rows)}))
+        return
+    table = Table(box=None, pad_edge=False)
+    for heading in (
+        "run",
+        "kind",
+        "status",
+        "window",
+        "started (UTC)",
+        "seconds",
+        "read",
+        "rejected",
+        "changed",
+        "cost",
+    ):
+        table.add_column(
+            heading, justify="right" if heading in ("seconds", "read", "rejected", "changed", "cost") else "left"
+        )
+    for row in rows:
+        ended = row["finished_at"]
+        seconds = "" if ended is None else f"{(ended - row['started_at']).total_seconds():.1f}"
+        cost = "" if row["total_cost"] is None else f"{row['total_cost']:,.2f}"
+        figures = [
+            "" if row[name] is None else f"{row[name]:,}" for name in ("rows_read", "rows_rejected", "rows_changed")
+        ]
+        window = f"{row['window_from']}…{row['window_to']:%m-%d}"
+        started = f"{row['started_at']:%m-%d %H:%M:%S}"
+        table.add_row(str(row["run_id"]), row["kind"], row["status"], window, started, seconds, *figures, cost)
+    out = console()
+    out.print(table)
+    for row in rows:
+        if row["error"]:
+            out.print(f"run {row['run_id']}: {row['error']}", markup=False)
+
+
+def explanation(told: "Explanation", *, as_json: bool) -> None:
+    """Every row of a user's month, and its sums beside the roll-up's."""
+    if as_json:
+        print(globals()["as_json"]({**_plain(told), "agrees": told.agrees}))
+        return
+    out = console()
+    heading = f"{told.user}, {told.month:%Y-%m} to {told.last}, {told.currency}, cost = {told.cost_mode!r}"
+    out.print(heading, style="bold", markup=False)
+    table = Table(box=None, pad_edge=False)
+    for name in ("day", "cluster", "meter", "quantity", "from", "price", "because", "charge"):
+        table.add_column(name, justify="right" if name in ("quantity", "from", "price", "charge") else "left")
+    for line in told.lines:
+        _rows_of(table, line)
+    out.print(table)
+    out.print(_sums(told))
+    if not told.agrees:
+        out.print("The roll-up differs: usage, prices or overrides have changed since the run that wrote it.")
+
+
+def _rows_of(table: Table, line: "Line") -> None:
+    day, cluster = str(line.day), (line.cluster or "none")[:8]
+    for piece in line.pieces:
+        price = f"{_short(piece.price)}/{piece.per}" if piece.per != 1 else _short(piece.price)
+        if piece.discount is not None:
+            price += f" -{_short(piece.discount)}%"
+        cells = (piece.meter, _short(piece.quantity), _short(piece.tier_from), price, piece.because)
+        table.add_row(day, cluster, *map(escaped, cells), "")
+        day = cluster = ""
+    for meter, charge in line.charges.items():
+        if charge:
+            table.add_row("", "", meter, "", "", "", "charge", _short(charge))
+    how = "as recorded" if line.adjustment or line.recorded == line.cost else "Σ charges"
+    table.add_row(day, cluster, "", "", "", "", f"cost, {how}", f"[bold]{_short(line.cost)}[/]")
+
+
+def _sums(told: "Explanation") -> Table:
+    table = Table(box=None, pad_edge=False, title="sums", title_justify="left")
+    for name in ("column", "sum of the rows", "roll-up", ""):
+        table.add_column(name, justify="left" if name == "column" else "right")
+    for name, value in told.sums.items():
+        held = told.rollup.get(name)
+        shown = "none" if held is None else _short(held)
+        table.add_row(name, _short(value), shown, "equal" if held == value else "[bold]differs[/]")
+    return table
+
+
+def _short(value: Decimal | int) -> str:
+    text = format(value, "f")
+    return text.rstrip("0").rstrip(".") if "." in text else text
