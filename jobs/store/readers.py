@@ -1,14 +1,12 @@
 """Two readers, one frame: connectorx on direct and session connections, psycopg's COPY everywhere else.
 
 connectorx prepares a statement always, which a transaction pooler does not take; it cannot check a host name, nor
-use a unix socket, and it holds a whole result in memory: its reads are cut into runs of days by the planner's
-estimate. COPY streams, one snapshot for all days.
+use a unix socket. Both stream: each statement is one snapshot, whatever its size, in little memory.
 """
 
 from collections.abc import Iterator
-from datetime import date, timedelta
+from datetime import date
 from io import BytesIO
-from math import ceil
 from urllib.parse import quote, urlencode
 
 import polars as pl
@@ -19,10 +17,10 @@ from jobs.model.frames import usage_schema
 from jobs.store.database import Address, Connection, transaction
 from jobs.store.usage import UsageQuery
 
-BLOCK = 32 * 2**20
+BLOCK = 16 * 2**20
 """Bytes of CSV that are parsed at a time."""
-BATCH_ROWS = 500_000
-"""Rows that connectorx is asked for at a time, about: 100 MB."""
+BATCH_ROWS = 100_000
+"""Rows that connectorx hands over at a time: about 15 MB."""
 
 
 def chosen(reader: str, address: Address) -> str:
@@ -42,41 +40,31 @@ def batches(
     address: Address, connection: Connection, reader: str, query: UsageQuery, spans: list[tuple[date, date]]
 ) -> Iterator[pl.DataFrame]:
     """The usage of ``spans`` as ``frames.usage_schema``; a row that cannot be taken holds a -1 or a null."""
-    for first, last in spans:
-        if reader == "copy":
-            yield from copied(connection, query.days(first, last), query)
-            continue
-        for start, end in _cut(connection, query, first, last):
-            yield _by_connectorx(address, query.days(start, end).as_string(None), query)
+    for span in spans:
+        text = query.days(*span)
+        yield from copied(connection, text, query) if reader == "copy" else _streamed(address, text, query)
 
 
-def estimated(connection: Connection, text: sql.Composed) -> int:
-    """The planner's estimate of the rows of a query."""
-    plan = connection.execute(sql.SQL("EXPLAIN (FORMAT JSON) ") + text).fetchone()
-    assert plan is not None  # noqa: S101
-    return int(plan[0][0]["Plan"]["Plan Rows"])
-
-
-def _cut(connection: Connection, query: UsageQuery, first: date, last: date) -> Iterator[tuple[date, date]]:
-    days = (last - first).days + 1
-    limit = min(BATCH_ROWS, query.settings.max_rows_per_chunk)
-    pieces = min(days, max(1, ceil(estimated(connection, query.days(first, last)) / limit)))
-    step = ceil(days / pieces)
-    for start in range(0, days, step):
-        yield first + timedelta(days=start), min(last, first + timedelta(days=start + step - 1))
-
-
-def _by_connectorx(address: Address, text: str, query: UsageQuery) -> pl.DataFrame:
+def _streamed(address: Address, text: sql.Composed, query: UsageQuery) -> Iterator[pl.DataFrame]:
     import connectorx
 
     try:
-        frame = connectorx.read_sql(_plain_url(address), text, return_type="polars")
-    except Exception as error:  # connectorx raises RuntimeError and a panic's own class alike
+        # "arrow_stream", not "polars": that would hold the whole result in memory, twice.
+        stream = connectorx.read_sql(
+            _plain_url(address), text.as_string(None), return_type="arrow_stream", batch_size=BATCH_ROWS
+        )
+        for batch in stream:
+            frame = pl.from_arrow(batch)
+            assert isinstance(frame, pl.DataFrame)  # noqa: S101 - a record batch is a frame, never a series
+            yield _coded(frame, query)
+    except BaseException as error:
+        # What breaks in mid-stream is a panic of the library's, which is no Exception.
+        if not isinstance(error, RuntimeError) and type(error).__name__ != "PanicException":
+            raise
         raise UsageJobsError(
-            f"connectorx could not read usage_daily from {address!r}: {address.scrubbed(str(error))}. "
-            'Try reader = "copy" in the settings'
+            f"connectorx could not read usage_daily from {address!r}: {address.scrubbed(str(error))}. Run again; if "
+            'it stays so, set reader = "copy"'
         ) from None
-    return _coded(frame, query)
 
 
 def _plain_url(address: Address) -> str:
