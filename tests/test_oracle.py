@@ -209,9 +209,7 @@ def test_an_override_holds_on_each_utc_day_that_it_touches(
         ({"n": 2}, {"n": 1}),
     ],
 )
-def test_of_several_the_latest_start_then_created_at_then_id_wins(
-    one: dict[str, Any], two: dict[str, Any]
-) -> None:
+def test_of_several_the_latest_start_then_created_at_then_id_wins(one: dict[str, Any], two: dict[str, Any]) -> None:
     winner = override(one.pop("n", 1), "cpu_hours", "7", **one)
     loser = override(two.pop("n", 2), "cpu_hours", "5", **two)
     state = world(row(1, june(5), cpu_hours=1), overrides=(winner, loser))
@@ -481,9 +479,7 @@ def test_the_oracle_keeps_its_own_laws_on_generated_worlds(case: Case, data: st.
             book.run(state, case.options, day)
         except ClosedMonthError:
             continue
-        covered = {
-            month for month in book.months if month in {one.day.replace(day=1) for one in book.priced.values()}
-        }
+        covered = {month for month in book.months if month in {one.day.replace(day=1) for one in book.priced.values()}}
         for month in covered:
             assert len({total_of(table, month) for table in (book.user_monthly, book.cluster_daily)}) == 1
             assert total_of(book.cluster_monthly, month) == book.months[month].total_cost

@@ -75,9 +75,7 @@ TOTALS = {
 }
 
 
-def mostly(
-    usual: st.SearchStrategy[Any], seldom: st.SearchStrategy[Any], one_in: int = 16
-) -> st.SearchStrategy[Any]:
+def mostly(usual: st.SearchStrategy[Any], seldom: st.SearchStrategy[Any], one_in: int = 16) -> st.SearchStrategy[Any]:
     """Seldom must be rare, so it stands in the middle of a range: Hypothesis likes the ends."""
     return st.integers(0, one_in - 1).flatmap(lambda n: seldom if n == one_in // 2 else usual)
 

@@ -63,8 +63,10 @@ _NOT_COMPUTED = frozenset(
 )
 COUNT = "bigint NOT NULL DEFAULT 0"
 _USER = {"month": "date NOT NULL", "user_id": "text NOT NULL", "currency": "text NOT NULL", "days": COUNT}
-_CREDITS = dict.fromkeys(
-    ("credits_free", "credits_purchased", "credits_deducted", "uncovered", "amount_due", "amount_reported"), AMOUNT
+_CREDITS = dict.fromkeys(("credits_free", "credits_purchased", "credits_deducted"), AMOUNT) | dict.fromkeys(
+    # Null: not computed. A 0 would say that nothing is owed.
+    ("uncovered", "amount_due", "amount_reported"),
+    "numeric(38,10)",
 )
 _HASHES = {
     "revision": "integer NOT NULL DEFAULT 1",

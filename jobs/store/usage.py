@@ -98,7 +98,7 @@ class UsageQuery:
         if row["date"] is None or "infinity" in str(row["date"]):
             return f"date is {row['date'] or 'null'}: expected a day"
         most = format(self.settings.max_quantity.normalize(), "f")
-        for name in ("total_cost", *(meter.column for meter in self.meters)):
+        for name in (*(meter.column for meter in self.meters), "total_cost"):
             value = row[name]
             if value is not None and not self._takeable(Decimal(str(value))):
                 return f"{name} is {value}: expected a number from 0 to {most}"

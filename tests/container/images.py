@@ -132,16 +132,14 @@ def pip_secrets(folder: Path) -> list[str]:
         settings["cert"] = CA
     if settings:
         file = folder / "pip.conf"
-        file.write_text(
-            "\n".join(["[global]", *(f"{k} = {v}" for k, v in settings.items()), ""]), encoding="utf-8"
-        )
+        file.write_text("\n".join(["[global]", *(f"{k} = {v}" for k, v in settings.items()), ""]), encoding="utf-8")
         secrets += ["--secret", f"id=pip.conf,src={file}"]
     return secrets
 
 
 def pip_settings() -> dict[str, str]:
     """What pip here is told about where packages are; folders of this machine would not be found in the build."""
-    listed = demand(call(sys.executable, "-m", "pip", "config", "list")).splitlines()
+    listed = call(sys.executable, "-m", "pip", "config", "list").stdout.splitlines()  # none without pip: its defaults
     pairs = (line.split("=", 1) for line in listed if "=" in line)
     settings = {name.rsplit(".", 1)[1]: value.strip("'\"") for name, value in pairs}
     known = ("index-url", "extra-index-url", "trusted-host", "proxy", "cert")

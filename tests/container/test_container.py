@@ -19,9 +19,7 @@ from .images import Container, Store, base_archive, demand
 ROOT = Path(__file__).parents[2]
 TOOLS = ("buildah", "debootstrap", "unshare")
 COSTS = "SELECT user_id, total_cost::text FROM rollup.user_monthly ORDER BY 1"
-LAST_RUN = (
-    "SELECT status, rows_read, rows_rejected, rows_changed FROM rollup.runs ORDER BY started_at DESC LIMIT 1"
-)
+LAST_RUN = "SELECT status, rows_read, rows_rejected, rows_changed FROM rollup.runs ORDER BY started_at DESC LIMIT 1"
 
 pytestmark = pytest.mark.container
 
@@ -108,9 +106,7 @@ def test_settings_mounted_where_the_example_mounts_them(container: Container, ur
     """config/examples/cronjob.yaml mounts a ConfigMap there: files that anyone in the container may read."""
     shutil.copy(ROOT / "config" / "settings.toml", tmp_path)
     rates = (ROOT / "config" / "rates.csv").read_text(encoding="utf-8")
-    (tmp_path / "rates.csv").write_text(
-        rates.replace("0,0.10,1,list price", "0,0.20,1,agreed", 1), encoding="utf-8"
-    )
+    (tmp_path / "rates.csv").write_text(rates.replace("0,0.10,1,list price", "0,0.20,1,agreed", 1), encoding="utf-8")
     tmp_path.chmod(0o755)
     demand(container.usage_jobs("schema", "--apply", url=url))
     arguments = ("run", "--config", "/etc/usage-jobs/settings.toml")

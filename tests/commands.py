@@ -1,0 +1,163 @@
+"""Runs usage-jobs in this process or in another, and looks at what it left in a database."""
+
+import contextlib
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
+from io import StringIO
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import psycopg
+import pytest
+from psycopg import sql
+from psycopg.rows import dict_row
+
+from jobs import cli
+
+TODAY = date(2026, 6, 21)
+DAY = date(2026, 6, 20)
+"""Yesterday: the last day of a run that names none."""
+CLUSTER = UUID(int=0xC1)
+HEADER = "meter,effective_from,tier_from,price,per,reference\n"
+RATES = HEADER + (
+    "cpu_hours,2020-01-01,0,0.10,1,list\n"
+    "gpu_hours,2020-01-01,0,0.50,1,list\n"
+    "storage_gb,2020-01-01,0,0.30,1,list\n"
+    "feature_store_api_calls,2020-01-01,0,0.10,1000,list\n"
+    "model_inference_calls,2020-01-01,0,1.00,1000,list\n"
+)
+
+
+@dataclass(frozen=True)
+class Ran:
+    """A command that has ended: its exit code, standard output and standard error."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def object(self) -> dict[str, Any]:
+        """The one JSON object that --json leaves on standard output; amounts are texts."""
+        found = json.loads(self.out)
+        assert isinstance(found, dict)
+        return found
+
+
+def usage_jobs(*arguments: str, url: str | None = None, today: date = TODAY, **environment: str) -> Ran:
+    """The command, in this process, on a clock that says ``today``."""
+    out, err = StringIO(), StringIO()
+    variables = environment | ({"DATABASE_URL": url} if url else {})
+    terminated = signal.getsignal(signal.SIGTERM)
+    try:
+        with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            patch.setattr(cli, "_today", lambda: today)
+            for name, value in variables.items():
+                patch.setenv(name, value)
+            code = cli.main(list(arguments))
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else 1
+    finally:
+        signal.signal(signal.SIGTERM, terminated)
+    return Ran(code, out.getvalue(), err.getvalue())
+
+
+def usage_jobs_process(*arguments: str, **environment: str) -> Ran:
+    """The command, in a process of its own, on the machine's clock, with nothing but ``environment``."""
+    start = "import sys; from jobs.cli import main; sys.exit(main())"
+    done = subprocess.run(
+        [sys.executable, "-c", start, *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={"PATH": "/usr/bin:/bin", **environment},
+    )
+    return Ran(done.returncode, done.stdout, done.stderr)
+
+
+def configured(directory: Path, *, settings: str = "", rates: str = RATES) -> None:
+    """Settings and rates where a command looks that is started in ``directory``."""
+    folder = directory / "config"
+    folder.mkdir(exist_ok=True)
+    (folder / "settings.toml").write_text(settings, encoding="utf-8")
+    (folder / "rates.csv").write_text(rates, encoding="utf-8")
+
+
+def applied(url: str) -> str:
+    """``url``, once the job's own tables are there."""
+    made = usage_jobs("schema", "--apply", url=url)
+    assert made.code == 0, made.err
+    return url
+
+
+def ask(url: str, query: str, *values: object) -> list[dict[str, Any]]:
+    """The rows of a query (or of a statement that returns some), committed."""
+    with psycopg.connect(url, row_factory=dict_row) as connection:
+        cursor = connection.execute(query.encode(), values or None)
+        return cursor.fetchall() if cursor.description else []
+
+
+def insert(url: str, table: str, **columns: object) -> None:
+    text = sql.SQL("INSERT INTO {} ({}) VALUES ({})").format(
+        sql.Identifier(table),
+        sql.SQL(", ").join(map(sql.Identifier, columns)),
+        sql.SQL(", ").join(sql.Placeholder() * len(columns)),
+    )
+    with psycopg.connect(url) as connection:
+        connection.execute(text, list(columns.values()))
+
+
+def add_usage(url: str, **columns: object) -> UUID:
+    """A row of usage_daily: an hour of cpu of user "ada" on DAY unless ``columns`` say otherwise; its id.
+
+    Its user and cluster are put into their tables too, as shape B demands.
+    """
+    row = {"id": uuid4(), "user_id": "ada", "date": DAY, "cpu_hours": 1} | columns
+    with psycopg.connect(url) as connection:
+        users = "INSERT INTO users (id) SELECT %s::text WHERE %s::text IS NOT NULL ON CONFLICT DO NOTHING"
+        connection.execute(users, [row["user_id"]] * 2)
+        clusters = "INSERT INTO hopsworks_clusters (id, name) SELECT %s::uuid, 'eu' WHERE %s::uuid IS NOT NULL"
+        connection.execute(clusters + " ON CONFLICT DO NOTHING", [row.get("hopsworks_cluster_id")] * 2)
+    insert(url, "usage_daily", **row)
+    return UUID(str(row["id"]))
+
+
+def costs(url: str) -> dict[str, Decimal]:
+    """total_cost by user, summed over the months of the roll-up."""
+    found = ask(url, "SELECT user_id, sum(total_cost) AS cost FROM rollup.user_monthly GROUP BY 1")
+    return {row["user_id"]: row["cost"] for row in found}
+
+
+def contents(url: str, *, but: Sequence[str] = ()) -> dict[str, list[str]]:
+    """Every row of every table of public and rollup, as text; ``but`` leaves tables out."""
+    return {
+        name: [row["text"] for row in ask(url, f"SELECT t::text AS text FROM {name} AS t ORDER BY 1")]
+        for name in _tables(url)
+        if name not in but
+    }
+
+
+def _tables(url: str) -> list[str]:
+    text = "SELECT schemaname || '.' || tablename AS name FROM pg_tables WHERE schemaname IN ('public', 'rollup')"
+    return [row["name"] for row in ask(url, text)]
+
+
+def written(url: str) -> Mapping[str, tuple[int, int, int]]:
+    """Rows ever inserted, updated and deleted by table, once every other connection has reported its own."""
+    others = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    text = (
+        "SELECT schemaname || '.' || relname, n_tup_ins, n_tup_upd, n_tup_del FROM pg_stat_user_tables "
+        "WHERE schemaname IN ('public', 'rollup')"
+    )
+    with psycopg.connect(url, autocommit=True) as connection:
+        # A backend leaves this view after its counts are in, which may be after its client has left.
+        while connection.execute(others).fetchone() != (0,):
+            pass
+        return {name: (ins, upd, gone) for name, ins, upd, gone in connection.execute(text)}
