@@ -1,12 +1,13 @@
 """What looks without changing anything (check, runs), and what makes the job's own tables (schema --apply)."""
 
+from collections.abc import Iterator
 from datetime import date, timedelta
 from typing import Any
 
 import psycopg
 
 from jobs.model.errors import UsageJobsError
-from jobs.plan import planned
+from jobs.plan import Plan, planned
 from jobs.settings import Settings
 from jobs.store import orphans, preflight, readers, runlog, schema
 from jobs.store.database import Address, Link, explained
@@ -29,10 +30,21 @@ def check(settings: Settings, address: Address, today: date) -> list[Finding]:
             days = f"{plan.window.first} to {plan.window.last}"
             findings.append(Finding("ok", "the next run", "open months", days))
             findings += [Finding("note", "the next run", "nothing to note", note) for note in plan.notes]
+            findings += _without_card(plan)
             since = today - timedelta(days=31)
             return [*findings, *orphans.findings(link.connection, settings, source, since)]
     except psycopg.Error as error:
         raise explained(error, address) from error
+
+
+def _without_card(plan: Plan) -> Iterator[Finding]:
+    """Optional meters whose column is there, and that some days or all go without for want of a price."""
+    for meter in plan.query.read.meters:
+        since = plan.query.since.get(meter.name)
+        if since is None or since > plan.window.first:
+            found = f"none before {since}" if since else "none"
+            subject = f"card of {meter.name} (optional meter)"
+            yield Finding("note", subject, "a price for every day", found, "Left out on the days without one")
 
 
 def runs(settings: Settings, address: Address, limit: int) -> list[dict[str, Any]]:

@@ -13,6 +13,9 @@ import psycopg
 import pytest
 from commands import CLUSTER, RATES, Ran, add_usage, applied, ask, configured, contents, costs, insert, usage_jobs
 
+from jobs.store import guard
+from jobs.store.database import Address, Connection, connect
+
 HOURS = ("cpu_hours", "gpu_hours", "storage_gb", "total_cost")
 CALLS = ("feature_store_api_calls", "model_inference_calls")
 BAD: dict[str, list[tuple[str, str]]] = {
@@ -93,6 +96,7 @@ def test_a_row_of_nobody_or_of_no_day(either: str, column: str, bad: str | None,
 
 
 def test_the_most_that_is_taken_is_max_quantity(ready: str) -> None:
+    add_usage(ready)
     add_usage(ready, cpu_hours=100_000_000)
     assert usage_jobs("run", url=ready).code == 0
     assert usage_jobs("run", url=ready, USAGE_JOBS_MAX_QUANTITY="99999999").code == 3
@@ -131,7 +135,7 @@ def test_last_seen_moves_only_with_the_row(ready: str) -> None:
         ({"cpu_hours": "NaN"}, "UPDATE usage_daily SET cpu_hours = 2 WHERE id = %s", 2 * ONE_HOUR),
         ({"user_id": None}, "UPDATE usage_daily SET user_id = 'bob' WHERE id = %s", ONE_HOUR),
         ({"date": None}, "UPDATE usage_daily SET date = '2026-06-03' WHERE id = %s", ONE_HOUR),
-        ({"date": "infinity"}, "UPDATE usage_daily SET date = '2026-05-31' WHERE id = %s", ONE_HOUR),
+        ({"date": "infinity"}, "UPDATE usage_daily SET date = '2026-06-01' WHERE id = %s", ONE_HOUR),
         ({"date": "-infinity"}, "DELETE FROM usage_daily WHERE id = %s", None),
         ({"gpu_hours": -1}, "DELETE FROM usage_daily WHERE id = %s", None),
     ],
@@ -139,7 +143,7 @@ def test_last_seen_moves_only_with_the_row(ready: str) -> None:
 def test_healed_rows_leave_by_themselves(either: str, bad: dict[str, object], heal: str, bobs: Decimal | None) -> None:
     add_usage(either)
     culprit = add_usage(either, **{"user_id": "bob", **bad})
-    insert(either, "users", id="bob") if not ask(either, "SELECT FROM users WHERE id = 'bob'") else None
+    ask(either, "INSERT INTO users (id) VALUES ('bob') ON CONFLICT DO NOTHING")
     assert usage_jobs("run", url=either).code == 3
     ask(either, heal, culprit)
     assert usage_jobs("run", url=either).code == 0
@@ -216,10 +220,11 @@ CPU = "cpu_hours,2020-01-01,0,0.10,1,list\n"
         ("cpu_hours,2020-01-01,0,0.12345678901,1,\n", "line 2: price = '0.12345678901': has more than 10 decimals"),
         ("cpu_hours,2020-01-01,0,1e-9999999,1,\n", "line 2: price = '1e-9999999': has more than 10 decimals"),
         ("cpu_hours,2020-01-01,0,10000001,1,\n", "line 2: price = '10000001': expected at most 10000000"),
-        ("cpu_hours,2020-01-01,0,1e99,1,\n", "line 2: price = '1e99': expected at most 10000000"),
+        ("cpu_hours,2020-01-01,0,1e99,1,\n", "line 2: price = '1e99': is too large"),
         (CPU + "cpu_hours,2020-01-01,-1,0.10,1,\n", "line 3: tier_from = '-1': expected a number of at least 0"),
         (CPU + "cpu_hours,2020-01-01,some,0.10,1,\n", "line 3: tier_from = 'some': expected a number"),
-        (CPU + "cpu_hours,2020-01-01,1e30,0.10,1,\n", "line 3: tier_from = '1e30': expected at most"),
+        (CPU + "cpu_hours,2020-01-01,1e16,0.10,1,\n", "line 3: tier_from = '1e16': expected at most 1000000000000000"),
+        (CPU + "cpu_hours,2020-01-01,1e30,0.10,1,\n", "line 3: tier_from = '1e30': is too large"),
         ("cpu_hours,2020-01-01,0,0.10,100,\n", "line 2: per = '100': expected 1 or 1000"),
         ("cpu_hours,soon,0,0.10,1,\n", "line 2: effective_from = 'soon': expected a day such as 2026-01-31"),
         ("cpu_hours,2026-02-30,0,0.10,1,\n", "line 2: effective_from = '2026-02-30': expected a day"),
@@ -256,8 +261,8 @@ def test_an_optional_meter_needs_no_card(make_database: Callable[..., str]) -> N
     add_usage(url, instance_hours=5)
     assert usage_jobs("run", url=url).code == 0
     assert costs(url) == {"ada": ONE_HOUR}
-    check = usage_jobs("check", "--json", url=url)
-    assert [f for f in check.object["findings"] if "instance_hours" in f["subject"] and f["level"] == "note"]
+    notes = [f for f in usage_jobs("check", "--json", url=url).object["findings"] if f["level"] == "note"]
+    assert ("card of instance_hours (optional meter)", "none") in [(f["subject"], f["found"]) for f in notes]
 
 
 # Settings
@@ -483,6 +488,17 @@ def test_a_day_in_a_closed_month(ready: str) -> None:
 # Overrides
 
 
+def override(url: str) -> UUID:
+    """An override of ada's cpu_hours since January, still without a price and a discount; its id."""
+    row = {"id": UUID(int=7), "user_id": "ada", "resource_type": "cpu_hours", "created_at": date(2026, 1, 1)}
+    insert(url, "user_pricing_overrides", **row)
+    if ask(
+        url, "SELECT 1 FROM pg_attribute WHERE attrelid = 'user_pricing_overrides'::regclass AND attname = 'valid_from'"
+    ):
+        ask(url, "UPDATE user_pricing_overrides SET valid_from = created_at")
+    return UUID(int=7)
+
+
 @pytest.mark.parametrize(
     ("column", "bad", "most"),
     [
@@ -495,10 +511,7 @@ def test_a_day_in_a_closed_month(ready: str) -> None:
 )
 def test_an_override_that_cannot_be_right(either: str, column: str, bad: str, most: int) -> None:
     add_usage(either)
-    id_ = UUID(int=7)
-    insert(
-        either, "user_pricing_overrides", id=id_, user_id="ada", resource_type="cpu_hours", created_at=date(2026, 1, 1)
-    )
+    id_ = override(either)
     ask(either, f"UPDATE user_pricing_overrides SET {column} = '{bad}'")
     words = f"user_pricing_overrides id {id_} (user ada): {column} = {bad}"
     refused_before_reading(either, 2, words, f"expected a number from 0 to {most}")
@@ -506,10 +519,10 @@ def test_an_override_that_cannot_be_right(either: str, column: str, bad: str, mo
 
 def test_an_override_that_says_nothing(either: str) -> None:
     add_usage(either)
-    insert(either, "user_pricing_overrides", id=UUID(int=7), user_id="ada", resource_type="cpu_hours")
+    id_ = override(either)
     ran = usage_jobs("run", "--json", url=either)
     assert ran.code == 0
-    word = f"override {UUID(int=7)} ignored: it has neither override_price nor discount_percentage"
+    word = f"override {id_} ignored: it has neither override_price nor discount_percentage"
     assert ran.object["notes"] == [word]
     assert costs(either) == {"ada": ONE_HOUR}
 
@@ -523,6 +536,18 @@ def test_another_run_holds_the_lock(ready: str) -> None:
         other.execute("SELECT pg_advisory_xact_lock(hashtext('usage-jobs'), hashtext('rollup'))")
         refused_before_reading(ready, 4, "another run holds the lock of schema rollup: a run that just starts")
         refused_before_reading(ready, 4, "another run holds the lock", command=("run", "--dry-run"))
+    assert usage_jobs("run", url=ready).code == 0
+
+
+def test_the_lock_is_free_the_moment_a_run_ends(ready: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def lingering(address: Address) -> Connection:
+        """A server notices only later that a client has closed: here never."""
+        connection = connect(address)
+        monkeypatch.setattr(connection, "close", lambda: None)
+        return connection
+
+    monkeypatch.setattr(guard, "connect", lingering)
+    assert usage_jobs("run", url=ready).code == 0
     assert usage_jobs("run", url=ready).code == 0
 
 

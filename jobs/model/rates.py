@@ -14,6 +14,8 @@ from jobs.model.scale import ONE, scaled
 HEADER = ["meter", "effective_from", "tier_from", "price", "per", "reference"]
 # A row's quantity (at most 9e18 units) × price (1e17 units) ÷ 10^10 × discount (1e12 units) stays below 2^127.
 MAX_PRICE = 10**7
+# Beyond any running total; × 31 days, as month-wide tiers of a level need it, it stays far below 2^127.
+MAX_TIER = 10**15
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,13 +105,11 @@ def _line(source: str, number: int, row: list[str], known: tuple[str, ...]) -> t
         raise ConfigError(f"{where}: effective_from = {since!r}: expected a day such as 2026-01-31") from None
     if per not in ("1", "1000"):
         raise ConfigError(f"{where}: per = {per!r}: expected 1 or 1000")
-    amounts = (_amount(where, "tier_from", tier_from), _amount(where, "price", price))
-    if amounts[1] > MAX_PRICE * ONE:
-        raise ConfigError(f"{where}: price = {price!r}: expected at most {MAX_PRICE}")
+    amounts = (_amount(where, "tier_from", tier_from, MAX_TIER), _amount(where, "price", price, MAX_PRICE))
     return meter, day, int(per), Tier(*amounts, reference, number)
 
 
-def _amount(where: str, name: str, text: str) -> int:
+def _amount(where: str, name: str, text: str, most: int) -> int:
     try:
         units = scaled(Decimal(text))
     except InvalidOperation:
@@ -118,6 +118,8 @@ def _amount(where: str, name: str, text: str) -> int:
         raise ConfigError(f"{where}: {name} = {text!r}: {mistake}; expected a number, such as 0.10") from None
     if units < 0:
         raise ConfigError(f"{where}: {name} = {text!r}: expected a number of at least 0")
+    if units > most * ONE:
+        raise ConfigError(f"{where}: {name} = {text!r}: expected at most {most}")
     return units
 
 

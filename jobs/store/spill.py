@@ -1,18 +1,24 @@
 """What exceeds memory goes to local files by a hash of the user, and comes back as chunks: some users, all rows.
 
 A run reads usage in the table's order, where the rows of a user lie far apart; every further pass would cost a
-scan. Up to ``limit`` rows stay in memory and nothing is written.
+scan. Up to ``limit`` rows (and HELD_ROWS) stay in memory and nothing is written.
 """
 
 import tempfile
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 
 import polars as pl
 
-BUCKETS = 64
-"""Files per flush. A chunk is several buckets, or a part of one where a bucket alone exceeds the limit."""
+BUCKETS = 256
+"""Files per flush. A chunk is several buckets, or a part of one where a bucket alone exceeds its limit."""
+HELD_ROWS = 400_000
+"""Rows held while reading, where the settings allow as many: about 150 bytes a row, three times that in a flush."""
+CHUNK_ROWS = 150_000
+"""Rows of a chunk, where the settings allow as many: pricing takes about 1.6 KB a row at its peak, so that this
+keeps a run well under 1 GiB, and larger chunks were not faster."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +45,10 @@ class Spill:
 
     limit: int
     folder: Path | None = None
-    rows: dict[str, int] = field(default_factory=dict)
     _held: dict[str, list[pl.DataFrame]] = field(default_factory=dict)
     _files: dict[tuple[str, int], list[Path]] = field(default_factory=dict)
-    _sizes: list[int] = field(default_factory=lambda: [0] * BUCKETS)
+    _sizes: Counter[int] = field(default_factory=Counter)
+    _held_rows: int = 0
     _room: tempfile.TemporaryDirectory[str] | None = None
 
     def __enter__(self) -> "Spill":
@@ -55,36 +61,40 @@ class Spill:
             self._room.cleanup()
 
     def put(self, kind: str, frame: pl.DataFrame) -> None:
-        """Adds rows of a kind; all that is held goes to files once it exceeds the limit."""
+        """Adds rows of a kind; all that is held goes to files once that is too much."""
         self._held.setdefault(kind, []).append(frame)
-        self.rows[kind] = self.rows.get(kind, 0) + frame.height
-        if sum(f.height for frames in self._held.values() for f in frames) > self.limit:
+        self._held_rows += frame.height
+        self._sizes.update(dict(frame.group_by(_user_hash() % BUCKETS).len().iter_rows()))
+        if self._held_rows > min(self.limit, HELD_ROWS):
             self._flush()
 
     def chunks(self) -> list[Chunk]:
-        """Chunks that hold every user once, none with more than ``limit`` rows unless one user has more."""
-        if not self._files:
-            return [Chunk(tuple(range(BUCKETS)))]
-        self._flush()
+        """Chunks that hold every user once, none with more rows than fit unless one user has more."""
+        limit = min(self.limit, CHUNK_ROWS)
+        if self._files:
+            self._flush()
         chunks: list[Chunk] = []
         together: list[int] = []
-        for bucket, size in enumerate(self._sizes):
-            if size > self.limit:
-                parts = 2 * -(-size // self.limit)
+        for bucket in range(BUCKETS):
+            size = self._sizes[bucket]
+            if size > limit:
+                parts = 2 * -(-size // limit)
                 chunks += [Chunk((bucket,), part, parts) for part in range(parts)]
                 continue
-            if together and sum(self._sizes[b] for b in together) + size > self.limit:
+            if together and sum(self._sizes[b] for b in together) + size > limit:
                 chunks.append(Chunk(tuple(together)))
                 together = []
             together.append(bucket)
-        return [*chunks, Chunk(tuple(together))] if together else chunks
+        return [*chunks, Chunk(tuple(together))] if together or not chunks else chunks
 
     def take(self, chunk: Chunk, kind: str) -> pl.LazyFrame | None:
         """The rows of a kind of the chunk's users, in the order they came; None where there are none."""
         frames = [frame.lazy().filter(chunk.mine()) for frame in self._held.get(kind, [])]
         files = [path for bucket in chunk.buckets for path in self._files.get((kind, bucket), [])]
         # Named by arrival: of a row read twice the last counts.
-        stored = [pl.scan_ipc(path).filter(chunk.mine()) for path in sorted(files, key=lambda path: path.name)]
+        stored = [pl.scan_ipc(path) for path in sorted(files, key=lambda path: path.name)]
+        if chunk.parts > 1:
+            stored = [frame.filter(chunk.mine()) for frame in stored]
         return pl.concat(stored + frames) if stored or frames else None
 
     def _flush(self) -> None:
@@ -92,7 +102,7 @@ class Spill:
             self._room = tempfile.TemporaryDirectory(prefix="usage-jobs-", dir=self.folder)
         for kind, frames in self._held.items():
             self._store(kind, pl.concat(frames), Path(self._room.name))
-        self._held = {}
+        self._held, self._held_rows = {}, 0
 
     def _store(self, kind: str, frame: pl.DataFrame, room: Path) -> None:
         marked = frame.with_columns((_user_hash() % BUCKETS).cast(pl.Int64).alias("bucket"))
@@ -101,4 +111,3 @@ class Spill:
             path = room / f"{len(files):06d}-{kind}-{bucket}.arrow"
             rows.write_ipc(path, compression="lz4")
             files.append(path)
-            self._sizes[bucket] += rows.height
