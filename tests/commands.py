@@ -114,12 +114,12 @@ def insert(url: str, table: str, **columns: object) -> None:
         connection.execute(text, list(columns.values()))
 
 
-def add_usage(url: str, **columns: object) -> UUID:
-    """A row of usage_daily: an hour of cpu of user "ada" on DAY unless ``columns`` say otherwise; its id.
+def add_row(url: str, **columns: object) -> UUID:
+    """A row of usage_daily, of user "ada" on DAY unless ``columns`` say otherwise; its id.
 
     Its user and cluster are put into their tables too, as shape B demands.
     """
-    row = {"id": uuid4(), "user_id": "ada", "date": DAY, "cpu_hours": 1} | columns
+    row = {"id": uuid4(), "user_id": "ada", "date": DAY} | columns
     with psycopg.connect(url) as connection:
         users = "INSERT INTO users (id) SELECT %s::text WHERE %s::text IS NOT NULL ON CONFLICT DO NOTHING"
         connection.execute(users, [row["user_id"]] * 2)
@@ -127,6 +127,11 @@ def add_usage(url: str, **columns: object) -> UUID:
         connection.execute(clusters + " ON CONFLICT DO NOTHING", [row.get("hopsworks_cluster_id")] * 2)
     insert(url, "usage_daily", **row)
     return UUID(str(row["id"]))
+
+
+def add_usage(url: str, **columns: object) -> UUID:
+    """An ``add_row`` with an hour of cpu."""
+    return add_row(url, **{"cpu_hours": 1} | columns)
 
 
 def costs(url: str) -> dict[str, Decimal]:

@@ -15,9 +15,7 @@ def whole(value: int) -> pl.Expr:
 def divided_half_even(numerator: pl.Expr, denominator: pl.Expr) -> pl.Expr:
     """``numerator / denominator`` (> 0) rounded once to a whole number, half to even; exact for either sign."""
     floor = numerator // denominator
-    twice = (numerator - floor * denominator) * 2
-    up = (twice > denominator) | ((twice == denominator) & (floor % 2 == 1))
-    return floor + up.cast(WIDE)
+    return _half_even(floor, numerator - floor * denominator, denominator)
 
 
 def scaled_half_even(numerator: pl.Expr, denominator: pl.Expr, keep: pl.Expr, keep_of: pl.Expr) -> pl.Expr:
@@ -27,11 +25,17 @@ def scaled_half_even(numerator: pl.Expr, denominator: pl.Expr, keep: pl.Expr, ke
     quotient are multiplied on their own; what is left of both is divided together, once.
     """
     part = numerator // denominator
-    rest = numerator - part * denominator
     most = part * keep
     floor = most // keep_of
-    left = (most - floor * keep_of) * denominator + rest * keep
-    return floor + divided_half_even(left, denominator * keep_of)
+    left = (most - floor * keep_of) * denominator + (numerator - part * denominator) * keep
+    more = left // (denominator * keep_of)
+    return _half_even(floor + more, left - more * denominator * keep_of, denominator * keep_of)
+
+
+def _half_even(floor: pl.Expr, rest: pl.Expr, denominator: pl.Expr) -> pl.Expr:
+    # A tie goes by the parity of the whole result: of a part of it, it would go wrong half of the time.
+    up = (rest * 2 > denominator) | ((rest * 2 == denominator) & (floor % 2 == 1))
+    return floor + up.cast(WIDE)
 
 
 def rounded(value: pl.Expr, places: int) -> pl.Expr:
