@@ -67,13 +67,12 @@ def for_window(connection: Connection, settings: Settings, source: Source, windo
     held = overrides.read(connection, settings, source, window.first, window.last)
     meters = tuple(meter for meter in source.meters if meter.name in since)
     overridden = held.meters & since.keys()
-    days = tuple((month, window.last_of(month)) for month in sorted(rated))
     return Plan(
         settings=settings,
         window=window,
         modes=modes,
         booked=booked,
-        query=UsageQuery(settings, source, since, days),
+        query=UsageQuery(settings, source, since, versions=bool(rated)),
         terms=Terms(meters, settings.rate_card, window.first, window.last, settings.tiers, overridden),
         rules=CostRules(rated, settings.zero_means == "unpriced", source.cost_scale),
         overrides=held,

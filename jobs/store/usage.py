@@ -16,22 +16,19 @@ from jobs.settings import Settings
 from jobs.store.preflight import Source
 from jobs.store.statements import source, statement
 
-MOST = 9 * 10**8
-"""The most that travels: a bigint holds 9.2e8 units of 10^-10."""
-
 
 @dataclass(frozen=True, slots=True)
 class UsageQuery:
     """What to read of usage_daily for a window.
 
     ``since``: per meter the first day with a card: before it an optional meter is left out, read as 0 and not
-    judged. ``rated``: the days on which total_cost is ours to write; then the rows' xmin is read too.
+    judged. ``versions``: whether rows will be written, so that their xmin must be known.
     """
 
     settings: Settings
     read: Source
     since: Mapping[str, date]
-    rated: tuple[tuple[date, date], ...]
+    versions: bool
 
     @property
     def meters(self) -> tuple[Meter, ...]:
@@ -52,33 +49,26 @@ class UsageQuery:
         ]
         return statement(
             "usage",
-            recorded=self._recorded(),
-            version=sql.SQL("xmin::text::bigint" if self.rated else "NULL::bigint"),
+            recorded=sql.SQL("CASE WHEN total_cost IS NOT NULL THEN {} END").format(
+                self._units(sql.Identifier("total_cost"))
+            ),
+            version=sql.SQL("xmin::text::bigint" if self.versions else "NULL::bigint"),
             quantities=sql.SQL(",\n  ").join(quantities),
             usage=source(self.settings, "usage_daily"),
             filter=rows,
         )
 
-    def _recorded(self) -> sql.Composed:
-        most: sql.Composable = sql.Literal(self.settings.max_quantity)
-        if self.rated:
-            # There total_cost is what we wrote: a dear row must not be rejected for it by the next run.
-            days = sql.SQL(" OR ").join(sql.SQL("date BETWEEN {} AND {}").format(*span) for span in self.rated)
-            most = sql.SQL("CASE WHEN {} THEN {} ELSE {} END").format(days, MOST, most)
-        column = sql.Identifier("total_cost")
-        return sql.SQL("CASE WHEN {} IS NOT NULL THEN {} END").format(column, self._units(column, most))
-
     def _quantity(self, meter: Meter) -> sql.Composed:
         column = sql.Identifier(meter.column)
-        most = sql.Literal(self.settings.max_quantity)
-        units = self._units(column, most, integer=meter.name in self.read.integers)
+        units = self._units(column, integer=meter.name in self.read.integers)
         unread = sql.SQL("{} IS NULL").format(column)
         if self.since[meter.name] > date.min:
             unread += sql.SQL(" OR date < {}").format(self.since[meter.name])
         return sql.SQL("CASE WHEN {} THEN 0 ELSE {} END").format(unread, units)
 
-    def _units(self, column: sql.Identifier, most: sql.Composable, *, integer: bool = False) -> sql.Composed:
+    def _units(self, column: sql.Identifier, *, integer: bool = False) -> sql.Composed:
         # NaN and Infinity compare as greater than any number, so the bound catches both.
+        most = sql.Literal(self.settings.max_quantity)
         rounded = "{}::bigint * {}" if integer else "round({} * {})::bigint"
         inside = sql.SQL("{} >= 0 AND {} <= {}").format(column, column, most)
         return sql.SQL("CASE WHEN {} THEN {} ELSE -1 END").format(inside, sql.SQL(rounded).format(column, ONE))
