@@ -53,9 +53,9 @@ def _terminated(number: int, _frame: FrameType | None) -> NoReturn:
 def _failed(arguments: argparse.Namespace, message: str, code: int) -> int:
     print(f"usage-jobs: {message}", file=sys.stderr)
     if arguments.json:
-        from jobs.show import as_json
+        from jobs.show import as_object
 
-        print(as_json({"error": message, "exit_code": code}))
+        print(as_object({"error": message, "exit_code": code}))
     return code
 
 

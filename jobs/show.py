@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 WIDTH = 100
 
 
-def as_json(value: Any) -> str:
+def as_object(value: Any) -> str:
     """One JSON object; amounts as strings, so that no reader makes floats of them."""
     return json.dumps(value, default=_plain, ensure_ascii=False)
 
@@ -77,7 +77,7 @@ def _bar() -> Iterator[Callable[[str, int, int | None], None]]:
 def report(report: Report, *, as_json: bool) -> None:
     """The closing summary of a run."""
     if as_json:
-        print(globals()["as_json"](report_object(report)))
+        print(as_object(report_object(report)))
         return
     out = console()
     what = "dry run, nothing written" if report.dry_run else f"run {report.run_id}"
@@ -88,13 +88,16 @@ def report(report: Report, *, as_json: bool) -> None:
         "priced without a recorded cost": f"{report.unpriced:,}",
         "rows changed": f"{report.rows_changed:,}{_tables(report.changed)}",
         "total cost": f"{report.total_cost:,.10f} {report.currency}",
-        "seconds": ", ".join(f"{name} {seconds:.2f}" for name, seconds in report.seconds.items()),
+        "seconds": f"{sum(report.seconds.values()):.2f}: "
+        + ", ".join(f"{name} {seconds:.2f}" for name, seconds in report.seconds.items()),
     }
-    out.print(f"usage-jobs: {what}", style="bold")
+    grid = Table.grid(padding=(0, 2))
     for name, value in lines.items():
-        out.print(f"  {name:<31}{value}", markup=False)
+        grid.add_row(f"  {name}", escaped(value))
     for note in report.notes:
-        out.print(f"  note: {note}", markup=False)
+        grid.add_row("  note", escaped(note))
+    out.print(f"usage-jobs: {what}", style="bold")
+    out.print(grid)
 
 
 def report_object(report: Report) -> dict[str, Any]:
@@ -117,7 +120,7 @@ def _tables(changed: Mapping[str, int]) -> str:
 def findings(found: "Sequence[Finding]", settings: Settings, address: "Address", *, as_json: bool) -> None:
     """The table of `check`."""
     if as_json:
-        print(globals()["as_json"]({"address": repr(address), "settings": settings.source, "findings": list(found)}))
+        print(as_object({"address": repr(address), "settings": settings.source, "findings": list(found)}))
         return
     out = console()
     out.print(f"{address!r}, settings: {settings.source}, rates: {settings.rates}", markup=False)
@@ -144,7 +147,7 @@ def schema(settings: Settings, *, applied: bool, as_json: bool) -> None:
 
     text = script(settings)
     if as_json:
-        print(globals()["as_json"]({"schema": settings.rollup_schema, "applied": applied, "ddl": text}))
+        print(as_object({"schema": settings.rollup_schema, "applied": applied, "ddl": text}))
     elif applied:
         print(f"schema {settings.rollup_schema} is complete. Next: usage-jobs check, then usage-jobs run")
     else:
@@ -154,7 +157,7 @@ def schema(settings: Settings, *, applied: bool, as_json: bool) -> None:
 def runs(rows: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
     """The run log."""
     if as_json:
-        print(globals()["as_json"]({"runs": list(rows)}))
+        print(as_object({"runs": list(rows)}))
         return
     table = Table(box=None, pad_edge=False)
     for heading in (
@@ -192,13 +195,13 @@ def runs(rows: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
 def explanation(told: "Explanation", *, as_json: bool) -> None:
     """Every row of a user's month, and its sums beside the roll-up's."""
     if as_json:
-        print(globals()["as_json"]({**_plain(told), "agrees": told.agrees}))
+        print(as_object({**_plain(told), "agrees": told.agrees}))
         return
     out = console()
     heading = f"{told.user}, {told.month:%Y-%m} to {told.last}, {told.currency}, cost = {told.cost_mode!r}"
     out.print(heading, style="bold", markup=False)
     table = Table(box=None, pad_edge=False)
-    for name in ("day", "cluster", "meter", "quantity", "from", "price", "because", "charge"):
+    for name in ("day", "cluster", "meter", "quantity", "from", "price", "charge", "because"):
         table.add_column(name, justify="right" if name in ("quantity", "from", "price", "charge") else "left")
     for line in told.lines:
         _rows_of(table, line)
@@ -209,19 +212,19 @@ def explanation(told: "Explanation", *, as_json: bool) -> None:
 
 
 def _rows_of(table: Table, line: "Line") -> None:
+    """A line per piece, the meter's charge on its last one, then the row's cost."""
     day, cluster = str(line.day), (line.cluster or "none")[:8]
-    for piece in line.pieces:
+    ends = {piece.meter: number for number, piece in enumerate(line.pieces)}
+    for number, piece in enumerate(line.pieces):
         price = f"{_short(piece.price)}/{piece.per}" if piece.per != 1 else _short(piece.price)
         if piece.discount is not None:
             price += f" -{_short(piece.discount)}%"
-        cells = (piece.meter, _short(piece.quantity), _short(piece.tier_from), price, piece.because)
-        table.add_row(day, cluster, *map(escaped, cells), "")
+        charge = _short(line.charges[piece.meter]) if ends[piece.meter] == number else ""
+        figures = (_short(piece.quantity), _short(piece.tier_from), price, charge)
+        table.add_row(day, cluster, piece.meter, *figures, escaped(piece.because))
         day = cluster = ""
-    for meter, charge in line.charges.items():
-        if charge:
-            table.add_row("", "", meter, "", "", "", "charge", _short(charge))
-    how = "as recorded" if line.adjustment or line.recorded == line.cost else "Σ charges"
-    table.add_row(day, cluster, "", "", "", "", f"cost, {how}", f"[bold]{_short(line.cost)}[/]")
+    how = "cost, as recorded" if line.adjustment or line.recorded == line.cost else "cost"
+    table.add_row(day, cluster, "", "", "", "", f"[bold]{_short(line.cost)}[/]", how)
 
 
 def _sums(told: "Explanation") -> Table:

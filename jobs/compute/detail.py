@@ -59,7 +59,7 @@ def _of_card(ordered: pl.LazyFrame, meter: Meter, card: Card, terms: Terms, held
                 pl.lit(tier.start, dtype=WIDE).alias("tier_from"),
                 pl.col(f"tier {number}").alias("quantity"),
                 pl.lit(tier.price, dtype=WIDE).alias("price"),
-                pl.coalesce(because, pl.lit(f"{tier.reference} (line {tier.line})")).alias("because"),
+                pl.coalesce(because, pl.lit(f"line {tier.line}: {tier.reference}")).alias("because"),
                 pl.col(DISCOUNT + meter.name).alias("discount"),
             )
         )

@@ -68,10 +68,10 @@ def _fill(connection: Connection, settings: Settings, users: int, days: int, las
 def _show(connection: Connection, directory: Path, reports: list[Report], as_json: bool) -> None:
     """The roll-ups as they stand in the database, and commands that work on it from now on."""
     tables = {name: _rows(connection, name) for name in ("user_monthly", "cluster_monthly", "rejects")}
-    commands = _commands(directory, tables["user_monthly"])
+    commands = _commands(directory, _rows(connection, "override_month")[0]["month"])
     if as_json:
         runs = [show.report_object(report) for report in reports]
-        print(show.as_json({"directory": str(directory), "runs": runs, **tables, "next": commands}))
+        print(show.as_object({"directory": str(directory), "runs": runs, **tables, "next": commands}))
         return
     out = show.console()
     for name, rows in tables.items():
@@ -97,10 +97,9 @@ def _table(rows: list[dict[str, Any]]) -> Table:
     return table
 
 
-def _commands(directory: Path, months: list[dict[str, Any]]) -> list[str]:
+def _commands(directory: Path, month: str) -> list[str]:
     config = f"--config {shlex.quote(str(directory / 'settings.toml'))}"
     commands = [f"usage-jobs check {config}", f"usage-jobs runs {config}", f"usage-jobs run {config}"]
-    if months:
-        user, month = shlex.quote(months[0]["user_id"]), months[0]["month"]
-        commands.insert(0, f"usage-jobs explain --user {user} --month {month} {config}")
+    for user in ("auth0|demo-override", "auth0|demo-tiers"):
+        commands.insert(0, f"usage-jobs explain --user '{user}' --month {month} {config}")
     return commands

@@ -119,17 +119,19 @@ RATED = 'cost = "rated" writes this column: GRANT UPDATE (total_cost) ON usage_d
 
 
 def _meter(usage: Mapping[str, Column], meter: Meter) -> Finding:
+    named = "" if meter.name == meter.column else f" (meter {meter.name})"
     if meter.optional and meter.column not in usage:
-        subject = f"usage_daily.{meter.column} (optional meter {meter.name})"
+        subject = f"usage_daily.{meter.column} (optional)"
         return Finding("note", subject, "a number", "no such column", "The meter is left out until it appears")
-    return _column(usage, meter.column, NUMBERS, f" (meter {meter.name})")
+    return _column(usage, meter.column, NUMBERS, named)
 
 
 def _column(usage: Mapping[str, Column], name: str, types: tuple[str, ...], meter: str = "") -> Finding:
-    subject, expected = f"usage_daily.{name}{meter}", " or ".join(types)
+    subject, metered = f"usage_daily.{name}{meter}", types == NUMBERS
+    expected = "a number" if metered else " or ".join(types)
     column = usage.get(name)
     if column is None:
-        remedy = f"Map the meter to its column: [meters.…] column in the settings{meter}" if meter else "Add the column"
+        remedy = "Map the meter to its column ([meters.…] column in the settings)" if metered else "Add the column"
         there = f"no such column (there are: {', '.join(sorted(usage))})"
         return Finding("refused", subject, expected, there, remedy)
     if column.type not in types:

@@ -1,0 +1,243 @@
+"""Two readers, one frame: every value that usage_daily can hold, and a server that goes away in mid-read."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import date
+from decimal import Decimal
+from pathlib import Path
+from uuid import UUID
+
+import polars as pl
+import psycopg
+import pytest
+from commands import CLUSTER, DAY, add_row, ask
+from polars.testing import assert_frame_equal
+
+from jobs.model.errors import ConfigError, UsageJobsError
+from jobs.model.frames import usage_schema
+from jobs.settings import load
+from jobs.store import preflight, readers
+from jobs.store.database import Address, Connection, connect, passes
+from jobs.store.usage import UsageQuery
+
+JUNE = (date(2026, 6, 1), date(2026, 6, 30))
+READERS = ("connectorx", "copy")
+Read = Callable[[str], Iterator[pl.DataFrame]]
+
+
+@pytest.fixture
+def link(database: str) -> Iterator[Connection]:
+    with connect(Address(database)) as connection:
+        yield connection
+
+
+@pytest.fixture
+def query(link: Connection) -> UsageQuery:
+    """All that a run in recorded mode reads."""
+    settings = load(None, {}, Path.cwd())
+    source, _ = preflight.source(link, settings)
+    return UsageQuery(settings, source, {meter.name: date.min for meter in source.meters}, versions=False)
+
+
+@pytest.fixture
+def read(database: str, link: Connection, query: UsageQuery) -> Read:
+    """June, as one of the readers gives it, batch by batch."""
+    return lambda reader: readers.batches(Address(database), link, reader, query, [JUNE])
+
+
+def whole(batches: Iterator[pl.DataFrame]) -> pl.DataFrame:
+    return pl.concat(batches).sort("id")
+
+
+NASTY = (
+    "a,comma",
+    'a "quote"',
+    "a\nnewline",
+    "a\r\nreturn",
+    "",
+    " ",
+    "NULL",
+    "\\N",
+    "\\.",
+    "tab\there",
+    "Ünïcödé 😀",
+    "auth0|66a0",
+    "'",
+    "2026-06-01",
+    "0123",
+    "x" * 5_000,
+)
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_any_user_id(database: str, read: Read, reader: str) -> None:
+    ids = {add_row(database, user_id=user): user for user in NASTY}
+    nobody = add_row(database, user_id=None)
+    frame = whole(read(reader))
+    found = {UUID(int=id_): user for id_, user in frame.select("id", "user_id").iter_rows()}
+    assert found == ids | {nobody: None}
+
+
+@pytest.mark.parametrize("reader", READERS)
+@pytest.mark.parametrize(
+    ("held", "units"),
+    [
+        ("0", 0),
+        ("0.0000000001", 1),
+        ("0.00000000005", 1),
+        ("0.00000000004999", 0),
+        ("0.00000000015", 2),
+        ("1.00000000025", 10_000_000_003),
+        ("7.123456789012345", 71_234_567_890),
+        ("99999999.99999999999", 10**18),
+        ("100000000", 10**18),
+        ("100000000.00000000001", -1),
+        ("-0.00000000001", -1),
+        ("NaN", -1),
+        ("Infinity", -1),
+        ("-Infinity", -1),
+        (None, 0),
+    ],
+)
+def test_any_quantity_in_units_of_ten_places(
+    database: str, read: Read, reader: str, held: str | None, units: int
+) -> None:
+    add_row(database, cpu_hours=held, total_cost=held)
+    [row] = whole(read(reader)).iter_rows(named=True)
+    assert row["cpu_hours"] == units
+    assert row["recorded"] == (None if held is None else units)
+
+
+@pytest.mark.parametrize("reader", READERS)
+@pytest.mark.parametrize(
+    ("held", "units"),
+    [(0, 0), (1, 10**10), (100_000_000, 10**18), (100_000_001, -1), (-1, -1), (2**31 - 1, -1), (None, 0)],
+)
+def test_any_number_of_calls(database: str, read: Read, reader: str, held: int | None, units: int) -> None:
+    add_row(database, feature_store_api_calls=held)
+    assert whole(read(reader))["feature_store_api_calls"].to_list() == [units]
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_the_frame_is_as_its_contract_says(database: str, read: Read, query: UsageQuery, reader: str) -> None:
+    id_ = add_row(database, id=UUID(int=2**128 - 1), hopsworks_cluster_id=CLUSTER, cpu_hours=2, total_cost="1.5")
+    frame = whole(read(reader))
+    assert dict(frame.schema) == usage_schema([meter.name for meter in query.meters])
+    assert frame.to_dicts() == [
+        {"id": id_.int, "user_id": "ada", "date": DAY, "cluster_id": CLUSTER.int, "recorded": 15 * 10**9}
+        | {"version": None, "cpu_hours": 2 * 10**10, "gpu_hours": 0, "storage_gb": 0}
+        | {"feature_store_api_calls": 0, "model_inference_calls": 0}
+    ]
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_no_row_at_all(read: Read, query: UsageQuery, reader: str) -> None:
+    frames = list(read(reader))
+    assert sum(frame.height for frame in frames) == 0
+    for frame in frames:
+        assert dict(frame.schema) == usage_schema([meter.name for meter in query.meters])
+
+
+def test_both_give_the_same_frame(database: str, read: Read, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(readers, "BATCH_ROWS", 7)
+    monkeypatch.setattr(readers, "BLOCK", 100)
+    values = [None, "0", "NaN", "0.00000000005", "100000000", "3.3333333333"]
+    for number, user in enumerate(NASTY * 3):
+        add_row(
+            database,
+            user_id=user,
+            date=date(2026, 6, 1 + number % 30),
+            hopsworks_cluster_id=None if number % 2 else UUID(int=number),
+            cpu_hours=values[number % 6],
+            total_cost=values[number % 5],
+            model_inference_calls=number,
+        )
+    add_row(database, date=date(2026, 5, 31))
+    add_row(database, date=date(2026, 7, 1))
+    by_reader = [list(read(reader)) for reader in READERS]
+    for frames in by_reader:
+        assert len(frames) > 5, "small batches"
+        assert sum(frame.height for frame in frames) == 48
+    assert_frame_equal(*(whole(iter(frames)) for frames in by_reader))
+
+
+def test_versions_are_read_where_rows_will_be_written(database: str, link: Connection, query: UsageQuery) -> None:
+    add_row(database, total_cost="1.50")
+    [held] = ask(database, "SELECT xmin::text::bigint AS xmin FROM usage_daily")
+    for reader in READERS:
+        [row] = whole(
+            readers.batches(Address(database), link, reader, replace(query, versions=True), [JUNE])
+        ).iter_rows(named=True)
+        assert (row["version"], row["recorded"]) == (held["xmin"], 15 * 10**9)
+
+
+# A server that goes away
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_a_backend_that_dies_in_mid_read_is_no_short_read(
+    database: str, link: Connection, read: Read, monkeypatch: pytest.MonkeyPatch, reader: str
+) -> None:
+    monkeypatch.setattr(readers, "BATCH_ROWS", 100)
+    monkeypatch.setattr(readers, "BLOCK", 100_000)
+    rows = 40_000  # of 1 kB each: more than the sockets hold between server and reader
+    ask(
+        database,
+        "INSERT INTO usage_daily (user_id, date, cpu_hours)"
+        f" SELECT n || repeat('x', 1000), '2026-06-01', 1 FROM generate_series(1, {rows}) AS n",
+    )
+    batches = read(reader)
+    assert 0 < next(batches).height < rows
+    assert ask(
+        database,
+        "SELECT pg_terminate_backend(pid) AS ended FROM pg_stat_activity WHERE datname = current_database()"
+        " AND backend_type = 'client backend' AND state = 'active' AND pid <> pg_backend_pid()",
+    ) == [{"ended": True}]
+    with pytest.raises((psycopg.OperationalError, UsageJobsError)) as failed:
+        list(batches)
+    if isinstance(failed.value, psycopg.Error):
+        assert passes(failed.value)
+    else:
+        assert 'set reader = "copy"' in str(failed.value)
+        assert str(link.info.password) not in str(failed.value)
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_a_table_that_is_gone(database: str, link: Connection, read: Read, reader: str) -> None:
+    ask(database, "DROP TABLE usage_daily")
+    with pytest.raises((psycopg.errors.UndefinedTable, UsageJobsError), match="usage_daily"):
+        whole(read(reader))
+    assert link.execute("SELECT 1").fetchone() == (1,)
+
+
+# Which reader
+
+
+@pytest.mark.parametrize(
+    ("url", "reader"),
+    [
+        ("postgresql://u:p@h:5432/d", "connectorx"),
+        ("postgresql://u:p@h/d", "connectorx"),
+        ("postgresql://u:p@h:5432/d?sslmode=require", "connectorx"),
+        ("postgresql://u:p@h:6543/d", "copy"),
+        ("postgresql://u:p@h:5432/d?sslmode=verify-full", "copy"),
+        ("postgresql://u:p@h:5432/d?sslmode=verify-ca", "copy"),
+        ("postgresql://u:p@/d?host=/tmp", "copy"),
+    ],
+)
+def test_the_reader_that_can_read_there(url: str, reader: str) -> None:
+    assert readers.chosen("auto", Address(url)) == reader
+    assert readers.chosen("copy", Address(url)) == "copy"
+    if reader == "connectorx":
+        assert readers.chosen("connectorx", Address(url)) == "connectorx"
+    else:
+        with pytest.raises(ConfigError, match=r'cannot read over .*; expected "copy" or "auto"'):
+            readers.chosen("connectorx", Address(url))
+
+
+def test_decimals_of_the_database_are_what_units_count(database: str, read: Read) -> None:
+    for held in ("0.1", "12.3456789", "0.0000000001"):
+        add_row(database, cpu_hours=held)
+    total = ask(database, "SELECT sum(cpu_hours) AS hours FROM usage_daily")[0]["hours"]
+    for reader in READERS:
+        assert Decimal(whole(read(reader))["cpu_hours"].sum()).scaleb(-10) == total
