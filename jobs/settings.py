@@ -11,6 +11,7 @@ from datetime import date
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
+from urllib.parse import quote, unquote
 
 from dotenv import dotenv_values
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -84,18 +85,25 @@ class Settings(BaseModel):
 
 def secrets(env: Mapping[str, str], cwd: Path) -> list[str]:
     """Every password that ``env`` or .env.local holds, in each way it may be written: for scrubbing."""
-    from urllib.parse import unquote, urlsplit
+    everything = _everything(env, cwd)
+    url = everything.get("DATABASE_URL", "")
+    # As libpq finds it: up to the last @, whatever characters it has, or in the query; urlsplit refuses some.
+    found = [*re.findall(r"://[^:@/]*:(.*)@", url), *re.findall(r"[?&]password=([^&]*)", url)]
+    found.append(everything.get("SUPABASE_DB_PASSWORD", ""))
+    ways = {text for secret in found for text in (secret, unquote(secret), quote(secret, safe="")) if text}
+    return sorted(ways, key=len, reverse=True)
 
-    everything = {**dotenv_values(cwd / ".env.local"), **env}
-    url = everything.get("DATABASE_URL") or ""
-    found = {urlsplit(url).password or "", everything.get("SUPABASE_DB_PASSWORD") or ""}
-    return sorted({text for secret in found for text in (secret, unquote(secret)) if text}, key=len, reverse=True)
+
+def _everything(env: Mapping[str, str], cwd: Path) -> dict[str, str]:
+    # Not interpolated: a raw password may hold ${.
+    local = dotenv_values(cwd / ".env.local", interpolate=False)
+    return {name: value for name, value in local.items() if value is not None} | dict(env)
 
 
 def load(config: Path | None, env: Mapping[str, str], cwd: Path) -> Settings:
     """The settings from ``config`` (else config/settings.toml under ``cwd``, else what ships) and ``env``."""
     file = _settings_file(config, cwd)
-    everything = {k: v for k, v in dotenv_values(cwd / ".env.local").items() if v is not None} | dict(env)
+    everything = _everything(env, cwd)
     values = _read_toml(file)
     origins = _overlay(values, everything)
     meters = _meters(file, values.pop("meters", {name: {} for name in DEFAULTS}), origins)
@@ -170,7 +178,7 @@ def _meters(file: Path, tables: object, origins: Mapping[str, str]) -> tuple[Met
         raise ConfigError(f"{file}: meters: expected tables such as [meters.cpu_hours]; found {tables!r}")
     meters = []
     for name, table in tables.items():
-        if not re.match(IDENTIFIER, name) or name.endswith("_cost") or name in RESERVED:
+        if not re.fullmatch(IDENTIFIER, name) or name.endswith("_cost") or name in RESERVED:
             raise ConfigError(
                 f"{file}: [meters.{name}]: expected lower-case letters, digits and _ (at most 50), not ending in "
                 f"_cost, and none of {', '.join(sorted(RESERVED))}: the roll-ups get a column of that name"

@@ -1,0 +1,125 @@
+"""What happens when the world moves while a run is at work: at the boundary between reading and writing."""
+
+from collections.abc import Callable
+from datetime import date
+from decimal import Decimal
+from pathlib import Path
+from uuid import UUID
+
+import psycopg
+import pytest
+
+from jobs.look import apply_schema
+from jobs.model.errors import LockedError
+from jobs.model.report import Report
+from jobs.run import Job, nightly
+from jobs.settings import load
+from jobs.store.database import Address
+
+DAY = date(2026, 6, 20)
+TODAY = date(2026, 6, 21)
+FIRST, SECOND, THIRD = (UUID(int=number) for number in (1, 2, 3))
+
+
+def fill(url: str, *rows: tuple[UUID, str, str]) -> None:
+    with psycopg.connect(url) as connection:
+        for id_, user, hours in rows:
+            connection.execute(
+                "INSERT INTO usage_daily (id, user_id, date, cpu_hours) VALUES (%s, %s, %s, %s)",
+                (id_, user, DAY, hours),
+            )
+
+
+def run(url: str, between: Callable[[], object] = lambda: None, cost: str = "rated") -> Report:
+    """A run; ``between`` is called once, after all usage has been read and before anything is written."""
+    settings = load(None, {"USAGE_JOBS_COST": cost}, Path.cwd())
+    apply_schema(settings, Address(url))
+    called = []
+
+    def progress(stage: str, _done: int, _of: int | None) -> None:
+        if stage == "compute and write" and not called:
+            called.append(stage)
+            between()
+
+    return nightly(Job(settings, Address(url), today=TODAY, progress=progress))
+
+
+def execute(url: str, *statements: str) -> None:
+    with psycopg.connect(url, autocommit=True) as connection:
+        for statement in statements:
+            connection.execute(statement.encode())
+
+
+def costs(url: str) -> dict[UUID, Decimal | None]:
+    with psycopg.connect(url) as connection:
+        return dict(connection.execute("SELECT id, total_cost FROM usage_daily").fetchall())
+
+
+def totals(url: str, table: str = "user_monthly", name: str = "user_id") -> dict[str, Decimal]:
+    with psycopg.connect(url) as connection:
+        return dict(connection.execute(f"SELECT {name}, total_cost FROM rollup.{table}".encode()).fetchall())
+
+
+def test_a_row_that_changed_since_it_was_read_is_priced_as_it_is_now(database: str) -> None:
+    fill(database, (FIRST, "ann", "10"), (SECOND, "ben", "10"))
+    report = run(database, lambda: execute(database, "UPDATE usage_daily SET cpu_hours = 30 WHERE user_id = 'ann'"))
+    assert costs(database) == {FIRST: Decimal(3), SECOND: Decimal(1)}
+    assert totals(database) == {"ann": Decimal(3), "ben": Decimal(1)}
+    assert totals(database, "cluster_daily", "'all'") == {"all": Decimal(4)}
+    assert report.changed["usage_daily"] == 2
+    assert run(database).rows_changed == 0
+
+
+def test_a_row_that_vanished_since_it_was_read_takes_its_cost_along(database: str) -> None:
+    fill(database, (FIRST, "ann", "10"), (SECOND, "ann", "5"), (THIRD, "ben", "1"))
+    run(database, lambda: execute(database, f"DELETE FROM usage_daily WHERE id = '{FIRST}'"))
+    assert costs(database) == {SECOND: Decimal("0.5"), THIRD: Decimal("0.1")}
+    assert totals(database) == {"ann": Decimal("0.5"), "ben": Decimal("0.1")}
+    assert run(database).rows_changed == 0
+
+
+def test_a_row_that_moved_to_another_user_is_not_written_for_the_old_one(database: str) -> None:
+    fill(database, (FIRST, "ann", "10"), (SECOND, "ben", "1"))
+    run(database, lambda: execute(database, f"UPDATE usage_daily SET user_id = 'cy' WHERE id = '{FIRST}'"))
+    assert totals(database) == {"ben": Decimal("0.1")}
+    assert costs(database) == {FIRST: None, SECOND: Decimal("0.1")}
+    run(database)
+    assert totals(database) == {"ben": Decimal("0.1"), "cy": Decimal(1)}
+    assert run(database).rows_changed == 0
+
+
+def test_a_row_that_turned_bad_is_not_priced_and_is_rejected_by_the_next_run(database: str) -> None:
+    fill(database, (FIRST, "ann", "10"), (SECOND, "ben", "1"))
+    run(database, lambda: execute(database, "UPDATE usage_daily SET cpu_hours = 'NaN' WHERE user_id = 'ann'"))
+    assert totals(database) == {"ben": Decimal("0.1")}
+    assert run(database).rows_rejected == 1
+
+
+def test_a_run_that_was_marked_crashed_stops_before_it_writes(database: str) -> None:
+    fill(database, (FIRST, "ann", "10"))
+    with pytest.raises(LockedError, match="another took over"):
+        run(database, lambda: execute(database, "UPDATE rollup.runs SET status = 'crashed'"))
+    assert totals(database) == {}
+    assert costs(database) == {FIRST: None}
+
+
+@pytest.mark.parametrize("cost", ["recorded", "rated"])
+def test_a_connection_that_breaks_between_read_and_write_is_made_anew(database: str, cost: str) -> None:
+    fill(database, (FIRST, "ann", "10"))
+    ours = (
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() "
+        "AND application_name = 'usage-jobs' AND state = 'idle' AND pid <> pg_backend_pid()"
+    )
+    run(database, lambda: execute(database, ours), cost)
+    assert totals(database) == {"ann": Decimal(1)}
+    assert run(database, cost=cost).rows_changed == 0
+
+
+def test_the_guard_lost_in_mid_run_does_not_stop_a_run_that_nobody_replaced(database: str) -> None:
+    fill(database, (FIRST, "ann", "10"))
+    guard = (
+        "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' "
+        "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+    )
+    run(database, lambda: execute(database, guard))
+    assert totals(database) == {"ann": Decimal(1)}

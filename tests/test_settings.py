@@ -1,0 +1,254 @@
+"""Settings: who overrides whom, addresses from SUPABASE_ variables, and a password that nothing prints.
+
+Mistakes in settings are in ``tests/test_bad_input.py``, as an operator meets them.
+"""
+
+import subprocess
+import sys
+import tomllib
+from decimal import Decimal
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import pytest
+from commands import RATES, configured
+from psycopg.conninfo import conninfo_to_dict
+from pydantic import ValidationError
+
+from jobs.model.address import address
+from jobs.model.errors import ConfigError
+from jobs.model.meters import DEFAULTS
+from jobs.settings import Settings, load, secrets
+from jobs.store.database import Address
+
+ROOT = Path(__file__).parents[1]
+RAW = "p@ss#w%rd/with:all?of ${HOME} & ünicode"
+SUPABASE = {"SUPABASE_PROJECT_REF": "abcd", "SUPABASE_DB_PASSWORD": RAW, "SUPABASE_REGION": "eu-west-1"}
+
+
+def settings(directory: Path, **env: str) -> Settings:
+    return load(None, env, directory)
+
+
+# Who overrides whom
+
+
+def test_the_environment_then_env_local_then_the_file_then_the_default(tmp_path: Path) -> None:
+    configured(tmp_path)
+    assert settings(tmp_path).currency == "USD"
+    configured(tmp_path, settings='currency = "EUR"\n')
+    assert settings(tmp_path).currency == "EUR"
+    (tmp_path / ".env.local").write_text("USAGE_JOBS_CURRENCY=SEK\n")
+    assert settings(tmp_path).currency == "SEK"
+    assert settings(tmp_path, USAGE_JOBS_CURRENCY="GBP").currency == "GBP"
+
+
+def test_the_address_too(tmp_path: Path) -> None:
+    assert settings(tmp_path).address is None
+    (tmp_path / ".env.local").write_text("DATABASE_URL=postgresql://local/db\n")
+    assert settings(tmp_path).address == "postgresql://local/db"
+    assert settings(tmp_path, DATABASE_URL="postgresql://env/db").address == "postgresql://env/db"
+    assert settings(tmp_path, DATABASE_URL="postgresql://env/db", **SUPABASE).address == "postgresql://env/db"
+
+
+def test_a_variable_of_a_meter_overrides_one_key_of_it(tmp_path: Path) -> None:
+    configured(
+        tmp_path, settings='[meters.cpu_hours]\ncolumn = "a"\nunit = "core h"\n', rates=RATES[: RATES.index("gpu")]
+    )
+    [cpu] = settings(tmp_path, USAGE_JOBS_METERS__CPU_HOURS__COLUMN="b").meters
+    assert (cpu.column, cpu.unit) == ("b", "core h")
+
+
+def test_a_variable_of_a_meter_leaves_the_other_meters(tmp_path: Path) -> None:
+    configured(tmp_path)
+    meters = {m.name: m for m in settings(tmp_path, USAGE_JOBS_METERS__CPU_HOURS__COLUMN="b").meters}
+    assert meters.keys() == DEFAULTS.keys()
+    assert meters["cpu_hours"].column == "b"
+    assert meters["gpu_hours"] == DEFAULTS["gpu_hours"]
+
+
+def test_what_ships_is_the_defaults(tmp_path: Path) -> None:
+    shipped = settings(tmp_path)
+    configured(tmp_path, rates=(ROOT / "config" / "rates.csv").read_text())
+    bare = settings(tmp_path)
+    differing = {name for name in Settings.model_fields if getattr(shipped, name) != getattr(bare, name)}
+    assert differing == {"source", "rates", "rate_card"}, "the file names what the code does without it"
+    assert shipped.rate_card.cards == bare.rate_card.cards
+    assert shipped.meters == tuple(DEFAULTS.values())
+
+
+def test_the_file_that_ships_names_every_setting() -> None:
+    text = (ROOT / "config" / "settings.toml").read_text()
+    every = {field.alias or name for name, field in Settings.model_fields.items()}
+    internal = {"source", "address", "rate_card", "embedded"}
+    uncommented = text.replace("# start =", "start =").replace("# rates =", "rates =")
+    assert tomllib.loads(uncommented).keys() == every - internal
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "value"),
+    [
+        ("cost", "rated", "rated"),
+        ("max_shrink", "0.5", Decimal("0.5")),
+        ("max_quantity", "900000000", Decimal(900_000_000)),
+        ("close_after_days", "0", 0),
+        ("schema", "billing", "billing"),
+    ],
+)
+def test_variables_are_read_as_what_they_are(tmp_path: Path, variable: str, text: str, value: object) -> None:
+    found = settings(tmp_path, **{f"USAGE_JOBS_{variable.upper()}": text})
+    assert getattr(found, {"schema": "rollup_schema"}.get(variable, variable)) == value
+
+
+@pytest.mark.parametrize("text", ["start = '2026-06'", "start = 2026-06-01", "start = '2026-06-01'"])
+def test_start_may_be_a_month_or_a_day(tmp_path: Path, text: str) -> None:
+    configured(tmp_path, settings=text + "\n")
+    assert str(settings(tmp_path).start) == "2026-06-01"
+
+
+def test_numbers_of_the_file_are_never_floats(tmp_path: Path) -> None:
+    configured(tmp_path, settings="max_shrink = 0.1\n")
+    assert settings(tmp_path).max_shrink == Decimal("0.1")
+
+
+def test_paths_are_relative_to_the_file_that_names_them(tmp_path: Path) -> None:
+    configured(tmp_path, settings='rates = "2026/rates.csv"\n')
+    (tmp_path / "config" / "2026").mkdir()
+    (tmp_path / "config" / "rates.csv").rename(tmp_path / "config" / "2026" / "rates.csv")
+    assert settings(tmp_path).rates == tmp_path / "config" / "2026" / "rates.csv"
+    assert settings(tmp_path).rate_card.source == "config/2026/rates.csv"
+
+
+# Frozen, and not read at import
+
+
+def test_settings_are_frozen(tmp_path: Path) -> None:
+    found = settings(tmp_path)
+    with pytest.raises(ValidationError, match="frozen"):
+        found.cost = "rated"
+    with pytest.raises(AttributeError):
+        found.meters[0].column = "x"  # type: ignore[misc]
+
+
+def test_nothing_is_read_at_import(tmp_path: Path) -> None:
+    (tmp_path / ".env.local").write_text("USAGE_JOBS_COST=nonsense\n")
+    configured(tmp_path, settings="nonsense")
+    modules = "jobs.cli, jobs.run, jobs.look, jobs.explain, jobs.show, jobs.settings, jobs.demo.story"
+    watch = f"""
+import os, sys
+class Watched(dict):
+    def __getitem__(self, name):
+        assert not os.fsdecode(name).startswith(("USAGE_JOBS", "SUPABASE", "DATABASE_URL")), name
+        return super().__getitem__(name)
+def hook(event, arguments):
+    assert event != "open" or not str(arguments[0]).startswith({str(tmp_path)!r}), arguments
+sys.addaudithook(hook)
+os.environ._data = Watched(os.environ._data)
+import {modules}
+"""
+    environment = {"USAGE_JOBS_COST": "nonsense", "DATABASE_URL": "nonsense", "PATH": "/usr/bin"}
+    done = subprocess.run(
+        [sys.executable, "-c", watch], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+# Addresses of SUPABASE_ variables
+
+
+@pytest.mark.parametrize(
+    ("way", "login", "place"),
+    [
+        (None, "postgres.abcd", "aws-0-eu-west-1.pooler.supabase.com:6543"),
+        ("pooler", "postgres.abcd", "aws-0-eu-west-1.pooler.supabase.com:6543"),
+        ("session", "postgres.abcd", "aws-0-eu-west-1.pooler.supabase.com:5432"),
+        ("direct", "postgres", "db.abcd.supabase.co:5432"),
+    ],
+)
+def test_the_three_ways(way: str | None, login: str, place: str) -> None:
+    found = address(SUPABASE | ({"SUPABASE_CONNECTION": way} if way else {}))
+    assert found is not None
+    parts = urlsplit(found)
+    assert (parts.scheme, parts.username, parts.path) == ("postgresql", login, "/postgres")
+    assert f"{parts.hostname}:{parts.port}" == place
+    assert unquote(parts.password or "") == RAW
+    assert conninfo_to_dict(found)["password"] == RAW, "as libpq understands it"
+    assert Address(found).pooled == place.endswith("6543")
+
+
+@pytest.mark.parametrize(
+    "password", ["@", "#", "%", "%41", "/", ":", "a@b:5432/c", "[", "?x=y", "&", " ", "é", "'\"\\"]
+)
+def test_any_password(password: str) -> None:
+    found = address(SUPABASE | {"SUPABASE_DB_PASSWORD": password})
+    assert found is not None
+    parts = conninfo_to_dict(found)
+    assert (parts["password"], parts["host"]) == (password, "aws-0-eu-west-1.pooler.supabase.com")
+
+
+@pytest.mark.parametrize("written", [f"'{RAW}'", RAW])
+def test_a_raw_password_in_env_local_stays_raw(tmp_path: Path, written: str) -> None:
+    (tmp_path / ".env.local").write_text(
+        f"SUPABASE_PROJECT_REF=abcd\nSUPABASE_REGION=eu-west-1\nSUPABASE_DB_PASSWORD={written}\n", encoding="utf-8"
+    )
+    found = settings(tmp_path, HOME="/root").address
+    assert found is not None
+    assert conninfo_to_dict(found)["password"] == RAW
+    assert RAW in secrets({}, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"SUPABASE_REGION": ""}, "SUPABASE_REGION: not set, but SUPABASE_PROJECT_REF is and SUPABASE_CONNECTION is"),
+        ({"SUPABASE_DB_PASSWORD": ""}, "SUPABASE_DB_PASSWORD: not set, but SUPABASE_PROJECT_REF is"),
+        ({"SUPABASE_CONNECTION": "pooled"}, "SUPABASE_CONNECTION = 'pooled': expected one of pooler, session, direct"),
+    ],
+)
+def test_what_is_missing_or_wrong_is_named(change: dict[str, str], words: str) -> None:
+    with pytest.raises(ConfigError, match=words) as refused:
+        address(SUPABASE | change)
+    assert refused.value.exit_code == 2
+    assert RAW not in str(refused.value)
+
+
+def test_direct_needs_no_region() -> None:
+    assert address(SUPABASE | {"SUPABASE_CONNECTION": "direct", "SUPABASE_REGION": ""})
+
+
+def test_no_variable_at_all() -> None:
+    assert address({}) is None
+    assert address({"SUPABASE_DB_PASSWORD": RAW}) is None
+
+
+# What nothing prints
+
+
+@pytest.mark.parametrize(
+    ("env", "written"),
+    [
+        ({"DATABASE_URL": "postgresql://job:p%40ss@h/d"}, {"p%40ss", "p@ss"}),
+        ({"DATABASE_URL": "postgresql://job:p#s[s@h/d"}, {"p#s[s"}),
+        ({"DATABASE_URL": "postgresql://h/d?user=job&password=p%40ss&sslmode=require"}, {"p%40ss", "p@ss"}),
+        ({"SUPABASE_DB_PASSWORD": "p@ss"}, {"p%40ss", "p@ss"}),
+        ({"DATABASE_URL": "postgresql://h/d"}, set()),
+        ({}, set()),
+    ],
+)
+def test_every_way_to_write_a_password_is_scrubbed(tmp_path: Path, env: dict[str, str], written: set[str]) -> None:
+    assert written <= set(secrets(env, tmp_path))
+    assert bool(written) == bool(secrets(env, tmp_path))
+
+
+@pytest.mark.parametrize("env", [SUPABASE, {"DATABASE_URL": "postgresql://job:p%40ss@db.example.com:5433/app"}])
+def test_nothing_prints_a_password(tmp_path: Path, env: dict[str, str]) -> None:
+    found = settings(tmp_path, **env)
+    assert found.address is not None
+    at = Address(found.address)
+    password = at.parts["password"]
+    assert password in (RAW, "p@ss")
+    for text in (repr(found), str(found), repr(at), str(at), f"{at}", at.place):
+        for secret in (password, urlsplit(found.address).password or ""):
+            assert secret not in text
+    assert at.place in repr(at)
+    assert at.scrubbed(f"cannot open {found.address}: {password}") == "cannot open ***: ***"
