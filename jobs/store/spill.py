@@ -4,6 +4,9 @@ A run reads usage in the table's order, where the rows of a user lie far apart; 
 scan. Up to ``limit`` rows (and HELD_ROWS) stay in memory and nothing is written.
 """
 
+import os
+import re
+import shutil
 import tempfile
 from collections import Counter
 from dataclasses import dataclass, field
@@ -14,6 +17,7 @@ import polars as pl
 
 BUCKETS = 256
 """Files per flush. A chunk is several buckets, or a part of one where a bucket alone exceeds its limit."""
+PREFIX = "usage-jobs-spill-"
 HELD_ROWS = 400_000
 """Rows held while reading, where the settings allow as many: about 150 bytes a row, three times that in a flush."""
 CHUNK_ROWS = 150_000
@@ -88,7 +92,7 @@ class Spill:
         return [*chunks, Chunk(tuple(together))] if together or not chunks else chunks
 
     def take(self, chunk: Chunk, kind: str) -> pl.LazyFrame | None:
-        """The rows of a kind of the chunk's users, in the order they came; None where there are none."""
+        """The rows of a kind of the chunk's users, each user's in the order they came; None where there are none."""
         frames = [frame.lazy().filter(chunk.mine()) for frame in self._held.get(kind, [])]
         files = [path for bucket in chunk.buckets for path in self._files.get((kind, bucket), [])]
         # Named by arrival: of a row read twice the last counts.
@@ -99,7 +103,9 @@ class Spill:
 
     def _flush(self) -> None:
         if self._room is None:
-            self._room = tempfile.TemporaryDirectory(prefix="usage-jobs-", dir=self.folder)
+            parent = self.folder or Path(tempfile.gettempdir())
+            _sweep(parent)
+            self._room = tempfile.TemporaryDirectory(prefix=f"{PREFIX}{os.getpid()}-", dir=parent)
         for kind, frames in self._held.items():
             self._store(kind, pl.concat(frames), Path(self._room.name))
         self._held, self._held_rows = {}, 0
@@ -111,3 +117,21 @@ class Spill:
             path = room / f"{len(files):06d}-{kind}-{bucket}.arrow"
             rows.write_ipc(path, compression="lz4")
             files.append(path)
+
+
+def _sweep(parent: Path) -> None:
+    """Removes what runs left that were killed: it is a copy of customers' usage, and nobody else's business."""
+    for folder in parent.glob(f"{PREFIX}*"):
+        owner = re.fullmatch(rf"{PREFIX}(\d+)-.*", folder.name)
+        if owner and folder.stat().st_uid == os.getuid() and not _lives(int(owner[1])):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
