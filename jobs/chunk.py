@@ -29,7 +29,7 @@ class Done:
 
 
 def priced(usage: pl.LazyFrame, plan: Plan) -> pl.DataFrame:
-    """Every row of ``usage`` (``frames.USAGE``) with charges, costs, target and hash; of a row read twice the last."""
+    """Every row of ``usage`` (``frames.USAGE``) with charges, costs, target and hash."""
     schema = usage.collect_schema()
     charged = charges(in_order(usage, plan), plan.terms)
     names = [meter.name for meter in plan.meters]
@@ -40,7 +40,7 @@ def priced(usage: pl.LazyFrame, plan: Plan) -> pl.DataFrame:
         .with_columns(hashes.usage_hash(names, recorded).alias("row_hash"))
         .select(
             *schema.names(),
-            *("month", "total_cost", "adjustment_cost", "unpriced", "target", "row_hash"),
+            *("month", "new_day", "new_cluster", "total_cost", "adjustment_cost", "unpriced", "target", "row_hash"),
             *map(cost_of, names),
         )
         .collect()
@@ -48,8 +48,11 @@ def priced(usage: pl.LazyFrame, plan: Plan) -> pl.DataFrame:
 
 
 def in_order(usage: pl.LazyFrame, plan: Plan) -> pl.LazyFrame:
-    """``usage`` in row order, each row with the overrides of its user and day."""
-    ordered = in_row_order(usage.unique("id", keep="last", maintain_order=True))
+    """``usage`` in row order, each row with the overrides of its user and day; of a row read twice the last."""
+    if len(plan.window.spans()) > 1:
+        # Each span is a snapshot of its own: a row that moved between two of them was read twice.
+        usage = usage.unique("id", keep="last", maintain_order=True)
+    ordered = in_row_order(usage)
     held = overrides.by_day(plan.overrides.frame.lazy(), plan.window.first, plan.window.last)
     return overrides.joined(ordered, held, plan.terms.overridden)
 

@@ -39,7 +39,8 @@ class Terms:
 
 
 def in_row_order(usage: pl.LazyFrame) -> pl.LazyFrame:
-    """Each user's rows together and in row order, with month, its days, and where a day or month of a user starts.
+    """Each user's rows together and in row order, with month, its days, and where a month, a day, or on a day a
+    cluster of a user starts.
 
     Users are coded as categoricals: sorting and comparing them as text would cost more than all the pricing.
     """
@@ -53,6 +54,7 @@ def in_row_order(usage: pl.LazyFrame) -> pl.LazyFrame:
             new_day=pl.col("new_user") | (pl.col("date") != pl.col("date").shift()),
             new_month=pl.col("new_user") | (pl.col("month") != pl.col("month").shift()),
         )
+        .with_columns(new_cluster=pl.col("new_day") | pl.col("cluster_id").ne_missing(pl.col("cluster_id").shift()))
         .drop("new_user")
     )
 

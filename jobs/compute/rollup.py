@@ -1,5 +1,6 @@
 """Roll-ups: priced rows summed per user and month, per cluster and day, per cluster and month (DESIGN section 5).
 
+In: rows from ``pricing.in_row_order``, priced. Distinct days and users are counted by where they start, in one pass.
 Cluster figures of one chunk are parts: a user is in one chunk only, so that sums and distinct users of the parts
 add up. ``cluster_daily`` and ``cluster_monthly`` are made of all parts at the end of a run.
 """
@@ -25,7 +26,7 @@ def by_user(priced: pl.LazyFrame, meters: Sequence[Meter]) -> pl.LazyFrame:
     return (
         priced.group_by("user_id", "month")
         .agg(
-            pl.col("date").n_unique().cast(pl.Int64).alias("days"),
+            pl.col("new_day").sum().cast(pl.Int64).alias("days"),
             *_sums(meters),
             summed(pl.col("row_hash")).alias("usage_hash"),
             pl.len().cast(pl.Int64).alias("rows"),
@@ -38,7 +39,7 @@ def by_user(priced: pl.LazyFrame, meters: Sequence[Meter]) -> pl.LazyFrame:
 
 def cluster_days(priced: pl.LazyFrame, meters: Sequence[Meter]) -> pl.LazyFrame:
     """Part of cluster_daily: per day and cluster the distinct users and the sums. A level is GB that day."""
-    users = pl.col("user_id").n_unique().cast(pl.Int64).alias("users")
+    users = pl.col("new_cluster").sum().cast(pl.Int64).alias("users")
     return priced.group_by("date", "cluster_id").agg(users, *_sums(meters))
 
 
