@@ -27,21 +27,22 @@ INTERRUPTED = 130
 
 def main(argv: list[str] | None = None) -> int:
     """Runs one command and returns its exit code (DESIGN section 6)."""
-    arguments = parser().parse_args(argv)
+    words = sys.argv[1:] if argv is None else argv
     signal.signal(signal.SIGTERM, _terminated)
     try:
+        arguments = parser().parse_args(words)
         code: int = arguments.command(arguments)
         sys.stdout.flush()
     except UsageJobsError as error:
-        return _failed(arguments, str(error), error.exit_code)
+        return _failed(words, str(error), error.exit_code)
     except KeyboardInterrupt:
-        return _failed(arguments, "interrupted; nothing half-written is left behind: run again", INTERRUPTED)
+        return _failed(words, "interrupted; nothing half-written is left behind: run again", INTERRUPTED)
     except BrokenPipeError:
         # The reader of our output went away (`| head`): nobody is left to tell.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except Exception as error:
-        return _failed(arguments, f"unexpected failure\n{_traceback(error)}", 1)
+        return _failed(words, f"unexpected failure\n{_traceback(error)}", 1)
     return code
 
 
@@ -50,9 +51,9 @@ def _terminated(number: int, _frame: FrameType | None) -> NoReturn:
     raise SystemExit(128 + number)
 
 
-def _failed(arguments: argparse.Namespace, message: str, code: int) -> int:
+def _failed(words: list[str], message: str, code: int) -> int:
     print(f"usage-jobs: {message}", file=sys.stderr)
-    if arguments.json:
+    if "--json" in words:
         from jobs.show import as_object
 
         print(as_object({"error": message, "exit_code": code}))
@@ -98,8 +99,7 @@ class _Parser(argparse.ArgumentParser):
     """Bad usage is exit 2 like every other mistake of configuration, and names the remedy."""
 
     def error(self, message: str) -> NoReturn:
-        print(f"usage-jobs: {message}. See: {self.prog} --help", file=sys.stderr)
-        raise SystemExit(2)
+        raise ConfigError(f"{message}. See: {self.prog} --help")
 
 
 def _command(commands: Any, name: str, does: Any, text: str, example: str) -> argparse.ArgumentParser:

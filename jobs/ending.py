@@ -61,26 +61,25 @@ def _by_month(users: pl.DataFrame) -> pl.DataFrame:
 
 
 def finish(connection: Connection, plan: Plan, run_id: int | None, reading: Reading, sums: Sums) -> None:
-    """Writes what only the whole run knows, and marks the run done; a dry run counts what would be written."""
-    changed: Counter[str] = Counter()
-    with transaction(connection):
-        if run_id is not None:
-            # After a COMMIT whose answer was lost we come here again: done is done.
-            if runlog.status(connection, plan.settings, run_id) == "done":
-                return
-            pass_fence(connection, plan.settings, run_id)
-        changed.update(_clusters(connection, plan, run_id, sums))
+    """Writes what only the whole run knows, and marks the run done; a dry run learns what would be written."""
+    with transaction(connection, undone=run_id is None):
         if run_id is None:
-            sums.changed.update(changed)
-            return
-        spans = plan.window.spans()
-        changed["rejects"] = rejects.write(connection, plan.settings, reading.rejects, spans)
+            runlog.keep_modes(connection, plan.settings, plan.modes)
+        elif runlog.status(connection, plan.settings, run_id) == "done":
+            return  # the answer to an earlier COMMIT was lost, and this is another try: done is done
+        else:
+            pass_fence(connection, plan.settings, run_id)
+        changed = Counter(_clusters(connection, plan, run_id, sums))
+        changed["rejects"] = rejects.write(connection, plan.settings, reading.rejects, plan.window.spans())
         changed["months"] = runlog.book_months(connection, plan.settings, _figures(plan, run_id, sums))
-        sums.changed.update(changed)
-        _mark_done(connection, plan, run_id, reading, sums)
+        if run_id is not None:
+            _mark_done(connection, plan, run_id, reading, sums, changed.total())
+    sums.changed.update(changed)
 
 
-def _mark_done(connection: Connection, plan: Plan, run_id: int, reading: Reading, sums: Sums) -> None:
+def _mark_done(
+    connection: Connection, plan: Plan, run_id: int, reading: Reading, sums: Sums, last_changed: int
+) -> None:
     done = runlog.finish(
         connection,
         plan.settings,
@@ -88,14 +87,14 @@ def _mark_done(connection: Connection, plan: Plan, run_id: int, reading: Reading
         "done",
         rows_read=reading.read,
         rows_rejected=len(reading.rejects),
-        rows_changed=sums.changed.total(),
+        rows_changed=sums.changed.total() + last_changed,
         total_cost=sums.total,
     )
     if not done:
         raise LockedError(f"run {run_id} is no longer marked running: another run has taken over and completes it")
 
 
-def _figures(plan: Plan, run_id: int, sums: Sums) -> list[dict[str, Any]]:
+def _figures(plan: Plan, run_id: int | None, sums: Sums) -> list[dict[str, Any]]:
     found = sums.by_month
     nothing = {"rows": 0, "usage_hash": 0, "total_cost": 0}
     return [

@@ -66,7 +66,7 @@ class Explanation:
 
     @property
     def agrees(self) -> bool:
-        return all(self.rollup.get(name) == value for name, value in self.sums.items())
+        return dict(self.sums) == dict(self.rollup)
 
 
 def explained_month(settings: Settings, address: Address, user: str, month: date, today: date) -> Explanation:

@@ -203,7 +203,7 @@ def test_check_of_a_good_database(ready: str) -> None:
     ran = usage_jobs("check", "--json", url=ready)
     assert ran.code == 0
     levels = {finding["subject"]: finding["level"] for finding in ran.object["findings"]}
-    assert levels["server"] == levels["usage_daily.cpu_hours (meter cpu_hours)"] == levels["rollup.months"] == "ok"
+    assert levels["server"] == levels["usage_daily.cpu_hours"] == levels["rollup.months"] == "ok"
     assert "refused" not in levels.values()
     assert {"level": "ok", "subject": "the next run", "expected": "open months",
             "found": "2026-05-01 to 2026-06-20", "consequence": ""} in ran.object["findings"]  # fmt: skip
@@ -213,8 +213,7 @@ def test_check_of_a_good_database(ready: str) -> None:
 def test_check_names_what_is_left_out(ready: str) -> None:
     ran = usage_jobs("check", url=ready)
     assert ran.code == 0
-    assert "The meter is left out until it" in ran.out
-    assert "instance_hours" in ran.out
+    assert "The meter is left out" in ran.out
     assert max(map(len, ran.out.splitlines())) <= 100
 
 
@@ -277,12 +276,12 @@ def test_a_dry_run_writes_nothing_and_tells_what_would_change(
 def test_the_summary_tells_what_was_done(sample: str) -> None:
     ran = usage_jobs("run", url=sample)
     told = dict(re.findall(r"^  (\S.*?)  +(.*)$", ran.out, re.MULTILINE))
-    assert told["window"] == "2026-05-01 to 2026-06-20, closes 2026-05"
-    assert told["rejected"] == "10 (see rollup.rejects)"
+    assert told["window"].strip() == "2026-05-01 to 2026-06-20, closes 2026-05"
+    assert told["rejected"].strip() == "10 (see rollup.rejects)"
     assert "user_monthly " in told["rows changed"]
-    assert told["total cost"].endswith(" USD")
-    assert "note: override " in ran.out
-    assert max(map(len, ran.out.splitlines())) <= 200
+    assert told["total cost"].strip().endswith(" USD")
+    assert told["note"].startswith("override ")
+    assert max(map(len, ran.out.splitlines())) <= 100
 
 
 # runs
@@ -350,8 +349,8 @@ def adds_up(told: Explanation) -> None:
 def test_explain_agrees_with_the_roll_up(sample: str, tmp_path: Path, variables: dict[str, str]) -> None:
     (tmp_path / ".env.local").write_text("".join(f"{name}={value}\n" for name, value in variables.items()))
     assert usage_jobs("run", url=sample).code == 3
-    months = ask(sample, "SELECT * FROM rollup.user_monthly")
-    assert len(months) >= 26
+    months = ask(sample, "SELECT * FROM rollup.user_monthly WHERE month >= %s", date(2026, 6 if variables else 5, 1))
+    assert len(months) == (13 if variables else 26), "every user"
     for held in months:
         told = explained(sample, held["user_id"], held["month"])
         assert told.agrees is True, (held["user_id"], held["month"])
@@ -364,10 +363,11 @@ def test_explain_agrees_with_the_roll_up(sample: str, tmp_path: Path, variables:
 def test_explain_names_tiers_and_overrides(sample: str) -> None:
     usage_jobs("run", url=sample)
     told = explained(sample, "auth0|demo-override", date(2026, 6, 1))
-    because = {(piece.meter, piece.because.split()[0]) for line in told.lines for piece in line.pieces}
-    assert {("cpu_hours", "list"), ("cpu_hours", "override"), ("gpu_hours", "override")} <= because
     overrides = {f"override {row['id']}" for row in ask(sample, "SELECT id FROM user_pricing_overrides")}
-    assert {p.because for line in told.lines for p in line.pieces if p.because.startswith("over")} <= overrides
+    for meter in ("cpu_hours", "gpu_hours"):
+        reasons = {piece.because for line in told.lines for piece in line.pieces if piece.meter == meter}
+        assert reasons & overrides
+        assert any("list price" in reason for reason in reasons - overrides)
     tiers = explained(sample, "auth0|demo-tiers", date(2026, 6, 1))
     starts = {int(p.tier_from) for line in tiers.lines for p in line.pieces if p.meter == "storage_gb"}
     assert starts == {0, 10, 100, 1_000, 10_000}
@@ -414,8 +414,11 @@ def test_the_demo_and_what_it_says_to_try_next(server_directory: Path) -> None:
         assert f"rollup.{table}" in shown
     assert [line.strip() for line in tries.strip().splitlines()] == ran.object["next"]
     words = [shlex.split(command) for command in ran.object["next"]]
-    assert [word[:2] for word in words] == [["usage-jobs", name] for name in ("explain", "check", "runs", "run")]
-    assert [usage_jobs(*arguments).code for _, *arguments in words] == [0, 0, 0, 3]
+    assert {(name, command) for name, command, *_ in words} == {
+        ("usage-jobs", command) for command in ("explain", "check", "runs", "run")
+    }
+    for _, *arguments in words:
+        assert usage_jobs(*arguments).code in (0, 3), arguments
 
 
 def test_the_demo_leaves_other_peoples_directories_alone(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import sys
 import tomllib
 from decimal import Decimal
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 import pytest
 from commands import RATES, configured
@@ -251,4 +251,5 @@ def test_nothing_prints_a_password(tmp_path: Path, env: dict[str, str]) -> None:
         for secret in (password, urlsplit(found.address).password or ""):
             assert secret not in text
     assert at.place in repr(at)
-    assert at.scrubbed(f"cannot open {found.address}: {password}") == "cannot open ***: ***"
+    encoded = quote(password, safe="")
+    assert at.scrubbed(f"cannot open {found.address}: {password}, {encoded}") == "cannot open ***: ***, ***"

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
@@ -62,7 +63,9 @@ class Address:
 
     def scrubbed(self, text: str) -> str:
         """``text`` without the password, encoded or not."""
-        for secret in {self.parts.get("password", ""), self.url}:
+        password = self.parts.get("password", "")
+        written = self.url.partition("://")[2].rpartition("@")[0].partition(":")[2]
+        for secret in (self.url, written, quote(password, safe=""), quote(password), password):
             text = text.replace(secret, "***") if secret else text
         return text
 
@@ -111,9 +114,12 @@ class Link:
 
 
 @contextmanager
-def transaction(connection: Connection) -> Iterator[Connection]:
-    """One READ COMMITTED transaction under our limits; COMMIT is a round trip of its own."""
-    with connection.transaction():
+def transaction(connection: Connection, *, undone: bool = False) -> Iterator[Connection]:
+    """One READ COMMITTED transaction under our limits; COMMIT is a round trip of its own.
+
+    ``undone``: it ends in ROLLBACK whatever happens, for a dry run that asks what a statement would change.
+    """
+    with connection.transaction(force_rollback=undone):
         for limit in LIMITS:
             connection.execute(limit)
         yield connection

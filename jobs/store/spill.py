@@ -9,6 +9,7 @@ import re
 import shutil
 import tempfile
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -123,8 +124,10 @@ def _sweep(parent: Path) -> None:
     """Removes what runs left that were killed: it is a copy of customers' usage, and nobody else's business."""
     for folder in parent.glob(f"{PREFIX}*"):
         owner = re.fullmatch(rf"{PREFIX}(\d+)-.*", folder.name)
-        if owner and folder.stat().st_uid == os.getuid() and not _lives(int(owner[1])):
-            shutil.rmtree(folder, ignore_errors=True)
+        # Other runs (of other schemas) come and go beside us: what vanishes meanwhile needs no sweeping.
+        with suppress(FileNotFoundError):
+            if owner and folder.stat().st_uid == os.getuid() and not _lives(int(owner[1])):
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def _lives(pid: int) -> bool:

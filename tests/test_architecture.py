@@ -1,0 +1,130 @@
+"""The house (DESIGN section 1): which room may import which, and what no room may hold. Told by path and line."""
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+JOBS = ROOT / "jobs"
+RUN_LEVEL = {"run", "ending", "reading", "chunk", "plan", "brake", "look", "explain", "show"}
+"""The story of a run, its chapters, and what looks at their outcome."""
+BELOW = {"compute", "store", "settings", "model"}
+MAY_IMPORT: dict[str, set[str]] = {
+    "model": set(),
+    "compute": {"model"},
+    "settings": {"model"},
+    "store": {"model", "settings"},
+    **dict.fromkeys(RUN_LEVEL, RUN_LEVEL | BELOW),
+    "demo": RUN_LEVEL | BELOW,
+    "cli": RUN_LEVEL | BELOW | {"demo"},
+    "schedule": {"run", "settings", "model"},
+    "": set(),  # jobs/__init__.py is a map, not code
+}
+"""cli, schedule → run-level modules → compute, store, settings → model; a room may always import from itself."""
+NOT_FOR = {"cli": {"polars", "psycopg"}, "schedule": {"polars", "psycopg"}, "model": {"psycopg", "connectorx"}}
+"""Libraries that a room leaves to others."""
+
+
+def room(module: str) -> str:
+    """What a module of ours belongs to: jobs.store.usage to store, jobs.run to run."""
+    return [*module.split("."), ""][1]
+
+
+def imports(path: Path) -> Iterator[tuple[int, str]]:
+    """Line and module of each import, also inside functions; ``from jobs import run`` is one of jobs.run."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno}: a relative import"
+            inside = node.module == "jobs"
+            yield from ((node.lineno, f"jobs.{a.name}" if inside else str(node.module)) for a in node.names)
+
+
+def forbidden(path: Path) -> Iterator[str]:
+    where = path.relative_to(ROOT)
+    own = room(".".join(where.with_suffix("").parts).removesuffix(".__init__"))
+    if own not in MAY_IMPORT:
+        yield f"{where}:1: say in MAY_IMPORT what {own} may import"
+        return
+    for line, module in imports(path):
+        top = module.split(".")[0]
+        ours = top == "jobs" and room(module) != own and room(module) not in MAY_IMPORT[own]
+        library = top in NOT_FOR.get(own, set())
+        foreign = own == "compute" and top not in {"jobs", "polars"} | sys.stdlib_module_names
+        if ours or library or foreign:
+            yield f"{where}:{line}: {own} must not import {module}"
+
+
+def lines(pattern: str, *places: str) -> list[str]:
+    """Path and line of each match in the code and the SQL of some files and folders."""
+    found = [file for place in places for file in (ROOT / place, *sorted((ROOT / place).rglob("*")))]
+    files = [file for file in found if file.suffix in (".py", ".sql")]
+    assert files
+    return [
+        f"{file.relative_to(ROOT)}:{number}: {line.strip()}"
+        for file in files
+        for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1)
+        if re.search(pattern, line, re.IGNORECASE)
+    ]
+
+
+def test_imports_point_one_way() -> None:
+    assert [word for file in sorted(JOBS.rglob("*.py")) for word in forbidden(file)] == []
+
+
+@pytest.mark.parametrize(
+    ("where", "code", "words"),
+    [
+        ("compute/x.py", "import jobs.store.usage", "jobs/compute/x.py:1: compute must not import jobs.store.usage"),
+        ("compute/x.py", "import psycopg", "jobs/compute/x.py:1: compute must not import psycopg"),
+        (
+            "store/x.py",
+            "\ndef f():\n from jobs.compute import costs",
+            "jobs/store/x.py:3: store must not import jobs.comp",
+        ),
+        ("model/x.py", "from jobs import settings", "jobs/model/x.py:1: model must not import jobs.settings"),
+        ("run.py", "from jobs import cli", "jobs/run.py:1: run must not import jobs.cli"),
+        ("attic.py", "import os", "jobs/attic.py:1: say in MAY_IMPORT what attic may import"),
+        ("cli.py", "import polars as pl", "jobs/cli.py:1: cli must not import polars"),
+    ],
+)
+def test_a_wrong_import_is_told_by_path_and_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str, code: str, words: str
+) -> None:
+    monkeypatch.setitem(globals(), "ROOT", tmp_path)
+    file = tmp_path / "jobs" / where
+    file.parent.mkdir(parents=True)
+    file.write_text(code)
+    [word] = forbidden(file)
+    assert word.startswith(words)
+
+
+def test_nothing_else_lies_at_the_top() -> None:
+    listed = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
+    done = subprocess.run(listed, cwd=ROOT, capture_output=True, text=True, check=True)
+    top = {name.split("/")[0] for name in done.stdout.splitlines() if (ROOT / name).exists()}
+    allowed = {"pyproject.toml", "README.md", "Dockerfile", "config", "jobs", "tests", "LICENSE", "CHANGELOG.md"}
+    assert {name for name in top if not name.startswith(".")} - allowed == set()
+
+
+def test_no_query_names_a_secret_of_a_cluster() -> None:
+    """The demo aside, which makes a table with both, to show that nobody reads them."""
+    places = [str(path.relative_to(ROOT)) for path in JOBS.iterdir() if path.name != "demo"]
+    assert lines(r"api_key|kubeconfig", *places) == []
+
+
+def test_no_query_takes_every_column() -> None:
+    assert lines(r"SELECT\s+\*(?! FROM unnest)", "jobs/store") == []
+
+
+def test_money_is_never_a_float() -> None:
+    assert (
+        lines(r"\bfloat\(|Float(32|64)|\bdouble precision\b|\.mean\(|\bavg\(|::real\b", "jobs/compute", "jobs/store")
+        == []
+    )
