@@ -31,6 +31,12 @@ class Sums:
     actives: list[pl.DataFrame] = field(default_factory=list)
     months: list[pl.DataFrame] = field(default_factory=list)
     changed: Counter[str] = field(default_factory=Counter)
+    last: Mapping[str, int] = field(default_factory=dict)
+    """What the end of the run changes; set before its COMMIT, whose answer may be lost."""
+
+    @property
+    def all_changed(self) -> dict[str, int]:
+        return {**self.changed, **self.last}
 
     def add(self, done: Done) -> None:
         self.days.append(done.days)
@@ -69,17 +75,16 @@ def finish(connection: Connection, plan: Plan, run_id: int | None, reading: Read
             return  # the answer to an earlier COMMIT was lost, and this is another try: done is done
         else:
             pass_fence(connection, plan.settings, run_id)
-        changed = Counter(_clusters(connection, plan, run_id, sums))
-        changed["rejects"] = rejects.write(connection, plan.settings, reading.rejects, plan.window.spans())
-        changed["months"] = runlog.book_months(connection, plan.settings, _figures(plan, run_id, sums))
+        sums.last = {
+            **_clusters(connection, plan, run_id, sums),
+            "rejects": rejects.write(connection, plan.settings, reading.rejects, plan.window.spans()),
+            "months": runlog.book_months(connection, plan.settings, _figures(plan, run_id, sums)),
+        }
         if run_id is not None:
-            _mark_done(connection, plan, run_id, reading, sums, changed.total())
-    sums.changed.update(changed)
+            _mark_done(connection, plan, run_id, reading, sums)
 
 
-def _mark_done(
-    connection: Connection, plan: Plan, run_id: int, reading: Reading, sums: Sums, last_changed: int
-) -> None:
+def _mark_done(connection: Connection, plan: Plan, run_id: int, reading: Reading, sums: Sums) -> None:
     done = runlog.finish(
         connection,
         plan.settings,
@@ -87,7 +92,7 @@ def _mark_done(
         "done",
         rows_read=reading.read,
         rows_rejected=len(reading.rejects),
-        rows_changed=sums.changed.total() + last_changed,
+        rows_changed=sum(sums.all_changed.values()),
         total_cost=sums.total,
     )
     if not done:

@@ -104,8 +104,9 @@ def _told(plan: Plan, user: str, rows: pl.DataFrame, held: pl.DataFrame) -> Expl
     detail: dict[int, list[Piece]] = {}
     for piece in pieces(in_order(rows.lazy(), plan), plan.terms).collect().iter_rows(named=True):
         detail.setdefault(piece["id"], []).append(_piece(piece))
-    lines = [_line(plan, row, detail.get(row["id"], [])) for row in priced(rows.lazy(), plan).iter_rows(named=True)]
-    sums = user_months(priced(rows.lazy(), plan), plan).collect()
+    costed = priced(rows.lazy(), plan)
+    lines = [_line(plan, row, detail.get(row["id"], [])) for row in costed.iter_rows(named=True)]
+    sums = user_months(costed, plan).collect()
     return Explanation(
         user=user,
         month=month,

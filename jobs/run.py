@@ -137,7 +137,7 @@ def _report(job: Job, plan: Plan, run_id: int | None, reading: Reading, sums: Su
         rows_read=reading.read,
         rows_rejected=len(reading.rejects),
         unpriced=sums.unpriced,
-        changed=dict(sums.changed),
+        changed=sums.all_changed,
         total_cost=sums.total,
         currency=plan.settings.currency,
         seconds=job.seconds,

@@ -434,11 +434,22 @@ def test_no_database_is_named() -> None:
     assert "usage-jobs demo" in ran.err
 
 
-def test_an_address_that_is_none() -> None:
-    ran = usage_jobs("run", url=f"mysql://job:{ENCODED}@db/app")
+@pytest.mark.parametrize(
+    ("address", "words"),
+    [
+        ("mysql://job:s3cret@db/app", "expected an address such as postgresql://"),
+        ("host=db password=s3cret", "expected an address such as postgresql://"),
+        ("postgresql://job:s3cret/x@db/app", "expected special characters of the password URL-encoded"),
+        ("postgresql://job:x@s3cret@db/app", "expected special characters of the password URL-encoded"),
+        ("postgresql://job:100%s3cret@db/app", "expected special characters of the password URL-encoded"),
+    ],
+)
+@pytest.mark.parametrize("options", [(), ("--json",)])
+def test_an_address_that_is_none(address: str, words: str, options: tuple[str, ...]) -> None:
+    ran = usage_jobs("run", *options, url=address)
     assert ran.code == 2
-    assert "DATABASE_URL: expected an address such as postgresql://" in ran.err
-    assert ENCODED not in ran.err
+    assert f"DATABASE_URL: {words}" in ran.err
+    assert "s3cret" not in ran.err + ran.out
 
 
 @pytest.mark.parametrize("options", [(), ("--json",)])

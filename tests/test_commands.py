@@ -2,8 +2,11 @@
 
 import re
 import shlex
+from calendar import monthrange
+from collections.abc import Iterable
 from datetime import date, timedelta
-from decimal import Decimal
+from decimal import ROUND_HALF_EVEN, Decimal
+from fractions import Fraction
 from pathlib import Path
 
 import psycopg
@@ -24,7 +27,7 @@ from commands import (
 )
 
 from jobs.demo.sample import load
-from jobs.explain import Explanation, explained_month
+from jobs.explain import Explanation, Piece, explained_month
 from jobs.settings import load as load_settings
 from jobs.store.database import Address
 
@@ -327,16 +330,24 @@ def explained(url: str, user: str, month: date) -> Explanation:
     return explained_month(settings, Address(url), user, month, TODAY)
 
 
+def charged(pieces: Iterable[Piece], days: int) -> Decimal:
+    """What the pieces of a meter come to: one fraction, rounded once."""
+    kept = ((piece, 1 - Fraction(piece.discount or 0) / 100) for piece in pieces)
+    exact = sum((Fraction(p.quantity) * Fraction(p.price) / p.per * keep for p, keep in kept), Fraction(0)) / days
+    return Decimal(round(exact * 10**10)).scaleb(-10)
+
+
 def adds_up(told: Explanation) -> None:
-    """Each row's charges and adjustment make its cost, its pieces its quantity, and all rows the sums."""
-    meters = list(told.units)
+    """A row's pieces make its charges, those and the adjustment its cost; all rows together make the sums."""
+    for meter in told.units:
+        month = monthrange(told.month.year, told.month.month)[1] if meter == "storage_gb" else 1
+        for line in told.lines:
+            assert charged((p for p in line.pieces if p.meter == meter), month) == line.charges[meter]
+        assert sum((line.charges[meter] for line in told.lines), Decimal(0)) == told.sums[f"{meter}_cost"]
+        held = sum((p.quantity for line in told.lines for p in line.pieces if p.meter == meter), Decimal(0))
+        assert (held / month).quantize(Decimal("1e-10"), ROUND_HALF_EVEN) == told.sums[meter]
     for line in told.lines:
         assert sum(line.charges.values()) + line.adjustment == line.cost
-    for meter in meters:
-        assert sum((line.charges[meter] for line in told.lines), Decimal(0)) == told.sums[f"{meter}_cost"]
-        pieces = [piece for line in told.lines for piece in line.pieces if piece.meter == meter]
-        whole = sum((piece.quantity for piece in pieces), Decimal(0))
-        assert meter == "storage_gb" or whole == told.sums[meter]
     assert sum((line.cost for line in told.lines), Decimal(0)) == told.sums["total_cost"]
     assert len({line.day for line in told.lines}) == told.sums["days"]
 

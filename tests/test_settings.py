@@ -212,6 +212,21 @@ def test_what_is_missing_or_wrong_is_named(change: dict[str, str], words: str) -
     assert RAW not in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://job:a%40b%2Fc%25@db.example.com:5432/app?sslmode=require",
+        "postgres://job:a:b#c?d[e@db/app",
+        "postgresql://db/app?user=a@b.c&password=d@e",
+        "postgresql://db/app",
+        "postgresql://",
+    ],
+)
+def test_an_address_that_libpq_understands_is_taken_as_it_is(url: str) -> None:
+    assert address({"DATABASE_URL": url}) == url
+    assert conninfo_to_dict(url).get("host") in ("db.example.com", "db", None)
+
+
 def test_direct_needs_no_region() -> None:
     assert address(SUPABASE | {"SUPABASE_CONNECTION": "direct", "SUPABASE_REGION": ""})
 

@@ -1,5 +1,6 @@
 """The database's address, from DATABASE_URL or built of the SUPABASE_… variables (DESIGN section 6)."""
 
+import re
 from collections.abc import Mapping
 from urllib.parse import quote
 
@@ -33,6 +34,13 @@ def _checked(url: str) -> str:
         raise ConfigError(
             "DATABASE_URL: expected an address such as postgresql://USER:PASSWORD@HOST:5432/postgres; "
             "found something that does not start with postgresql://"
+        )
+    authority, _, path = url.partition("://")[2].partition("/")
+    # libpq would take a part of the password for the host, the port or the database, and so would our messages.
+    if authority.count("@") > 1 or "@" in path.partition("?")[0] or re.search("%(?![0-9A-Fa-f]{2})", authority):
+        raise ConfigError(
+            "DATABASE_URL: expected special characters of the password URL-encoded (%25 for %, %2F for /, %40 for @); "
+            "found one that is not. Encode it, or give the raw password in SUPABASE_DB_PASSWORD"
         )
     return url
 
