@@ -21,7 +21,7 @@ BUCKETS = 256
 PREFIX = "usage-jobs-spill-"
 HELD_ROWS = 400_000
 """Rows held while reading, where the settings allow as many: about 150 bytes a row, three times that in a flush."""
-CHUNK_ROWS = 150_000
+CHUNK_ROWS = 100_000
 """Rows of a chunk, where the settings allow as many: pricing takes about 1.6 KB a row at its peak, so that this
 keeps a run well under 1 GiB, and larger chunks were not faster."""
 
