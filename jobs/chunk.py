@@ -1,5 +1,6 @@
 """One chunk: some users with all months of the run, computed and written in one transaction (DESIGN section 7)."""
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -19,13 +20,32 @@ from jobs.store.guard import pass_fence
 
 
 @dataclass(frozen=True, slots=True)
+class Anew:
+    """What was read a second time, under locks: row ids that can be priced, and those that cannot."""
+
+    taken: frozenset[int] = frozenset()
+    refused: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
 class Done:
-    """What a chunk leaves for the end of the run: its users' months, its parts of the cluster tables, rows changed."""
+    """What a chunk leaves for the end of the run: its users' months, its parts of the cluster tables, rows changed;
+    ``anew``: what it read again; ``arrived``: of that, rows that were read as another chunk's or not at all."""
 
     users: pl.DataFrame
     days: pl.DataFrame
     actives: pl.DataFrame
     changed: Mapping[str, int]
+    anew: Anew = Anew()
+    arrived: frozenset[int] = frozenset()
+
+
+class DisturbedError(Exception):
+    """Rows to be written changed since they were read: the chunk is rolled back, and these users are read anew."""
+
+    def __init__(self, users: frozenset[str]) -> None:
+        super().__init__(f"{len(users)} users changed since they were read")
+        self.users = users
 
 
 def priced(usage: pl.LazyFrame, plan: Plan) -> pl.DataFrame:
@@ -89,17 +109,65 @@ def run_chunk(
     run_id: int | None,
     usage: pl.LazyFrame | None,
     standing: pl.LazyFrame | None,
+    anew: frozenset[str] = frozenset(),
 ) -> Done:
-    """Computes a chunk and writes its differences; without a run (a dry run) it only counts them."""
+    """Computes a chunk and writes its differences; without a run (a dry run) it only counts them.
+
+    ``anew``: users to be locked and read again first. Raises DisturbedError, with nothing written, where a row to be
+    written is no longer what was read.
+    """
     if usage is None:
         usage = pl.LazyFrame(schema=usage_schema([meter.name for meter in plan.meters]))
-    rows = priced(usage, plan)
     if run_id is None:
+        rows = priced(usage, plan)
         return _finished(connection, plan, None, rows, standing, to_write(rows).height)
     with transaction(connection):
         pass_fence(connection, plan.settings, run_id)
-        rows, written = settled(connection, plan, rows)
-        return _finished(connection, plan, run_id, rows, standing, written)
+        again, arrived = Anew(), frozenset[int]()
+        if anew:
+            usage, again, arrived = renewed(connection, plan, usage, anew)
+            standing = _standing_anew(connection, plan, standing, anew)
+        rows = priced(usage, plan)
+        written = _written(connection, plan, rows)
+        done = _finished(connection, plan, run_id, rows, standing, written)
+        return dataclasses.replace(done, anew=again, arrived=arrived)
+
+
+def renewed(
+    connection: Connection, plan: Plan, usage: pl.LazyFrame, users: frozenset[str]
+) -> tuple[pl.LazyFrame, Anew, frozenset[int]]:
+    """``usage`` with the rows of ``users`` as they are now, locked until we commit; a row that moved counts once."""
+    written_costs.lock(connection, plan.settings, sorted(users), plan.window.first, plan.window.last)
+    now = readers.latest(connection, plan.query.of_users(users, plan.window.spans()), plan.query)
+    good = now.filter(takeable(plan))
+    taken, refused = frozenset(good["id"]), frozenset(now["id"]) - frozenset(good["id"])
+    arrived = taken - frozenset(usage.select("id").join(good.lazy(), on="id", how="semi").collect()["id"])
+    kept = usage.filter(~pl.col("user_id").is_in(sorted(users))).join(now.lazy(), on="id", how="anti")
+    return pl.concat([kept, good.lazy()]), Anew(taken, refused), arrived
+
+
+def _standing_anew(
+    connection: Connection, plan: Plan, standing: pl.LazyFrame | None, users: frozenset[str]
+) -> pl.LazyFrame:
+    """What stands, for ``users`` as of now: an earlier try of this run may have written it."""
+    of = tables.table(plan.settings, "user_monthly")
+    now = pl.concat(tables.standing(connection, plan.settings, of, plan.window.months, users)).lazy()
+    if standing is None:
+        return now
+    return pl.concat([standing.filter(~pl.col("user_id").is_in(sorted(users))), now])
+
+
+def _written(connection: Connection, plan: Plan, rows: pl.DataFrame) -> int:
+    """Writes total_cost where it is ours and differs; how many rows."""
+    todo = to_write(rows)
+    done = written_costs.write(connection, plan.settings, todo)
+    if len(done) < todo.height:
+        # Not is_in(done): a UInt128 list has no is_in.
+        ids = pl.DataFrame({"id": sorted(done)}, schema={"id": pl.UInt128})
+        missed = todo.join(ids, on="id", how="anti")
+        now = written_costs.owners(connection, plan.settings, missed["id"].to_list())
+        raise DisturbedError(frozenset(missed["user_id"].cast(pl.String)) | now)
+    return len(done)
 
 
 def _finished(
@@ -140,29 +208,6 @@ def to_write(rows: pl.DataFrame) -> pl.DataFrame:
     """The rows whose total_cost is ours to write and differs."""
     recorded = pl.col("recorded").cast(pl.Int128)
     return rows.filter(pl.col("target").is_not_null() & recorded.ne_missing(pl.col("target")))
-
-
-def settled(connection: Connection, plan: Plan, rows: pl.DataFrame) -> tuple[pl.DataFrame, int]:
-    """Writes total_cost; users of a row that changed since it was read are read anew and computed under locks."""
-    written, todo = 0, to_write(rows)
-    while True:
-        done = written_costs.write(connection, plan.settings, todo)
-        written += len(done)
-        # Not is_in(done): a UInt128 list has no is_in; the frame is as large as what changed, not as the chunk.
-        missed = todo if not done else todo.join(_ids(done), on="id", how="anti")
-        if missed.is_empty():
-            return rows, written
-        users = missed["user_id"].cast(pl.String).unique().to_list()
-        written_costs.lock(connection, plan.settings, users, plan.window.first, plan.window.last)
-        query = plan.query.of_users(users, plan.window.spans())
-        again = accepted(readers.latest(connection, query, plan.query), plan)
-        fresh = priced(again.lazy(), plan)
-        rows = pl.concat([rows.filter(~pl.col("user_id").cast(pl.String).is_in(users)), fresh])
-        todo = to_write(fresh)
-
-
-def _ids(ids: set[int]) -> pl.DataFrame:
-    return pl.DataFrame({"id": sorted(ids)}, schema={"id": pl.UInt128})
 
 
 def accepted(frame: pl.DataFrame, plan: Plan) -> pl.DataFrame:

@@ -22,25 +22,39 @@ if TYPE_CHECKING:
     from jobs.store.database import Address
 
 INTERRUPTED = 130
-"""What a shell expects of a command that Ctrl-C ended; SIGTERM gives 143."""
+"""What a shell expects of a command that Ctrl-C ended; SIGTERM gives 143, SIGHUP 129."""
+EARLIEST, LATEST = date(1970, 1, 1), date(9000, 12, 31)
+MOST = 10**9
+
+
+class StoppedError(BaseException):
+    """A signal asked the process to end; no Exception, so that nothing on the way takes it for a failure."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"stopped by {signal.Signals(number).name}")
+        self.code = 128 + number
 
 
 def main(argv: list[str] | None = None) -> int:
     """Runs one command and returns its exit code (DESIGN section 6)."""
     words = sys.argv[1:] if argv is None else argv
-    signal.signal(signal.SIGTERM, _terminated)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _terminated)
     try:
         arguments = parser().parse_args(words)
         code: int = arguments.command(arguments)
         sys.stdout.flush()
     except UsageJobsError as error:
         return _failed(words, str(error), error.exit_code)
-    except KeyboardInterrupt:
-        return _failed(words, "interrupted; nothing half-written is left behind: run again", INTERRUPTED)
+    except (KeyboardInterrupt, StoppedError) as stop:
+        code = stop.code if isinstance(stop, StoppedError) else INTERRUPTED
+        return _failed(words, f"{stop or 'interrupted'}; nothing half-written is left behind: run again", code)
     except BrokenPipeError:
         # The reader of our output went away (`| head`): nobody is left to tell.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except OSError as error:
+        return _failed(words, f"{error.filename or 'standard output'}: {error.strerror}", 1)
     except Exception as error:
         return _failed(words, f"unexpected failure\n{_traceback(error)}", 1)
     return code
@@ -48,7 +62,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _terminated(number: int, _frame: FrameType | None) -> NoReturn:
     # As an exception it unwinds: the transaction rolls back, and the run log says failed instead of running.
-    raise SystemExit(128 + number)
+    raise StoppedError(number)
 
 
 def _failed(words: list[str], message: str, code: int) -> int:
@@ -114,21 +128,29 @@ def _command(commands: Any, name: str, does: Any, text: str, example: str) -> ar
 
 def _day(text: str) -> date:
     try:
-        return date.fromisoformat(text)
+        day = date.fromisoformat(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is not a day; expected one such as 2026-01-31") from None
+    return _sensible(day)
+
+
+def _sensible(day: date) -> date:
+    if not EARLIEST <= day <= LATEST:
+        raise argparse.ArgumentTypeError(f"{day} is out of range; expected a day from {EARLIEST} to {LATEST}")
+    return day
 
 
 def _month(text: str) -> date:
     try:
-        return date.fromisoformat(f"{text}-01")
+        month = date.fromisoformat(f"{text}-01")
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is not a month; expected one such as 2026-01") from None
+    return _sensible(month)
 
 
 def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a count; expected a whole number from 1 on")
+    if not text.isdecimal() or not 1 <= int(text[:20]) <= MOST:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a count; expected a whole number from 1 to {MOST}")
     return int(text)
 
 
@@ -196,7 +218,7 @@ def _check(arguments: argparse.Namespace) -> int:
     with _address(settings) as address:
         findings = look.check(settings, address, _today())
     show.findings(findings, settings, address, as_json=arguments.json)
-    return 5 if any(finding.level == "refused" for finding in findings) else 0
+    return 5 if any(finding.level in ("refused", "unwritable") for finding in findings) else 0
 
 
 def _schema(arguments: argparse.Namespace) -> int:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 import polars as pl
 
@@ -25,11 +26,14 @@ from jobs.store.guard import pass_fence
 
 @dataclass(slots=True)
 class Sums:
-    """What the chunks add up to: cluster parts, figures by month (units of 10^-10), rows changed per table."""
+    """What the chunks add up to: cluster parts, figures by month (units of 10^-10), rows changed per table;
+    ``taken`` and ``refused``: ids of rows that were read anew, and can or cannot be priced."""
 
-    days: list[pl.DataFrame] = field(default_factory=list)
-    actives: list[pl.DataFrame] = field(default_factory=list)
-    months: list[pl.DataFrame] = field(default_factory=list)
+    days: dict[int, pl.DataFrame] = field(default_factory=dict)
+    actives: dict[int, pl.DataFrame] = field(default_factory=dict)
+    months: dict[int, pl.DataFrame] = field(default_factory=dict)
+    taken: set[int] = field(default_factory=set)
+    refused: set[int] = field(default_factory=set)
     changed: Counter[str] = field(default_factory=Counter)
     last: Mapping[str, int] = field(default_factory=dict)
     """What the end of the run changes; set before its COMMIT, whose answer may be lost."""
@@ -38,15 +42,18 @@ class Sums:
     def all_changed(self) -> dict[str, int]:
         return {**self.changed, **self.last}
 
-    def add(self, done: Done) -> None:
-        self.days.append(done.days)
-        self.actives.append(done.actives)
-        self.months.append(_by_month(done.users))
+    def add(self, number: int, done: Done) -> None:
+        """Takes what chunk ``number`` found, in place of what an earlier try of it had found."""
+        self.days[number] = done.days
+        self.actives[number] = done.actives
+        self.months[number] = _by_month(done.users)
         self.changed.update(done.changed)
+        self.taken |= done.anew.taken
+        self.refused = (self.refused | done.anew.refused) - done.anew.taken
 
     @property
     def by_month(self) -> Mapping[date, Mapping[str, int]]:
-        summed = rollup.added(pl.concat(self.months).lazy(), ["month"]).collect()
+        summed = rollup.added(pl.concat(self.months.values()).lazy(), ["month"]).collect()
         return {row["month"]: row for row in summed.iter_rows(named=True)}
 
     @property
@@ -68,6 +75,9 @@ def _by_month(users: pl.DataFrame) -> pl.DataFrame:
 
 def finish(connection: Connection, plan: Plan, run_id: int | None, reading: Reading, sums: Sums) -> None:
     """Writes what only the whole run knows, and marks the run done; a dry run learns what would be written."""
+    # What was read anew under locks is known better than by the first read.
+    bad = (reading.bad - sums.taken) | sums.refused
+    reading.rejects = rejects.read(connection, plan.query, [str(UUID(int=id_)) for id_ in sorted(bad)])
     with transaction(connection, undone=run_id is None):
         if run_id is None:
             runlog.keep_modes(connection, plan.settings, plan.modes)
@@ -117,8 +127,8 @@ def _figures(plan: Plan, run_id: int | None, sums: Sums) -> list[dict[str, Any]]
 
 
 def _clusters(connection: Connection, plan: Plan, run_id: int | None, sums: Sums) -> dict[str, int]:
-    days = rollup.added(pl.concat(sums.days).lazy(), ["date", "cluster_id"])
-    actives = rollup.added(pl.concat(sums.actives).lazy(), ["month", "cluster_id"])
+    days = rollup.added(pl.concat(sums.days.values()).lazy(), ["date", "cluster_id"])
+    actives = rollup.added(pl.concat(sums.actives.values()).lazy(), ["month", "cluster_id"])
     names = clusters.names(connection, plan.settings, plan.query.read)
     whole_days = days.collect()
     targets = {

@@ -77,7 +77,7 @@ def explained_month(settings: Settings, address: Address, user: str, month: date
     try:
         with Link(address) as link:
             source, findings = preflight.source(link.connection, settings)
-            preflight.refuse(findings)
+            preflight.refuse(findings, to_write=False)
             history, booked = runlog.history(link.connection, settings)
             last = min(last_of(month), history.furthest or today - timedelta(days=1))
             if last < month:

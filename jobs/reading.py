@@ -10,7 +10,7 @@ import polars as pl
 
 from jobs.chunk import takeable
 from jobs.plan import Plan
-from jobs.store import readers, rejects
+from jobs.store import readers
 from jobs.store.database import Address, Connection
 from jobs.store.rejects import Reject
 from jobs.store.spill import Spill
@@ -18,11 +18,13 @@ from jobs.store.spill import Spill
 
 @dataclass(slots=True)
 class Reading:
-    """What was read: rows in all, accepted rows and distinct users by month, and the rejects."""
+    """What was read: rows in all, accepted rows and distinct users by month, ids that cannot be priced; and at the
+    end of the run the rejects themselves."""
 
     read: int = 0
     rows: Counter[date] = field(default_factory=Counter)
     users: Counter[date] = field(default_factory=Counter)
+    bad: set[int] = field(default_factory=set)
     rejects: list[Reject] = field(default_factory=list)
 
 
@@ -34,21 +36,22 @@ def read_usage(
     progress: Callable[[str, int, int | None], None],
 ) -> Reading:
     """Reads the days of the window, each row once."""
-    reading = Reading()
-    reader = readers.chosen(plan.settings.reader, address)
-    good, bad = takeable(plan), [UUID(id_) for id_ in readers.undated(connection, plan.query)]
-    reading.read = len(bad)
+    reading = Reading(bad={int(UUID(id_)) for id_ in readers.undated(connection, plan.query)})
+    reader, good = readers.chosen(plan.settings.reader, address), takeable(plan)
+    reading.read = len(reading.bad)
+    undated = pl.DataFrame({"id": sorted(reading.bad)}, schema={"id": pl.UInt128})
     seen = pl.DataFrame(schema={"month": pl.Date, "user": pl.UInt64})
     for frame in readers.batches(address, connection, reader, plan.query, plan.window.spans()):
         reading.read += frame.height
         accepted = frame.filter(good)
+        # A row may have got its day since it was found without one.
+        reading.bad -= set(accepted.join(undated, on="id", how="semi")["id"])
         if accepted.height < frame.height:
-            bad += [UUID(int=id_) for id_ in frame.filter(~good)["id"]]
+            reading.bad |= set(frame.filter(~good)["id"])
         spill.put("usage", accepted)
         months = accepted.select(pl.col("date").dt.month_start().alias("month"), pl.col("user_id").hash().alias("user"))
         reading.rows.update(dict(months.group_by("month").len().iter_rows()))
         seen = pl.concat([seen, months]).unique()
         progress("read", reading.read, None)
     reading.users.update(dict(seen.group_by("month").len().iter_rows()))
-    reading.rejects = rejects.read(connection, plan.query, sorted(map(str, bad)))
     return reading

@@ -4,14 +4,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import date
-from functools import partial
 from time import perf_counter
 
-import polars as pl
 import psycopg
 
-from jobs import brake, chunk, ending
-from jobs.chunk import Done
+from jobs import brake, ending
+from jobs.chunks import Chunks
 from jobs.ending import Sums
 from jobs.model.errors import UsageJobsError
 from jobs.model.report import Report
@@ -79,7 +77,7 @@ def _logged(job: Job, link: Link, plan: Plan) -> Report:
     except BaseException as error:
         # Where even this fails the row says running, and the next run marks it crashed.
         with suppress(psycopg.Error, UsageJobsError):
-            word = str(error) if isinstance(error, UsageJobsError) else f"{type(error).__name__}: {error}"
+            word = str(error) if isinstance(error, UsageJobsError) else f"{type(error).__name__}: {error}".rstrip(": ")
             figures = {"rows_changed": sums.changed.total(), "error": job.address.scrubbed(word)}
             runlog.finish(link.connection, job.settings, run_id, "failed", **figures)
         raise
@@ -95,22 +93,11 @@ def _worked(job: Job, link: Link, plan: Plan, run_id: int | None, sums: Sums) ->
             brake.hold(plan, reading)
         if run_id is not None:
             _keep_modes(link, plan, run_id)
-        pieces = spill.chunks()
-        for number, piece in enumerate(pieces):
-            with job.stage("compute and write"):
-                job.progress("compute and write", number, len(pieces))
-                usage, standing = spill.take(piece, "usage"), spill.take(piece, "standing")
-                work = partial(_chunk, link, plan, run_id, usage, standing)
-                sums.add(retried(work))
+        with job.stage("compute and write"):
+            Chunks(link, plan, run_id, spill, sums).run(job.progress)
         with job.stage("finish"):
             retried(lambda: ending.finish(link.connection, plan, run_id, reading, sums))
     return _report(job, plan, run_id, reading, sums)
-
-
-def _chunk(
-    link: Link, plan: Plan, run_id: int | None, usage: pl.LazyFrame | None, standing: pl.LazyFrame | None
-) -> Done:
-    return chunk.run_chunk(link.connection, plan, run_id, usage, standing)
 
 
 def _read_standing(link: Link, plan: Plan, spill: Spill) -> None:

@@ -28,7 +28,10 @@ RESERVED = frozenset(
     {"month", "date", "user_id", "cluster_id", "cluster_name", "currency", "days", "users", "active_users"}
     | {"max_users", "revision", "run_id", "updated_at", "uncovered", "amount_due", "amount_reported"}
     | {"credits_free", "credits_purchased", "credits_deducted"}
-    | {"usage_hash", "rates_hash", "overrides_hash", "credits_hash"}
+    | {"usage_hash", "rates_hash", "overrides_hash", "credits_hash", "total", "adjustment"}
+    # Columns of the frames that carry meters while they are priced.
+    | {"id", "recorded", "version", "rows", "unpriced", "target", "row_hash", "owner", "month_days"}
+    | {"new_user", "new_month", "new_day", "new_cluster", "none", "cluster", "quantity", "price", "per"}
 )
 # Fields of Settings that this module fills itself: no setting of that name exists.
 INTERNAL = {"source", "address", "rate_card"}
@@ -96,7 +99,10 @@ def secrets(env: Mapping[str, str], cwd: Path) -> list[str]:
 
 def _everything(env: Mapping[str, str], cwd: Path) -> dict[str, str]:
     # Not interpolated: a raw password may hold ${.
-    local = dotenv_values(cwd / ".env.local", interpolate=False)
+    try:
+        local = dotenv_values(cwd / ".env.local", interpolate=False)
+    except UnicodeDecodeError:
+        raise ConfigError(f"{cwd / '.env.local'}: expected UTF-8 text; save it as UTF-8") from None
     return {name: value for name, value in local.items() if value is not None} | dict(env)
 
 
@@ -138,7 +144,7 @@ def _name(file: Path, cwd: Path) -> str:
 
 def _read(file: Path, what: str) -> str:
     try:
-        return file.read_text(encoding="utf-8")
+        return file.read_text(encoding="utf-8-sig")  # a sheet's CSV begins with a mark
     except OSError as error:
         raise ConfigError(
             f"{file}: expected the {what} file; found: {error.strerror}. Give its path, or make the file"

@@ -127,7 +127,7 @@ def findings(found: "Sequence[Finding]", settings: Settings, address: "Address",
     table = Table(box=None, pad_edge=False)
     for heading in ("", "what", "expected", "found", "consequence"):
         table.add_column(heading, overflow="fold")
-    marks = {"ok": "ok", "note": "note", "refused": "[bold]REFUSED[/]"}
+    marks = {"ok": "ok", "note": "note", "refused": "[bold]REFUSED[/]", "unwritable": "[bold]REFUSED[/]"}
     for finding in found:
         cells = (finding.subject, finding.expected, finding.found, finding.consequence)
         table.add_row(marks[finding.level], *map(escaped, cells))

@@ -645,7 +645,10 @@ def role(url: str) -> Iterator[tuple[str, str]]:
 SEEN = ("usage_daily", "users", "hopsworks_clusters", "user_pricing_overrides")
 
 
-@pytest.mark.parametrize("hidden", SEEN)
+NEEDED = ("usage_daily", "user_pricing_overrides")
+
+
+@pytest.mark.parametrize("hidden", NEEDED)
 @pytest.mark.parametrize("command", ["run", "check"])
 def test_row_level_security_that_hides_every_row(either: str, command: str, hidden: str) -> None:
     add_usage(either)
@@ -661,6 +664,28 @@ def test_row_level_security_that_hides_every_row(either: str, command: str, hidd
         ask(either, f"CREATE POLICY seen ON {hidden} FOR SELECT TO {name} USING (true)")
         assert usage_jobs("run", url=as_role).code == 0
     assert costs(either) == {"ada": ONE_HOUR}
+
+
+def test_hidden_names_do_not_stop_the_job_but_check_notes_them(either: str) -> None:
+    add_usage(either)
+    with role(either) as (name, as_role):
+        for table in NEEDED:
+            ask(either, f"CREATE POLICY seen ON {table} FOR SELECT TO {name} USING (true)")
+        ran = usage_jobs("check", "--json", url=as_role)
+        assert ran.code == 0
+        assert "hopsworks_clusters, row-level security" in str(ran.object["findings"])
+        assert usage_jobs("run", url=as_role).code == 0
+    assert costs(either) == {"ada": ONE_HOUR}
+
+
+def test_a_number_of_thousands_of_digits_is_a_reject_like_any_other(ready: str) -> None:
+    add_usage(ready)
+    ask(ready, "INSERT INTO usage_daily (user_id, date, cpu_hours) VALUES ('bob', '2026-06-19', 1e5000::numeric)")
+    assert usage_jobs("run", url=ready).code == 3
+    assert costs(ready) == {"ada": ONE_HOUR}
+    with psycopg.connect(ready) as connection:
+        (reason,) = connection.execute("SELECT reason FROM rollup.rejects").fetchone() or ("",)
+    assert reason == "cpu_hours is 1.000e+5000: expected a number from 0 to 100000000"
 
 
 def test_a_policy_that_shows_no_row_meets_the_brake(ready: str) -> None:
@@ -682,7 +707,10 @@ def test_a_policy_that_shows_no_row_meets_the_brake(ready: str) -> None:
     [
         ("SELECT ON usage_daily", ["usage_daily.cpu_hours", "the privilege SELECT", "GRANT SELECT (cpu_hours)"]),
         ("SELECT ON user_pricing_overrides", ["user_pricing_overrides", "not readable", "list prices"]),
-        ("ALL ON rollup.user_monthly", ["rollup.user_monthly", "missing privileges"]),
+        ("ALL ON rollup.user_monthly", ["rollup.user_monthly", "the privilege SELECT"]),
+        ("DELETE ON rollup.user_monthly", ["rollup.user_monthly", "INSERT, UPDATE and DELETE", "not all of them"]),
+        ("INSERT ON rollup.runs", ["rollup.runs", "INSERT, UPDATE and DELETE", "not all of them"]),
+        ("USAGE ON SCHEMA rollup", ["schema rollup", "the privilege USAGE"]),
     ],
 )
 def test_a_privilege_that_is_missing(ready: str, revoke: str, words: list[str]) -> None:

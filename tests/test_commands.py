@@ -77,7 +77,7 @@ def test_help_names_every_command() -> None:
         (("run", "--fast"), "unrecognized arguments: --fast"),
         (("explain", "--user", "ada"), "the following arguments are required: --month"),
         (("explain", "--user", "ada", "--month", "June"), "'June' is not a month; expected one such as 2026-01"),
-        (("runs", "--limit", "0"), "'0' is not a count; expected a whole number from 1 on"),
+        (("runs", "--limit", "0"), "'0' is not a count; expected a whole number from 1 to"),
         (("demo", "--users", "many"), "'many' is not a count"),
     ],
 )

@@ -1,5 +1,6 @@
 """What happens when the world moves while a run is at work: at the boundary between reading and writing."""
 
+import os
 from collections.abc import Callable
 from datetime import date
 from decimal import Decimal
@@ -10,7 +11,7 @@ import psycopg
 import pytest
 
 from jobs.look import apply_schema
-from jobs.model.errors import LockedError
+from jobs.model.errors import LockedError, PreflightError
 from jobs.model.report import Report
 from jobs.run import Job, nightly
 from jobs.settings import load
@@ -32,7 +33,7 @@ def fill(url: str, *rows: tuple[UUID, str, str]) -> None:
 
 def run(url: str, between: Callable[[], object] = lambda: None, cost: str = "rated") -> Report:
     """A run; ``between`` is called once, after all usage has been read and before anything is written."""
-    settings = load(None, {"USAGE_JOBS_COST": cost}, Path.cwd())
+    settings = load(None, {"USAGE_JOBS_COST": cost, **os.environ}, Path.cwd())
     apply_schema(settings, Address(url))
     called = []
 
@@ -78,21 +79,78 @@ def test_a_row_that_vanished_since_it_was_read_takes_its_cost_along(database: st
     assert run(database).rows_changed == 0
 
 
-def test_a_row_that_moved_to_another_user_is_not_written_for_the_old_one(database: str) -> None:
-    fill(database, (FIRST, "ann", "10"), (SECOND, "ben", "1"))
-    run(database, lambda: execute(database, f"UPDATE usage_daily SET user_id = 'cy' WHERE id = '{FIRST}'"))
-    assert totals(database) == {"ben": Decimal("0.1")}
-    assert costs(database) == {FIRST: None, SECOND: Decimal("0.1")}
-    run(database)
-    assert totals(database) == {"ben": Decimal("0.1"), "cy": Decimal(1)}
-    assert run(database).rows_changed == 0
+def counts_once(url: str) -> None:
+    """Each row's cost is in the roll-ups once: by user, by cluster, by month, and a further run changes nothing."""
+    with psycopg.connect(url) as connection:
+        sums = connection.execute(
+            "SELECT (SELECT sum(total_cost) FROM usage_daily), (SELECT sum(total_cost) FROM rollup.user_monthly), "
+            "(SELECT sum(total_cost) FROM rollup.cluster_daily), (SELECT sum(total_cost) FROM rollup.months)"
+        ).fetchone()
+    assert sums is not None
+    assert len(set(sums)) == 1, sums
+    assert run(url).rows_changed == 0
 
 
-def test_a_row_that_turned_bad_is_not_priced_and_is_rejected_by_the_next_run(database: str) -> None:
-    fill(database, (FIRST, "ann", "10"), (SECOND, "ben", "1"))
-    run(database, lambda: execute(database, "UPDATE usage_daily SET cpu_hours = 'NaN' WHERE user_id = 'ann'"))
-    assert totals(database) == {"ben": Decimal("0.1")}
-    assert run(database).rows_rejected == 1
+@pytest.fixture(params=["1", "1000000"], ids=["chunks of one user", "one chunk"])
+def any_chunk(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Users of a move may be in one chunk or in two, in either order."""
+    monkeypatch.setenv("USAGE_JOBS_MAX_ROWS_PER_CHUNK", request.param)
+
+
+USERS = [("ann", "ben"), ("ben", "ann"), ("cy", "dora"), ("dora", "cy"), ("eve", "new")]
+
+
+@pytest.mark.usefixtures("any_chunk")
+@pytest.mark.parametrize(("giver", "taker"), USERS)
+def test_a_row_that_moved_to_another_user_is_priced_for_the_new_one(database: str, giver: str, taker: str) -> None:
+    fill(database, (FIRST, giver, "10"), (SECOND, "ben", "1"), (THIRD, taker, "3"))
+    run(database, lambda: execute(database, f"UPDATE usage_daily SET user_id = '{taker}' WHERE id = '{FIRST}'"))
+    assert costs(database) == {FIRST: Decimal(1), SECOND: Decimal("0.1"), THIRD: Decimal("0.3")}
+    assert totals(database)[taker] == Decimal("1.3") + (Decimal("0.1") if taker == "ben" else 0)
+    counts_once(database)
+
+
+@pytest.mark.usefixtures("any_chunk")
+@pytest.mark.parametrize(("giver", "taker"), USERS)
+def test_a_row_that_needs_no_write_and_moves_to_a_changed_user_counts_once(
+    database: str, giver: str, taker: str
+) -> None:
+    fill(database, (FIRST, taker, "10"), (SECOND, giver, "20"))
+    execute(database, f"UPDATE usage_daily SET total_cost = 2 WHERE id = '{SECOND}'")
+    moves = (
+        f"UPDATE usage_daily SET cpu_hours = 11 WHERE id = '{FIRST}'",
+        f"UPDATE usage_daily SET user_id = '{taker}' WHERE id = '{SECOND}'",
+    )
+    run(database, lambda: execute(database, *moves))
+    assert totals(database) == {taker: Decimal("3.1")}
+    counts_once(database)
+
+
+@pytest.mark.usefixtures("any_chunk")
+def test_a_row_that_turned_bad_is_rejected_and_one_that_healed_is_not(database: str) -> None:
+    fill(database, (FIRST, "ann", "10"), (SECOND, "ann", "NaN"), (THIRD, "ben", "1"))
+    swap = (
+        f"UPDATE usage_daily SET cpu_hours = 'NaN' WHERE id = '{FIRST}'",
+        f"UPDATE usage_daily SET cpu_hours = 5 WHERE id = '{SECOND}'",
+    )
+    report = run(database, lambda: execute(database, *swap))
+    assert report.rows_rejected == 1
+    assert totals(database) == {"ann": Decimal("0.5"), "ben": Decimal("0.1")}
+    with psycopg.connect(database) as connection:
+        assert connection.execute("SELECT usage_daily_id FROM rollup.rejects").fetchall() == [(FIRST,)]
+    counts_once(database)
+
+
+def test_updates_that_are_swallowed_end_the_run_instead_of_going_round_for_ever(database: str) -> None:
+    fill(database, (FIRST, "ann", "10"))
+    execute(
+        database,
+        "CREATE FUNCTION swallow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'",
+        "CREATE TRIGGER swallow BEFORE UPDATE ON usage_daily FOR EACH ROW EXECUTE FUNCTION swallow()",
+    )
+    with pytest.raises(PreflightError, match="could not be written"):
+        run(database)
+    assert totals(database) == {}
 
 
 def test_a_run_that_was_marked_crashed_stops_before_it_writes(database: str) -> None:

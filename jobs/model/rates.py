@@ -73,7 +73,10 @@ class RateCard:
 def parse(text: str, source: str, meters: Iterable[str]) -> RateCard:
     """The rate card in ``text``; ConfigError naming ``source``, line, value and remedy for the first mistake."""
     known = tuple(meters)
-    rows = list(csv.reader(text.splitlines()))
+    try:
+        rows = list(csv.reader(text.splitlines()))
+    except csv.Error as error:
+        raise ConfigError(f"{source}: expected comma-separated values; found: {error}") from None
     if not rows or [cell.strip() for cell in rows[0]] != HEADER:
         found = ",".join(rows[0]) if rows else "an empty file"
         raise ConfigError(f"{source} line 1: expected the header {','.join(HEADER)}; found {found}")

@@ -16,13 +16,16 @@ SOURCES = ("usage_daily", "hopsworks_clusters", "users", "user_pricing_overrides
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column: its type as PostgreSQL writes it, its declared scale (None: none), and this role's rights."""
+    """A column: its type as PostgreSQL writes it, its declared scale (None: none), and this role's rights.
+
+    ``may_replace``: INSERT and DELETE on its table."""
 
     name: str
     type: str
     scale: int | None
     may_read: bool
     may_update: bool
+    may_replace: bool
 
 
 @dataclass(frozen=True, slots=True)

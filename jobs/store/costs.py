@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import date
+from uuid import UUID
 
 import polars as pl
 from psycopg import sql
@@ -25,6 +26,13 @@ def write(connection: Connection, settings: Settings, costs: pl.DataFrame) -> se
     copy_in(connection, stage, costs.select("id", "version", "target"))
     written = connection.execute(statement("write_costs", usage=source(settings, "usage_daily"))).fetchall()
     return {int(row[0].replace("-", ""), 16) for row in written}
+
+
+def owners(connection: Connection, settings: Settings, ids: Sequence[int]) -> set[str]:
+    """Whose the rows ``ids`` are now."""
+    text = statement("owners", usage=source(settings, "usage_daily"))
+    found = connection.execute(text, {"ids": [UUID(int=id_) for id_ in ids]}).fetchall()
+    return {str(row[0]) for row in found}
 
 
 def lock(connection: Connection, settings: Settings, users: Sequence[str], first: date, last: date) -> None:

@@ -83,6 +83,7 @@ def connect(address: Address) -> Connection:
             prepare_threshold=None,
             connect_timeout=CONNECT_SECONDS,
             application_name="usage-jobs",
+            client_encoding="utf8",  # COPY hands bytes over as they come: a database may default to another
         )
     except psycopg.OperationalError as error:
         reason = " ".join(address.scrubbed(str(error)).split())

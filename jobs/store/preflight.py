@@ -19,7 +19,8 @@ from jobs.store.schema import tables
 INTEGERS = ("smallint", "integer", "bigint")
 NUMBERS = ("numeric", *INTEGERS)
 OLDEST = 150000
-Level = Literal["ok", "note", "refused"]
+Level = Literal["ok", "note", "unwritable", "refused"]
+"""What a finding means for a run: nothing, something to know, it cannot write, it cannot even read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +71,10 @@ def source(connection: Connection, settings: Settings) -> tuple[Source, list[Fin
     )
 
 
-def refuse(findings: list[Finding]) -> None:
-    """Raises PreflightError (exit 5) naming everything that stands in the way of a run."""
-    refused = [finding for finding in findings if finding.level == "refused"]
+def refuse(findings: list[Finding], *, to_write: bool = True) -> None:
+    """Raises PreflightError (exit 5) naming everything that stands in the way of a run, or of reading alone."""
+    levels = ("refused", "unwritable") if to_write else ("refused",)
+    refused = [finding for finding in findings if finding.level in levels]
     if refused:
         raise PreflightError(
             "; ".join(f"{f.subject}: expected {f.expected}; found {f.found}. {f.consequence}" for f in refused)
@@ -103,7 +105,7 @@ def _usage(known: Catalog, settings: Settings) -> Iterator[Finding]:
     for name, types in _NEEDED.items():
         yield _column(usage, name, types)
     if settings.cost == "rated" and "total_cost" in usage and not usage["total_cost"].may_update:
-        yield Finding("refused", "usage_daily.total_cost", "the privilege UPDATE", "none", RATED)
+        yield Finding("unwritable", "usage_daily.total_cost", "the privilege UPDATE", "none", RATED)
     for meter in settings.meters:
         yield _meter(usage, meter)
 
@@ -174,16 +176,21 @@ def _complete(known: Catalog, table: str, columns: tuple[str, ...]) -> bool:
 
 def _hidden(known: Catalog) -> Iterator[Finding]:
     for table, has_policy in sorted(known.row_security.items()):
+        subject = f"{table}, row-level security"
         if has_policy:
             remedy = "Policies decide which rows this role sees: make sure that it is all of them"
-            yield Finding("note", f"{table}, row-level security", "not in force", "in force, with a policy", remedy)
-        else:
-            remedy = f"Every row is hidden: give the role BYPASSRLS, or CREATE POLICY … ON {table} FOR SELECT"
-            found = f"in force for role {known.server['role']}, and no policy lets it read"
-            yield Finding("refused", f"{table}, row-level security", "rows to be visible", found, remedy)
+            yield Finding("note", subject, "not in force", "in force, with a policy", remedy)
+            continue
+        needed = table in ("usage_daily", "user_pricing_overrides")
+        found = f"in force for role {known.server['role']}, and no policy lets it read"
+        remedy = f"Every row is hidden: give the role BYPASSRLS, or CREATE POLICY … ON {table} FOR SELECT"
+        yield Finding("refused" if needed else "note", subject, "rows to be visible", found, remedy)
 
 
 def _own_tables(known: Catalog, settings: Settings) -> Iterator[Finding]:
+    if known.server["has_schema"] and not known.server["may_use_schema"]:
+        remedy = f"GRANT USAGE ON SCHEMA {settings.rollup_schema} TO {known.server['role']}"
+        yield Finding("refused", f"schema {settings.rollup_schema}", "the privilege USAGE", "none", remedy)
     for table in tables(settings.meters):
         held = known.own.get(table.name, {})
         missing = [name for name in table.columns if name not in held]
@@ -191,7 +198,13 @@ def _own_tables(known: Catalog, settings: Settings) -> Iterator[Finding]:
         if missing:
             found = f"without {', '.join(missing)}" if held else "no such table"
             yield Finding("refused", subject, "the job's own table", found, "Run: usage-jobs schema --apply")
-        elif not all(column.may_read and column.may_update for column in held.values()):
-            yield Finding("refused", subject, "SELECT and UPDATE", "missing privileges", "Grant them to this role")
+        elif not all(column.may_read for column in held.values()):
+            yield Finding("refused", subject, "the privilege SELECT", "none", f"GRANT SELECT ON {subject} to this role")
+        elif table.name in _WRITTEN and not all(c.may_update and c.may_replace for c in held.values()):
+            grant = f"GRANT INSERT, UPDATE, DELETE ON {subject} TO {known.server['role']}"
+            yield Finding("unwritable", subject, "INSERT, UPDATE and DELETE", "not all of them", grant)
         else:
             yield Finding("ok", subject, "the job's own table", f"{len(held)} columns")
+
+
+_WRITTEN = ("user_monthly", "cluster_daily", "cluster_monthly", "months", "rejects", "runs")

@@ -33,7 +33,8 @@ def chosen(reader: str, address: Address) -> str:
         raise ConfigError(f'reader = "connectorx": cannot read over {why}; expected "copy" or "auto"')
     if reader != "auto":
         return reader
-    return "copy" if local or verified or address.pooled else "connectorx"
+    # Only libpq knows PGPASSWORD and the password file.
+    return "copy" if local or verified or address.pooled or "password" not in parts else "connectorx"
 
 
 def batches(
@@ -72,10 +73,13 @@ def _plain_url(address: Address) -> str:
     login = quote(parts.get("user", ""), safe="")
     if "password" in parts:
         login += ":" + quote(parts["password"], safe="")
-    options = [(key, parts[key]) for key in ("sslmode", "sslrootcert") if key in parts]
+    options: dict[str, str] = {key: parts[key] for key in parts.keys() & {"sslmode", "sslrootcert"}}
     database = quote(parts.get("dbname", parts.get("user", "")), safe="")
-    address_ = f"postgresql://{login}@{parts['host']}:{parts.get('port', '5432')}/{database}"
-    return address_ + (f"?{urlencode(options)}" if options else "")
+    host = f"[{parts['host']}]" if ":" in parts["host"] else parts["host"]
+    # connectorx opens its own connection, to which no SET LOCAL of ours reaches: a role's short statement_timeout
+    # would end exactly the longest read.
+    options["options"] = "-c statement_timeout=15min -c timezone=UTC"
+    return f"postgresql://{login}@{host}:{parts.get('port', '5432')}/{database}?{urlencode(options, quote_via=quote)}"
 
 
 def copied(connection: Connection, text: sql.Composed, query: UsageQuery) -> Iterator[pl.DataFrame]:

@@ -31,7 +31,7 @@ def read(connection: Connection, query: UsageQuery, ids: Sequence[str]) -> list[
 
 
 def _loaded(text: str) -> dict[str, Any]:
-    loaded: dict[str, Any] = json.loads(text, parse_float=Decimal)
+    loaded: dict[str, Any] = json.loads(text, parse_float=Decimal, parse_int=Decimal)
     return loaded
 
 

@@ -27,7 +27,9 @@ def history(connection: Connection, settings: Settings) -> tuple[History, Booked
     """What earlier runs left, for windows and for the brake."""
     runs, months = own(settings, "runs"), own(settings, "months")
     with connection.cursor(row_factory=dict_row) as cursor:
-        past = cursor.execute(statement("history", runs=runs)).fetchone() or {}
+        past = (
+            cursor.execute(statement("history", runs=runs, user_monthly=own(settings, "user_monthly"))).fetchone() or {}
+        )
         known = cursor.execute(statement("months", months=months)).fetchall()
     counted = connection.execute(
         statement("booked_users", user_monthly=own(settings, "user_monthly")), [[row["month"] for row in known]]

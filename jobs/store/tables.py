@@ -3,7 +3,7 @@
 Frames hold amounts as Int128 units of 10^-10 and uuids as UInt128; a table's definition says which column is what.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import date
 from decimal import Decimal
 from io import BytesIO
@@ -35,15 +35,20 @@ def table(settings: Settings, name: str) -> Table:
     return next(table for table in tables(settings.meters) if table.name == name)
 
 
-def standing(connection: Connection, settings: Settings, of: Table, months: Iterable[date]) -> Iterator[pl.DataFrame]:
-    """The computed columns of the rows of ``months``, in blocks; needs an open transaction."""
+def standing(
+    connection: Connection, settings: Settings, of: Table, months: Iterable[date], users: Collection[str] | None = None
+) -> Iterator[pl.DataFrame]:
+    """The computed columns of the rows of ``months`` (of ``users``), in blocks; needs an open transaction."""
     names = of.computed
     # Ranges, not date_trunc(day): the key's index serves them, however old the table is.
     spans = [
         sql.SQL("{} BETWEEN {} AND {}").format(sql.Identifier(of.key[0]), month, last_of(month)) for month in months
     ]
+    rows = sql.SQL("({})").format(sql.SQL(" OR ").join(spans))
+    if users is not None:
+        rows += sql.SQL(" AND user_id = ANY({})").format(sql.Literal(list(users)))
     text = sql.SQL("COPY (SELECT {} FROM {} WHERE {}) TO STDOUT (FORMAT csv)").format(
-        columns(list(names)), own(settings, of.name), sql.SQL(" OR ").join(spans)
+        columns(list(names)), own(settings, of.name), rows
     )
     with connection.cursor() as cursor, cursor.copy(text) as copy:
         block = bytearray()

@@ -91,7 +91,8 @@ class UsageQuery:
         for name in (*(meter.column for meter in self.meters), "total_cost"):
             value = row[name]
             if value is not None and not self._takeable(Decimal(str(value))):
-                return f"{name} is {value}: expected a number from 0 to {most}"
+                shown = str(value) if len(str(value)) <= len("-99999999999999999999.9999999999") else f"{value:.3e}"
+                return f"{name} is {shown}: expected a number from 0 to {most}"
         return "the row changed while it was read: the next run takes it"
 
     def _takeable(self, value: Decimal) -> bool:

@@ -2,10 +2,11 @@
 SELECT
   c.relname AS table_name,
   a.attname AS name,
-  format_type(a.atttypid, NULL) AS type,
+  replace(format_type(a.atttypid, NULL), '"', '') AS type,
   CASE WHEN a.atttypid = 'numeric'::regtype AND a.atttypmod >= 0 THEN (a.atttypmod - 4) & 1023 END AS scale,
   has_column_privilege(c.oid, a.attnum, 'SELECT') AS may_read,
-  has_column_privilege(c.oid, a.attnum, 'UPDATE') AS may_update
+  has_column_privilege(c.oid, a.attnum, 'UPDATE') AS may_update,
+  has_table_privilege(c.oid, 'INSERT') AND has_table_privilege(c.oid, 'DELETE') AS may_replace
 FROM pg_class c
 JOIN pg_namespace n ON n.oid = c.relnamespace
 JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped

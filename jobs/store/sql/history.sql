@@ -1,6 +1,12 @@
--- What earlier runs left. A failed run that changed nothing has committed no day, and is no first run.
+-- What earlier runs left. A run that died counts only if a chunk of it has been committed: that is what a later run must
+-- not un-count. A done run counts always.
+WITH committed AS (
+  SELECT run_id, kind, window_to FROM {runs} AS r
+  WHERE kind IN ('run', 'backfill')
+    AND (status = 'done' OR rows_changed > 0
+         OR EXISTS (SELECT FROM {user_monthly} AS u
+                    WHERE u.month BETWEEN r.window_from AND r.window_to AND u.run_id = r.run_id))
+)
 SELECT
-  (SELECT window_to FROM {runs} WHERE kind = 'run' AND (status <> 'failed' OR rows_changed > 0)
-   ORDER BY run_id LIMIT 1) AS first_run,
-  (SELECT max(window_to) FROM {runs} WHERE kind IN ('run', 'backfill') AND (status <> 'failed' OR rows_changed > 0))
-    AS furthest
+  (SELECT window_to FROM committed WHERE kind = 'run' ORDER BY run_id LIMIT 1) AS first_run,
+  (SELECT max(window_to) FROM committed) AS furthest

@@ -1,0 +1,91 @@
+"""Every chunk once, and those again whose users changed under the run (DESIGN section 7).
+
+Usage may move while a run is at work: a row changes, or goes to another user, between its read and its write. Its
+users, those it came from and those it went to, are then read anew under locks, each in the chunk that it belongs to,
+before the run adds its cluster figures up: every row counts once, as last read.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+
+import polars as pl
+
+from jobs import chunk
+from jobs.chunk import DisturbedError, Done
+from jobs.ending import Sums
+from jobs.model.errors import PreflightError
+from jobs.plan import Plan
+from jobs.store.database import Link, retried
+from jobs.store.spill import Chunk, Spill
+
+TRIES = 5
+"""How often a chunk is read anew before we believe that its rows cannot be written at all."""
+
+
+@dataclass(slots=True)
+class Chunks:
+    """The work of a run between reading and its end. ``anew``: users that have to be read again."""
+
+    link: Link
+    plan: Plan
+    run_id: int | None
+    spill: Spill
+    sums: Sums
+    anew: set[str] = field(default_factory=set)
+    _applied: dict[int, frozenset[str]] = field(default_factory=dict)
+
+    def run(self, progress: Callable[[str, int, int | None], None]) -> None:
+        """All chunks, until no user is left that another chunk's rows have moved to or from."""
+        pieces = self.spill.chunks()
+        for _ in range(TRIES):
+            for number, piece in enumerate(pieces):
+                if self._applied.get(number) != self._members(piece):
+                    progress("compute and write", number, len(pieces))
+                    self._run(number, piece)
+            if all(self._applied[number] == self._members(piece) for number, piece in enumerate(pieces)):
+                return
+        raise _restless(self.anew)
+
+    def _run(self, number: int, piece: Chunk) -> None:
+        for _ in range(TRIES):
+            members = self._members(piece)
+            try:
+                done = retried(partial(self._try, piece, members))
+            except DisturbedError as disturbed:
+                self.anew |= disturbed.users
+                continue
+            self._applied[number] = members
+            self.sums.add(number, done)
+            self.anew |= self._read_as(done)
+            return
+        raise _restless(self.anew)
+
+    def _try(self, piece: Chunk, members: frozenset[str]) -> Done:
+        usage, standing = self.spill.take(piece, "usage"), self.spill.take(piece, "standing")
+        return chunk.run_chunk(self.link.connection, self.plan, self.run_id, usage, standing, members)
+
+    def _members(self, piece: Chunk) -> frozenset[str]:
+        """Those of the users to be read anew that belong to a chunk."""
+        if not self.anew:
+            return frozenset()
+        users = pl.DataFrame({"user_id": sorted(self.anew)})
+        return frozenset(users.filter(piece.mine())["user_id"])
+
+    def _read_as(self, done: Done) -> set[str]:
+        """Whose the rows were that arrived from elsewhere, when they were read first."""
+        if not done.arrived:
+            return set()
+        ids = pl.LazyFrame({"id": sorted(done.arrived)}, schema={"id": pl.UInt128})
+        found = (self.spill.take(piece, "usage") for piece in self.spill.chunks())
+        owners = [rows.join(ids, on="id", how="semi").select("user_id").collect() for rows in found if rows is not None]
+        return set(pl.concat(owners)["user_id"]) if owners else set()
+
+
+def _restless(users: set[str]) -> PreflightError:
+    some = ", ".join(sorted(users)[:3])
+    return PreflightError(
+        f"usage_daily.total_cost of {len(users)} users ({some}) could not be written: expected each UPDATE to find the "
+        f"row that was just read and locked; after {TRIES} tries it did not. Look for a row-level policy without "
+        "UPDATE for this role, or a trigger that swallows updates; nothing of these users was written"
+    )
