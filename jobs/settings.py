@@ -30,7 +30,7 @@ RESERVED = frozenset(
     | {"credits_free", "credits_purchased", "credits_deducted"}
     | {"usage_hash", "rates_hash", "overrides_hash", "credits_hash", "total", "adjustment"}
     # Columns of the frames that carry meters while they are priced.
-    | {"id", "recorded", "version", "rows", "unpriced", "target", "row_hash", "owner", "month_days"}
+    | {"id", "recorded", "version", "rows", "unpriced", "target", "cost_per_user", "row_hash", "owner", "month_days"}
     | {"new_user", "new_month", "new_day", "new_cluster", "none", "cluster", "quantity", "price", "per"}
 )
 # Fields of Settings that this module fills itself: no setting of that name exists.
@@ -184,13 +184,19 @@ def _meters(file: Path, tables: object, origins: Mapping[str, str]) -> tuple[Met
         raise ConfigError(f"{file}: meters: expected tables such as [meters.cpu_hours]; found {tables!r}")
     meters = []
     for name, table in tables.items():
-        if not re.fullmatch(IDENTIFIER, name) or name.endswith("_cost") or name in RESERVED:
+        if not re.fullmatch(IDENTIFIER, name) or _taken(name):
             raise ConfigError(
-                f"{file}: [meters.{name}]: expected lower-case letters, digits and _ (at most 50), not ending in "
-                f"_cost, and none of {', '.join(sorted(RESERVED))}: the roll-ups get a column of that name"
+                f"{file}: [meters.{name}]: expected lower-case letters, digits and _ (at most 50), not beginning "
+                f"with override_ nor ending in _cost, and none of {', '.join(sorted(RESERVED))}: a column of that name "
+                "stands beside the job's own"
             )
         meters.append(_validated(MeterSettings, table, file, origins, ("meters", name)).meter(name))
     return tuple(meters)
+
+
+def _taken(name: str) -> bool:
+    """Whether a meter of this name would collide with a column that the job makes itself."""
+    return name in RESERVED or name.endswith("_cost") or name.startswith("override_")
 
 
 def _reject_internal(file: Path, values: Mapping[str, Any]) -> None:
