@@ -177,8 +177,15 @@ def is_bad(value: Decimal | None, limit: Decimal) -> bool:
 
 
 def causes(row: Row, world: World, options: Options) -> list[str]:
-    """Section 8: why a row is rejected, nothing if it is not; each in one word."""
-    columns = {meter.column for meter in options.meters} & world.columns
+    """Section 8: why a row is rejected, nothing if it is not; each in one word.
+
+    A meter that is left out on the day (section 2: optional, without a card) is not looked at.
+    """
+    columns = {
+        meter.column
+        for meter in options.meters
+        if not (meter.optional and isinstance(row.date, date) and not tiers_on(meter.name, row.date, options.cards))
+    } & world.columns
     found = {
         "user": row.user_id is None,
         "date": not isinstance(row.date, date),
