@@ -3,7 +3,8 @@
 How data flows, and which room each step has::
 
     cli, schedule        arguments, exit codes, the clock
-        └─ run           the story of one run, the one place that collects
+        └─ run           the story of one run; its chapters, which alone collect frames:
+            │            plan → reading → brake → chunks (chunk, figures) → ending
             ├─ store     reads usage_daily (rounded at 10 places by the query), spills it by user,
             │            reads what stands, writes differences only
             └─ compute   prices rows, rolls them up per user and per cluster: LazyFrame in, LazyFrame out

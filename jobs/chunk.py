@@ -6,12 +6,10 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from jobs.compute import hashes, overrides, rollup
-from jobs.compute.costs import costs
+from jobs.compute import rollup
 from jobs.compute.differences import difference
-from jobs.compute.exact import whole
-from jobs.compute.pricing import charges, in_row_order
-from jobs.model.frames import cost_of, usage_schema
+from jobs.figures import priced, takeable, user_months
+from jobs.model.frames import usage_schema
 from jobs.plan import Plan
 from jobs.store import costs as written_costs
 from jobs.store import readers, tables
@@ -46,61 +44,6 @@ class DisturbedError(Exception):
     def __init__(self, users: frozenset[str]) -> None:
         super().__init__(f"{len(users)} users changed since they were read")
         self.users = users
-
-
-def priced(usage: pl.LazyFrame, plan: Plan) -> pl.DataFrame:
-    """Every row of ``usage`` (``frames.USAGE``) with charges, costs, target and hash."""
-    schema = usage.collect_schema()
-    charged = charges(in_order(usage, plan), plan.terms)
-    names = [meter.name for meter in plan.meters]
-    # In a rated month total_cost is ours: a hash of usage must not change because we wrote it.
-    recorded = pl.when(~pl.col("month").is_in(sorted(plan.rules.rated))).then(pl.col("recorded"))
-    return (
-        costs(charged, plan.meters, plan.rules)
-        .with_columns(hashes.usage_hash(names, recorded).alias("row_hash"))
-        .select(
-            *schema.names(),
-            *("month", "new_day", "new_cluster", "total_cost", "adjustment_cost", "unpriced", "target", "row_hash"),
-            *map(cost_of, names),
-        )
-        .collect()
-    )
-
-
-def in_order(usage: pl.LazyFrame, plan: Plan) -> pl.LazyFrame:
-    """``usage`` in row order, each row with the overrides of its user and day; of a row read twice the last."""
-    if len(plan.window.spans()) > 1:
-        # Each span is a snapshot of its own: a row that moved between two of them was read twice.
-        usage = usage.unique("id", keep="last", maintain_order=True)
-    ordered = in_row_order(usage)
-    held = overrides.by_day(plan.overrides.frame.lazy(), plan.window.first, plan.window.last)
-    return overrides.joined(ordered, held, plan.terms.overridden)
-
-
-def user_months(rows: pl.DataFrame, plan: Plan) -> pl.LazyFrame:
-    """What rollup.user_monthly shall hold of these rows, besides ``rows`` and ``unpriced``, which it does not hold."""
-    window = plan.window
-    digests = [
-        {"user_id": user, "month": month, "overrides_hash": digest}
-        for month in window.months
-        for user, digest in plan.overrides.digests(month, window.last_of(month)).items()
-    ]
-    rates = {month: plan.rates_hash(month) for month in window.months}
-    schema = {"user_id": pl.String, "month": pl.Date, "overrides_hash": pl.String}
-    return (
-        with_left_out(rollup.by_user(rows.lazy(), plan.meters), plan)
-        .with_columns(
-            pl.lit(plan.settings.currency).alias("currency"),
-            pl.col("month").replace_strict(rates, return_dtype=pl.String).alias("rates_hash"),
-        )
-        .join(pl.LazyFrame(digests, schema=schema), on=["user_id", "month"], how="left")
-    )
-
-
-def with_left_out(target: pl.LazyFrame, plan: Plan) -> pl.LazyFrame:
-    """Configured meters that this run leaves out cost nothing: what an earlier run wrote for them must go."""
-    left_out = [meter for meter in plan.settings.meters if meter not in plan.meters]
-    return target.with_columns(whole(0).alias(name) for meter in left_out for name in (meter.name, cost_of(meter.name)))
 
 
 def run_chunk(
@@ -208,14 +151,3 @@ def to_write(rows: pl.DataFrame) -> pl.DataFrame:
     """The rows whose total_cost is ours to write and differs."""
     recorded = pl.col("recorded").cast(pl.Int128)
     return rows.filter(pl.col("target").is_not_null() & recorded.ne_missing(pl.col("target")))
-
-
-def accepted(frame: pl.DataFrame, plan: Plan) -> pl.DataFrame:
-    """The rows that can be priced: a user, and no value that the query marked with -1."""
-    return frame.filter(takeable(plan))
-
-
-def takeable(plan: Plan) -> pl.Expr:
-    """Whether a row can be priced."""
-    values = [pl.col(meter.name) >= 0 for meter in plan.meters]
-    return pl.all_horizontal(pl.col("user_id").is_not_null(), pl.col("recorded").fill_null(0) >= 0, *values)

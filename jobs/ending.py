@@ -13,8 +13,9 @@ from uuid import UUID
 
 import polars as pl
 
-from jobs.chunk import Done, replace, with_left_out
+from jobs.chunk import Done, replace
 from jobs.compute import hashes, rollup
+from jobs.figures import with_left_out
 from jobs.model.errors import LockedError
 from jobs.model.scale import unscaled
 from jobs.plan import Plan

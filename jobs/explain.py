@@ -10,9 +10,9 @@ from uuid import UUID
 import polars as pl
 import psycopg
 
-from jobs.chunk import accepted, in_order, priced, user_months
 from jobs.compute.detail import pieces
 from jobs.compute.rollup import amounts
+from jobs.figures import in_order, priced, takeable, user_months
 from jobs.model.errors import ConfigError
 from jobs.model.frames import cost_of
 from jobs.model.scale import unscaled
@@ -85,7 +85,7 @@ def explained_month(settings: Settings, address: Address, user: str, month: date
             window = Window((month,), last, frozenset())
             plan = for_window(link.connection, settings, source, window, booked)
             query = plan.query.of_users([user], plan.window.spans())
-            rows = accepted(readers.latest(link.connection, query, plan.query), plan)
+            rows = readers.latest(link.connection, query, plan.query).filter(takeable(plan))
             with transaction(link.connection) as connection:
                 of = tables.table(settings, "user_monthly")
                 held = pl.concat(tables.standing(connection, settings, of, [month]))

@@ -8,7 +8,7 @@ from uuid import UUID
 
 import polars as pl
 
-from jobs.chunk import takeable
+from jobs.figures import takeable
 from jobs.plan import Plan
 from jobs.store import readers
 from jobs.store.database import Address, Connection
