@@ -2,7 +2,7 @@
 
 How data flows, and which room each step has::
 
-    cli, schedule        arguments, exit codes, the clock
+    cli                  arguments, exit codes, the clock
         └─ run           the story of one run; its chapters, which alone collect frames:
             │            plan → reading → brake → chunks (chunk, figures) → ending
             ├─ store     reads usage_daily (rounded at 10 places by the query), spills it by user,

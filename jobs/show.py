@@ -173,7 +173,9 @@ def runs(rows: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
         "cost",
     ):
         table.add_column(
-            heading, justify="right" if heading in ("seconds", "read", "rejected", "changed", "cost") else "left"
+            heading,
+            justify="right" if heading in ("seconds", "read", "rejected", "changed", "cost") else "left",
+            overflow="fold",
         )
     for row in rows:
         ended = row["finished_at"]
@@ -202,7 +204,9 @@ def explanation(told: "Explanation", *, as_json: bool) -> None:
     out.print(heading, style="bold", markup=False)
     table = Table(box=None, pad_edge=False)
     for name in ("day", "cluster", "meter", "quantity", "from", "price", "charge", "because"):
-        table.add_column(name, justify="right" if name in ("quantity", "from", "price", "charge") else "left")
+        table.add_column(
+            name, justify="right" if name in ("quantity", "from", "price", "charge") else "left", overflow="fold"
+        )
     for line in told.lines:
         _rows_of(table, line)
     out.print(table)
@@ -230,7 +234,7 @@ def _rows_of(table: Table, line: "Line") -> None:
 def _sums(told: "Explanation") -> Table:
     table = Table(box=None, pad_edge=False, title="sums", title_justify="left")
     for name in ("column", "sum of the rows", "roll-up", ""):
-        table.add_column(name, justify="left" if name == "column" else "right")
+        table.add_column(name, justify="left" if name == "column" else "right", overflow="fold")
     for name, value in told.sums.items():
         held = told.rollup.get(name)
         shown = "none" if held is None else _short(held)
