@@ -199,7 +199,7 @@ def test_a_backend_that_dies_in_mid_read_is_no_short_read(
         assert passes(failed.value)
     else:
         assert 'set reader = "copy"' in str(failed.value)
-        assert str(link.info.password) not in str(failed.value)
+        assert not link.info.password or link.info.password not in str(failed.value)  # a trusting server asks for none
 
 
 @pytest.mark.parametrize("reader", READERS)
