@@ -35,7 +35,7 @@ def run(url: str, between: Callable[[], object] = lambda: None, cost: str = "rat
     """A run; ``between`` is called once, after all usage has been read and before anything is written."""
     settings = load(None, {"USAGE_JOBS_COST": cost, **os.environ}, Path.cwd())
     apply_schema(settings, Address(url))
-    called = []
+    called: list[str] = []
 
     def progress(stage: str, _done: int, _of: int | None) -> None:
         if stage == "compute and write" and not called:
