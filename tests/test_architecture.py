@@ -21,7 +21,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "store": {"model", "settings"},
     **dict.fromkeys(RUN_LEVEL, RUN_LEVEL | BELOW),
     "demo": RUN_LEVEL | BELOW,
-    "cli": RUN_LEVEL | BELOW | {"demo"},
+    "arguments": {"model"},
+    "cli": RUN_LEVEL | BELOW | {"demo", "arguments"},
     "schedule": {"run", "settings", "model"},
     "": set(),  # jobs/__init__.py is a map, not code
 }

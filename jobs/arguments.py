@@ -1,0 +1,87 @@
+"""The words of the command line: commands, options, and what each value must be."""
+
+import argparse
+from datetime import date
+from pathlib import Path
+from typing import Any, NoReturn
+
+from jobs.model.errors import ConfigError
+
+EARLIEST, LATEST = date(1970, 1, 1), date(9000, 12, 31)
+MOST = 10**9
+
+
+def parser() -> argparse.ArgumentParser:
+    """Every command and option, each with an example."""
+    top = _Parser(prog="usage-jobs", description="Prices usage_daily and rolls the cost up, exactly, and again.")
+    top.add_argument("--version", action="version", version=_version())
+    commands = top.add_subparsers(required=True, metavar="COMMAND")
+    demo = _command(commands, "demo", "try it on an embedded PostgreSQL with sample usage", "usage-jobs demo")
+    demo.add_argument("--users", type=_count, default=200, metavar="N", help="users to make up (default: 200)")
+    demo.add_argument("--days", type=_count, default=45, metavar="N", help="days of usage, to yesterday (default: 45)")
+    demo.add_argument("--dir", type=Path, default=Path("usage-jobs-demo"), metavar="PATH", help="its data directory")
+    _command(commands, "check", "can the job do its work here? changes nothing", "usage-jobs check")
+    schema = _command(commands, "schema", "print the DDL of the job's own tables", "usage-jobs schema --apply")
+    schema.add_argument("--apply", action="store_true", help="run it; safe to repeat")
+    run = _command(commands, "run", "the nightly job: every open month to yesterday", "usage-jobs run --dry-run")
+    run.add_argument("--date", type=_day, metavar="D", help="the last day to cover (default: yesterday, UTC)")
+    run.add_argument("--dry-run", action="store_true", help="compute and compare; write nothing")
+    run.add_argument("--allow-shrink", action="store_true", help="go on although much usage has vanished")
+    example = "usage-jobs explain --user 'auth0|66a0' --month 2026-06"
+    explain = _command(commands, "explain", "how one user's month adds up, row by row", example)
+    explain.add_argument("--user", required=True, metavar="ID", help="the user's id")
+    explain.add_argument("--month", required=True, type=_month, metavar="YYYY-MM", help="the month")
+    runs = _command(commands, "runs", "the run log, newest first", "usage-jobs runs --limit 5")
+    runs.add_argument("--limit", type=_count, default=20, metavar="N", help="how many (default: 20)")
+    return top
+
+
+class _Parser(argparse.ArgumentParser):
+    """Bad usage is exit 2 like every other mistake of configuration, and names the remedy."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(f"{message}. See: {self.prog} --help")
+
+
+def _command(commands: Any, name: str, text: str, example: str) -> argparse.ArgumentParser:
+    command: argparse.ArgumentParser = commands.add_parser(
+        name, help=text, description=f"{text[:1].upper()}{text[1:]}.", epilog=f"Example: {example}"
+    )
+    command.add_argument("--config", type=Path, metavar="PATH", help="settings file (default: config/settings.toml)")
+    command.add_argument("--json", action="store_true", help="one JSON object on standard output")
+    command.set_defaults(command=name)
+    return command
+
+
+def _day(text: str) -> date:
+    try:
+        day = date.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a day; expected one such as 2026-01-31") from None
+    return _sensible(day)
+
+
+def _sensible(day: date) -> date:
+    if not EARLIEST <= day <= LATEST:
+        raise argparse.ArgumentTypeError(f"{day} is out of range; expected a day from {EARLIEST} to {LATEST}")
+    return day
+
+
+def _month(text: str) -> date:
+    try:
+        month = date.fromisoformat(f"{text}-01")
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a month; expected one such as 2026-01") from None
+    return _sensible(month)
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text[:20]) <= MOST:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a count; expected a whole number from 1 to {MOST}")
+    return int(text)
+
+
+def _version() -> str:
+    from importlib.metadata import version
+
+    return f"usage-jobs {version('usage-jobs')}"
