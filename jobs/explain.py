@@ -8,7 +8,6 @@ from typing import Any
 from uuid import UUID
 
 import polars as pl
-import psycopg
 
 from jobs.compute.detail import pieces
 from jobs.compute.rollup import amounts
@@ -20,7 +19,7 @@ from jobs.model.windows import Window, last_of
 from jobs.plan import Plan, for_window
 from jobs.settings import Settings
 from jobs.store import preflight, readers, runlog, tables
-from jobs.store.database import Address, Link, explained, transaction
+from jobs.store.database import Address, linked, transaction
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,23 +73,20 @@ def explained_month(settings: Settings, address: Address, user: str, month: date
 
     Raises ConfigError (exit 2) where the user has neither usage nor a roll-up in that month.
     """
-    try:
-        with Link(address) as link:
-            source, findings = preflight.source(link.connection, settings)
-            preflight.refuse(findings, to_write=False)
-            history, booked = runlog.history(link.connection, settings)
-            last = min(last_of(month), history.furthest or today - timedelta(days=1))
-            if last < month:
-                raise ConfigError(f"--month {month:%Y-%m}: no run has covered a day of it yet; the last was {last}")
-            window = Window((month,), last, frozenset())
-            plan = for_window(link.connection, settings, source, window, booked)
-            query = plan.query.of_users([user], plan.window.spans())
-            rows = readers.latest(link.connection, query, plan.query).filter(takeable(plan))
-            with transaction(link.connection) as connection:
-                of = tables.table(settings, "user_monthly")
-                held = pl.concat(tables.standing(connection, settings, of, [month]))
-    except psycopg.Error as error:
-        raise explained(error, address) from error
+    with linked(address) as link:
+        source, findings = preflight.source(link.connection, settings)
+        preflight.refuse(findings, to_write=False)
+        history, booked = runlog.history(link.connection, settings)
+        last = min(last_of(month), history.furthest or today - timedelta(days=1))
+        if last < month:
+            raise ConfigError(f"--month {month:%Y-%m}: no run has covered a day of it yet; the last was {last}")
+        window = Window((month,), last, frozenset())
+        plan = for_window(link.connection, settings, source, window, booked)
+        query = plan.query.of_users([user], plan.window.spans())
+        rows = readers.latest(link.connection, query, plan.query).filter(takeable(plan))
+        with transaction(link.connection) as connection:
+            of = tables.table(settings, "user_monthly")
+            held = pl.concat(tables.standing(connection, settings, of, [month]))
     return _told(plan, user, rows, held.filter(pl.col("user_id") == user))
 
 

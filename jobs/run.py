@@ -17,7 +17,7 @@ from jobs.plan import Plan, planned
 from jobs.reading import Reading, read_usage
 from jobs.settings import Settings
 from jobs.store import preflight, runlog, tables
-from jobs.store.database import Address, Link, explained, retried, transaction
+from jobs.store.database import Address, Link, linked, retried, transaction
 from jobs.store.guard import guarded, pass_fence
 from jobs.store.spill import Spill
 
@@ -52,17 +52,14 @@ def nightly(job: Job) -> Report:
 
     Raises UsageJobsError: its class and ``exit_code`` tell what is wrong (DESIGN section 6).
     """
-    try:
-        with Link(job.address) as link:
-            with job.stage("check"):
-                source, findings = preflight.source(link.connection, job.settings)
-                preflight.refuse(findings)
-            with guarded(job.address, job.settings):
-                with job.stage("plan"):
-                    plan = planned(link.connection, job.settings, source, job.day, job.today)
-                return _logged(job, link, plan)
-    except psycopg.Error as error:
-        raise explained(error, job.address) from error
+    with linked(job.address) as link:
+        with job.stage("check"):
+            source, findings = preflight.source(link.connection, job.settings)
+            preflight.refuse(findings)
+        with guarded(job.address, job.settings):
+            with job.stage("plan"):
+                plan = planned(link.connection, job.settings, source, job.day, job.today)
+            return _logged(job, link, plan)
 
 
 def _logged(job: Job, link: Link, plan: Plan) -> Report:

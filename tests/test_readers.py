@@ -140,7 +140,7 @@ def test_no_row_at_all(read: Read, query: UsageQuery, reader: str) -> None:
 
 def test_both_give_the_same_frame(database: str, read: Read, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(readers, "BATCH_ROWS", 7)
-    monkeypatch.setattr(readers, "BLOCK", 100)
+    monkeypatch.setattr("jobs.store.database.BLOCK", 100)
     values = [None, "0", "NaN", "0.00000000005", "100000000", "3.3333333333"]
     for number, user in enumerate(NASTY * 3):
         add_row(
@@ -179,7 +179,7 @@ def test_a_backend_that_dies_in_mid_read_is_no_short_read(
     database: str, link: Connection, read: Read, monkeypatch: pytest.MonkeyPatch, reader: str
 ) -> None:
     monkeypatch.setattr(readers, "BATCH_ROWS", 100)
-    monkeypatch.setattr(readers, "BLOCK", 100_000)
+    monkeypatch.setattr("jobs.store.database.BLOCK", 100_000)
     rows = 40_000  # of 1 kB each: more than the sockets hold between server and reader
     ask(
         database,

@@ -8,10 +8,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BytesIO
 from typing import Any, TypeVar
 from urllib.parse import quote
 
 import psycopg
+from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
 from jobs.model.errors import PreflightError, UsageJobsError
@@ -21,6 +23,7 @@ T = TypeVar("T")
 # Serialization, deadlock, lock timeout, the server going away, an idle transaction ended: worth another try.
 RETRIED = ("40001", "40P01", "55P03", "57P01", "57P02", "57P03", "25P03", "53300", "08")
 CONNECT_SECONDS = 10
+BLOCK = 16 * 2**20
 LIMITS = (
     "SET LOCAL statement_timeout = '15min'",
     "SET LOCAL lock_timeout = '30s'",
@@ -124,6 +127,29 @@ def transaction(connection: Connection, *, undone: bool = False) -> Iterator[Con
         for limit in LIMITS:
             connection.execute(limit)
         yield connection
+
+
+@contextmanager
+def linked(address: Address) -> Iterator[Link]:
+    """A link whose driver errors come out as ours, with a message for an operator."""
+    try:
+        with Link(address) as link:
+            yield link
+    except psycopg.Error as error:
+        raise explained(error, address) from error
+
+
+def blocks(connection: Connection, query: sql.Composable) -> Iterator[BytesIO]:
+    """The rows of ``query`` as CSV without a header, whole rows at a time, each block about BLOCK bytes."""
+    text = sql.SQL("COPY ({}) TO STDOUT (FORMAT csv)").format(query)
+    with connection.cursor() as cursor, cursor.copy(text) as copy:
+        block = bytearray()
+        for line in copy:
+            block += line
+            if len(block) >= BLOCK:
+                yield BytesIO(block)
+                block = bytearray()
+    yield BytesIO(block)
 
 
 def retried(work: Callable[[], T], *, attempts: int = 5, pause: Callable[[float], None] = time.sleep) -> T:

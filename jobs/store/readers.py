@@ -14,11 +14,9 @@ from psycopg import sql
 
 from jobs.model.errors import ConfigError, UsageJobsError
 from jobs.model.frames import usage_schema
-from jobs.store.database import Address, Connection, transaction
+from jobs.store.database import Address, Connection, blocks, transaction
 from jobs.store.usage import UsageQuery
 
-BLOCK = 16 * 2**20
-"""Bytes of CSV that are parsed at a time."""
 BATCH_ROWS = 100_000
 """Rows that connectorx hands over at a time: about 15 MB."""
 
@@ -84,24 +82,18 @@ def _plain_url(address: Address) -> str:
 
 def copied(connection: Connection, text: sql.Composed, query: UsageQuery) -> Iterator[pl.DataFrame]:
     """The rows of one statement, streamed in blocks; opens its own transaction where none is open."""
-    with transaction(connection), connection.cursor() as cursor:
-        with cursor.copy(sql.SQL("COPY ({}) TO STDOUT (FORMAT csv)").format(text)) as copy:
-            block = bytearray()
-            for line in copy:
-                block += line
-                if len(block) >= BLOCK:
-                    yield _parsed(block, query)
-                    block = bytearray()
-        yield _parsed(block, query)
+    with transaction(connection):
+        for block in blocks(connection, text):
+            yield _parsed(block, query)
 
 
-def _parsed(block: bytearray, query: UsageQuery) -> pl.DataFrame:
+def _parsed(block: BytesIO, query: UsageQuery) -> pl.DataFrame:
     names = ["id", "user_id", "date", "cluster_id", "recorded", "version", *(m.name for m in query.meters)]
     kinds = {"id": pl.String, "user_id": pl.String, "date": pl.Date, "cluster_id": pl.String}
     schema = {name: kinds.get(name, pl.Int64) for name in names}
-    if not block:
+    if not block.getbuffer().nbytes:
         return _coded(pl.DataFrame(schema=schema), query)
-    return _coded(pl.read_csv(BytesIO(block), has_header=False, schema=schema), query)
+    return _coded(pl.read_csv(block, has_header=False, schema=schema), query)
 
 
 def _coded(frame: pl.DataFrame, query: UsageQuery) -> pl.DataFrame:

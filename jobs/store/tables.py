@@ -15,11 +15,10 @@ from psycopg import sql
 from jobs.model.scale import PLACES
 from jobs.model.windows import last_of
 from jobs.settings import Settings
-from jobs.store.database import Connection
+from jobs.store.database import Connection, blocks
 from jobs.store.schema import Table, tables
 from jobs.store.statements import columns, own, statement
 
-BLOCK = 32 * 2**20
 _TEXT_OF_CSV: dict[str, pl.DataType | type[pl.DataType]] = {
     "date": pl.Date,
     "numeric": pl.Decimal(38, PLACES),
@@ -47,22 +46,16 @@ def standing(
     rows = sql.SQL("({})").format(sql.SQL(" OR ").join(spans))
     if users is not None:
         rows += sql.SQL(" AND user_id = ANY({})").format(sql.Literal(list(users)))
-    text = sql.SQL("COPY (SELECT {} FROM {} WHERE {}) TO STDOUT (FORMAT csv)").format(
-        columns(list(names)), own(settings, of.name), rows
-    )
-    with connection.cursor() as cursor, cursor.copy(text) as copy:
-        block = bytearray()
-        for line in copy:
-            block += line
-            if len(block) >= BLOCK:
-                yield _parsed(block, of, names)
-                block = bytearray()
-    yield _parsed(block, of, names)
+    text = sql.SQL("SELECT {} FROM {} WHERE {}").format(columns(list(names)), own(settings, of.name), rows)
+    for block in blocks(connection, text):
+        yield _parsed(block, of, names)
 
 
-def _parsed(block: bytearray, of: Table, names: Sequence[str]) -> pl.DataFrame:
+def _parsed(block: BytesIO, of: Table, names: Sequence[str]) -> pl.DataFrame:
     schema = {name: _TEXT_OF_CSV[_kind(of, name)] for name in names}
-    frame = pl.read_csv(BytesIO(block), has_header=False, schema=schema) if block else pl.DataFrame(schema=schema)
+    frame = (
+        pl.read_csv(block, has_header=False, schema=schema) if block.getbuffer().nbytes else pl.DataFrame(schema=schema)
+    )
     return frame.with_columns(_inward(of, name) for name in names)
 
 
