@@ -40,17 +40,17 @@ def costs(charged: pl.LazyFrame, meters: Sequence[Meter], rules: CostRules) -> p
             unpriced=~takes_recorded & ~is_rated,
         )
         .with_columns(adjustment_cost=pl.col("total_cost") - charged_sum)
-        .with_columns(target=pl.when(is_rated).then(quantized("total_cost", rules.scale)))
+        .with_columns(target=pl.when(is_rated).then(quantized(pl.col("total_cost"), rules.scale)))
     )
 
 
-def quantized(column: str, scale: int | None) -> pl.Expr:
+def quantized(cost: pl.Expr, scale: int | None) -> pl.Expr:
     """Each row's part of the user's running cost in the month, at ``scale`` decimals.
 
     round(C_i) − round(C_i−1): the parts add up to the rounded whole, so that a customer whose days cost 0.004
     is charged. Needs rows from ``pricing.in_row_order``.
     """
-    value = pl.col(column).cast(WIDE)
+    value = cost.cast(WIDE)
     if scale is None or scale >= PLACES:
         return value
     start = before(value, pl.col("new_month"))

@@ -1,5 +1,7 @@
 """Exact integer arithmetic as polars expressions: products, one rounding, running totals."""
 
+from decimal import Decimal
+
 import polars as pl
 
 from jobs.model.scale import PLACES
@@ -42,6 +44,11 @@ def rounded(value: pl.Expr, places: int) -> pl.Expr:
     """``value`` (units of 10^-10) at ``places`` decimals, half to even, still in units of 10^-10."""
     unit = whole(10 ** (PLACES - places))
     return divided_half_even(value, unit) * unit
+
+
+def in_decimals(column: str) -> pl.Expr:
+    """A column of units as the decimals that it counts."""
+    return pl.col(column).cast(pl.Decimal(38, 0)) * pl.lit(Decimal(1).scaleb(-PLACES))
 
 
 def before(value: pl.Expr, starts: pl.Expr) -> pl.Expr:

@@ -29,6 +29,22 @@ def usage_hash(meters: Iterable[str], recorded: pl.Expr) -> pl.Expr:
     return _mixed(total)
 
 
+def pays_hash() -> pl.Expr:
+    """The hash of how a row is paid (UInt64): its class and whether it was reported, tied to the row."""
+    how = pl.col("class").cast(WORD) * 2 + pl.col("reported").cast(WORD)
+    return _mixed(pl.col("row_hash") + _mixed(how + pl.lit(_stable("pays"), dtype=WORD)))
+
+
+def account_hash(pays: pl.Expr, numbers: Iterable[str]) -> pl.Expr:
+    """``pays`` (a bigint) and an account's ``numbers`` as text; without an account all of these are null."""
+    total = pays.cast(WORD)
+    for name in numbers:
+        # Numbers of any size and sign: their lowest 64 bits.
+        word = (pl.col(name) % pl.lit(2**64, dtype=WIDE)).cast(WORD)
+        total = total + _mixed(word ^ pl.lit(_stable(name), dtype=WORD)).fill_null(0)
+    return _mixed(total).cast(pl.String)
+
+
 def summed(hashes: pl.Expr) -> pl.Expr:
     """The order-independent hash of several hashes, as a bigint of at least 0."""
     return (hashes.cast(WIDE).sum() % 2**63).cast(pl.Int64)

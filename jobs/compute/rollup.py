@@ -10,9 +10,19 @@ from collections.abc import Sequence
 import polars as pl
 
 from jobs.compute.exact import WIDE, divided_half_even
-from jobs.compute.hashes import summed
+from jobs.compute.hashes import pays_hash, summed
 from jobs.model.frames import cost_of
 from jobs.model.meters import Meter
+
+CREDITS = {
+    "credits_free": pl.col("free"),
+    "credits_purchased": pl.col("purchased"),
+    "credits_deducted": pl.col("free") + pl.col("purchased"),
+    "uncovered": pl.col("uncovered"),
+    "amount_due": pl.col("amount_due"),
+    "amount_reported": pl.col("amount_reported"),
+}
+"""The columns of user_monthly that say how its cost is paid, by what they sum of each row."""
 
 
 def amounts(meters: Sequence[Meter]) -> list[str]:
@@ -22,13 +32,15 @@ def amounts(meters: Sequence[Meter]) -> list[str]:
 
 
 def by_user(priced: pl.LazyFrame, meters: Sequence[Meter]) -> pl.LazyFrame:
-    """One row per user and month: days, amounts, usage_hash. A level is in GB-months."""
+    """One row per user and month: days, amounts, how it is paid, usage_hash, pays_hash. A level is in GB-months."""
     return (
         priced.group_by("user_id", "month")
         .agg(
             pl.col("new_day").sum().cast(pl.Int64).alias("days"),
             *_sums(meters),
+            *(how.cast(WIDE).sum().alias(name) for name, how in CREDITS.items()),
             summed(pl.col("row_hash")).alias("usage_hash"),
+            summed(pays_hash()).alias("pays_hash"),
             pl.len().cast(pl.Int64).alias("rows"),
             pl.col("unpriced").sum().cast(pl.Int64),
         )
@@ -40,7 +52,7 @@ def by_user(priced: pl.LazyFrame, meters: Sequence[Meter]) -> pl.LazyFrame:
 def cluster_days(priced: pl.LazyFrame, meters: Sequence[Meter]) -> pl.LazyFrame:
     """Part of cluster_daily: per day and cluster the distinct users and the sums. A level is GB that day."""
     users = pl.col("new_cluster").sum().cast(pl.Int64).alias("users")
-    return priced.group_by("date", "cluster_id").agg(users, *_sums(meters))
+    return priced.group_by("date", "cluster_id").agg(users, *_sums(meters), _deducted(CREDITS["credits_deducted"]))
 
 
 def cluster_users(priced: pl.LazyFrame) -> pl.LazyFrame:
@@ -59,7 +71,7 @@ def cluster_months(days: pl.LazyFrame, users: pl.LazyFrame, meters: Sequence[Met
     return (
         days.with_columns(pl.col("date").dt.month_start().alias("month"))
         .group_by("month", "cluster_id")
-        .agg(*_sums(meters), pl.col("users").max().alias("max_users"))
+        .agg(*_sums(meters), _deducted(pl.col("credits_deducted")), pl.col("users").max().alias("max_users"))
         .with_columns(_gb_months(meters))
         .join(users, on=["month", "cluster_id"], nulls_equal=True)
         .with_columns(
@@ -71,6 +83,10 @@ def cluster_months(days: pl.LazyFrame, users: pl.LazyFrame, meters: Sequence[Met
 
 def _sums(meters: Sequence[Meter]) -> list[pl.Expr]:
     return [pl.col(name).cast(WIDE).sum() for name in amounts(meters)]
+
+
+def _deducted(amount: pl.Expr) -> pl.Expr:
+    return amount.cast(WIDE).sum().alias("credits_deducted")
 
 
 def _gb_months(meters: Sequence[Meter]) -> list[pl.Expr]:

@@ -2,7 +2,8 @@
 
 ``USAGE`` rows are usage_daily rows as read; besides these a frame has one Int64 column per meter, named after
 the meter, in units of 10^-10. ``recorded`` is total_cost in that unit, null where the source has none.
-``version`` is the row's xmin, by which a write notices that the row has changed since it was read.
+``version`` is the row's xmin, by which a write notices that the row has changed since it was read. ``deducted`` is
+credits_deducted, 0 where there is none, null where it is no number of ours; ``reported`` is reported_to_stripe.
 """
 
 import polars as pl
@@ -14,6 +15,8 @@ USAGE: dict[str, pl.DataType | type[pl.DataType]] = {
     "cluster_id": pl.UInt128,
     "recorded": pl.Int64,
     "version": pl.Int64,
+    "deducted": pl.Int64,
+    "reported": pl.Boolean,
 }
 ROW_ORDER = ("date", "cluster_id", "id")
 """DESIGN section 2. A uuid as lower-case text sorts as its number does; nulls last."""
@@ -30,6 +33,28 @@ OVERRIDES: dict[str, pl.DataType | type[pl.DataType]] = {
 }
 """One row per override and meter: the UTC days that it touches, its price and discount percentage in units of
 10^-10, and its place among overrides of one user and meter: the highest rank of a day holds."""
+
+ACCOUNTS: dict[str, pl.DataType | type[pl.DataType]] = {
+    "user_id": pl.String,
+    "granted": pl.Int128,
+    "bought": pl.Int128,
+    "free_used": pl.Int128,
+    "used": pl.Int128,
+}
+"""Rows of user_credits: free credits granted and used, credits bought and used, in units of 10^-10."""
+
+DRAWS: dict[str, pl.DataType | type[pl.DataType]] = {
+    "id": pl.UInt128,
+    "user_id": pl.String,
+    "date": pl.Date,
+    "revision": pl.Int64,
+    "free": pl.Int128,
+    "purchased": pl.Int128,
+}
+"""Rows of rollup.credit_draws: id is usage_daily_id, date usage_date; amounts are signed."""
+
+MODES: dict[str, pl.DataType | type[pl.DataType]] = {"user_id": pl.String, "valid_from": pl.Date, "mode": pl.String}
+"""Rows of rollup.billing_modes: how a user pays from a day on."""
 
 
 def usage_schema(meters: list[str]) -> dict[str, pl.DataType | type[pl.DataType]]:

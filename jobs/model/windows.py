@@ -64,6 +64,11 @@ class Window:
         return spans
 
 
+def opening(history: History, start: date | None, asked: date) -> date:
+    """The first month that is not closed from the beginning: ``start``'s, else the one before the first run's."""
+    return first_of(start) if start else previous_month(first_of(history.first_run or asked))
+
+
 def nightly(day: date | None, *, today: date, history: History, start: date | None, close_after_days: int) -> Window:
     """The window of `run --date day` (default: yesterday): every open month up to the last day.
 
@@ -76,20 +81,21 @@ def nightly(day: date | None, *, today: date, history: History, start: date | No
             f"--date {asked}: expected yesterday ({yesterday} UTC) or earlier: usage of a day is complete "
             "only when the day is over"
         )
-    opening = first_of(start) if start else previous_month(first_of(history.first_run or asked))
-    month = first_of(asked)
-    if month in history.closed or month < opening:
-        why = "closed by an earlier run" if month in history.closed else f"before the first open month, {opening:%Y-%m}"
+    month, following = first_of(asked), opening(history, start, asked)
+    if month in history.closed or month < following:
+        why = (
+            "closed by an earlier run" if month in history.closed else f"before the first open month, {following:%Y-%m}"
+        )
         raise ConfigError(
             f"--date {asked}: {month:%Y-%m} is closed ({why}); a nightly run never changes a closed month. "
             "Correct it with: usage-jobs backfill --from DAY --to DAY --reason TEXT"
         )
     last = max(asked, history.furthest or asked)
     months = []
-    while opening <= last:
-        if opening not in history.closed:
-            months.append(opening)
-        opening = next_month(opening)
+    while following <= last:
+        if following not in history.closed:
+            months.append(following)
+        following = next_month(following)
     as_of = last + timedelta(days=1)
     due = frozenset(m for m in months if next_month(m) + timedelta(days=close_after_days) <= as_of)
     return Window(tuple(months), last, due)

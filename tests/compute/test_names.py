@@ -5,10 +5,12 @@ from datetime import date
 import polars as pl
 
 from jobs.compute import rollup
+from jobs.compute.billing import CreditRules
 from jobs.compute.costs import CostRules, costs
+from jobs.compute.credits import LOTS, credited, settled
 from jobs.compute.overrides import by_day, joined
 from jobs.compute.pricing import Terms, charges, in_row_order
-from jobs.model.frames import OVERRIDES, usage_schema
+from jobs.model.frames import ACCOUNTS, DRAWS, MODES, OVERRIDES, usage_schema
 from jobs.model.meters import Meter
 from jobs.model.rates import parse
 from jobs.settings import RESERVED
@@ -24,8 +26,14 @@ def test_every_column_that_pricing_makes_is_reserved() -> None:
     ordered = joined(in_row_order(pl.LazyFrame(schema=usage_schema(["m"]))), held, terms.overridden)
     priced = costs(charges(ordered, terms), [METER], CostRules(frozenset(), True, None))
     priced = priced.with_columns(row_hash=pl.lit(0, dtype=pl.UInt64))
-    days, users = rollup.cluster_days(priced, [METER]), rollup.cluster_users(priced)
-    frames = [ordered, priced, rollup.by_user(priced, [METER]), days, rollup.cluster_months(days, users, [METER])]
+    rules = CreditRules(scale=2, due_scale=2, start=JUNE, splits=True)
+    modes, accounts, booked = (pl.LazyFrame(schema=schema) for schema in (MODES, ACCOUNTS, DRAWS))
+    paid = credited(priced, modes, accounts, booked, rules)
+    # What the passes on the way add, they take away again; a meter of that name would be overwritten all the same.
+    between = settled(paid.with_columns(demand=0, free_left=0, purchased_left=0), LOTS)
+    days, users = rollup.cluster_days(paid, [METER]), rollup.cluster_users(paid)
+    months = [rollup.by_user(paid, [METER]), rollup.cluster_months(days, users, [METER])]
+    frames = [ordered, priced, paid, between, accounts, booked, modes, days, *months]
     names = {name for frame in frames for name in frame.collect_schema().names()}
     assert {"month_days", "new_day", "version", "rows"} <= names
     taken = {name for name in names - {"m"} if not name.endswith("_cost") and not name.startswith("override_")}

@@ -1,0 +1,58 @@
+"""Who pays how: each row's class by the modes' history, and its part of what is quantized (DESIGN sections 2 and 4).
+
+``class`` of a row: PREPAID rows are drawn from credits; EARLY ones are prepaid, but before the first day that is drawn;
+FREE ones cost nobody anything; every other mode, null and unknown included, is DUE.
+"""
+
+from dataclasses import dataclass
+from datetime import date
+
+import polars as pl
+
+from jobs.compute.costs import quantized
+
+PREPAID, EARLY, FREE, DUE = range(4)
+
+
+@dataclass(frozen=True, slots=True)
+class CreditRules:
+    """``scale``: decimals of the ledger; ``due_scale``: of amounts due; ``start``: the first day that is drawn;
+    ``splits``: whether accounts count free credits used apart from purchased ones."""
+
+    scale: int
+    due_scale: int
+    start: date | None
+    splits: bool
+
+
+def classed(rows: pl.LazyFrame, modes: pl.LazyFrame, rules: CreditRules) -> pl.LazyFrame:
+    """Adds ``class``, ``part`` (of the ledger) and ``due_part`` (units of 10^-10) to priced rows in row order.
+
+    In: ``imported`` says that a draw of another program was adopted for the row, which then is prepaid; ``modes``:
+    user_id, valid_from, mode, of which the newest entry on or before a row's day holds.
+    """
+    history = modes.select(pl.col("user_id").cast(pl.Categorical), "valid_from", "mode").sort("valid_from")
+    held = rows.join_asof(
+        history, left_on="date", right_on="valid_from", by="user_id", check_sortedness=False, coalesce=False
+    )
+    prepaid = pl.col("imported") | (pl.col("mode") == "prepaid").fill_null(value=False)
+    early = pl.lit(value=False) if rules.start is None else pl.col("date") < rules.start
+    by_mode = (
+        pl.when(prepaid & early)
+        .then(pl.lit(EARLY))
+        .when(prepaid)
+        .then(pl.lit(PREPAID))
+        .when(pl.col("mode") == "free")
+        .then(pl.lit(FREE))
+        .otherwise(pl.lit(DUE))
+    )
+    return (
+        held.with_columns(by_mode.cast(pl.Int8).alias("class"))
+        .drop("valid_from", "mode")
+        .with_columns(part=_part(PREPAID, rules.scale), due_part=_part(DUE, rules.due_scale))
+    )
+
+
+def _part(of: int, scale: int) -> pl.Expr:
+    """Rows of another class add nothing to the running cost, so that their own part of it is 0."""
+    return quantized(pl.when(pl.col("class") == of).then(pl.col("total_cost")).otherwise(0), scale)

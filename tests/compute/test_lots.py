@@ -1,0 +1,161 @@
+"""Lots settled in passes over all users at once, against a loop over rows in plain Python."""
+
+from datetime import date
+
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jobs.compute.billing import CreditRules, classed
+from jobs.compute.credits import available, postings, settled
+from jobs.model.frames import ACCOUNTS, DRAWS
+
+CENT = 10**8
+JUNE = date(2026, 6, 1)
+RULES = CreditRules(scale=2, due_scale=2, start=None, splits=True)
+
+amounts = st.integers(0, 12)
+users = st.lists(st.tuples(st.lists(amounts, max_size=6), amounts, amounts), max_size=5)
+
+
+def demands(wanted: list[tuple[list[int], int, int]]) -> pl.LazyFrame:
+    """Rows of several users, each with what two lots of the user hold; an account without rows has none."""
+    rows = [
+        {"user_id": str(user), "demand": demand, "a_left": a, "b_left": b}
+        for user, (of_user, a, b) in enumerate(wanted)
+        for demand in of_user
+    ]
+    return pl.LazyFrame(rows, schema={"user_id": pl.String} | dict.fromkeys(("demand", "a_left", "b_left"), pl.Int128))
+
+
+def one_by_one(wanted: list[tuple[list[int], int, int]]) -> list[tuple[int, int]]:
+    """The same by a loop: each row takes what is left of the first lot, then of the second."""
+    found = []
+    for of_user, *lots in wanted:
+        left = lots
+        for demand in of_user:
+            first = min(demand, left[0])
+            second = min(demand - first, left[1])
+            left = [left[0] - first, left[1] - second]
+            found.append((first, second))
+    return found
+
+
+def test_the_example_of_the_docstring() -> None:
+    rows = settled(demands([([4, 4, 4], 5, 6)]), ["a", "b"]).collect()
+    assert rows.select("a_drawn", "b_drawn", "open").rows() == [(4, 0, 0), (1, 3, 0), (0, 3, 1)]
+
+
+@given(users)
+def test_passes_over_lots_do_what_a_loop_over_rows_does(wanted: list[tuple[list[int], int, int]]) -> None:
+    rows = settled(demands(wanted), ["a", "b"]).collect()
+    assert rows.select("a_drawn", "b_drawn").rows() == one_by_one(wanted)
+
+
+@given(users)
+def test_nothing_is_drawn_twice_nor_beyond_demand_or_lot(wanted: list[tuple[list[int], int, int]]) -> None:
+    rows = settled(demands(wanted), ["a", "b"]).collect()
+    drawn = pl.col("a_drawn") + pl.col("b_drawn")
+    assert rows.filter((drawn + pl.col("open") != pl.col("demand")) | (pl.col("open") < 0)).is_empty()
+    sums = rows.group_by("user_id").agg(pl.col("a_drawn", "b_drawn").sum(), pl.col("a_left", "b_left").first())
+    assert sums.filter((pl.col("a_drawn") > pl.col("a_left")) | (pl.col("b_drawn") > pl.col("b_left"))).is_empty()
+
+
+@given(users, st.lists(amounts, min_size=2, max_size=2))
+def test_a_third_lot_pays_only_what_two_leave_open(wanted: list[tuple[list[int], int, int]], third: list[int]) -> None:
+    two = settled(demands(wanted), ["a", "b"]).collect()
+    three = settled(demands(wanted).with_columns(c_left=pl.lit(third[0], dtype=pl.Int128)), ["a", "b", "c"]).collect()
+    assert three.select("a_drawn", "b_drawn").equals(two.select("a_drawn", "b_drawn"))
+    assert (three["c_drawn"] <= two["open"]).all()
+
+
+def left(numbers: dict[str, int], drawn: tuple[int, int] = (0, 0), rules: CreditRules = RULES) -> tuple[int, int]:
+    """Cents in both lots of an account of which ``drawn`` (free, purchased) are this window's own draws."""
+    account = {"user_id": "ada", "granted": 0, "bought": 0, "free_used": 0, "used": 0} | {
+        name: value * CENT for name, value in numbers.items()
+    }
+    draw = {
+        "id": 1,
+        "user_id": "ada",
+        "date": JUNE,
+        "revision": 1,
+        "free": drawn[0] * CENT,
+        "purchased": drawn[1] * CENT,
+    }
+    kept = {"user_id": ["ada"], "kept_free": [0], "kept_purchased": [0]}
+    kinds = {"user_id": pl.String, "kept_free": pl.Int128, "kept_purchased": pl.Int128}
+    lots = available(
+        pl.LazyFrame([account], schema=ACCOUNTS), pl.LazyFrame([draw], schema=DRAWS), pl.LazyFrame(kept, kinds), rules
+    ).collect()
+    free, purchased = lots.select(pl.col("free_left", "purchased_left") // CENT).row(0)
+    return free, purchased
+
+
+def test_own_draws_of_the_window_are_available_again() -> None:
+    assert left({"granted": 10, "bought": 20, "free_used": 10, "used": 7}, (4, 5)) == (4, 18)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "expected"),
+    [
+        ({"granted": 5, "free_used": 8, "bought": 10}, (0, 7)),  # 3 free credits too many were used
+        ({"granted": 5, "bought": 10, "used": 12}, (3, 0)),
+        ({"granted": 5, "free_used": 9, "bought": 1, "used": 3}, (0, 0)),
+    ],
+)
+def test_a_deficit_of_one_lot_is_taken_off_the_other(numbers: dict[str, int], expected: tuple[int, int]) -> None:
+    assert left(numbers) == expected
+
+
+def test_without_free_credits_used_what_was_used_was_free_first() -> None:
+    one_column = CreditRules(scale=2, due_scale=2, start=None, splits=False)
+    account = {"granted": 10, "bought": 20, "used": 13}
+    assert left(account, rules=one_column) == (0, 17)
+    assert left(account, (4, 5), one_column) == (6, 20)
+
+
+def test_credit_below_the_ledgers_scale_is_not_drawn() -> None:
+    whole = CreditRules(scale=0, due_scale=2, start=None, splits=True)
+    assert left({"granted": 199, "bought": 250}, rules=whole) == (100, 200)
+
+
+def test_the_newest_entry_on_or_before_the_day_says_how_a_row_is_paid() -> None:
+    """In any order of entries, and with the parts of each class rounded over its own running cost."""
+    modes = pl.LazyFrame(
+        [("ada", date(2026, 6, 3), "postpaid"), ("ada", date.min, "prepaid"), ("bob", date.min, "free")],
+        schema={"user_id": pl.String, "valid_from": pl.Date, "mode": pl.String},
+        orient="row",
+    )
+    rows = pl.LazyFrame(
+        {
+            "user_id": ["ada"] * 4 + ["bob", "cy"],
+            "date": [date(2026, 6, day) for day in (1, 2, 3, 4, 1, 1)],
+            "total_cost": [CENT // 2] * 6,
+            "new_month": [True, False, False, False, True, True],
+            "imported": [False] * 6,
+        },
+        schema_overrides={"user_id": pl.Categorical, "total_cost": pl.Int128},
+    )
+    found = classed(rows, modes, RULES).collect()
+    assert found["class"].to_list() == [0, 0, 3, 3, 2, 3]
+    assert found["part"].to_list() == [0, CENT, 0, 0, 0, 0]
+    assert found["due_part"].to_list() == [0, 0, 0, CENT, 0, 0]
+
+
+def test_postings_are_the_difference_by_row_user_and_month() -> None:
+    """A row that moved to July: its June draws go back, it is drawn in July, and that is no fresh row."""
+    rows = pl.LazyFrame(
+        {"user_id": ["ada"], "id": [7], "month": [date(2026, 7, 1)], "date": [date(2026, 7, 4)], "free": [0]}
+        | {"purchased": [5]},
+        schema_overrides={"user_id": pl.Categorical, "id": pl.UInt128, "free": pl.Int128, "purchased": pl.Int128},
+    )
+    booked = pl.LazyFrame([(7, "ada", date(2026, 6, 9), 1, 2, 3)], schema=DRAWS, orient="row")
+    accounts = pl.LazyFrame([("ada", 0, 0, 0, 0)], schema=ACCOUNTS, orient="row")
+    found = postings(rows, accounts, booked).collect()
+    assert found.select("month", "date", "free", "purchased", "fresh", "vanished").rows() == [
+        (JUNE, date(2026, 6, 9), -2, -3, False, True),
+        (date(2026, 7, 1), date(2026, 7, 4), 0, 5, False, False),
+    ]
+    nobody = pl.LazyFrame(schema=ACCOUNTS)
+    assert postings(rows, nobody, booked).collect().is_empty()
