@@ -32,6 +32,10 @@ RESERVED = frozenset(
     # Columns of the frames that carry meters while they are priced.
     | {"id", "recorded", "version", "rows", "unpriced", "target", "cost_per_user", "row_hash", "owner", "month_days"}
     | {"new_user", "new_month", "new_day", "new_cluster", "none", "cluster", "quantity", "price", "per"}
+    | {"deducted", "reported", "imported", "class", "part", "due_part", "free", "purchased", "demand", "open"}
+    | {"has_account", "valid_from", "mode", "pays_hash", "granted", "bought", "used", "free_used", "posted", "drawn"}
+    | {f"{kind}_{lot}" for kind in ("booked", "imported", "kept") for lot in ("free", "purchased")}
+    | {f"{lot}_{kind}" for kind in ("left", "drawn") for lot in ("free", "purchased")}
 )
 # Fields of Settings that this module fills itself: no setting of that name exists.
 INTERNAL = {"source", "address", "rate_card"}
@@ -60,6 +64,14 @@ class MeterSettings(BaseModel):
         return Meter(**{**{key: getattr(default, key) for key in Meter.__slots__}, **given})
 
 
+class CreditSettings(BaseModel):
+    """The [credits] table: the first day that is drawn, and the flag without which a prepaid user is postpaid."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    start: Annotated[date | None, BeforeValidator(_month)] = None
+    feature_flag: str | None = Field(default=None, min_length=1)
+
+
 class Settings(BaseModel):
     """All that a run depends on besides the clock and the database; units stand in config/settings.toml."""
 
@@ -79,11 +91,17 @@ class Settings(BaseModel):
     source_schema: str = Field(default="public", pattern=IDENTIFIER)
     reader: Literal["auto", "connectorx", "copy"] = "auto"
     embedded: Path | None = None
+    credits: CreditSettings = CreditSettings()
     rates: Path | None = None
     meters: tuple[Meter, ...] = ()
     source: str = "the defaults"
     address: str | None = Field(default=None, repr=False)
     rate_card: RateCard
+
+    @property
+    def first_drawn(self) -> date | None:
+        """The first day on which prepaid usage is drawn from credits; None: no day is too early."""
+        return self.credits.start or self.start
 
 
 def secrets(env: Mapping[str, str], cwd: Path) -> list[str]:
@@ -215,7 +233,8 @@ def _validated(model: type[M], values: object, file: Path, origins: Mapping[str,
         key = ".".join((*at, *(str(part) for part in first["loc"])))
         where = origins.get(key, str(file))
         if first["type"] == "extra_forbidden":
-            known = sorted({field.alias or name for name, field in model.model_fields.items()} - INTERNAL)
+            of = CreditSettings if first["loc"][0] == "credits" else model
+            known = sorted({field.alias or name for name, field in of.model_fields.items()} - INTERNAL)
             raise ConfigError(f"{where}: {key}: unknown setting; expected one of {', '.join(known)}") from None
         raise ConfigError(f"{where}: {key} = {first['input']!s}: {_remedy(first['msg'])}") from None
 

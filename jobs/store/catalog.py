@@ -10,7 +10,14 @@ from jobs.settings import Settings
 from jobs.store.database import Connection
 from jobs.store.statements import statement
 
-SOURCES = ("usage_daily", "hopsworks_clusters", "users", "user_pricing_overrides")
+SOURCES = (
+    "usage_daily",
+    "hopsworks_clusters",
+    "users",
+    "user_pricing_overrides",
+    "user_credits",
+    "credit_transactions",
+)
 """Tables of the application that the job reads; the first is the only one that it cannot do without."""
 
 
@@ -25,6 +32,7 @@ class Column:
     scale: int | None
     may_read: bool
     may_update: bool
+    may_insert: bool
     may_replace: bool
 
 

@@ -118,12 +118,15 @@ class Link:
 
 
 @contextmanager
-def transaction(connection: Connection, *, undone: bool = False) -> Iterator[Connection]:
+def transaction(connection: Connection, *, undone: bool = False, snapshot: bool = False) -> Iterator[Connection]:
     """One READ COMMITTED transaction under our limits; COMMIT is a round trip of its own.
 
-    ``undone``: it ends in ROLLBACK whatever happens, for a dry run that asks what a statement would change.
+    ``undone``: it ends in ROLLBACK whatever happens, for a dry run that asks what a statement would change;
+    ``snapshot``: all of it sees the same moment, and cannot write.
     """
     with connection.transaction(force_rollback=undone):
+        if snapshot:
+            connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         for limit in LIMITS:
             connection.execute(limit)
         yield connection

@@ -7,7 +7,8 @@ from psycopg import sql
 
 from jobs.settings import Settings
 from jobs.store.database import Connection
-from jobs.store.preflight import Finding, Source
+from jobs.store.findings import Finding
+from jobs.store.preflight import Source
 from jobs.store.statements import source, statement
 
 

@@ -6,32 +6,18 @@ tables exist. The clock and the prices play no part here.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 from jobs.model.errors import PreflightError
 from jobs.model.meters import Meter
 from jobs.settings import Settings
-from jobs.store import catalog
+from jobs.store import catalog, credit_source
 from jobs.store.catalog import Catalog, Column
+from jobs.store.credit_source import INTEGERS, NUMBERS, CreditSource
 from jobs.store.database import Connection
-from jobs.store.schema import tables
+from jobs.store.findings import Finding, Level
+from jobs.store.schema import APPEND_ONLY, tables
 
-INTEGERS = ("smallint", "integer", "bigint")
-NUMBERS = ("numeric", *INTEGERS)
 OLDEST = 150000
-Level = Literal["ok", "note", "unwritable", "refused"]
-"""What a finding means for a run: nothing, something to know, it cannot write, it cannot even read."""
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One line of `check`: what was looked at, what was expected and found there, and what follows."""
-
-    level: Level
-    subject: str
-    expected: str
-    found: str
-    consequence: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +30,7 @@ class Source:
     has_clusters: bool
     has_users: bool
     overrides: frozenset[str] | None
+    credits: CreditSource
 
 
 def source(connection: Connection, settings: Settings) -> tuple[Source, list[Finding]]:
@@ -53,6 +40,7 @@ def source(connection: Connection, settings: Settings) -> tuple[Source, list[Fin
         *_server(known),
         *_usage(known, settings),
         *_optional_tables(known),
+        *credit_source.findings(known, settings),
         *_hidden(known),
         *_own_tables(known, settings),
     ]
@@ -66,6 +54,7 @@ def source(connection: Connection, settings: Settings) -> tuple[Source, list[Fin
             has_clusters=_complete(known, "hopsworks_clusters", ("id", "name")),
             has_users=_complete(known, "users", ("id",)),
             overrides=_override_columns(known),
+            credits=credit_source.credit_source(known),
         ),
         findings,
     )
@@ -106,8 +95,21 @@ def _usage(known: Catalog, settings: Settings) -> Iterator[Finding]:
         yield _column(usage, name, types)
     if settings.cost == "rated" and "total_cost" in usage and not usage["total_cost"].may_update:
         yield Finding("unwritable", "usage_daily.total_cost", "the privilege UPDATE", "none", RATED)
+    if settings.cost == "rated" or credit_source.credit_source(known).shown:
+        yield _version(usage, known)
     for meter in settings.meters:
         yield _meter(usage, meter)
+
+
+def _version(usage: Mapping[str, Column], known: Catalog) -> Finding:
+    """Rows are written, so that it must be told which have changed since they were read."""
+    subject, version = "usage_daily.xmin", usage.get("xmin")
+    if version is None:
+        return Finding("refused", subject, "a table, whose rows have versions", "none", "Give the table, not a view")
+    if not version.may_read:
+        grant = f"GRANT SELECT (xmin) ON usage_daily TO {known.server['role']}"
+        return Finding("unwritable", subject, "the privilege SELECT", "none", grant)
+    return Finding("ok", subject, "readable", "readable")
 
 
 _NEEDED = {
@@ -134,7 +136,7 @@ def _column(usage: Mapping[str, Column], name: str, types: tuple[str, ...], mete
     column = usage.get(name)
     if column is None:
         remedy = "Map the meter to its column ([meters.…] column in the settings)" if metered else "Add the column"
-        there = f"no such column (there are: {', '.join(sorted(usage))})"
+        there = f"no such column (there are: {', '.join(sorted(usage.keys() - {'xmin'}))})"
         return Finding("refused", subject, expected, there, remedy)
     if column.type not in types:
         return Finding("refused", subject, expected, column.type, "Its values could not be taken exactly")
@@ -181,7 +183,9 @@ def _hidden(known: Catalog) -> Iterator[Finding]:
             remedy = "Policies decide which rows this role sees: make sure that it is all of them"
             yield Finding("note", subject, "not in force", "in force, with a policy", remedy)
             continue
-        needed = table in ("usage_daily", "user_pricing_overrides")
+        needed = table not in ("hopsworks_clusters", "users") or (
+            table == "users" and "billing_mode" in known.source[table]
+        )
         found = f"in force for role {known.server['role']}, and no policy lets it read"
         remedy = f"Every row is hidden: give the role BYPASSRLS, or CREATE POLICY … ON {table} FOR SELECT"
         yield Finding("refused" if needed else "note", subject, "rows to be visible", found, remedy)
@@ -203,6 +207,9 @@ def _own_tables(known: Catalog, settings: Settings) -> Iterator[Finding]:
         elif table.name in _WRITTEN and not all(c.may_update and c.may_replace for c in held.values()):
             grant = f"GRANT INSERT, UPDATE, DELETE ON {subject} TO {known.server['role']}"
             yield Finding("unwritable", subject, "INSERT, UPDATE and DELETE", "not all of them", grant)
+        elif table.name in APPEND_ONLY and not all(column.may_insert for column in held.values()):
+            grant = f"GRANT INSERT ON {subject} TO {known.server['role']}"
+            yield Finding("unwritable", subject, "the privilege INSERT", "none", grant)
         else:
             yield Finding("ok", subject, "the job's own table", f"{len(held)} columns")
 

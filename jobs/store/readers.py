@@ -88,7 +88,7 @@ def copied(connection: Connection, text: sql.Composed, query: UsageQuery) -> Ite
 
 
 def _parsed(block: BytesIO, query: UsageQuery) -> pl.DataFrame:
-    names = ["id", "user_id", "date", "cluster_id", "recorded", "version", *(m.name for m in query.meters)]
+    names = usage_schema([meter.name for meter in query.meters])
     kinds = {"id": pl.String, "user_id": pl.String, "date": pl.Date, "cluster_id": pl.String}
     schema = {name: kinds.get(name, pl.Int64) for name in names}
     if not block.getbuffer().nbytes:

@@ -1,6 +1,7 @@
 """``rollup.runs`` and ``rollup.months``: what earlier runs did, and what this one says of itself."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
 from importlib.metadata import version
@@ -16,11 +17,13 @@ from jobs.store.statements import own, statement
 
 @dataclass(frozen=True, slots=True)
 class Booked:
-    """What stands for each month: its cost mode, the rows that the last run counted, the users in the roll-up."""
+    """What stands for each month: its cost mode, the rows that the last run counted and their hash, the users in the
+    roll-up."""
 
     modes: Mapping[date, str]
     rows: Mapping[date, int]
     users: Mapping[date, int]
+    hashes: Mapping[date, int | None]
 
 
 def history(connection: Connection, settings: Settings) -> tuple[History, Booked]:
@@ -41,26 +44,38 @@ def history(connection: Connection, settings: Settings) -> tuple[History, Booked
             {row["month"]: row["cost_mode"] for row in known},
             {row["month"]: row["row_count"] for row in known},
             dict(counted),
+            {row["month"]: row["usage_hash"] for row in known},
         ),
     )
 
 
-def begin(connection: Connection, settings: Settings, kind: str, window: Window, rates_hash: str) -> int:
-    """Marks older running rows crashed and returns the id of our own."""
-    runs = own(settings, "runs")
+@contextmanager
+def beginning(connection: Connection, settings: Settings) -> Iterator[None]:
+    """The transaction in which a run begins: older running rows are marked crashed, and may write no more.
+
+    Whoever begins at the same time waits: of two that did not see each other's row both would be running.
+    """
     with transaction(connection):
-        connection.execute(statement("mark_crashed", runs=runs))
-        row = connection.execute(
-            statement("begin_run", runs=runs),
-            {
-                "kind": kind,
-                "window_from": window.first,
-                "window_to": window.last,
-                "reason": None,
-                "rates_hash": rates_hash,
-                "version": version("usage-jobs"),
-            },
-        ).fetchone()
+        connection.execute(
+            "SELECT pg_advisory_xact_lock(hashtext('usage-jobs begin'), hashtext(%s))", [settings.rollup_schema]
+        )
+        connection.execute(statement("mark_crashed", runs=own(settings, "runs")))
+        yield
+
+
+def begin(connection: Connection, settings: Settings, kind: str, window: Window, rates_hash: str) -> int:
+    """Adds our own row, running, inside ``beginning``; its id."""
+    row = connection.execute(
+        statement("begin_run", runs=own(settings, "runs")),
+        {
+            "kind": kind,
+            "window_from": window.first,
+            "window_to": window.last,
+            "reason": None,
+            "rates_hash": rates_hash,
+            "version": version("usage-jobs"),
+        },
+    ).fetchone()
     assert row is not None  # noqa: S101 - INSERT … RETURNING of one row
     return int(row[0])
 

@@ -16,6 +16,8 @@ from jobs.store.statements import own, statement
 
 AMOUNT = "numeric(38,10) NOT NULL DEFAULT 0"
 RUN = "bigint NOT NULL"
+APPEND_ONLY = ("credit_draws", "billing_modes", "corrections")
+"""Tables of which the database itself refuses UPDATE, DELETE and TRUNCATE: what was booked stays booked."""
 MOMENT = "timestamptz NOT NULL DEFAULT now()"
 
 
@@ -30,7 +32,7 @@ class Table:
 
     @property
     def computed(self) -> list[str]:
-        """The columns that a run computes and compares: not who wrote the row, when, and what credits will add."""
+        """The columns that a run computes and compares: not who wrote the row, and when."""
         return [name for name in self.columns if name not in _NOT_COMPUTED]
 
 
@@ -57,14 +59,11 @@ def tables(meters: Sequence[Meter]) -> list[Table]:
     ]
 
 
-_NOT_COMPUTED = frozenset(
-    {"run_id", "updated_at", "revision", "credits_hash", "credits_free", "credits_purchased"}
-    | {"credits_deducted", "uncovered", "amount_due", "amount_reported"}
-)
+_NOT_COMPUTED = frozenset({"run_id", "updated_at", "revision"})
 COUNT = "bigint NOT NULL DEFAULT 0"
 _USER = {"month": "date NOT NULL", "user_id": "text NOT NULL", "currency": "text NOT NULL", "days": COUNT}
 _CREDITS = dict.fromkeys(("credits_free", "credits_purchased", "credits_deducted"), AMOUNT) | dict.fromkeys(
-    # Null: not computed. A 0 would say that nothing is owed.
+    # Null: written before these were computed. A 0 would say that nothing is owed.
     ("uncovered", "amount_due", "amount_reported"),
     "numeric(38,10)",
 )
@@ -144,6 +143,13 @@ def ddl(settings: Settings) -> list[sql.Composed]:
     made = [sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(schema)]
     for table in tables(settings.meters):
         made += _table(own(settings, table.name), table)
+    draws = own(settings, "credit_draws")
+    made += [
+        statement("draws_by_user", draws=draws),
+        statement("draws_by_day", draws=draws),
+        statement("refuse_change", schema=schema),
+        *(statement("append_only", schema=schema, table=own(settings, name)) for name in APPEND_ONLY),
+    ]
     return [*made, statement("walls", schema=schema, quoted=sql.Literal(settings.rollup_schema))]
 
 

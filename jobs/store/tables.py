@@ -38,7 +38,6 @@ def standing(
     connection: Connection, settings: Settings, of: Table, months: Iterable[date], users: Collection[str] | None = None
 ) -> Iterator[pl.DataFrame]:
     """The computed columns of the rows of ``months`` (of ``users``), in blocks; needs an open transaction."""
-    names = of.computed
     # Ranges, not date_trunc(day): the key's index serves them, however old the table is.
     spans = [
         sql.SQL("{} BETWEEN {} AND {}").format(sql.Identifier(of.key[0]), month, last_of(month)) for month in months
@@ -46,6 +45,13 @@ def standing(
     rows = sql.SQL("({})").format(sql.SQL(" OR ").join(spans))
     if users is not None:
         rows += sql.SQL(" AND user_id = ANY({})").format(sql.Literal(list(users)))
+    yield from read(connection, settings, of, of.computed, rows)
+
+
+def read(
+    connection: Connection, settings: Settings, of: Table, names: Sequence[str], rows: sql.Composable
+) -> Iterator[pl.DataFrame]:
+    """Some columns of the rows for which the condition ``rows`` holds, in blocks; needs an open transaction."""
     text = sql.SQL("SELECT {} FROM {} WHERE {}").format(columns(list(names)), own(settings, of.name), rows)
     for block in blocks(connection, text):
         yield _parsed(block, of, names)

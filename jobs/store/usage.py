@@ -16,6 +16,13 @@ from jobs.settings import Settings
 from jobs.store.preflight import Source
 from jobs.store.statements import source, statement
 
+# Null, which equals no target, where the value is none of ours: it is put right.
+_DEDUCTED = (
+    "CASE WHEN credits_deducted IS NULL THEN 0 "
+    "WHEN abs(credits_deducted) < 9e8 THEN round(credits_deducted::numeric * {})::bigint END"
+)
+_REPORTED = "CASE WHEN reported_to_stripe THEN 1::bigint ELSE 0 END"
+
 
 @dataclass(frozen=True, slots=True)
 class UsageQuery:
@@ -53,6 +60,8 @@ class UsageQuery:
                 self._units(sql.Identifier("total_cost"))
             ),
             version=sql.SQL("xmin::text::bigint" if self.versions else "NULL::bigint"),
+            deducted=sql.SQL(_DEDUCTED if self.read.credits.deducted else "0::bigint").format(ONE),
+            reported=sql.SQL(_REPORTED if self.read.credits.reported else "0::bigint"),
             quantities=sql.SQL(",\n  ").join(quantities),
             usage=source(self.settings, "usage_daily"),
             filter=rows,

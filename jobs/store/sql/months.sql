@@ -1,2 +1,3 @@
 -- The months that runs have covered.
-SELECT month, cost_mode, closed_at IS NOT NULL AS closed, coalesce(row_count, 0) AS row_count FROM {months}
+SELECT month, cost_mode, closed_at IS NOT NULL AS closed, coalesce(row_count, 0) AS row_count, usage_hash
+FROM {months}

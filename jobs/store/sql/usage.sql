@@ -7,6 +7,8 @@ SELECT
   hopsworks_cluster_id::text AS cluster_id,
   {recorded} AS recorded,
   {version} AS version,
+  {deducted} AS deducted,
+  {reported} AS reported,
   {quantities}
 FROM {usage}
 WHERE {filter}

@@ -1,0 +1,78 @@
+"""Adoption: what another program has drawn before becomes part of the ledger, so that nobody pays twice (section 4)."""
+
+from dataclasses import dataclass
+from decimal import Decimal
+from importlib.metadata import version
+
+from psycopg import sql
+from psycopg.rows import dict_row
+
+from jobs.settings import Settings
+from jobs.store.accounts import amount
+from jobs.store.credit_source import CreditSource
+from jobs.store.database import Connection
+from jobs.store.statements import own, source, statement
+
+
+@dataclass(frozen=True, slots=True)
+class Adopted:
+    """What was imported: rows, their amount, and of whom more was deducted than their account says was used."""
+
+    rows: int
+    total: Decimal
+    users_in_excess: int
+    excess: Decimal
+
+    @property
+    def note(self) -> str:
+        """For the report."""
+        text = f"adopted {self.rows:,} rows on which another program had drawn {self.total:,f} credits"
+        if not self.users_in_excess:
+            return text
+        return (
+            f"{text}; of {self.users_in_excess:,} users it deducted {self.excess:,f} more than user_credits says was "
+            "used: booked as purchased; correct user_credits if it should count"
+        )
+
+
+def is_due(connection: Connection, settings: Settings, held: CreditSource) -> bool:
+    """Whether no run has kept the ledger yet."""
+    if not held.shown:
+        return False
+    text = statement("adoption_due", draws=own(settings, "credit_draws"), runs=own(settings, "runs"))
+    row = connection.execute(text).fetchone()
+    return row is not None and bool(row[0])
+
+
+def adopt(connection: Connection, settings: Settings, held: CreditSource, *, logged: bool) -> Adopted | None:
+    """Imports every row with credits_deducted, in the caller's transaction; None where there is none.
+
+    ``logged``: as a finished run of kind `adopt`; a dry run leaves no such row.
+    """
+    draws, accounts = own(settings, "credit_draws"), source(settings, "user_credits")
+    deducted = statement("deducted", usage=source(settings, "usage_daily"))
+    with connection.cursor(row_factory=dict_row) as cursor:
+        found = cursor.execute(statement("adoptable", deducted=deducted)).fetchone()
+        if not found or not found["rows"]:
+            return None
+        run_id = 0
+        if logged:
+            begun = cursor.execute(
+                statement("begin_adoption", runs=own(settings, "runs")), {**found, "version": version("usage-jobs")}
+            ).fetchone()
+            run_id = begun["run_id"] if begun else 0
+        free_used, used = _used(held)
+        text = statement("adopt_draws", draws=draws, deducted=deducted, accounts=accounts, free_used=free_used)
+        cursor.execute(text, {"run_id": run_id})
+        excess = cursor.execute(statement("adopted_excess", draws=draws, accounts=accounts, used=used)).fetchone()
+    assert excess is not None  # noqa: S101 - an aggregate is always one row
+    return Adopted(found["rows"], found["total"], excess["users"], excess["excess"])
+
+
+def _used(held: CreditSource) -> tuple[sql.Composed, sql.Composed]:
+    """What an account says of free credits used, and of both kinds."""
+    used, free = amount("total_used", held, "a"), amount("free_credits_used", held, "a")
+    if held.splits:
+        return free, sql.SQL("{} + {}").format(used, free)
+    granted = amount("free_credits_granted", held, "a")
+    return sql.SQL("least({}, {})").format(granted, used), used

@@ -1,0 +1,1 @@
+type = 'usage' AND metadata ->> 'run_id' ~ '^[0-9]{{1,18}}$'
