@@ -16,7 +16,7 @@ FEW = 100
 
 def hold(plan: Plan, reading: Reading) -> None:
     """Raises BrakeError (exit 5) naming month, rows and users, before and now, for each month that shrank."""
-    shrunk = [_words(plan, reading, month) for month in plan.window.months if any(_reasons(plan, reading, month))]
+    shrunk = [_words(plan, reading, month) for month in plan.window.months if any(reasons(plan, reading, month))]
     if shrunk:
         raise BrakeError(
             f"{'; '.join(shrunk)}. Nothing was written. Expected at most {plan.settings.max_shrink:.0%} to vanish "
@@ -25,7 +25,8 @@ def hold(plan: Plan, reading: Reading) -> None:
         )
 
 
-def _reasons(plan: Plan, reading: Reading, month: date) -> Iterator[bool]:
+def reasons(plan: Plan, reading: Reading, month: date) -> Iterator[bool]:
+    """Whether a month is empty now, lost too many rows, lost too many users."""
     rows, users = plan.booked.rows.get(month, 0), plan.booked.users.get(month, 0)
     yield reading.rows[month] == 0 and (rows > 0 or users > 0)
     for before, now in ((rows, reading.rows[month]), (users, reading.users[month])):

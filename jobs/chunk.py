@@ -1,20 +1,35 @@
 """One chunk: some users with all months of the run, computed and written in one transaction (DESIGN section 7)."""
 
 import dataclasses
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Set
+from dataclasses import dataclass, field
 
 import polars as pl
 
 from jobs.compute import rollup
 from jobs.compute.differences import difference
+from jobs.drawing import Drawn, drawn
 from jobs.figures import priced, takeable, user_months
 from jobs.model.frames import usage_schema
 from jobs.plan import Plan
-from jobs.store import costs as written_costs
-from jobs.store import readers, tables
+from jobs.store import ledger, readers, tables
+from jobs.store import rows as usage_rows
 from jobs.store.database import Connection, transaction
 from jobs.store.guard import pass_fence
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What was read of a chunk's users at the start: usage, their roll-up, how they pay, their draws; None: nothing.
+
+    ``again``: this run has tried the chunk before, and may have committed it.
+    """
+
+    usage: pl.LazyFrame | None
+    standing: pl.LazyFrame | None
+    modes: pl.LazyFrame | None
+    booked: pl.LazyFrame | None
+    again: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +43,15 @@ class Anew:
 @dataclass(frozen=True, slots=True)
 class Done:
     """What a chunk leaves for the end of the run: its users' months, its parts of the cluster tables, rows changed;
-    ``anew``: what it read again; ``arrived``: of that, rows that were read as another chunk's or not at all."""
+    ``postings``: what it booked; ``foreign``: ids of rows whose credits_deducted somebody else wrote; ``anew``: what it
+    read again; ``arrived``: of that, rows that were read as another chunk's or not at all."""
 
     users: pl.DataFrame
     days: pl.DataFrame
     actives: pl.DataFrame
     changed: Mapping[str, int]
+    postings: pl.DataFrame
+    foreign: pl.Series = field(default_factory=lambda: pl.Series(dtype=pl.UInt128))
     anew: Anew = Anew()
     arrived: frozenset[int] = frozenset()
 
@@ -50,37 +68,37 @@ def run_chunk(
     connection: Connection,
     plan: Plan,
     run_id: int | None,
-    usage: pl.LazyFrame | None,
-    standing: pl.LazyFrame | None,
+    taken: Taken,
+    bad: Set[int],
     anew: frozenset[str] = frozenset(),
 ) -> Done:
     """Computes a chunk and writes its differences; without a run (a dry run) it only counts them.
 
-    ``anew``: users to be locked and read again first. Raises DisturbedError, with nothing written, where a row to be
-    written is no longer what was read.
+    ``bad``: ids of rows that cannot be priced; ``anew``: users to be locked and read again first. Raises
+    DisturbedError, with nothing written, where a row to be written is no longer what was read.
     """
+    usage = taken.usage
     if usage is None:
         usage = pl.LazyFrame(schema=usage_schema([meter.name for meter in plan.meters]))
-    if run_id is None:
-        rows = priced(usage, plan)
-        return _finished(connection, plan, None, rows, standing, to_write(rows).height)
     with transaction(connection):
-        pass_fence(connection, plan.settings, run_id)
-        again, arrived = Anew(), frozenset[int]()
+        reread, arrived = Anew(), frozenset[int]()
+        if run_id is not None:
+            pass_fence(connection, plan.settings, run_id)
+        if taken.again:
+            taken = _as_it_stands(connection, plan, taken, anew)
         if anew:
-            usage, again, arrived = renewed(connection, plan, usage, anew)
-            standing = _standing_anew(connection, plan, standing, anew)
-        rows = priced(usage, plan)
-        written = _written(connection, plan, rows)
-        done = _finished(connection, plan, run_id, rows, standing, written)
-        return dataclasses.replace(done, anew=again, arrived=arrived)
+            usage, reread, arrived = renewed(connection, plan, usage, anew)
+        found = drawn(connection, plan, run_id, priced(usage, plan), taken.modes, taken.booked)
+        written = _written(connection, plan, run_id, found, bad | reread.refused)
+        done = _finished(connection, plan, run_id, found, taken.standing, written)
+        return dataclasses.replace(done, foreign=found.strange.filter("foreign")["id"], anew=reread, arrived=arrived)
 
 
 def renewed(
     connection: Connection, plan: Plan, usage: pl.LazyFrame, users: frozenset[str]
 ) -> tuple[pl.LazyFrame, Anew, frozenset[int]]:
     """``usage`` with the rows of ``users`` as they are now, locked until we commit; a row that moved counts once."""
-    written_costs.lock(connection, plan.settings, sorted(users), plan.window.first, plan.window.last)
+    usage_rows.lock(connection, plan.settings, sorted(users), plan.window.first, plan.window.last)
     now = readers.latest(connection, plan.query.of_users(users, plan.window.spans()), plan.query)
     good = now.filter(takeable(plan))
     taken, refused = frozenset(good["id"]), frozenset(now["id"]) - frozenset(good["id"])
@@ -89,44 +107,76 @@ def renewed(
     return pl.concat([kept, good.lazy()]), Anew(taken, refused), arrived
 
 
-def _standing_anew(
-    connection: Connection, plan: Plan, standing: pl.LazyFrame | None, users: frozenset[str]
-) -> pl.LazyFrame:
-    """What stands, for ``users`` as of now: an earlier try of this run may have written it."""
-    of = tables.table(plan.settings, "user_monthly")
-    now = pl.concat(tables.standing(connection, plan.settings, of, plan.window.months, users)).lazy()
-    if standing is None:
-        return now
-    return pl.concat([standing.filter(~pl.col("user_id").is_in(sorted(users))), now])
+def _as_it_stands(connection: Connection, plan: Plan, taken: Taken, more: Set[str]) -> Taken:
+    """Our own tables as they are now: an earlier try may have written them, and what it wrote must not count twice."""
+    frames = [frame.select("user_id") for frame in (taken.usage, taken.standing, taken.booked) if frame is not None]
+    users = sorted({*more, *(pl.concat(frames).unique().collect()["user_id"] if frames else ())})
+    of, months = tables.table(plan.settings, "user_monthly"), plan.window.months
+    standing = pl.concat(tables.standing(connection, plan.settings, of, months, users))
+    booked = pl.concat(ledger.draws(connection, plan.settings, months, users))
+    return dataclasses.replace(taken, standing=standing.lazy(), booked=booked.lazy())
 
 
-def _written(connection: Connection, plan: Plan, rows: pl.DataFrame) -> int:
-    """Writes total_cost where it is ours and differs; how many rows."""
-    todo = to_write(rows)
-    done = written_costs.write(connection, plan.settings, todo)
+def _written(connection: Connection, plan: Plan, run_id: int | None, found: Drawn, bad: Set[int]) -> int:
+    """Writes usage_daily where it is ours and differs; how many rows."""
+    todo = to_write(plan, found)
+    if run_id is not None:
+        _write(connection, plan, todo)
+    reversed_ = 0
+    if plan.query.read.credits.shown:
+        vanished = found.postings.join(found.rows, on="id", how="anti")
+        booked, spans = run_id is not None, plan.window.spans()
+        reversed_ = (
+            ledger.mend(connection, plan.settings, vanished, bad, spans, booked=booked) if vanished.height else 0
+        )
+    return todo.height + reversed_
+
+
+def _write(connection: Connection, plan: Plan, todo: pl.DataFrame) -> None:
+    done = usage_rows.write(connection, plan.settings, todo)
     if len(done) < todo.height:
         # Not is_in(done): a UInt128 list has no is_in.
         ids = pl.DataFrame({"id": sorted(done)}, schema={"id": pl.UInt128})
         missed = todo.join(ids, on="id", how="anti")
-        now = written_costs.owners(connection, plan.settings, missed["id"].to_list())
+        now = usage_rows.owners(connection, plan.settings, missed["id"].to_list())
         raise DisturbedError(frozenset(missed["user_id"].cast(pl.String)) | now)
-    return len(done)
+
+
+def to_write(plan: Plan, found: Drawn) -> pl.DataFrame:
+    """The rows of usage_daily to write: see ``store.rows.write``."""
+    rows, recorded = found.rows, pl.col("recorded").cast(pl.Int128)
+    costs = pl.col("target").is_not_null() & recorded.ne_missing(pl.col("target"))
+    if not plan.query.read.credits.shown:
+        return rows.filter(costs).with_columns(drawn=pl.lit(value=False))
+    # What is booked now counts even where the column shows that amount already, from draws in a closed month.
+    booked = found.postings.group_by("id").agg((pl.col("free") + pl.col("purchased")).sum().alias("posted"))
+    known = found.strange.select("id", "drawn")
+    read, posted = pl.col("deducted").cast(pl.Int128), pl.col("posted").fill_null(0) != 0
+    shows = read.eq_missing(pl.coalesce("drawn", pl.col("free") + pl.col("purchased")))
+    marked = rows.join(booked, on="id", how="left").join(known, on="id", how="left")
+    return marked.with_columns(drawn=posted | ~shows).filter(costs | pl.col("drawn"))
 
 
 def _finished(
     connection: Connection,
     plan: Plan,
     run_id: int | None,
-    rows: pl.DataFrame,
+    found: Drawn,
     standing: pl.LazyFrame | None,
     written: int,
 ) -> Done:
+    rows = found.rows
     users, days, actives = pl.collect_all(
-        [user_months(rows, plan), rollup.cluster_days(rows.lazy(), plan.meters), rollup.cluster_users(rows.lazy())]
+        [
+            user_months(rows, found.accounts, plan),
+            rollup.cluster_days(rows.lazy(), plan.meters),
+            rollup.cluster_users(rows.lazy()),
+        ]
     )
     target = users.drop("rows", "unpriced")
     changed = replace(connection, plan, run_id, "user_monthly", target, standing)
-    return Done(users, days, actives, {"user_monthly": changed, "usage_daily": written})
+    every = {**found.changed, "user_monthly": changed, "usage_daily": written}
+    return Done(users, days, actives, every, found.postings)
 
 
 def replace(
@@ -145,9 +195,3 @@ def replace(
         return put.height + gone.height
     removed = tables.remove(connection, plan.settings, of, gone)
     return removed + tables.put(connection, plan.settings, of, put, run_id)
-
-
-def to_write(rows: pl.DataFrame) -> pl.DataFrame:
-    """The rows whose total_cost is ours to write and differs."""
-    recorded = pl.col("recorded").cast(pl.Int128)
-    return rows.filter(pl.col("target").is_not_null() & recorded.ne_missing(pl.col("target")))

@@ -5,14 +5,14 @@ users, those it came from and those it went to, are then read anew under locks, 
 before the run adds its cluster figures up: every row counts once, as last read.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from dataclasses import dataclass, field
 from functools import partial
 
 import polars as pl
 
 from jobs import chunk
-from jobs.chunk import DisturbedError, Done
+from jobs.chunk import DisturbedError, Done, Taken
 from jobs.ending import Sums
 from jobs.model.errors import PreflightError
 from jobs.plan import Plan
@@ -25,15 +25,18 @@ TRIES = 5
 
 @dataclass(slots=True)
 class Chunks:
-    """The work of a run between reading and its end. ``anew``: users that have to be read again."""
+    """The work of a run between reading and its end. ``bad``: ids of rows that cannot be priced; ``anew``: users that
+    have to be read again."""
 
     link: Link
     plan: Plan
     run_id: int | None
     spill: Spill
     sums: Sums
+    bad: Set[int] = frozenset()
     anew: set[str] = field(default_factory=set)
     _applied: dict[int, frozenset[str]] = field(default_factory=dict)
+    _tried: frozenset[int] = frozenset()
 
     def run(self, progress: Callable[[str, int, int | None], None]) -> None:
         """All chunks, until no user is left that another chunk's rows have moved to or from."""
@@ -51,7 +54,7 @@ class Chunks:
         for _ in range(TRIES):
             members = self._members(piece)
             try:
-                done = retried(partial(self._try, piece, members))
+                done = retried(partial(self._try, number, piece, members))
             except DisturbedError as disturbed:
                 self.anew |= disturbed.users
                 continue
@@ -61,9 +64,13 @@ class Chunks:
             return
         raise _restless(self.anew)
 
-    def _try(self, piece: Chunk, members: frozenset[str]) -> Done:
-        usage, standing = self.spill.take(piece, "usage"), self.spill.take(piece, "standing")
-        return chunk.run_chunk(self.link.connection, self.plan, self.run_id, usage, standing, members)
+    def _try(self, number: int, piece: Chunk, members: frozenset[str]) -> Done:
+        again, self._tried = number in self._tried, self._tried | {number}
+        usage, standing, modes, draws = (
+            self.spill.take(piece, kind) for kind in ("usage", "standing", "modes", "draws")
+        )
+        taken = Taken(usage, standing, modes, draws, again)
+        return chunk.run_chunk(self.link.connection, self.plan, self.run_id, taken, self.bad, members)
 
     def _members(self, piece: Chunk) -> frozenset[str]:
         """Those of the users to be read anew that belong to a chunk."""
@@ -85,7 +92,7 @@ class Chunks:
 def _restless(users: set[str]) -> PreflightError:
     some = ", ".join(sorted(users)[:3])
     return PreflightError(
-        f"usage_daily.total_cost of {len(users)} users ({some}) could not be written: expected each UPDATE to find the "
+        f"usage_daily (total_cost, credits_deducted) of {len(users)} users ({some}): expected each UPDATE to find the "
         f"row that was just read and locked; after {TRIES} tries it did not. Look for a row-level policy without "
         "UPDATE for this role, or a trigger that swallows updates; nothing of these users was written"
     )

@@ -1,5 +1,6 @@
 """How one user's month adds up: every row, tier, price and its reference, and the sums beside the roll-up."""
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -9,17 +10,22 @@ from uuid import UUID
 
 import polars as pl
 
+from jobs.compute.billing import DUE, EARLY, FREE, PREPAID
+from jobs.compute.credits import as_booked
 from jobs.compute.detail import pieces
-from jobs.compute.rollup import amounts
+from jobs.compute.rollup import CREDITS, amounts
+from jobs.drawing import imports, of_window, strange_rows
 from jobs.figures import in_order, priced, takeable, user_months
 from jobs.model.errors import ConfigError
-from jobs.model.frames import cost_of
+from jobs.model.frames import ACCOUNTS, cost_of
 from jobs.model.scale import unscaled
 from jobs.model.windows import Window, last_of
 from jobs.plan import Plan, for_window
 from jobs.settings import Settings
-from jobs.store import preflight, readers, runlog, tables
+from jobs.store import ledger, modes, preflight, readers, runlog, tables
 from jobs.store.database import Address, linked, transaction
+
+MODES = {PREPAID: "prepaid", EARLY: "prepaid, before the first day that is drawn", FREE: "free", DUE: "postpaid"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +42,21 @@ class Piece:
 
 
 @dataclass(frozen=True, slots=True)
+class Paid:
+    """How a row is paid: the user's mode that day, the draws that stand in the ledger by kind of credit, and what is
+    left: uncovered, due, or invoiced elsewhere."""
+
+    mode: str
+    free: Decimal
+    purchased: Decimal
+    uncovered: Decimal
+    amount_due: Decimal
+    amount_reported: Decimal
+
+
+@dataclass(frozen=True, slots=True)
 class Line:
-    """A usage row: its pieces, what each meter is charged, and how its cost comes about."""
+    """A usage row: its pieces, what each meter is charged, how its cost comes about, and how it is paid."""
 
     id: str
     day: date
@@ -47,6 +66,7 @@ class Line:
     recorded: Decimal | None
     cost: Decimal
     adjustment: Decimal
+    paid: Paid
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +106,17 @@ def explained_month(settings: Settings, address: Address, user: str, month: date
         rows = readers.latest(link.connection, query, plan.query).filter(takeable(plan))
         with transaction(link.connection) as connection:
             of = tables.table(settings, "user_monthly")
-            held = pl.concat(tables.standing(connection, settings, of, [month]))
-    return _told(plan, user, rows, held.filter(pl.col("user_id") == user))
+            held = pl.concat(tables.standing(connection, settings, of, [month], [user]))
+            modes_held = pl.concat(modes.history(connection, settings, user))
+            draws = pl.concat(ledger.draws(connection, settings, [month], [user]))
+        costed = priced(rows.lazy(), plan)
+        draws = of_window(draws.lazy(), costed, plan).collect()
+        draws = pl.concat([draws, imports(strange_rows(link.connection, plan, costed, draws.lazy()))])
+    paid = as_booked(costed.lazy(), modes_held.lazy(), draws.lazy(), plan.credit_rules).collect()
+    return _told(plan, user, rows, paid, held)
 
 
-def _told(plan: Plan, user: str, rows: pl.DataFrame, held: pl.DataFrame) -> Explanation:
+def _told(plan: Plan, user: str, rows: pl.DataFrame, costed: pl.DataFrame, held: pl.DataFrame) -> Explanation:
     month = plan.window.first
     if rows.is_empty() and held.is_empty():
         raise ConfigError(
@@ -100,9 +126,8 @@ def _told(plan: Plan, user: str, rows: pl.DataFrame, held: pl.DataFrame) -> Expl
     detail: dict[int, list[Piece]] = {}
     for piece in pieces(in_order(rows.lazy(), plan), plan.terms).collect().iter_rows(named=True):
         detail.setdefault(piece["id"], []).append(_piece(piece))
-    costed = priced(rows.lazy(), plan)
     lines = [_line(plan, row, detail.get(row["id"], [])) for row in costed.iter_rows(named=True)]
-    sums = user_months(costed, plan).collect()
+    sums = user_months(costed, pl.DataFrame(schema=ACCOUNTS), plan).collect()
     return Explanation(
         user=user,
         month=month,
@@ -120,7 +145,8 @@ def _figures(plan: Plan, frame: pl.DataFrame) -> dict[str, Any]:
     if frame.is_empty():
         return {}
     row = frame.row(0, named=True)
-    return {"days": row["days"]} | {name: unscaled(row[name]) for name in amounts(plan.settings.meters)}
+    figures = {name: row[name] for name in (*amounts(plan.settings.meters), *CREDITS)}
+    return {"days": row["days"]} | {n: None if units is None else unscaled(units) for n, units in figures.items()}
 
 
 def _piece(row: Mapping[str, Any]) -> Piece:
@@ -145,4 +171,8 @@ def _line(plan: Plan, row: Mapping[str, Any], detail: list[Piece]) -> Line:
         recorded=None if row["recorded"] is None else unscaled(row["recorded"]),
         cost=unscaled(row["total_cost"]),
         adjustment=unscaled(row["adjustment_cost"]),
+        paid=Paid(
+            mode=MODES[row["class"]],
+            **{f.name: unscaled(row[f.name]) for f in dataclasses.fields(Paid) if f.name != "mode"},
+        ),
     )

@@ -6,8 +6,10 @@ from jobs.compute import hashes, overrides, rollup
 from jobs.compute.costs import costs
 from jobs.compute.exact import whole
 from jobs.compute.pricing import charges, in_row_order
-from jobs.model.frames import cost_of
+from jobs.model.frames import ACCOUNTS, cost_of
 from jobs.plan import Plan
+
+ACCOUNTS_NUMBERS = tuple(ACCOUNTS)[1:]
 
 
 def priced(usage: pl.LazyFrame, plan: Plan) -> pl.DataFrame:
@@ -22,7 +24,17 @@ def priced(usage: pl.LazyFrame, plan: Plan) -> pl.DataFrame:
         .with_columns(hashes.usage_hash(names, recorded).alias("row_hash"))
         .select(
             *schema.names(),
-            *("month", "new_day", "new_cluster", "total_cost", "adjustment_cost", "unpriced", "target", "row_hash"),
+            *(
+                "month",
+                "new_month",
+                "new_day",
+                "new_cluster",
+                "total_cost",
+                "adjustment_cost",
+                "unpriced",
+                "target",
+                "row_hash",
+            ),
             *map(cost_of, names),
         )
         .collect()
@@ -39,7 +51,7 @@ def in_order(usage: pl.LazyFrame, plan: Plan) -> pl.LazyFrame:
     return overrides.joined(ordered, held, plan.terms.overridden)
 
 
-def user_months(rows: pl.DataFrame, plan: Plan) -> pl.LazyFrame:
+def user_months(rows: pl.DataFrame, accounts: pl.DataFrame, plan: Plan) -> pl.LazyFrame:
     """What rollup.user_monthly shall hold of these rows, besides ``rows`` and ``unpriced``, which it does not hold."""
     window = plan.window
     digests = [
@@ -49,6 +61,7 @@ def user_months(rows: pl.DataFrame, plan: Plan) -> pl.LazyFrame:
     ]
     rates = {month: plan.rates_hash(month) for month in window.months}
     schema = {"user_id": pl.String, "month": pl.Date, "overrides_hash": pl.String}
+    decimals = plan.credit_rules.scale * 100 + plan.credit_rules.due_scale  # they decide about amounts, too
     return (
         with_left_out(rollup.by_user(rows.lazy(), plan.meters), plan)
         .with_columns(
@@ -56,6 +69,11 @@ def user_months(rows: pl.DataFrame, plan: Plan) -> pl.LazyFrame:
             pl.col("month").replace_strict(rates, return_dtype=pl.String).alias("rates_hash"),
         )
         .join(pl.LazyFrame(digests, schema=schema), on=["user_id", "month"], how="left")
+        .join(accounts.lazy(), on="user_id", how="left")
+        .with_columns(
+            credits_hash=hashes.account_hash(pl.col("pays_hash").cast(pl.UInt64) + decimals, ACCOUNTS_NUMBERS)
+        )
+        .drop("pays_hash", *ACCOUNTS_NUMBERS)
     )
 
 

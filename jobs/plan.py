@@ -4,11 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 
+from jobs.compute.billing import CreditRules
 from jobs.compute.costs import CostRules
 from jobs.compute.pricing import Terms
 from jobs.model.errors import ConfigError
 from jobs.model.meters import Meter
 from jobs.model.rates import RateCard
+from jobs.model.scale import PLACES
 from jobs.model.windows import Window, cost_modes, nightly
 from jobs.settings import Settings
 from jobs.store import overrides, runlog
@@ -34,6 +36,13 @@ class Plan:
     notes: tuple[str, ...]
 
     @property
+    def credit_rules(self) -> CreditRules:
+        """By what draws are computed. The ledger's scale is the smallest that any table of the source declares."""
+        held, due = self.query.read.credits, self.settings.currency_scale
+        scale = due if held.scale is None else min(held.scale, PLACES)
+        return CreditRules(scale, due, self.settings.first_drawn, held.splits)
+
+    @property
     def meters(self) -> tuple[Meter, ...]:
         """The meters of this run: configured, with their column, with a card on some day."""
         return self.terms.meters
@@ -56,10 +65,12 @@ def planned(connection: Connection, settings: Settings, source: Source, day: dat
         start=settings.start,
         close_after_days=settings.close_after_days,
     )
-    return for_window(connection, settings, source, window, booked)
+    return for_window(connection, settings, source, window, booked, writes=True)
 
 
-def for_window(connection: Connection, settings: Settings, source: Source, window: Window, booked: Booked) -> Plan:
+def for_window(
+    connection: Connection, settings: Settings, source: Source, window: Window, booked: Booked, *, writes: bool = False
+) -> Plan:
     """The plan for given days. Raises ConfigError for a card or an override that is missing or wrong."""
     modes, notes = cost_modes(window.months, booked.modes, settings.cost)
     rated = frozenset(month for month, mode in modes.items() if mode == "rated")
@@ -72,7 +83,8 @@ def for_window(connection: Connection, settings: Settings, source: Source, windo
         window=window,
         modes=modes,
         booked=booked,
-        query=UsageQuery(settings, source, since, versions=bool(rated)),
+        # Rows to be written are told by their version from rows that changed since they were read.
+        query=UsageQuery(settings, source, since, versions=writes and (bool(rated) or source.credits.shown)),
         terms=Terms(meters, settings.rate_card, window.first, window.last, settings.tiers, overridden),
         rules=CostRules(rated, settings.zero_means == "unpriced", source.cost_scale),
         overrides=held,

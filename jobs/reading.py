@@ -10,7 +10,7 @@ import polars as pl
 
 from jobs.figures import takeable
 from jobs.plan import Plan
-from jobs.store import readers
+from jobs.store import ledger, modes, readers, tables
 from jobs.store.database import Address, Connection
 from jobs.store.rejects import Reject
 from jobs.store.spill import Spill
@@ -55,3 +55,18 @@ def read_usage(
         progress("read", reading.read, None)
     reading.users.update(dict(seen.group_by("month").len().iter_rows()))
     return reading
+
+
+def read_own(connection: Connection, plan: Plan, spill: Spill) -> None:
+    """Our own tables, of the months: compared with, and the only trace of users whose usage is all gone.
+
+    In the caller's transaction.
+    """
+    of, months = tables.table(plan.settings, "user_monthly"), plan.window.months
+    for kind, frames in {
+        "standing": tables.standing(connection, plan.settings, of, months),
+        "modes": modes.history(connection, plan.settings),
+        "draws": ledger.draws(connection, plan.settings, months),
+    }.items():
+        for frame in frames:
+            spill.put(kind, frame)

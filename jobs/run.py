@@ -2,23 +2,28 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
+from pathlib import Path
 from time import perf_counter
+from uuid import UUID
 
 import psycopg
 
 from jobs import brake, ending
 from jobs.chunks import Chunks
+from jobs.compute.exact import in_decimals
 from jobs.ending import Sums
-from jobs.model.errors import UsageJobsError
+from jobs.model.errors import PreflightError, UsageJobsError
 from jobs.model.report import Report
 from jobs.plan import Plan, planned
-from jobs.reading import Reading, read_usage
+from jobs.reading import Reading, read_own, read_usage
 from jobs.settings import Settings
-from jobs.store import preflight, runlog, tables
+from jobs.store import accounts, adoption, ledger, modes, preflight, runlog
+from jobs.store.adoption import Adopted
 from jobs.store.database import Address, Link, linked, retried, transaction
 from jobs.store.guard import guarded, pass_fence
+from jobs.store.preflight import Source
 from jobs.store.spill import Spill
 
 Progress = Callable[[str, int, int | None], None]
@@ -27,7 +32,10 @@ Progress = Callable[[str, int, int | None], None]
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What was asked for: `run --date day`, on a clock that says ``today`` (UTC)."""
+    """What was asked for: `run --date day`, on a clock that says ``today`` (UTC).
+
+    ``ran_out``: where to write which users' prepaid usage is not covered; nowhere else are they named.
+    """
 
     settings: Settings
     address: Address
@@ -35,6 +43,7 @@ class Job:
     day: date | None = None
     dry_run: bool = False
     allow_shrink: bool = False
+    ran_out: Path | None = None
     progress: Progress = lambda _stage, _done, _of: None
     seconds: dict[str, float] = field(default_factory=dict)
 
@@ -57,18 +66,30 @@ def nightly(job: Job) -> Report:
             source, findings = preflight.source(link.connection, job.settings)
             preflight.refuse(findings)
         with guarded(job.address, job.settings):
-            with job.stage("plan"):
-                plan = planned(link.connection, job.settings, source, job.day, job.today)
-            return _logged(job, link, plan)
+            return (_tried if job.dry_run else _logged)(job, link, source)
 
 
-def _logged(job: Job, link: Link, plan: Plan) -> Report:
-    """The work, with its first and last word in rollup.runs; a dry run leaves none."""
+def _tried(job: Job, link: Link, source: Source) -> Report:
+    """A dry run: what a run decides on its way (how users pay, what is adopted) is decided, and undone at the end."""
     sums = Sums()
-    if job.dry_run:
+    with transaction(link.connection, undone=True):
+        with job.stage("plan"):
+            before = modes.recorded(link.connection, job.settings)
+            plan = planned(link.connection, job.settings, source, job.day, job.today)
+            _record_modes(link, plan, before, 0, sums)
         return _worked(job, link, plan, None, sums)
-    rates_hash = job.settings.rate_card.digest((m.name for m in plan.meters), plan.window.first, plan.window.last)
-    run_id = runlog.begin(link.connection, job.settings, "run", plan.window, rates_hash)
+
+
+def _logged(job: Job, link: Link, source: Source) -> Report:
+    """The work, with its first and last word in rollup.runs."""
+    sums = Sums()
+    with job.stage("plan"), runlog.beginning(link.connection, job.settings):
+        before = modes.recorded(link.connection, job.settings)
+        plan = planned(link.connection, job.settings, source, job.day, job.today)
+        names = [meter.name for meter in plan.meters]
+        rates_hash = job.settings.rate_card.digest(names, plan.window.first, plan.window.last)
+        run_id = runlog.begin(link.connection, job.settings, "run", plan.window, rates_hash)
+        _record_modes(link, plan, before, run_id, sums)
     try:
         return _worked(job, link, plan, run_id, sums)
     except BaseException as error:
@@ -80,29 +101,57 @@ def _logged(job: Job, link: Link, plan: Plan) -> Report:
         raise
 
 
+def _record_modes(link: Link, plan: Plan, before: date | None, run_id: int, sums: Sums) -> None:
+    """A run that covers new days records how users pay; what it finds holds from the day after those covered."""
+    if before is None or plan.window.last > before:
+        held = plan.query.read.credits
+        sums.changed["billing_modes"] = modes.append(link.connection, plan.settings, held, before, run_id)
+
+
 def _worked(job: Job, link: Link, plan: Plan, run_id: int | None, sums: Sums) -> Report:
     settings = job.settings
     with Spill(settings.max_rows_per_chunk) as spill:
         with job.stage("read"):
             reading = read_usage(link.connection, job.address, plan, spill, job.progress)
-            _read_standing(link, plan, spill)
-        if not job.allow_shrink:
-            brake.hold(plan, reading)
-        if run_id is not None:
-            _keep_modes(link, plan, run_id)
+            if not job.allow_shrink:
+                brake.hold(plan, reading)
+            if run_id is not None:
+                _keep_modes(link, plan, run_id)
+            adopted = _adopted(link, plan, run_id)
+            with transaction(link.connection) as connection:
+                read_own(connection, plan, spill)
+        sums.unusable = accounts.unusable(link.connection, settings, plan.query.read.credits)
         with job.stage("compute and write"):
-            Chunks(link, plan, run_id, spill, sums).run(job.progress)
+            Chunks(link, plan, run_id, spill, sums, reading.bad).run(job.progress)
         with job.stage("finish"):
             retried(lambda: ending.finish(link.connection, plan, run_id, reading, sums))
-    return _report(job, plan, run_id, reading, sums)
+    report = _report(job, plan, run_id, reading, sums, adopted)
+    return report if job.ran_out is None else _with_names(report, sums, job.ran_out)
 
 
-def _read_standing(link: Link, plan: Plan, spill: Spill) -> None:
-    """Our own roll-up of the months: compared with, and the only trace of users whose usage is all gone."""
-    of = tables.table(plan.settings, "user_monthly")
+def _with_names(report: Report, sums: Sums, file: Path) -> Report:
+    """Writes who ran out of credit; the run is done, so that a full disk is a note and no failure."""
+    try:
+        sums.without_credit.with_columns(in_decimals("uncovered")).write_csv(file)
+    except OSError as error:
+        return replace(report, notes=(*report.notes, f"--ran-out {file} could not be written: {error.strerror}"))
+    return report
+
+
+def _adopted(link: Link, plan: Plan, run_id: int | None) -> Adopted | None:
+    """The draws of another program, once; and no run without accounts where there are draws."""
+    held = plan.query.read.credits
     with transaction(link.connection) as connection:
-        for frame in tables.standing(connection, plan.settings, of, plan.window.months):
-            spill.put("standing", frame)
+        if run_id is not None:
+            pass_fence(connection, plan.settings, run_id)
+        if held.account is None and not ledger.is_empty(connection, plan.settings):
+            raise PreflightError(
+                f"user_credits: expected the table whose credits {plan.settings.rollup_schema}.credit_draws has drawn; "
+                "found no such table. Restore it: without it these draws could be neither kept nor corrected"
+            )
+        if not adoption.is_due(connection, plan.settings, held):
+            return None
+        return adoption.adopt(connection, plan.settings, held, logged=run_id is not None)
 
 
 def _keep_modes(link: Link, plan: Plan, run_id: int) -> None:
@@ -111,7 +160,20 @@ def _keep_modes(link: Link, plan: Plan, run_id: int) -> None:
         runlog.keep_modes(connection, plan.settings, plan.modes)
 
 
-def _report(job: Job, plan: Plan, run_id: int | None, reading: Reading, sums: Sums) -> Report:
+def _report(job: Job, plan: Plan, run_id: int | None, reading: Reading, sums: Sums, adopted: Adopted | None) -> Report:
+    notes = [*plan.notes, *([adopted.note] if adopted else [])]
+    if sums.unusable:
+        notes.append(
+            f"user_credits of {', '.join(sums.unusable)}: amounts that are no numbers; nothing is drawn on these, nor "
+            "given back, until they are corrected"
+        )
+    if sums.foreign:
+        some = ", ".join(str(UUID(int=id_)) for id_ in sorted(sums.foreign)[:3])
+        notes.append(
+            f"credits_deducted of {len(sums.foreign):,} rows ({some}) was not what the ledger says, and was put right: "
+            "something else writes it. If it also takes from user_credits, these users pay twice: stop it, and give "
+            "back what it took"
+        )
     return Report(
         run_id=run_id,
         kind="run",
@@ -123,8 +185,9 @@ def _report(job: Job, plan: Plan, run_id: int | None, reading: Reading, sums: Su
         unpriced=sums.unpriced,
         changed=sums.all_changed,
         total_cost=sums.total,
+        credits=sums.story(),
         currency=plan.settings.currency,
         seconds=job.seconds,
-        notes=plan.notes,
+        notes=tuple(notes),
         dry_run=run_id is None,
     )
