@@ -26,11 +26,16 @@ def parser() -> argparse.ArgumentParser:
     run = _command(commands, "run", "the nightly job: every open month to yesterday", "usage-jobs run --dry-run")
     run.add_argument("--date", type=_day, metavar="D", help="the last day to cover (default: yesterday, UTC)")
     run.add_argument("--dry-run", action="store_true", help="compute and compare; write nothing")
+    run.add_argument("--ran-out", type=Path, metavar="FILE", help="write who ran out of credits to this CSV file")
     run.add_argument("--allow-shrink", action="store_true", help="go on although much usage has vanished")
     example = "usage-jobs explain --user 'auth0|66a0' --month 2026-06"
     explain = _command(commands, "explain", "how one user's month adds up, row by row", example)
     explain.add_argument("--user", required=True, metavar="ID", help="the user's id")
     explain.add_argument("--month", required=True, type=_month, metavar="YYYY-MM", help="the month")
+    example = "usage-jobs reconcile --from 2026-05-01 --to 2026-06-30"
+    reconcile = _command(commands, "reconcile", "prove every money law on the live database; changes nothing", example)
+    reconcile.add_argument("--from", dest="since", type=_day, metavar="D", help="only the months from this day's on")
+    reconcile.add_argument("--to", dest="until", type=_day, metavar="D", help="only the months up to this day's")
     runs = _command(commands, "runs", "the run log, newest first", "usage-jobs runs --limit 5")
     runs.add_argument("--limit", type=_count, default=20, metavar="N", help="how many (default: 20)")
     return top

@@ -118,6 +118,8 @@ def _run(arguments: argparse.Namespace) -> int:
     from jobs.run import Job, nightly
 
     settings = _settings(arguments)
+    if arguments.ran_out is not None and not arguments.ran_out.parent.is_dir():
+        raise ConfigError(f"--ran-out {arguments.ran_out}: expected a file in a folder that exists")
     with _address(settings) as address, show.progress() as progress:
         report = nightly(
             Job(
@@ -127,6 +129,7 @@ def _run(arguments: argparse.Namespace) -> int:
                 day=arguments.date,
                 dry_run=arguments.dry_run,
                 allow_shrink=arguments.allow_shrink,
+                ran_out=arguments.ran_out,
                 progress=progress,
             )
         )
@@ -165,6 +168,17 @@ def _explain(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _reconcile(arguments: argparse.Namespace) -> int:
+    from jobs import show
+    from jobs.reconcile import reconciled
+
+    settings = _settings(arguments)
+    with _address(settings) as address:
+        laws = reconciled(settings, address, arguments.since, arguments.until, _today())
+    show.laws(laws, as_json=arguments.json)
+    return 6 if any(law.broken for law in laws) else 0
+
+
 def _runs(arguments: argparse.Namespace) -> int:
     from jobs import look, show
 
@@ -181,4 +195,12 @@ def _demo(arguments: argparse.Namespace) -> int:
     return tell(arguments.dir, arguments.users, arguments.days, today=_today(), as_json=arguments.json)
 
 
-COMMANDS = {"demo": _demo, "check": _check, "schema": _schema, "run": _run, "explain": _explain, "runs": _runs}
+COMMANDS = {
+    "demo": _demo,
+    "check": _check,
+    "schema": _schema,
+    "run": _run,
+    "explain": _explain,
+    "reconcile": _reconcile,
+    "runs": _runs,
+}

@@ -9,7 +9,7 @@ from jobs.plan import Plan, planned
 from jobs.settings import Settings
 from jobs.store import orphans, preflight, readers, runlog, schema
 from jobs.store.database import Address, linked
-from jobs.store.preflight import Finding
+from jobs.store.findings import Finding
 
 
 def check(settings: Settings, address: Address, today: date) -> list[Finding]:

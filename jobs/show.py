@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
-from jobs.model.report import Report
+from jobs.model.report import CreditStory, Report
 from jobs.settings import Settings
 
 if TYPE_CHECKING:
     from jobs.explain import Explanation, Line
     from jobs.store.database import Address
-    from jobs.store.preflight import Finding
+    from jobs.store.findings import Finding
+    from jobs.store.laws import Law
 
 WIDTH = 100
 
@@ -88,6 +89,7 @@ def report(report: Report, *, as_json: bool) -> None:
         "priced without a recorded cost": f"{report.unpriced:,}",
         "rows changed": f"{report.rows_changed:,}{_tables(report.changed)}",
         "total cost": f"{report.total_cost:,.10f} {report.currency}",
+        **_credits(report.credits),
         "seconds": f"{sum(report.seconds.values()):.2f}: "
         + ", ".join(f"{name} {seconds:.2f}" for name, seconds in report.seconds.items()),
     }
@@ -98,6 +100,28 @@ def report(report: Report, *, as_json: bool) -> None:
         grid.add_row("  note", escaped(note))
     out.print(f"usage-jobs: {what}", style="bold")
     out.print(grid)
+
+
+def _credits(story: CreditStory) -> dict[str, str]:
+    """What happened to credits; nothing where nobody pays by them."""
+    lines = {}
+    if story.users_drawn:
+        kinds = f"{_short(story.free)} free, {_short(story.purchased)} purchased"
+        lines["credits booked"] = f"of {story.users_drawn:,} users: {kinds}"
+        corrections = [
+            f"{_short(entries.amount)} {word} on {entries.rows:,} rows"
+            for word, entries in (("more", story.taken), ("given back", story.given_back))
+            if entries.rows
+        ]
+        if story.reassigned:
+            corrections.append(f"{story.reassigned:,} rows between free and purchased")
+        lines["of it corrections"] = ", ".join(corrections) or "none"
+    if story.credits_deducted or story.uncovered:
+        ran_out = f", of {story.users_ran_out:,} users who ran out" if story.users_ran_out else ""
+        lines["drawn in the window"] = f"{_short(story.credits_deducted)}; uncovered {_short(story.uncovered)}{ran_out}"
+    if story.amount_due or story.amount_reported:
+        lines["due"] = f"{_short(story.amount_due)}; reported elsewhere {_short(story.amount_reported)}"
+    return lines
 
 
 def report_object(report: Report) -> dict[str, Any]:
@@ -132,6 +156,30 @@ def findings(found: "Sequence[Finding]", settings: Settings, address: "Address",
         cells = (finding.subject, finding.expected, finding.found, finding.consequence)
         table.add_row(marks[finding.level], *map(escaped, cells))
     out.print(table)
+
+
+def laws(found: "Sequence[Law]", *, as_json: bool) -> None:
+    """The table of `reconcile`: every law, both its figures, the verdict, the first culprits."""
+    broken = sum(1 for law in found if law.broken)
+    if as_json:
+        objects = [_plain(law) | {"verdict": law.verdict} for law in found]
+        print(as_object({"broken": broken, "laws": objects, "exit_code": 6 if broken else 0}))
+        return
+    table = Table(box=None, pad_edge=False)
+    for heading in ("law", "one side", "other side", "verdict"):
+        table.add_column(heading, justify="right" if "side" in heading else "left", overflow="fold")
+    for law in found:
+        verdict = f"[bold]BROKEN[/] by {law.broken:,}" if law.broken else law.verdict
+        table.add_row(escaped(law.law), _side(law.left), _side(law.right), verdict)
+        for text in (*law.culprits, *([law.note] if law.note else [])):
+            table.add_row(escaped(f"    {text}"), "", "", "")
+    console().print(table)
+    judged = sum(1 for law in found if law.judged)
+    print(f"{broken} of {judged} laws broken" if broken else f"all {judged} laws hold")
+
+
+def _side(value: "Decimal | int | str") -> str:
+    return value if isinstance(value, str) else f"{value:,f}" if isinstance(value, Decimal) else f"{value:,}"
 
 
 def escaped(text: str) -> str:
@@ -229,6 +277,19 @@ def _rows_of(table: Table, line: "Line") -> None:
         day = cluster = ""
     how = "cost, as recorded" if line.adjustment or line.recorded == line.cost else "cost"
     table.add_row(day, cluster, "", "", "", "", f"[bold]{_short(line.cost)}[/]", how)
+    paid = line.paid
+    kinds = {
+        "drawn, free credits": paid.free,
+        "drawn, purchased credits": paid.purchased,
+        "uncovered: no credit left": paid.uncovered,
+        f"due ({paid.mode})": paid.amount_due,
+        "reported elsewhere": paid.amount_reported,
+    }
+    for kind, amount in kinds.items():
+        if amount:
+            table.add_row("", "", "", "", "", "", _short(amount), kind)
+    if not any(kinds.values()) and line.cost:
+        table.add_row("", "", "", "", "", "", "0", f"({paid.mode})")
 
 
 def _sums(told: "Explanation") -> Table:
@@ -238,7 +299,9 @@ def _sums(told: "Explanation") -> Table:
     for name, value in told.sums.items():
         held = told.rollup.get(name)
         shown = "none" if held is None else _short(held)
-        table.add_row(name, _short(value), shown, "equal" if held == value else "[bold]differs[/]")
+        table.add_row(
+            name, "" if value is None else _short(value), shown, "equal" if held == value else "[bold]differs[/]"
+        )
     return table
 
 

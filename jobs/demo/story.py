@@ -99,7 +99,7 @@ def _table(rows: list[dict[str, Any]]) -> Table:
 
 def _commands(directory: Path, month: str) -> list[str]:
     config = f"--config {shlex.quote(str(directory / 'settings.toml'))}"
-    commands = [f"usage-jobs check {config}", f"usage-jobs runs {config}", f"usage-jobs run {config}"]
-    for user in ("auth0|demo-override", "auth0|demo-tiers"):
+    commands = [f"usage-jobs {name} {config}" for name in ("reconcile", "check", "runs", "run")]
+    for user in ("auth0|demo-override", "auth0|demo-prepaid", "auth0|demo-tiers"):
         commands.insert(0, f"usage-jobs explain --user '{user}' --month {month} {config}")
     return commands

@@ -1,0 +1,90 @@
+"""Proof on demand: every money law of DESIGN section 4 on the live database, read-only, in one snapshot.
+
+What SQL can add up by itself is judged there (``store.laws``); the rest is computed anew (``recompute``).
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import date
+
+from jobs import brake
+from jobs.compute.rollup import amounts
+from jobs.model.errors import ConfigError
+from jobs.model.windows import Window, first_of, last_of, opening
+from jobs.plan import Plan, for_window
+from jobs.reading import Reading
+from jobs.recompute import Found, recomputed
+from jobs.settings import Settings
+from jobs.store import laws, preflight, runlog
+from jobs.store.database import Address, Connection, linked, transaction
+from jobs.store.laws import Law, Scope
+from jobs.store.runlog import Booked
+
+
+def reconciled(settings: Settings, address: Address, since: date | None, until: date | None, today: date) -> list[Law]:
+    """Every law with both figures; of the open months, and of the closed ones that ``since`` to ``until`` touches.
+
+    Sums of our own tables are judged in all months, unless these days limit them. Raises ConfigError (exit 2) where
+    no month in question has been covered.
+    """
+    copied = settings.model_copy(update={"reader": "copy"})  # within the snapshot
+    with linked(address) as link:
+        source, findings = preflight.source(link.connection, copied)
+        preflight.refuse(findings, to_write=False)
+        with transaction(link.connection, snapshot=True) as connection:
+            history, booked = runlog.history(connection, copied)
+            last = history.furthest or today
+            months = [m for m in sorted(booked.modes) if _within(m, since, until)]
+            if not months:
+                raise ConfigError("no run has covered a month of these days yet; expected one: usage-jobs runs")
+            given = since is not None or until is not None
+            rows_of = months if given else sorted(booked.modes.keys() - history.closed)
+            scope = Scope(months, rows_of, last)
+            yielded = list(laws.judged(connection, copied, source.credits, _additive(copied), scope))
+            found = Found()
+            # All open months are one draw window, whatever days were asked for.
+            since_when = opening(history, copied.start, last)
+            still_open = tuple(sorted(m for m in booked.modes.keys() - history.closed if m >= since_when))
+            for are_open, some in ((True, still_open), (False, tuple(m for m in months if m in history.closed))):
+                if some and (are_open or given):
+                    plan = for_window(connection, copied, source, Window(some, last, frozenset()), booked)
+                    reading = recomputed(connection, address, plan, found, draws=are_open)
+                    yielded += _brake(plan, reading, booked) if are_open else []
+            every = [*_run(connection, copied), *yielded, *found.laws(booked)]
+            return [*sorted(every, key=lambda law: law.law), _stale(found)]
+
+
+def _within(month: date, since: date | None, until: date | None) -> bool:
+    return (since is None or last_of(month) >= since) and (until is None or month <= first_of(until))
+
+
+def _additive(settings: Settings) -> list[str]:
+    levels = {meter.name for meter in settings.meters if meter.is_level}
+    own = [name for name in amounts(settings.meters) if name not in levels and name != "total_cost"]
+    return [*own, "credits_deducted"]
+
+
+def _run(connection: Connection, settings: Settings) -> Iterator[Law]:
+    last = laws.last_run(connection, settings)
+    if last is not None:
+        number, status, wrote = last
+        law = Law("7 the last run is done", "done", status)
+        if status == "running":
+            law = replace(law, note=f"run {number} is at work: until it ends, figures may disagree", judged=False)
+        elif status != "done" and wrote:
+            law = replace(law, broken=1, culprits=(f"run {number}: usage-jobs run completes it",))
+        elif status != "done":
+            law = replace(law, note=f"run {number} wrote nothing", judged=False)
+        yield law
+
+
+def _stale(found: Found) -> Law:
+    note = "of the other side usage, prices, mode or account changed since the last run: the next one takes them"
+    return Law("user-months judged, and not", found.same, found.stale, note=note if found.stale else "", judged=False)
+
+
+def _brake(plan: Plan, reading: Reading, booked: Booked) -> Iterator[Law]:
+    bad = [f"{month:%Y-%m}" for month in plan.window.months if any(brake.reasons(plan, reading, month))]
+    now = sum(reading.rows[month] for month in plan.window.months)
+    before = sum(booked.rows.get(month, 0) for month in plan.window.months)
+    yield Law("8 usage has not shrunk since (rows booked, rows now)", before, now, len(bad), tuple(bad))

@@ -1,0 +1,170 @@
+"""The money laws that SQL alone can judge (DESIGN section 4): two sums that must be one, and who breaks it."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date
+from decimal import Decimal
+
+from psycopg import sql
+
+from jobs.settings import Settings
+from jobs.store.accounts import amount, balance
+from jobs.store.credit_source import CreditSource
+from jobs.store.database import Connection
+from jobs.store.statements import own, source, statement
+
+
+@dataclass(frozen=True, slots=True)
+class Law:
+    """One line of `reconcile`: both figures, how many break it, the first ten of them, and what else to say."""
+
+    law: str
+    left: Decimal | int | str
+    right: Decimal | int | str
+    broken: int = 0
+    culprits: tuple[str, ...] = ()
+    note: str = ""
+    judged: bool = True
+
+    @property
+    def verdict(self) -> str:
+        """Whether it holds; a line that is not ``judged`` only counts what could not be."""
+        return "broken" if self.broken else "holds" if self.judged else "not judged"
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """``months``: those in question, sorted; ``rows_of``: the months whose usage rows are judged; ``until``: the last
+    day that a run has covered."""
+
+    months: Sequence[date]
+    rows_of: Sequence[date]
+    until: date
+
+
+def judged(
+    connection: Connection, settings: Settings, held: CreditSource, names: Sequence[str], scope: Scope
+) -> Iterator[Law]:
+    """Every law in turn. ``names``: the additive columns besides total_cost."""
+    days = {"first": scope.months[0], "last": scope.months[-1], "months": list(scope.rows_of), "until": scope.until}
+    for law, text in _rolled_up(settings, names):
+        yield _judged(connection, law, text, days)
+    yield _judged(connection, "6 rejected as counted = rejects that stand", _rejects(settings), {})
+    for law, text in _ledger(settings, held):
+        yield _judged(connection, law, text, days)
+    if held.account is not None:
+        if held.transactions:
+            yield from _transactions(connection, settings, held)
+        yield from _closed(connection, settings)
+
+
+def _judged(connection: Connection, law: str, text: sql.Composed, values: Mapping[str, object]) -> Law:
+    row = connection.execute(statement("judged", law=text), values).fetchone()
+    assert row is not None  # noqa: S101 - an aggregate is always one row
+    left, right, broken, culprits = row
+    return Law(law, left, right, broken, tuple(culprits))
+
+
+def _rolled_up(settings: Settings, names: Sequence[str]) -> Iterator[tuple[str, sql.Composed]]:
+    for of, what in ((["total_cost"], "total cost"), (names, "quantities, charges and credits")):
+        sums = _sums(settings, of)
+        for column, by in (("months", "month"), ("days", "day")):
+            text = statement("law_clusters", sums=sums, which=sql.Identifier(column))
+            yield f"1 {what} by user = by cluster and {by}", text
+    yield (
+        "1 cost of the months as booked = by user",
+        statement("law_months", months=own(settings, "months"), user_monthly=own(settings, "user_monthly")),
+    )
+
+
+def _sums(settings: Settings, names: Sequence[str]) -> sql.Composed:
+    day_of = {
+        "user_monthly": ("month", "users"),
+        "cluster_monthly": ("month", "months"),
+        "cluster_daily": ("date", "days"),
+    }
+    columns = [sql.Identifier(name) for name in names]
+    pairs = zip(names, columns, strict=True)
+    amounts = sql.SQL(", ").join(sql.SQL("({}, s.{})").format(sql.Literal(name), column) for name, column in pairs)
+    return sql.SQL(" UNION ALL ").join(
+        statement(
+            "law_sum",
+            day=sql.Identifier(day),
+            sums=sql.SQL(", ").join(sql.SQL("sum({0}) AS {0}").format(column) for column in columns),
+            table=own(settings, table),
+            amounts=amounts,
+            **{of: sql.SQL("v.amount" if of == mine else "0::numeric") for of in ("users", "months", "days")},
+        )
+        for table, (day, mine) in day_of.items()
+    )
+
+
+def _rejects(settings: Settings) -> sql.Composed:
+    return statement("law_rejects", rejects=own(settings, "rejects"), runs=own(settings, "runs"))
+
+
+def _has_account(settings: Settings, table: sql.Identifier) -> sql.Composed:
+    return statement("has_account", accounts=source(settings, "user_credits"), table=table)
+
+
+def _ledger(settings: Settings, held: CreditSource) -> Iterator[tuple[str, sql.Composed]]:
+    draws, usage, users = own(settings, "credit_draws"), source(settings, "usage_daily"), own(settings, "user_monthly")
+    yield "3 free + purchased = deducted, by user and month", statement("law_kinds", user_monthly=users)
+    yield "4 revisions of a row = the highest one", statement("law_revisions", draws=draws)
+    if held.account is None:
+        return
+    months = statement(
+        "law_ledger_months",
+        draws=draws,
+        user_monthly=users,
+        usage=usage,
+        drawn_has=_has_account(settings, draws),
+        user_has=_has_account(settings, users),
+    )
+    yield "4 ledger by user and month = roll-up", months
+    if held.deducted:
+        yield "4 ledger by row = credits_deducted", statement("law_ledger_rows", draws=draws, usage=usage)
+    if not held.transactions:
+        # With a history, what others gave back of it is told there.
+        used = sql.SQL("({} + {})").format(amount("total_used", held, "a"), amount("free_credits_used", held, "a"))
+        accounts = source(settings, "user_credits")
+        yield "4 drawn by us <= used in user_credits", statement("law_used", draws=draws, accounts=accounts, used=used)
+
+
+def _transactions(connection: Connection, settings: Settings, held: CreditSource) -> Iterator[Law]:
+    draws, transactions = own(settings, "credit_draws"), source(settings, "credit_transactions")
+    parts = {"transactions": transactions, "ours": statement("ours")}
+    booked = statement(
+        "law_transactions",
+        draws=draws,
+        drawn_has=_has_account(settings, draws),
+        posted_has=_has_account(settings, transactions),
+        **parts,
+    )
+    yield _judged(connection, "4 ledger by user and run = transactions", booked, {})
+    arithmetic = statement("law_arithmetic", **parts)
+    yield _judged(connection, "3 balance before + amount = after, not below 0", arithmetic, {})
+    accounts = source(settings, "user_credits")
+    balances = statement("law_balances", accounts=accounts, balance=balance(held), **parts)
+    law = _judged(connection, "4 transactions add up = balance in user_credits", balances, {})
+    gaps = connection.execute(statement("explained_gaps", **parts)).fetchone()
+    note = f"other programs posted between two of ours {gaps[0]:,} times" if gaps and gaps[0] else ""
+    if law.broken:
+        note = f"{note and note + '; '}a balance that was put right by hand needs a transaction that says so"
+    yield replace(law, note=note)
+
+
+def _closed(connection: Connection, settings: Settings) -> Iterator[Law]:
+    draws = own(settings, "credit_draws")
+    text = statement("closed_accounts", draws=draws, has_account=_has_account(settings, draws))
+    row = connection.execute(text).fetchone()
+    if row and row[0]:
+        note = "they have draws, but no row in user_credits any more: what was booked of them stays"
+        yield Law("users without an account", row[0], "", note=note, judged=False)
+
+
+def last_run(connection: Connection, settings: Settings) -> tuple[int, str, bool] | None:
+    """The newest run, its status, and whether it wrote anything; None before the first."""
+    text = statement("last_run", runs=own(settings, "runs"), user_monthly=own(settings, "user_monthly"))
+    row = connection.execute(text).fetchone()
+    return None if row is None else (row[0], row[1], row[2])
