@@ -1,0 +1,174 @@
+"""One generated history: a real database, what other programs did to it, and the oracle beside each run."""
+
+from contextlib import suppress
+from datetime import date, timedelta
+from pathlib import Path
+
+import psycopg
+import pytest
+from commands import usage_jobs
+from conftest import Databases
+from credit_cases import Setup, previous
+from credit_checks import Link, agree, everything, hold
+from credit_fresh import copy_facts, outcome
+from oracle import Options, RunRefusedError, month_of, next_month
+from worlds import write_config
+
+from jobs.look import apply_schema
+from jobs.model.errors import ConfigError
+from jobs.model.report import Report
+from jobs.run import Job, nightly
+from jobs.settings import load as load_settings
+from jobs.store.database import Address
+
+
+class CreditTrial:
+    """Databases are made when they are first needed: a history without a run costs nothing."""
+
+    def __init__(self, databases: Databases, folder: Path, setup: Setup, *, reconcile: bool) -> None:
+        self.databases, self.folder, self.setup, self.reconcile = databases, folder, setup, reconcile
+        self.others, self.options = setup.others, setup.options
+        self.config: Path | None = None
+        self.urls: list[str] = []
+        self.links: list[Link] = []
+        self.sound = True
+        """No check has failed: only then is there a point in comparing with a fresh database."""
+
+    # The database and the command
+
+    def configure(self, options: Options) -> None:
+        """Other settings or prices from the next run on."""
+        self.options, self.config = options, None
+
+    def create(self) -> str:
+        url = self.databases.create(self.setup.shape.lower())
+        self.urls.append(url)
+        self.links.append(psycopg.connect(url, autocommit=True))
+        if not self.setup.counts_free:
+            self.links[-1].execute("ALTER TABLE user_credits DROP COLUMN free_credits_used")
+        apply_schema(load_settings(self.written(), self.setup.env, self.folder), Address(url))
+        return url
+
+    def written(self) -> Path:
+        if self.config is None:
+            self.config = write_config(self.folder, self.options)
+        return self.config
+
+    @property
+    def url(self) -> str:
+        return self.urls[0] if self.urls else self.create()
+
+    @property
+    def link(self) -> Link:
+        """A connection to the database as other programs have left it."""
+        assert self.url
+        self.others.flush(self.links[0])
+        return self.links[0]
+
+    def job(self, url: str, day: date, *, dry_run: bool = False) -> Report:
+        made = load_settings(self.written(), self.setup.env, self.folder)
+        today = day + timedelta(days=1)
+        # The brake has tests of its own; here a month may lose all its rows.
+        return nightly(Job(made, Address(url), today=today, day=day, dry_run=dry_run, allow_shrink=True))
+
+    # Nights
+
+    def next_day(self, days: int) -> date:
+        """So many days after the last one covered; before the first run, after the first month."""
+        book = self.others.credits.book
+        return (book.last_day or next_month(self.setup.season)) + timedelta(days=days)
+
+    def last_day(self) -> date:
+        """The last day covered, or the first after the months that are closed."""
+        book = self.others.credits.book
+        day = self.next_day(0)
+        while (month := book.months.get(month_of(day))) is not None and month.closed:
+            day = next_month(month_of(day))
+        return day
+
+    def closing_day(self, days: int) -> date:
+        """So many days after the oldest open month, which closes about then."""
+        book = self.others.credits.book
+        month = month_of(self.last_day())
+        while book.months.get(previous(month)) and not book.months[previous(month)].closed:
+            month = previous(month)
+        return next_month(month) + timedelta(days=days)
+
+    def refused(self, day: date) -> bool:
+        """Whether the day lies in a closed month; then nothing happens."""
+        assert self.link
+        try:
+            self.others.credits.book.window(self.options, day)
+        except RunRefusedError:
+            with pytest.raises(ConfigError):
+                self.job(self.url, day)
+            return True
+        return False
+
+    def night(self, day: date) -> Report | None:
+        """One run beside the oracle, and the same again, which changes nothing."""
+        self.sound = False
+        report = None
+        if not self.refused(day):
+            report = self.job(self.url, day)
+            self.expect(day)
+            if not report.closed:
+                again = self.job(self.url, day)
+                assert again.rows_changed == 0, again.changed
+            self.reconciled(day)
+        self.sound = True
+        return report
+
+    def expect(self, day: date) -> None:
+        others = self.others
+        others.credits.run(others.facts, self.options, day)
+        for row in others.credits.book.written(others.world).rows:
+            others.rows[row.id] = row
+        agree(self.link, others)
+        hold(self.link, others)
+
+    def reconciled(self, day: date) -> None:
+        if self.reconcile:
+            arguments = ("reconcile", "--json", "--config", str(self.written()))
+            ran = usage_jobs(*arguments, url=self.url, today=day + timedelta(days=1), **self.setup.env)
+            assert ran.code == 0, ran.out + ran.err
+
+    def rehearsal(self, day: date) -> None:
+        """A dry run writes nothing at all, and says what the run right after it does."""
+        self.sound = False
+        if not self.refused(day):
+            before = everything(self.link)
+            promised = self.job(self.url, day, dry_run=True)
+            assert everything(self.link) == before
+            kept = self.night(day)
+            assert kept is not None
+            assert dict(kept.changed) == dict(promised.changed)
+        self.sound = True
+
+    # The end
+
+    def finish(self) -> None:
+        """One more run, and one in a fresh database with the same facts, come to the same."""
+        if not self.sound or self.others.credits.book.last_day is None:
+            return
+        day = self.last_day()
+        window = self.others.credits.book.window(self.options, day)
+        source, url = self.link, self.create()
+        copy_facts(source, self.links[-1], window)
+        self.night(day)
+        self.job(url, day)
+        expected, found = outcome(source, window), outcome(self.links[-1], window)
+        for name, rows in expected.items():
+            assert found[name] == rows, (
+                name,
+                "here:",
+                set(rows) - set(found[name]),
+                "fresh:",
+                set(found[name]) - set(rows),
+            )
+
+    def close(self) -> None:
+        for link in self.links:
+            with suppress(psycopg.Error):
+                link.close()
+        self.databases.retire(self.urls)
