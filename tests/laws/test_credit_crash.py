@@ -1,0 +1,178 @@
+"""Laws 3, 4 and 7 where a run is killed, cut off or interfered with at each of its statements: nothing drawn twice,
+nothing lost, nothing between.
+
+The night's run is recorded once; then each trial, on a copy of the same database, stops it before one statement. A
+second run completes what is missing, and the tables are those of a night without a mishap. CREDIT_KILLS sets how
+many further runs are killed at random moments.
+"""
+
+import os
+import random
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+
+import night as world
+import pytest
+from commands import ask
+from conftest import Databases
+from killing import began, command, copies, differing, released, states, tables, whole_users
+from night import LAST_DAY, Night
+from wire import Hook, Statement, Verdict, Wire
+
+from jobs.model.errors import UsageJobsError
+
+KILLS = int(os.environ.get("CREDIT_KILLS", "6"))
+PARTS = 8
+"""Each takes every eighth statement, so that both workers have their share."""
+
+
+@pytest.fixture(scope="session")
+def night(databases: Databases) -> Iterator[Night]:
+    made = world.made(databases)
+    yield made
+    databases.retire([made.url])
+
+
+@pytest.fixture
+def copy(databases: Databases, night: Night) -> Iterator[Callable[[], str]]:
+    with copies(databases, night.name) as made:
+        yield made
+
+
+def started(url: str) -> subprocess.Popen[str]:
+    return command(url, "run", "--date", str(LAST_DAY), **world.SETTINGS)
+
+
+def completed(url: str, night: Night) -> None:
+    """Another run leaves what an undisturbed one leaves, and no run that says it still runs."""
+    world.run(url)
+    assert differing(tables(url), night.after) == []
+    assert states(url)[-1] == "done"
+    assert "running" not in states(url)
+
+
+def test_the_night_moves_credit_in_every_way(night: Night) -> None:
+    """The other tests here prove little unless their run posts draws and corrections of each kind."""
+    old, new = night.before["credit_draws"], night.after["credit_draws"]
+    posted = [draw for key, draw in new.items() if key not in old]
+    assert {draw["revision"] for draw in posted} >= {1, 2}
+    assert any(draw["free"] > 0 for draw in posted)
+    assert any(draw["purchased"] > 0 for draw in posted)
+    corrections = [draw["free"] + draw["purchased"] for draw in posted if draw["revision"] > 1]
+    assert min(corrections) < 0 < max(corrections)
+    kinds = {row["amount"] > 0 for key, row in night.after["credit_transactions"].items() if row["type"] == "usage"}
+    assert kinds == {True, False}
+    for table in ("user_credits", "usage_daily", "user_monthly", "rejects", "billing_modes", "cluster_daily"):
+        assert night.before[table] != night.after[table], table
+    assert any(row["uncovered"] for row in night.after["user_monthly"].values())
+
+
+def test_a_second_run_of_the_night_changes_nothing(night: Night, copy: Callable[[], str]) -> None:
+    url = copy()
+    world.run(url)
+    assert world.run(url).rows_changed == 0
+    assert differing(tables(url), night.after) == []
+
+
+@pytest.mark.parametrize("part", range(PARTS))
+def test_a_run_killed_at_any_statement_is_completed_by_the_next(
+    part: int, night: Night, copy: Callable[[], str]
+) -> None:
+    for target in world.boundaries(night.writing())[part::PARTS]:
+        url = copy()
+        killed_at(target, url)
+        released(url)
+        whole_users(tables(url), night.before, night.after)
+        completed(url, night)
+
+
+def killed_at(target: Statement, url: str) -> None:
+    process: Future[subprocess.Popen[str]] = Future()
+
+    def hook(statement: Statement) -> Verdict:
+        if (statement.connection, statement.ordinal) != (target.connection, target.ordinal):
+            return Verdict.PASS
+        assert statement.text == target.text
+        process.result().kill()
+        process.result().wait()
+        return Verdict.CUT
+
+    with Wire(url, hook) as wire:
+        process.set_result(started(wire.url))
+        said, _ = process.result().communicate()
+        assert process.result().returncode == -signal.SIGKILL, said
+
+
+@pytest.mark.parametrize("verdict", [Verdict.CUT, Verdict.LOSE], ids=["cut before", "answer lost"])
+def test_a_commit_cut_off_or_unanswered_draws_nothing_twice(
+    verdict: Verdict, night: Night, copy: Callable[[], str], record_property: Callable[[str, object], None]
+) -> None:
+    """The run comes through by itself, or ends in an error of ours and leaves the rest to the next."""
+    for number, transaction in enumerate(night.committing()):
+        url = copy()
+        try:
+            world.wired(url, once(transaction[-1], verdict))
+        except UsageJobsError as error:
+            record_property(f"commit {number}", str(error))
+            released(url)
+            whole_users(tables(url), night.before, night.after)
+        else:
+            assert differing(tables(url), night.after) == []
+        completed(url, night)
+
+
+def test_a_chunk_and_the_end_of_a_run_survive_a_lost_connection(night: Night, copy: Callable[[], str]) -> None:
+    """What has taken all night is not given up for one broken connection, wherever in the transaction it breaks."""
+    for transaction in (*night.chunks(), night.committing()[-1]):
+        for statement, verdict in ((transaction[len(transaction) // 2], Verdict.CUT), (transaction[-1], Verdict.LOSE)):
+            url = copy()
+            world.wired(url, once(statement, verdict))
+            assert differing(tables(url), night.after) == []
+            assert states(url) == ["done", "done"]
+
+
+def test_a_chunk_that_runs_again_after_its_commit_shows_what_it_drew(night: Night, copy: Callable[[], str]) -> None:
+    """A row moves from a later chunk's user to one of a chunk already booked, which is then computed once more."""
+    url, last = copy(), night.chunks()[-1][0]
+
+    def hook(statement: Statement) -> Verdict:
+        if (statement.connection, statement.ordinal) == (last.connection, last.ordinal):
+            booked = ask(
+                url, "SELECT user_id FROM rollup.user_monthly WHERE run_id = (SELECT max(run_id) FROM rollup.runs)"
+            )
+            taker, *_ = takers = sorted({row["user_id"] for row in booked})
+            giver = min(world.MONEY.keys() - takers)
+            move = "UPDATE usage_daily SET user_id = %s WHERE user_id = %s AND date = %s RETURNING id"
+            assert ask(url, move, taker, giver, LAST_DAY)
+        return Verdict.PASS
+
+    world.wired(url, hook)
+    left = tables(url)
+    world.run(url)
+    assert differing(left, tables(url)) == []
+
+
+def once(target: Statement, verdict: Verdict) -> Hook:
+    """``verdict`` for one statement of the recorded run."""
+    place = (target.connection, target.ordinal)
+    return lambda statement: verdict if (statement.connection, statement.ordinal) == place else Verdict.PASS
+
+
+@pytest.mark.kill
+@pytest.mark.parametrize("seed", range(KILLS))
+def test_a_run_killed_at_a_random_moment_is_completed_by_the_next(
+    seed: int, night: Night, copy: Callable[[], str], record_property: Callable[[str, object], None]
+) -> None:
+    url = copy()
+    process = started(url)
+    began(process)
+    try:
+        process.wait(timeout=random.Random(seed).uniform(0, night.seconds * 1.2))
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGKILL)
+    process.communicate()
+    released(url)
+    record_property("users", whole_users(tables(url), night.before, night.after))
+    completed(url, night)

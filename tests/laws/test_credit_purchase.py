@@ -1,0 +1,145 @@
+"""Law 3 and DESIGN section 7: a purchase made while a run is at work is never lost, and balances stay a chain.
+
+At each statement of each chunk another client buys credit for the users who are short of it. Where the run holds
+their rows, the purchase has to wait; wherever it comes, one more run makes the most of it.
+"""
+
+import threading
+from collections.abc import Callable, Iterator
+from decimal import Decimal
+from typing import Any
+
+import night as world
+import psycopg
+import pytest
+from commands import ask
+from conftest import Databases
+from killing import Tables, copies, tables
+from night import PURCHASE, SHORT, Night
+from wire import Statement, Verdict
+
+PARTS = 4
+AMOUNT = Decimal(5)
+HISTORY = {"credit_draws": ["usage_daily_id", "user_id"], "credit_transactions": ["user_id"]}
+"""Tables that also tell in how many steps their sums came about; of them only these sums are compared."""
+
+
+@pytest.fixture(scope="session")
+def night(databases: Databases) -> Iterator[Night]:
+    made = world.made(databases)
+    yield made
+    databases.retire([made.url])
+
+
+@pytest.fixture
+def copy(databases: Databases, night: Night) -> Iterator[Callable[[], str]]:
+    with copies(databases, night.name) as made:
+        yield made
+
+
+@pytest.fixture
+def expected(copy: Callable[[], str]) -> Tables:
+    """What a run leaves that is made after the purchases."""
+    url = copy()
+    for user in SHORT:
+        world.buy(url, user, AMOUNT)
+    world.run(url)
+    return tables(url)
+
+
+class Purchase:
+    """A purchase on its own connection and thread, which may have to wait for a row that the run holds."""
+
+    def __init__(self, url: str, user: str) -> None:
+        self._connection = psycopg.connect(url)
+        self._user = user
+        self._thread = threading.Thread(target=self._post)
+        self._thread.start()
+
+    def settle(self, url: str) -> bool:
+        """Returns when it is made (True) or waits for somebody's lock (False)."""
+        text = "SELECT cardinality(pg_blocking_pids(%s)) > 0"
+        with psycopg.connect(url, autocommit=True) as connection:
+            while self._thread.is_alive():
+                if connection.execute(text, [self._connection.info.backend_pid]).fetchone() == (True,):
+                    return False
+        return True
+
+    def join(self) -> None:
+        self._thread.join()
+        self._connection.close()
+
+    def _post(self) -> None:
+        self._connection.execute(PURCHASE, {"user": self._user, "amount": AMOUNT})
+        self._connection.commit()
+
+
+@pytest.mark.parametrize("part", range(PARTS))
+def test_a_purchase_at_any_statement_of_a_chunk_is_not_lost(
+    part: int, copy: Callable[[], str], night: Night, expected: Tables
+) -> None:
+    for target in world.boundaries(night.chunks())[part::PARTS]:
+        url = copy()
+        bought_at(target, url)
+        sound(url)
+        world.run(url)
+        assert settled(tables(url)) == settled(expected), target
+        sound(url)
+
+
+def test_a_purchase_waits_where_the_run_holds_the_row_and_only_there(copy: Callable[[], str], night: Night) -> None:
+    """Without a statement in that window the test above would prove too little; with all of them the lock too much."""
+    waited = [[not all(bought_at(chunk[at], copy())) for at in (0, -1)] for chunk in night.chunks()]
+    assert [at_begin for at_begin, _ in waited] == [False] * len(waited)
+    assert any(at_commit for _, at_commit in waited)
+
+
+def bought_at(target: Statement, url: str) -> list[bool]:
+    """Runs the night, with purchases before one statement of it; whether each was made at once."""
+    purchases: list[Purchase] = []
+    at_once: list[bool] = []
+
+    def hook(statement: Statement) -> Verdict:
+        if (statement.connection, statement.ordinal) == (target.connection, target.ordinal):
+            purchases.extend(Purchase(url, user) for user in SHORT)
+            at_once.extend(purchase.settle(url) for purchase in purchases)
+        return Verdict.PASS
+
+    world.wired(url, hook)
+    for purchase in purchases:
+        purchase.join()
+    assert len(at_once) == len(SHORT), "the run never came to this statement"
+    return at_once
+
+
+def settled(found: Tables) -> dict[str, Any]:
+    """The tables, of those with a history only its sums; not how often a month was written."""
+    rest = {name: rows for name, rows in found.items() if name not in HISTORY}
+    months = [{k: v for k, v in row.items() if k != "revision"} for row in found["user_monthly"].values()]
+    ordered = sorted(months, key=lambda row: (row["month"], row["user_id"]))
+    return rest | {name: summed(found, name, by) for name, by in HISTORY.items()} | {"user_monthly": ordered}
+
+
+def summed(found: Tables, name: str, by: list[str]) -> dict[tuple[Any, ...], list[Decimal]]:
+    sums: dict[tuple[Any, ...], list[Decimal]] = {}
+    for row in found[name].values():
+        moved = [row["amount"] * row["count"]] if "amount" in row else [row["free"], row["purchased"]]
+        key = tuple(row[column] for column in by)
+        sums[key] = [a + b for a, b in zip(sums.get(key, [Decimal(0)] * 2), moved, strict=False)]
+    return {key: parts for key, parts in sums.items() if any(parts)}
+
+
+def sound(url: str) -> None:
+    """No balance below 0, and each user's transactions a chain that ends in what the account says."""
+    posted = ask(url, "SELECT * FROM credit_transactions ORDER BY created_at")
+    for account in ask(url, "SELECT * FROM user_credits"):
+        used = account["total_used"] + account["free_credits_used"]
+        balance = account["total_purchased"] + account["free_credits_granted"] - used
+        assert balance >= 0, account
+        assert account["free_credits_used"] <= account["free_credits_granted"], account
+        chain = [row for row in posted if row["user_id"] == account["user_id"]]
+        befores = [*(row["balance_before"] for row in chain), balance][1:]
+        for row, following in zip(chain, befores, strict=True):
+            assert row["balance_after"] == row["balance_before"] + row["amount"], row
+            assert row["balance_after"] >= 0, row
+            assert row["balance_after"] == following, chain
