@@ -11,7 +11,9 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 JOBS = ROOT / "jobs"
-RUN_LEVEL = {"run", "ending", "reading", "chunk", "chunks", "figures", "plan", "brake", "look", "explain", "show"}
+RUN_LEVEL = {"run", "ending", "reading", "chunk", "chunks", "drawing", "figures", "plan", "brake"} | {
+    *("look", "explain", "reconcile", "recompute", "show")
+}
 """The story of a run, its chapters, and what looks at their outcome."""
 BELOW = {"compute", "store", "settings", "model"}
 MAY_IMPORT: dict[str, set[str]] = {

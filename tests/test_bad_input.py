@@ -636,16 +636,17 @@ def role(url: str) -> Iterator[tuple[str, str]]:
         ask(url, f"GRANT USAGE ON SCHEMA public, rollup TO {name}")
         ask(url, f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {name}")
         ask(url, f"GRANT ALL ON ALL TABLES IN SCHEMA rollup TO {name}")
+        ask(url, f"GRANT UPDATE (credits_deducted) ON usage_daily TO {name}")
+        ask(url, f"GRANT UPDATE (total_used, free_credits_used) ON user_credits TO {name}")
+        ask(url, f"GRANT INSERT ON credit_transactions TO {name}")
         yield name, parts._replace(netloc=f"{name}:pw@{parts.hostname}:{parts.port}").geturl()
     finally:
         ask(url, f"DROP OWNED BY {name}")
         ask(url, f"DROP ROLE {name}")
 
 
-SEEN = ("usage_daily", "users", "hopsworks_clusters", "user_pricing_overrides")
-
-
-NEEDED = ("usage_daily", "user_pricing_overrides")
+NEEDED = ("usage_daily", "user_pricing_overrides", "users", "user_credits", "credit_transactions")
+SEEN = (*NEEDED, "hopsworks_clusters")
 
 
 @pytest.mark.parametrize("hidden", NEEDED)
@@ -731,10 +732,13 @@ def test_the_secrets_of_clusters_need_not_be_readable(ready: str) -> None:
         for table in SEEN:
             ask(ready, f"CREATE POLICY seen ON {table} FOR SELECT TO {name} USING (true)")
             ask(ready, f"REVOKE ALL ON {table} FROM {name}")
-        usage = "id, user_id, date, hopsworks_cluster_id, total_cost, cpu_hours, gpu_hours, storage_gb"
-        ask(ready, f"GRANT SELECT ({usage}, {', '.join(CALLS)}) ON usage_daily TO {name}")
+        usage = "xmin, id, user_id, date, hopsworks_cluster_id, total_cost, cpu_hours, gpu_hours, storage_gb"
+        ask(ready, f"GRANT SELECT ({usage}, credits_deducted, {', '.join(CALLS)}) ON usage_daily TO {name}")
+        ask(ready, f"GRANT UPDATE (credits_deducted) ON usage_daily TO {name}")
+        ask(ready, f"GRANT SELECT, UPDATE ON user_credits TO {name}")
+        ask(ready, f"GRANT INSERT ON credit_transactions TO {name}")
         ask(ready, f"GRANT SELECT (id, name) ON hopsworks_clusters TO {name}")
-        ask(ready, f"GRANT SELECT (id) ON users TO {name}")
+        ask(ready, f"GRANT SELECT (id, billing_mode) ON users TO {name}")
         ask(ready, f"GRANT SELECT ON user_pricing_overrides TO {name}")
         assert usage_jobs("check", url=as_role).code == 0
         assert usage_jobs("run", url=as_role).code == 0

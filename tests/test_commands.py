@@ -281,7 +281,7 @@ def test_the_summary_tells_what_was_done(sample: str) -> None:
     told = dict(re.findall(r"^  (\S.*?)  +(.*)$", ran.out, re.MULTILINE))
     assert told["window"].strip() == "2026-05-01 to 2026-06-20, closes 2026-05"
     assert told["rejected"].strip() == "10 (see rollup.rejects)"
-    assert "user_monthly " in told["rows changed"]
+    assert "credit_draws " in told["rows changed"]
     assert told["total cost"].strip().endswith(" USD")
     assert told["note"].startswith("override ")
     assert max(map(len, ran.out.splitlines())) <= 100
@@ -426,7 +426,7 @@ def test_the_demo_and_what_it_says_to_try_next(server_directory: Path) -> None:
     assert [line.strip() for line in tries.strip().splitlines()] == ran.object["next"]
     words = [shlex.split(command) for command in ran.object["next"]]
     assert {(name, command) for name, command, *_ in words} == {
-        ("usage-jobs", command) for command in ("explain", "check", "runs", "run")
+        ("usage-jobs", command) for command in ("explain", "reconcile", "check", "runs", "run")
     }
     for _, *arguments in words:
         assert usage_jobs(*arguments).code in (0, 3), arguments

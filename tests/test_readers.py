@@ -125,7 +125,7 @@ def test_the_frame_is_as_its_contract_says(database: str, read: Read, query: Usa
     assert dict(frame.schema) == usage_schema([meter.name for meter in query.meters])
     assert frame.to_dicts() == [
         {"id": id_.int, "user_id": "ada", "date": DAY, "cluster_id": CLUSTER.int, "recorded": 15 * 10**9}
-        | {"version": None, "cpu_hours": 2 * 10**10, "gpu_hours": 0, "storage_gb": 0}
+        | {"version": None, "deducted": 0, "reported": False, "cpu_hours": 2 * 10**10, "gpu_hours": 0, "storage_gb": 0}
         | {"feature_store_api_calls": 0, "model_inference_calls": 0}
     ]
 

@@ -1,0 +1,141 @@
+"""Rows that move after draws were booked: to another user, cluster, day or month."""
+
+from decimal import Decimal
+from uuid import UUID
+
+import pytest
+from commands import CLUSTER, add_row, applied, ask
+from prepaid import (
+    BOTH_OPEN,
+    JUNE,
+    MAY,
+    amounts,
+    booked,
+    deducted,
+    drawn,
+    entry,
+    june,
+    moved,
+    night,
+    paid,
+    prepaid,
+    repeats,
+    row,
+    sums,
+    transactions,
+    used,
+    user,
+)
+
+THIRTY = amounts("0", "0.30")
+MAY_31 = MAY.replace(day=31)
+
+
+@pytest.fixture
+def ready(database: str) -> str:
+    return applied(database)
+
+
+@pytest.fixture
+def rich(ready: str) -> str:
+    """1.00 purchased, of which rows 1 to 3, on 18 to 20 June, have drawn 0.30 each; bob is prepaid too, eve is not."""
+    prepaid(ready, purchased="1.00")
+    prepaid(ready, "bob", purchased="0.20")
+    user(ready, "eve", "postpaid")
+    for number in (1, 2, 3):
+        row(ready, number, "0.30", june(17 + number))
+    night(ready)
+    return ready
+
+
+@pytest.fixture
+def poor(ready: str) -> str:
+    """0.50 purchased: row 2 on the 19th has drawn 0.30, row 3 on the 20th 0.20 of its 0.30."""
+    prepaid(ready, purchased="0.50")
+    for number in (2, 3):
+        row(ready, number, "0.30", june(17 + number))
+    night(ready)
+    return ready
+
+
+def test_a_row_moves_to_another_prepaid_user(rich: str) -> None:
+    ask(rich, "UPDATE usage_daily SET user_id = 'bob' WHERE id = %s", UUID(int=2))
+    night(rich)
+    assert booked(rich, after=1) == [entry(2, 2, june(19), "0", "-0.30")]
+    assert booked(rich, "bob") == [entry(2, 1, june(19), "0", "0.20")]
+    assert (used(rich), used(rich, "bob")) == (amounts("0", "0.60"), amounts("0", "0.20"))
+    assert deducted(rich) == {1: Decimal("0.30"), 2: Decimal("0.20"), 3: Decimal("0.30")}
+    assert (paid(rich, "bob")["uncovered"], transactions(rich, "bob")) == (
+        Decimal("0.10"),
+        moved("-0.20 from 0.20 to 0"),
+    )
+    repeats(rich)
+
+
+@pytest.mark.parametrize("size", ["1", "1000000"])
+def test_a_row_moves_to_a_postpaid_user_and_back(rich: str, size: str) -> None:
+    """In one chunk or two: only the present user's writes credits_deducted."""
+    for name, of_row in (("eve", 0), ("ada", Decimal("0.30"))):
+        ask(rich, "UPDATE usage_daily SET user_id = %s WHERE id = %s", name, UUID(int=2))
+        night(rich, USAGE_JOBS_MAX_ROWS_PER_CHUNK=size)
+        assert (deducted(rich).get(2, 0), drawn(rich).get(2, (0, 0))[1]) == (of_row, of_row)
+        repeats(rich)
+    revisions = [found[1:] for found in booked(rich) if found[0] == 2]
+    assert revisions == [entry(2, n, june(19), "0", take)[1:] for n, take in ((1, "0.30"), (2, "-0.30"), (3, "0.30"))]
+
+
+def test_a_row_moves_to_another_cluster(rich: str) -> None:
+    """Its draws stay, and are counted there."""
+    add_row(rich, user_id="bob", hopsworks_cluster_id=CLUSTER)
+    ask(rich, "UPDATE usage_daily SET hopsworks_cluster_id = %s WHERE id = %s", CLUSTER, UUID(int=2))
+    night(rich)
+    assert booked(rich, after=1) == []
+    held = ask(rich, "SELECT cluster_id, credits_deducted FROM rollup.cluster_monthly")
+    assert {one["cluster_id"]: one["credits_deducted"] for one in held} == {
+        CLUSTER: Decimal("0.30"),
+        None: Decimal("0.60"),
+    }
+    repeats(rich)
+
+
+def test_another_cluster_is_another_place_in_the_row_order(poor: str) -> None:
+    """Of two rows of a day the one without a cluster comes last; nothing is gained or lost, so no transaction."""
+    ask(poor, "UPDATE usage_daily SET date = '2026-06-20', hopsworks_cluster_id = NULL")
+    night(poor)
+    assert booked(poor, after=1) == []
+    ask(poor, "UPDATE usage_daily SET hopsworks_cluster_id = %s WHERE id = %s", CLUSTER, UUID(int=3))
+    night(poor)
+    assert drawn(poor) == {3: THIRTY, 2: amounts("0", "0.20")}
+    assert transactions(poor, after=1) == []
+    repeats(poor)
+
+
+def test_a_row_moves_to_another_day(poor: str) -> None:
+    """Its draws stand for the month; where that makes it the younger one, the other row is settled first."""
+    ask(poor, "UPDATE usage_daily SET date = '2026-06-21' WHERE id = %s", UUID(int=2))
+    tomorrow = june(22)
+    night(poor, today=tomorrow)
+    assert drawn(poor) == {3: THIRTY, 2: amounts("0", "0.20")}
+    assert (transactions(poor, after=1), used(poor)) == ([], amounts("0", "0.50"))
+    repeats(poor, today=tomorrow)
+
+
+def test_a_row_moves_to_another_open_month(ready: str) -> None:
+    prepaid(ready, purchased="1.00")
+    row(ready, 1, "0.30", MAY_31)
+    night(ready, today=BOTH_OPEN)
+    assert paid(ready, month=MAY) == sums(credits_purchased="0.30", credits_deducted="0.30")
+    ask(ready, "UPDATE usage_daily SET date = '2026-06-01'")
+    row(ready, 2, "0.10", MAY_31, user_id="bob")
+    night(ready, today=BOTH_OPEN)
+    entries = booked(ready)
+    assert entries[0] == entry(1, 1, MAY_31, "0", "0.30")
+    assert [found[1] for found in entries] == [1, 2, 3]
+    assert {found[2:] for found in entries[1:]} == {
+        entry(1, 0, MAY_31, "0", "-0.30")[2:],
+        entry(1, 0, JUNE, "0", "0.30")[2:],
+    }
+    assert paid(ready, month=MAY) == {}
+    assert paid(ready) == sums(credits_purchased="0.30", credits_deducted="0.30")
+    assert transactions(ready, after=1) == moved("0.30 from 0.70 to 1.00", "-0.30 from 1.00 to 0.70")
+    repeats(ready, today=BOTH_OPEN)

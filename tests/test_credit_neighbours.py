@@ -1,0 +1,151 @@
+"""Other programs beside the job: what they draw, date ahead, break or erase, and what run and reconcile say of it."""
+
+from datetime import date
+from decimal import Decimal
+
+import pytest
+from commands import DAY, TODAY, applied, ask, usage_jobs
+from prepaid import account, amounts, booked, deducted, drawn, june, night, others, prepaid, repeats, row, used, user
+
+
+@pytest.fixture
+def ready(database: str) -> str:
+    return applied(database)
+
+
+def reconciled(url: str, *days: str) -> dict[str, list[str]]:
+    """The laws that are broken, with their culprits."""
+    found = usage_jobs("reconcile", "--json", *days, url=url).object["laws"]
+    return {law["law"]: law["culprits"] for law in found if law["verdict"] == "broken"}
+
+
+def test_a_row_that_another_program_draws_too_is_named(ready: str) -> None:
+    """After adoption nothing else may write there: the ledger's figure goes over it, and the run says so."""
+    prepaid(ready, purchased="9")
+    row(ready, 1, "0.30", june(19))
+    night(ready)
+    row(ready, 2, "0.50", credits_deducted="0.50")
+    ask(ready, "UPDATE user_credits SET total_used = total_used + 0.50")
+    assert "4 ledger by row = credits_deducted" in reconciled(ready)
+    told = night(ready)
+    [note] = [note for note in told["notes"] if "these users pay twice" in note]
+    assert "credits_deducted of 1 rows (00000000-0000-0000-0000-000000000002)" in note
+    assert told["credits"]["foreign_rows"] == 1
+
+
+def test_a_row_that_went_to_another_user_is_nobody_elses_doing(ready: str) -> None:
+    prepaid(ready, purchased="9")
+    user(ready, "bob", "postpaid")
+    row(ready, 1, "0.30")
+    night(ready)
+    ask(ready, "UPDATE usage_daily SET user_id = 'bob'")
+    told = night(ready)
+    assert (told["notes"], told["credits"]["foreign_rows"]) == ([], 0)
+    assert deducted(ready) == {}
+
+
+def test_what_was_drawn_ahead_of_the_last_day_stays_until_it_is_covered(ready: str) -> None:
+    prepaid(ready, purchased="9", used="0.80")
+    row(ready, 1, "0.30", june(10), credits_deducted="0.30")
+    row(ready, 2, "0.60", DAY, credits_deducted="0.50")
+    night(ready, "--date", "2026-06-10")
+    assert (used(ready), deducted(ready)) == (amounts("0", "0.80"), {1: Decimal("0.30"), 2: Decimal("0.50")})
+    assert reconciled(ready) == {}
+    night(ready)
+    assert drawn(ready) == {1: amounts("0", "0.30"), 2: amounts("0", "0.60")}
+    assert used(ready) == amounts("0", "0.90")
+    repeats(ready)
+
+
+def test_a_closed_month_is_sound_although_accounts_and_invoices_moved_on(ready: str) -> None:
+    ask(ready, "ALTER TABLE usage_daily ADD reported_to_stripe boolean DEFAULT false")
+    prepaid(ready, purchased="0.50")
+    user(ready, "bob", "postpaid")
+    row(ready, 1, "0.30", date(2026, 5, 20))
+    row(ready, 2, "0.30", date(2026, 5, 20), user_id="bob")
+    row(ready, 3, "0.30")
+    night(ready)
+    others(ready, purchased="5")
+    ask(ready, "UPDATE usage_daily SET reported_to_stripe = true WHERE user_id = 'bob'")
+    row(ready, 4, "0.70")
+    night(ready)
+    assert reconciled(ready, "--from", "2026-05-01", "--to", "2026-05-31") == {}
+    assert reconciled(ready) == {}
+
+
+def test_an_erased_customer_breaks_no_law(ready: str) -> None:
+    """Their usage, account and history are gone; what was booked of them stays, and is counted."""
+    prepaid(ready, purchased="5")
+    prepaid(ready, "bob", purchased="5")
+    for number, name in enumerate(("ada", "bob"), start=1):
+        row(ready, number, "0.30", user_id=name)
+    night(ready)
+    for table, column in (("usage_daily", "user_id"), ("user_credits", "user_id"), ("users", "id")):
+        ask(ready, f"DELETE FROM {table} WHERE {column} = 'ada'")
+    ask(ready, "DELETE FROM credit_transactions WHERE user_id = 'ada'")
+    night(ready)
+    assert reconciled(ready) == {}
+    assert "users without an account" in usage_jobs("reconcile", url=ready).out
+    assert booked(ready) != []
+
+
+@pytest.mark.parametrize("column", ["total_purchased", "total_used", "free_credits_granted"])
+@pytest.mark.parametrize("value", ["NaN", "Infinity"])
+def test_an_account_that_is_no_number_holds_up_nobody_else(ready: str, column: str, value: str) -> None:
+    prepaid(ready, purchased="5")
+    prepaid(ready, "bob", purchased="5")
+    row(ready, 1, "0.30")
+    row(ready, 2, "0.30", user_id="bob")
+    ask(ready, f"UPDATE user_credits SET {column} = %s WHERE user_id = 'bob'", value)
+    told = night(ready)
+    assert any("user_credits of bob: amounts that are no numbers" in note for note in told["notes"])
+    assert (drawn(ready), drawn(ready, "bob")) == ({1: amounts("0", "0.30")}, {})
+
+
+def test_two_accounts_of_one_user_are_refused_by_name(ready: str) -> None:
+    ask(ready, "ALTER TABLE user_credits DROP CONSTRAINT user_credits_user_id_key")
+    prepaid(ready, purchased="5")
+    account(ready, purchased="5")
+    row(ready, 1, "0.30")
+    ran = usage_jobs("run", url=ready)
+    assert ran.code == 5
+    assert "user_credits: expected one row per user; found more of ada" in ran.err
+    assert booked(ready) == []
+
+
+def test_transactions_that_a_trigger_swallows_take_everything_back(ready: str) -> None:
+    prepaid(ready, purchased="5")
+    row(ready, 1, "0.30")
+    ask(ready, "CREATE FUNCTION nothing() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'")
+    ask(ready, "CREATE TRIGGER t BEFORE INSERT ON credit_transactions FOR EACH ROW EXECUTE FUNCTION nothing()")
+    ran = usage_jobs("run", url=ready)
+    assert ran.code == 5
+    assert "credit_transactions: 1 rows were to be written; 0 were" in ran.err
+    assert (booked(ready), used(ready), deducted(ready)) == ([], amounts("0", "0"), {})
+
+
+@pytest.mark.parametrize("status", ["running", "failed"])
+def test_a_run_at_work_or_one_that_wrote_nothing_breaks_no_law(ready: str, status: str) -> None:
+    prepaid(ready, purchased="5")
+    row(ready, 1, "0.30")
+    night(ready)
+    ask(
+        ready,
+        "INSERT INTO rollup.runs (kind, window_from, window_to, status, version) VALUES ('run', %s, %s, %s, 'x')",
+        TODAY.replace(day=1),
+        DAY,
+        status,
+    )
+    assert reconciled(ready) == {}
+    word = "is at work" if status == "running" else "wrote nothing"
+    assert word in usage_jobs("reconcile", url=ready).out
+
+
+def test_a_purchase_dated_before_our_first_draw_that_came_after_it_is_explained(ready: str) -> None:
+    """created_at is when its transaction began, which may have waited for our lock."""
+    prepaid(ready, purchased="5")
+    row(ready, 1, "0.30")
+    night(ready)
+    others(ready, purchased="2")
+    ask(ready, "UPDATE credit_transactions SET created_at = created_at - interval '30 minutes' WHERE type = 'purchase'")
+    assert reconciled(ready) == {}

@@ -1,0 +1,195 @@
+"""Rows that leave the days of a run, accounts that come and go, values that are no numbers: draws follow them."""
+
+from decimal import Decimal
+from uuid import UUID
+
+import pytest
+from commands import applied, ask, insert
+from prepaid import (
+    BOTH_OPEN,
+    MAY,
+    account,
+    amounts,
+    booked,
+    deducted,
+    drawn,
+    entry,
+    june,
+    last_run,
+    night,
+    paid,
+    prepaid,
+    repeats,
+    reprice,
+    row,
+    sums,
+    transactions,
+    used,
+    user,
+)
+
+THIRTY = amounts("0", "0.30")
+
+
+@pytest.fixture
+def ready(database: str) -> str:
+    return applied(database)
+
+
+@pytest.fixture
+def two(ready: str) -> str:
+    """May is closed; rows 1 and 2 on 19 and 20 June have drawn 0.30 each of 1.00."""
+    prepaid(ready, purchased="1.00")
+    prepaid(ready, "bob", purchased="1.00")
+    row(ready, 1, "0.30", june(19))
+    row(ready, 2, "0.30", june(20))
+    night(ready)
+    return ready
+
+
+def change(url: str, changes: str, number: int = 1) -> None:
+    ask(url, f"UPDATE usage_daily SET {changes} WHERE id = %s", UUID(int=number))
+
+
+@pytest.mark.parametrize("day", ["2026-06-25", "2026-07-02", "2026-05-20", "2025-01-01"])
+def test_a_row_that_leaves_the_days_of_the_run(two: str, day: str) -> None:
+    """To a day that is still to come or to a closed month: nothing stands on it, and credits_deducted says so."""
+    change(two, f"date = '{day}'")
+    night(two)
+    assert booked(two, after=1) == [entry(1, 2, june(19), "0", "-0.30")]
+    assert (deducted(two), used(two)) == ({2: Decimal("0.30")}, THIRTY)
+    repeats(two)
+
+
+@pytest.mark.parametrize(
+    "bad", ["user_id = NULL", "date = NULL", "date = 'infinity'", "cpu_hours = -1", "total_cost = 'NaN'"]
+)
+def test_a_rejected_row_has_no_draws(two: str, bad: str) -> None:
+    change(two, bad)
+    night(two, code=3)
+    assert booked(two, after=1) == [entry(1, 2, june(19), "0", "-0.30")]
+    assert (deducted(two), used(two)) == ({2: Decimal("0.30")}, THIRTY)
+    repeats(two, code=3)
+
+
+def test_a_row_becomes_bad_and_another_users_at_once_and_heals_there(two: str) -> None:
+    change(two, "user_id = 'bob', cpu_hours = 'NaN'")
+    night(two, code=3)
+    assert (drawn(two), drawn(two, "bob"), deducted(two)) == ({2: THIRTY}, {}, {2: Decimal("0.30")})
+    repeats(two, code=3)
+    reprice(two, 1, "0.10")
+    night(two)
+    assert (booked(two, "bob"), deducted(two)[1]) == ([entry(1, 1, june(19), "0", "0.10")], Decimal("0.10"))
+    repeats(two)
+
+
+def test_two_rows_change_places_between_users(two: str) -> None:
+    row(two, 3, "0.20", june(19), user_id="bob")
+    night(two)
+    change(two, "user_id = 'bob'", 1)
+    change(two, "user_id = 'ada'", 3)
+    night(two)
+    assert drawn(two) == {2: THIRTY, 3: amounts("0", "0.20")}
+    assert drawn(two, "bob") == {1: THIRTY}
+    assert (used(two), used(two, "bob")) == (amounts("0", "0.50"), THIRTY)
+    repeats(two)
+
+
+def test_an_account_that_is_closed_keeps_what_was_drawn(two: str) -> None:
+    """There is nothing to give back to; what the row costs more is uncovered."""
+    ask(two, "DELETE FROM user_credits WHERE user_id = 'ada'")
+    reprice(two, 1, "0.50")
+    night(two)
+    assert booked(two, after=1) == []
+    assert paid(two) == sums(credits_purchased="0.60", credits_deducted="0.60", uncovered="0.20")
+    assert night(two)["rows_changed"] == 0
+
+
+def test_a_user_who_leaves_users_pays_as_before(two: str) -> None:
+    """The history knows how; a row that is gone says nothing else."""
+    ask(two, "DELETE FROM users WHERE id = 'ada'")
+    row(two, 3, "0.20", june(21), user_id="bob")
+    insert(two, "usage_daily", id=UUID(int=4), user_id="ada", date=june(21), cpu_hours=1)
+    night(two, today=june(22))
+    assert drawn(two) == {1: THIRTY, 2: THIRTY, 4: amounts("0", "0.10")}
+    repeats(two, today=june(22))
+
+
+def test_amounts_of_an_account_that_are_null_are_zero(ready: str) -> None:
+    user(ready)
+    insert(ready, "user_credits", user_id="ada", total_purchased=1, total_used=None, free_credits_granted=None,
+           free_credits_used=None)  # fmt: skip
+    row(ready, 1, "0.30")
+    night(ready)
+    [held] = ask(ready, "SELECT total_used, coalesce(free_credits_used, 0) AS free FROM user_credits")
+    assert held == {"total_used": Decimal("0.30"), "free": 0}
+    repeats(ready)
+
+
+@pytest.mark.parametrize("value", ["NaN", "Infinity", "-Infinity"])
+def test_a_deduction_that_is_no_number_is_not_adopted(ready: str, value: str) -> None:
+    prepaid(ready, purchased="1.00")
+    row(ready, 1, "0.30", credits_deducted=value)
+    night(ready)
+    assert (booked(ready), deducted(ready)) == ([entry(1, 1, june(20), "0", "0.30")], {1: Decimal("0.30")})
+    repeats(ready)
+
+
+def test_a_run_without_accounts_leaves_adoption_to_one_that_has_them(ready: str) -> None:
+    """It draws nothing, so credits_deducted is not ours yet: what it says is still what was paid."""
+    ask(ready, "ALTER TABLE user_credits RENAME TO aside")
+    user(ready)
+    row(ready, 1, "0.30", credits_deducted="0.20")
+    night(ready)
+    assert (booked(ready), deducted(ready)) == ([], {1: Decimal("0.20")})
+    ask(ready, "ALTER TABLE aside RENAME TO user_credits")
+    account(ready, purchased="1.00", used="0.20")
+    night(ready)
+    assert booked(ready) == [entry(1, 0, june(20), "0", "0.20"), entry(1, 1, june(20), "0", "0.10")]
+    assert used(ready) == THIRTY
+    repeats(ready)
+
+
+def test_imported_draws_stay_where_their_row_moves(ready: str) -> None:
+    """To another day and month: it is prepaid still, and costs nobody more."""
+    user(ready, mode="postpaid")
+    account(ready, purchased="1.00", used="0.30")
+    row(ready, 1, "0.30", MAY.replace(day=31), credits_deducted="0.30")
+    row(ready, 2, "0.10", MAY.replace(day=31), user_id="bob")
+    night(ready, today=BOTH_OPEN)
+    change(ready, "date = '2026-06-02'")
+    night(ready, today=BOTH_OPEN)
+    assert (paid(ready, month=MAY), used(ready)) == ({}, THIRTY)
+    assert paid(ready) == sums(credits_purchased="0.30", credits_deducted="0.30")
+    repeats(ready, today=BOTH_OPEN)
+
+
+def test_a_rated_cost_and_its_draw_are_written_together(ready: str) -> None:
+    prepaid(ready, purchased="1.00")
+    for number in range(1, 11):
+        row(ready, number, "0.004", june(number))
+    report = night(ready, USAGE_JOBS_COST="rated")
+    assert report["changed"]["usage_daily"] == 10
+    [held] = ask(ready, "SELECT sum(total_cost) AS cost, sum(credits_deducted) AS drawn FROM usage_daily")
+    assert (held["cost"], held["drawn"], used(ready)) == (Decimal("0.04"), Decimal("0.04"), amounts("0", "0.04"))
+    repeats(ready, USAGE_JOBS_COST="rated")
+
+
+def test_a_dry_run_tells_of_corrections(two: str) -> None:
+    """As a run does them, with nothing booked."""
+    reprice(two, 1, "0.90")
+    row(two, 3, "0.20", june(18))
+    change(two, "user_id = 'bob'", 2)
+    dry = night(two, "--dry-run")
+    assert (booked(two, after=1), transactions(two, after=1), last_run(two)) == ([], [], 1)
+    real = night(two)
+    same = ("changed", "credits", "total_cost", "rows_read")
+    assert {name: dry[name] for name in same} == {name: real[name] for name in same}
+    repeats(two)
+
+
+def test_a_day_that_is_not_covered_yet_is_not_drawn(ready: str) -> None:
+    prepaid(ready, purchased="1.00")
+    row(ready, 1, "0.30", june(20))
+    night(ready, "--date", "2026-06-19")
+    assert (booked(ready), used(ready)) == ([], amounts("0", "0"))

@@ -1,0 +1,162 @@
+"""What a person or a program is told of credits: the summary, --json, --ran-out and explain."""
+
+import csv
+import re
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from commands import applied, usage_jobs
+from prepaid import JUNE, june, night, others, paid, prepaid, reprice, row, user
+
+EXPLAIN = ("explain", "--user", "ada", "--month", "2026-06")
+KINDS = ("free", "purchased", "uncovered", "amount_due", "amount_reported")
+
+
+@pytest.fixture
+def told(database: str) -> str:
+    """Ready for a run: ada draws 0.10 free and 0.20 purchased, and lacks 0.30; bob draws 0.20; eve owes 0.40."""
+    prepaid(applied(database), granted="0.10", purchased="0.20")
+    prepaid(database, "bob", purchased="1.00")
+    user(database, "eve", "postpaid")
+    row(database, 1, "0.20", june(19))
+    row(database, 2, "0.40", june(20))
+    row(database, 3, "0.20", june(20), user_id="bob")
+    row(database, 4, "0.40", june(20), user_id="eve")
+    return database
+
+
+def credits(report: dict[str, Any]) -> dict[str, Any]:
+    """The figures of --json, amounts as numbers."""
+
+    def number(value: Any) -> Any:
+        return Decimal(value) if isinstance(value, str) else value
+
+    return {
+        name: {key: number(one) for key, one in value.items()} if isinstance(value, dict) else number(value)
+        for name, value in report["credits"].items()
+    }
+
+
+def test_json_of_draws(told: str) -> None:
+    """All amounts travel as text, so that no reader makes floats of them."""
+    report = night(told)
+    assert isinstance(report["credits"]["free"], str)
+    found = credits(report)
+    expected = {
+        "users_drawn": 2,
+        "free": Decimal("0.10"),
+        "purchased": Decimal("0.40"),
+        "credits_deducted": Decimal("0.50"),
+        "uncovered": Decimal("0.30"),
+        "users_ran_out": 1,
+        "amount_due": Decimal("0.40"),
+        "amount_reported": 0,
+    }
+    assert {name: found[name] for name in expected} == expected
+    for kind in ("taken", "given_back"):
+        assert found[kind] == {"rows": 0, "amount": 0}
+
+
+def test_json_of_corrections(told: str) -> None:
+    """ada's row 1 takes 0.10 more, so row 2 gives that back; bob's gives 0.15 back. Then there is nothing to book."""
+    night(told)
+    reprice(told, 1, "0.30")
+    reprice(told, 3, "0.05")
+    found = credits(night(told))
+    assert (found["users_drawn"], found["free"], found["purchased"]) == (2, 0, Decimal("-0.15"))
+    assert found["taken"] == {"rows": 1, "amount": Decimal("0.10")}
+    assert found["given_back"] == {"rows": 2, "amount": Decimal("0.25")}
+    assert (found["credits_deducted"], found["uncovered"]) == (Decimal("0.35"), Decimal("0.40"))
+    again = credits(night(told))
+    assert (again["users_drawn"], again["free"], again["purchased"]) == (0, 0, 0)
+    assert again["taken"] == again["given_back"] == {"rows": 0, "amount": 0}
+    assert (again["credits_deducted"], again["users_ran_out"]) == (Decimal("0.35"), 1)
+
+
+def test_the_summary(told: str) -> None:
+    first = usage_jobs("run", url=told)
+    assert re.search(r"2 users: 0\.1 free, 0\.4 purchased", first.out)
+    assert re.search(r"0\.5; uncovered 0\.3, of 1 users who ran out", first.out)
+    assert re.search(r"due +0\.4", first.out)
+    reprice(told, 1, "0.30")
+    reprice(told, 3, "0.05")
+    second = usage_jobs("run", url=told)
+    assert re.search(r"corrections +0\.1 more on 1 rows, 0\.25 given back on 2 rows", second.out)
+    assert max(map(len, (first.out + second.out).splitlines())) <= 100
+    assert "ada" not in first.out + first.err + second.out + second.err, "users are named in the file only"
+
+
+def test_nobody_prepaid_no_word_of_credits(database: str) -> None:
+    user(applied(database), "eve", "postpaid")
+    row(database, 1, "0.40", user_id="eve")
+    ran = usage_jobs("run", url=database)
+    assert (ran.code, "credits booked" in ran.out, "uncovered" in ran.out) == (0, False, False)
+
+
+def test_who_ran_out(told: str, tmp_path: Path) -> None:
+    """One line a user and month, in a file that exists then even where nobody ran out."""
+    path = tmp_path / "out.csv"
+    night(told, "--ran-out", str(path))
+    with path.open(encoding="utf-8", newline="") as file:
+        [line] = csv.DictReader(file)
+    assert (line["user_id"], line["month"], Decimal(line["uncovered"])) == ("ada", str(JUNE), Decimal("0.30"))
+    others(told, purchased="5")
+    night(told, "--ran-out", str(path))
+    with path.open(encoding="utf-8", newline="") as file:
+        assert list(csv.DictReader(file)) == []
+
+
+def test_a_file_that_cannot_be_is_refused_before_anything_is_done(told: str) -> None:
+    ran = usage_jobs("run", "--ran-out", "nowhere/out.csv", url=told)
+    assert (ran.code, paid(told)) == (2, {})
+    assert "nowhere/out.csv" in ran.err
+
+
+# explain
+
+
+def explained(url: str) -> dict[str, Any]:
+    ran = usage_jobs(*EXPLAIN, "--json", url=url)
+    assert ran.code == 0, ran.err
+    return ran.object
+
+
+def test_explain_tells_each_draw_by_kind(told: str) -> None:
+    night(told)
+    lines = explained(told)["lines"]
+    assert [(line["day"], line["paid"]["mode"]) for line in lines] == [
+        ("2026-06-19", "prepaid"),
+        ("2026-06-20", "prepaid"),
+    ]
+    figures = [tuple(Decimal(line["paid"][kind]) for kind in KINDS) for line in lines]
+    expected = [("0.10", "0.10", "0", "0", "0"), ("0", "0.10", "0.30", "0", "0")]
+    assert figures == [tuple(map(Decimal, line)) for line in expected]
+
+
+def test_explain_agrees_after_corrections(told: str) -> None:
+    """What counts is what the ledger comes to, not its single entries."""
+    night(told)
+    for number, cost in ((1, "0.05"), (2, "0.02"), (1, "0.30")):
+        reprice(told, number, cost)
+        night(told)
+    found = explained(told)
+    assert found["agrees"] is True
+    held = paid(told)
+    assert held["credits_deducted"] == Decimal("0.30"), "row 1 takes all: row 2 is left with nothing"
+    for kind, column in (("free", "credits_free"), ("purchased", "credits_purchased"), ("uncovered", "uncovered")):
+        total = sum(Decimal(line["paid"][kind]) for line in found["lines"])
+        assert total == Decimal(found["sums"][column]) == held[column], kind
+    assert found["sums"] == found["rollup"]
+
+
+def test_explain_for_a_person(told: str) -> None:
+    night(told)
+    text = usage_jobs(*EXPLAIN, url=told).out
+    for amount, kind in (("0.1", "free"), ("0.1", "purchased"), ("0.3", "uncovered")):
+        assert re.search(rf"{re.escape(amount)} +\S*,? ?.*{kind}", text), kind
+    for name in ("credits_free", "credits_purchased", "credits_deducted", "uncovered"):
+        assert re.search(rf"{name} .*equal", text), name
+    due = usage_jobs("explain", "--user", "eve", "--month", "2026-06", url=told).out
+    assert re.search(r"0\.4 +due \(postpaid\)", due)

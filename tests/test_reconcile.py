@@ -1,0 +1,210 @@
+"""`reconcile` on a live database: what holds, what each kind of tampering breaks, and what only moved on meanwhile."""
+
+from collections.abc import Callable
+from datetime import date, timedelta
+from decimal import Decimal
+from pathlib import Path
+
+import psycopg
+import pytest
+from commands import DAY, Ran, add_row, add_usage, applied, ask, configured, contents, insert, usage_jobs
+
+MAY = date(2026, 5, 30)
+
+
+def account(url: str, user: str, mode: str = "prepaid", **amounts: int) -> None:
+    """A user with an account whose purchase and grant stand in the history."""
+    insert(url, "users", id=user, billing_mode=mode)
+    insert(url, "user_credits", user_id=user, **amounts)
+
+
+@pytest.fixture
+def url(database: str, tmp_path: Path) -> str:
+    """Three users over two months: one with credit left, one who ran out, one postpaid; one rejected row; one run."""
+    configured(tmp_path)
+    applied(database)
+    account(database, "ada", total_purchased=50, free_credits_granted=1)
+    account(database, "bob", total_purchased=1)
+    account(database, "cy", "postpaid")
+    for user in ("ada", "bob", "cy"):
+        for day in (MAY, DAY - timedelta(days=1), DAY):
+            add_usage(database, user_id=user, date=day, cpu_hours=7)
+    add_row(database, user_id="ada", cpu_hours=-1)
+    assert usage_jobs("run", url=database).code == 3
+    return database
+
+
+def broken(ran: Ran) -> dict[str, list[str]]:
+    """The laws that do not hold, each with its culprits."""
+    return {law["law"]: law["culprits"] for law in ran.object["laws"] if law["verdict"] == "broken"}
+
+
+def reconciled(url: str) -> Ran:
+    return usage_jobs("reconcile", "--json", url=url)
+
+
+def tamper(url: str, statement: str, *values: object) -> None:
+    """As a superuser may who switches the triggers off."""
+    with psycopg.connect(url) as connection:
+        connection.execute("SET session_replication_role = replica")
+        connection.execute(statement.encode(), values or None)
+
+
+def test_every_law_holds_after_a_run_and_nothing_is_written(url: str) -> None:
+    before = contents(url)
+    ran = reconciled(url)
+    assert (ran.code, broken(ran)) == (0, {})
+    assert {law["law"][0] for law in ran.object["laws"]} >= set("12345678")
+    assert contents(url) == before
+
+
+def test_the_table_names_both_figures_and_the_verdict(url: str) -> None:
+    ran = usage_jobs("reconcile", url=url)
+    assert ran.code == 0
+    [line] = [line for line in ran.out.splitlines() if line.startswith("1 total cost by user = by cluster and day")]
+    assert line.split()[-3:] == ["6.3000000000", "6.3000000000", "holds"]
+    assert f"all {sum(law['judged'] for law in reconciled(url).object['laws'])} laws hold" in ran.out
+
+
+@pytest.mark.parametrize(
+    ("table", "change", "where", "law", "culprit"),
+    [
+        ("rollup.credit_draws", "purchased = purchased + 0.01", "user_id = 'ada' AND usage_date = '2026-06-20'",
+         "4 ledger by user and month = roll-up", "ada 2026-06 purchased"),
+        ("rollup.credit_draws", "purchased = purchased + 0.01", "user_id = 'ada' AND usage_date = '2026-06-20'",
+         "4 ledger by user and run = transactions", "ada run 1"),
+        ("rollup.credit_draws", "", "user_id = 'bob'", "4 ledger by row = credits_deducted", None),
+        ("rollup.credit_draws", "revision = 3", "user_id = 'bob'", "4 revisions of a row = the highest one", None),
+        ("user_credits", "total_used = total_used - 1", "user_id = 'ada'",
+         "4 transactions add up = balance in user_credits", "ada"),
+        ("user_credits", "total_purchased = total_purchased + 1", "user_id = 'bob'",
+         "4 transactions add up = balance in user_credits", "bob"),
+        ("credit_transactions", "", "user_id = 'ada' AND metadata ->> 'usage_date' = '2026-06-19'",
+         "4 ledger by user and run = transactions", "ada run 1"),
+        ("credit_transactions", "balance_after = balance_after + 1", "user_id = 'ada'",
+         "3 balance before + amount = after, not below 0", None),
+        ("usage_daily", "credits_deducted = 9", "user_id = 'ada' AND date = '2026-06-20' AND cpu_hours = 7",
+         "4 ledger by row = credits_deducted", None),
+        ("usage_daily", "credits_deducted = 9", "user_id = 'cy'", "4 ledger by row = credits_deducted", None),
+        ("rollup.user_monthly", "total_cost = total_cost + 0.01", "user_id = 'cy'",
+         "1 cost of the rows, priced anew = roll-up", "cy 2026-06"),
+        ("rollup.user_monthly", "amount_due = 0", "user_id = 'cy'",
+         "2 user-months, computed anew = roll-up", "cy 2026-06"),
+        ("rollup.user_monthly", "uncovered = uncovered - 0.01", "user_id = 'bob'",
+         "3 drawn + uncovered + due + reported = quantized cost", "bob 2026-06"),
+        ("rollup.user_monthly", "credits_free = credits_free + 1", "user_id = 'bob' AND month = '2026-06-01'",
+         "3 free + purchased = deducted, by user and month", "bob 2026-06"),
+        ("rollup.cluster_daily", "total_cost = total_cost - 0.01", "date = '2026-06-20'",
+         "1 total cost by user = by cluster and day", "2026-06 total_cost"),
+        ("rollup.cluster_monthly", "gpu_hours = 1", "month = '2026-06-01'",
+         "1 quantities, charges and credits by user = by cluster and month", "2026-06 gpu_hours"),
+        ("rollup.months", "total_cost = 1", "month = '2026-06-01'",
+         "1 cost of the months as booked = by user", "2026-06"),
+        ("rollup.months", "row_count = 9", "month = '2026-06-01'",
+         "6 rows accepted now = rows booked, in unchanged months", "2026-06"),
+        ("rollup.rejects", "", "true", "6 rejected as counted = rejects that stand", "run 1"),
+        ("rollup.runs", "status = 'crashed'", "true", "7 the last run is done", "run 1: usage-jobs run completes it"),
+        ("usage_daily", "", "true", "8 usage has not shrunk since (rows booked, rows now)", "2026-06"),
+    ],
+)  # fmt: skip
+def test_what_is_tampered_with_is_found_and_named(
+    url: str, table: str, change: str, where: str, law: str, culprit: str | None
+) -> None:
+    """Without a change the rows are deleted."""
+    tamper(url, f"UPDATE {table} SET {change} WHERE {where}" if change else f"DELETE FROM {table} WHERE {where}")
+    ran = reconciled(url)
+    assert ran.code == 6
+    assert law in broken(ran)
+    culprits = broken(ran)[law]
+    assert culprits
+    assert culprit is None or culprit in culprits
+
+
+def test_a_draw_beyond_the_cost_is_found_where_every_sum_agrees(url: str) -> None:
+    """Ledger, transactions, account, row and roll-up agree on 1 too much: only pricing anew tells."""
+    ada, one_row = "user_id = 'ada'", "user_id = 'ada' AND date = '2026-06-20' AND cpu_hours = 7"
+    month = "user_id = 'ada' AND month = '2026-06-01'"
+    for table, change, where in (
+        ("rollup.credit_draws", "purchased = purchased + 1", f"{ada} AND usage_date = '2026-06-20'"),
+        ("usage_daily", "credits_deducted = credits_deducted + 1", one_row),
+        ("user_credits", "total_used = total_used + 1", ada),
+        ("credit_transactions", "amount = amount - 1, balance_after = balance_after - 1",
+         f"{ada} AND metadata ->> 'usage_date' = '2026-06-20'"),
+        ("rollup.user_monthly", "credits_purchased = credits_purchased + 1", month),
+        ("rollup.user_monthly", "credits_deducted = credits_deducted + 1", month),
+        ("rollup.cluster_daily", "credits_deducted = credits_deducted + 1", "date = '2026-06-20'"),
+        ("rollup.cluster_monthly", "credits_deducted = credits_deducted + 1", "month = '2026-06-01'"),
+    ):  # fmt: skip
+        tamper(url, f"UPDATE {table} SET {change} WHERE {where}")
+    found = broken(reconciled(url))
+    [row] = ask(url, f"SELECT id FROM usage_daily WHERE {one_row}")
+    assert found == {"3 drawn of a row <= its part of the cost": [f"ada {row['id']}"]}
+
+
+def test_usage_that_moved_on_breaks_no_law(url: str) -> None:
+    """It is counted, and the next run takes it."""
+    ask(url, "UPDATE usage_daily SET cpu_hours = 9 WHERE user_id = 'ada' AND date = %s AND cpu_hours = 7", DAY)
+    ask(url, "UPDATE usage_daily SET user_id = 'cy' WHERE user_id = 'bob' AND date = %s", DAY)
+    ran = reconciled(url)
+    assert (ran.code, broken(ran)) == (0, {})
+    assert ran.object["laws"][-1]["law"] == "user-months judged, and not"
+    assert int(ran.object["laws"][-1]["right"]) > 0
+    assert usage_jobs("run", url=url).code == 3
+    assert reconciled(url).object["laws"][-1]["right"] == 0
+
+
+def test_what_other_programs_post_is_reported_and_breaks_no_law(url: str) -> None:
+    ask(url, "UPDATE user_credits SET total_purchased = total_purchased + 5 WHERE user_id = 'bob'")
+    insert(url, "credit_transactions", user_id="bob", type="purchase", amount=5, balance_before=0, balance_after=5)
+    assert usage_jobs("run", url=url).code == 3
+    ran = reconciled(url)
+    assert (ran.code, broken(ran)) == (0, {})
+    [law] = [law for law in ran.object["laws"] if law["law"].startswith("4 transactions add up")]
+    assert law["note"] == "other programs posted between two of ours 1 times"
+
+
+def test_days_limit_the_months_in_question(url: str) -> None:
+    tamper(url, "UPDATE rollup.cluster_daily SET total_cost = total_cost + 1 WHERE date = %s", MAY)
+    assert usage_jobs("reconcile", "--from", "2026-06-01", url=url).code == 0
+    assert usage_jobs("reconcile", "--to", "2026-05-31", url=url).code == 6
+    nothing = usage_jobs("reconcile", "--from", "2026-07-01", url=url)
+    assert nothing.code == 2
+    assert "no run has covered a month of these days" in nothing.err
+
+
+def test_a_closed_month_is_priced_anew_where_its_days_are_asked_for(url: str) -> None:
+    assert usage_jobs("run", url=url, today=date(2026, 7, 5)).code == 3
+    tamper(url, "UPDATE rollup.user_monthly SET cpu_hours_cost = 0 WHERE user_id = 'ada' AND month = '2026-06-01'")
+    days = ("--from", "2026-06-01", "--to", "2026-06-30")
+    assert (
+        "ada 2026-06"
+        in broken(usage_jobs("reconcile", "--json", *days, url=url))["2 user-months, computed anew = roll-up"]
+    )
+
+
+def test_a_shape_with_two_decimals_and_a_generated_balance(make_database: Callable[..., str], tmp_path: Path) -> None:
+    configured(tmp_path)
+    database = applied(make_database("b"))
+    account(database, "ada", total_purchased=3)
+    add_usage(database, cpu_hours=7)
+    assert usage_jobs("run", url=database).code == 0
+    [drawn] = ask(database, "SELECT sum(free + purchased) AS drawn FROM rollup.credit_draws")
+    assert drawn == {"drawn": Decimal("0.7")}
+    ran = reconciled(database)
+    assert (ran.code, broken(ran)) == (0, {})
+
+
+def test_a_shape_without_transactions_and_credits_deducted(make_database: Callable[..., str]) -> None:
+    config = str(Path(__file__).parents[1] / "config" / "examples" / "shape-c" / "settings.toml")
+    database = make_database("c")
+    assert usage_jobs("schema", "--apply", "--config", config, url=database).code == 0
+    account(database, "ada", total_purchased=3)
+    add_row(database, opencost_cpu_hours=7)
+    assert usage_jobs("run", "--config", config, url=database).code == 0
+    [drawn] = ask(database, "SELECT sum(free + purchased) AS drawn FROM rollup.credit_draws")
+    assert drawn["drawn"] > 0
+    ran = usage_jobs("reconcile", "--json", "--config", config, url=database)
+    assert (ran.code, broken(ran)) == (0, {})
+    tamper(database, "UPDATE user_credits SET total_used = 0, free_credits_used = 0")
+    ran = usage_jobs("reconcile", "--json", "--config", config, url=database)
+    assert (ran.code, broken(ran)) == (6, {"4 drawn by us <= used in user_credits": ["ada"]})
