@@ -149,11 +149,12 @@ def to_write(plan: Plan, found: Drawn) -> pl.DataFrame:
     if not plan.query.read.credits.shown:
         return rows.filter(costs).with_columns(drawn=pl.lit(value=False))
     # What is booked now counts even where the column shows that amount already, from draws in a closed month.
-    booked = found.postings.group_by("id").agg((pl.col("free") + pl.col("purchased")).sum().alias("posted"))
+    keys, user = ["id", "user_id"], pl.col("user_id").cast(pl.Categorical)
+    booked = found.postings.group_by("id", user).agg((pl.col("free") + pl.col("purchased")).sum().alias("posted"))
     known = found.strange.select("id", "drawn")
     read, posted = pl.col("deducted").cast(pl.Int128), pl.col("posted").fill_null(0) != 0
     shows = read.eq_missing(pl.coalesce("drawn", pl.col("free") + pl.col("purchased")))
-    marked = rows.join(booked, on="id", how="left").join(known, on="id", how="left")
+    marked = rows.join(booked, on=keys, how="left").join(known, on="id", how="left")
     return marked.with_columns(drawn=posted | ~shows).filter(costs | pl.col("drawn"))
 
 

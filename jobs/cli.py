@@ -159,23 +159,23 @@ def _schema(arguments: argparse.Namespace) -> int:
 
 
 def _explain(arguments: argparse.Namespace) -> int:
-    from jobs import explain, show
+    from jobs import explain, proofs
 
     settings = _settings(arguments)
     with _address(settings) as address:
         told = explain.explained_month(settings, address, arguments.user, arguments.month, _today())
-    show.explanation(told, as_json=arguments.json)
+    proofs.explanation(told, as_json=arguments.json)
     return 0
 
 
 def _reconcile(arguments: argparse.Namespace) -> int:
-    from jobs import show
+    from jobs import proofs
     from jobs.reconcile import reconciled
 
     settings = _settings(arguments)
     with _address(settings) as address:
         laws = reconciled(settings, address, arguments.since, arguments.until, _today())
-    show.laws(laws, as_json=arguments.json)
+    proofs.laws(laws, as_json=arguments.json)
     return 6 if any(law.broken for law in laws) else 0
 
 

@@ -17,20 +17,19 @@ from jobs.model.report import CreditStory, Report
 from jobs.settings import Settings
 
 if TYPE_CHECKING:
-    from jobs.explain import Explanation, Line
     from jobs.store.database import Address
     from jobs.store.findings import Finding
-    from jobs.store.laws import Law
 
 WIDTH = 100
 
 
 def as_object(value: Any) -> str:
     """One JSON object; amounts as strings, so that no reader makes floats of them."""
-    return json.dumps(value, default=_plain, ensure_ascii=False)
+    return json.dumps(value, default=plain, ensure_ascii=False)
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """What JSON has no word for: amounts as text, dataclasses by their fields."""
     if isinstance(value, Decimal):
         return format(value, "f")
     if isinstance(value, date | datetime):
@@ -106,10 +105,10 @@ def _credits(story: CreditStory) -> dict[str, str]:
     """What happened to credits; nothing where nobody pays by them."""
     lines = {}
     if story.users_drawn:
-        kinds = f"{_short(story.free)} free, {_short(story.purchased)} purchased"
+        kinds = f"{short(story.free)} free, {short(story.purchased)} purchased"
         lines["credits booked"] = f"of {story.users_drawn:,} users: {kinds}"
         corrections = [
-            f"{_short(entries.amount)} {word} on {entries.rows:,} rows"
+            f"{short(entries.amount)} {word} on {entries.rows:,} rows"
             for word, entries in (("more", story.taken), ("given back", story.given_back))
             if entries.rows
         ]
@@ -118,9 +117,9 @@ def _credits(story: CreditStory) -> dict[str, str]:
         lines["of it corrections"] = ", ".join(corrections) or "none"
     if story.credits_deducted or story.uncovered:
         ran_out = f", of {story.users_ran_out:,} users who ran out" if story.users_ran_out else ""
-        lines["drawn in the window"] = f"{_short(story.credits_deducted)}; uncovered {_short(story.uncovered)}{ran_out}"
+        lines["drawn in the window"] = f"{short(story.credits_deducted)}; uncovered {short(story.uncovered)}{ran_out}"
     if story.amount_due or story.amount_reported:
-        lines["due"] = f"{_short(story.amount_due)}; reported elsewhere {_short(story.amount_reported)}"
+        lines["due"] = f"{short(story.amount_due)}; reported elsewhere {short(story.amount_reported)}"
     return lines
 
 
@@ -156,30 +155,6 @@ def findings(found: "Sequence[Finding]", settings: Settings, address: "Address",
         cells = (finding.subject, finding.expected, finding.found, finding.consequence)
         table.add_row(marks[finding.level], *map(escaped, cells))
     out.print(table)
-
-
-def laws(found: "Sequence[Law]", *, as_json: bool) -> None:
-    """The table of `reconcile`: every law, both its figures, the verdict, the first culprits."""
-    broken = sum(1 for law in found if law.broken)
-    if as_json:
-        objects = [_plain(law) | {"verdict": law.verdict} for law in found]
-        print(as_object({"broken": broken, "laws": objects, "exit_code": 6 if broken else 0}))
-        return
-    table = Table(box=None, pad_edge=False)
-    for heading in ("law", "one side", "other side", "verdict"):
-        table.add_column(heading, justify="right" if "side" in heading else "left", overflow="fold")
-    for law in found:
-        verdict = f"[bold]BROKEN[/] by {law.broken:,}" if law.broken else law.verdict
-        table.add_row(escaped(law.law), _side(law.left), _side(law.right), verdict)
-        for text in (*law.culprits, *([law.note] if law.note else [])):
-            table.add_row(escaped(f"    {text}"), "", "", "")
-    console().print(table)
-    judged = sum(1 for law in found if law.judged)
-    print(f"{broken} of {judged} laws broken" if broken else f"all {judged} laws hold")
-
-
-def _side(value: "Decimal | int | str") -> str:
-    return value if isinstance(value, str) else f"{value:,f}" if isinstance(value, Decimal) else f"{value:,}"
 
 
 def escaped(text: str) -> str:
@@ -242,69 +217,7 @@ def runs(rows: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
             out.print(f"run {row['run_id']}: {row['error']}", markup=False)
 
 
-def explanation(told: "Explanation", *, as_json: bool) -> None:
-    """Every row of a user's month, and its sums beside the roll-up's."""
-    if as_json:
-        print(as_object({**_plain(told), "agrees": told.agrees}))
-        return
-    out = console()
-    heading = f"{told.user}, {told.month:%Y-%m} to {told.last}, {told.currency}, cost = {told.cost_mode!r}"
-    out.print(heading, style="bold", markup=False)
-    table = Table(box=None, pad_edge=False)
-    for name in ("day", "cluster", "meter", "quantity", "from", "price", "charge", "because"):
-        table.add_column(
-            name, justify="right" if name in ("quantity", "from", "price", "charge") else "left", overflow="fold"
-        )
-    for line in told.lines:
-        _rows_of(table, line)
-    out.print(table)
-    out.print(_sums(told))
-    if not told.agrees:
-        out.print("The roll-up differs: usage, prices or overrides have changed since the run that wrote it.")
-
-
-def _rows_of(table: Table, line: "Line") -> None:
-    """A line per piece, the meter's charge on its last one, then the row's cost."""
-    day, cluster = str(line.day), (line.cluster or "none")[:8]
-    ends = {piece.meter: number for number, piece in enumerate(line.pieces)}
-    for number, piece in enumerate(line.pieces):
-        price = f"{_short(piece.price)}/{piece.per}" if piece.per != 1 else _short(piece.price)
-        if piece.discount is not None:
-            price += f" -{_short(piece.discount)}%"
-        charge = _short(line.charges[piece.meter]) if ends[piece.meter] == number else ""
-        figures = (_short(piece.quantity), _short(piece.tier_from), price, charge)
-        table.add_row(day, cluster, piece.meter, *figures, escaped(piece.because))
-        day = cluster = ""
-    how = "cost, as recorded" if line.adjustment or line.recorded == line.cost else "cost"
-    table.add_row(day, cluster, "", "", "", "", f"[bold]{_short(line.cost)}[/]", how)
-    paid = line.paid
-    kinds = {
-        "drawn, free credits": paid.free,
-        "drawn, purchased credits": paid.purchased,
-        "uncovered: no credit left": paid.uncovered,
-        f"due ({paid.mode})": paid.amount_due,
-        "reported elsewhere": paid.amount_reported,
-    }
-    for kind, amount in kinds.items():
-        if amount:
-            table.add_row("", "", "", "", "", "", _short(amount), kind)
-    if not any(kinds.values()) and line.cost:
-        table.add_row("", "", "", "", "", "", "0", f"({paid.mode})")
-
-
-def _sums(told: "Explanation") -> Table:
-    table = Table(box=None, pad_edge=False, title="sums", title_justify="left")
-    for name in ("column", "sum of the rows", "roll-up", ""):
-        table.add_column(name, justify="left" if name == "column" else "right", overflow="fold")
-    for name, value in told.sums.items():
-        held = told.rollup.get(name)
-        shown = "none" if held is None else _short(held)
-        table.add_row(
-            name, "" if value is None else _short(value), shown, "equal" if held == value else "[bold]differs[/]"
-        )
-    return table
-
-
-def _short(value: Decimal | int) -> str:
+def short(value: Decimal | int) -> str:
+    """An amount without the zeros at its end."""
     text = format(value, "f")
     return text.rstrip("0").rstrip(".") if "." in text else text

@@ -184,15 +184,21 @@ def test_a_backend_that_dies_in_mid_read_is_no_short_read(
     ask(
         database,
         "INSERT INTO usage_daily (user_id, date, cpu_hours)"
-        f" SELECT n || repeat('x', 1000), '2026-06-01', 1 FROM generate_series(1, {rows}) AS n",
+        f" SELECT n || repeat('x', 1000), '2026-06-01', 1 FROM generate_series(1, {rows}) AS n;"
+        "ALTER TABLE usage_daily RENAME TO usage_rows;"
+        "CREATE FUNCTION stall(who text) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN"
+        "  IF who LIKE '20000x%' THEN PERFORM pg_advisory_lock(7); END IF; RETURN true; END $$;"
+        "CREATE VIEW usage_daily AS SELECT * FROM usage_rows WHERE stall(user_id)",
     )
-    batches = read(reader)
-    assert 0 < next(batches).height < rows
-    assert ask(
-        database,
-        "SELECT pg_terminate_backend(pid) AS ended FROM pg_stat_activity WHERE datname = current_database()"
-        " AND backend_type = 'client backend' AND state = 'active' AND pid <> pg_backend_pid()",
-    ) == [{"ended": True}]
+    with psycopg.connect(database) as holder:
+        holder.execute("SELECT pg_advisory_lock(7)")  # so that the server cannot have sent it all before we end it
+        batches = read(reader)
+        assert 0 < next(batches).height < rows
+        assert ask(
+            database,
+            "SELECT pg_terminate_backend(pid) AS ended FROM pg_stat_activity WHERE datname = current_database()"
+            " AND backend_type = 'client backend' AND state = 'active' AND pid <> pg_backend_pid()",
+        ) == [{"ended": True}]
     with pytest.raises((psycopg.OperationalError, UsageJobsError)) as failed:
         list(batches)
     if isinstance(failed.value, psycopg.Error):

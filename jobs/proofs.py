@@ -1,0 +1,97 @@
+"""What a person sees, or with --json a program, of how figures come about: `explain` and `reconcile`."""
+
+from collections.abc import Sequence
+from decimal import Decimal
+
+from rich.table import Table
+
+from jobs.explain import Explanation, Line
+from jobs.show import as_object, console, escaped, plain, short
+from jobs.store.laws import Law
+
+
+def laws(found: Sequence[Law], *, as_json: bool) -> None:
+    """The table of `reconcile`: every law, both its figures, the verdict, the first culprits."""
+    broken = sum(1 for law in found if law.broken)
+    if as_json:
+        objects = [plain(law) | {"verdict": law.verdict} for law in found]
+        print(as_object({"broken": broken, "laws": objects, "exit_code": 6 if broken else 0}))
+        return
+    table = Table(box=None, pad_edge=False)
+    for heading in ("law", "one side", "other side", "verdict"):
+        table.add_column(heading, justify="right" if "side" in heading else "left", overflow="fold")
+    for law in found:
+        verdict = f"[bold]BROKEN[/] by {law.broken:,}" if law.broken else law.verdict
+        table.add_row(escaped(law.law), _side(law.left), _side(law.right), verdict)
+        for text in (*law.culprits, *([law.note] if law.note else [])):
+            table.add_row(escaped(f"    {text}"), "", "", "")
+    console().print(table)
+    judged = sum(1 for law in found if law.judged)
+    print(f"{broken} of {judged} laws broken" if broken else f"all {judged} laws hold")
+
+
+def _side(value: Decimal | int | str) -> str:
+    return value if isinstance(value, str) else f"{value:,f}" if isinstance(value, Decimal) else f"{value:,}"
+
+
+def explanation(told: Explanation, *, as_json: bool) -> None:
+    """Every row of a user's month, and its sums beside the roll-up's."""
+    if as_json:
+        print(as_object({**plain(told), "agrees": told.agrees}))
+        return
+    out = console()
+    heading = f"{told.user}, {told.month:%Y-%m} to {told.last}, {told.currency}, cost = {told.cost_mode!r}"
+    out.print(heading, style="bold", markup=False)
+    table = Table(box=None, pad_edge=False)
+    for name in ("day", "cluster", "meter", "quantity", "from", "price", "charge", "because"):
+        table.add_column(
+            name, justify="right" if name in ("quantity", "from", "price", "charge") else "left", overflow="fold"
+        )
+    for line in told.lines:
+        _rows_of(table, line)
+    out.print(table)
+    out.print(_sums(told))
+    if not told.agrees:
+        out.print("The roll-up differs: usage, prices or overrides have changed since the run that wrote it.")
+
+
+def _rows_of(table: Table, line: Line) -> None:
+    """A line per piece, the meter's charge on its last one, then the row's cost."""
+    day, cluster = str(line.day), (line.cluster or "none")[:8]
+    ends = {piece.meter: number for number, piece in enumerate(line.pieces)}
+    for number, piece in enumerate(line.pieces):
+        price = f"{short(piece.price)}/{piece.per}" if piece.per != 1 else short(piece.price)
+        if piece.discount is not None:
+            price += f" -{short(piece.discount)}%"
+        charge = short(line.charges[piece.meter]) if ends[piece.meter] == number else ""
+        figures = (short(piece.quantity), short(piece.tier_from), price, charge)
+        table.add_row(day, cluster, piece.meter, *figures, escaped(piece.because))
+        day = cluster = ""
+    how = "cost, as recorded" if line.adjustment or line.recorded == line.cost else "cost"
+    table.add_row(day, cluster, "", "", "", "", f"[bold]{short(line.cost)}[/]", how)
+    paid = line.paid
+    kinds = {
+        "drawn, free credits": paid.free,
+        "drawn, purchased credits": paid.purchased,
+        "uncovered: no credit left": paid.uncovered,
+        f"due ({paid.mode})": paid.amount_due,
+        "reported elsewhere": paid.amount_reported,
+    }
+    for kind, amount in kinds.items():
+        if amount:
+            table.add_row("", "", "", "", "", "", short(amount), kind)
+    if not any(kinds.values()) and line.cost:
+        table.add_row("", "", "", "", "", "", "0", f"({paid.mode})")
+
+
+def _sums(told: Explanation) -> Table:
+    table = Table(box=None, pad_edge=False, title="sums", title_justify="left")
+    for name in ("column", "sum of the rows", "roll-up", ""):
+        table.add_column(name, justify="left" if name == "column" else "right", overflow="fold")
+    for name, value in told.sums.items():
+        held = told.rollup.get(name)
+        shown = "none" if held is None else short(held)
+        table.add_row(
+            name, "" if value is None else short(value), shown, "equal" if held == value else "[bold]differs[/]"
+        )
+    return table
