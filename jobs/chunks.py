@@ -92,7 +92,8 @@ class Chunks:
 def _restless(users: set[str]) -> PreflightError:
     some = ", ".join(sorted(users)[:3])
     return PreflightError(
-        f"usage_daily (total_cost, credits_deducted) of {len(users)} users ({some}): expected each UPDATE to find the "
-        f"row that was just read and locked; after {TRIES} tries it did not. Look for a row-level policy without "
-        "UPDATE for this role, or a trigger that swallows updates; nothing of these users was written"
+        f"usage_daily (total_cost, credits_deducted) of {len(users)} users ({some}) could not be written: expected "
+        f"each UPDATE to find the row that was just read and locked; after {TRIES} tries it did not. Look for a "
+        "row-level policy without UPDATE for this role, or a trigger that swallows updates; nothing of these users was "
+        "written"
     )
