@@ -148,10 +148,14 @@ class CreditTrial:
     # The end
 
     def finish(self) -> None:
-        """One more run, and one in a fresh database with the same facts, come to the same."""
+        """One more run, and one in a fresh database with the same facts, come to the same.
+
+        It covers every day that another program has drawn on: what is drawn of later ones is nobody's to decide yet.
+        """
         if not self.sound or self.others.credits.book.last_day is None:
             return
-        day = self.last_day()
+        ahead = [draw.day for draw in self.others.credits.ledger if draw.revision == 0]
+        day = max([self.last_day(), *ahead])
         window = self.others.credits.book.window(self.options, day)
         source, url = self.link, self.create()
         copy_facts(source, self.links[-1], window)
