@@ -1,11 +1,16 @@
 """Other programs beside the job: what they draw, date ahead, break or erase, and what run and reconcile say of it."""
 
+from collections.abc import Sequence
 from datetime import date
 from decimal import Decimal
 
 import pytest
 from commands import DAY, TODAY, applied, ask, usage_jobs
 from prepaid import account, amounts, booked, deducted, drawn, june, night, others, prepaid, repeats, row, used, user
+
+from jobs.settings import Settings
+from jobs.store import accounts
+from jobs.store.database import Connection
 
 
 @pytest.fixture
@@ -149,3 +154,19 @@ def test_a_purchase_dated_before_our_first_draw_that_came_after_it_is_explained(
     others(ready, purchased="2")
     ask(ready, "UPDATE credit_transactions SET created_at = created_at - interval '30 minutes' WHERE type = 'purchase'")
     assert reconciled(ready) == {}
+
+
+def test_a_refund_between_reading_and_locking_leaves_less_to_draw(ready: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was read before the lock only tells who needs posting."""
+    prepaid(ready, purchased="5")
+    row(ready, 1, "3.00")
+    lock = accounts.lock
+
+    def refunded(connection: Connection, settings: Settings, users: Sequence[str]) -> None:
+        others(ready, type_="refund", purchased="-4")
+        lock(connection, settings, users)
+
+    monkeypatch.setattr(accounts, "lock", refunded)
+    night(ready)
+    assert drawn(ready) == {1: amounts("0", "1.00")}
+    assert used(ready) == amounts("0", "1.00")
