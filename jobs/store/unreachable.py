@@ -40,7 +40,7 @@ WAITS = (
         "the project is not paused (the dashboard restores it)",
     ),
     (
-        "server closed the connection unexpectedly|connection reset|eof detected|server login",
+        "server closed the connection unexpectedly|connection reset|eof detected|server login|invalid response",
         "Whoever answers there ended the connection: is it PostgreSQL or a pooler, and is the server behind it up?",
     ),
 )
