@@ -37,6 +37,7 @@ def figures(url: str) -> Figures:
     """What a run left: every amount, by table and key."""
     found: Figures = {}
     with psycopg.connect(url) as connection:
+        connection.execute("SET search_path = public")
         for table, key in KEYS.items():
             if connection.execute("SELECT to_regclass(%s)", [table]).fetchone() != (None,):
                 rows = connection.execute(f"SELECT to_jsonb(t)::text FROM {table} AS t".encode()).fetchall()

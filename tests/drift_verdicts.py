@@ -4,6 +4,7 @@
 a traceback, or figures that are neither those of the database that did not drift nor of its ``twin``.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -88,26 +89,36 @@ def judged(worlds: Worlds, drift: Drift, url: str) -> list[str]:
     check = command(drift.shape, url, "check", "--json")
     if check.code not in (0, 5):
         return [f"check: {ended(check)}"]
-    found = about(check.object["findings"], drift.subject)
+    found = about(check.object["findings"], drift)
     if check.code == 5:
-        wrong = [f"check: refuses, and names no {drift.subject}"] if not _refused(found) else []
+        wrong = [f"check: refuses, and names no {drift.subject}"] if not _levels(found) & {"refused", *LATER} else []
         wrong += ["check: refuses what is exact"] if verdict(drift) == "exact" else []
         wrong += ["check: refuses what can be done without"] if verdict(drift) == "noted" else []
-        return wrong + refusals(drift, url)
+        return wrong + refusals(drift, url, may_prove="refused" not in _levels(found))
     wrong = [f"check: exit 0, findings {[f['subject'] for f in found]}"] if verdict(drift) == "refused" else []
-    told = [finding for finding in found if finding["level"] == "note"]
-    if verdict(drift) in ("noted", "guarded") and not told:
+    if verdict(drift) in ("noted", "guarded") and "note" not in _levels(found):
         wrong.append(f"check: no note names {drift.subject}")
-    return wrong + done(worlds, drift, url, bool(told))
+    return wrong + done(worlds, drift, url, noted="note" in _levels(found))
 
 
-def _refused(found: list[Mapping[str, Any]]) -> bool:
-    return any(finding["level"] in ("refused", "unwritable") for finding in found)
+LATER = {"unwritable", "unprovable"}
+"""What stands in the way of a run, and not of `reconcile`."""
 
 
-def about(findings: list[Mapping[str, Any]], subject: str) -> list[Mapping[str, Any]]:
-    """Those findings that name it, or something of it."""
-    return [finding for finding in findings if (finding["subject"] + " ").startswith((f"{subject} ", f"{subject}."))]
+def _levels(found: list[Mapping[str, Any]]) -> set[str]:
+    return {finding["level"] for finding in found}
+
+
+def about(findings: list[Mapping[str, Any]], drift: Drift) -> list[Mapping[str, Any]]:
+    """Those findings that name it, or something of it; of our own tables one finding names all columns that lack."""
+    named = (f"{drift.subject} ", f"{drift.subject}.")
+    lacks = f" {drift.column}," if drift.is_own and drift.is_gone else "?"
+    return [
+        finding
+        for finding in findings
+        if f"{finding['subject']} ".startswith(named)
+        or (finding["subject"] == drift.table and lacks in f"{finding['found']},")
+    ]
 
 
 def ended(ran: Ran) -> str:
@@ -115,15 +126,21 @@ def ended(ran: Ran) -> str:
     return f"exit {ran.code}: {(ran.err.strip() or ran.out.strip())[-200:]}"
 
 
-def refusals(drift: Drift, url: str) -> list[str]:
+def refusals(drift: Drift, url: str, *, may_prove: bool) -> list[str]:
     """Every command refuses by name, says what it found, and nothing is written."""
     before, wrong = digest(url), []
     for words in (("run", "--dry-run"), ("run",), ("reconcile",)):
         ran = command(drift.shape, url, *words)
-        if ran.code != 5 or drift.subject not in ran.err or drift.found not in ran.err:
+        if not (ran.code == 5 and is_named(ran.err, drift)) and not (ran.code == 0 and words[0] != "run" and may_prove):
             wrong.append(f"{' '.join(words)}: not refused by name and found ({drift.found}): {ended(ran)}")
     changed = [name for name, text in digest(url).items() if before.get(name) != text]
     return [*wrong, *(f"run: refused, and has written {name}" for name in changed)]
+
+
+def is_named(message: str, drift: Drift) -> bool:
+    if drift.is_own and drift.is_gone and drift.column is not None:
+        return re.search(rf"{drift.table}: [^.]* without [a-z_, ]*\b{drift.column}\b", message) is not None
+    return drift.subject in message and (drift.found in message or drift.how == "a view")
 
 
 def done(worlds: Worlds, drift: Drift, url: str, noted: bool) -> list[str]:

@@ -161,7 +161,7 @@ class Drift:
         """How `check` says what is there."""
         if self.is_gone:
             return "no such table" if self.column is None else "no such column"
-        return OTHER_WORDS.get(self.how, self.how)
+        return "2 decimals" if self.is_own and self.how == "numeric(12,2)" else OTHER_WORDS.get(self.how, self.how)
 
 
 def drifts(shape: str) -> Iterator[Drift]:
@@ -170,7 +170,8 @@ def drifts(shape: str) -> Iterator[Drift]:
         yield from (Drift(shape, table, None, "", how) for how in ("dropped", "renamed", "a view"))
         for column, kind in columns.items():
             for how in ("dropped", "renamed", *RETYPED[kind]):
-                if how != "bigint" or column not in FRACTIONS:
+                fits = how != "bigint" or column not in FRACTIONS
+                if fits and (table, column, how) != ("users", "id", "uuid"):  # other ids are other users
                     yield Drift(shape, table, column, kind, how)
 
 
@@ -192,9 +193,8 @@ def statement(drift: Drift) -> str:
         return f"ALTER TABLE {table} DROP COLUMN {column} CASCADE;"
     if drift.how == "renamed":
         return f"ALTER TABLE {table} RENAME COLUMN {column} TO aside;"
-    identity = f"ALTER TABLE {table} ALTER {column} DROP IDENTITY IF EXISTS;" if column == '"run_id"' else ""
     retyped = f"ALTER TABLE {table} ALTER {column} TYPE {drift.how} USING {_using(drift, column)};"
-    return UNBOUND.format(table=table, column=column) + identity + retyped
+    return UNBOUND.format(table=table, column=column) + retyped
 
 
 UNBOUND = """
@@ -213,6 +213,7 @@ DO $$ DECLARE found record; BEGIN
     EXECUTE format('DROP INDEX %s', found.place);
   END LOOP;
 END $$;
+ALTER TABLE {table} ALTER COLUMN {column} DROP IDENTITY IF EXISTS;
 ALTER TABLE {table} ALTER COLUMN {column} DROP DEFAULT;
 """
 
