@@ -1,7 +1,8 @@
 """Tables and columns that were dropped, renamed or retyped, one at a time, on a database that has a past.
 
 In turn `check`, `run --dry-run`, `run` and `reconcile`: exit 5 that names TABLE.COLUMN and what was found there, or the
-figures of a database that did not drift. DRIFTS=all tries every type of every column in every shape.
+figures of a database that did not drift; and `schema --apply` before a run. DRIFTS=all tries every type of every column
+in every shape.
 """
 
 import os
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 from commands import configured
 from conftest import SHAPES
-from drift_verdicts import Worlds, tried
+from drift_verdicts import Worlds, mended, tried
 from drift_world import CARDS, copies, world
 from drifts import METERS, SOURCE, Drift, drifts
 
@@ -48,3 +49,11 @@ def worlds(made: Worlds, tmp_path: Path) -> Worlds:
 @pytest.mark.parametrize("drift", EVERY if ALL else list(chosen()), ids=str)
 def test_one_thing_has_drifted(worlds: Worlds, drift: Drift) -> None:
     assert "\n".join(tried(worlds, drift)) == ""
+
+
+OWN = [drift for drift in (EVERY if ALL else chosen()) if drift.is_own]
+
+
+@pytest.mark.parametrize("drift", [d for d in OWN if ALL or d.how == "dropped" or d.column is None], ids=str)
+def test_schema_apply_mends_it_or_says_that_it_cannot(worlds: Worlds, drift: Drift) -> None:
+    assert "\n".join(mended(worlds, drift)) == ""

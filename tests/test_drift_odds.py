@@ -259,7 +259,9 @@ def test_an_optional_meter_without_a_card_is_left_out_until_it_has_one(url: str,
 
 
 def test_a_meter_that_is_not_optional_is_refused_until_its_column_appears(url: str, tmp_path: Path) -> None:
-    settings = '[meters.cpu_hours]\ncolumn = "cpu_hours"\n[meters.instance_hours]\ncolumn = "vm_hours"\n'
+    settings = (
+        '[meters.cpu_hours]\ncolumn = "cpu_hours"\n[meters.instance_hours]\ncolumn = "vm_hours"\noptional = false\n'
+    )
     cards = CARDS.splitlines(keepends=True)
     configured(tmp_path, rates="".join([*cards[:2], cards[-1]]), settings=settings)
     assert "usage_daily.vm_hours (meter instance_hours)" in findings(url, "refused")
