@@ -157,6 +157,11 @@ class Drift:
         return self.table.startswith("rollup.")
 
     @property
+    def is_rollup(self) -> bool:
+        """Whether a run computes all of the table anew."""
+        return self.table in ("rollup.user_monthly", "rollup.cluster_daily", "rollup.cluster_monthly")
+
+    @property
     def found(self) -> str:
         """How `check` says what is there."""
         if self.is_gone:

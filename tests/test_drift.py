@@ -21,17 +21,26 @@ ALL = os.environ.get("DRIFTS") == "all"
 EVERY = [drift for shape in "abc" for drift in drifts(shape)]
 
 
+RARE = ("real", "smallint", "varchar(36)")
+"""Like another type in every way that matters here."""
+
+
 def chosen() -> Iterator[Drift]:
-    """In shape A everything of the application's tables; in B and C what differs there; of our own tables each column
-    (of one meter) dropped, and as one other type, the next column as the next."""
+    """In shape A every type of the application's columns, in B and C where they differ; of our own columns (of one
+    meter) one other type each. Dropped and renamed are taken in turn."""
     for shape in "abc":
         for number, (_, some) in enumerate(groupby(drifts(shape), lambda drift: (drift.table, drift.column))):
             every = list(some)
-            drift, retyped = every[0], every[2:]
-            if not drift.is_own and (shape == "a" or drift.column not in SOURCE["a"].get(drift.table, {})):
+            gone, retyped = every[:2], [drift for drift in every[2:] if drift.how not in RARE]
+            drift = every[0]
+            if drift.is_own and (shape != "a" or (drift.column or "").removesuffix("_cost") in METERS["a"][1:]):
+                continue
+            if drift.is_own:
+                yield from (gone[0], retyped[number % len(retyped)])
+            elif drift.column is None:
                 yield from every
-            elif drift.is_own and shape == "a" and (drift.column or "").removesuffix("_cost") not in METERS["a"][1:]:
-                yield from (drift, retyped[number % len(retyped)])
+            elif shape == "a" or drift.column not in SOURCE["a"][drift.table]:
+                yield from (gone[number % 2], *retyped)
 
 
 @pytest.fixture(scope="module")
@@ -51,9 +60,14 @@ def test_one_thing_has_drifted(worlds: Worlds, drift: Drift) -> None:
     assert "\n".join(tried(worlds, drift)) == ""
 
 
-OWN = [drift for drift in (EVERY if ALL else chosen()) if drift.is_own]
+def of_our_own() -> Iterator[Drift]:
+    """Each column of the tables that no run can compute anew, and some of the roll-ups."""
+    for drift in EVERY if ALL else chosen():
+        some = drift.column in ("month", "user_id", "currency", "cpu_hours", "total_cost", "uncovered", "run_id")
+        if drift.is_own and (ALL or drift.column is None or (drift.how == "dropped" and (some or not drift.is_rollup))):
+            yield drift
 
 
-@pytest.mark.parametrize("drift", [d for d in OWN if ALL or d.how == "dropped" or d.column is None], ids=str)
+@pytest.mark.parametrize("drift", list(of_our_own()), ids=str)
 def test_schema_apply_mends_it_or_says_that_it_cannot(worlds: Worlds, drift: Drift) -> None:
     assert "\n".join(mended(worlds, drift)) == ""
