@@ -40,7 +40,7 @@ def role(database: str, password: str) -> Iterator[str]:
             pytest.skip("this server asks for no password")
         yield url
     finally:
-        ask(database, f'DROP ROLE "{name}"')
+        ask(database, f'REASSIGN OWNED BY "{name}" TO CURRENT_USER; DROP ROLE "{name}"')
 
 
 def with_password(url: str, written: str) -> str:

@@ -18,7 +18,8 @@ from psycopg.conninfo import conninfo_to_dict
 
 SSL_REQUEST, GSS_REQUEST = 80877103, 80877104
 PROTOCOL = 196608
-Answer = Callable[[socket.socket, Mapping[str, str]], None]
+Client = socket.socket
+Answer = Callable[[Client, Mapping[str, str]], None]
 """Called with a client that has sent its start-up message, and what that says (user, database …)."""
 
 
