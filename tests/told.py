@@ -10,11 +10,13 @@ WARNING = "usage-jobs: WARNING:"
 
 
 def refused(ran: Ran, *words: str, code: int = 5) -> None:
-    """``words`` are patterns, of any case: each is in the message, which is all on standard error."""
+    """``words`` are patterns, of any case, each in what was printed (`check` prints a table, of folded cells)."""
     assert ran.code == code, ran.err
     assert "Traceback" not in ran.err
+    said = ran.err + ran.out
     for word in words:
-        assert re.search(word, ran.err, re.IGNORECASE), f"{word!r} is not in: {ran.err}"
+        found = re.search(word, said, re.IGNORECASE) or re.search(word, "".join(said.split()), re.IGNORECASE)
+        assert found, f"{word!r} is not in: {said}"
 
 
 def warnings(ran: Ran) -> list[str]:

@@ -47,6 +47,20 @@ def test_a_password_as_pasted_that_can_be_read_in_one_way_is_understood(password
     assert read(found or "") == (password, "job", "db.example.test", "5432", "app")
 
 
+@pytest.mark.parametrize(
+    "piece", ["a", "@", ":", "/", "?", "%", "%41", ",", "[", "]", ".", "-", "a@", "a:", "1:1,", "=&"]
+)
+def test_a_password_of_any_length_is_read_at_once(piece: str) -> None:
+    """An expression that tries every way to split it would never end."""
+    for url in (
+        f"postgresql://job:{piece * 5_000}@db.example.test/app",
+        f"postgresql://{piece * 5_000}",
+        piece * 5_000,
+    ):
+        with suppress(ConfigError):
+            address({"DATABASE_URL": url})
+
+
 def read(url: str) -> tuple[object, ...]:
     """What libpq reads in an address."""
     parts = conninfo_to_dict(url)
