@@ -177,4 +177,6 @@ def _judge_rows(found: Found, rows: pl.DataFrame, stands: pl.DataFrame, same: pl
     whole = theirs.group_by(keys).agg(pl.max_horizontal(parts, drawn).sum().alias("whole"))
     paid = pl.col("credits_deducted") + pl.col("uncovered") + pl.col("amount_due") + pl.col("amount_reported")
     key = pl.col("user_id") + " " + pl.col("month").dt.strftime("%Y-%m")
-    found.add(PAID, whole.join(stands, on=keys), pl.col("whole"), paid, key)
+    # Months of the first version say nothing of what is due.
+    computed = stands.filter(pl.col("uncovered").is_not_null())
+    found.add(PAID, whole.join(computed, on=keys), pl.col("whole"), paid, key)

@@ -8,7 +8,7 @@ from psycopg.rows import dict_row
 
 from jobs.settings import Settings
 from jobs.store.database import Connection
-from jobs.store.statements import own, statement
+from jobs.store.statements import own, source, statement
 
 SOURCES = (
     "usage_daily",
@@ -29,10 +29,12 @@ FACTS: dict[str, dict[str, dict[str, str]]] = {
     "overridden": {"months": _MONTHS, "user_monthly": {"month": "date", "overrides_hash": "text"}},
     "reported": {"months": _MONTHS, "user_monthly": {"month": "date", "amount_reported": "numeric"}},
     "drawn_free": {"credit_draws": _DRAWS},
+    "used_less": {"credit_draws": _DRAWS},
     "ledger_lost": {"credit_draws": {}, "runs": _RUNS},
     "months_lost": {"months": _MONTHS | {"closed_by": "bigint"}, "runs": _RUNS},
 }
 """Yes-or-no questions about our own tables (sql/fact_….sql), and the columns by which they are answered."""
+_ACCOUNTS = {"user_id": "text", "total_used": "numeric"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,16 +86,16 @@ def read(connection: Connection, settings: Settings, own_tables: Iterable[str]) 
         server = cursor.execute(statement("server"), names).fetchone() or {}
         keys = cursor.execute(statement("keys"), {"schema": settings.rollup_schema}).fetchall()
         guarded = cursor.execute(statement("guarded"), {"schema": settings.rollup_schema}).fetchall()
-    held = _columns(connection, *ours)
+    held, sources = _columns(connection, *ours), _columns(connection, *theirs)
     return Catalog(
         server,
-        _columns(connection, *theirs),
+        sources,
         held,
         _walls(connection, *theirs),
         _walls(connection, *ours),
         frozenset((row["table_name"], frozenset(row["columns"])) for row in keys),
         frozenset(row["table_name"] for row in guarded),
-        frozenset(_facts(connection, settings, held) if server["may_use_schema"] else ()),
+        frozenset(_facts(connection, settings, held, sources) if server["may_use_schema"] else ()),
     )
 
 
@@ -116,9 +118,20 @@ def _walls(connection: Connection, schema: str, tables: list[str]) -> dict[str, 
     }
 
 
-def _facts(connection: Connection, settings: Settings, held: Mapping[str, Mapping[str, Column]]) -> Iterator[str]:
+def _facts(
+    connection: Connection,
+    settings: Settings,
+    held: Mapping[str, Mapping[str, Column]],
+    sources: Mapping[str, Mapping[str, Column]],
+) -> Iterator[str]:
     names = {name: own(settings, name) for name in ("months", "credit_draws", "user_monthly", "runs")}
+    names["accounts"] = source(settings, "user_credits")
+    accounts = sources.get("user_credits", {})
+    # Asked only where free credits used are not counted apart: elsewhere it would read the whole ledger for nothing.
+    apart = "free_credits_used" in accounts or not _answers(accounts, _ACCOUNTS)
     for fact, tables in FACTS.items():
+        if fact == "used_less" and apart:
+            continue
         if all(_answers(held.get(table, {}), wanted) for table, wanted in tables.items()):
             row = connection.execute(statement(f"fact_{fact}", **names)).fetchone()
             if row is not None and row[0]:

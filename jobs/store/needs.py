@@ -93,11 +93,10 @@ def _usage(known: Catalog, settings: Settings) -> Iterator[Need]:
     if held.account is not None or held.deducted:
         rights = (*READ, "UPDATE") if held.shown else READ
         yield Need(usage, "credits_deducted", NUMBERS, rights, lack="Draws stand in the ledger alone")
-    if held.reported:
-        yield Need(usage, "reported_to_stripe", ("boolean",))
-    elif "reported" in known.facts:
-        remedy = "Restore it (an empty boolean column says that nothing was reported)"
-        yield Need(usage, "reported_to_stripe", ("boolean",), remedy=remedy)
+    lost = "reported" in known.facts and not held.reported
+    remedy = "Restore it (an empty boolean column says that nothing was reported)" if lost else ""
+    lack = None if lost else "No row counts as reported elsewhere"
+    yield Need(usage, "reported_to_stripe", ("boolean",), lack=lack, remedy=remedy)
 
 
 def _meter(meter: Meter) -> Need:
@@ -133,7 +132,7 @@ def _overrides(known: Catalog) -> Iterator[Need]:
     variants: dict[str, tuple[str, ...]] = {"valid_from": MOMENTS, "active": ("boolean",)}
     held = {name: kinds for name, kinds in variants.items() if name in columns}
     # With neither it would hold for ever, ended or not.
-    for name, types in (wanted | (held or {"valid_from": MOMENTS})).items():
+    for name, types in (wanted | (held or variants)).items():
         yield Need(table, name, types, remedy="Without it customers would be charged list prices: add it")
 
 
@@ -145,8 +144,7 @@ def _credits(known: Catalog) -> Iterator[Need]:
         free = dict(zip(FREE, ("No free credits", "total_used then counts both kinds"), strict=True))
         for name, lack in free.items():
             rights = (*READ, "UPDATE") if name == "free_credits_used" else READ
-            # Granted credits that were drawn were there; whether their use was counted apart, nobody can tell.
-            lost = name == "free_credits_granted" and "drawn_free" in known.facts
+            lost = {"free_credits_granted": "drawn_free", "free_credits_used": "used_less"}[name] in known.facts
             yield Need("user_credits", name, NUMBERS, rights, lack=None if lost else lack)
     # Without accounts nothing is drawn, and so nothing posted.
     if "credit_transactions" in known.source and "user_credits" in known.source:
