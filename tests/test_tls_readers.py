@@ -18,7 +18,7 @@ from authority import Authority, files
 from commands import applied, usage_jobs
 from conftest import SHAPES
 from tls_server import TlsServer
-from told import refused
+from told import refused, under
 
 from jobs.model.errors import PreflightError, UsageJobsError
 from jobs.settings import load
@@ -144,6 +144,19 @@ def test_what_only_libpq_understands_is_left_to_it(servers: Servers, option: str
     """Left out of connectorx's address, it would no longer hold for what is read."""
     assert reader_of(f"{servers['good'].url('localhost')}?sslmode=require") == "connectorx"
     assert reader_of(f"{servers['good'].url('localhost')}?sslmode=require&{option}") == "copy"
+
+
+def test_a_name_that_is_given_beside_an_address_is_the_one_that_is_verified(servers: Servers, folder: Path) -> None:
+    """As who reaches a server through a tunnel writes it: no resolver is asked, and the name still counts."""
+    given = {"USAGE_JOBS_ROOT_CERTIFICATE": str(folder / "authority.crt")}
+    url = f"{servers['good'].url('elsewhere.example.test')}?hostaddr=127.0.0.1"
+    refused(under(given, "check", url=url), "elsewhere.example.test", "host name")
+
+
+def test_an_expired_certificate_is_told_without_a_resolver(servers: Servers, folder: Path) -> None:
+    given = {"USAGE_JOBS_ROOT_CERTIFICATE": str(folder / "authority.crt")}
+    old = f"{servers['expired'].url('localhost')}?hostaddr=127.0.0.1&sslmode=verify-full"
+    refused(under(given, "check", url=old.replace("localhost", "elsewhere.example.test")), "expired")
 
 
 def reader_of(url: str) -> str:

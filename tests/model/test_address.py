@@ -61,6 +61,35 @@ def test_a_password_of_any_length_is_read_at_once(piece: str) -> None:
             address({"DATABASE_URL": url})
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://",
+        "postgresql:///app?host=/tmp",
+        "postgresql://job:s3cret@%2Ftmp/app",
+        "postgresql://%2Fvar%2Frun%2Fpostgresql/app",
+        "postgresql://127.0.0.1:5432,localhost:5433/app",
+        "postgresql://us%40er:s%2F3@[::1]:5432/app?connect_timeout=5",
+        "postgres://localhost?user=a@b.c&password=d@e",
+    ],
+)
+def test_every_kind_of_address_that_libpq_documents_is_taken_as_it_is(url: str) -> None:
+    assert address({"DATABASE_URL": url}) == url
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://postgres.[PROJECT-REF]:s3cret@aws-0-eu-central-1.pooler.supabase.com:6543/postgres",
+        "postgresql://postgres.abcd:s3cret@aws-0-[REGION].pooler.supabase.com:6543/postgres",
+        "postgresql://postgres:s3cret@db.[YOUR-PROJECT-REF].supabase.co:5432/postgres",
+    ],
+)
+def test_other_placeholders_of_supabases_pages_are_told(url: str) -> None:
+    with pytest.raises(ConfigError, match=r"placeholder.*\[(YOUR-)?(PROJECT-REF|REGION)\]"):
+        address({"DATABASE_URL": url})
+
+
 def read(url: str) -> tuple[object, ...]:
     """What libpq reads in an address."""
     parts = conninfo_to_dict(url)
