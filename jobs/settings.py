@@ -4,6 +4,7 @@ Order of authority: USAGE_JOBS_… in the environment, the same in .env.local, t
 Every mistake raises ConfigError (exit 2) naming the file or variable, the key, the value and the remedy.
 """
 
+import json
 import re
 import tomllib
 from collections.abc import Mapping
@@ -113,6 +114,9 @@ def secrets(env: Mapping[str, str], cwd: Path) -> list[str]:
     found = [*re.findall(r"://[^:@/]*:(.*)@", url), *re.findall(r"[?&]password=([^&]*)", url)]
     found.append(everything.get("SUPABASE_DB_PASSWORD", ""))
     ways = {text for secret in found for text in (secret, unquote(secret), quote(secret, safe="")) if text}
+    # A traceback shows values by repr(), and --json escapes once more.
+    ways |= {repr(text)[1:-1] for text in ways}
+    ways |= {json.dumps(text, ensure_ascii=ascii_)[1:-1] for text in ways for ascii_ in (True, False)}
     return sorted(ways, key=len, reverse=True)
 
 

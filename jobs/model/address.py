@@ -13,8 +13,8 @@ from urllib.parse import quote, unquote
 from jobs.model.errors import ConfigError
 
 WAYS = ("pooler", "session", "direct")
-PLACEHOLDER = re.compile(r"\[YOUR[-_ ]?PASSWORD\]", re.IGNORECASE)
-_HOST = r"(?:[\w.-]*|\[[0-9A-Fa-f:.]*\])(?::\d+)?"
+PLACEHOLDER = re.compile(r"\[(YOUR|PROJECT|REGION|PASSWORD|DB)([-_ ][A-Z]+)*\]", re.IGNORECASE)
+_HOST = r"(?:[\w.%-]*|\[[0-9A-Fa-f:.]*\])(?::\d+)?"
 _HOSTS = f"{_HOST}(?:,{_HOST})*"
 _NO_LOGIN = re.compile(_HOSTS + r"(?:/[^?@]*)?(?:\?.*)?")
 # The password reaches to the last @ …
@@ -22,7 +22,7 @@ _LOGIN = re.compile(rf"(?P<user>[^:/@?]*)(?::(?P<password>.*))?@(?P<rest>{_HOSTS
 # … unless what follows the first one could be the rest as well.
 _REST = re.compile(_HOSTS + r"(?:/[^?]*)?(?:\?.*)?")
 _ENCODED = re.compile("%[0-9A-Fa-f]{2}")
-_NOT_ENCODED = re.compile("[@/?]|%(?![0-9A-Fa-f]{2})")
+_NOT_ENCODED = re.compile(r"[@/?\s]|%(?![0-9A-Fa-f]{2})")
 
 
 def address(env: Mapping[str, str], root_certificate: Path | None = None) -> str | None:
@@ -51,10 +51,11 @@ def _given(env: Mapping[str, str]) -> str | None:
         return None
     way = env.get("SUPABASE_CONNECTION") or "pooler"
     if way not in WAYS:
-        raise ConfigError(f"SUPABASE_CONNECTION = {way!r}: expected one of {', '.join(WAYS)}")
+        shown = way if way.isalpha() else "something else"  # it may hold a pasted address, with its password
+        raise ConfigError(f"SUPABASE_CONNECTION = {shown!r}: expected one of {', '.join(WAYS)}")
     ref, password = _name(env, "SUPABASE_PROJECT_REF", way), _needed(env, "SUPABASE_DB_PASSWORD", way)
-    if PLACEHOLDER.search(password):
-        raise _placeholder("SUPABASE_DB_PASSWORD")
+    if found := PLACEHOLDER.fullmatch(password):
+        raise _placeholder("SUPABASE_DB_PASSWORD", found[0])
     password = quote(password, safe="")
     if way == "direct":
         return f"postgresql://postgres:{password}@db.{ref}.supabase.co:5432/postgres"
@@ -66,18 +67,19 @@ def _given(env: Mapping[str, str]) -> str | None:
 
 
 def _checked(url: str) -> str:
-    url = url.strip()
     if not url.startswith(("postgresql://", "postgres://")):
         raise ConfigError(
             "DATABASE_URL: expected an address such as postgresql://USER:PASSWORD@HOST:5432/postgres; "
             "found something that does not start with postgresql://"
         )
-    if PLACEHOLDER.search(unquote(url)):
-        raise _placeholder("DATABASE_URL")
+    if found_name := PLACEHOLDER.search(unquote(url)):
+        raise _placeholder("DATABASE_URL", found_name[0])
     scheme, _, body = url.partition("://")
-    if _NO_LOGIN.fullmatch(body):
-        return url
     found = _LOGIN.fullmatch(body)
+    if _NO_LOGIN.fullmatch(body):
+        if found is not None and "@" in body:
+            raise _unclear()
+        return url
     if found is None or (body.count("@") > 1 and _REST.fullmatch(body.partition("@")[2])):
         raise _unclear()
     password = found["password"] or ""
@@ -97,10 +99,10 @@ def _unclear() -> ConfigError:
     )
 
 
-def _placeholder(variable: str) -> ConfigError:
+def _placeholder(variable: str, found: str) -> ConfigError:
     return ConfigError(
-        f"{variable}: expected the database's password; found the dashboard's placeholder [YOUR-PASSWORD]. Put "
-        "the password there; a forgotten one is reset in the dashboard (Database, Settings)"
+        f"{variable}: expected your project's own; found the dashboard's placeholder {found}. Put what it stands for "
+        "there; a forgotten password is reset in the dashboard (Database, Settings)"
     )
 
 
@@ -117,8 +119,12 @@ def _name(env: Mapping[str, str], name: str, way: str) -> str:
     """A part of a host's name; a whole address there would send the password who knows where."""
     value = _needed(env, name, way).strip()
     if not re.fullmatch("[A-Za-z0-9-]+", value):
+        if found := PLACEHOLDER.search(value):
+            raise _placeholder(name, found[0])
+        # The value is not shown: it may be a pasted address, with its password.
         raise ConfigError(
-            f"{name} = {value!r}: expected letters, digits and -, as in abcdefghijklmnopqrst or eu-central-1"
+            f"{name}: expected letters, digits and - alone, as in abcdefghijklmnopqrst or eu-central-1; found "
+            "something else. An address belongs in DATABASE_URL"
         )
     return value
 
@@ -140,9 +146,10 @@ def _with_tls(url: str, env: Mapping[str, str], root_certificate: Path | None) -
 
 
 def _hosts(base: str, options: Mapping[str, str]) -> list[str]:
-    if "host" in options or "hostaddr" in options:
-        return unquote(options.get("hostaddr") or options["host"]).split(",")
     authority = base.partition("://")[2].partition("/")[0].rpartition("@")[2]
+    # By its name a server is known: hostaddr only says where that is found.
+    if "host" in options or (not authority and "hostaddr" in options):
+        return unquote(options.get("host") or options["hostaddr"]).split(",")
     return [
         host[1:].partition("]")[0] if host[:1] == "[" else unquote(host.partition(":")[0])
         for host in authority.split(",")

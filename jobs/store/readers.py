@@ -22,20 +22,38 @@ BATCH_ROWS = 100_000
 """Rows that connectorx hands over at a time: about 15 MB."""
 
 
+UNDERSTOOD = frozenset(
+    {"user", "password", "host", "port", "dbname", "sslmode", "sslrootcert"}
+    | {"application_name", "connect_timeout", "client_encoding"}  # of no matter to what is read
+)
+"""Options of an address that connectorx honours, or need not."""
+
+
 def chosen(reader: str, address: Address, *, pooled: bool) -> str:
     """ "connectorx" or "copy"; ConfigError where the settings demand connectorx and it cannot work there.
 
     ``pooled``: whether a transaction pooler answers (``pooling.is_transaction_pooled``).
     """
-    socket = not address.host or address.host.startswith("/")
-    if reader == "connectorx" and (socket or address.verified or pooled):
-        why = "a unix socket" if socket else "a transaction pooler" if pooled else "sslmode=verify-…"
+    why = "a transaction pooler" if pooled else _beyond(address)
+    if reader == "connectorx" and why is not None:
         raise ConfigError(f'reader = "connectorx": cannot read over {why}; expected "copy" or "auto"')
     if reader != "auto":
         return reader
-    # Only libpq knows PGPASSWORD and the password file, and how to try one host after another.
-    only_libpq = "password" not in address.parts or "," in address.host
-    return "copy" if socket or address.verified or pooled or only_libpq else "connectorx"
+    # Only libpq knows PGPASSWORD and the password file.
+    return "copy" if why is not None or "password" not in address.parts else "connectorx"
+
+
+def _beyond(address: Address) -> str | None:
+    """What of an address connectorx does not know, or would drop in silence: the read might go elsewhere."""
+    if not address.host or address.host.startswith("/"):
+        return "a unix socket"
+    if "," in address.host:
+        return "several hosts"
+    mode = address.parts.get("sslmode", "prefer")
+    if mode not in ("disable", "prefer", "require"):
+        return f"sslmode={mode}"
+    unknown = sorted(address.parts.keys() - UNDERSTOOD)
+    return f"an address with {', '.join(unknown)}" if unknown else None
 
 
 def batches(
@@ -81,7 +99,7 @@ def _plain_url(address: Address) -> str:
     host = f"[{parts['host']}]" if ":" in parts["host"] else parts["host"]
     # connectorx opens its own connection, to which no SET LOCAL of ours reaches: a role's short statement_timeout
     # would end exactly the longest read.
-    options["options"] = "-c statement_timeout=15min -c timezone=UTC -c datestyle=ISO"
+    options["options"] = "-c statement_timeout=15min -c lock_timeout=30s -c timezone=UTC -c datestyle=ISO"
     return f"postgresql://{login}@{host}:{parts.get('port', '5432')}/{database}?{urlencode(options, quote_via=quote)}"
 
 

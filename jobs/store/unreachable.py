@@ -25,7 +25,7 @@ WAITS = (
     ),
     (
         "remaining connection slots|too many (clients|connections)|max ?clients|no more connections allowed|"
-        "unable to check out|query_wait_timeout",
+        "max ?client|unable to check out|query_wait_timeout|emaxconn",
         "No connection is free: close other clients or enlarge the pool (Supabase: Database, Settings, pool size; the "
         "session pooler has few), or use the transaction pooler (SUPABASE_CONNECTION=pooler, port 6543)",
     ),
@@ -40,13 +40,40 @@ WAITS = (
         "the project is not paused (the dashboard restores it)",
     ),
     (
-        "server closed the connection unexpectedly|connection reset|eof detected|server login|invalid response",
-        "Whoever answers there ended the connection: is it PostgreSQL or a pooler, and is the server behind it up?",
+        "server closed the connection unexpectedly|connection reset|eof detected|server login|invalid response|"
+        "expected authentication request",
+        "Whoever answers there is no PostgreSQL server, or ended the connection: check the port, and that the server "
+        "behind a pooler is up",
+    ),
+    (
+        "connect to the database",
+        "The pooler does not reach the database: is the project up, or paused (the dashboard restores it)? Wait some "
+        "minutes, then run again",
     ),
 )
 """Causes that may pass by themselves."""
 
 STAYS = (
+    (
+        "allow_list",
+        "The project does not admit this machine: add its address to the network restrictions (Database, Settings)",
+    ),
+    (
+        "circuit ?breaker.*authenticat|authenticat.*circuit ?breaker|too many authentication",
+        "Too many wrong passwords: correct the password (SUPABASE_DB_PASSWORD raw, or in DATABASE_URL URL-encoded), "
+        "wait some minutes, then run again",
+    ),
+    (
+        "no tenant identifier|enoidentifier",
+        "A pooler takes the user name postgres.<ref>: give SUPABASE_PROJECT_REF, or that user in DATABASE_URL",
+    ),
+    ("not permitted to log in", "The role needs LOGIN: ALTER ROLE … LOGIN"),
+    ("permission denied for database", "The role needs CONNECT: GRANT CONNECT ON DATABASE … TO the role"),
+    (
+        'authentication failed for user "postgres\\.',
+        "The password is wrong; or, on a direct connection, the user: postgres.<ref> is for the pooler, a direct one "
+        "takes postgres. Give the password raw in SUPABASE_DB_PASSWORD, or URL-encoded in DATABASE_URL",
+    ),
     (
         "tenant or user not found|tenant/user .* not found|enotfound|no such user",
         "The pooler knows no such project or user: check SUPABASE_PROJECT_REF (the user name is postgres.<ref>) and "
@@ -73,7 +100,7 @@ STAYS = (
         "resolves names, and that the project still exists",
     ),
     (
-        "does not support ssl|ssl required|no ssl encryption|no encryption",
+        "does not support ssl|ssl (connection is )?required|esslrequired|no ssl encryption|no encryption",
         "TLS and the server do not go together: one demands it and the other does not offer it. Check host and port; "
         "on a network of your own, without TLS, add ?sslmode=disable to DATABASE_URL",
     ),
@@ -87,6 +114,8 @@ STAYS = (
 )
 """Causes that another try does not mend."""
 
+NO_WAY = "unreachable|no route to host|cannot assign|address family|no address associated|translate host name"
+"""What a machine without IPv6 says of an address that is one."""
 IPV6 = (
     "The host has only an IPv6 address, and this machine cannot reach one: use a pooler, which has IPv4 "
     "(SUPABASE_CONNECTION=session, or pooler, with SUPABASE_REGION), or buy the project's IPv4 add-on"
@@ -107,30 +136,29 @@ def explained(error: psycopg.OperationalError, address: Address) -> PreflightErr
 def _judged(words: str, address: Address) -> tuple[type[PreflightError], str]:
     if "certificate verify failed" in words:
         return PreflightError, _certificate(address)
-    if any(text in words for text in ("unreachable", "no route to host", "cannot assign", "address family")) and (
-        _only_ipv6(address)
-    ):
+    if re.search(NO_WAY, words) and _has_only_ipv6(address):
         return PreflightError, IPV6
     for pattern, remedy in STAYS:
         if re.search(pattern, words):
-            return PreflightError, IPV6 if "host name" in words and _only_ipv6(address) else remedy
+            return PreflightError, remedy
     for pattern, remedy in WAITS:
         if re.search(pattern, words):
-            return UnreachableError, IPV6 if _only_ipv6(address) else remedy
+            return UnreachableError, IPV6 if _has_only_ipv6(address) and not _reaches_ipv6() else remedy
     return UnreachableError, OTHERWISE
 
 
-def _only_ipv6(address: Address) -> bool:
-    """Whether the host's name leads to IPv6 addresses alone, while this machine has no way to any."""
+def _has_only_ipv6(address: Address) -> bool:
+    """Whether the host's name leads to IPv6 addresses alone."""
     with suppress(OSError, UnicodeError):
         found = socket.getaddrinfo(address.host, None, type=socket.SOCK_STREAM)
-        if {family for family, *_ in found} != {socket.AF_INET6}:
-            return False
-        with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as probe:  # sends nothing: only asks for a route
-            try:
-                probe.connect(("2001:4860:4860::8888", 9))
-            except OSError:
-                return True
+        return {family for family, *_ in found} == {socket.AF_INET6}
+    return False
+
+
+def _reaches_ipv6() -> bool:
+    with suppress(OSError), socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as probe:
+        probe.connect(("2001:4860:4860::8888", 9))  # sends nothing: only asks for a route
+        return True
     return False
 
 
@@ -138,7 +166,7 @@ def _certificate(address: Address) -> str:
     """What is wrong with the server's certificate, which libpq does not say."""
     parts = address.parts
     root = parts.get("sslrootcert", "the root certificate")
-    host, port = parts["host"].split(",")[0], parts.get("port", "5432").split(",")[0]
+    host, port = (parts.get("hostaddr") or parts["host"]).split(",")[0], parts.get("port", "5432").split(",")[0]
     found = _refusal(host, int(port), parts.get("sslrootcert"))
     if "expired" in found or "not yet valid" in found:
         return f"The server's certificate is not valid today ({found}): renew it there, or set this machine's clock"
