@@ -103,16 +103,16 @@ def world(shape: str, path: Path, directory: Path) -> Callable[[str], None]:
 
     def make(url: str) -> None:
         configured(directory, rates=CARDS)
-        do(url, path.read_text(encoding="utf-8") + "\n;" + "\n".join(_past(shape)))
+        do(url, path.read_text(encoding="utf-8") + "\n;" + "\n".join(past(shape)))
         for words, code in ((("schema", "--apply"), 0), (("run",), 3)):
             ran = command(shape, url, *words, today=BEFORE)
             assert ran.code == code, ran.err
-        do(url, "\n".join(_since(shape)))
+        do(url, "\n".join(since(shape)))
 
     return make
 
 
-def _past(shape: str) -> Iterator[str]:
+def past(shape: str) -> Iterator[str]:
     yield "".join(
         f"INSERT INTO hopsworks_clusters (id, name) VALUES ('{id_}', '{name}');" for id_, name in CLUSTERS.items()
     )
@@ -123,10 +123,10 @@ def _past(shape: str) -> Iterator[str]:
       ('ada', 3, 20), ('bob', 1, 1), ('dan', 0, 40);"""
     if shape != "c":
         yield _overrides("valid_from" if shape == "a" else "active")
-    usage = [(user, day) for user in ("ada", "bob", "cy", "dan") for day in (date(2026, 5, 30), *map(_june, (18, 19)))]
-    for number, (user, day) in enumerate(usage, start=1):
-        yield _usage(shape, number, user, day, 1 + number % 4)
-    yield _usage(shape, 90, "eve", _june(18), -1)
+    rows = [(user, day) for user in ("ada", "bob", "cy", "dan") for day in (date(2026, 5, 30), *map(_june, (18, 19)))]
+    for number, (user, day) in enumerate(rows, start=1):
+        yield usage(shape, number, user, day, 1 + number % 4)
+    yield usage(shape, 90, "eve", _june(18), -1)
 
 
 def _overrides(variant: str) -> str:
@@ -140,13 +140,13 @@ def _overrides(variant: str) -> str:
       ('{UUID(int=0xA3)}', 'ada', 'cpu_hours', 7, NULL, NULL, '2026-05-01 00:00+00', {never});"""
 
 
-def _since(shape: str) -> Iterator[str]:
+def since(shape: str) -> Iterator[str]:
     cpu = meters(shape)[0]
     yield "INSERT INTO users (id, billing_mode) VALUES ('gil', 'prepaid');"
     yield "INSERT INTO user_credits (user_id, free_credits_granted, total_purchased) VALUES ('gil', 1, 3);"
     for number, user in enumerate(("ada", "bob", "cy", "dan", "gil"), start=50):
-        yield _usage(shape, number, user, _june(20), 3)
-    yield _usage(shape, 91, "eve", _june(20), -1)
+        yield usage(shape, number, user, _june(20), 3)
+    yield usage(shape, 91, "eve", _june(20), -1)
     # Two rows of June, and one of May, which is closed: no run may take it up.
     yield f"UPDATE usage_daily SET {cpu} = {cpu} + 1 WHERE id IN ('{UUID(int=1)}', '{UUID(int=2)}', '{UUID(int=11)}');"
     yield "UPDATE user_credits SET total_purchased = total_purchased + 2 WHERE user_id = 'bob';"
@@ -163,7 +163,7 @@ def _june(day: int) -> date:
     return date(2026, 6, day)
 
 
-def _usage(shape: str, number: int, user: str, day: date, quantity: int) -> str:
+def usage(shape: str, number: int, user: str, day: date, quantity: int) -> str:
     """A row of that quantity of each meter; every fifth has a recorded cost."""
     where = [*(f"'{cluster}'" for cluster in CLUSTERS), "NULL"][number % 3]
     cost = "9.99" if number % 5 == 0 else "NULL"
