@@ -111,7 +111,7 @@ def _levels(found: list[Mapping[str, Any]]) -> set[str]:
 
 def about(findings: list[Mapping[str, Any]], drift: Drift) -> list[Mapping[str, Any]]:
     """Those findings that name it, or something of it; of our own tables one finding names all columns that lack."""
-    named = (f"{drift.subject} ", f"{drift.subject}.")
+    named = tuple(f"{name}{end}" for name in drift.names for end in " .")
     lacks = f" {drift.column}," if drift.is_own and drift.is_gone else "?"
     return [
         finding
@@ -140,7 +140,7 @@ def refusals(drift: Drift, url: str, *, may_prove: bool) -> list[str]:
 def is_named(message: str, drift: Drift) -> bool:
     if drift.is_own and drift.is_gone and drift.column is not None:
         return re.search(rf"{drift.table}: [^.]* without [a-z_, ]*\b{drift.column}\b", message) is not None
-    return drift.subject in message and (drift.found in message or drift.how == "a view")
+    return any(name in message for name in drift.names) and (drift.found in message or drift.how == "a view")
 
 
 def done(worlds: Worlds, drift: Drift, url: str, noted: bool) -> list[str]:

@@ -52,12 +52,13 @@ class Copies:
         self._admin = psycopg.connect(server, autocommit=True)
         self._names = (f"usage_jobs_drift_{getpid()}_{number}" for number in count(1))
         self._made: list[str] = []
+        self._left: list[str] = []
         self._templates: dict[object, str] = {}
 
     def empty(self, template: str = "template1") -> str:
         """The URL of a new database."""
         name = next(self._names)
-        self.run("CREATE DATABASE {} TEMPLATE {}", name, template)
+        self.run("CREATE DATABASE {} TEMPLATE {} STRATEGY file_copy", name, template)
         self._made.append(name)
         return urlsplit(self.server)._replace(path=f"/{name}").geturl()
 
@@ -70,9 +71,11 @@ class Copies:
         return self.empty(self._templates[key])
 
     def drop(self, url: str) -> None:
-        name = urlsplit(url).path[1:]
-        self.run("DROP DATABASE {} WITH (FORCE)", name)
-        self._made.remove(name)
+        """At the next call: dropping what a connection has only just left sleeps for 100 ms."""
+        for name in self._left:
+            self.run("DROP DATABASE {} WITH (FORCE)", name)
+            self._made.remove(name)
+        self._left = [urlsplit(url).path[1:]]
 
     def close(self) -> None:
         for name in self._made:
@@ -103,16 +106,16 @@ def world(shape: str, path: Path, directory: Path) -> Callable[[str], None]:
 
     def make(url: str) -> None:
         configured(directory, rates=CARDS)
-        do(url, path.read_text(encoding="utf-8") + "\n;" + "\n".join(_past(shape)))
+        do(url, path.read_text(encoding="utf-8") + "\n;" + "\n".join(past(shape)))
         for words, code in ((("schema", "--apply"), 0), (("run",), 3)):
             ran = command(shape, url, *words, today=BEFORE)
             assert ran.code == code, ran.err
-        do(url, "\n".join(_since(shape)))
+        do(url, "\n".join(since(shape)))
 
     return make
 
 
-def _past(shape: str) -> Iterator[str]:
+def past(shape: str) -> Iterator[str]:
     yield "".join(
         f"INSERT INTO hopsworks_clusters (id, name) VALUES ('{id_}', '{name}');" for id_, name in CLUSTERS.items()
     )
@@ -123,10 +126,10 @@ def _past(shape: str) -> Iterator[str]:
       ('ada', 3, 20), ('bob', 1, 1), ('dan', 0, 40);"""
     if shape != "c":
         yield _overrides("valid_from" if shape == "a" else "active")
-    usage = [(user, day) for user in ("ada", "bob", "cy", "dan") for day in (date(2026, 5, 30), *map(_june, (18, 19)))]
-    for number, (user, day) in enumerate(usage, start=1):
-        yield _usage(shape, number, user, day, 1 + number % 4)
-    yield _usage(shape, 90, "eve", _june(18), -1)
+    rows = [(user, day) for user in ("ada", "bob", "cy", "dan") for day in (date(2026, 5, 30), *map(_june, (18, 19)))]
+    for number, (user, day) in enumerate(rows, start=1):
+        yield usage(shape, number, user, day, 1 + number % 4)
+    yield usage(shape, 90, "eve", _june(18), -1)
 
 
 def _overrides(variant: str) -> str:
@@ -140,13 +143,13 @@ def _overrides(variant: str) -> str:
       ('{UUID(int=0xA3)}', 'ada', 'cpu_hours', 7, NULL, NULL, '2026-05-01 00:00+00', {never});"""
 
 
-def _since(shape: str) -> Iterator[str]:
+def since(shape: str) -> Iterator[str]:
     cpu = meters(shape)[0]
     yield "INSERT INTO users (id, billing_mode) VALUES ('gil', 'prepaid');"
     yield "INSERT INTO user_credits (user_id, free_credits_granted, total_purchased) VALUES ('gil', 1, 3);"
     for number, user in enumerate(("ada", "bob", "cy", "dan", "gil"), start=50):
-        yield _usage(shape, number, user, _june(20), 3)
-    yield _usage(shape, 91, "eve", _june(20), -1)
+        yield usage(shape, number, user, _june(20), 3)
+    yield usage(shape, 91, "eve", _june(20), -1)
     # Two rows of June, and one of May, which is closed: no run may take it up.
     yield f"UPDATE usage_daily SET {cpu} = {cpu} + 1 WHERE id IN ('{UUID(int=1)}', '{UUID(int=2)}', '{UUID(int=11)}');"
     yield "UPDATE user_credits SET total_purchased = total_purchased + 2 WHERE user_id = 'bob';"
@@ -163,7 +166,7 @@ def _june(day: int) -> date:
     return date(2026, 6, day)
 
 
-def _usage(shape: str, number: int, user: str, day: date, quantity: int) -> str:
+def usage(shape: str, number: int, user: str, day: date, quantity: int) -> str:
     """A row of that quantity of each meter; every fifth has a recorded cost."""
     where = [*(f"'{cluster}'" for cluster in CLUSTERS), "NULL"][number % 3]
     cost = "9.99" if number % 5 == 0 else "NULL"

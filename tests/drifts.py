@@ -149,6 +149,12 @@ class Drift:
         return self.table if self.column is None else f"{self.table}.{self.column}"
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """By which it may be told: where neither variant of an override is left, either may be what lacks."""
+        variant = self.is_gone and self.subject == "user_pricing_overrides.active"
+        return (self.subject, "user_pricing_overrides.valid_from") if variant else (self.subject,)
+
+    @property
     def is_gone(self) -> bool:
         return self.how in ("dropped", "renamed")
 

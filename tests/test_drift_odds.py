@@ -180,6 +180,19 @@ def test_accounts_in_whole_units_are_told(url: str) -> None:
         assert "user_credits.total_purchased" in told, f"{len(after) - len(before)} draws were made or undone"
 
 
+def test_both_kinds_of_credit_counted_in_one_column_are_drawn_as_before(worlds: Worlds, url: str) -> None:
+    """A migration that adds up what it drops; without that the account would have what it has spent once more."""
+    do(url, "UPDATE user_credits SET total_used = total_used + free_credits_used")
+    do(url, "ALTER TABLE user_credits DROP COLUMN free_credits_used")
+    assert (command("a", url, "check").code, command("a", url, "run").code) == (0, 3)
+    but = ("user_credits.total_used", "user_credits.free_credits_used")
+    assert differences(figures(url), worlds.expected("a"), but=but) == []
+    [used] = ask(url, "SELECT sum(total_used) AS used FROM user_credits")
+    [drawn] = ask(url, "SELECT sum(free + purchased) AS used FROM rollup.credit_draws")
+    assert used == drawn
+    assert command("a", url, "reconcile").code == 0
+
+
 # credits.feature_flag
 
 

@@ -1,45 +1,15 @@
 """Nobody but the job reaches the roll-ups: not the roles of the REST API, not by a grant too many, not over a view; and
-`check` names each way in. The view for signed-in users shows their own months and nothing else."""
+`check` names each way in."""
 
-import json
 from collections.abc import Iterator
-from decimal import Decimal
 from pathlib import Path
-from typing import Any
 
-import psycopg
 import pytest
 from catalogs import OWN
-from commands import CLUSTER, add_usage, applied, ask, configured, insert, usage_jobs
-from conftest import SHAPES
+from commands import applied, ask, configured, usage_jobs
 from drift_verdicts import ended
 from drift_world import Copies, copies, do
-from psycopg import sql
-from psycopg.errors import InsufficientPrivilege
-
-APART = "usage_jobs_apart"
-"""A role of nobody's: what PUBLIC may do."""
-MAKE = """DO $$ BEGIN CREATE ROLE {} NOLOGIN; EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$;"""
-ADA, BOB = "auth0|66a0", "google-oauth2|1178"
-OTHERS = ("anon", "authenticated", APART)
-
-
-def rolled_up(url: str) -> None:
-    """Two users with a month each, as Supabase knows them, behind everything that Supabase grants by default."""
-    roles = "".join(MAKE.format(role) for role in (APART, "authenticator"))
-    everything = "".join(
-        f"ALTER DEFAULT PRIVILEGES GRANT ALL ON {what} TO anon, authenticated;"
-        for what in ("TABLES", "SEQUENCES", "FUNCTIONS")
-    )
-    do(url, SHAPES["a"].read_text(encoding="utf-8") + ";" + roles + everything)
-    applied(url)
-    for user in (ADA, BOB):
-        insert(url, "users", id=user, billing_mode="prepaid")
-        insert(url, "user_credits", user_id=user, total_purchased=1)
-        add_usage(url, user_id=user, hopsworks_cluster_id=CLUSTER)
-    add_usage(url, user_id=BOB, cpu_hours=-1)
-    ran = usage_jobs("run", url=url)
-    assert ran.code == 3, ran.err
+from exposed import APART, OTHERS, READ, WRITES, notes, rolled_up, tried
 
 
 @pytest.fixture(scope="module")
@@ -54,37 +24,6 @@ def url(made: Copies, tmp_path: Path) -> Iterator[str]:
     url = made.of("rolled up", rolled_up)
     yield url
     made.drop(url)
-
-
-def tried(url: str, role: str, statement: str, claims: str | None = None) -> list[tuple[Any, ...]] | str:
-    """The rows that a statement gives or changes as that role, or why it may not; it is undone."""
-    with psycopg.connect(url) as connection:
-        connection.execute(sql.SQL("SET LOCAL ROLE {}").format(sql.Identifier(role)))
-        if claims is not None:
-            connection.execute("SELECT set_config('request.jwt.claims', %s, true)", [claims])
-        try:
-            cursor = connection.execute(statement.encode())
-            return cursor.fetchall() if cursor.description else [()] * max(cursor.rowcount, 0)
-        except InsufficientPrivilege as error:
-            return str(error).splitlines()[0]
-        finally:
-            connection.rollback()
-
-
-READ = "SELECT FROM rollup.{}"
-WRITES = (
-    "INSERT INTO rollup.{0} OVERRIDING SYSTEM VALUE SELECT (s.t).* FROM (SELECT NULL::rollup.{0} AS t) AS s",
-    "DELETE FROM rollup.{}",
-)
-
-
-def notes(url: str, *words: str) -> list[dict[str, Any]]:
-    """What `check` notes about exposure; it never refuses for that."""
-    ran = usage_jobs("check", "--json", *words, url=url)
-    assert ran.code == 0, ran.out
-    found = [finding for finding in ran.object["findings"] if finding["expected"] == "not exposed"]
-    assert all(finding["consequence"] and finding["remedy"] for finding in found if finding["level"] == "note")
-    return [finding for finding in found if finding["level"] != "ok"]
 
 
 # Two walls
@@ -235,129 +174,6 @@ def test_a_view_that_reads_with_its_readers_rights_is_not(url: str, statement: s
     do(url, statement)
     assert notes(url) == []
     assert "permission denied" in tried(url, "anon", "SELECT * FROM costs") or "usage_daily" in statement
-
-
-# The view for signed-in users
-
-MINE = "SELECT * FROM my_usage_monthly"
-
-
-@pytest.fixture
-def viewed(url: str) -> str:
-    done = usage_jobs("schema", "--user-view", "--apply", url=url)
-    assert done.code == 0, done.err
-    return url
-
-
-def claims(user: object) -> str:
-    return json.dumps({"sub": user, "role": "authenticated", "aud": "authenticated"})
-
-
-@pytest.mark.parametrize("user", [ADA, BOB])
-def test_users_read_their_own_months(viewed: str, user: str) -> None:
-    month = tried(viewed, "authenticated", "SELECT user_id, total_cost FROM my_usage_monthly", claims(user))
-    assert month == [(user, Decimal("0.1"))]
-    assert notes(viewed) == []
-
-
-NOBODY = [claims(user) for user in ("auth0|nobody", "auth0%", "' OR true --", [ADA], {"sub": ADA}, 1, True)]
-
-
-@pytest.mark.parametrize("token", [None, "", "{}", '{"sub": null}', '{"user_id": "auth0|66a0"}', "[]", *NOBODY])
-def test_who_is_nobody_reads_nothing(viewed: str, token: str | None) -> None:
-    assert tried(viewed, "authenticated", MINE, token) == []
-
-
-@pytest.mark.parametrize("token", ["not json", "{", ADA])
-def test_claims_that_are_no_json_show_nothing(viewed: str, token: str) -> None:
-    with pytest.raises(psycopg.errors.InvalidTextRepresentation) as refused:
-        tried(viewed, "authenticated", MINE, token)
-    assert BOB not in str(refused.value)
-
-
-@pytest.mark.parametrize("role", ["anon", APART])
-def test_the_view_is_for_nobody_else(viewed: str, role: str) -> None:
-    assert tried(viewed, role, MINE, claims(ADA)) == "permission denied for view my_usage_monthly"
-
-
-def test_what_lies_behind_the_view_stays_out_of_reach(viewed: str) -> None:
-    """Not the hashes, not who wrote the row, not the other tables; and nothing can be written."""
-    token = claims(ADA)
-    for name in ("usage_hash", "rates_hash", "overrides_hash", "credits_hash", "run_id", "revision"):
-        with pytest.raises(psycopg.errors.UndefinedColumn):
-            tried(viewed, "authenticated", f"SELECT {name} FROM my_usage_monthly", token)
-        assert "permission denied" in tried(viewed, "authenticated", f"SELECT {name} FROM rollup.user_monthly", token)
-    for table in OWN:
-        allowed = [()] if table == "user_monthly" else "permission denied"
-        found = tried(viewed, "authenticated", READ.format(table), token)
-        assert found == allowed or str(found).startswith(str(allowed)), table
-        for statement in (*WRITES, "TRUNCATE rollup.{}"):
-            assert "permission denied" in tried(viewed, "authenticated", statement.format(table), token)
-    for statement in ("UPDATE my_usage_monthly SET total_cost = 0", "DELETE FROM my_usage_monthly"):
-        assert "permission denied" in tried(viewed, "authenticated", statement, token)
-
-
-def test_a_function_that_tells_sees_no_other_rows(viewed: str) -> None:
-    """One that costs nothing is called before the conditions of a view that is no barrier."""
-    do(viewed, "CREATE FUNCTION told(text) RETURNS boolean COST 0.0000001 LANGUAGE plpgsql AS"
-               " $$ BEGIN PERFORM set_config('my.seen', concat(current_setting('my.seen', true), $1), true);"
-               " RETURN true; END $$")  # fmt: skip
-    for source in ("my_usage_monthly", "rollup.user_monthly"):
-        text = f"SELECT (SELECT count(*) FROM {source} WHERE told(user_id)), current_setting('my.seen', true)"
-        found = tried(viewed, "authenticated", text, claims(ADA))
-        assert (len(found), BOB in str(found)) == (1, False)
-        assert str(found).startswith("[(1,")
-
-
-def test_schema_apply_keeps_the_view_at_work(viewed: str, tmp_path: Path) -> None:
-    """Also with a meter more, which is one more column; and the job itself sees every row."""
-    meters = "".join(f'[meters.{name}]\ncolumn = "{name}"\n' for name in ("cpu_hours", "gpu_hours"))
-    rates = "meter,effective_from,tier_from,price,per,reference\ncpu_hours,2020-01-01,0,0.10,1,list\n"
-    rates += "gpu_hours,2020-01-01,0,0.50,1,list\n"
-    for settings, card in (
-        ("", None),
-        (meters + '[meters.disk]\ncolumn = "storage_gb"\n', rates + "disk,2020-01-01,0,1,1,x\n"),
-    ):
-        configured(tmp_path, settings=settings, **({} if card is None else {"rates": card}))
-        applied(viewed)
-        applied(viewed)
-        assert tried(viewed, "authenticated", "SELECT user_id FROM my_usage_monthly", claims(BOB)) == [(BOB,)]
-        assert tried(viewed, "anon", MINE, claims(ADA)) == "permission denied for view my_usage_monthly"
-        assert notes(viewed) == []
-        assert usage_jobs("run", url=viewed).code == 3
-    assert tried(viewed, "authenticated", "SELECT disk_cost FROM my_usage_monthly", claims(ADA)) == [(0,)]
-
-
-def test_the_view_is_made_again_without_harm(viewed: str) -> None:
-    done = usage_jobs("schema", "--user-view", "--apply", url=viewed)
-    assert done.code == 0, ended(done)
-    assert len(tried(viewed, "authenticated", MINE, claims(ADA))) == 1
-
-
-def test_what_is_printed_is_what_is_applied(url: str, viewed: str) -> None:
-    printed = usage_jobs("schema", "--user-view")
-    assert printed.code == 0
-    do(viewed, "DROP VIEW my_usage_monthly")
-    do(url, printed.out.replace("BEGIN;", "").replace("COMMIT;", ""))
-    assert len(tried(url, "authenticated", MINE, claims(ADA))) == 1
-    told = usage_jobs("schema", "--user-view", "--json").object
-    assert told["applied"] is False
-
-
-@pytest.mark.parametrize(
-    "statement",
-    [
-        "CREATE TABLE my_usage_monthly (note text); INSERT INTO my_usage_monthly VALUES ('mine')",
-        "CREATE VIEW my_usage_monthly AS SELECT 'mine' AS note",
-        "CREATE MATERIALIZED VIEW my_usage_monthly AS SELECT 'mine' AS note",
-    ],
-)
-def test_what_has_that_name_already_and_is_anothers_stays(url: str, statement: str) -> None:
-    do(url, statement)
-    done = usage_jobs("schema", "--user-view", "--apply", url=url)
-    assert (done.code, "my_usage_monthly" in done.err) == (5, True), ended(done)
-    applied(url)
-    assert ask(url, MINE) == [{"note": "mine"}]
 
 
 def test_without_the_apis_roles_there_is_nothing_to_expose(server_directory: Path, tmp_path: Path) -> None:

@@ -1,0 +1,274 @@
+"""`schema --role`: the role does everything that the job does, as if it owned the place, and can do nothing else.
+
+Each grant and each policy of the script is taken away in turn: `check` names it, and a run refuses or does without it;
+each privilege too many is named. A role that lost a policy reads no rows and gets no error, so that a run must refuse.
+"""
+
+import contextlib
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from catalogs import OWN
+from commands import ask, configured
+from drift_figures import differences, digest, figures
+from drift_verdicts import ended
+from drift_world import BEFORE, CARDS, command, do
+from psycopg.errors import InsufficientPrivilege
+from role_world import Grant, Roles, as_role, changed, every_grant, grants, night, refused, roles
+
+SHAPES = [("a", "recorded"), ("a", "rated"), ("b", "recorded"), ("b", "rated"), ("c", "recorded")]
+NIGHT = [0, 3, 3, 3, 3, 0, 0, 0]
+"""check; dry run, run; run twice after changes, with a row that stays rejected; reconcile, explain, runs."""
+
+
+@pytest.fixture(scope="module")
+def made(server_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Roles]:
+    with pytest.MonkeyPatch.context() as patch, roles(server_url, tmp_path_factory.mktemp("role")) as some:
+        patch.chdir(some.directory)
+        some.copies.drop(some.copy("a"))
+        yield some
+
+
+@pytest.fixture
+def owner(made: Roles, tmp_path: Path) -> Iterator[str]:
+    """The URL of a database of shape A for who owns it."""
+    configured(tmp_path, rates=CARDS)
+    made.directory = tmp_path
+    url = made.copy("a")
+    yield url
+    made.copies.drop(url)
+
+
+@pytest.fixture
+def role(made: Roles) -> str:
+    return made.role("a")
+
+
+@pytest.fixture
+def url(owner: str, role: str) -> str:
+    """The same database for the role."""
+    return as_role(owner, role)
+
+
+def findings(url: str) -> dict[str, dict[str, Any]]:
+    """What `check` has to say, by subject and found: one subject may lack several privileges."""
+    ran = command("a", url, "check", "--json", today=BEFORE)
+    assert ran.code in (0, 5), ended(ran)
+    return {f"{f['subject']}: {f['found']}": f for f in ran.object["findings"] if f["level"] != "ok"}
+
+
+# Everything that the job does
+
+
+@pytest.mark.parametrize(("shape", "cost"), SHAPES)
+def test_the_role_does_all_that_the_job_does(made: Roles, tmp_path: Path, shape: str, cost: str) -> None:
+    """Two nights end in the same figures as the owner's, and check finds no privilege missing, and none too many."""
+    configured(tmp_path, rates=CARDS)
+    made.directory = tmp_path
+    mine, theirs = made.copy(shape, cost), made.copy(shape, cost)
+    ran = night(shape, as_role(mine, made.role(shape, cost)), mine, cost)
+    assert [one.code for one in ran] == NIGHT, [ended(one) for one in ran]
+    spoken = [f for f in ran[0].object["findings"] if re.search("privilege|GRANT|REVOKE|role|security", str(f))]
+    assert [finding for finding in spoken if finding["level"] != "ok"] == []
+    assert [one.code for one in night(shape, theirs, theirs, cost)] == NIGHT
+    assert differences(figures(mine), figures(theirs)) == []
+    assert ask(mine, "SELECT count(*) AS kinds FROM rollup.runs WHERE kind = 'adopt'") == [{"kinds": shape != "c"}]
+    for url in (mine, theirs):
+        made.copies.drop(url)
+
+
+def test_the_password_is_nobodys_business_of_the_script(owner: str, role: str) -> None:
+    script = command("a", owner, "schema", "--role", role).out
+    assert re.search(r"PASSWORD\s+'", script, re.IGNORECASE) is None
+    assert "api_key" not in script
+    assert "kubeconfig" not in script
+
+
+# Nothing else
+
+FORBIDDEN = (
+    *("SELECT api_key FROM hopsworks_clusters", "SELECT kubeconfig FROM hopsworks_clusters", "SELECT email FROM users"),
+    *("SELECT * FROM hopsworks_clusters", "SELECT h FROM hopsworks_clusters AS h", "SELECT id FROM subscriptions"),
+    *("SELECT created_at FROM usage_daily", "SELECT ctid FROM usage_daily", "SELECT cpu_hours_used FROM user_credits"),
+    *("UPDATE usage_daily SET cpu_hours = 0", "UPDATE usage_daily SET total_cost = 0", "DELETE FROM usage_daily"),
+    *("INSERT INTO usage_daily (user_id) VALUES ('eve')", "UPDATE users SET billing_mode = 'postpaid'"),
+    *("UPDATE user_credits SET total_purchased = 1000", "DELETE FROM user_credits", "DELETE FROM users"),
+    "INSERT INTO user_credits (user_id, total_purchased) VALUES ('eve', 1000)",
+    *("UPDATE credit_transactions SET amount = 0", "DELETE FROM credit_transactions"),
+    "INSERT INTO credit_transactions (id, user_id) VALUES (gen_random_uuid(), 'eve')",
+    *("UPDATE user_pricing_overrides SET override_price = 0", "DELETE FROM user_pricing_overrides"),
+    "INSERT INTO user_pricing_overrides (user_id) VALUES ('eve')",
+    *(f"UPDATE rollup.{name} SET run_id = 0" for name in ("credit_draws", "billing_modes", "corrections")),
+    *(f"DELETE FROM rollup.{name}" for name in ("credit_draws", "billing_modes", "corrections", "runs", "months")),
+    *(f"TRUNCATE {name}" for name in ("usage_daily", "users", "user_credits", "credit_transactions")),
+    *(f"TRUNCATE rollup.{name}" for name in OWN),
+    *(f"DROP TABLE rollup.{name}" for name in OWN),
+    *("CREATE TABLE x ()", "CREATE TABLE rollup.x ()", "CREATE SCHEMA x", "CREATE VIEW x AS SELECT 1"),
+    *("ALTER TABLE usage_daily ADD COLUMN x text", "ALTER TABLE rollup.credit_draws DISABLE TRIGGER ALL"),
+    "CREATE OR REPLACE FUNCTION rollup.refuse_change() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'",
+    *("DROP POLICY service_role_all ON users", "ALTER TABLE users DISABLE ROW LEVEL SECURITY"),
+    *("CREATE TRIGGER x BEFORE INSERT ON usage_daily EXECUTE FUNCTION rollup.refuse_change()", "CREATE ROLE x"),
+    *("SET ROLE service_role", "SET ROLE postgres", "SET session_replication_role = replica"),
+    *("COPY users TO PROGRAM 'cat'", "SELECT pg_read_file('/etc/passwd')", "SELECT * FROM pg_authid"),
+    *("LOCK TABLE usage_daily IN ACCESS EXCLUSIVE MODE", "VACUUM FULL usage_daily", "REINDEX TABLE usage_daily"),
+)
+
+
+@pytest.mark.parametrize("statement", FORBIDDEN)
+def test_the_role_may_not(url: str, statement: str) -> None:
+    """Insufficient privilege, or must not in a transaction, which comes after it for who may."""
+    assert (refused(url, statement) or "none").split()[0] in ("42501", "25001")
+
+
+def test_the_role_cannot_pass_on_what_it_may(url: str, owner: str, role: str) -> None:
+    """PostgreSQL warns where nothing is granted, and refuses where not even that can be told."""
+    for grant in grants(owner, role):
+        with psycopg.connect(url) as connection, contextlib.suppress(InsufficientPrivilege):
+            connection.execute(grant.statement("GRANT", "anon").encode())
+    assert [grant for grant in grants(owner, "anon") if grant.table.startswith("rollup.")] == []
+
+
+def test_the_role_cannot_make_its_own_tables_or_itself(url: str, role: str) -> None:
+    for words in (("--apply",), ("--role", role, "--apply"), ("--user-view", "--apply")):
+        done = command("a", url, "schema", *words)
+        assert (done.code, "Traceback" in done.err) == (5, False), ended(done)
+
+
+# Each grant
+
+NOT_YET = {"INSERT rollup.corrections", "SELECT rollup.corrections"}
+"""Only a backfill corrects closed months."""
+
+
+def test_the_script_grants_this_and_nothing_else(owner: str, role: str) -> None:
+    assert set(map(str, grants(owner, role))) == set(map(str, every_grant()))
+
+
+@pytest.mark.parametrize("grant", every_grant(), ids=str)
+def test_a_grant_that_is_taken_away_is_named_and_was_needed(
+    owner: str, url: str, role: str, grant: Grant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = findings(url).keys()
+    do(owner, grant.statement("REVOKE", role))
+    new = [finding for key, finding in findings(url).items() if key not in known]
+    assert new, "check says nothing"
+    subject = grant.table if grant.column is None else f"{grant.table}.{grant.column}"
+    for finding in new:
+        assert finding["subject"] == subject
+        assert grant.right in finding["found"]
+        assert f"GRANT {grant.right}" in finding["remedy"]
+        assert role in finding["remedy"]
+    _runs(url, owner, new[0]["level"], subject)
+    monkeypatch.setattr("jobs.store.preflight.refuse", lambda *_, **__: None)
+    if str(grant) not in NOT_YET:
+        assert _missed(url, owner), "the job does without it"
+
+
+def _runs(url: str, owner: str, level: str, subject: str) -> None:
+    """A run refuses by name what it cannot do without; `reconcile` what it cannot prove."""
+    before = digest(owner)
+    ran = command("a", url, "run", today=BEFORE)
+    if level in ("refused", "unwritable"):
+        assert (ran.code, subject in ran.err) == (5, True), ended(ran)
+        assert digest(owner) == before
+        return
+    assert ran.code == 3, ended(ran)
+    reconciled = command("a", url, "reconcile", today=BEFORE)
+    assert (reconciled.code, subject in reconciled.err) == ((5, True) if level == "unprovable" else (0, False))
+
+
+def _missed(url: str, owner: str) -> bool:
+    """Whether some command fails for want of it, or leaves a name out, where nothing looks before."""
+    for words, code in ((("run",), 3), (("reconcile",), 0), (("explain", "--user", "ada", "--month", "2026-06"), 0)):
+        if command("a", url, *words, today=BEFORE).code != code:
+            return True
+    do(owner, changed("a"))
+    failed = any(command("a", url, *words).code != code for words, code in ((("run",), 3), (("reconcile",), 0)))
+    return failed or not ask(owner, "SELECT FROM rollup.cluster_monthly WHERE cluster_name IS NOT NULL")
+
+
+@pytest.mark.parametrize(
+    ("statement", "subject"),
+    [
+        ("REVOKE USAGE ON SCHEMA public FROM {role}, PUBLIC", "schema public"),
+        ("REVOKE USAGE ON SCHEMA rollup FROM {role}", "schema rollup"),
+        ("REVOKE TEMPORARY ON DATABASE {database} FROM {role}, PUBLIC", "database"),
+    ],
+)
+def test_what_is_granted_on_more_than_tables_is_needed_too(
+    owner: str, url: str, role: str, statement: str, subject: str
+) -> None:
+    do(owner, statement.format(role=role, database=owner.rpartition("/")[2]))
+    named = [finding for finding in findings(url).values() if finding["subject"] == subject]
+    assert [finding["level"] in ("refused", "unwritable") for finding in named] == [True]
+    assert f"GRANT {'TEMPORARY' if subject == 'database' else 'USAGE'}" in named[0]["remedy"]
+    for words in (("run",), ("run", "--dry-run")):
+        ran = command("a", url, *words, today=BEFORE)
+        assert (ran.code, subject in ran.err) == (5, True), ended(ran)
+    repaired = command("a", owner, "schema", "--role", role, "--apply")
+    assert repaired.code == 0, ended(repaired)
+    assert command("a", url, "run", today=BEFORE).code == 3
+
+
+# Each policy
+
+POLICIES = """
+SELECT tablename AS table, schemaname || '.' || tablename AS place, policyname AS policy, cmd FROM pg_policies
+WHERE %s = ANY(roles) ORDER BY 2, 3"""
+ACTIONS = {
+    **dict.fromkeys(("users", "hopsworks_clusters", "user_pricing_overrides"), "SELECT"),
+    **dict.fromkeys(("usage_daily", "user_credits"), "SELECT UPDATE"),
+    "credit_transactions": "SELECT INSERT",
+    **{f"rollup.{name}": "SELECT INSERT" for name in ("credit_draws", "billing_modes", "corrections")},
+    **{f"rollup.{name}": "SELECT INSERT UPDATE" for name in ("months", "runs")},
+    **{f"rollup.{name}": "SELECT INSERT UPDATE DELETE" for name in (*OWN[:3], "rejects")},
+}
+
+
+def test_there_is_a_policy_for_each_action_and_no_other(owner: str, role: str) -> None:
+    found = {(row["place"].removeprefix("public."), row["cmd"]) for row in ask(owner, POLICIES, role)}
+    assert found == {(table, action) for table, actions in ACTIONS.items() for action in actions.split()}
+
+
+@pytest.mark.parametrize(
+    ("table", "action"), [(table, action) for table, actions in ACTIONS.items() for action in actions.split()]
+)
+def test_a_policy_that_is_taken_away_is_named_and_the_run_refuses(
+    owner: str, url: str, role: str, table: str, action: str
+) -> None:
+    known = findings(url).keys()
+    places = [row for row in ask(owner, POLICIES, role) if row["place"].removeprefix("public.") == table]
+    [policy] = [row["policy"] for row in places if row["cmd"] == action]
+    do(owner, f'DROP POLICY "{policy}" ON {table}')
+    new = [finding for key, finding in findings(url).items() if key not in known]
+    named = [finding for finding in new if table in finding["subject"] and action in finding["found"]]
+    assert len(named) == 1, new
+    _runs(url, owner, named[0]["level"], table)
+
+
+@pytest.mark.parametrize("table", ["usage_daily", "users", "user_credits", "user_pricing_overrides", "rollup.months"])
+@pytest.mark.parametrize("how", ["PERMISSIVE", "RESTRICTIVE"])
+def test_a_policy_that_hides_some_rows_is_told(owner: str, url: str, role: str, table: str, how: str) -> None:
+    """The job's own are replaced by one that shows some, or narrowed by another."""
+    if how == "PERMISSIVE":
+        for row in ask(owner, POLICIES, role):
+            if row["place"].removeprefix("public.") == table and row["cmd"] == "SELECT":
+                do(owner, f'DROP POLICY "{row["policy"]}" ON {table}')
+    known = findings(url).keys()
+    do(owner, f"CREATE POLICY narrow ON {table} AS {how} FOR SELECT TO {role} USING (random() < 2)")
+    new = [finding for key, finding in findings(url).items() if key not in known]
+    assert [table in finding["subject"] for finding in new] == [True]
+
+
+def test_rows_that_a_policy_hides_of_a_sudden_stop_the_run(owner: str, url: str, role: str) -> None:
+    """The brake: half of the users are not there any more, and no error says so."""
+    assert command("a", url, "run", today=BEFORE).code == 3
+    do(owner, f"CREATE POLICY narrow ON usage_daily AS RESTRICTIVE FOR SELECT TO {role} USING (false)")
+    before = figures(owner)
+    ran = command("a", url, "run", today=BEFORE)
+    assert ran.code == 5, ended(ran)
+    assert differences(figures(owner), before) == []

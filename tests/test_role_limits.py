@@ -1,0 +1,215 @@
+"""A role of the job's own beside what it may too much, other settings, and names that only a quoted role can have."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from commands import ask, configured
+from drift_figures import digest
+from drift_verdicts import ended
+from drift_world import BEFORE, CARDS, command, do
+from role_world import PASSWORD, Roles, as_role, every_grant, grants, quoted, refused, roles
+
+
+@pytest.fixture(scope="module")
+def made(server_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Roles]:
+    with pytest.MonkeyPatch.context() as patch, roles(server_url, tmp_path_factory.mktemp("role")) as some:
+        patch.chdir(some.directory)
+        some.copies.drop(some.copy("a"))
+        yield some
+
+
+@pytest.fixture
+def owner(made: Roles, tmp_path: Path) -> Iterator[str]:
+    """The URL of a database of shape A for who owns it."""
+    configured(tmp_path, rates=CARDS)
+    made.directory = tmp_path
+    url = made.copy("a")
+    yield url
+    made.copies.drop(url)
+
+
+@pytest.fixture
+def role(made: Roles) -> str:
+    return made.role("a")
+
+
+@pytest.fixture
+def url(owner: str, role: str) -> str:
+    """The same database for the role."""
+    return as_role(owner, role)
+
+
+def findings(url: str) -> dict[str, dict[str, Any]]:
+    """What `check` has to say, by subject and found: one subject may lack several privileges."""
+    ran = command("a", url, "check", "--json", today=BEFORE)
+    assert ran.code in (0, 5), ended(ran)
+    return {f"{f['subject']}: {f['found']}": f for f in ran.object["findings"] if f["level"] != "ok"}
+
+
+# Each privilege too many
+
+NEEDLESS = {
+    "GRANT SELECT (api_key) ON hopsworks_clusters TO {role}": ("hopsworks_clusters", "SELECT (api_key)"),
+    "GRANT SELECT ON hopsworks_clusters TO {role}": ("hopsworks_clusters", "kubeconfig"),
+    "GRANT SELECT (email, name) ON users TO {role}": ("users", "SELECT (email, name)"),
+    "GRANT UPDATE (billing_mode) ON users TO {role}": ("users", "UPDATE (billing_mode)"),
+    "GRANT INSERT ON usage_daily TO {role}": ("usage_daily", "INSERT"),
+    "GRANT UPDATE (cpu_hours) ON usage_daily TO {role}": ("usage_daily", "UPDATE (cpu_hours)"),
+    "GRANT UPDATE (total_cost) ON usage_daily TO {role}": ("usage_daily", "UPDATE (total_cost)"),
+    "GRANT REFERENCES ON usage_daily TO {role}": ("usage_daily", "REFERENCES"),
+    "GRANT DELETE ON usage_daily TO {role}": ("usage_daily", "DELETE"),
+    "GRANT TRIGGER ON usage_daily TO {role}": ("usage_daily", "TRIGGER"),
+    "GRANT UPDATE (total_purchased) ON user_credits TO {role}": ("user_credits", "UPDATE (total_purchased)"),
+    "GRANT INSERT ON user_credits TO {role}": ("user_credits", "INSERT"),
+    "GRANT DELETE ON credit_transactions TO {role}": ("credit_transactions", "DELETE"),
+    "GRANT UPDATE (amount) ON credit_transactions TO {role}": ("credit_transactions", "UPDATE (amount)"),
+    "GRANT INSERT (id) ON credit_transactions TO {role}": ("credit_transactions", "INSERT (id)"),
+    "GRANT SELECT (reason) ON user_pricing_overrides TO {role}": ("user_pricing_overrides", "SELECT (reason)"),
+    "GRANT SELECT ON subscriptions TO {role}": ("subscriptions", "SELECT"),
+    "GRANT SELECT ON subscriptions TO PUBLIC": ("subscriptions", "SELECT"),
+    "GRANT UPDATE ON rollup.credit_draws TO {role}": ("rollup.credit_draws", "UPDATE"),
+    "GRANT DELETE ON rollup.credit_draws TO {role}": ("rollup.credit_draws", "DELETE"),
+    "GRANT TRUNCATE ON rollup.credit_draws TO {role}": ("rollup.credit_draws", "TRUNCATE"),
+    "GRANT TRUNCATE ON rollup.user_monthly TO {role}": ("rollup.user_monthly", "TRUNCATE"),
+    "GRANT DELETE ON rollup.runs TO {role}": ("rollup.runs", "DELETE"),
+    "GRANT USAGE, UPDATE ON SEQUENCE rollup.runs_run_id_seq TO {role}": ("rollup.runs_run_id_seq", "UPDATE"),
+    "CREATE VIEW x AS SELECT * FROM users; GRANT SELECT ON x TO {role}": ("public.x", "SELECT"),
+    "GRANT CREATE ON SCHEMA public TO {role}": ("", "CREATE on schema public"),
+    "GRANT CREATE ON SCHEMA rollup TO {role}": ("", "CREATE on schema rollup"),
+    "GRANT CREATE ON DATABASE {database} TO {role}": ("", "CREATE on database"),
+    "GRANT service_role TO {role}": ("", "service_role"),
+    "GRANT pg_read_all_data TO {role}": ("", "pg_read_all_data"),
+    "ALTER ROLE {role} BYPASSRLS": ("", "BYPASSRLS"),
+    "ALTER ROLE {role} CREATEROLE": ("", "CREATEROLE"),
+    "ALTER ROLE {role} CREATEDB": ("", "CREATEDB"),
+    "ALTER ROLE {role} REPLICATION": ("", "REPLICATION"),
+}
+UNDO = {"service_role": "REVOKE service_role FROM {role}", "pg_read": "REVOKE pg_read_all_data FROM {role}"} | {
+    word: f"ALTER ROLE {{role}} NO{word}" for word in ("BYPASSRLS", "CREATEROLE", "CREATEDB", "REPLICATION")
+}
+
+
+@pytest.mark.parametrize("statement", NEEDLESS)
+def test_a_privilege_too_many_is_named_and_stops_nothing(owner: str, url: str, role: str, statement: str) -> None:
+    table, found = NEEDLESS[statement]
+    known = findings(url).keys()
+    do(owner, statement.format(role=role, database=owner.rpartition("/")[2]))
+    try:
+        new = [finding for key, finding in findings(url).items() if key not in known]
+        assert {finding["level"] for finding in new} == {"note"}
+        assert any(table in finding["subject"] and found in finding["found"] for finding in new), new
+        assert command("a", url, "run", today=BEFORE).code == 3
+    finally:
+        undo = [text for word, text in UNDO.items() if word in statement]
+        do(owner, "".join(text.format(role=role) for text in undo) or "SELECT")
+
+
+def test_the_script_takes_away_what_the_role_had_before(owner: str, url: str, role: str) -> None:
+    before = set(map(str, grants(owner, role)))
+    for what in ("ALL ON ALL TABLES IN SCHEMA public, rollup", "ALL ON ALL SEQUENCES IN SCHEMA rollup",
+                 "SELECT (api_key) ON hopsworks_clusters", "CREATE ON SCHEMA public, rollup"):  # fmt: skip
+        do(owner, f"GRANT {what} TO {role}")
+    assert refused(url, "SELECT kubeconfig FROM hopsworks_clusters") is None
+    done = command("a", owner, "schema", "--role", role, "--apply")
+    assert done.code == 0, ended(done)
+    assert set(map(str, grants(owner, role))) == before
+    for statement in ("SELECT kubeconfig FROM hopsworks_clusters", "CREATE TABLE x ()", "CREATE TABLE rollup.x ()"):
+        assert (refused(url, statement) or "").startswith("42501")
+    assert [finding for finding in findings(url).values() if "More than the job" in finding["consequence"]] == []
+
+
+def test_an_owner_is_told_once_that_it_may_everything(owner: str) -> None:
+    [told] = [f for f in findings(owner).values() if "More than the job" in f["consequence"]]
+    assert told["level"] == "note"
+    assert "schema --role" in told["remedy"]
+
+
+# Other settings, other shapes, other roles
+
+
+def test_rated_costs_are_one_grant_more_while_they_are_set(owner: str, url: str, role: str, tmp_path: Path) -> None:
+    configured(tmp_path, rates=CARDS, settings='cost = "rated"\n')
+    [missing] = [f for f in findings(url).values() if f["subject"] == "usage_daily.total_cost"]
+    assert (missing["level"], "UPDATE" in missing["found"]) == ("unwritable", True)
+    assert command("a", url, "run", today=BEFORE).code == 5
+    assert command("a", owner, "schema", "--role", role, "--apply").code == 0
+    assert command("a", url, "run", today=BEFORE).code == 3
+    assert "UPDATE usage_daily.total_cost" in map(str, grants(owner, role))
+
+
+def test_a_new_meter_is_one_grant_more(owner: str, url: str, role: str) -> None:
+    do(owner, "ALTER TABLE usage_daily ADD COLUMN instance_hours numeric")
+    [missing] = [f for f in findings(url).values() if f["subject"].startswith("usage_daily.instance_hours")]
+    assert "GRANT SELECT (instance_hours)" in missing["remedy"]
+    assert command("a", url, "run", today=BEFORE).code in (3, 5)
+    assert command("a", owner, "schema", "--role", role, "--apply").code == 0
+    assert command("a", url, "run", today=BEFORE).code == 3
+
+
+@pytest.mark.parametrize("length", [20, 62])
+def test_two_roles_side_by_side(owner: str, length: int) -> None:
+    """Names of policies are cut at 63 bytes: those of two roles must differ all the same."""
+    some = [f"{owner.rpartition('/')[2]:_<{length}}{number}"[-63:] for number in (1, 2)]
+    try:
+        for other in some:
+            assert command("a", owner, "schema", "--role", other, "--apply").code == 0
+            do(owner, f"ALTER ROLE {other} PASSWORD '{PASSWORD}'")
+        for other in some:
+            assert command("a", as_role(owner, other), "check", today=BEFORE).code == 0
+            assert command("a", as_role(owner, other), "run", today=BEFORE).code == 3
+    finally:
+        for other in some:
+            do(owner, f"DROP OWNED BY {other}; DROP ROLE {other}")
+
+
+NAMES = ("Nightly Job", 'a"b', "O'Hara", "select", "user", "ünï-cödé", "x; DROP TABLE users --", "%s {} %(x)s")
+
+
+@pytest.mark.parametrize("name", [*NAMES, "1st", "long" * 15])
+def test_any_name_is_quoted_rightly(owner: str, name: str) -> None:
+    """By --apply as by the script that is printed."""
+    other = f"{name[:45]}{owner[-6:]}"
+    sql_name = quoted(other)
+    try:
+        done = command("a", owner, "schema", "--role", other, "--apply")
+        assert done.code == 0, ended(done)
+        applied = set(map(str, grants(owner, sql_name)))
+        assert applied == set(map(str, every_grant()))
+        do(owner, f"DROP OWNED BY {sql_name}; DROP ROLE {sql_name}")
+        script = command("a", owner, "schema", "--role", other).out
+        do(owner, re.sub("^(BEGIN|COMMIT);$", "", script, flags=re.MULTILINE))
+        do(owner, f"ALTER ROLE {sql_name} PASSWORD '{PASSWORD}'")
+        assert set(map(str, grants(owner, sql_name))) == applied
+        assert command("a", as_role(owner, other), "check", today=BEFORE).code == 0
+        assert command("a", as_role(owner, other), "run", today=BEFORE).code == 3
+    finally:
+        if ask(owner, "SELECT FROM pg_roles WHERE rolname = %s", other):
+            do(owner, f"DROP OWNED BY {sql_name}; DROP ROLE {sql_name}")
+
+
+PLATFORM = ("anon", "authenticated", "service_role")
+"""Roles that others act as: whoever calls the REST API would do what the job does."""
+
+
+@pytest.mark.parametrize("name", ["", "public", "none", "pg_monitor", "pg_new", "x" * 64, "$$", *PLATFORM])
+def test_a_name_that_cannot_be_a_role_of_the_jobs_own_is_refused(owner: str, name: str) -> None:
+    before, rights = digest(owner), ask(owner, RIGHTS)
+    done = command("a", owner, "schema", "--role", name, "--apply")
+    assert done.code in (2, 5), ended(done)
+    assert name in done.err
+    assert digest(owner) == before
+    assert ask(owner, RIGHTS) == rights
+
+
+RIGHTS = "SELECT c.oid::regclass::text AS name, relacl::text FROM pg_class AS c WHERE relacl IS NOT NULL ORDER BY 1"
+
+
+def test_the_owner_itself_is_not_narrowed(owner: str) -> None:
+    """Its own grants taken away, an owner could not read its own tables any more."""
+    done = command("a", owner, "schema", "--role", "postgres", "--apply")
+    assert done.code in (0, 2, 5), ended(done)
+    assert command("a", owner, "run", today=BEFORE).code == 3
+    assert refused(owner, "SELECT api_key FROM hopsworks_clusters") is None
