@@ -12,7 +12,9 @@ from uuid import UUID
 import psycopg
 import pytest
 from commands import CLUSTER, RATES, Ran, add_usage, applied, ask, configured, contents, costs, insert, usage_jobs
+from ways import job_url
 
+from jobs.settings import load
 from jobs.store import guard
 from jobs.store.database import Address, connect
 
@@ -551,7 +553,8 @@ def test_another_run_holds_the_lock(ready: str) -> None:
 
 
 def test_the_lock_is_free_the_moment_a_run_ends(ready: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    with connect(Address(ready)) as connection, monkeypatch.context() as patch:
+    settings = load(None, {}, Path.cwd())
+    with connect(Address(job_url(ready, lambda: settings))) as connection, monkeypatch.context() as patch:
         # A server notices only later that a client has closed its connection: here while the next run starts.
         patch.setattr(connection, "close", lambda: None)
         patch.setattr(guard, "connect", lambda _: connection)

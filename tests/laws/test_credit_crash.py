@@ -19,6 +19,7 @@ from commands import ask
 from conftest import Databases
 from killing import began, command, copies, differing, released, states, tables, whole_users
 from night import LAST_DAY, Night
+from ways import job_url
 from wire import Hook, Statement, Verdict, Wire
 
 from jobs.model.errors import UsageJobsError
@@ -99,7 +100,7 @@ def killed_at(target: Statement, url: str) -> None:
         process.result().wait()
         return Verdict.CUT
 
-    with Wire(url, hook) as wire:
+    with Wire(job_url(url, world.settings), hook) as wire:
         process.set_result(started(wire.url))
         said, _ = process.result().communicate()
         assert process.result().returncode == -signal.SIGKILL, said
