@@ -9,6 +9,7 @@ from jobs.model.errors import ConfigError
 
 EARLIEST, LATEST = date(1970, 1, 1), date(9000, 12, 31)
 MOST = 10**9
+LONGEST_NAME = 63
 
 
 def parser() -> argparse.ArgumentParser:
@@ -23,6 +24,11 @@ def parser() -> argparse.ArgumentParser:
     _command(commands, "check", "can the job do its work here? changes nothing", "usage-jobs check")
     schema = _command(commands, "schema", "print the DDL of the job's own tables", "usage-jobs schema --apply")
     schema.add_argument("--apply", action="store_true", help="run it; safe to repeat")
+    instead = schema.add_mutually_exclusive_group()
+    instead.add_argument(
+        "--role", type=_role, metavar="NAME", help="instead: a role that may do only what the job does"
+    )
+    instead.add_argument("--user-view", action="store_true", help="instead: a view of their own months for users")
     run = _command(commands, "run", "the nightly job: every open month to yesterday", "usage-jobs run --dry-run")
     run.add_argument("--date", type=_day, metavar="D", help="the last day to cover (default: yesterday, UTC)")
     run.add_argument("--dry-run", action="store_true", help="compute and compare; write nothing")
@@ -78,6 +84,12 @@ def _month(text: str) -> date:
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is not a month; expected one such as 2026-01") from None
     return _sensible(month)
+
+
+def _role(text: str) -> str:
+    if not text or not text.isprintable() or "$" in text or len(text.encode()) > LONGEST_NAME:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a role's name; expected at most {LONGEST_NAME} bytes, no $")
+    return text
 
 
 def _count(text: str) -> int:

@@ -16,7 +16,8 @@ from jobs.chunk import DisturbedError, Done, Taken
 from jobs.ending import Sums
 from jobs.model.errors import PreflightError
 from jobs.plan import Plan
-from jobs.store.database import Link, retried
+from jobs.store.database import Link
+from jobs.store.faults import retried
 from jobs.store.spill import Chunk, Spill
 
 TRIES = 5

@@ -20,7 +20,7 @@ from jobs.model.errors import ConfigError, UsageJobsError
 
 if TYPE_CHECKING:
     from jobs.settings import Settings
-    from jobs.store.database import Address
+    from jobs.store.address import Address
 
 INTERRUPTED = 130
 """What a shell expects of a command that Ctrl-C ended; SIGTERM gives 143, SIGHUP 129."""
@@ -97,7 +97,7 @@ def _settings(arguments: argparse.Namespace) -> "Settings":
 @contextmanager
 def _address(settings: "Settings") -> Iterator["Address"]:
     """The database's address; an embedded server (of the demo) is started for as long as it is needed."""
-    from jobs.store.database import Address
+    from jobs.store.address import Address
 
     if settings.embedded is not None:
         from jobs.demo.server import running
@@ -110,7 +110,10 @@ def _address(settings: "Settings") -> Iterator["Address"]:
             "in the environment or in .env.local; found none. To only try the job: usage-jobs demo"
         )
     else:
-        yield Address(settings.address)
+        address = Address(settings.address)
+        if address.warning:
+            print(f"usage-jobs: WARNING: {address.warning}", file=sys.stderr)
+        yield address
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -144,7 +147,7 @@ def _check(arguments: argparse.Namespace) -> int:
     with _address(settings) as address:
         findings = look.check(settings, address, _today())
     show.findings(findings, settings, address, as_json=arguments.json)
-    return 5 if any(finding.level in ("refused", "unwritable") for finding in findings) else 0
+    return 5 if any(finding.level not in ("ok", "note") for finding in findings) else 0
 
 
 def _schema(arguments: argparse.Namespace) -> int:
@@ -153,8 +156,14 @@ def _schema(arguments: argparse.Namespace) -> int:
     settings = _settings(arguments)
     if arguments.apply:
         with _address(settings) as address:
-            look.apply_schema(settings, address)
-    show.schema(settings, applied=arguments.apply, as_json=arguments.json)
+            text = look.apply_schema(settings, address, role=arguments.role, with_view=arguments.user_view)
+    elif arguments.role is not None:
+        with _address(settings) as address:
+            text = look.grants(settings, address, arguments.role)
+    else:
+        text = (look.view_for_users if arguments.user_view else look.own_schema)(settings)
+    what = f"role {arguments.role}" if arguments.role else "the view" if arguments.user_view else "schema"
+    show.schema(settings, text, what, applied=arguments.apply, as_json=arguments.json)
     return 0
 
 

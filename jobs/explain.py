@@ -23,7 +23,9 @@ from jobs.model.windows import Window, last_of
 from jobs.plan import Plan, for_window
 from jobs.settings import Settings
 from jobs.store import ledger, modes, preflight, readers, runlog, tables
-from jobs.store.database import Address, linked, transaction
+from jobs.store.address import Address
+from jobs.store.database import Connection, linked, transaction
+from jobs.store.faults import retried
 
 MODES = {PREPAID: "prepaid", EARLY: "prepaid, before the first day that is drawn", FREE: "free", DUE: "postpaid"}
 
@@ -94,24 +96,28 @@ def explained_month(settings: Settings, address: Address, user: str, month: date
     Raises ConfigError (exit 2) where the user has neither usage nor a roll-up in that month.
     """
     with linked(address) as link:
-        source, findings = preflight.source(link.connection, settings)
-        preflight.refuse(findings, to_write=False)
-        history, booked = runlog.history(link.connection, settings)
+        return retried(lambda: _explained(link.connection, settings, user, month, today))
+
+
+def _explained(opened: Connection, settings: Settings, user: str, month: date, today: date) -> Explanation:
+    with transaction(opened, snapshot=True) as connection:
+        source, findings = preflight.source(connection, settings)
+        preflight.refuse(findings, purpose="read")
+        history, booked = runlog.history(connection, settings)
         last = min(last_of(month), history.furthest or today - timedelta(days=1))
         if last < month:
             raise ConfigError(f"--month {month:%Y-%m}: no run has covered a day of it yet; the last was {last}")
         window = Window((month,), last, frozenset())
-        plan = for_window(link.connection, settings, source, window, booked)
+        plan = for_window(connection, settings, source, window, booked)
         query = plan.query.of_users([user], plan.window.spans())
-        rows = readers.latest(link.connection, query, plan.query).filter(takeable(plan))
-        with transaction(link.connection) as connection:
-            of = tables.table(settings, "user_monthly")
-            held = pl.concat(tables.standing(connection, settings, of, [month], [user]))
-            modes_held = pl.concat(modes.history(connection, settings, user))
-            draws = pl.concat(ledger.draws(connection, settings, [month], [user]))
+        rows = readers.latest(connection, query, plan.query).filter(takeable(plan))
+        of = tables.table(settings, "user_monthly")
+        held = pl.concat(tables.standing(connection, settings, of, [month], [user]))
+        modes_held = pl.concat(modes.history(connection, settings, user))
+        draws = pl.concat(ledger.draws(connection, settings, [month], [user]))
         costed = priced(rows.lazy(), plan)
         draws = of_window(draws.lazy(), costed, plan).collect()
-        draws = pl.concat([draws, imports(strange_rows(link.connection, plan, costed, draws.lazy()))])
+        draws = pl.concat([draws, imports(strange_rows(connection, plan, costed, draws.lazy()))])
     paid = as_booked(costed.lazy(), modes_held.lazy(), draws.lazy(), plan.credit_rules).collect()
     return _told(plan, user, rows, paid, held)
 

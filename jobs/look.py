@@ -7,29 +7,61 @@ from typing import Any
 from jobs.model.errors import UsageJobsError
 from jobs.plan import Plan, planned
 from jobs.settings import Settings
-from jobs.store import orphans, preflight, readers, runlog, schema
-from jobs.store.database import Address, linked
+from jobs.store import exposure, orphans, pooling, preflight, privileges, readers, runlog, schema, user_view
+from jobs.store.address import Address
+from jobs.store.database import Connection, linked, transaction
+from jobs.store.faults import retried
 from jobs.store.findings import Finding
 
 
 def check(settings: Settings, address: Address, today: date) -> list[Finding]:
     """Every finding of the preflight, what the next run would cover, and who usage refers to in vain."""
-    reader = readers.chosen(settings.reader, address)
+
+    def looked() -> list[Finding]:
+        way = list(_way(link.connection, settings, address))
+        with transaction(link.connection) as connection:
+            return [*way, *_inside(connection, settings, today)]
+
     with linked(address) as link:
-        source, findings = preflight.source(link.connection, settings)
-        findings = [Finding("ok", "reader", f"reader = {settings.reader!r}", reader), *findings]
-        if any(finding.level == "refused" for finding in findings):
-            return findings
-        try:
-            plan = planned(link.connection, settings, source, None, today)
-        except UsageJobsError as error:
-            return [*findings, Finding("refused", "the next run", "prices for every day", str(error))]
-        days = f"{plan.window.first} to {plan.window.last}"
-        findings.append(Finding("ok", "the next run", "open months", days))
-        findings += [Finding("note", "the next run", "nothing to note", note) for note in plan.notes]
-        findings += _without_card(plan)
-        since = today - timedelta(days=31)
-        return [*findings, *orphans.findings(link.connection, settings, source, since)]
+        return retried(looked)
+
+
+def _way(connection: Connection, settings: Settings, address: Address) -> Iterator[Finding]:
+    """How the database is reached, and how usage will be read over it."""
+    pool = pooling.named(address, connection)
+    yield Finding("ok", "connection", "a server, or a pooler", pool)
+    yield _tls(connection, address)
+    reader = readers.chosen(settings.reader, address, pooled=pool not in (pooling.DIRECT, pooling.SESSION))
+    yield Finding("ok", "reader", f"reader = {settings.reader!r}", reader)
+
+
+def _tls(connection: Connection, address: Address) -> Finding:
+    mode = address.parts.get("sslmode", "prefer")
+    found = f"{'on' if connection.pgconn.ssl_in_use else 'off'} (sslmode={mode})"
+    if address.warning is None:  # safe, or this machine
+        return Finding("ok", "TLS", "as the address says", found)
+    return Finding(
+        "note", "TLS", "on, the server's certificate verified", found, "Another could answer", address.warning
+    )
+
+
+def _inside(connection: Connection, settings: Settings, today: date) -> Iterator[Finding]:
+    source, findings = preflight.source(connection, settings)
+    yield from findings
+    yield from privileges.needless(connection, settings)
+    yield from exposure.findings(connection, settings)
+    if any(finding.level == "refused" for finding in findings):
+        return
+    try:
+        plan = planned(connection, settings, source, None, today)
+    except UsageJobsError as error:
+        yield Finding("refused", "the next run", "prices for every day", str(error))
+        return
+    yield Finding("ok", "the next run", "open months", f"{plan.window.first} to {plan.window.last}")
+    for note in plan.notes:
+        yield Finding("note", "the next run", "nothing to note", note)
+    yield from _without_card(plan)
+    yield from orphans.findings(connection, settings, source, today - timedelta(days=31))
 
 
 def _without_card(plan: Plan) -> Iterator[Finding]:
@@ -44,11 +76,45 @@ def _without_card(plan: Plan) -> Iterator[Finding]:
 
 def runs(settings: Settings, address: Address, limit: int) -> list[dict[str, Any]]:
     """The run log, newest first."""
+
+    def listed() -> list[dict[str, Any]]:
+        with transaction(link.connection) as connection:
+            return runlog.listed(connection, settings, limit)
+
     with linked(address) as link:
-        return runlog.listed(link.connection, settings, limit)
+        return retried(listed)
 
 
-def apply_schema(settings: Settings, address: Address) -> None:
-    """Makes or completes the job's own tables; all of it or nothing."""
+def own_schema(settings: Settings) -> str:
+    """The DDL of the job's own tables."""
+    return schema.script(schema.ddl(settings))
+
+
+def view_for_users(settings: Settings) -> str:
+    """The statements of the view for signed-in users."""
+    return schema.script(user_view.script(settings))
+
+
+def grants(settings: Settings, address: Address, role: str) -> str:
+    """The statements that make a role of the job's own, for the database as it is."""
     with linked(address) as link:
-        schema.apply(link.connection, settings)
+        return schema.script(retried(lambda: privileges.script(link.connection, settings, role)))
+
+
+def apply_schema(settings: Settings, address: Address, *, role: str | None = None, with_view: bool = False) -> str:
+    """Runs what `schema` prints, all of it or nothing, and returns it: the job's own tables, or a role, or the view."""
+
+    def applied() -> str:
+        if role is not None:
+            statements = privileges.script(link.connection, settings, role)
+        elif with_view:
+            statements = user_view.script(settings)
+        else:
+            # The walls take back what the view needs, and a new meter is one of its columns.
+            kept = user_view.script(settings) if user_view.exists(link.connection, settings) else []
+            statements = [*schema.ddl(settings), *kept]
+        schema.apply(link.connection, statements)
+        return schema.script(statements)
+
+    with linked(address) as link:
+        return retried(applied)

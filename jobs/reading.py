@@ -10,8 +10,9 @@ import polars as pl
 
 from jobs.figures import takeable
 from jobs.plan import Plan
-from jobs.store import ledger, modes, readers, tables
-from jobs.store.database import Address, Connection
+from jobs.store import ledger, modes, pooling, readers, tables
+from jobs.store.address import Address
+from jobs.store.database import Connection, transaction
 from jobs.store.rejects import Reject
 from jobs.store.spill import Spill
 
@@ -35,9 +36,11 @@ def read_usage(
     spill: Spill,
     progress: Callable[[str, int, int | None], None],
 ) -> Reading:
-    """Reads the days of the window, each row once."""
+    """Reads the days of the window, each row once; tried again, it begins anew."""
+    pooled = pooling.is_transaction_pooled(address, connection)
+    reader, good = readers.chosen(plan.settings.reader, address, pooled=pooled), takeable(plan)
     reading = Reading(bad={int(UUID(id_)) for id_ in readers.undated(connection, plan.query)})
-    reader, good = readers.chosen(plan.settings.reader, address), takeable(plan)
+    spill.drop("usage")
     reading.read = len(reading.bad)
     undated = pl.DataFrame({"id": sorted(reading.bad)}, schema={"id": pl.UInt128})
     seen = pl.DataFrame(schema={"month": pl.Date, "user": pl.UInt64})
@@ -58,15 +61,14 @@ def read_usage(
 
 
 def read_own(connection: Connection, plan: Plan, spill: Spill) -> None:
-    """Our own tables, of the months: compared with, and the only trace of users whose usage is all gone.
-
-    In the caller's transaction.
-    """
+    """Our own tables, of the months: compared with, and the only trace of users whose usage is all gone."""
     of, months = tables.table(plan.settings, "user_monthly"), plan.window.months
-    for kind, frames in {
-        "standing": tables.standing(connection, plan.settings, of, months),
-        "modes": modes.history(connection, plan.settings),
-        "draws": ledger.draws(connection, plan.settings, months),
-    }.items():
-        for frame in frames:
-            spill.put(kind, frame)
+    spill.drop("standing", "modes", "draws")
+    with transaction(connection):
+        for kind, frames in {
+            "standing": tables.standing(connection, plan.settings, of, months),
+            "modes": modes.history(connection, plan.settings),
+            "draws": ledger.draws(connection, plan.settings, months),
+        }.items():
+            for frame in frames:
+                spill.put(kind, frame)

@@ -21,7 +21,8 @@ from jobs.model.scale import unscaled
 from jobs.plan import Plan
 from jobs.reading import Reading, read_own, read_usage
 from jobs.store import accounts
-from jobs.store.database import Address, Connection
+from jobs.store.address import Address
+from jobs.store.database import Connection
 from jobs.store.laws import Law
 from jobs.store.runlog import Booked
 from jobs.store.spill import Spill

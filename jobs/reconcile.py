@@ -16,7 +16,9 @@ from jobs.reading import Reading
 from jobs.recompute import Found, recomputed
 from jobs.settings import Settings
 from jobs.store import laws, preflight, runlog
-from jobs.store.database import Address, Connection, linked, transaction
+from jobs.store.address import Address
+from jobs.store.database import Connection, linked, transaction
+from jobs.store.faults import retried
 from jobs.store.laws import Law, Scope
 from jobs.store.runlog import Booked
 
@@ -28,30 +30,39 @@ def reconciled(settings: Settings, address: Address, since: date | None, until: 
     no month in question has been covered.
     """
     copied = settings.model_copy(update={"reader": "copy"})  # within the snapshot
-    with linked(address) as link:
-        source, findings = preflight.source(link.connection, copied)
-        preflight.refuse(findings, to_write=False)
+
+    def judged() -> list[Law]:
         with transaction(link.connection, snapshot=True) as connection:
-            history, booked = runlog.history(connection, copied)
-            last = history.furthest or today
-            months = [m for m in sorted(booked.modes) if _within(m, since, until)]
-            if not months:
-                raise ConfigError("no run has covered a month of these days yet; expected one: usage-jobs runs")
-            given = since is not None or until is not None
-            rows_of = months if given else sorted(booked.modes.keys() - history.closed)
-            scope = Scope(months, rows_of, last)
-            yielded = list(laws.judged(connection, copied, source.credits, _additive(copied), scope))
-            found = Found()
-            # All open months are one draw window, whatever days were asked for.
-            since_when = opening(history, copied.start, last)
-            still_open = tuple(sorted(m for m in booked.modes.keys() - history.closed if m >= since_when))
-            for are_open, some in ((True, still_open), (False, tuple(m for m in months if m in history.closed))):
-                if some and (are_open or given):
-                    plan = for_window(connection, copied, source, Window(some, last, frozenset()), booked)
-                    reading = recomputed(connection, address, plan, found, draws=are_open)
-                    yielded += _brake(plan, reading, booked) if are_open else []
-            every = [*_run(connection, copied), *yielded, *found.laws(booked)]
-            return [*sorted(every, key=lambda law: law.law), _stale(found)]
+            return _judged(connection, copied, address, (since, until), today)
+
+    with linked(address) as link:
+        return retried(judged)
+
+
+def _judged(
+    connection: Connection, settings: Settings, address: Address, days: tuple[date | None, date | None], today: date
+) -> list[Law]:
+    source, findings = preflight.source(connection, settings)
+    preflight.refuse(findings, purpose="prove")
+    history, booked = runlog.history(connection, settings)
+    last, given = history.furthest or today, days != (None, None)
+    months = [m for m in sorted(booked.modes) if _within(m, *days)]
+    if not months:
+        raise ConfigError("no run has covered a month of these days yet; expected one: usage-jobs runs")
+    rows_of = months if given else sorted(booked.modes.keys() - history.closed)
+    scope = Scope(months, rows_of, last)
+    yielded = list(laws.judged(connection, settings, source.credits, _additive(settings), scope))
+    found = Found()
+    # All open months are one draw window, whatever days were asked for.
+    since_when = opening(history, settings.start, last)
+    still_open = tuple(sorted(m for m in booked.modes.keys() - history.closed if m >= since_when))
+    for are_open, some in ((True, still_open), (False, tuple(m for m in months if m in history.closed))):
+        if some and (are_open or given):
+            plan = for_window(connection, settings, source, Window(some, last, frozenset()), booked)
+            reading = recomputed(connection, address, plan, found, draws=are_open)
+            yielded += _brake(plan, reading, booked) if are_open else []
+    every = [*_run(connection, settings), *yielded, *found.laws(booked)]
+    return [*sorted(every, key=lambda law: law.law), _stale(found)]
 
 
 def _within(month: date, since: date | None, until: date | None) -> bool:

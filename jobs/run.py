@@ -14,14 +14,16 @@ from jobs import brake, ending
 from jobs.chunks import Chunks
 from jobs.compute.exact import in_decimals
 from jobs.ending import Sums
-from jobs.model.errors import PreflightError, UsageJobsError
+from jobs.model.errors import PreflightError, UnreachableError, UsageJobsError
 from jobs.model.report import Report
 from jobs.plan import Plan, planned
 from jobs.reading import Reading, read_own, read_usage
 from jobs.settings import Settings
 from jobs.store import accounts, adoption, ledger, modes, preflight, runlog
+from jobs.store.address import Address
 from jobs.store.adoption import Adopted
-from jobs.store.database import Address, Link, linked, retried, transaction
+from jobs.store.database import Connection, Link, linked, transaction
+from jobs.store.faults import retried
 from jobs.store.guard import guarded, pass_fence
 from jobs.store.preflight import Source
 from jobs.store.spill import Spill
@@ -63,33 +65,44 @@ def nightly(job: Job) -> Report:
     """
     with linked(job.address) as link:
         with job.stage("check"):
-            source, findings = preflight.source(link.connection, job.settings)
+            source, findings = retried(lambda: preflight.source(link.connection, job.settings))
             preflight.refuse(findings)
         with guarded(job.address, job.settings):
-            return (_tried if job.dry_run else _logged)(job, link, source)
+            return retried(lambda: _tried(job, link, source)) if job.dry_run else _logged(job, link, source)
 
 
 def _tried(job: Job, link: Link, source: Source) -> Report:
     """A dry run: what a run decides on its way (how users pay, what is adopted) is decided, and undone at the end."""
     sums = Sums()
-    with transaction(link.connection, undone=True):
+    with transaction(link.connection, undone=True) as connection:
         with job.stage("plan"):
-            before = modes.recorded(link.connection, job.settings)
-            plan = planned(link.connection, job.settings, source, job.day, job.today)
-            _record_modes(link, plan, before, 0, sums)
-        return _worked(job, link, plan, None, sums)
+            before = modes.recorded(connection, job.settings)
+            plan = planned(connection, job.settings, source, job.day, job.today)
+            _record_modes(connection, plan, before, 0, sums)
+        report = _worked(job, link, plan, None, sums)
+        if connection.closed:
+            # What was decided at the beginning went with it: the rest was tried on a database without that.
+            raise UnreachableError("the connection broke in the middle of the dry run")
+        return report
+
+
+def _begun(job: Job, link: Link, source: Source, sums: Sums) -> tuple[Plan, int]:
+    """The plan, and the number of our row in rollup.runs; tried again, an earlier row of ours is marked crashed."""
+    with runlog.beginning(link.connection, job.settings) as connection:
+        before = modes.recorded(connection, job.settings)
+        plan = planned(connection, job.settings, source, job.day, job.today)
+        names = [meter.name for meter in plan.meters]
+        rates_hash = job.settings.rate_card.digest(names, plan.window.first, plan.window.last)
+        run_id = runlog.begin(connection, job.settings, "run", plan.window, rates_hash)
+        _record_modes(connection, plan, before, run_id, sums)
+    return plan, run_id
 
 
 def _logged(job: Job, link: Link, source: Source) -> Report:
     """The work, with its first and last word in rollup.runs."""
     sums = Sums()
-    with job.stage("plan"), runlog.beginning(link.connection, job.settings):
-        before = modes.recorded(link.connection, job.settings)
-        plan = planned(link.connection, job.settings, source, job.day, job.today)
-        names = [meter.name for meter in plan.meters]
-        rates_hash = job.settings.rate_card.digest(names, plan.window.first, plan.window.last)
-        run_id = runlog.begin(link.connection, job.settings, "run", plan.window, rates_hash)
-        _record_modes(link, plan, before, run_id, sums)
+    with job.stage("plan"):
+        plan, run_id = retried(lambda: _begun(job, link, source, sums))
     try:
         return _worked(job, link, plan, run_id, sums)
     except BaseException as error:
@@ -97,30 +110,30 @@ def _logged(job: Job, link: Link, source: Source) -> Report:
         with suppress(psycopg.Error, UsageJobsError):
             word = str(error) if isinstance(error, UsageJobsError) else f"{type(error).__name__}: {error}".rstrip(": ")
             figures = {"rows_changed": sums.changed.total(), "error": job.address.scrubbed(word)}
-            runlog.finish(link.connection, job.settings, run_id, "failed", **figures)
+            with transaction(link.connection) as connection:
+                runlog.finish(connection, job.settings, run_id, "failed", **figures)
         raise
 
 
-def _record_modes(link: Link, plan: Plan, before: date | None, run_id: int, sums: Sums) -> None:
+def _record_modes(connection: Connection, plan: Plan, before: date | None, run_id: int, sums: Sums) -> None:
     """A run that covers new days records how users pay; what it finds holds from the day after those covered."""
     if before is None or plan.window.last > before:
         held = plan.query.read.credits
-        sums.changed["billing_modes"] = modes.append(link.connection, plan.settings, held, before, run_id)
+        sums.changed["billing_modes"] = modes.append(connection, plan.settings, held, before, run_id)
 
 
 def _worked(job: Job, link: Link, plan: Plan, run_id: int | None, sums: Sums) -> Report:
     settings = job.settings
     with Spill(settings.max_rows_per_chunk) as spill:
         with job.stage("read"):
-            reading = read_usage(link.connection, job.address, plan, spill, job.progress)
+            reading = retried(lambda: read_usage(link.connection, job.address, plan, spill, job.progress))
             if not job.allow_shrink:
                 brake.hold(plan, reading)
             if run_id is not None:
-                _keep_modes(link, plan, run_id)
-            adopted = _adopted(link, plan, run_id)
-            with transaction(link.connection) as connection:
-                read_own(connection, plan, spill)
-        sums.unusable = accounts.unusable(link.connection, settings, plan.query.read.credits)
+                retried(lambda: _keep_modes(link, plan, run_id))
+            adopted = retried(lambda: _adopted(link, plan, run_id))
+            retried(lambda: read_own(link.connection, plan, spill))
+            sums.unusable = retried(lambda: accounts.unusable(link.connection, settings, plan.query.read.credits))
         with job.stage("compute and write"):
             Chunks(link, plan, run_id, spill, sums, reading.bad).run(job.progress)
         with job.stage("finish"):

@@ -91,6 +91,7 @@ class Settings(BaseModel):
     source_schema: str = Field(default="public", pattern=IDENTIFIER)
     reader: Literal["auto", "connectorx", "copy"] = "auto"
     embedded: Path | None = None
+    root_certificate: Path | None = None
     credits: CreditSettings = CreditSettings()
     rates: Path | None = None
     meters: tuple[Meter, ...] = ()
@@ -134,12 +135,12 @@ def load(config: Path | None, env: Mapping[str, str], cwd: Path) -> Settings:
     rates = file.parent / str(values.pop("rates", "rates.csv"))
     if not rates.exists() and "rates" not in origins and "rates" not in _read_toml(file):
         rates = _shipped() / "rates.csv"
-    if "embedded" in values:
-        values["embedded"] = file.parent / str(values["embedded"])
+    for name in values.keys() & {"embedded", "root_certificate"}:
+        values[name] = file.parent / str(values[name])
     card = parse(_read(rates, "rates"), _name(rates, cwd), [meter.name for meter in meters])
     _reject_internal(file, values)
     values |= {"meters": meters, "rates": rates, "rate_card": card, "source": _name(file, cwd)}
-    values["address"] = address(everything)
+    values["address"] = address(everything, values.get("root_certificate"))
     return _validated(Settings, values, file, origins)
 
 

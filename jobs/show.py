@@ -17,7 +17,7 @@ from jobs.model.report import CreditStory, Report
 from jobs.settings import Settings
 
 if TYPE_CHECKING:
-    from jobs.store.database import Address
+    from jobs.store.address import Address
     from jobs.store.findings import Finding
 
 WIDTH = 100
@@ -148,13 +148,30 @@ def findings(found: "Sequence[Finding]", settings: Settings, address: "Address",
     out = console()
     out.print(f"{address!r}, settings: {settings.source}, rates: {settings.rates}", markup=False)
     table = Table(box=None, pad_edge=False)
-    for heading in ("", "what", "expected", "found", "consequence"):
-        table.add_column(heading, overflow="fold")
-    marks = {"ok": "ok", "note": "note", "refused": "[bold]REFUSED[/]", "unwritable": "[bold]REFUSED[/]"}
+    for heading, share in {"": 7, "what": 25, "expected": 15, "found": 17, "consequence": 18, "remedy": 18}.items():
+        table.add_column(heading, overflow="fold", min_width=share * out.width // 120)
     for finding in found:
-        cells = (finding.subject, finding.expected, finding.found, finding.consequence)
-        table.add_row(marks[finding.level], *map(escaped, cells))
-    out.print(table)
+        if finding.level != "ok":
+            cells = (finding.subject, finding.expected, finding.found, finding.consequence, finding.remedy)
+            table.add_row("note" if finding.level == "note" else "[bold]REFUSED[/]", *map(escaped, cells))
+    for subject, what in _as_it_should_be(found).items():
+        out.print(f"ok    {subject}: {what}", markup=False)
+    if table.row_count:
+        out.print(table)
+
+
+def _as_it_should_be(found: "Sequence[Finding]") -> dict[str, str]:
+    """What needs no table: subjects with what was found there, columns together by their table."""
+    from jobs.store.catalog import SOURCES
+
+    held: dict[str, list[str]] = {}
+    for finding in found:
+        if finding.level == "ok":
+            table, _, column = finding.subject.partition(".")
+            together = table in SOURCES and " " not in column
+            subject, what = (table, column) if together else (finding.subject, finding.found)
+            held.setdefault(subject, []).append(what)
+    return {subject: ", ".join(what) for subject, what in held.items()}
 
 
 def escaped(text: str) -> str:
@@ -164,15 +181,13 @@ def escaped(text: str) -> str:
     return escape(text)
 
 
-def schema(settings: Settings, *, applied: bool, as_json: bool) -> None:
-    """The DDL, or that it has been applied."""
-    from jobs.store.schema import script
-
-    text = script(settings)
+def schema(settings: Settings, text: str, what: str, *, applied: bool, as_json: bool) -> None:
+    """The DDL ``text``, or that ``what`` it makes is there."""
     if as_json:
         print(as_object({"schema": settings.rollup_schema, "applied": applied, "ddl": text}))
     elif applied:
-        print(f"schema {settings.rollup_schema} is complete. Next: usage-jobs check, then usage-jobs run")
+        named = f"schema {settings.rollup_schema}" if what == "schema" else what
+        print(f"{named} is complete. Next: usage-jobs check, then usage-jobs run")
     else:
         print(text, end="")
 

@@ -20,7 +20,7 @@ from jobs.model.errors import ConfigError
 from jobs.model.report import Report
 from jobs.run import Job, nightly
 from jobs.settings import load as load_settings
-from jobs.store.database import Address
+from jobs.store.address import Address
 
 
 class CreditTrial:

@@ -16,7 +16,7 @@ from jobs.model.errors import LockedError, PreflightError
 from jobs.model.report import Report
 from jobs.run import Job, nightly
 from jobs.settings import load
-from jobs.store.database import Address
+from jobs.store.address import Address
 
 DAY = date(2026, 6, 20)
 TODAY = date(2026, 6, 21)

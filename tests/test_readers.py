@@ -19,7 +19,9 @@ from jobs.model.errors import ConfigError, UsageJobsError
 from jobs.model.frames import usage_schema
 from jobs.settings import Settings, load
 from jobs.store import preflight, readers
-from jobs.store.database import Address, Connection, connect, passes
+from jobs.store.address import Address
+from jobs.store.database import Connection, connect
+from jobs.store.faults import passes
 from jobs.store.usage import UsageQuery
 
 JUNE = (date(2026, 6, 1), date(2026, 6, 30))
@@ -236,20 +238,20 @@ def test_a_table_that_is_gone(database: str, link: Connection, read: Read, reade
         ("postgresql://u:p@h:5432/d", "connectorx"),
         ("postgresql://u:p@h/d", "connectorx"),
         ("postgresql://u:p@h:5432/d?sslmode=require", "connectorx"),
-        ("postgresql://u:p@h:6543/d", "copy"),
+        ("postgresql://u:p@h,i:5432/d", "copy"),
         ("postgresql://u:p@h:5432/d?sslmode=verify-full", "copy"),
         ("postgresql://u:p@h:5432/d?sslmode=verify-ca", "copy"),
         ("postgresql://u:p@/d?host=/tmp", "copy"),
     ],
 )
 def test_the_reader_that_can_read_there(url: str, reader: str) -> None:
-    assert readers.chosen("auto", Address(url)) == reader
-    assert readers.chosen("copy", Address(url)) == "copy"
+    assert readers.chosen("auto", Address(url), pooled=False) == reader
+    assert readers.chosen("auto", Address(url), pooled=True) == "copy"
+    assert readers.chosen("copy", Address(url), pooled=False) == "copy"
+    with pytest.raises(ConfigError, match=r'cannot read over .*; expected "copy" or "auto"'):
+        readers.chosen("connectorx", Address(url), pooled=True)
     if reader == "connectorx":
-        assert readers.chosen("connectorx", Address(url)) == "connectorx"
-    else:
-        with pytest.raises(ConfigError, match=r'cannot read over .*; expected "copy" or "auto"'):
-            readers.chosen("connectorx", Address(url))
+        assert readers.chosen("connectorx", Address(url), pooled=False) == "connectorx"
 
 
 def test_decimals_of_the_database_are_what_units_count(database: str, read: Read) -> None:

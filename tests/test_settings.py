@@ -3,6 +3,7 @@
 Mistakes in settings are in ``tests/test_bad_input.py``, as an operator meets them.
 """
 
+import re
 import subprocess
 import sys
 import tomllib
@@ -19,7 +20,7 @@ from jobs.model.address import address
 from jobs.model.errors import ConfigError
 from jobs.model.meters import DEFAULTS
 from jobs.settings import Settings, load, secrets
-from jobs.store.database import Address
+from jobs.store.address import Address
 
 ROOT = Path(__file__).parents[1]
 RAW = "p@ss#w%rd/with:all?of ${HOME} & ünicode"
@@ -46,9 +47,12 @@ def test_the_environment_then_env_local_then_the_file_then_the_default(tmp_path:
 def test_the_address_too(tmp_path: Path) -> None:
     assert settings(tmp_path).address is None
     (tmp_path / ".env.local").write_text("DATABASE_URL=postgresql://local/db\n")
-    assert settings(tmp_path).address == "postgresql://local/db"
-    assert settings(tmp_path, DATABASE_URL="postgresql://env/db").address == "postgresql://env/db"
-    assert settings(tmp_path, DATABASE_URL="postgresql://env/db", **SUPABASE).address == "postgresql://env/db"
+    assert settings(tmp_path).address == "postgresql://local/db?sslmode=require"
+    assert settings(tmp_path, DATABASE_URL="postgresql://env/db").address == "postgresql://env/db?sslmode=require"
+    assert (
+        settings(tmp_path, DATABASE_URL="postgresql://env/db", **SUPABASE).address
+        == "postgresql://env/db?sslmode=require"
+    )
 
 
 def test_a_variable_of_a_meter_overrides_one_key_of_it(tmp_path: Path) -> None:
@@ -81,7 +85,7 @@ def test_the_file_that_ships_names_every_setting() -> None:
     text = (ROOT / "config" / "settings.toml").read_text()
     every = {field.alias or name for name, field in Settings.model_fields.items()}
     internal = {"source", "address", "rate_card", "embedded"}
-    uncommented = text.replace("# start =", "start =").replace("# rates =", "rates =")
+    uncommented = re.sub("^# (start|rates|root_certificate) =", r"\1 =", text, flags=re.MULTILINE)
     assert tomllib.loads(uncommented).keys() == every - internal
 
 
@@ -173,7 +177,8 @@ def test_the_three_ways(way: str | None, login: str, place: str) -> None:
     assert f"{parts.hostname}:{parts.port}" == place
     assert unquote(parts.password or "") == RAW
     assert conninfo_to_dict(found)["password"] == RAW, "as libpq understands it"
-    assert Address(found).pooled == place.endswith("6543")
+    assert Address(found).has_pooler_port == place.endswith("6543")
+    assert Address(found).is_session_pooler == (way == "session")
 
 
 @pytest.mark.parametrize(
@@ -216,15 +221,83 @@ def test_what_is_missing_or_wrong_is_named(change: dict[str, str], words: str) -
     "url",
     [
         "postgresql://job:a%40b%2Fc%25@db.example.com:5432/app?sslmode=require",
-        "postgres://job:a:b#c?d[e@db/app",
-        "postgresql://db/app?user=a@b.c&password=d@e",
-        "postgresql://db/app",
+        "postgres://job:a:b#c[e@db/app?sslmode=disable",
+        "postgresql://db/app?user=a@b.c&password=d@e&sslmode=require",
+        "postgresql://localhost/app",
+        "postgresql://[::1]:5433/app",
         "postgresql://",
     ],
 )
 def test_an_address_that_libpq_understands_is_taken_as_it_is(url: str) -> None:
     assert address({"DATABASE_URL": url}) == url
-    assert conninfo_to_dict(url).get("host") in ("db.example.com", "db", None)
+
+
+RAW_IN_ADDRESS = ("p@ss#1", "a/b", "100%", "%zz", "a b@c", "a:b@c", "?", "p/w@h:5432")
+
+
+@pytest.mark.parametrize("password", RAW_IN_ADDRESS)
+def test_a_raw_password_in_an_address_is_understood(password: str) -> None:
+    found = address(
+        {"DATABASE_URL": f"postgresql://postgres.abcd:{password}@aws-0-x.pooler.supabase.com:6543/postgres"}
+    )
+    parts = conninfo_to_dict(found or "")
+    assert (parts["user"], parts["password"], parts["dbname"]) == ("postgres.abcd", password, "postgres")
+    assert (parts["host"], parts["port"]) == ("aws-0-x.pooler.supabase.com", "6543")
+
+
+@pytest.mark.parametrize(
+    ("url", "env", "root", "expected"),
+    [
+        ("postgresql://db/app", {}, False, ("require", False)),
+        ("postgresql://db/app", {}, True, ("verify-full", True)),
+        ("postgresql://db,localhost/app", {}, True, ("verify-full", True)),
+        ("postgresql://localhost/app", {}, True, (None, True)),
+        ("postgresql://127.0.0.2:5433/app", {}, False, (None, False)),
+        ("postgresql:///app?host=/tmp", {}, False, (None, False)),
+        ("postgresql:///app?host=db", {}, False, ("require", False)),
+        ("postgresql://u:p@[2001:db8::1]:5432/app", {}, False, ("require", False)),
+        ("postgresql://db/app?sslmode=verify-ca", {}, True, ("verify-ca", True)),
+        ("postgresql://db/app", {"PGSSLMODE": "disable"}, False, ("disable", False)),
+        ("postgresql://localhost/app", {"PGSSLMODE": "require"}, False, ("require", False)),
+    ],
+)
+def test_how_tls_is_used(
+    tmp_path: Path, url: str, env: dict[str, str], root: bool, expected: tuple[str | None, bool]
+) -> None:
+    certificate = tmp_path / "a root.crt"
+    certificate.write_text("")
+    found = conninfo_to_dict(address({"DATABASE_URL": url, **env}, certificate if root else None) or "")
+    assert (found.get("sslmode"), found.get("sslrootcert") == str(certificate)) == expected
+    by_name = conninfo_to_dict(address({"DATABASE_URL": url, **env, "PGSSLROOTCERT": str(certificate)}) or "")
+    assert by_name["sslrootcert"] == str(certificate)
+
+
+def test_a_root_certificate_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"root certificate .*gone\.crt: expected a file"):
+        address({"DATABASE_URL": "postgresql://db/app"}, tmp_path / "gone.crt")
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("postgresql://db/app?sslmode=require", "nobody checks its certificate"),
+        ("postgresql://db/app", "neither encryption nor the server's identity"),
+        ("postgresql://db/app?sslmode=verify-ca", "any server with a certificate of that authority"),
+        ("postgresql://db/app?sslmode=verify-full", None),
+        ("postgresql://localhost/app", None),
+        ("postgresql:///app", None),
+    ],
+)
+def test_what_is_unsafe_is_said(url: str, words: str | None) -> None:
+    warning = Address(url).warning
+    assert (warning is None) if words is None else (warning is not None and words in warning)
+
+
+def test_regions_of_newer_projects() -> None:
+    found = address(SUPABASE | {"SUPABASE_REGION": "aws-1-eu-west-3"})
+    assert conninfo_to_dict(found or "")["host"] == "aws-1-eu-west-3.pooler.supabase.com"
+    with pytest.raises(ConfigError, match="SUPABASE_REGION = 'eu west'"):
+        address(SUPABASE | {"SUPABASE_REGION": "eu west"})
 
 
 def test_direct_needs_no_region() -> None:

@@ -17,7 +17,8 @@ from jobs.demo.server import running
 from jobs.model.report import Report
 from jobs.run import Job, nightly
 from jobs.settings import Settings, load
-from jobs.store.database import Address, Connection, connect
+from jobs.store.address import Address
+from jobs.store.database import Connection, connect
 
 SETTINGS = """\
 # Settings of the demo in this folder: the defaults, on the embedded server whose data lies here.

@@ -1,19 +1,50 @@
-"""The database's address, from DATABASE_URL or built of the SUPABASE_… variables (DESIGN section 6)."""
+"""The database's address, from DATABASE_URL or built of the SUPABASE_… variables (DESIGN section 6).
 
+TLS is decided here, once: a host on another machine is verified by the root certificate that is configured, and at
+least encrypted where none is.
+"""
+
+import ipaddress
 import re
 from collections.abc import Mapping
-from urllib.parse import quote
+from pathlib import Path
+from urllib.parse import quote, unquote
 
 from jobs.model.errors import ConfigError
 
 WAYS = ("pooler", "session", "direct")
+PLACEHOLDER = re.compile(r"\[YOUR[-_ ]?PASSWORD\]", re.IGNORECASE)
+_HOST = r"(?:[\w.-]*|\[[0-9A-Fa-f:.]*\])(?::\d*)?"
+_HOSTS = f"{_HOST}(?:,{_HOST})*"
+_NO_LOGIN = re.compile(_HOSTS + r"(?:/[^?@]*)?(?:\?.*)?")
+# The password reaches to the last @ …
+_LOGIN = re.compile(rf"(?P<user>[^:/@?]*)(?::(?P<password>.*))?@(?P<rest>{_HOSTS}(?:/[^/@?]*)?(?:\?[^@]*)?)", re.DOTALL)
+# … unless what follows the first one could be the rest as well.
+_REST = re.compile(_HOSTS + r"(?:/[^?]*)?(?:\?.*)?")
+_ENCODED = re.compile("%[0-9A-Fa-f]{2}")
+_NOT_ENCODED = re.compile("[@/?]|%(?![0-9A-Fa-f]{2})")
 
 
-def address(env: Mapping[str, str]) -> str | None:
-    """A postgresql:// URL, its password URL-encoded; None where ``env`` names no database.
+def address(env: Mapping[str, str], root_certificate: Path | None = None) -> str | None:
+    """A postgresql:// URL, its password URL-encoded, and TLS decided; None where ``env`` names no database.
 
     Raises ConfigError naming the variable that is missing or not understood; never with the password.
     """
+    url = _given(env)
+    return None if url is None else _with_tls(url, env, root_certificate)
+
+
+def is_local(host: str) -> bool:
+    """Whether a host is this machine by its very name: loopback, or a socket's folder."""
+    if not host or host.startswith(("/", "@")) or host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _given(env: Mapping[str, str]) -> str | None:
     if env.get("DATABASE_URL"):
         return _checked(env["DATABASE_URL"])
     if not env.get("SUPABASE_PROJECT_REF"):
@@ -21,28 +52,56 @@ def address(env: Mapping[str, str]) -> str | None:
     way = env.get("SUPABASE_CONNECTION") or "pooler"
     if way not in WAYS:
         raise ConfigError(f"SUPABASE_CONNECTION = {way!r}: expected one of {', '.join(WAYS)}")
-    ref, password = env["SUPABASE_PROJECT_REF"], quote(_needed(env, "SUPABASE_DB_PASSWORD", way), safe="")
+    ref, password = _name(env, "SUPABASE_PROJECT_REF", way), _needed(env, "SUPABASE_DB_PASSWORD", way)
+    if PLACEHOLDER.search(password):
+        raise _placeholder("SUPABASE_DB_PASSWORD")
+    password = quote(password, safe="")
     if way == "direct":
         return f"postgresql://postgres:{password}@db.{ref}.supabase.co:5432/postgres"
-    host = f"aws-0-{_needed(env, 'SUPABASE_REGION', way)}.pooler.supabase.com"
+    region = _name(env, "SUPABASE_REGION", way)
+    # Newer projects are behind aws-1-…: the dashboard's host then says so, and it may be given as it stands there.
+    host = f"{region if re.match('aws-[0-9]-', region) else f'aws-0-{region}'}.pooler.supabase.com"
     port = 6543 if way == "pooler" else 5432
     return f"postgresql://postgres.{ref}:{password}@{host}:{port}/postgres"
 
 
 def _checked(url: str) -> str:
+    url = url.strip()
     if not url.startswith(("postgresql://", "postgres://")):
         raise ConfigError(
             "DATABASE_URL: expected an address such as postgresql://USER:PASSWORD@HOST:5432/postgres; "
             "found something that does not start with postgresql://"
         )
-    authority, _, path = url.partition("://")[2].partition("/")
-    # libpq would take a part of the password for the host, the port or the database, and so would our messages.
-    if authority.count("@") > 1 or "@" in path.partition("?")[0] or re.search("%(?![0-9A-Fa-f]{2})", authority):
-        raise ConfigError(
-            "DATABASE_URL: expected special characters of the password URL-encoded (%25 for %, %2F for /, %40 for @); "
-            "found one that is not. Encode it, or give the raw password in SUPABASE_DB_PASSWORD"
-        )
-    return url
+    if PLACEHOLDER.search(unquote(url)):
+        raise _placeholder("DATABASE_URL")
+    scheme, _, body = url.partition("://")
+    if _NO_LOGIN.fullmatch(body):
+        return url
+    found = _LOGIN.fullmatch(body)
+    if found is None or (body.count("@") > 1 and _REST.fullmatch(body.partition("@")[2])):
+        raise _unclear()
+    password = found["password"] or ""
+    # libpq would take a part of such a password for the host, the port or the database, and so would our messages.
+    if not _NOT_ENCODED.search(password):
+        return url
+    if _ENCODED.search(password):
+        raise _unclear()
+    return f"{scheme}://{found['user']}:{quote(password, safe='')}@{found['rest']}"
+
+
+def _unclear() -> ConfigError:
+    return ConfigError(
+        "DATABASE_URL: expected special characters of the password URL-encoded (%25 for %, %2F for /, %40 for @); "
+        "found one that is not, in an address that can be read in more than one way. Encode it, or give the raw "
+        "password in SUPABASE_DB_PASSWORD with SUPABASE_PROJECT_REF"
+    )
+
+
+def _placeholder(variable: str) -> ConfigError:
+    return ConfigError(
+        f"{variable}: expected the database's password; found the dashboard's placeholder [YOUR-PASSWORD]. Put "
+        "the password there; a forgotten one is reset in the dashboard (Database, Settings)"
+    )
 
 
 def _needed(env: Mapping[str, str], name: str, way: str) -> str:
@@ -52,3 +111,39 @@ def _needed(env: Mapping[str, str], name: str, way: str) -> str:
             f"set {name} in the environment or in .env.local, or give DATABASE_URL instead"
         )
     return env[name]
+
+
+def _name(env: Mapping[str, str], name: str, way: str) -> str:
+    """A part of a host's name; a whole address there would send the password who knows where."""
+    value = _needed(env, name, way).strip()
+    if not re.fullmatch("[A-Za-z0-9-]+", value):
+        raise ConfigError(
+            f"{name} = {value!r}: expected letters, digits and -, as in abcdefghijklmnopqrst or eu-central-1"
+        )
+    return value
+
+
+def _with_tls(url: str, env: Mapping[str, str], root_certificate: Path | None) -> str:
+    """``url`` with sslmode and sslrootcert; what it says itself comes first, then PGSSLMODE and PGSSLROOTCERT."""
+    base, _, query = url.partition("?")
+    options = dict(part.partition("=")[::2] for part in query.split("&") if part)
+    given = options.get("sslrootcert") or env.get("PGSSLROOTCERT")
+    root = unquote(given) if given else (str(root_certificate) if root_certificate else None)
+    if root is not None and root != "system" and not Path(root).is_file():
+        raise ConfigError(f"root certificate {root}: expected a file with the authority's certificate; found none")
+    mode = options.get("sslmode") or env.get("PGSSLMODE")
+    if mode is None and not all(map(is_local, _hosts(base, options))):
+        mode = "verify-full" if root else "require"
+    said = {"sslmode": mode, "sslrootcert": quote(root, safe="/") if root else None}
+    options |= {name: value for name, value in said.items() if value is not None}
+    return "?".join([base, *(["&".join(f"{name}={value}" for name, value in options.items())] if options else [])])
+
+
+def _hosts(base: str, options: Mapping[str, str]) -> list[str]:
+    if "host" in options or "hostaddr" in options:
+        return unquote(options.get("hostaddr") or options["host"]).split(",")
+    authority = base.partition("://")[2].partition("/")[0].rpartition("@")[2]
+    return [
+        host[1:].partition("]")[0] if host[:1] == "[" else unquote(host.partition(":")[0])
+        for host in authority.split(",")
+    ]

@@ -30,3 +30,7 @@ class PreflightError(UsageJobsError):
 
 class BrakeError(PreflightError):
     """Law 8: so much usage has vanished that nothing is written without ``--allow-shrink``."""
+
+
+class UnreachableError(PreflightError):
+    """No connection could be had, or the pool gave none in time: another try may succeed."""

@@ -14,7 +14,7 @@ from jobs.model.frames import ACCOUNTS
 from jobs.model.scale import MOST_DIGITS, ONE
 from jobs.settings import Settings
 from jobs.store.credit_source import CreditSource
-from jobs.store.database import Connection
+from jobs.store.database import Connection, transaction
 from jobs.store.statements import own, source, statement
 from jobs.store.tables import copy_in
 
@@ -54,7 +54,8 @@ def unusable(connection: Connection, settings: Settings, held: CreditSource) -> 
     total = balance(held)
     accounts = sql.SQL("{} AS a").format(source(settings, "user_credits"))
     text = sql.SQL("SELECT user_id FROM {} WHERE {} IN ('NaN', 'Infinity', '-Infinity') ORDER BY 1 LIMIT 10")
-    return [str(row[0]) for row in connection.execute(text.format(accounts, total))]
+    with transaction(connection):
+        return [str(row[0]) for row in connection.execute(text.format(accounts, total))]
 
 
 def amount(column: str, held: CreditSource, of: str = "") -> sql.Composed:

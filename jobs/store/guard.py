@@ -14,7 +14,10 @@ import psycopg
 
 from jobs.model.errors import LockedError
 from jobs.settings import Settings
-from jobs.store.database import Address, Connection, connect
+from jobs.store import database
+from jobs.store.address import Address
+from jobs.store.database import Connection, connect
+from jobs.store.faults import deadline, retried
 from jobs.store.statements import own, statement
 
 PING_SECONDS = 10
@@ -23,27 +26,37 @@ PING_SECONDS = 10
 @contextmanager
 def guarded(address: Address, settings: Settings) -> Iterator[None]:
     """Holds the lock of this schema; LockedError (exit 4) naming the run that holds it."""
-    connection = connect(address)
+    connection = retried(lambda: _holding(address, settings))
     over = threading.Event()
     pinger = threading.Thread(target=_ping, args=(connection, over), daemon=True)
     try:
-        connection.execute("BEGIN")
+        pinger.start()
+        yield
+    finally:
+        over.set()
+        pinger.join()
+        # A round trip: closing alone would free the lock some time after we are gone, and the next run exit 4.
+        with suppress(psycopg.Error):
+            connection.execute("ROLLBACK")
+        connection.close()
+
+
+def _holding(address: Address, settings: Settings) -> Connection:
+    """A connection whose open transaction holds the lock."""
+    connection = connect(address)
+    try:
+        with deadline(connection, database.ADMISSION_SECONDS):
+            connection.execute("BEGIN")
         connection.execute("SET LOCAL idle_in_transaction_session_timeout = '60s'")
         got = connection.execute(
             "SELECT pg_try_advisory_xact_lock(hashtext('usage-jobs'), hashtext(%s))", [settings.rollup_schema]
         ).fetchone()
         if not got or not got[0]:
             raise LockedError(_holder(connection, settings))
-        pinger.start()
-        yield
-    finally:
-        over.set()
-        if pinger.ident is not None:
-            pinger.join()
-        # A round trip: closing alone would free the lock some time after we are gone, and the next run exit 4.
-        with suppress(psycopg.Error):
-            connection.execute("ROLLBACK")
+    except BaseException:
         connection.close()
+        raise
+    return connection
 
 
 def _ping(connection: Connection, over: threading.Event) -> None:

@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from jobs.model.errors import PreflightError
 from jobs.model.meters import Meter
 from jobs.settings import Settings
-from jobs.store import catalog, credit_source
+from jobs.store import catalog, credit_source, drift, walls
 from jobs.store.catalog import Catalog, Column
-from jobs.store.credit_source import INTEGERS, NUMBERS, CreditSource
-from jobs.store.database import Connection
-from jobs.store.findings import Finding, Level
-from jobs.store.schema import APPEND_ONLY, tables
+from jobs.store.credit_source import INTEGERS, CreditSource
+from jobs.store.database import Connection, transaction
+from jobs.store.findings import REFUSING, Finding, Level
+from jobs.store.needs import Need, needs
+from jobs.store.schema import tables
 
 OLDEST = 150000
 
@@ -35,183 +36,69 @@ class Source:
 
 def source(connection: Connection, settings: Settings) -> tuple[Source, list[Finding]]:
     """What to read, and every finding; raises nothing but what the connection raises."""
-    known = catalog.read(connection, settings, [table.name for table in tables(settings.meters)])
-    findings = [
-        *_server(known),
-        *_usage(known, settings),
-        *_optional_tables(known),
-        *credit_source.findings(known, settings),
-        *_hidden(known),
-        *_own_tables(known, settings),
+    with transaction(connection) as opened:
+        known = catalog.read(opened, settings, [table.name for table in tables(settings.meters)])
+    needed = list(needs(known, settings))
+    found = [
+        *_server(known, settings),
+        *drift.of_source(known, settings, needed),
+        *walls.of_source(known, settings, needed),
+        *drift.of_own(known, settings),
+        *walls.of_own(known, settings),
     ]
-    usage = known.source.get("usage_daily", {})
+    return _source(known, settings, needed), found
+
+
+def refuse(findings: list[Finding], *, purpose: str = "write") -> None:
+    """Raises PreflightError (exit 5) naming all that stands in the way of a ``purpose`` (findings.REFUSING)."""
+    refused = [finding for finding in findings if finding.level in REFUSING[purpose]]
+    if refused:
+        raise PreflightError("; ".join(_sentence(finding) for finding in refused))
+
+
+def _sentence(finding: Finding) -> str:
+    rest = ". ".join(text for text in (finding.consequence, finding.remedy) if text)
+    return f"{finding.subject}: expected {finding.expected}; found {finding.found}. {rest}".rstrip(". ")
+
+
+def _source(known: Catalog, settings: Settings, needed: list[Need]) -> Source:
+    usage: Mapping[str, Column] = known.source.get("usage_daily", {})
     meters = tuple(meter for meter in settings.meters if meter.column in usage)
-    return (
-        Source(
-            meters=meters,
-            integers=frozenset(m.name for m in meters if usage[m.column].type in INTEGERS),
-            cost_scale=usage["total_cost"].scale if "total_cost" in usage else None,
-            has_clusters=_complete(known, "hopsworks_clusters", ("id", "name")),
-            has_users=_complete(known, "users", ("id",)),
-            overrides=_override_columns(known),
-            credits=credit_source.credit_source(known),
-        ),
-        findings,
+    overrides = known.source.get("user_pricing_overrides")
+    return Source(
+        meters=meters,
+        integers=frozenset(m.name for m in meters if usage[m.column].type in INTEGERS),
+        cost_scale=usage["total_cost"].scale if "total_cost" in usage else None,
+        has_clusters=_usable(known, needed, "hopsworks_clusters", ("id", "name")),
+        has_users=_usable(known, needed, "users", ("id",)),
+        overrides=None if overrides is None else frozenset(overrides),
+        credits=credit_source.credit_source(known),
     )
 
 
-def refuse(findings: list[Finding], *, to_write: bool = True) -> None:
-    """Raises PreflightError (exit 5) naming everything that stands in the way of a run, or of reading alone."""
-    levels = ("refused", "unwritable") if to_write else ("refused",)
-    refused = [finding for finding in findings if finding.level in levels]
-    if refused:
-        raise PreflightError(
-            "; ".join(f"{f.subject}: expected {f.expected}; found {f.found}. {f.consequence}" for f in refused)
-        )
+def _usable(known: Catalog, needed: list[Need], table: str, columns: tuple[str, ...]) -> bool:
+    wanted = [need for need in needed if need.table == table and need.column in columns]
+    return bool(wanted) and all(drift.judged(known, need).level == "ok" for need in wanted)
 
 
-def _server(known: Catalog) -> Iterator[Finding]:
-    version, number = known.server["version"], known.server["version_number"]
+def _server(known: Catalog, settings: Settings) -> Iterator[Finding]:
+    number, role = known.server["version_number"], known.server["role"]
     level: Level = "ok" if number >= OLDEST else "refused"
-    yield Finding(level, "server", "PostgreSQL 15 or newer", f"PostgreSQL {version}")
+    yield Finding(level, "server", "PostgreSQL 15 or newer", f"PostgreSQL {known.server['version']}")
     if known.server["replica"]:
-        yield Finding("refused", "server", "a primary", "a read-only replica", "Use the primary's address")
-    yield Finding("ok" if known.server["tls"] else "note", "TLS", "on", "on" if known.server["tls"] else "off")
-
-
-def _usage(known: Catalog, settings: Settings) -> Iterator[Finding]:
-    usage = known.source.get("usage_daily")
-    if not usage:
-        others = ", ".join(sorted(known.source)) or "none of the tables"
-        yield Finding(
-            "refused",
-            "usage_daily",
-            f"a table in schema {settings.source_schema}",
-            f"no such table ({others} found there)",
-            "Check the database in the address, and source_schema in the settings",
-        )
-        return
-    for name, types in _NEEDED.items():
-        yield _column(usage, name, types)
-    if settings.cost == "rated" and "total_cost" in usage and not usage["total_cost"].may_update:
-        yield Finding("unwritable", "usage_daily.total_cost", "the privilege UPDATE", "none", RATED)
-    if settings.cost == "rated" or credit_source.credit_source(known).shown:
-        yield _version(usage, known)
-    for meter in settings.meters:
-        yield _meter(usage, meter)
-
-
-def _version(usage: Mapping[str, Column], known: Catalog) -> Finding:
-    """Rows are written, so that it must be told which have changed since they were read."""
-    subject, version = "usage_daily.xmin", usage.get("xmin")
-    if version is None:
-        return Finding("refused", subject, "a table, whose rows have versions", "none", "Give the table, not a view")
-    if not version.may_read:
-        grant = f"GRANT SELECT (xmin) ON usage_daily TO {known.server['role']}"
-        return Finding("unwritable", subject, "the privilege SELECT", "none", grant)
-    return Finding("ok", subject, "readable", "readable")
-
-
-_NEEDED = {
-    "id": ("uuid",),
-    "user_id": ("text", "character varying"),
-    "date": ("date",),
-    "hopsworks_cluster_id": ("uuid",),
-    "total_cost": ("numeric",),
-}
-RATED = 'cost = "rated" writes this column: GRANT UPDATE (total_cost) ON usage_daily to this role'
-
-
-def _meter(usage: Mapping[str, Column], meter: Meter) -> Finding:
-    named = "" if meter.name == meter.column else f" (meter {meter.name})"
-    if meter.optional and meter.column not in usage:
-        subject = f"usage_daily.{meter.column} (optional)"
-        return Finding("note", subject, "a number", "no such column", "The meter is left out until it appears")
-    return _column(usage, meter.column, NUMBERS, named)
-
-
-def _column(usage: Mapping[str, Column], name: str, types: tuple[str, ...], meter: str = "") -> Finding:
-    subject, metered = f"usage_daily.{name}{meter}", types == NUMBERS
-    expected = "a number" if metered else " or ".join(types)
-    column = usage.get(name)
-    if column is None:
-        remedy = "Map the meter to its column ([meters.…] column in the settings)" if metered else "Add the column"
-        there = f"no such column (there are: {', '.join(sorted(usage.keys() - {'xmin'}))})"
-        return Finding("refused", subject, expected, there, remedy)
-    if column.type not in types:
-        return Finding("refused", subject, expected, column.type, "Its values could not be taken exactly")
-    if not column.may_read:
-        return Finding("refused", subject, "the privilege SELECT", "none", f"GRANT SELECT ({name}) to this role")
-    return Finding("ok", subject, expected, column.type)
-
-
-def _optional_tables(known: Catalog) -> Iterator[Finding]:
-    if not _complete(known, "hopsworks_clusters", ("id", "name")):
-        found = "not readable" if "hopsworks_clusters" in known.source else "no such table"
-        yield Finding("note", "hopsworks_clusters", "id, name", found, "cluster_name stays null")
-    if "user_pricing_overrides" not in known.source:
-        yield Finding("note", "user_pricing_overrides", "a table", "no such table", "Nobody has an override")
-        return
-    missing = _OVERRIDE_COLUMNS - set(known.source["user_pricing_overrides"])
-    unreadable = [c.name for c in known.source["user_pricing_overrides"].values() if not c.may_read]
-    needed = _OVERRIDE_COLUMNS | {"valid_from", "active"}
-    if missing or needed & set(unreadable):
-        found = f"missing {sorted(missing)}, not readable {sorted(needed & set(unreadable))}"
-        remedy = "Without them customers would be charged list prices"
-        yield Finding("refused", "user_pricing_overrides", ", ".join(sorted(_OVERRIDE_COLUMNS)), found, remedy)
-
-
-_OVERRIDE_COLUMNS = frozenset(
-    {"id", "user_id", "resource_type", "override_price", "discount_percentage", "valid_until", "created_at"}
-)
-
-
-def _override_columns(known: Catalog) -> frozenset[str] | None:
-    table = known.source.get("user_pricing_overrides")
-    return None if table is None else frozenset(table)
-
-
-def _complete(known: Catalog, table: str, columns: tuple[str, ...]) -> bool:
-    held = known.source.get(table, {})
-    return all(name in held and held[name].may_read for name in columns)
-
-
-def _hidden(known: Catalog) -> Iterator[Finding]:
-    for table, has_policy in sorted(known.row_security.items()):
-        subject = f"{table}, row-level security"
-        if has_policy:
-            remedy = "Policies decide which rows this role sees: make sure that it is all of them"
-            yield Finding("note", subject, "not in force", "in force, with a policy", remedy)
-            continue
-        needed = table not in ("hopsworks_clusters", "users") or (
-            table == "users" and "billing_mode" in known.source[table]
-        )
-        found = f"in force for role {known.server['role']}, and no policy lets it read"
-        remedy = f"Every row is hidden: give the role BYPASSRLS, or CREATE POLICY … ON {table} FOR SELECT"
-        yield Finding("refused" if needed else "note", subject, "rows to be visible", found, remedy)
-
-
-def _own_tables(known: Catalog, settings: Settings) -> Iterator[Finding]:
-    if known.server["has_schema"] and not known.server["may_use_schema"]:
-        remedy = f"GRANT USAGE ON SCHEMA {settings.rollup_schema} TO {known.server['role']}"
-        yield Finding("refused", f"schema {settings.rollup_schema}", "the privilege USAGE", "none", remedy)
-    for table in tables(settings.meters):
-        held = known.own.get(table.name, {})
-        missing = [name for name in table.columns if name not in held]
-        subject = f"{settings.rollup_schema}.{table.name}"
-        if missing:
-            found = f"without {', '.join(missing)}" if held else "no such table"
-            yield Finding("refused", subject, "the job's own table", found, "Run: usage-jobs schema --apply")
-        elif not all(column.may_read for column in held.values()):
-            yield Finding("refused", subject, "the privilege SELECT", "none", f"GRANT SELECT ON {subject} to this role")
-        elif table.name in _WRITTEN and not all(c.may_update and c.may_replace for c in held.values()):
-            grant = f"GRANT INSERT, UPDATE, DELETE ON {subject} TO {known.server['role']}"
-            yield Finding("unwritable", subject, "INSERT, UPDATE and DELETE", "not all of them", grant)
-        elif table.name in APPEND_ONLY and not all(column.may_insert for column in held.values()):
-            grant = f"GRANT INSERT ON {subject} TO {known.server['role']}"
-            yield Finding("unwritable", subject, "the privilege INSERT", "none", grant)
-        else:
-            yield Finding("ok", subject, "the job's own table", f"{len(held)} columns")
-
-
-_WRITTEN = ("user_monthly", "cluster_daily", "cluster_monthly", "months", "rejects", "runs")
+        remedy = "Give the primary's address (Supabase: the project's own, not a read replica's)"
+        yield Finding("unwritable", "server", "a primary", "a read-only replica", "Nothing can be written", remedy)
+    elif known.server["read_only"]:
+        remedy = "Supabase makes a project read-only when its disk is full: make room, or enlarge the disk"
+        found = "default_transaction_read_only = on"
+        yield Finding("unwritable", "server", "a server that takes writes", found, "Nothing can be written", remedy)
+    for schema, may in (
+        (settings.source_schema, known.server["may_use_source"]),
+        (settings.rollup_schema, known.server["may_use_schema"] or not known.server["has_schema"]),
+    ):
+        if not may:
+            grant = f"GRANT USAGE ON SCHEMA {schema} TO {role}"
+            yield Finding("refused", f"schema {schema}", "the privilege USAGE", "none", "No table can be seen", grant)
+    if not known.server["may_stage"]:
+        grant = f"GRANT TEMPORARY ON DATABASE {known.server['database']} TO {role}"
+        yield Finding("unwritable", "database", "the privilege TEMPORARY", "none", "Nothing can be staged", grant)

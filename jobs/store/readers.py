@@ -14,34 +14,39 @@ from psycopg import sql
 
 from jobs.model.errors import ConfigError, UsageJobsError
 from jobs.model.frames import usage_schema
-from jobs.store.database import Address, Connection, blocks, transaction
+from jobs.store.address import Address
+from jobs.store.database import Connection, blocks, transaction
 from jobs.store.usage import UsageQuery
 
 BATCH_ROWS = 100_000
 """Rows that connectorx hands over at a time: about 15 MB."""
 
 
-def chosen(reader: str, address: Address) -> str:
-    """ "connectorx" or "copy"; ConfigError where the settings demand connectorx and it cannot work there."""
-    parts = address.parts
-    local = not parts.get("host") or parts["host"].startswith("/")
-    verified = parts.get("sslmode", "").startswith("verify")
-    if reader == "connectorx" and (local or verified or address.pooled):
-        why = "a unix socket" if local else "a transaction pooler" if address.pooled else "sslmode=verify-…"
+def chosen(reader: str, address: Address, *, pooled: bool) -> str:
+    """ "connectorx" or "copy"; ConfigError where the settings demand connectorx and it cannot work there.
+
+    ``pooled``: whether a transaction pooler answers (``pooling.is_transaction_pooled``).
+    """
+    socket = not address.host or address.host.startswith("/")
+    if reader == "connectorx" and (socket or address.verified or pooled):
+        why = "a unix socket" if socket else "a transaction pooler" if pooled else "sslmode=verify-…"
         raise ConfigError(f'reader = "connectorx": cannot read over {why}; expected "copy" or "auto"')
     if reader != "auto":
         return reader
-    # Only libpq knows PGPASSWORD and the password file.
-    return "copy" if local or verified or address.pooled or "password" not in parts else "connectorx"
+    # Only libpq knows PGPASSWORD and the password file, and how to try one host after another.
+    only_libpq = "password" not in address.parts or "," in address.host
+    return "copy" if socket or address.verified or pooled or only_libpq else "connectorx"
 
 
 def batches(
     address: Address, connection: Connection, reader: str, query: UsageQuery, spans: list[tuple[date, date]]
 ) -> Iterator[pl.DataFrame]:
-    """The usage of ``spans`` as ``frames.usage_schema``; a row that cannot be taken holds a -1 or a null."""
-    for span in spans:
-        text = query.days(*span)
-        yield from copied(connection, text, query) if reader == "copy" else _streamed(address, text, query)
+    """The usage of ``spans`` as ``frames.usage_schema``; a row that cannot be taken holds a -1 or a null.
+
+    One statement, whatever its size: one snapshot.
+    """
+    text = query.days(spans)
+    return copied(connection, text, query) if reader == "copy" else _streamed(address, text, query)
 
 
 def _streamed(address: Address, text: sql.Composed, query: UsageQuery) -> Iterator[pl.DataFrame]:
@@ -111,4 +116,5 @@ def latest(connection: Connection, text: sql.Composed, query: UsageQuery) -> pl.
 
 def undated(connection: Connection, query: UsageQuery) -> list[str]:
     """The ids of rows whose date is null or infinite."""
-    return [str(row[0]) for row in connection.execute(query.undated())]
+    with transaction(connection):
+        return [str(row[0]) for row in connection.execute(query.undated())]

@@ -50,7 +50,7 @@ def history(connection: Connection, settings: Settings) -> tuple[History, Booked
 
 
 @contextmanager
-def beginning(connection: Connection, settings: Settings) -> Iterator[None]:
+def beginning(connection: Connection, settings: Settings) -> Iterator[Connection]:
     """The transaction in which a run begins: older running rows are marked crashed, and may write no more.
 
     Whoever begins at the same time waits: of two that did not see each other's row both would be running.
@@ -60,7 +60,7 @@ def beginning(connection: Connection, settings: Settings) -> Iterator[None]:
             "SELECT pg_advisory_xact_lock(hashtext('usage-jobs begin'), hashtext(%s))", [settings.rollup_schema]
         )
         connection.execute(statement("mark_crashed", runs=own(settings, "runs")))
-        yield
+        yield connection
 
 
 def begin(connection: Connection, settings: Settings, kind: str, window: Window, rates_hash: str) -> int:

@@ -30,6 +30,10 @@ class Table:
     key: tuple[str, ...]
     null_in_key: bool = False
 
+    def kind(self, column: str) -> str:
+        """The type of a column, as the DDL writes it."""
+        return self.columns[column].split()[0]
+
     @property
     def computed(self) -> list[str]:
         """The columns that a run computes and compares: not who wrote the row, and when."""
@@ -150,37 +154,46 @@ def ddl(settings: Settings) -> list[sql.Composed]:
         statement("refuse_change", schema=schema),
         *(statement("append_only", schema=schema, table=own(settings, name)) for name in APPEND_ONLY),
     ]
-    return [*made, statement("walls", schema=schema, quoted=sql.Literal(settings.rollup_schema))]
+    names = sql.Literal([table.name for table in tables(settings.meters)])
+    quoted = sql.Literal(settings.rollup_schema)
+    return [*made, statement("walls", schema=schema, quoted=quoted, tables=names)]
 
 
 def _table(name: sql.Identifier, table: Table) -> list[sql.Composed]:
     definitions = [sql.SQL("  {} ").format(sql.Identifier(c)) + _raw(kind) for c, kind in table.columns.items()]
-    nulls = "NULLS NOT DISTINCT " if table.null_in_key else ""
-    key = _raw(f"  UNIQUE {nulls}" if table.null_in_key else "  PRIMARY KEY ") + sql.SQL("({})").format(
-        sql.SQL(", ").join(map(sql.Identifier, table.key))
+    # The names are plain: a DO block around the statement could not quote them as sql.Identifier does.
+    key = _raw(f"{'UNIQUE NULLS NOT DISTINCT' if table.null_in_key else 'PRIMARY KEY'} ({', '.join(table.key)})")
+    create = sql.SQL("CREATE TABLE IF NOT EXISTS {} (\n{}\n)").format(
+        name, sql.SQL(",\n").join([*definitions, _raw("  ") + key])
     )
-    create = sql.SQL("CREATE TABLE IF NOT EXISTS {} (\n{}\n)").format(name, sql.SQL(",\n").join([*definitions, key]))
     added = [
         sql.SQL("  ADD COLUMN IF NOT EXISTS {} ").format(sql.Identifier(c)) + _raw(kind)
         for c, kind in table.columns.items()
         if c not in table.key and "IDENTITY" not in kind
     ]
-    return [create, sql.SQL("ALTER TABLE {}\n{}").format(name, sql.SQL(",\n").join(added))]
+    kept = statement(
+        "keep_key",
+        table=name,
+        key=key,
+        quoted=sql.Literal(name.as_string(None)),
+        columns=sql.Literal(sorted(table.key)),
+    )
+    return [create, sql.SQL("ALTER TABLE {}\n{}").format(name, sql.SQL(",\n").join(added)), kept]
 
 
 def _raw(text: str) -> sql.Composed:
     return sql.Composed([sql.SQL(text)])
 
 
-def script(settings: Settings) -> str:
-    """The DDL as text that psql takes."""
-    return ";\n\n".join(part.as_string(None) for part in ddl(settings)) + ";\n"
+def script(statements: Sequence[sql.Composed]) -> str:
+    """Statements as text that psql takes: all of it or nothing."""
+    return ";\n\n".join(["BEGIN", *(part.as_string(None) for part in statements), "COMMIT"]) + ";\n"
 
 
-def apply(connection: Connection, settings: Settings) -> None:
-    """Runs the DDL in one transaction: all of it or nothing."""
+def apply(connection: Connection, statements: Sequence[sql.Composed]) -> None:
+    """Runs statements in one transaction: all of it or nothing."""
     with transaction(connection):
         # Two operators at once would race on CREATE … IF NOT EXISTS, which is not safe against itself.
         connection.execute("SELECT pg_advisory_xact_lock(hashtext('usage-jobs schema'))")
-        for part in ddl(settings):
+        for part in statements:
             connection.execute(part)

@@ -52,7 +52,7 @@ class Spill:
     folder: Path | None = None
     _held: dict[str, list[pl.DataFrame]] = field(default_factory=dict)
     _files: dict[tuple[str, int], list[Path]] = field(default_factory=dict)
-    _sizes: Counter[int] = field(default_factory=Counter)
+    _sizes: dict[str, Counter[int]] = field(default_factory=dict)
     _held_rows: int = 0
     _room: tempfile.TemporaryDirectory[str] | None = None
 
@@ -69,24 +69,35 @@ class Spill:
         """Adds rows of a kind; all that is held goes to files once that is too much."""
         self._held.setdefault(kind, []).append(frame)
         self._held_rows += frame.height
-        self._sizes.update(dict(frame.group_by(_user_hash() % BUCKETS).len().iter_rows()))
+        sizes = self._sizes.setdefault(kind, Counter())
+        sizes.update(dict(frame.group_by(_user_hash() % BUCKETS).len().iter_rows()))
         if self._held_rows > min(self.limit, HELD_ROWS):
             self._flush()
+
+    def drop(self, *kinds: str) -> None:
+        """Forgets all rows of some kinds: they are about to be read again."""
+        for kind in kinds:
+            self._held_rows -= sum(frame.height for frame in self._held.pop(kind, []))
+            self._sizes.pop(kind, None)
+            for key in [key for key in self._files if key[0] == kind]:
+                for path in self._files.pop(key):
+                    path.unlink()
 
     def chunks(self) -> list[Chunk]:
         """Chunks that hold every user once, none with more rows than fit unless one user has more."""
         limit = min(self.limit, CHUNK_ROWS)
         if self._files:
             self._flush()
+        sizes = sum(self._sizes.values(), Counter[int]())
         chunks: list[Chunk] = []
         together: list[int] = []
         for bucket in range(BUCKETS):
-            size = self._sizes[bucket]
+            size = sizes[bucket]
             if size > limit:
                 parts = 2 * -(-size // limit)
                 chunks += [Chunk((bucket,), part, parts) for part in range(parts)]
                 continue
-            if together and sum(self._sizes[b] for b in together) + size > limit:
+            if together and sum(sizes[b] for b in together) + size > limit:
                 chunks.append(Chunk(tuple(together)))
                 together = []
             together.append(bucket)

@@ -66,7 +66,7 @@ def _parsed(block: BytesIO, of: Table, names: Sequence[str]) -> pl.DataFrame:
 
 
 def _kind(of: Table, name: str) -> str:
-    return of.columns[name].split("(")[0].split()[0]
+    return of.kind(name).split("(")[0]
 
 
 def _inward(of: Table, name: str) -> pl.Expr:

@@ -41,14 +41,13 @@ class UsageQuery:
     def meters(self) -> tuple[Meter, ...]:
         return tuple(meter for meter in self.read.meters if meter.name in self.since)
 
-    def days(self, first: date, last: date) -> sql.Composed:
-        """The rows of the days ``first`` to ``last``."""
-        return self._select(sql.SQL("date BETWEEN {} AND {}").format(first, last))
+    def days(self, spans: Collection[tuple[date, date]]) -> sql.Composed:
+        """The rows of the days of ``spans``: one statement, so that all of them are of one moment."""
+        return self._select(_on_days(spans))
 
     def of_users(self, users: Collection[str], spans: Collection[tuple[date, date]]) -> sql.Composed:
         """The rows of some users on the days of ``spans``."""
-        days = sql.SQL(" OR ").join(sql.SQL("date BETWEEN {} AND {}").format(*span) for span in spans)
-        return self._select(sql.SQL("user_id = ANY({}) AND ({})").format(sql.Literal(list(users)), days))
+        return self._select(sql.SQL("user_id = ANY({}) AND {}").format(sql.Literal(list(users)), _on_days(spans)))
 
     def _select(self, rows: sql.Composable) -> sql.Composed:
         quantities = [
@@ -106,3 +105,8 @@ class UsageQuery:
 
     def _takeable(self, value: Decimal) -> bool:
         return value.is_finite() and 0 <= value <= self.settings.max_quantity
+
+
+def _on_days(spans: Collection[tuple[date, date]]) -> sql.Composed:
+    days = sql.SQL(" OR ").join(sql.SQL("date BETWEEN {} AND {}").format(*span) for span in spans)
+    return sql.SQL("({})").format(days)

@@ -27,7 +27,7 @@ from jobs.look import apply_schema
 from jobs.run import Job, nightly
 from jobs.settings import load
 from jobs.store import accounts, rows, tables
-from jobs.store.database import Address
+from jobs.store.address import Address
 
 LAST_DAY = date(2026, 6, 30)
 SQL = Path(__file__).parent

@@ -23,7 +23,7 @@ from jobs.look import apply_schema
 from jobs.model.report import Report
 from jobs.run import Job, nightly
 from jobs.settings import Settings, load
-from jobs.store.database import Address
+from jobs.store.address import Address
 
 FIRST, BOOKED, LAST_DAY, TODAY = date(2026, 5, 30), date(2026, 6, 2), date(2026, 6, 3), date(2026, 6, 21)
 SETTINGS = {

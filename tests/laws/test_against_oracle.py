@@ -31,7 +31,7 @@ from jobs.model.errors import BrakeError, ConfigError
 from jobs.model.report import Report
 from jobs.run import Job, nightly
 from jobs.settings import load as load_settings
-from jobs.store.database import Address
+from jobs.store.address import Address
 
 EXAMPLES = int(os.environ.get("LAW_EXAMPLES", "60"))
 Key = tuple[Any, ...]

@@ -11,7 +11,8 @@ from ways import job_url
 from jobs.model.errors import PreflightError
 from jobs.settings import load
 from jobs.store import accounts, preflight
-from jobs.store.database import Address, connect, transaction
+from jobs.store.address import Address
+from jobs.store.database import connect, transaction
 
 CENT = 10**8
 

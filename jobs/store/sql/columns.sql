@@ -2,15 +2,18 @@
 SELECT
   c.relname AS table_name,
   a.attname AS name,
-  replace(format_type(a.atttypid, NULL), '"', '') AS type,
+  CASE WHEN t.typtype = 'e' THEN %(enum)s ELSE replace(format_type(a.atttypid, NULL), '"', '') END AS type,
   CASE WHEN a.atttypid = 'numeric'::regtype AND a.atttypmod >= 0 THEN (((a.atttypmod - 4) & 2047) # 1024) - 1024 END AS scale,
-  has_column_privilege(c.oid, a.attnum, 'SELECT') AS may_read,
-  has_column_privilege(c.oid, a.attnum, 'UPDATE') AS may_update,
-  has_column_privilege(c.oid, a.attnum, 'INSERT') AS may_insert,
-  has_table_privilege(c.oid, 'INSERT') AND has_table_privilege(c.oid, 'DELETE') AS may_replace
+  array_remove(ARRAY[
+    CASE WHEN has_column_privilege(c.oid, a.attnum, 'SELECT') THEN 'SELECT' END,
+    CASE WHEN has_column_privilege(c.oid, a.attnum, 'UPDATE') THEN 'UPDATE' END,
+    CASE WHEN has_column_privilege(c.oid, a.attnum, 'INSERT') THEN 'INSERT' END,
+    CASE WHEN has_table_privilege(c.oid, 'DELETE') THEN 'DELETE' END
+  ], NULL) AS rights
 FROM pg_class c
 JOIN pg_namespace n ON n.oid = c.relnamespace
 JOIN pg_attribute a ON a.attrelid = c.oid AND NOT a.attisdropped
   AND (a.attnum > 0 OR (a.attname = 'xmin' AND c.relname = 'usage_daily'))  -- by which a changed row is told
+JOIN pg_type t ON t.oid = a.atttypid
 WHERE n.nspname = %(schema)s AND c.relname = ANY(%(tables)s) AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
 ORDER BY c.relname, a.attnum

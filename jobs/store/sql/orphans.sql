@@ -2,5 +2,5 @@
 SELECT {column}::text AS missing, count(*) AS rows
 FROM {usage} AS u
 WHERE u.date >= %(since)s AND isfinite(u.date) AND {column} IS NOT NULL
-  AND NOT EXISTS (SELECT FROM {target} AS t WHERE t.id = u.{column})
+  AND NOT EXISTS (SELECT FROM {target} AS t WHERE t.id::text = u.{column}::text)
 GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT 10

@@ -1,0 +1,79 @@
+"""Where the database is, as libpq reads it; printing an address never shows its password."""
+
+from dataclasses import dataclass
+from urllib.parse import quote
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+
+from jobs.model.address import is_local
+from jobs.model.errors import PreflightError
+
+SUPABASE_POOLERS = ".pooler.supabase.com"
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A database's address; its URL says how TLS is used wherever that matters (``model.address``)."""
+
+    url: str
+
+    @property
+    def parts(self) -> dict[str, str]:
+        try:
+            return {key: str(value) for key, value in conninfo_to_dict(self.url).items() if value is not None}
+        except psycopg.ProgrammingError:
+            raise PreflightError(
+                "DATABASE_URL is not an address that PostgreSQL understands; expected "
+                "postgresql://USER:PASSWORD@HOST:5432/postgres, special characters of the password URL-encoded"
+            ) from None
+
+    @property
+    def host(self) -> str:
+        return self.parts.get("host", "")
+
+    @property
+    def place(self) -> str:
+        return f"{self.host or 'the local socket'}:{self.parts.get('port', '5432')}"
+
+    @property
+    def has_pooler_port(self) -> bool:
+        """Whether it is the port on which Supabase's transaction pooler listens."""
+        return self.parts.get("port") == "6543"
+
+    @property
+    def is_session_pooler(self) -> bool:
+        """Whether it is Supabase's session pooler, whose connections are as good as direct ones."""
+        return self.host.endswith(SUPABASE_POOLERS) and self.parts.get("port", "5432") == "5432"
+
+    @property
+    def verified(self) -> bool:
+        """Whether TLS checks who answers, which only libpq can."""
+        return self.parts.get("sslmode", "").startswith("verify")
+
+    @property
+    def warning(self) -> str | None:
+        """What is unsafe about the way to a server on another machine; None where nothing is."""
+        mode = self.parts.get("sslmode", "")
+        if mode == "verify-full" or all(map(is_local, self.host.split(","))):
+            return None
+        what = {
+            "verify-ca": "any server with a certificate of that authority would be taken for it (sslmode=verify-ca)",
+            "require": "encrypted, but whoever answers is taken for the server: nobody checks its certificate",
+        }.get(mode, f"neither encryption nor the server's identity is certain (sslmode={mode or 'prefer'})")
+        return (
+            f"{self.place}: {what}. Download the project's root certificate (Supabase: Database, Settings, SSL) and "
+            'name it: root_certificate = "…" in the settings, or USAGE_JOBS_ROOT_CERTIFICATE'
+        )
+
+    def __repr__(self) -> str:
+        parts = self.parts
+        return f"{parts.get('user', '')}@{self.place}/{parts.get('dbname', '')}"
+
+    def scrubbed(self, text: str) -> str:
+        """``text`` without the password, encoded or not."""
+        password = self.parts.get("password", "")
+        written = self.url.partition("://")[2].rpartition("@")[0].partition(":")[2]
+        for secret in (self.url, written, quote(password, safe=""), quote(password), password):
+            text = text.replace(secret, "***") if secret else text
+        return text

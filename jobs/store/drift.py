@@ -1,0 +1,123 @@
+"""Tables and columns as they are beside what the job needs of them: one finding each."""
+
+from collections.abc import Iterator, Sequence
+
+from jobs.settings import Settings
+from jobs.store.catalog import Catalog, Column
+from jobs.store.findings import Finding, Level
+from jobs.store.needs import TABLES, Need, own_rights
+from jobs.store.schema import Table, tables
+
+INEXACT = "Its values could not be taken exactly"
+APPLY = "Run: usage-jobs schema --apply"
+
+
+def of_source(known: Catalog, settings: Settings, needed: Sequence[Need]) -> Iterator[Finding]:
+    """The application's tables."""
+    schema = settings.source_schema
+    if "usage_daily" not in known.source:
+        others = ", ".join(sorted(known.source)) or "none of the tables"
+        found = f"no such table ({others} found there)"
+        remedy = "Check the database in the address, and source_schema in the settings"
+        yield Finding("refused", "usage_daily", f"a table in schema {schema}", found, "There is no usage", remedy)
+        return
+    for need in needed:
+        yield judged(known, need)
+    for table, lack in TABLES.items():
+        if table in known.source:
+            continue
+        if table == "user_credits" and known.drawn:
+            remedy = "Restore it: without it these draws could be neither kept nor corrected"
+            found = f"no such table, but draws in {settings.rollup_schema}.credit_draws"
+            yield Finding(
+                "unwritable", table, "the accounts that were drawn on", found, "Draws hang in the air", remedy
+            )
+        else:
+            yield Finding("note", table, "a table", "no such table", lack)
+
+
+def judged(known: Catalog, need: Need) -> Finding:
+    """One need beside what is there."""
+    held = known.source.get(need.table, {})
+    column = held.get(need.column)
+    label = f" (meter {need.meter})" if need.meter not in ("", need.column) else ""
+    subject = f"{need.table}.{need.column}{label}"
+    if column is None:
+        there = ", ".join(sorted(held.keys() - {"xmin"})) or "no such table"
+        level: Level = "refused" if need.lack is None else "note"
+        found = f"no such column (there are: {there})" if need.lack is None else "no such column"
+        return Finding(level, subject, need.expected, found, need.lack or "The job cannot do without", need.remedy)
+    if need.types and column.type not in need.types:
+        consequence = need.lack if need.spare and need.lack else INEXACT
+        remedy = f"ALTER TABLE {need.table} ALTER COLUMN {need.column} TYPE {need.types[0]}"
+        if need.meter:
+            remedy += ", or map the meter to another column"
+        return Finding("note" if need.spare else "refused", subject, need.expected, column.type, consequence, remedy)
+    return _permitted(known, need, column, subject)
+
+
+def _permitted(known: Catalog, need: Need, column: Column, subject: str) -> Finding:
+    missing = [right for right in need.rights if right not in column.rights]
+    if not missing:
+        return Finding("ok", subject, need.expected, column.type)
+    grant = ", ".join(f"{right} ({need.column})" for right in missing)
+    remedy = f"GRANT {grant} ON {need.table} TO {known.server['role']}"
+    level: Level = "unwritable"
+    consequence = "It could not be written"
+    if missing == ["SELECT"] and "INSERT" in need.rights:
+        level, consequence = "unprovable", "reconcile cannot prove what was posted"
+    elif "SELECT" in missing:
+        level, consequence = ("note", need.lack or "") if need.spare else ("refused", "It could not be read")
+    return Finding(level, subject, _privileges(need.rights), f"no {' nor '.join(missing)}", consequence, remedy)
+
+
+def _privileges(rights: Sequence[str]) -> str:
+    return f"the privilege{'s' if len(rights) > 1 else ''} {', '.join(rights)}"
+
+
+def of_own(known: Catalog, settings: Settings) -> Iterator[Finding]:
+    """The job's own tables."""
+    for table in tables(settings.meters):
+        yield from _own(known, settings, table)
+
+
+def _own(known: Catalog, settings: Settings, table: Table) -> Iterator[Finding]:
+    subject = f"{settings.rollup_schema}.{table.name}"
+    held = known.own.get(table.name, {})
+    missing = [name for name in table.columns if name not in held]
+    if missing:
+        found = f"without {', '.join(missing)}" if held else "no such table"
+        yield Finding("refused", subject, "the job's own table", found, "There is nowhere to write to", APPLY)
+        return
+    wrong = [name for name in table.columns if not _as_made(held[name], table.columns[name])]
+    for name in wrong:
+        kind = table.kind(name)
+        found = held[name].type + ("" if held[name].scale is None else f" with {held[name].scale} decimals")
+        remedy = f"ALTER TABLE {subject} ALTER COLUMN {name} TYPE {kind} USING {name}::{kind}"
+        yield Finding("refused", f"{subject}.{name}", kind, found, "Its values would not be kept exactly", remedy)
+    if not any(name == table.name and columns == set(table.key) for name, columns in known.keys):
+        expected = f"a unique key ({', '.join(table.key)})"
+        yield Finding("unwritable", subject, expected, "none", "Rows could not be told apart", APPLY)
+    yield from _own_privileges(known, settings, table)
+    if not wrong:
+        yield Finding("ok", subject, "the job's own table", f"{len(held)} columns")
+
+
+def _own_privileges(known: Catalog, settings: Settings, table: Table) -> Iterator[Finding]:
+    subject, rights = f"{settings.rollup_schema}.{table.name}", own_rights(table.name)
+    held = known.own[table.name].values()
+    missing = [right for right in rights if not all(right in column.rights for column in held)]
+    if missing:
+        grant = f"GRANT {', '.join(missing)} ON {subject} TO {known.server['role']}"
+        level: Level = "refused" if "SELECT" in missing else "unwritable"
+        found, consequence = f"no {' nor '.join(missing)}", "The job could not keep its own tables"
+        yield Finding(level, subject, _privileges(rights), found, consequence, grant)
+
+
+_NAMES = {"timestamptz": "timestamp with time zone"}
+
+
+def _as_made(column: Column, definition: str) -> bool:
+    name, _, scale = definition.split(maxsplit=1)[0].partition("(")
+    wanted = int(scale.rstrip(")").split(",")[1]) if scale else None
+    return column.type == _NAMES.get(name, name) and column.scale == wanted

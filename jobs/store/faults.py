@@ -1,0 +1,97 @@
+"""What goes wrong between us and the server: what passes and is tried again, and what an operator is told."""
+
+import random
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from os import dup
+from typing import Any, TypeVar
+
+import psycopg
+
+from jobs.model.errors import PreflightError, UnreachableError, UsageJobsError
+from jobs.store.address import Address
+
+T = TypeVar("T")
+# Serialization, deadlock, lock timeout, the server going away, an idle transaction ended: worth another try.
+RETRIED = ("40001", "40P01", "55P03", "57P01", "57P02", "57P03", "25P03", "53300", "08")
+LOST = ("08", "57P")
+"""The connection, or the server, went away."""
+
+REMEDIES = {
+    "42501": "grant the missing privilege; `usage-jobs check` names each",
+    "42P01": "run `usage-jobs check`; make the job's own tables with `usage-jobs schema --apply`",
+    "42703": "run `usage-jobs check`; add columns of the job's own tables with `usage-jobs schema --apply`",
+    "53100": "the server's disk is full: make room, then run again",
+    "53300": "the server has no connection left: raise max_connections or close others, then run again",
+    "42704": "make what is missing first; the view for users needs Supabase's roles anon and authenticated",
+    "57014": "a statement took longer than its limit: look for locks or a missing index (`usage-jobs check`)",
+    "25006": "the server is read-only (a replica, or a project whose disk is full): use the primary's address",
+}
+
+
+def retried(work: Callable[[], T], *, attempts: int = 5, pause: Callable[[float], None] = time.sleep) -> T:
+    """``work()``, tried again with growing pauses while its error is one that passes; repeatable work only."""
+    for attempt in range(1, attempts + 1):
+        try:
+            return work()
+        except (psycopg.Error, UnreachableError) as error:
+            if attempt == attempts or not passes(error):
+                raise
+            pause(random.uniform(0.5, 1) * 0.2 * 2**attempt)  # noqa: S311 - jitter, not a secret
+    raise AssertionError("unreachable")
+
+
+def passes(error: psycopg.Error | UnreachableError) -> bool:
+    """Whether another try may succeed: told by SQLSTATE; no SQLSTATE at all means the connection broke."""
+    if isinstance(error, UnreachableError):
+        return True
+    if error.sqlstate is None:
+        return isinstance(error, psycopg.OperationalError)
+    return error.sqlstate.startswith(RETRIED)
+
+
+def explained(error: psycopg.Error, address: Address) -> UsageJobsError:
+    """A driver's error as one of ours, with a message that tells an operator what to do."""
+    state = error.sqlstate or "no SQLSTATE"
+    text = " ".join(address.scrubbed(str(error)).split())
+    lost = passes(error) if error.sqlstate is None else error.sqlstate.startswith(LOST)
+    if lost:
+        remedy = "the connection was lost, and again when it was made anew: is the server (or its pooler) up?"
+    else:
+        remedy = REMEDIES.get(state, "nothing half-written is left behind: run again; finished chunks write nothing")
+    kind = PreflightError if lost or state in ("42501", "42P01", "42703", "42704", "25006", "53300") else UsageJobsError
+    return kind(f"{address!r} answered {state}: {text}. What to do: {remedy}")
+
+
+@contextmanager
+def deadline(connection: psycopg.Connection[Any], seconds: float) -> Iterator[None]:
+    """Bounds a wait that no server limit reaches: a pooler holds a statement back for as long as it likes.
+
+    Raises UnreachableError; the connection is lost then.
+    """
+    expired, place = threading.Event(), f"{connection.info.host}:{connection.info.port}"
+
+    def end() -> None:
+        expired.set()
+        # Not close(): that belongs to the thread that waits. Through a copy, for the number may be another's by then.
+        with suppress(OSError, psycopg.Error), socket.socket(fileno=dup(connection.fileno())) as wire:
+            wire.shutdown(socket.SHUT_RDWR)
+
+    timer = threading.Timer(seconds, end)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    except psycopg.OperationalError as error:
+        if not expired.is_set():
+            raise
+        raise UnreachableError(
+            f"{place}: the pooler gave no server connection within {seconds:g} s: the pool is full, or the server "
+            "behind it is down. See who holds its connections (pg_stat_activity), enlarge the pool, or take another "
+            "way (SUPABASE_CONNECTION=session or direct)"
+        ) from error
+    finally:
+        timer.cancel()

@@ -1,0 +1,146 @@
+"""What the job does with each column of the application's tables: the one list behind drift, privileges and grants.
+
+A table or column that is missing where it may be is left out; one that is there is used, so that it must be right.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from jobs.model.meters import Meter
+from jobs.settings import Settings
+from jobs.store.catalog import ENUM, Catalog
+from jobs.store.credit_source import ACCOUNT, FREE, NUMBERS, credit_source
+from jobs.store.schema import APPEND_ONLY
+
+TEXT = ("text", "character varying")
+LABEL = (*TEXT, ENUM)
+MOMENTS = ("timestamp with time zone", "timestamp without time zone", "date")
+READ: tuple[str, ...] = ("SELECT",)
+ANY: tuple[str, ...] = ()
+
+TABLES = {
+    "hopsworks_clusters": "cluster_name stays null",
+    "users": "How users paid last holds; others count as postpaid",
+    "user_pricing_overrides": "Nobody has an override",
+    "user_credits": "Nothing is drawn: prepaid usage is uncovered",
+    "credit_transactions": "The ledger alone is kept",
+}
+"""Tables that the job can do without, and what follows."""
+
+TRANSACTION = {
+    "user_id": (TEXT, ("INSERT", "SELECT")),
+    "type": (LABEL, ("INSERT", "SELECT")),
+    "amount": (NUMBERS, ("INSERT", "SELECT")),
+    "balance_before": (NUMBERS, ("INSERT", "SELECT")),
+    "balance_after": (NUMBERS, ("INSERT", "SELECT")),
+    "description": (TEXT, ("INSERT",)),
+    "created_at": (("timestamp with time zone",), ("INSERT", "SELECT")),
+    "metadata": (("jsonb",), ("INSERT", "SELECT")),
+}
+
+OWN_RIGHTS = dict.fromkeys(APPEND_ONLY, ("SELECT", "INSERT")) | dict.fromkeys(
+    ("months", "runs"), ("SELECT", "INSERT", "UPDATE")
+)
+EVERY_RIGHT = ("SELECT", "INSERT", "UPDATE", "DELETE")
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """A column and what is done with it. ``types``: those that are taken exactly (none: any); ``lack``: what follows
+    where it is missing (None: nothing works); ``spare``: the same follows where anything else is wrong with it."""
+
+    table: str
+    column: str
+    types: tuple[str, ...]
+    rights: tuple[str, ...] = READ
+    lack: str | None = None
+    spare: bool = False
+    meter: str = ""
+    remedy: str = "Add the column"
+
+    @property
+    def expected(self) -> str:
+        return "a number" if self.types == NUMBERS else " or ".join(self.types) or "any type"
+
+
+def own_rights(table: str) -> tuple[str, ...]:
+    """What the job does with the rows of one of its own tables."""
+    return OWN_RIGHTS.get(table, EVERY_RIGHT)
+
+
+def needs(known: Catalog, settings: Settings) -> Iterator[Need]:
+    """Every need of the columns of the application's tables that exist, and those of usage_daily and feature_flags."""
+    yield from _usage(known, settings)
+    if "hopsworks_clusters" in known.source:
+        for name, types in {"id": ("uuid",), "name": TEXT}.items():
+            yield Need("hopsworks_clusters", name, types, lack=TABLES["hopsworks_clusters"], spare=True)
+    yield from _users(known, settings)
+    yield from _overrides(known)
+    yield from _credits(known)
+
+
+def _usage(known: Catalog, settings: Settings) -> Iterator[Need]:
+    usage, held = "usage_daily", credit_source(known)
+    rated = settings.cost == "rated" or known.rated
+    for name, types in {"id": ("uuid",), "user_id": TEXT, "date": ("date",), "hopsworks_cluster_id": ("uuid",)}.items():
+        yield Need(usage, name, types)
+    yield Need(usage, "total_cost", ("numeric",), (*READ, "UPDATE") if rated else READ)
+    if rated or held.shown:
+        yield Need(usage, "xmin", ("xid",), remedy="Name the table itself: a view has no row versions")
+    for meter in settings.meters:
+        yield _meter(meter)
+    if held.account is not None or held.deducted:
+        rights = (*READ, "UPDATE") if held.shown else READ
+        yield Need(usage, "credits_deducted", NUMBERS, rights, lack="Draws stand in the ledger alone")
+    if held.reported:
+        yield Need(usage, "reported_to_stripe", ("boolean",))
+
+
+def _meter(meter: Meter) -> Need:
+    lack = "The meter is left out until it appears" if meter.optional else None
+    remedy = "" if meter.optional else "Map the meter to its column ([meters.…] column in the settings)"
+    return Need("usage_daily", meter.column, NUMBERS, lack=lack, meter=meter.name, remedy=remedy)
+
+
+def _users(known: Catalog, settings: Settings) -> Iterator[Need]:
+    columns, flag = known.source.get("users"), settings.credits.feature_flag
+    if columns is not None:
+        has_modes = "billing_mode" in columns
+        yield Need("users", "id", (*TEXT, "uuid"), lack=None if has_modes else TABLES["users"], spare=not has_modes)
+        yield Need("users", "billing_mode", LABEL, lack=TABLES["users"])
+    if flag is not None:
+        yield Need("users", "feature_flags", ("jsonb",), remedy="credits.feature_flag needs it: add it")
+
+
+def _overrides(known: Catalog) -> Iterator[Need]:
+    table = "user_pricing_overrides"
+    columns = known.source.get(table)
+    if columns is None:
+        return
+    wanted: dict[str, tuple[str, ...]] = {
+        "id": ANY,
+        "user_id": TEXT,
+        "resource_type": LABEL,
+        "override_price": NUMBERS,
+        "discount_percentage": NUMBERS,
+        "valid_until": MOMENTS,
+        "created_at": MOMENTS,
+    }
+    variants = {"valid_from": MOMENTS, "active": ("boolean",)}
+    for name, types in (wanted | {name: kinds for name, kinds in variants.items() if name in columns}).items():
+        yield Need(table, name, types, remedy="Without it customers would be charged list prices: add it")
+
+
+def _credits(known: Catalog) -> Iterator[Need]:
+    if "user_credits" in known.source:
+        yield Need("user_credits", "user_id", TEXT)
+        for name in ACCOUNT:
+            yield Need("user_credits", name, NUMBERS, (*READ, "UPDATE") if name == "total_used" else READ)
+        free = dict(zip(FREE, ("No free credits", "total_used then counts both kinds"), strict=True))
+        for name, lack in free.items():
+            rights = (*READ, "UPDATE") if name == "free_credits_used" else READ
+            yield Need("user_credits", name, NUMBERS, rights, lack=lack)
+    # Without accounts nothing is drawn, and so nothing posted.
+    if "credit_transactions" in known.source and "user_credits" in known.source:
+        for name, (types, rights) in TRANSACTION.items():
+            yield Need("credit_transactions", name, types, rights, remedy="Add the column, or drop the table")

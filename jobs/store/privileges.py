@@ -1,0 +1,122 @@
+"""Least privilege: what a role needs for the job and no more, as grants, and beside what this role has."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+
+from psycopg import sql
+from psycopg.rows import dict_row
+
+from jobs.model.errors import PreflightError
+from jobs.settings import Settings
+from jobs.store import catalog
+from jobs.store.catalog import Catalog, Walls
+from jobs.store.database import Connection, transaction
+from jobs.store.findings import Finding
+from jobs.store.needs import Need, needs, own_rights
+from jobs.store.schema import tables
+from jobs.store.statements import columns, own, source, statement
+
+MOST_BYTES = 63
+"""PostgreSQL cuts longer names."""
+
+
+def script(connection: Connection, settings: Settings, role: str) -> list[sql.Composed]:
+    """Statements that make the login role ``role`` able to do exactly what the job does in this database.
+
+    Raises PreflightError where the job's own tables do not exist yet.
+    """
+    with transaction(connection) as opened:
+        known = catalog.read(opened, settings, [table.name for table in tables(settings.meters)])
+    absent = [table.name for table in tables(settings.meters) if table.name not in known.own]
+    if absent or "usage_daily" not in known.source:
+        missing = f"{settings.rollup_schema}.{absent[0]}" if absent else f"{settings.source_schema}.usage_daily"
+        raise PreflightError(
+            f"--role {role}: expected the tables that it is to be granted; found no {missing}. First: "
+            "usage-jobs schema --apply"
+        )
+    name, schemas = sql.Identifier(role), [settings.source_schema, settings.rollup_schema]
+    made = [
+        statement("make_role", role=name, quoted=sql.Literal(role)),
+        statement("narrow_role", role=name, quoted=sql.Literal(role), schemas=sql.Literal(schemas)),
+        sql.SQL("GRANT TEMPORARY ON DATABASE {} TO {}").format(sql.Identifier(known.server["database"]), name),
+    ]
+    made += [sql.SQL("GRANT USAGE ON SCHEMA {} TO {}").format(sql.Identifier(schema), name) for schema in schemas]
+    for table, rights in _wanted(known, settings).items():
+        made.append(_grant(source(settings, table), name, rights))
+        made += _policies(source(settings, table), known.source_walls.get(table), list(rights), role)
+    for of in tables(settings.meters):
+        allowed = own_rights(of.name)
+        made.append(sql.SQL("GRANT {} ON {} TO {}").format(_words(allowed), own(settings, of.name), name))
+        made += _policies(own(settings, of.name), known.own_walls.get(of.name), allowed, role)
+    return made
+
+
+def _wanted(known: Catalog, settings: Settings) -> dict[str, dict[str, list[str]]]:
+    """By table of the application and right: the columns."""
+    wanted: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+    for need in _existing(known, settings):
+        for right in need.rights:
+            if need.column not in wanted[need.table][right]:
+                wanted[need.table][right].append(need.column)
+    return wanted
+
+
+def _existing(known: Catalog, settings: Settings) -> Iterator[Need]:
+    yield from (need for need in needs(known, settings) if need.column in known.source.get(need.table, {}))
+
+
+def _grant(table: sql.Identifier, role: sql.Identifier, rights: Mapping[str, list[str]]) -> sql.Composed:
+    parts = [sql.SQL("{} ({})").format(_words([right]), columns(names)) for right, names in rights.items()]
+    return sql.SQL("GRANT {} ON {} TO {}").format(sql.SQL(", ").join(parts), table, role)
+
+
+def _words(rights: Sequence[str]) -> sql.Composed:
+    known = {right: sql.SQL(right) for right in ("SELECT", "INSERT", "UPDATE", "DELETE")}
+    return sql.SQL(", ").join(known[right] for right in rights)
+
+
+def _policies(table: sql.Identifier, wall: Walls | None, actions: Sequence[str], role: str) -> Iterator[sql.Composed]:
+    """Where row-level security is on, the role passes it for these actions, and for all rows."""
+    for action in actions if wall is not None and wall.on else ():
+        # Each role has its own: a second one must not take the first one's away.
+        policy = sql.Identifier(f"usage_jobs_{action.lower()}_{role}".encode()[:MOST_BYTES].decode(errors="ignore"))
+        yield sql.SQL("DROP POLICY IF EXISTS {} ON {}").format(policy, table)
+        checks = {"INSERT": "WITH CHECK (true)", "UPDATE": "USING (true) WITH CHECK (true)"}
+        yield sql.SQL("CREATE POLICY {} ON {} FOR {} TO {} {}").format(
+            policy, table, _words([action]), sql.Identifier(role), _raw(checks.get(action, "USING (true)"))
+        )
+
+
+def _raw(text: str) -> sql.Composed:
+    return sql.Composed([sql.SQL(text)])
+
+
+def needless(connection: Connection, settings: Settings) -> Iterator[Finding]:
+    """What this role may do beyond the job's needs: a note per table, or one where it may do everything."""
+    with transaction(connection) as opened, opened.cursor(row_factory=dict_row) as cursor:
+        known = catalog.read(opened, settings, [table.name for table in tables(settings.meters)])
+        names = {"schemas": [settings.source_schema, settings.rollup_schema]}
+        attributes = cursor.execute(statement("role"), names).fetchone() or {}
+        held = cursor.execute(statement("privileges"), names).fetchall()
+    role, more = known.server["role"], "More than the job needs: who steals its password has it too"
+    narrow = "usage-jobs schema --role NAME prints a role that may do only what the job does"
+    if attributes["mighty"]:
+        found = ", ".join(attributes["mighty"])
+        yield Finding("note", f"role {role}", "a role of the job's own", found, more, narrow)
+    if attributes["owns_all"]:
+        return
+    wanted = _wanted(known, settings)
+    spare: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+    for row in held:
+        schema, table, column, right = row["schema"], row["table"], row["column"], row["right"]
+        if schema == settings.rollup_schema:
+            needed = table in known.own and right in own_rights(table)
+        else:
+            needed = column is not None and column in wanted.get(table, {}).get(right, [])
+        if not needed:
+            spare[f"{schema}.{table}"][right] += [column] if column else []
+    for table, rights in spare.items():
+        words = [f"{right} ({', '.join(names)})" if names else right for right, names in rights.items()]
+        found = ", ".join(words)
+        remedy = f"REVOKE {found} ON {table} FROM {role}, or whom it has it of; {narrow}"
+        yield Finding("note", f"privileges on {table}", "only what the job does", found, more, remedy)

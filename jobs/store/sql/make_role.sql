@@ -1,0 +1,8 @@
+-- A login role; its password is set apart (\password in psql), so that it stands in no history.
+DO $role$
+BEGIN
+  IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = {quoted}) THEN
+    CREATE ROLE {role} LOGIN;
+  END IF;
+END
+$role$

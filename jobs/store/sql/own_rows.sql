@@ -1,0 +1,1 @@
+user_id = (SELECT nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'sub')

@@ -1,0 +1,14 @@
+-- Every privilege that this role has on tables of these schemas: of a whole table for what has no columns, else by column.
+SELECT n.nspname AS schema, c.relname AS table, x.column, x.action AS right
+FROM pg_class c
+JOIN pg_namespace n ON n.oid = c.relnamespace
+CROSS JOIN LATERAL (
+  SELECT NULL::text AS column, t.action, 0 AS attnum
+  FROM (VALUES ('DELETE'), ('TRUNCATE'), ('TRIGGER')) AS t(action) WHERE has_table_privilege(c.oid, t.action)
+  UNION ALL
+  SELECT a.attname::text, t.action, a.attnum
+  FROM pg_attribute a CROSS JOIN (VALUES ('SELECT'), ('INSERT'), ('UPDATE'), ('REFERENCES')) AS t(action)
+  WHERE a.attrelid = c.oid AND NOT a.attisdropped AND a.attnum > 0 AND has_column_privilege(c.oid, a.attnum, t.action)
+) AS x
+WHERE n.nspname = ANY(%(schemas)s) AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
+ORDER BY 1, 2, x.attnum, 4

@@ -1,0 +1,38 @@
+"""The optional view that lets a signed-in user read their own months, and nobody else's, over the REST API."""
+
+from psycopg import sql
+
+from jobs.settings import Settings
+from jobs.store.database import Connection, transaction
+from jobs.store.schema import tables
+from jobs.store.statements import columns, own, source, statement
+
+NAME = "my_usage_monthly"
+# How the roll-up came about is nobody's business outside.
+INTERNAL = frozenset({"usage_hash", "rates_hash", "overrides_hash", "credits_hash", "run_id", "revision"})
+
+
+def exists(connection: Connection, settings: Settings) -> bool:
+    """Whether the view has been made."""
+    with transaction(connection):
+        name = source(settings, NAME).as_string(None)
+        row = connection.execute("SELECT to_regclass(%s) IS NOT NULL", [name]).fetchone()
+    return row is not None and bool(row[0])
+
+
+def script(settings: Settings) -> list[sql.Composed]:
+    """The view in the exposed schema, its grants, and the policy by which a user's rows alone pass."""
+    of = next(table for table in tables(settings.meters) if table.name == "user_monthly")
+    shown = [name for name in of.columns if name not in INTERNAL]
+    view, table = source(settings, NAME), own(settings, "user_monthly")
+    parts = {"view": view, "table": table, "own": statement("own_rows"), "columns": columns(shown)}
+    return [
+        sql.SQL("DROP VIEW IF EXISTS {}").format(view),  # columns may have come in between
+        statement("user_view", **parts),
+        sql.SQL("REVOKE ALL ON {} FROM PUBLIC, anon, authenticated").format(view),
+        sql.SQL("GRANT SELECT ON {} TO authenticated").format(view),
+        sql.SQL("GRANT USAGE ON SCHEMA {} TO authenticated").format(sql.Identifier(settings.rollup_schema)),
+        sql.SQL("GRANT SELECT ({}) ON {} TO authenticated").format(columns(shown), table),
+        sql.SQL("DROP POLICY IF EXISTS own_months ON {}").format(table),
+        statement("own_months", **parts),
+    ]
