@@ -1,4 +1,4 @@
-"""The job's own login role: it has what `usage-jobs schema --role` grants, granted anew whenever that may have changed."""
+"""The job's own login role: it has what `usage-jobs schema --role` grants, anew whenever that may have changed."""
 
 import os
 import secrets
@@ -27,9 +27,9 @@ SELECT md5(concat_ws(' ',
 
 
 class AsRole:
-    """A login role on the server of ``url``, without a right in any database until `url` is asked for."""
+    """A login role that has no right in a database until the address there is asked for."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self) -> None:
         self.name = f"usage_jobs_test_{os.getpid()}"
         self._password = secrets.token_urlsafe(16)
         self._granted: dict[str, tuple[object, ...]] = {}
@@ -67,7 +67,7 @@ class AsRole:
 @contextmanager
 def role(url: str) -> Iterator[AsRole]:
     """A role for as long as the block lasts; no database that it was granted something in may outlive that."""
-    found = AsRole(url)
+    found = AsRole()
     with psycopg.connect(url, autocommit=True) as connection:
         found.make(connection)
         yield found

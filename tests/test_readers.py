@@ -11,7 +11,7 @@ import polars as pl
 import psycopg
 import pytest
 import ways
-from commands import CLUSTER, DAY, add_row, ask
+from commands import CLUSTER, DAY, add_row, applied, ask
 from polars.testing import assert_frame_equal
 from ways import job_url
 
@@ -27,6 +27,12 @@ from jobs.store.usage import UsageQuery
 JUNE = (date(2026, 6, 1), date(2026, 6, 30))
 READERS = ("connectorx", "copy")
 Read = Callable[[str], Iterator[pl.DataFrame]]
+
+
+@pytest.fixture
+def database(database: str) -> str:
+    """With the job's own tables: before, no role can be granted anything."""
+    return applied(database)
 
 
 @pytest.fixture
