@@ -133,8 +133,8 @@ def finish(connection: Connection, plan: Plan, run_id: int | None, reading: Read
     """Writes what only the whole run knows, and marks the run done; a dry run learns what would be written."""
     # What was read anew under locks is known better than by the first read.
     bad = (reading.bad - sums.taken) | sums.refused
-    reading.rejects = rejects.read(connection, plan.query, [str(UUID(int=id_)) for id_ in sorted(bad)])
     with transaction(connection, undone=run_id is None):
+        reading.rejects = rejects.read(connection, plan.query, [str(UUID(int=id_)) for id_ in sorted(bad)])
         if run_id is None:
             runlog.keep_modes(connection, plan.settings, plan.modes)
         elif runlog.status(connection, plan.settings, run_id) == "done":

@@ -14,12 +14,12 @@ from jobs import brake, ending
 from jobs.chunks import Chunks
 from jobs.compute.exact import in_decimals
 from jobs.ending import Sums
-from jobs.model.errors import PreflightError, UnreachableError, UsageJobsError
+from jobs.model.errors import UnreachableError, UsageJobsError
 from jobs.model.report import Report
 from jobs.plan import Plan, planned
 from jobs.reading import Reading, read_own, read_usage
 from jobs.settings import Settings
-from jobs.store import accounts, adoption, ledger, modes, preflight, runlog
+from jobs.store import accounts, adoption, modes, preflight, runlog
 from jobs.store.address import Address
 from jobs.store.adoption import Adopted
 from jobs.store.database import Connection, Link, linked, transaction
@@ -152,16 +152,11 @@ def _with_names(report: Report, sums: Sums, file: Path) -> Report:
 
 
 def _adopted(link: Link, plan: Plan, run_id: int | None) -> Adopted | None:
-    """The draws of another program, once; and no run without accounts where there are draws."""
+    """The draws of another program, once."""
     held = plan.query.read.credits
     with transaction(link.connection) as connection:
         if run_id is not None:
             pass_fence(connection, plan.settings, run_id)
-        if held.account is None and not ledger.is_empty(connection, plan.settings):
-            raise PreflightError(
-                f"user_credits: expected the table whose credits {plan.settings.rollup_schema}.credit_draws has drawn; "
-                "found no such table. Restore it: without it these draws could be neither kept nor corrected"
-            )
         if not adoption.is_due(connection, plan.settings, held):
             return None
         return adoption.adopt(connection, plan.settings, held, logged=run_id is not None)

@@ -14,7 +14,7 @@ from jobs.model.errors import ConfigError
 
 WAYS = ("pooler", "session", "direct")
 PLACEHOLDER = re.compile(r"\[YOUR[-_ ]?PASSWORD\]", re.IGNORECASE)
-_HOST = r"(?:[\w.-]*|\[[0-9A-Fa-f:.]*\])(?::\d*)?"
+_HOST = r"(?:[\w.-]*|\[[0-9A-Fa-f:.]*\])(?::\d+)?"
 _HOSTS = f"{_HOST}(?:,{_HOST})*"
 _NO_LOGIN = re.compile(_HOSTS + r"(?:/[^?@]*)?(?:\?.*)?")
 # The password reaches to the last @ …

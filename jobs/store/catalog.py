@@ -1,6 +1,6 @@
 """What the database holds: the tables in question as its catalog describes them, read in one go."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,14 @@ SOURCES = (
 )
 """Tables of the application that the job reads; the first is the only one that it cannot do without."""
 ENUM = "an enum"
+FACTS: dict[str, dict[str, tuple[str, ...]]] = {
+    "rated": {"months": ("cost_mode", "closed_at")},
+    "drawn": {"credit_draws": ("free",)},
+    "overridden": {"months": ("closed_at",), "user_monthly": ("overrides_hash",)},
+    "reported": {"months": ("closed_at",), "user_monthly": ("amount_reported",)},
+}
+"""Yes-or-no questions about our own tables (sql/fact_….sql), and the columns by which they are answered: is an open
+month rated, are there draws, and were open months billed with overrides, or with rows that were reported?"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +56,7 @@ class Walls:
 class Catalog:
     """Columns by table and name, row-level security by table, and the unique keys of our own tables.
 
-    ``rated``: whether an open month is rated, whatever the settings say; ``drawn``: whether the ledger holds draws.
+    ``facts``: names of what our own tables say (FACTS).
     """
 
     server: Mapping[str, Any]
@@ -57,8 +65,7 @@ class Catalog:
     source_walls: Mapping[str, Walls]
     own_walls: Mapping[str, Walls]
     keys: frozenset[tuple[str, frozenset[str]]]
-    rated: bool
-    drawn: bool
+    facts: frozenset[str]
 
 
 def read(connection: Connection, settings: Settings, own_tables: Iterable[str]) -> Catalog:
@@ -69,7 +76,6 @@ def read(connection: Connection, settings: Settings, own_tables: Iterable[str]) 
         server = cursor.execute(statement("server"), names).fetchone() or {}
         keys = cursor.execute(statement("keys"), {"schema": settings.rollup_schema}).fetchall()
     held = _columns(connection, *ours)
-    asked = held if server["may_use_schema"] else {}
     return Catalog(
         server,
         _columns(connection, *theirs),
@@ -77,8 +83,7 @@ def read(connection: Connection, settings: Settings, own_tables: Iterable[str]) 
         _walls(connection, *theirs),
         _walls(connection, *ours),
         frozenset((row["table_name"], frozenset(row["columns"])) for row in keys),
-        _exists(connection, settings, asked, "months", ("cost_mode", "closed_at"), "rated_months"),
-        _exists(connection, settings, asked, "credit_draws", (), "any_draws"),
+        frozenset(_facts(connection, settings, held) if server["may_use_schema"] else ()),
     )
 
 
@@ -101,18 +106,11 @@ def _walls(connection: Connection, schema: str, tables: list[str]) -> dict[str, 
     }
 
 
-def _exists(
-    connection: Connection,
-    settings: Settings,
-    held: Mapping[str, Mapping[str, Column]],
-    table: str,
-    columns: tuple[str, ...],
-    name: str,
-) -> bool:
-    """The answer of a yes-or-no statement about a table of ours; no where it cannot be asked."""
-    known = held.get(table, {})
-    readable = known and all("SELECT" in known[c].rights for c in known) and all(c in known for c in columns)
-    if not readable:
-        return False
-    row = connection.execute(statement(name, table=own(settings, table))).fetchone()
-    return row is not None and bool(row[0])
+def _facts(connection: Connection, settings: Settings, held: Mapping[str, Mapping[str, Column]]) -> Iterator[str]:
+    names = {name: own(settings, name) for name in ("months", "credit_draws", "user_monthly")}
+    for fact, tables in FACTS.items():
+        columns = [held.get(table, {}).get(name) for table, wanted in tables.items() for name in wanted]
+        if all(column is not None and "SELECT" in column.rights for column in columns):
+            row = connection.execute(statement(f"fact_{fact}", **names)).fetchone()
+            if row is not None and row[0]:
+                yield fact

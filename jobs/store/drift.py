@@ -24,16 +24,23 @@ def of_source(known: Catalog, settings: Settings, needed: Sequence[Need]) -> Ite
     for need in needed:
         yield judged(known, need)
     for table, lack in TABLES.items():
-        if table in known.source:
-            continue
-        if table == "user_credits" and known.drawn:
-            remedy = "Restore it: without it these draws could be neither kept nor corrected"
-            found = f"no such table, but draws in {settings.rollup_schema}.credit_draws"
-            yield Finding(
-                "unwritable", table, "the accounts that were drawn on", found, "Draws hang in the air", remedy
-            )
-        else:
+        fact, consequence, remedy = _RELIED.get(table, ("", "", ""))
+        if table not in known.source and fact in known.facts:
+            yield Finding("unwritable", table, "the table by which was billed", "no such table", consequence, remedy)
+        elif table not in known.source:
             yield Finding("note", table, "a table", "no such table", lack)
+
+
+_RELIED = {
+    "user_credits": (
+        *("drawn", "Draws in the ledger could be neither kept nor corrected"),
+        "Restore it: it holds the accounts that rollup.credit_draws has drawn on",
+    ),
+    "user_pricing_overrides": (
+        *("overridden", "Users with overrides in open months would be charged list prices"),
+        "Restore it (an empty table of this name says that nobody has an override)",
+    ),
+}
 
 
 def judged(known: Catalog, need: Need) -> Finding:

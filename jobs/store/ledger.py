@@ -32,13 +32,6 @@ def draws(
         yield block.rename(names).select(pl.col(name).cast(kind) for name, kind in DRAWS.items())
 
 
-def is_empty(connection: Connection, settings: Settings) -> bool:
-    """Whether nothing has ever been booked."""
-    text = sql.SQL("SELECT NOT EXISTS (SELECT FROM {})").format(own(settings, "credit_draws"))
-    row = connection.execute(text).fetchone()
-    return row is not None and bool(row[0])
-
-
 def known(connection: Connection, settings: Settings, ids: Sequence[int]) -> pl.DataFrame:
     """What all months say of some rows: id, user_id, drawn (units of 10^-10), imported, by user."""
     text = statement("drawn_of_rows", draws=own(settings, "credit_draws"))

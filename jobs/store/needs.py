@@ -81,7 +81,7 @@ def needs(known: Catalog, settings: Settings) -> Iterator[Need]:
 
 def _usage(known: Catalog, settings: Settings) -> Iterator[Need]:
     usage, held = "usage_daily", credit_source(known)
-    rated = settings.cost == "rated" or known.rated
+    rated = settings.cost == "rated" or "rated" in known.facts
     for name, types in {"id": ("uuid",), "user_id": TEXT, "date": ("date",), "hopsworks_cluster_id": ("uuid",)}.items():
         yield Need(usage, name, types)
     yield Need(usage, "total_cost", ("numeric",), (*READ, "UPDATE") if rated else READ)
@@ -94,6 +94,9 @@ def _usage(known: Catalog, settings: Settings) -> Iterator[Need]:
         yield Need(usage, "credits_deducted", NUMBERS, rights, lack="Draws stand in the ledger alone")
     if held.reported:
         yield Need(usage, "reported_to_stripe", ("boolean",))
+    elif "reported" in known.facts:
+        remedy = "Restore it (an empty boolean column says that nothing was reported)"
+        yield Need(usage, "reported_to_stripe", ("boolean",), remedy=remedy)
 
 
 def _meter(meter: Meter) -> Need:

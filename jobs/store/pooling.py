@@ -18,13 +18,15 @@ def named(address: Address, connection: Connection) -> str:
     """What answers at the address, for `check`; opens a second connection where a pooler does."""
     if address.is_session_pooler:
         return SESSION
+    if address.has_pooler_port:
+        return TRANSACTION
     if not _has_pooler(connection):
         return DIRECT
     with transaction(connection):
         ours = _server(connection)
     # Idle servers are handed out last in, first out: while our connection is open, ours goes to the next client.
     with connect(address) as other, transaction(other):
-        return TRANSACTION if _server(other) == ours or address.has_pooler_port else UNKNOWN
+        return TRANSACTION if _server(other) == ours else UNKNOWN
 
 
 def _has_pooler(connection: Connection) -> bool:

@@ -40,7 +40,7 @@ WAITS = (
         "the project is not paused (the dashboard restores it)",
     ),
     (
-        "server closed the connection unexpectedly|connection reset|eof detected|server login",
+        "server closed the connection unexpectedly|connection reset|eof detected|server login|invalid response",
         "Whoever answers there ended the connection: is it PostgreSQL or a pooler, and is the server behind it up?",
     ),
 )
@@ -138,7 +138,8 @@ def _certificate(address: Address) -> str:
     """What is wrong with the server's certificate, which libpq does not say."""
     parts = address.parts
     root = parts.get("sslrootcert", "the root certificate")
-    found = _refusal(parts["host"], int(parts.get("port", "5432")), parts.get("sslrootcert"))
+    host, port = parts["host"].split(",")[0], parts.get("port", "5432").split(",")[0]
+    found = _refusal(host, int(port), parts.get("sslrootcert"))
     if "expired" in found or "not yet valid" in found:
         return f"The server's certificate is not valid today ({found}): renew it there, or set this machine's clock"
     return (
@@ -153,6 +154,7 @@ def _refusal(host: str, port: int, root: str | None) -> str:
     try:
         context = ssl.create_default_context(cafile=None if root in (None, "system") else root)
         context.verify_flags &= ~ssl.VERIFY_X509_STRICT  # libpq is not that strict
+        context.check_hostname = False  # what is wrong with the name libpq says itself
         with socket.create_connection((host, port), PROBE_SECONDS) as plain:
             plain.sendall(_SSL_REQUEST)
             if plain.recv(1) != b"S":

@@ -1,0 +1,2 @@
+-- Whether credits have been drawn.
+SELECT EXISTS (SELECT FROM {credit_draws})
