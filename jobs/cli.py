@@ -141,12 +141,12 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _check(arguments: argparse.Namespace) -> int:
-    from jobs import look, show
+    from jobs import look, verdict
 
     settings = _settings(arguments)
     with _address(settings) as address:
         findings = look.check(settings, address, _today())
-    show.findings(findings, settings, address, as_json=arguments.json)
+    verdict.shown(findings, settings, address, as_json=arguments.json)
     return 5 if any(finding.level not in ("ok", "note") for finding in findings) else 0
 
 

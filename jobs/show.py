@@ -8,17 +8,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from jobs.model.report import CreditStory, Report
 from jobs.settings import Settings
-
-if TYPE_CHECKING:
-    from jobs.store.address import Address
-    from jobs.store.findings import Finding
 
 WIDTH = 100
 
@@ -138,40 +134,6 @@ def _closing(report: Report) -> str:
 def _tables(changed: Mapping[str, int]) -> str:
     some = [f"{name} {count:,}" for name, count in changed.items() if count]
     return f" ({', '.join(some)})" if some else ""
-
-
-def findings(found: "Sequence[Finding]", settings: Settings, address: "Address", *, as_json: bool) -> None:
-    """The table of `check`."""
-    if as_json:
-        print(as_object({"address": repr(address), "settings": settings.source, "findings": list(found)}))
-        return
-    out = console()
-    out.print(f"{address!r}, settings: {settings.source}, rates: {settings.rates}", markup=False)
-    table = Table(box=None, pad_edge=False)
-    for heading, share in {"": 7, "what": 25, "expected": 15, "found": 17, "consequence": 18, "remedy": 18}.items():
-        table.add_column(heading, overflow="fold", min_width=share * out.width // 120)
-    for finding in found:
-        if finding.level != "ok":
-            cells = (finding.subject, finding.expected, finding.found, finding.consequence, finding.remedy)
-            table.add_row("note" if finding.level == "note" else "[bold]REFUSED[/]", *map(escaped, cells))
-    for subject, what in _as_it_should_be(found).items():
-        out.print(f"ok    {subject}: {what}", markup=False)
-    if table.row_count:
-        out.print(table)
-
-
-def _as_it_should_be(found: "Sequence[Finding]") -> dict[str, str]:
-    """What needs no table: subjects with what was found there, columns together by their table."""
-    from jobs.store.catalog import SOURCES
-
-    held: dict[str, list[str]] = {}
-    for finding in found:
-        if finding.level == "ok":
-            table, _, column = finding.subject.partition(".")
-            together = table in SOURCES and " " not in column
-            subject, what = (table, column) if together else (finding.subject, finding.found)
-            held.setdefault(subject, []).append(what)
-    return {subject: ", ".join(what) for subject, what in held.items()}
 
 
 def escaped(text: str) -> str:

@@ -266,3 +266,17 @@ def test_decimals_of_the_database_are_what_units_count(database: str, read: Read
     total = ask(database, "SELECT sum(cpu_hours) AS hours FROM usage_daily")[0]["hours"]
     for reader in READERS:
         assert Decimal(whole(read(reader))["cpu_hours"].sum()).scaleb(-10) == total
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_days_apart_are_read_at_one_moment(database: str, link: Connection, query: UsageQuery, reader: str) -> None:
+    """A run covers open months on both sides of one that a backfill has closed: still one statement, one snapshot."""
+    days = [date(2026, 4, 3), date(2026, 5, 4), date(2026, 6, 5)]
+    for day in days:
+        add_row(database, date=day, cpu_hours=1)
+    spans = [(date(2026, 4, 1), date(2026, 4, 30)), JUNE]
+    batches = readers.batches(Address(database), link, reader, query, spans)
+    first = next(batches)
+    ask(database, "UPDATE usage_daily SET cpu_hours = 2")
+    frame = pl.concat([first, *batches])
+    assert sorted(frame.select("date", "cpu_hours").rows()) == [(days[0], 10**10), (days[2], 10**10)]

@@ -1,7 +1,6 @@
 -- What makes this role mightier than any grant: attributes, memberships, ownership.
 SELECT
-  array_remove(ARRAY[
-    CASE WHEN r.rolsuper THEN 'superuser' END,
+  CASE WHEN r.rolsuper THEN ARRAY['superuser'] ELSE array_remove(ARRAY[
     CASE WHEN r.rolcreaterole THEN 'CREATEROLE' END,
     CASE WHEN r.rolcreatedb THEN 'CREATEDB' END,
     CASE WHEN r.rolreplication THEN 'REPLICATION' END,
@@ -15,7 +14,7 @@ SELECT
   ) || ARRAY(
     SELECT 'CREATE on schema ' || n.nspname FROM pg_namespace n
     WHERE n.nspname = ANY(%(schemas)s) AND has_schema_privilege(n.oid, 'CREATE') ORDER BY 1
-  ), NULL) AS mighty,
+  ), NULL) END AS mighty,
   r.rolsuper OR EXISTS (
     SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE n.nspname = ANY(%(schemas)s) AND c.relname = 'usage_daily' AND pg_has_role(c.relowner, 'USAGE')
