@@ -30,7 +30,7 @@ class AsRole:
     """A login role that has no right in a database until the address there is asked for."""
 
     def __init__(self) -> None:
-        self.name = f"usage_jobs_test_{os.getpid()}"
+        self.name = f"job_{os.getpid()}"
         self._password = secrets.token_urlsafe(16)
         self._granted: dict[str, tuple[object, ...]] = {}
 

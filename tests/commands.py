@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
@@ -23,6 +23,7 @@ from ways import job_url, left, owner_url
 
 from jobs import cli
 from jobs.settings import Settings, load
+from jobs.store import faults
 
 TODAY = date(2026, 6, 21)
 DAY = date(2026, 6, 20)
@@ -83,6 +84,11 @@ def mapped(arguments: Sequence[str], given: Mapping[str, str], machine: Mapping[
 
     url = given["DATABASE_URL"]
     return {**given, "DATABASE_URL": owner_url(url) if "schema" in arguments else job_url(url, settings)}
+
+
+def pausing(patch: pytest.MonkeyPatch, pause: Callable[[float], None]) -> None:
+    """What the job does instead of resting between two tries, in this process."""
+    patch.setattr(faults.retried, "__kwdefaults__", {**(faults.retried.__kwdefaults__ or {}), "pause": pause})
 
 
 def usage_jobs_process(*arguments: str, **environment: str) -> Ran:

@@ -464,14 +464,17 @@ def test_an_address_that_is_none(address: str, words: str, options: tuple[str, .
 def test_an_unexpected_failure_shows_no_password(
     database: str, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...]
 ) -> None:
-    def fail(*_: object) -> None:
-        raise RuntimeError(f"cannot parse {database}")
+    given: list[str] = []
+
+    def fail(_settings: object, address: Address, *_: object) -> None:
+        given.append(address.url)
+        raise RuntimeError(f"cannot parse {address.url}")
 
     monkeypatch.setattr("jobs.look.runs", fail)
     ran = usage_jobs("runs", *options, url=database)
     assert ran.code == 1
     assert "RuntimeError: cannot parse postgresql://" in ran.err
-    assert (urlsplit(database).password or "none") not in ran.err + ran.out
+    assert (urlsplit(given[0]).password or "none") not in ran.err + ran.out
 
 
 # Days

@@ -8,7 +8,7 @@ import multiprocessing
 import threading
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from typing import Any
@@ -79,7 +79,8 @@ def _street(pipe: Connection, url: str, size: int) -> None:
     threads = [threading.Thread(target=_live, args=(n, url, enough, all_in, seen[n])) for n in range(size)]
     for thread in threads:
         thread.start()
-    all_in.wait()
+    with suppress(threading.BrokenBarrierError):
+        all_in.wait()
     pipe.send("at work")
     pipe.recv()
     enough.set()
@@ -96,18 +97,24 @@ def _street(pipe: Connection, url: str, size: int) -> None:
 
 def _live(number: int, url: str, enough: threading.Event, all_in: threading.Barrier, seen: Seen) -> None:
     """Transaction after transaction, every hundred of them on a new connection."""
-    all_in.wait()
     try:
         while not enough.is_set():
             with psycopg.connect(url, prepare_threshold=None) as connection:
-                for turn in range(100):
+                for _ in range(100):
                     if enough.is_set():
                         break
-                    seen.leaks.update(left_behind(connection))
-                    seen.servers.update(row[0] for row in connection.execute("SELECT pg_backend_pid()"))
-                    connection.execute(WORK, [number])
-                    # Both ends of a transaction give the server back.
-                    connection.rollback() if turn % 4 == 0 else connection.commit()
-                    seen.transactions[number] += 1
+                    _transaction(connection, number, seen)
+                    if sum(seen.transactions.values()) == 1:
+                        all_in.wait()
     except psycopg.Error as error:
         seen.errors.append(f"{type(error).__name__}: {error}")
+        all_in.abort()
+
+
+def _transaction(connection: psycopg.Connection, number: int, seen: Seen) -> None:
+    seen.leaks.update(left_behind(connection))
+    seen.servers.update(row[0] for row in connection.execute("SELECT pg_backend_pid()"))
+    connection.execute(WORK, [number])
+    seen.transactions[number] += 1
+    # Both ends of a transaction give the server back.
+    connection.rollback() if seen.transactions[number] % 4 == 0 else connection.commit()

@@ -64,20 +64,19 @@ def change(rng: random.Random, number: int, day: date) -> tuple[str, list[object
     users = sorted(world.MONEY)
     user, other = rng.sample(users, 2)
     amount = Decimal(rng.randrange(1, 2000)) / 100
-    return rng.choice(
-        [
-            ("UPDATE usage_daily SET cpu_hours = %s WHERE user_id = %s AND date <= %s", [amount, user, day]),
-            ("UPDATE usage_daily SET user_id = %s WHERE user_id = %s AND date = %s", [other, user, day]),
-            ("DELETE FROM usage_daily WHERE user_id = %s AND cpu_hours > 15 AND date = %s", [user, day]),
-            (
-                "INSERT INTO usage_daily (id, user_id, date, cpu_hours) VALUES (%s, %s, %s, %s)",
-                [UUID(int=10**12 + number), user, day, amount],
-            ),
-            ("UPDATE usage_daily SET cpu_hours = 'NaN' WHERE user_id = %s AND date = %s", [user, day]),
-            ("UPDATE users SET billing_mode = %s WHERE id = %s", [rng.choice(["prepaid", "postpaid"]), user]),
-            ("UPDATE user_credits SET total_purchased = total_purchased + %s WHERE user_id = %s", [amount, user]),
-        ]
-    )
+    changes: list[tuple[str, list[object]]] = [
+        ("UPDATE usage_daily SET cpu_hours = %s WHERE user_id = %s AND date <= %s", [amount, user, day]),
+        ("UPDATE usage_daily SET user_id = %s WHERE user_id = %s AND date = %s", [other, user, day]),
+        ("DELETE FROM usage_daily WHERE user_id = %s AND cpu_hours > 15 AND date = %s", [user, day]),
+        (
+            "INSERT INTO usage_daily (id, user_id, date, cpu_hours) VALUES (%s, %s, %s, %s)",
+            [UUID(int=10**12 + number), user, day, amount],
+        ),
+        ("UPDATE usage_daily SET cpu_hours = 'NaN' WHERE user_id = %s AND date = %s", [user, day]),
+        ("UPDATE users SET billing_mode = %s WHERE id = %s", [rng.choice(["prepaid", "postpaid"]), user]),
+        ("UPDATE user_credits SET total_purchased = total_purchased + %s WHERE user_id = %s", [amount, user]),
+    ]
+    return rng.choice(changes)
 
 
 @pytest.mark.parametrize("pool_size", [2, 5])
@@ -143,7 +142,6 @@ def pool(server_url: str) -> Iterator[Pooler]:
 
 @pytest.mark.parametrize("statement", LEFT)
 def test_the_neighbours_notice_what_is_left_behind(statement: str, database: str, pool: Pooler) -> None:
-    ask(database, OWN)
     address = pool.url(database)
     with psycopg.connect(address) as other:
         assert left_behind(other) == []
@@ -151,9 +149,20 @@ def test_the_neighbours_notice_what_is_left_behind(statement: str, database: str
         careless.execute(statement.encode())
     with psycopg.connect(address) as other:
         assert LEFT[statement] in left_behind(other)
-    with neighbours(address, 2) as met:
-        pass
-    assert LEFT[statement] in met[0].leaks
+
+
+def test_neighbours_at_work_notice_what_comes_between(database: str, pool: Pooler) -> None:
+    ask(database, OWN)
+    planted = [text for text in LEFT if text.startswith(("SET lock", "SELECT pg_advisory", "CREATE TEMP"))]
+    with (
+        neighbours(pool.url(database), 2) as met,
+        psycopg.connect(pool.url(database), autocommit=True, prepare_threshold=None) as careless,
+    ):
+        for text in planted:
+            careless.execute(text.encode())
+    [seen] = met
+    assert seen.leaks.keys() == {LEFT[text] for text in planted}
+    assert seen.errors == []
 
 
 def test_a_careless_run_would_be_noticed(database: str, pool: Pooler, monkeypatch: pytest.MonkeyPatch) -> None:
