@@ -217,7 +217,8 @@ def test_check_of_a_good_database(ready: str) -> None:
 def test_check_names_what_is_left_out(ready: str) -> None:
     ran = usage_jobs("check", url=ready)
     assert ran.code == 0
-    assert "The meter is left" in ran.out
+    assert "usage_daily.instance_hours" in ran.out
+    assert "The meter is" in ran.out
     assert max(map(len, ran.out.splitlines())) <= 100
 
 

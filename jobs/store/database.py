@@ -121,9 +121,19 @@ def blocks(connection: Connection, query: sql.Composable) -> Iterator[BytesIO]:
     text = sql.SQL("COPY ({}) TO STDOUT (FORMAT csv)").format(query)
     with connection.cursor() as cursor, cursor.copy(text) as copy:
         block = bytearray()
-        for line in copy:
+        for line in _lines(connection, copy):
             block += line
             if len(block) >= BLOCK:
                 yield BytesIO(block)
                 block = bytearray()
     yield BytesIO(block)
+
+
+def _lines(connection: Connection, copy: psycopg.Copy) -> Iterator[Any]:
+    try:
+        yield from copy
+    except psycopg.ProgrammingError as error:
+        if not connection.closed:
+            raise
+        # A pooler adds a word of its own to the server's last: two errors, which the driver takes for two results.
+        raise psycopg.OperationalError("the connection was lost in the middle of COPY") from error

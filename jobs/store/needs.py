@@ -27,7 +27,8 @@ TABLES = {
 }
 """Tables that the job can do without, and what follows."""
 
-TRANSACTION = {
+TRANSACTION: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "id": (ANY, READ),
     "user_id": (TEXT, ("INSERT", "SELECT")),
     "type": (LABEL, ("INSERT", "SELECT")),
     "amount": (NUMBERS, ("INSERT", "SELECT")),
