@@ -15,6 +15,7 @@ from jobs.model.scale import MOST_DIGITS, ONE
 from jobs.settings import Settings
 from jobs.store.credit_source import CreditSource
 from jobs.store.database import Connection, transaction
+from jobs.store.faults import writing
 from jobs.store.statements import own, source, statement
 from jobs.store.tables import copy_in
 
@@ -90,9 +91,11 @@ def post(
             accounts=accounts,
             balance=balance(held),
         )
-        done["credit_transactions"] = connection.execute(text, run).rowcount
+        with writing("credit_transactions"):
+            done["credit_transactions"] = connection.execute(text, run).rowcount
         _all_written("credit_transactions", changed_transactions(postings), done["credit_transactions"])
-    done["user_credits"] = connection.execute(_increments(settings, held)).rowcount
+    with writing("user_credits"):
+        done["user_credits"] = connection.execute(_increments(settings, held)).rowcount
     _all_written("user_credits", changed_accounts(postings, held), done["user_credits"])
     return done
 

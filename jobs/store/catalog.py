@@ -20,25 +20,32 @@ SOURCES = (
 )
 """Tables of the application that the job reads; the first is the only one that it cannot do without."""
 ENUM = "an enum"
-FACTS: dict[str, dict[str, tuple[str, ...]]] = {
-    "rated": {"months": ("cost_mode", "closed_at")},
-    "drawn": {"credit_draws": ("free",)},
-    "overridden": {"months": ("closed_at",), "user_monthly": ("overrides_hash",)},
-    "reported": {"months": ("closed_at",), "user_monthly": ("amount_reported",)},
+_MONTHS = {"month": "date", "closed_at": "timestamp with time zone"}
+_RUNS = {"kind": "text", "status": "text", "credits": "numeric"}
+_DRAWS = {"user_id": "text", "free": "numeric", "purchased": "numeric"}
+FACTS: dict[str, dict[str, dict[str, str]]] = {
+    "rated": {"months": _MONTHS | {"cost_mode": "text"}},
+    "drawn": {"credit_draws": {}},
+    "overridden": {"months": _MONTHS, "user_monthly": {"month": "date", "overrides_hash": "text"}},
+    "reported": {"months": _MONTHS, "user_monthly": {"month": "date", "amount_reported": "numeric"}},
+    "drawn_free": {"credit_draws": _DRAWS},
+    "ledger_lost": {"credit_draws": {}, "runs": _RUNS},
+    "months_lost": {"months": _MONTHS | {"closed_by": "bigint"}, "runs": _RUNS},
 }
-"""Yes-or-no questions about our own tables (sql/fact_….sql), and the columns by which they are answered: is an open
-month rated, are there draws, and were open months billed with overrides, or with rows that were reported?"""
+"""Yes-or-no questions about our own tables (sql/fact_….sql), and the columns by which they are answered."""
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column: its type as PostgreSQL writes it (any enum: ENUM), its declared scale (None: none), and what this role
-    may do: SELECT, UPDATE, INSERT; DELETE of its table."""
+    """A column: its type as PostgreSQL writes it (any enum: ENUM), its declared scale (None: none), what this role may
+    do: SELECT, UPDATE, INSERT; DELETE of its table; whether it is generated, and whether an INSERT must name it."""
 
     name: str
     type: str
     scale: int | None
     rights: frozenset[str]
+    generated: bool = False
+    demanded: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +72,7 @@ class Catalog:
     source_walls: Mapping[str, Walls]
     own_walls: Mapping[str, Walls]
     keys: frozenset[tuple[str, frozenset[str]]]
+    append_only: frozenset[str]
     facts: frozenset[str]
 
 
@@ -75,6 +83,7 @@ def read(connection: Connection, settings: Settings, own_tables: Iterable[str]) 
     with connection.cursor(row_factory=dict_row) as cursor:
         server = cursor.execute(statement("server"), names).fetchone() or {}
         keys = cursor.execute(statement("keys"), {"schema": settings.rollup_schema}).fetchall()
+        guarded = cursor.execute(statement("guarded"), {"schema": settings.rollup_schema}).fetchall()
     held = _columns(connection, *ours)
     return Catalog(
         server,
@@ -83,6 +92,7 @@ def read(connection: Connection, settings: Settings, own_tables: Iterable[str]) 
         _walls(connection, *theirs),
         _walls(connection, *ours),
         frozenset((row["table_name"], frozenset(row["columns"])) for row in keys),
+        frozenset(row["table_name"] for row in guarded),
         frozenset(_facts(connection, settings, held) if server["may_use_schema"] else ()),
     )
 
@@ -92,8 +102,8 @@ def _columns(connection: Connection, schema: str, tables: list[str]) -> dict[str
         rows = cursor.execute(statement("columns"), {"schema": schema, "tables": tables, "enum": ENUM}).fetchall()
     found: dict[str, dict[str, Column]] = {}
     for row in rows:
-        column = Column(row["name"], row["type"], row["scale"], frozenset(row["rights"]))
-        found.setdefault(row["table_name"], {})[row["name"]] = column
+        table, rights = row.pop("table_name"), frozenset(row.pop("rights"))
+        found.setdefault(table, {})[row["name"]] = Column(**row, rights=rights)
     return found
 
 
@@ -107,10 +117,15 @@ def _walls(connection: Connection, schema: str, tables: list[str]) -> dict[str, 
 
 
 def _facts(connection: Connection, settings: Settings, held: Mapping[str, Mapping[str, Column]]) -> Iterator[str]:
-    names = {name: own(settings, name) for name in ("months", "credit_draws", "user_monthly")}
+    names = {name: own(settings, name) for name in ("months", "credit_draws", "user_monthly", "runs")}
     for fact, tables in FACTS.items():
-        columns = [held.get(table, {}).get(name) for table, wanted in tables.items() for name in wanted]
-        if all(column is not None and "SELECT" in column.rights for column in columns):
+        if all(_answers(held.get(table, {}), wanted) for table, wanted in tables.items()):
             row = connection.execute(statement(f"fact_{fact}", **names)).fetchone()
             if row is not None and row[0]:
                 yield fact
+
+
+def _answers(held: Mapping[str, Column], wanted: Mapping[str, str]) -> bool:
+    """Whether the columns are there, of their types, and may be read."""
+    readable = [column for column in held.values() if "SELECT" in column.rights]
+    return bool(readable) and {(c.name, c.type) for c in readable} >= set(wanted.items())

@@ -60,11 +60,10 @@ def credit_source(known: Catalog) -> CreditSource:
 
 
 def _scale(tables: Mapping[str, Mapping[str, Column]]) -> int | None:
-    declared = []
-    for table, names in SCALED.items():
-        for column in (tables[table][name] for name in names if name in tables.get(table, {})):
-            if column.type in INTEGERS:
-                declared.append(0)
-            elif column.scale is not None:
-                declared.append(column.scale)
-    return min(declared, default=None)
+    held = (tables[table][name] for table, names in SCALED.items() for name in names if name in tables.get(table, {}))
+    return min((scale for scale in map(decimals_of, held) if scale is not None), default=None)
+
+
+def decimals_of(column: Column) -> int | None:
+    """The decimals that a column declares; None where it has no limit."""
+    return 0 if column.type in INTEGERS else column.scale

@@ -35,7 +35,9 @@ LIMITS = (
     "SET LOCAL idle_in_transaction_session_timeout = '15min'",
     # Without it a client that dies leaves its locks until the running statement ends.
     "SET LOCAL client_connection_check_interval = '1s'",
+    # What a database tells every session must not change how values are read.
     "SET LOCAL timezone = 'UTC'",
+    "SET LOCAL datestyle = 'ISO, MDY'",
 )
 
 

@@ -4,9 +4,10 @@ from collections.abc import Iterator, Sequence
 
 from jobs.settings import Settings
 from jobs.store.catalog import Catalog, Column
+from jobs.store.credit_source import SCALED, decimals_of
 from jobs.store.findings import Finding, Level
-from jobs.store.needs import TABLES, Need, own_rights
-from jobs.store.schema import Table, tables
+from jobs.store.needs import TABLES, TRANSACTION, Need, own_rights
+from jobs.store.schema import APPEND_ONLY, Table, tables
 
 INEXACT = "Its values could not be taken exactly"
 APPLY = "Run: usage-jobs schema --apply"
@@ -23,12 +24,37 @@ def of_source(known: Catalog, settings: Settings, needed: Sequence[Need]) -> Ite
         return
     for need in needed:
         yield judged(known, need)
+    yield from _demanded(known)
+    yield from _scale(known, settings)
     for table, lack in TABLES.items():
         fact, consequence, remedy = _RELIED.get(table, ("", "", ""))
         if table not in known.source and fact in known.facts:
             yield Finding("unwritable", table, "the table by which was billed", "no such table", consequence, remedy)
         elif table not in known.source:
             yield Finding("note", table, "a table", "no such table", lack)
+
+
+def _demanded(known: Catalog) -> Iterator[Finding]:
+    """Columns that a transaction of ours would have to fill, and does not know."""
+    for name, column in known.source.get("credit_transactions", {}).items():
+        if column.demanded and name not in TRANSACTION:
+            subject, found = f"credit_transactions.{name}", "NOT NULL without a default"
+            remedy = f"ALTER TABLE credit_transactions ALTER COLUMN {name} SET DEFAULT …"
+            yield Finding("unwritable", subject, "null, or a default", found, "Nothing could be posted", remedy)
+
+
+def _scale(known: Catalog, settings: Settings) -> Iterator[Finding]:
+    """A column that keeps fewer decimals than the currency makes credits be drawn in units of these."""
+    for table, names in SCALED.items():
+        for name in names if "user_credits" in known.source else ():
+            column = known.source.get(table, {}).get(name)
+            decimals = None if column is None else decimals_of(column)
+            if decimals is not None and decimals < settings.currency_scale:
+                expected, found = f"{settings.currency_scale} decimals", f"{decimals} decimals"
+                consequence = "Credits are drawn in units of its last decimal"
+                yield Finding(
+                    "note", f"{table}.{name}", expected, found, consequence, "Give it the currency's decimals"
+                )
 
 
 _RELIED = {
@@ -65,6 +91,11 @@ def judged(known: Catalog, need: Need) -> Finding:
 
 def _permitted(known: Catalog, need: Need, column: Column, subject: str) -> Finding:
     missing = [right for right in need.rights if right not in column.rights]
+    if column.generated and set(need.rights) & {"UPDATE", "INSERT"}:
+        consequence = "It could not be written"
+        return Finding(
+            "unwritable", subject, "a column of its own", "a generated column", consequence, "Make it a plain one"
+        )
     if not missing:
         return Finding("ok", subject, need.expected, column.type)
     grant = ", ".join(f"{right} ({need.column})" for right in missing)
@@ -106,8 +137,35 @@ def _own(known: Catalog, settings: Settings, table: Table) -> Iterator[Finding]:
         expected = f"a unique key ({', '.join(table.key)})"
         yield Finding("unwritable", subject, expected, "none", "Rows could not be told apart", APPLY)
     yield from _own_privileges(known, settings, table)
+    yield from _kept(known, subject, table)
     if not wrong:
         yield Finding("ok", subject, "the job's own table", f"{len(held)} columns")
+
+
+def _kept(known: Catalog, subject: str, table: Table) -> Iterator[Finding]:
+    """What keeps the table true, and what would count twice."""
+    if table.name in APPEND_ONLY and table.name not in known.append_only:
+        yield Finding(
+            "note", subject, "append-only: no UPDATE, no DELETE", "no trigger", "What was booked can change", APPLY
+        )
+    extra = [name for name in known.own[table.name] if name not in table.columns]
+    if extra:
+        consequence = "They keep what was booked: no run writes them"
+        remedy = "Configure the meter again, or drop the columns"
+        yield Finding(
+            "note", f"{subject}, columns", "those of configured meters", ", ".join(extra), consequence, remedy
+        )
+    if f"{_LOST.get(table.name)}" in known.facts:
+        remedy = "Restore the table from a backup: what was booked cannot be made up"
+        found, consequence = _WHAT_WAS_LOST[table.name]
+        yield Finding("unwritable", subject, "what earlier runs booked", found, consequence, remedy)
+
+
+_LOST = {"credit_draws": "ledger_lost", "months": "months_lost"}
+_WHAT_WAS_LOST = {
+    "credit_draws": ("an empty ledger", "Everybody would be drawn again"),
+    "months": ("months without their closing", "Closed months would be billed again"),
+}
 
 
 def _own_privileges(known: Catalog, settings: Settings, table: Table) -> Iterator[Finding]:

@@ -20,6 +20,9 @@ RETRIED = ("40001", "40P01", "55P03", "57P01", "57P02", "57P03", "25P03", "53300
 LOST = ("08", "57P")
 """The connection, or the server, went away."""
 
+REFUSED_BY_TABLE = ("22", "23", "42", "0A", "2B", "P0")
+"""Data, constraints, definitions, dependencies, and what a trigger raises."""
+
 REMEDIES = {
     "42501": "grant the missing privilege; `usage-jobs check` names each",
     "42P01": "run `usage-jobs check`; make the job's own tables with `usage-jobs schema --apply`",
@@ -64,6 +67,22 @@ def explained(error: psycopg.Error, address: Address) -> UsageJobsError:
         remedy = REMEDIES.get(state, "nothing half-written is left behind: run again; finished chunks write nothing")
     kind = PreflightError if lost or state in ("42501", "42P01", "42703", "42704", "25006", "53300") else UsageJobsError
     return kind(f"{address!r} answered {state}: {text}. What to do: {remedy}")
+
+
+@contextmanager
+def writing(table: str) -> Iterator[None]:
+    """Around a write: what the table itself refuses (a check, a trigger, too long a text) is told by its name."""
+    try:
+        yield
+    except psycopg.Error as error:
+        state = error.sqlstate or ""
+        if passes(error) or state == "42501" or not state.startswith(REFUSED_BY_TABLE):
+            raise
+        reason = " ".join(str(error.diag.message_primary).split())
+        raise PreflightError(
+            f"{table}: expected a table that takes what the job writes; found that it refuses ({error.sqlstate}): "
+            f"{reason}. Mend its constraint, column or trigger, then run again; nothing half-written is left behind"
+        ) from error
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from jobs.model.windows import last_of
 from jobs.settings import Settings
 from jobs.store import tables
 from jobs.store.database import Connection
+from jobs.store.faults import writing
 from jobs.store.statements import own, source, statement
 
 
@@ -66,7 +67,8 @@ def mend(
     usage = source(settings, "usage_daily")
     mendable = statement("mendable", usage=usage, draws=own(settings, "credit_draws"))
     if booked:
-        return connection.execute(statement("mend_rows", usage=usage, mendable=mendable), values).rowcount
+        with writing("usage_daily"):
+            return connection.execute(statement("mend_rows", usage=usage, mendable=mendable), values).rowcount
     more: dict[tuple[int, str | None], int] = defaultdict(int)
     for id_, user, free, purchased in vanished.select("id", "user_id", "free", "purchased").iter_rows():
         more[id_, user] += free + purchased

@@ -81,7 +81,7 @@ def _plain_url(address: Address) -> str:
     host = f"[{parts['host']}]" if ":" in parts["host"] else parts["host"]
     # connectorx opens its own connection, to which no SET LOCAL of ours reaches: a role's short statement_timeout
     # would end exactly the longest read.
-    options["options"] = "-c statement_timeout=15min -c timezone=UTC"
+    options["options"] = "-c statement_timeout=15min -c timezone=UTC -c datestyle=ISO"
     return f"postgresql://{login}@{host}:{parts.get('port', '5432')}/{database}?{urlencode(options, quote_via=quote)}"
 
 

@@ -9,6 +9,7 @@ from psycopg import sql
 
 from jobs.settings import Settings
 from jobs.store.database import Connection
+from jobs.store.faults import writing
 from jobs.store.statements import own, source, statement
 from jobs.store.tables import copy_in
 
@@ -32,7 +33,8 @@ def write(connection: Connection, settings: Settings, rows: pl.DataFrame) -> set
     if rows["drawn"].any():
         assignments.append(statement("set_credits", draws=own(settings, "credit_draws")))
     text = statement("write_rows", usage=source(settings, "usage_daily"), assignments=sql.SQL(", ").join(assignments))
-    return {int(row[0].replace("-", ""), 16) for row in connection.execute(text).fetchall()}
+    with writing("usage_daily"):
+        return {int(row[0].replace("-", ""), 16) for row in connection.execute(text).fetchall()}
 
 
 def owners(connection: Connection, settings: Settings, ids: Sequence[int]) -> set[str]:

@@ -12,12 +12,18 @@ from jobs.model.frames import cost_of
 from jobs.model.meters import Meter
 from jobs.settings import Settings
 from jobs.store.database import Connection, transaction
+from jobs.store.faults import writing
 from jobs.store.statements import own, statement
 
 AMOUNT = "numeric(38,10) NOT NULL DEFAULT 0"
 RUN = "bigint NOT NULL"
 APPEND_ONLY = ("credit_draws", "billing_modes", "corrections")
 """Tables of which the database itself refuses UPDATE, DELETE and TRUNCATE: what was booked stays booked."""
+IRREPLACEABLE = {
+    "credit_draws": ("usage_daily_id", "user_id", "revision", "usage_date", "free", "purchased"),
+    "billing_modes": ("user_id", "valid_from", "mode"),
+    "months": ("month", "cost_mode", "closed_at"),
+}
 MOMENT = "timestamptz NOT NULL DEFAULT now()"
 
 
@@ -178,7 +184,24 @@ def _table(name: sql.Identifier, table: Table) -> list[sql.Composed]:
         quoted=sql.Literal(name.as_string(None)),
         columns=sql.Literal(sorted(table.key)),
     )
-    return [create, sql.SQL("ALTER TABLE {}\n{}").format(name, sql.SQL(",\n").join(added)), kept]
+    alter = sql.SQL("ALTER TABLE {}\n{}").format(name, sql.SQL(",\n").join(added))
+    return [create, *_irreplaceable(name, table), alter, kept, *_nullable(name, table)]
+
+
+def _irreplaceable(name: sql.Identifier, table: Table) -> list[sql.Composed]:
+    """Columns that must not come back empty: everybody would be drawn again, or closed months open."""
+    if table.name not in IRREPLACEABLE:
+        return []
+    columns = sql.Literal(list(IRREPLACEABLE[table.name]))
+    return [statement("irreplaceable", table=name, quoted=sql.Literal(name.as_string(None)), columns=columns)]
+
+
+def _nullable(name: sql.Identifier, table: Table) -> list[sql.Composed]:
+    """The first version had NOT NULL DEFAULT 0 where it computed nothing: null says so, and 0 that nothing is owed."""
+    if table.name != "user_monthly":
+        return []
+    parts = {column: sql.Identifier(column) for column in ("uncovered", "amount_due", "amount_reported")}
+    return [statement("not_computed", table=name, quoted=sql.Literal(name.as_string(None)), **parts)]
 
 
 def _raw(text: str) -> sql.Composed:
@@ -196,4 +219,11 @@ def apply(connection: Connection, statements: Sequence[sql.Composed]) -> None:
         # Two operators at once would race on CREATE … IF NOT EXISTS, which is not safe against itself.
         connection.execute("SELECT pg_advisory_xact_lock(hashtext('usage-jobs schema'))")
         for part in statements:
-            connection.execute(part)
+            with writing(_subject(part)):
+                connection.execute(part)
+
+
+def _subject(part: sql.Composed) -> str:
+    """What a statement is about: its first line without a comment."""
+    lines = [line for line in part.as_string(None).splitlines() if line and not line.startswith("--")]
+    return next((line for line in lines if '"' in line), lines[0]).strip().replace('"."', ".").replace('"', "")

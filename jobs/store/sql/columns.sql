@@ -9,7 +9,9 @@ SELECT
     CASE WHEN has_column_privilege(c.oid, a.attnum, 'UPDATE') THEN 'UPDATE' END,
     CASE WHEN has_column_privilege(c.oid, a.attnum, 'INSERT') THEN 'INSERT' END,
     CASE WHEN has_table_privilege(c.oid, 'DELETE') THEN 'DELETE' END
-  ], NULL) AS rights
+  ], NULL) AS rights,
+  a.attgenerated <> '' AS generated,
+  a.attnotnull AND NOT a.atthasdef AND a.attidentity = '' AND a.attnum > 0 AS demanded
 FROM pg_class c
 JOIN pg_namespace n ON n.oid = c.relnamespace
 JOIN pg_attribute a ON a.attrelid = c.oid AND NOT a.attisdropped

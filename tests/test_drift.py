@@ -1,0 +1,73 @@
+"""Tables and columns that were dropped, renamed or retyped, one at a time, on a database that has a past.
+
+In turn `check`, `run --dry-run`, `run` and `reconcile`: exit 5 that names TABLE.COLUMN and what was found there, or the
+figures of a database that did not drift; and `schema --apply` before a run. DRIFTS=all tries every type of every column
+in every shape.
+"""
+
+import os
+from collections.abc import Iterator
+from itertools import groupby
+from pathlib import Path
+
+import pytest
+from commands import configured
+from conftest import SHAPES
+from drift_verdicts import Worlds, mended, tried
+from drift_world import CARDS, copies, world
+from drifts import METERS, SOURCE, Drift, drifts
+
+ALL = os.environ.get("DRIFTS") == "all"
+EVERY = [drift for shape in "abc" for drift in drifts(shape)]
+
+
+RARE = ("real", "smallint", "varchar(36)")
+"""Like another type in every way that matters here."""
+
+
+def chosen() -> Iterator[Drift]:
+    """In shape A every type of the application's columns, in B and C where they differ; of our own columns (of one
+    meter) one other type each. Dropped and renamed are taken in turn."""
+    for shape in "abc":
+        for number, (_, some) in enumerate(groupby(drifts(shape), lambda drift: (drift.table, drift.column))):
+            every = list(some)
+            gone, retyped = every[:2], [drift for drift in every[2:] if drift.how not in RARE]
+            drift = every[0]
+            if drift.is_own and (shape != "a" or (drift.column or "").removesuffix("_cost") in METERS["a"][1:]):
+                continue
+            if drift.is_own:
+                yield from (gone[0], retyped[number % len(retyped)])
+            elif drift.column is None:
+                yield from every
+            elif shape == "a" or drift.column not in SOURCE["a"][drift.table]:
+                yield from (gone[number % 2], *retyped)
+
+
+@pytest.fixture(scope="module")
+def made(server_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worlds]:
+    with copies(server_url) as some:
+        yield Worlds(some, lambda shape: world(shape, SHAPES[shape], tmp_path_factory.mktemp(shape)))
+
+
+@pytest.fixture
+def worlds(made: Worlds, tmp_path: Path) -> Worlds:
+    configured(tmp_path, rates=CARDS)
+    return made
+
+
+@pytest.mark.parametrize("drift", EVERY if ALL else list(chosen()), ids=str)
+def test_one_thing_has_drifted(worlds: Worlds, drift: Drift) -> None:
+    assert "\n".join(tried(worlds, drift)) == ""
+
+
+def of_our_own() -> Iterator[Drift]:
+    """Each column of the tables that no run can compute anew, and some of the roll-ups."""
+    for drift in EVERY if ALL else chosen():
+        some = drift.column in ("month", "user_id", "currency", "cpu_hours", "total_cost", "uncovered", "run_id")
+        if drift.is_own and (ALL or drift.column is None or (drift.how == "dropped" and (some or not drift.is_rollup))):
+            yield drift
+
+
+@pytest.mark.parametrize("drift", list(of_our_own()), ids=str)
+def test_schema_apply_mends_it_or_says_that_it_cannot(worlds: Worlds, drift: Drift) -> None:
+    assert "\n".join(mended(worlds, drift)) == ""

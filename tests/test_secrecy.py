@@ -1,0 +1,218 @@
+"""The password shows nowhere: not in the output of a command that fails, no table, no list of processes."""
+
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from urllib.parse import quote, urlsplit
+
+import pytest
+import strangers
+from commands import DAY, add_usage, applied, ask, configured
+from leaks import SECRET, another_process, in_process_list, in_tables, leaked, leaks
+from passwords import SUPABASE, role, with_password
+from psycopg.conninfo import make_conninfo
+from strangers import Stranger, door
+from told import under
+
+from jobs.model.errors import UsageJobsError
+from jobs.settings import load
+from jobs.store import preflight, readers
+from jobs.store.address import Address
+from jobs.store.database import linked
+from jobs.store.usage import UsageQuery
+
+ENCODED = quote(SECRET, safe="")
+OPTIONS = ((), ("--json",))
+PLACES = ("this process", "another process")
+
+
+def fails(place: str, code: int, words: tuple[str, ...], environment: Mapping[str, str], prelude: str = "") -> None:
+    """The command fails as expected, with and without --json, and says nothing of SECRET."""
+    for options in OPTIONS if place == "this process" else OPTIONS[1:]:
+        if place == "this process":
+            ran = under(environment, *words, *options)
+        else:
+            ran = another_process((*words, *options), environment, prelude)
+        assert ran.code == code, ran.err
+        assert leaked(ran) == set()
+        assert ran.err, "nothing was said at all"
+        assert ran.object["exit_code"] == code if options else ran.out == ""
+
+
+@pytest.fixture
+def ready(database: str) -> Iterator[str]:
+    """The address of a database where a run has something to write, with SECRET as it is encoded."""
+    applied(database)
+    for day in (datetime.now(UTC).date() - timedelta(days=1), None):
+        add_usage(database, **({"date": day} if day else {}))
+    with role(database, SECRET) as url:
+        yield with_password(url, ENCODED)
+
+
+# Who cannot connect
+
+
+def unreachable() -> dict[str, str]:
+    """Addresses where nobody is, or that are none, by what is wrong with them."""
+    login, host = f"job:{ENCODED}", "no-such-host.invalid"
+    return {
+        "unknown host": f"postgresql://{login}@{host}/app",
+        "unknown host, raw": f"postgresql://job:{SECRET}@{host}/app",
+        "refused port": f"postgresql://{login}@127.0.0.1:1/app",
+        "refused port, IPv6": f"postgresql://{login}@[::1]:1/app",
+        "in the query": f"postgresql://127.0.0.1:1/app?user=job&password={ENCODED}",
+        "no socket": f"postgresql://job:{ENCODED}@/app?host=/nowhere",
+        "unknown option": f"postgresql://{login}@{host}/app?nonsense=1",
+        "unknown option in the query": f"postgresql://{host}/app?password={ENCODED}&nonsense=1",
+        "no number": f"postgresql://{login}@{host}:port/app",
+        "no number, raw": f"postgresql://job:{SECRET}@{host}:port/app",
+        "half encoded": f"postgresql://job:{SECRET}%41@{host}/app",
+        "no user": f"postgresql://{SECRET}@{host}/app",
+        "no scheme": f"job:{SECRET}@{host}/app",
+        "another scheme": f"mysql://job:{SECRET}@{host}/app",
+        "key and value": make_conninfo(host=host, password=SECRET),
+        "no host": f"postgresql://job:{SECRET}",
+        "TLS without its file": f"postgresql://{login}@{host}/app?sslmode=verify-full&sslrootcert=/nowhere.crt",
+    }
+
+
+@pytest.mark.parametrize("wrong", unreachable())
+@pytest.mark.parametrize("place", PLACES)
+def test_an_address_that_leads_nowhere(wrong: str, place: str) -> None:
+    environment = {"DATABASE_URL": unreachable()[wrong]}
+    code = under(environment, "check").code
+    assert code in (2, 5)
+    for command in ("check", "run", "runs") if place == "this process" else ("check",):
+        fails(place, code, (command,), environment)
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_from_env_local(tmp_path: Path, place: str) -> None:
+    (tmp_path / ".env.local").write_text(f"DATABASE_URL=postgresql://job:{ENCODED}@127.0.0.1:1/app\n")
+    fails(place, 5, ("check",), {})
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_supabases_variables(place: str) -> None:
+    given = SUPABASE | {"SUPABASE_DB_PASSWORD": SECRET}
+    fails(place, 5, ("check",), given)
+    fails(place, 2, ("check",), given | {"SUPABASE_REGION": ""})
+    fails(place, 2, ("check",), given | {"SUPABASE_CONNECTION": "pooled"})
+    for name in ("SUPABASE_PROJECT_REF", "SUPABASE_REGION", "SUPABASE_CONNECTION"):  # an address pasted too early
+        fails(place, 2, ("check",), given | {name: f"postgresql://postgres:{SECRET}@db.abcd.supabase.co/postgres"})
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_who_is_not_let_in(ready: str, place: str) -> None:
+    wrong = urlsplit(ready)._replace(netloc=f"nobody:{ENCODED}@{urlsplit(ready).netloc.rpartition('@')[2]}").geturl()
+    fails(place, 5, ("run",), {"DATABASE_URL": wrong})
+    fails(place, 5, ("run",), {"DATABASE_URL": f"{ready}_of_no_such_name"})
+    if ask(ready, "SHOW ssl") == [{"ssl": "off"}]:
+        fails(place, 5, ("run",), {"DATABASE_URL": f"{ready}?sslmode=require"})
+
+
+# Who connects, and fails later
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_another_shape_and_settings_that_are_wrong(ready: str, tmp_path: Path, place: str) -> None:
+    given = {"DATABASE_URL": ready}
+    fails(place, 2, ("run", "--date", "someday"), given)
+    fails(place, 2, ("run",), given | {"USAGE_JOBS_READER": "fast"})
+    fails(place, 2, ("run",), given | {"USAGE_JOBS_ADDRESS": ready})
+    fails(place, 2, ("run",), given | {"USAGE_JOBS_DATABASE_URL": ready})
+    for line in (f'address = "{ready}"', f'database_url = "{ready}"', f"password = '''{SECRET}'''", f"{ready}"):
+        configured(tmp_path, settings=line)
+        fails(place, 2, ("run",), given)
+    configured(tmp_path)
+    ask(ready, "DROP TABLE usage_daily CASCADE")
+    fails(place, 5, ("run",), given)
+
+
+def troubled(url: str, table: str, body: str) -> None:
+    """From now on, what is written to a table meets with this."""
+    ask(
+        url,
+        f"CREATE FUNCTION public.trouble() RETURNS trigger LANGUAGE plpgsql AS $_$ BEGIN {body}; RETURN new; END $_$;"
+        f"CREATE TRIGGER trouble BEFORE INSERT ON {table} FOR EACH ROW EXECUTE FUNCTION public.trouble()",
+    )
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("table", ["rollup.user_monthly", "rollup.cluster_daily"])
+def test_a_run_that_fails_in_the_middle(ready: str, place: str, table: str) -> None:
+    """What the server says comes back in errors, whoever told it the address."""
+    said = ready.replace("'", "''")
+    troubled(ready, table, f"RAISE EXCEPTION 'cannot reach %, %', '{said}', '{SECRET.replace(chr(39), chr(39) * 2)}'")
+    fails(place, 1, ("run",), {"DATABASE_URL": ready})
+    assert {row["status"] for row in ask(ready, "SELECT status FROM rollup.runs WHERE error LIKE '%reach%'")} == {
+        "failed"
+    }
+    assert in_tables(ready) == set()
+
+
+def test_a_run_whose_server_is_taken_away(ready: str) -> None:
+    troubled(ready, "rollup.user_monthly", "PERFORM pg_terminate_backend(pg_backend_pid())")
+    fails("another process", 5, ("run",), {"DATABASE_URL": ready})
+    assert in_tables(ready) == set()
+
+
+@pytest.mark.parametrize("reader", ["connectorx", "copy"])
+def test_a_read_that_fails(ready: str, reader: str) -> None:
+    words = ready.replace("'", "''")
+    ask(
+        ready,
+        "ALTER TABLE usage_daily RENAME TO usage_rows;"
+        "CREATE FUNCTION trouble() RETURNS boolean LANGUAGE plpgsql AS $_$ BEGIN RAISE EXCEPTION 'cannot reach %', "
+        f"'{words}'; END $_$; CREATE VIEW usage_daily AS SELECT * FROM usage_rows WHERE trouble()",
+    )
+    with pytest.raises(UsageJobsError, match="cannot reach") as failed:
+        read(ready, reader)
+    assert leaks(str(failed.value)) == set()
+
+
+def read(url: str, reader: str) -> None:
+    settings, address = load(None, {}, Path.cwd()), Address(url)
+    with linked(address) as link:
+        source, _ = preflight.source(link.connection, settings)
+        query = UsageQuery(settings, source, {meter.name: DAY for meter in source.meters}, versions=False)
+        list(readers.batches(address, link.connection, reader, query, [(DAY, DAY)]))
+
+
+UNEXPECTED = {
+    "the address": "os.environ['DATABASE_URL']",
+    "the raw password": "psycopg.conninfo.conninfo_to_dict(os.environ['DATABASE_URL'])['password']",
+    "libpq's words": "psycopg.conninfo.make_conninfo(os.environ['DATABASE_URL'])",
+    "parts": "psycopg.conninfo.conninfo_to_dict(os.environ['DATABASE_URL'])",
+}
+
+
+@pytest.mark.parametrize("what", UNEXPECTED)
+def test_an_unexpected_failure(ready: str, what: str) -> None:
+    """A traceback, also of what caused it."""
+    prelude = (
+        "import os, psycopg, jobs.look\n"
+        "def fail(*_):\n"
+        f"    try: raise KeyError({UNEXPECTED[what]})\n"
+        f"    except KeyError as error: raise RuntimeError('cannot parse', {UNEXPECTED[what]}) from error\n"
+        "jobs.look.runs = fail"
+    )
+    fails("another process", 1, ("runs",), {"DATABASE_URL": ready}, prelude)
+
+
+@pytest.mark.skipif(not strangers.addressable() or not Path("/proc/self/cmdline").exists(), reason="Linux only")
+@pytest.mark.parametrize("reader", ["connectorx", "copy"])
+def test_the_list_of_processes(ready: str, reader: str) -> None:
+    """Looked at whenever the job connects, and while it runs."""
+    found, enter = [], door(ready)
+
+    def looking(client: strangers.Client, said: Mapping[str, str]) -> None:
+        found.append(in_process_list() | in_tables(ready))
+        enter(client, said)
+
+    with Stranger(looking) as met:
+        url = f"postgresql://job:{ENCODED}@{strangers.address()}:{met.port}/app"
+        ran = another_process(("run",), {"DATABASE_URL": url, "USAGE_JOBS_READER": reader})
+    assert ran.code == 0, ran.err
+    assert len(found) > 1
+    assert set.union(*found) == set()
