@@ -2,10 +2,11 @@
 
 import contextlib
 import json
+import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
@@ -18,8 +19,11 @@ import psycopg
 import pytest
 from psycopg import sql
 from psycopg.rows import dict_row
+from ways import job_url, left, owner_url
 
 from jobs import cli
+from jobs.settings import Settings, load
+from jobs.store import faults
 
 TODAY = date(2026, 6, 21)
 DAY = date(2026, 6, 20)
@@ -54,7 +58,7 @@ class Ran:
 def usage_jobs(*arguments: str, url: str | None = None, today: date = TODAY, **environment: str) -> Ran:
     """The command, in this process, on a clock that says ``today``."""
     out, err = StringIO(), StringIO()
-    variables = environment | ({"DATABASE_URL": url} if url else {})
+    variables = mapped(arguments, environment | ({"DATABASE_URL": url} if url else {}), os.environ)
     terminated = signal.getsignal(signal.SIGTERM)
     try:
         with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
@@ -69,6 +73,24 @@ def usage_jobs(*arguments: str, url: str | None = None, today: date = TODAY, **e
     return Ran(code, out.getvalue(), err.getvalue())
 
 
+def mapped(arguments: Sequence[str], given: Mapping[str, str], machine: Mapping[str, str]) -> dict[str, str]:
+    """The variables ``given`` to a command beside the machine's own, its database by the way that is being tested."""
+    if "DATABASE_URL" not in given:
+        return dict(given)
+
+    def settings() -> Settings:
+        config = arguments[arguments.index("--config") + 1] if "--config" in arguments else None
+        return load(Path(config) if config else None, {**machine, **given}, Path.cwd())
+
+    url = given["DATABASE_URL"]
+    return {**given, "DATABASE_URL": owner_url(url) if "schema" in arguments else job_url(url, settings)}
+
+
+def pausing(patch: pytest.MonkeyPatch, pause: Callable[[float], None]) -> None:
+    """What the job does instead of resting between two tries, in this process."""
+    patch.setattr(faults.retried, "__kwdefaults__", {**(faults.retried.__kwdefaults__ or {}), "pause": pause})
+
+
 def usage_jobs_process(*arguments: str, **environment: str) -> Ran:
     """The command, in a process of its own, on the machine's clock, with nothing but ``environment``."""
     start = "import sys; from jobs.cli import main; sys.exit(main())"
@@ -77,7 +99,7 @@ def usage_jobs_process(*arguments: str, **environment: str) -> Ran:
         capture_output=True,
         text=True,
         check=False,
-        env={"PATH": "/usr/bin:/bin", **environment},
+        env={"PATH": "/usr/bin:/bin", **mapped(arguments, environment, {})},
     )
     return Ran(done.returncode, done.stdout, done.stderr)
 
@@ -161,6 +183,7 @@ def written(url: str) -> Mapping[str, tuple[int, int, int]]:
         "SELECT schemaname || '.' || relname, n_tup_ins, n_tup_upd, n_tup_del FROM pg_stat_user_tables "
         "WHERE schemaname IN ('public', 'rollup')"
     )
+    left(url)
     with psycopg.connect(url, autocommit=True) as connection:
         # A backend leaves this view after its counts are in, which may be after its client has left.
         while connection.execute(others).fetchone() != (0,):

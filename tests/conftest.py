@@ -10,13 +10,14 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from itertools import count
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import psycopg
 import pytest
+import ways
 from psycopg import sql
 
 from jobs.demo.sample import SHAPE_A
@@ -53,6 +54,8 @@ class Databases:
         """Drop these at the next call: dropping what a connection has only just left sleeps for 100 ms."""
         for name in self._retired:
             self._run("drop database {} with (force)", name)
+        for url in urls:
+            ways.left(url)
         self._retired = [urlsplit(url).path[1:] for url in urls]
 
     def close(self) -> None:
@@ -98,6 +101,13 @@ def _scrub(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
+def _directly(request: pytest.FixtureRequest) -> Iterator[None]:
+    """What the marker says."""
+    with ways.direct() if request.node.get_closest_marker("direct") else nullcontext():
+        yield
+
+
+@pytest.fixture(autouse=True)
 def _nothing_of_the_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     _scrub(monkeypatch)
     monkeypatch.chdir(tmp_path)
@@ -116,9 +126,8 @@ def server_directory() -> Iterator[Path]:
         yield Path(directory) / "server"
 
 
-@pytest.fixture(scope="session")
-def server_url() -> Iterator[str]:
-    """A superuser's URL of the server's database postgres."""
+@contextmanager
+def _server() -> Iterator[str]:
     if url := _another_server():
         yield url
         return
@@ -126,6 +135,13 @@ def server_url() -> Iterator[str]:
         _scrub(monkeypatch)
         with running(Path(directory) / "server", settings=SETTINGS) as url:
             yield url
+
+
+@pytest.fixture(scope="session")
+def server_url() -> Iterator[str]:
+    """A superuser's URL of the server's database postgres; the job is led there by the way that TEST_WAY names."""
+    with _server() as url, ways.to(url):
+        yield url
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,7 @@ from credit_cases import Setup, previous
 from credit_checks import Link, agree, everything, hold
 from credit_fresh import copy_facts, outcome
 from oracle import Options, RunRefusedError, month_of, next_month
+from ways import job_url, owner_url
 from worlds import write_config
 
 from jobs.look import apply_schema
@@ -46,7 +47,7 @@ class CreditTrial:
         self.links.append(psycopg.connect(url, autocommit=True))
         if not self.setup.counts_free:
             self.links[-1].execute("ALTER TABLE user_credits DROP COLUMN free_credits_used")
-        apply_schema(load_settings(self.written(), self.setup.env, self.folder), Address(url))
+        apply_schema(load_settings(self.written(), self.setup.env, self.folder), Address(owner_url(url)))
         return url
 
     def written(self) -> Path:
@@ -68,8 +69,9 @@ class CreditTrial:
     def job(self, url: str, day: date, *, dry_run: bool = False) -> Report:
         made = load_settings(self.written(), self.setup.env, self.folder)
         today = day + timedelta(days=1)
+        address = Address(job_url(url, lambda: made))
         # The brake has tests of its own; here a month may lose all its rows.
-        return nightly(Job(made, Address(url), today=today, day=day, dry_run=dry_run, allow_shrink=True))
+        return nightly(Job(made, address, today=today, day=day, dry_run=dry_run, allow_shrink=True))
 
     # Nights
 

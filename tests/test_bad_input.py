@@ -12,7 +12,9 @@ from uuid import UUID
 import psycopg
 import pytest
 from commands import CLUSTER, RATES, Ran, add_usage, applied, ask, configured, contents, costs, insert, usage_jobs
+from ways import job_url
 
+from jobs.settings import load
 from jobs.store import guard
 from jobs.store.address import Address
 from jobs.store.database import connect
@@ -462,14 +464,17 @@ def test_an_address_that_is_none(address: str, words: str, options: tuple[str, .
 def test_an_unexpected_failure_shows_no_password(
     database: str, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...]
 ) -> None:
-    def fail(*_: object) -> None:
-        raise RuntimeError(f"cannot parse {database}")
+    given: list[str] = []
+
+    def fail(_settings: object, address: Address, *_: object) -> None:
+        given.append(address.url)
+        raise RuntimeError(f"cannot parse {address.url}")
 
     monkeypatch.setattr("jobs.look.runs", fail)
     ran = usage_jobs("runs", *options, url=database)
     assert ran.code == 1
     assert "RuntimeError: cannot parse postgresql://" in ran.err
-    assert (urlsplit(database).password or "none") not in ran.err + ran.out
+    assert (urlsplit(given[0]).password or "none") not in ran.err + ran.out
 
 
 # Days
@@ -557,7 +562,8 @@ def test_another_run_holds_the_lock(ready: str) -> None:
 
 
 def test_the_lock_is_free_the_moment_a_run_ends(ready: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    with connect(Address(ready)) as connection, monkeypatch.context() as patch:
+    settings = load(None, {}, Path.cwd())
+    with connect(Address(job_url(ready, lambda: settings))) as connection, monkeypatch.context() as patch:
         # A server notices only later that a client has closed its connection: here while the next run starts.
         patch.setattr(connection, "close", lambda: None)
         patch.setattr(guard, "connect", lambda _: connection)

@@ -25,6 +25,7 @@ from commands import (
     usage_jobs_process,
     written,
 )
+from ways import job_url
 
 from jobs.demo.sample import load
 from jobs.explain import Explanation, Piece, explained_month
@@ -328,7 +329,7 @@ def test_a_dead_run_is_marked_crashed(ready: str) -> None:
 
 def explained(url: str, user: str, month: date) -> Explanation:
     settings = load_settings(None, {}, Path.cwd())
-    return explained_month(settings, Address(url), user, month, TODAY)
+    return explained_month(settings, Address(job_url(url, lambda: settings)), user, month, TODAY)
 
 
 def charged(pieces: Iterable[Piece], days: int) -> Decimal:

@@ -9,6 +9,7 @@ from uuid import UUID
 
 import psycopg
 import pytest
+from ways import job_url, owner_url
 
 from jobs.look import apply_schema
 from jobs.model.errors import LockedError, PreflightError
@@ -34,7 +35,7 @@ def fill(url: str, *rows: tuple[UUID, str, str]) -> None:
 def run(url: str, between: Callable[[], object] = lambda: None, cost: str = "rated") -> Report:
     """A run; ``between`` is called once, after all usage has been read and before anything is written."""
     settings = load(None, {"USAGE_JOBS_COST": cost, **os.environ}, Path.cwd())
-    apply_schema(settings, Address(url))
+    apply_schema(settings, Address(owner_url(url)))
     called: list[str] = []
 
     def progress(stage: str, _done: int, _of: int | None) -> None:
@@ -42,7 +43,7 @@ def run(url: str, between: Callable[[], object] = lambda: None, cost: str = "rat
             called.append(stage)
             between()
 
-    return nightly(Job(settings, Address(url), today=TODAY, progress=progress))
+    return nightly(Job(settings, Address(job_url(url, lambda: settings)), today=TODAY, progress=progress))
 
 
 def execute(url: str, *statements: str) -> None:

@@ -10,12 +10,14 @@ from uuid import UUID
 import polars as pl
 import psycopg
 import pytest
-from commands import CLUSTER, DAY, add_row, ask
+import ways
+from commands import CLUSTER, DAY, add_row, applied, ask
 from polars.testing import assert_frame_equal
+from ways import job_url
 
 from jobs.model.errors import ConfigError, UsageJobsError
 from jobs.model.frames import usage_schema
-from jobs.settings import load
+from jobs.settings import Settings, load
 from jobs.store import preflight, readers
 from jobs.store.address import Address
 from jobs.store.database import Connection, connect
@@ -28,23 +30,38 @@ Read = Callable[[str], Iterator[pl.DataFrame]]
 
 
 @pytest.fixture
-def link(database: str) -> Iterator[Connection]:
-    with connect(Address(database)) as connection:
+def database(database: str) -> str:
+    """With the job's own tables: before, no role can be granted anything."""
+    return applied(database)
+
+
+@pytest.fixture
+def settings() -> Settings:
+    return load(None, {}, Path.cwd())
+
+
+@pytest.fixture
+def link(database: str, settings: Settings) -> Iterator[Connection]:
+    with connect(Address(job_url(database, lambda: settings))) as connection:
         yield connection
 
 
 @pytest.fixture
-def query(link: Connection) -> UsageQuery:
+def query(link: Connection, settings: Settings) -> UsageQuery:
     """All that a run in recorded mode reads."""
-    settings = load(None, {}, Path.cwd())
     source, _ = preflight.source(link, settings)
     return UsageQuery(settings, source, {meter.name: date.min for meter in source.meters}, versions=False)
 
 
 @pytest.fixture
 def read(database: str, link: Connection, query: UsageQuery) -> Read:
-    """June, as one of the readers gives it, batch by batch."""
-    return lambda reader: readers.batches(Address(database), link, reader, query, [JUNE])
+    """June, as one of the readers gives it, batch by batch; connectorx always past a pooler."""
+
+    def batches(reader: str) -> Iterator[pl.DataFrame]:
+        url = job_url(database, lambda: query.settings) if reader in ways.READERS else database
+        return readers.batches(Address(url), link, reader, query, [JUNE])
+
+    return batches
 
 
 def whole(batches: Iterator[pl.DataFrame]) -> pl.DataFrame:

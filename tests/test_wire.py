@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import psycopg
 import pytest
@@ -120,6 +121,15 @@ def test_an_error_in_the_hook_is_the_tests(database: str) -> None:
         connection.execute("SELECT 1")
     with pytest.raises(AssertionError, match="BEGIN"):
         wire.__exit__()
+
+
+def test_a_server_that_is_down_hangs_up(database: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    with Wire(urlsplit(database)._replace(netloc=f"postgres@127.0.0.1:{port}").geturl(), at("", Verdict.PASS)) as wire:
+        for _ in range(2):
+            with pytest.raises(psycopg.OperationalError, match="closed the connection"):
+                psycopg.connect(wire.url)
 
 
 def test_a_server_may_be_on_a_unix_socket(tmp_path: Path) -> None:

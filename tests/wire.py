@@ -82,7 +82,11 @@ class Wire:
             if self._over:
                 client.close()
                 return
-            server = connected(self._parts)
+            try:
+                server = connected(self._parts)
+            except ConnectionRefusedError:  # the server is down: so is whoever speaks for it
+                client.close()
+                continue
             for side in (client, server):
                 if side.family != socket.AF_UNIX:  # as libpq does: small messages must not wait for each other
                     side.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -10,6 +10,7 @@ from multiprocessing.process import BaseProcess
 from multiprocessing.synchronize import Barrier
 
 import night as world
+from ways import job_url
 
 import jobs.run
 from jobs.model.errors import LockedError
@@ -47,8 +48,9 @@ class Crowd:
 
     def run(self, url: str) -> Counter[str]:
         """How all their runs ended: "done", "LockedError", or the error in full."""
+        address = job_url(url, world.settings)  # here: the members know of no way
         for _, pipe in self._members:
-            pipe.send(url)
+            pipe.send(address)
         return Counter(pipe.recv() for _, pipe in self._members)
 
 

@@ -10,9 +10,11 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import psycopg
+from commands import mapped
 from conftest import Databases
 from psycopg import sql
 from psycopg.rows import dict_row
+from ways import left
 
 OWN = {
     "user_monthly": ("month", "user_id"),
@@ -50,7 +52,7 @@ def command(url: str, *arguments: str, **environment: str) -> subprocess.Popen[s
     words = [sys.executable, "-c", "from jobs.cli import main; raise SystemExit(main())", *arguments]
     return subprocess.Popen(
         words,
-        env=os.environ | {"DATABASE_URL": url} | environment,
+        env=os.environ | mapped(arguments, {"DATABASE_URL": url, **environment}, os.environ),
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -67,6 +69,7 @@ def began(process: subprocess.Popen[str]) -> None:
 
 def cloned(databases: Databases, name: str) -> str:
     """A copy of a database that nobody is connected to."""
+    left(urlsplit(databases.url)._replace(path=f"/{name}").geturl())
     copy = f"{name}_{random.Random().randrange(10**12)}"
     with psycopg.connect(databases.url, autocommit=True) as connection:
         connection.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(copy), sql.Identifier(name)))

@@ -16,6 +16,7 @@ import psycopg
 from commands import ask
 from conftest import Databases
 from killing import Tables, cloned, named, tables
+from ways import job_url, owner_url
 from wire import Hook, Statement, Verdict, Wire
 
 from jobs.look import apply_schema
@@ -118,12 +119,12 @@ def settings() -> Settings:
 
 def run(url: str, day: date = LAST_DAY) -> Report:
     """The night's run, in this process."""
-    return nightly(Job(settings(), Address(url), today=TODAY, day=day))
+    return nightly(Job(settings(), Address(job_url(url, settings)), today=TODAY, day=day))
 
 
 def wired(url: str, hook: Hook) -> Report:
     """The night's run behind a wire, in this process."""
-    with Wire(url, hook) as wire:
+    with Wire(job_url(url, settings), hook) as wire:
         return run(wire.url)
 
 
@@ -136,7 +137,7 @@ def buy(url: str, user: str, amount: Decimal = Decimal(5)) -> None:
 def made(databases: Databases) -> Night:
     """The night's database, and what its run does to it."""
     url = databases.create("a")
-    apply_schema(settings(), Address(url))
+    apply_schema(settings(), Address(owner_url(url)))
     with psycopg.connect(url) as connection:
         _fill(connection)
     run(url, BOOKED)

@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 from oracle import Book, RunRefusedError, World
 from psycopg import sql
 from psycopg.rows import dict_row
+from ways import READERS, job_url, owner_url
 from worlds import Case, apply, cases, edits, load, write_config
 
 from jobs.look import apply_schema
@@ -54,7 +55,8 @@ class Trial:
         }
         made = load_settings(self.config, env, self.config.parent)
         today = day + timedelta(days=1)
-        return nightly(Job(made, Address(self.url), today=today, day=day, allow_shrink=allow_shrink))
+        address = Address(job_url(self.url, lambda: made))
+        return nightly(Job(made, address, today=today, day=day, allow_shrink=allow_shrink))
 
     def rows(self, table: str, *key: str) -> dict[Key, dict[str, Any]]:
         with psycopg.connect(self.url, row_factory=dict_row) as connection:
@@ -114,11 +116,11 @@ def trial(databases: Databases, case: Case, data: st.DataObject) -> Iterator[Tri
     with tempfile.TemporaryDirectory() as folder:
         config = write_config(Path(folder), case.options)
         chunk = data.draw(st.sampled_from([1, 2, 7, 1_000_000]), "max_rows_per_chunk")
-        reader = data.draw(st.sampled_from(["copy", "connectorx"]), "reader")
+        reader = data.draw(st.sampled_from(READERS), "reader")
         made = Trial(case, url, config, chunk, reader)
         with psycopg.connect(url) as connection:
             load(connection, case.world, case.shape)
-        apply_schema(load_settings(config, {}, config.parent), Address(url))
+        apply_schema(load_settings(config, {}, config.parent), Address(owner_url(url)))
         try:
             yield made
         finally:

@@ -19,6 +19,7 @@ from commands import ask
 from conftest import Databases
 from killing import began, command, copies, differing, released, states, tables, whole_users
 from night import LAST_DAY, Night
+from ways import job_url
 from wire import Hook, Statement, Verdict, Wire
 
 from jobs.model.errors import UsageJobsError
@@ -26,6 +27,8 @@ from jobs.model.errors import UsageJobsError
 KILLS = int(os.environ.get("CREDIT_KILLS", "6"))
 PARTS = 8
 """Each takes every eighth statement, so that both workers have their share."""
+EVERY = int(os.environ.get("STATEMENT_STRIDE", "1"))
+"""Of these, every so-manieth: where the suite runs once more, not all of them need to be tried again."""
 
 
 @pytest.fixture(scope="session")
@@ -80,7 +83,7 @@ def test_a_second_run_of_the_night_changes_nothing(night: Night, copy: Callable[
 def test_a_run_killed_at_any_statement_is_completed_by_the_next(
     part: int, night: Night, copy: Callable[[], str]
 ) -> None:
-    for target in world.boundaries(night.writing())[part::PARTS]:
+    for target in world.boundaries(night.writing())[part :: PARTS * EVERY]:
         url = copy()
         killed_at(target, url)
         released(url)
@@ -99,7 +102,7 @@ def killed_at(target: Statement, url: str) -> None:
         process.result().wait()
         return Verdict.CUT
 
-    with Wire(url, hook) as wire:
+    with Wire(job_url(url, world.settings), hook) as wire:
         process.set_result(started(wire.url))
         said, _ = process.result().communicate()
         assert process.result().returncode == -signal.SIGKILL, said

@@ -4,6 +4,7 @@ At each statement of each chunk another client buys credit for the users who are
 their rows, the purchase has to wait; wherever it comes, one more run makes the most of it.
 """
 
+import os
 import threading
 from collections.abc import Callable, Iterator
 from decimal import Decimal
@@ -19,6 +20,7 @@ from night import PURCHASE, SHORT, Night
 from wire import Statement, Verdict
 
 PARTS = 4
+EVERY = int(os.environ.get("STATEMENT_STRIDE", "1"))
 AMOUNT = Decimal(5)
 HISTORY = {"credit_draws": ["usage_daily_id", "user_id"], "credit_transactions": ["user_id"]}
 """Tables that also tell in how many steps their sums came about; of them only these sums are compared."""
@@ -78,7 +80,7 @@ class Purchase:
 def test_a_purchase_at_any_statement_of_a_chunk_is_not_lost(
     part: int, copy: Callable[[], str], night: Night, expected: Tables
 ) -> None:
-    for target in world.boundaries(night.chunks())[part::PARTS]:
+    for target in world.boundaries(night.chunks())[part :: PARTS * EVERY]:
         url = copy()
         bought_at(target, url)
         sound(url)

@@ -16,6 +16,7 @@ from conftest import Databases
 from crowd import Crowd, unguarded
 from killing import copies, differing, states, tables
 from night import Night
+from ways import job_url, left
 from wire import Statement, Verdict, Wire
 
 from jobs.model.errors import LockedError
@@ -90,7 +91,7 @@ def overtaken_at(target: Statement, url: str, night: Night) -> bool:
             waited.append(waits(second[0], url))
         return Verdict.PASS
 
-    with ThreadPoolExecutor() as threads, Wire(url, hook) as wire:
+    with ThreadPoolExecutor() as threads, Wire(job_url(url, world.settings), hook) as wire:
         first = threads.submit(world.run, wire.url).exception()
         assert first is None or isinstance(first, LockedError), first
         assert second[0].exception() is None, target
@@ -115,6 +116,7 @@ def waits(run: Future[Report], url: str) -> bool:
 
 def deadlocks(url: str) -> int:
     """Counted once every other connection has reported its own."""
+    left(url)
     others = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
     with psycopg.connect(url, autocommit=True) as connection:
         while connection.execute(others).fetchone() != (0,):

@@ -6,6 +6,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 from commands import applied, ask, insert
+from ways import job_url
 
 from jobs.model.errors import PreflightError
 from jobs.settings import load
@@ -24,7 +25,7 @@ def test_no_increment_takes_a_balance_below_nothing(database: str, cents: int) -
     kinds = {"id": pl.UInt128, "free": pl.Int128, "purchased": pl.Int128}
     due = pl.DataFrame([key | {"free": 20 * CENT, "purchased": (cents - 20) * CENT}], schema_overrides=kinds)
     settings = load(None, {}, Path.cwd())
-    with connect(Address(database)) as link:
+    with connect(Address(job_url(database, lambda: settings))) as link:
         source, _ = preflight.source(link, settings)
         if cents > 50:
             with (

@@ -1,0 +1,112 @@
+"""Four ways to a database: TEST_WAY says which one the job takes whenever a test lets it work.
+
+``direct`` (the default) is the server itself, as its superuser; TEST_DATABASE_URL makes that another version of
+PostgreSQL. ``pooler`` is PgBouncer in transaction mode with two connections to each database. ``role`` is a login role
+that has what `usage-jobs schema --role` grants, and nothing else, under row-level security.
+
+What a test prepares and inspects always goes straight to the server. Only the addresses of the suite's own server lead
+elsewhere: a test's own roles, servers and wires keep theirs. A test marked ``direct`` says why it stays there.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Protocol
+from urllib.parse import urlsplit
+
+import as_role
+import pooler
+import pytest
+
+from jobs.settings import Settings
+
+WAYS = ("direct", "pooler", "role")
+WAY = os.environ.get("TEST_WAY", "direct")
+
+
+READERS = ("copy",) if WAY == "pooler" else ("copy", "connectorx")
+"""Those that can read this way: connectorx prepares its statements."""
+
+
+class Way(Protocol):
+    """Where the job connects instead of ``url``, and as whom; ``settings`` are those that it will work under."""
+
+    def url(self, url: str, settings: Callable[[], Settings]) -> str: ...
+
+    def owner_url(self, url: str) -> str:
+        """The same for `schema --apply`, which only the tables' owner may run."""
+        ...
+
+    def left(self, url: str) -> None:
+        """The job has ended: whatever its way keeps open to the database is closed."""
+        ...
+
+
+class _Pooled:
+    def __init__(self, pool: pooler.Pooler) -> None:
+        self._pool = pool
+
+    def url(self, url: str, settings: Callable[[], Settings]) -> str:  # noqa: ARG002 - all go the same way
+        return self._pool.url(url)
+
+    def owner_url(self, url: str) -> str:
+        return self._pool.url(url)
+
+    def left(self, url: str) -> None:
+        self._pool.left(urlsplit(url).path[1:])
+
+
+_servers: dict[str, Way] = {}
+"""The suite's own servers, by user, password, host and port."""
+
+
+def job_url(url: str, settings: Callable[[], Settings]) -> str:
+    """What the job is to be given for ``url``."""
+    way = _servers.get(urlsplit(url).netloc)
+    return way.url(url, settings) if way else url
+
+
+def owner_url(url: str) -> str:
+    """What `schema --apply` is to be given for ``url``."""
+    way = _servers.get(urlsplit(url).netloc)
+    return way.owner_url(url) if way else url
+
+
+def left(url: str) -> None:
+    """To be called before a test waits until everybody else has left a database."""
+    if way := _servers.get(urlsplit(url).netloc):
+        way.left(url)
+
+
+@contextmanager
+def to(url: str) -> Iterator[None]:
+    """The way that TEST_WAY names leads to this server as long as the block lasts."""
+    assert WAY in WAYS, f"TEST_WAY={WAY}: expected one of {', '.join(WAYS)}"
+    with _made(url) as way:
+        if way:
+            _servers[urlsplit(url).netloc] = way
+        yield
+        _servers.clear()
+
+
+@contextmanager
+def _made(url: str) -> Iterator[Way | None]:
+    if WAY == "pooler":
+        if pooler.PROGRAM is None:
+            pytest.skip(pooler.MISSING)
+        with pooler.running(url) as pool:
+            yield _Pooled(pool)
+    elif WAY == "role":
+        with as_role.role(url) as role:
+            yield role
+    else:
+        yield None
+
+
+@contextmanager
+def direct() -> Iterator[None]:
+    """Nothing leads elsewhere as long as the block lasts."""
+    kept = _servers.copy()
+    _servers.clear()
+    yield
+    _servers.update(kept)
