@@ -10,6 +10,7 @@ from jobs.model.errors import ConfigError
 EARLIEST, LATEST = date(1970, 1, 1), date(9000, 12, 31)
 MOST = 10**9
 LONGEST_NAME = 63
+SUPABASES = ("public", "postgres", "anon", "authenticated", "authenticator", "service_role", "supabase_admin")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -89,6 +90,8 @@ def _month(text: str) -> date:
 def _role(text: str) -> str:
     if not text or not text.isprintable() or "$" in text or len(text.encode()) > LONGEST_NAME:
         raise argparse.ArgumentTypeError(f"{text!r} is not a role's name; expected at most {LONGEST_NAME} bytes, no $")
+    if text in SUPABASES or text.startswith("pg_"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a role of the job's own; expected a new name: usage_jobs")
     return text
 
 

@@ -62,7 +62,7 @@ class Address:
             "require": "encrypted, but whoever answers is taken for the server: nobody checks its certificate",
         }.get(mode, f"neither encryption nor the server's identity is certain (sslmode={mode or 'prefer'})")
         if "sslrootcert" in self.parts:
-            return f"{self.place}: {what}. There is a root certificate (root_certificate): take sslmode out, or make it verify-full"
+            return f"{self.place}: {what}. root_certificate is set: take sslmode out, or make it verify-full"
         return (
             f"{self.place}: {what}. Download the project's root certificate (Supabase: Database, Settings, SSL) and "
             'name it: root_certificate = "…" in the settings, or USAGE_JOBS_ROOT_CERTIFICATE'

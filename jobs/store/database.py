@@ -124,10 +124,12 @@ def blocks(connection: Connection, query: sql.Composable) -> Iterator[BytesIO]:
     with connection.cursor() as cursor, cursor.copy(text) as copy:
         block = bytearray()
         for line in _lines(connection, copy):
-            block += line
+            # Not before the next row is here: a pooler whose server dies writes its last words into the row at hand,
+            # which is the last one then.
             if len(block) >= BLOCK:
                 yield BytesIO(block)
                 block = bytearray()
+            block += line
     yield BytesIO(block)
 
 

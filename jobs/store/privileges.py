@@ -1,5 +1,6 @@
 """Least privilege: what a role needs for the job and no more, as grants, and beside what this role has."""
 
+import hashlib
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -38,7 +39,7 @@ def script(connection: Connection, settings: Settings, role: str) -> list[sql.Co
     made = [
         statement("make_role", role=name, quoted=sql.Literal(role)),
         statement("narrow_role", role=name, quoted=sql.Literal(role), schemas=sql.Literal(schemas)),
-        sql.SQL("GRANT TEMPORARY ON DATABASE {} TO {}").format(sql.Identifier(known.server["database"]), name),
+        sql.SQL("GRANT CONNECT, TEMPORARY ON DATABASE {} TO {}").format(sql.Identifier(known.server["database"]), name),
     ]
     made += [sql.SQL("GRANT USAGE ON SCHEMA {} TO {}").format(sql.Identifier(schema), name) for schema in schemas]
     for table, rights in _wanted(known, settings).items():
@@ -79,12 +80,19 @@ def _policies(table: sql.Identifier, wall: Walls | None, actions: Sequence[str],
     """Where row-level security is on, the role passes it for these actions, and for all rows."""
     for action in actions if wall is not None and wall.on else ():
         # Each role has its own: a second one must not take the first one's away.
-        policy = sql.Identifier(f"usage_jobs_{action.lower()}_{role}".encode()[:MOST_BYTES].decode(errors="ignore"))
+        policy = sql.Identifier(_policy(action, role))
         yield sql.SQL("DROP POLICY IF EXISTS {} ON {}").format(policy, table)
         checks = {"INSERT": "WITH CHECK (true)", "UPDATE": "USING (true) WITH CHECK (true)"}
         yield sql.SQL("CREATE POLICY {} ON {} FOR {} TO {} {}").format(
             policy, table, _words([action]), sql.Identifier(role), _raw(checks.get(action, "USING (true)"))
         )
+
+
+def _policy(action: str, role: str) -> str:
+    name = f"usage_jobs_{action.lower()}_{role}"
+    if len(name.encode()) <= MOST_BYTES:
+        return name
+    return f"usage_jobs_{action.lower()}_{hashlib.sha256(role.encode()).hexdigest()[:32]}"
 
 
 def _raw(text: str) -> sql.Composed:

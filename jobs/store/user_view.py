@@ -14,9 +14,9 @@ INTERNAL = frozenset({"usage_hash", "rates_hash", "overrides_hash", "credits_has
 
 def exists(connection: Connection, settings: Settings) -> bool:
     """Whether the view has been made."""
+    text = "SELECT obj_description(to_regclass(%s), 'pg_class') LIKE 'usage-jobs:%%'"
     with transaction(connection):
-        name = source(settings, NAME).as_string(None)
-        row = connection.execute("SELECT to_regclass(%s) IS NOT NULL", [name]).fetchone()
+        row = connection.execute(text, [source(settings, NAME).as_string(None)]).fetchone()
     return row is not None and bool(row[0])
 
 
@@ -27,8 +27,10 @@ def script(settings: Settings) -> list[sql.Composed]:
     view, table = source(settings, NAME), own(settings, "user_monthly")
     parts = {"view": view, "table": table, "own": statement("own_rows"), "columns": columns(shown)}
     return [
+        statement("free_name", quoted=sql.Literal(view.as_string(None))),
         sql.SQL("DROP VIEW IF EXISTS {}").format(view),  # columns may have come in between
         statement("user_view", **parts),
+        sql.SQL("COMMENT ON VIEW {} IS 'usage-jobs: a signed-in user''s own months'").format(view),
         sql.SQL("REVOKE ALL ON {} FROM PUBLIC, anon, authenticated").format(view),
         sql.SQL("GRANT SELECT ON {} TO authenticated").format(view),
         sql.SQL("GRANT USAGE ON SCHEMA {} TO authenticated").format(sql.Identifier(settings.rollup_schema)),

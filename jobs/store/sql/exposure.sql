@@ -1,5 +1,12 @@
 -- Ways from the REST API to our tables. pgrst.db_schemas is PostgREST's own setting, kept with the role that it logs in
 -- as. The view for signed-in users (schema --user-view) is a way that was asked for: it needs USAGE for authenticated.
+WITH RECURSIVE readers AS (  -- views over our tables, and views over these
+  SELECT c.oid FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = %(own)s
+  UNION
+  SELECT w.ev_class FROM readers
+  JOIN pg_depend d ON d.refobjid = readers.oid AND d.refclassid = 'pg_class'::regclass AND d.classid = 'pg_rewrite'::regclass
+  JOIN pg_rewrite w ON w.oid = d.objid
+)
 SELECT
   ARRAY(
     SELECT coalesce(s.setrole::regrole::text, 'all roles') || ' ' || replace(split_part(c.setting, '=', 2), '"', '')
@@ -17,12 +24,7 @@ SELECT
     ORDER BY 1
   ) AS roles,
   ARRAY(
-    SELECT DISTINCT v.oid::regclass::text
-    FROM pg_depend d
-    JOIN pg_rewrite w ON w.oid = d.objid AND d.classid = 'pg_rewrite'::regclass
-    JOIN pg_class v ON v.oid = w.ev_class AND v.relkind IN ('v', 'm')
-    JOIN pg_class t ON t.oid = d.refobjid AND d.refclassid = 'pg_class'::regclass AND t.oid <> v.oid
-    JOIN pg_namespace n ON n.oid = t.relnamespace AND n.nspname = %(own)s
+    SELECT v.oid::regclass::text FROM readers JOIN pg_class v ON v.oid = readers.oid AND v.relkind IN ('v', 'm')
     WHERE NOT coalesce((SELECT o.option_value::boolean FROM pg_options_to_table(v.reloptions) AS o
                         WHERE o.option_name = 'security_invoker'), false)
     ORDER BY 1

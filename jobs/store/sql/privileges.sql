@@ -1,5 +1,5 @@
 -- Every privilege that this role has on tables of these schemas: of a whole table for what has no columns, else by column.
-SELECT n.nspname AS schema, c.relname AS table, x.column, x.action AS right
+SELECT n.nspname AS schema, c.relname AS table, x.column, x.attnum, x.action AS right
 FROM pg_class c
 JOIN pg_namespace n ON n.oid = c.relnamespace
 CROSS JOIN LATERAL (
@@ -11,4 +11,10 @@ CROSS JOIN LATERAL (
   WHERE a.attrelid = c.oid AND NOT a.attisdropped AND a.attnum > 0 AND has_column_privilege(c.oid, a.attnum, t.action)
 ) AS x
 WHERE n.nspname = ANY(%(schemas)s) AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
-ORDER BY 1, 2, x.attnum, 4
+UNION ALL
+SELECT n.nspname, c.relname, NULL, 0, t.action
+FROM pg_class c
+JOIN pg_namespace n ON n.oid = c.relnamespace
+CROSS JOIN (VALUES ('USAGE'), ('SELECT'), ('UPDATE')) AS t(action)
+WHERE n.nspname = ANY(%(schemas)s) AND c.relkind = 'S' AND has_sequence_privilege(c.oid, t.action)
+ORDER BY 1, 2, 4, 5

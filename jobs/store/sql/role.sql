@@ -14,7 +14,7 @@ SELECT
   ) || ARRAY(
     SELECT 'CREATE on schema ' || n.nspname FROM pg_namespace n
     WHERE n.nspname = ANY(%(schemas)s) AND has_schema_privilege(n.oid, 'CREATE') ORDER BY 1
-  ), NULL) END AS mighty,
+  ) || CASE WHEN has_database_privilege(current_database(), 'CREATE') THEN ARRAY['CREATE on database ' || current_database()] END, NULL) END AS mighty,
   r.rolsuper OR EXISTS (
     SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE n.nspname = ANY(%(schemas)s) AND c.relname = 'usage_daily' AND pg_has_role(c.relowner, 'USAGE')
