@@ -186,7 +186,7 @@ def test_any_name_is_quoted_rightly(owner: str, name: str) -> None:
         assert command("a", as_role(owner, other), "check", today=BEFORE).code == 0
         assert command("a", as_role(owner, other), "run", today=BEFORE).code == 3
     finally:
-        if ask(owner, "SELECT FROM pg_roles WHERE rolname = %s", other):
+        if ask(owner, "SELECT 1 FROM pg_roles WHERE rolname = %s", other):
             do(owner, f"DROP OWNED BY {sql_name}; DROP ROLE {sql_name}")
 
 
