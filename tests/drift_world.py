@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from uuid import UUID
 
 import psycopg
+import ways
 from commands import RATES, Ran, configured, usage_jobs
 from psycopg import sql
 
@@ -67,6 +68,7 @@ class Copies:
         if key not in self._templates:
             url = self.empty()
             make(url)
+            ways.left(url)
             self._templates[key] = urlsplit(url).path[1:]
         return self.empty(self._templates[key])
 
@@ -75,6 +77,7 @@ class Copies:
         for name in self._left:
             self.run("DROP DATABASE {} WITH (FORCE)", name)
             self._made.remove(name)
+        ways.left(url)
         self._left = [urlsplit(url).path[1:]]
 
     def close(self) -> None:

@@ -20,6 +20,8 @@ from drift_verdicts import ended
 from drift_world import Copies, copies, do
 from test_migrations import FIRST
 
+pytestmark = pytest.mark.direct(reason="what the owner makes is compared to the last grant")
+
 START = "import sys; from jobs.cli import main; sys.exit(main(['schema', '--apply']))"
 
 

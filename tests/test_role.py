@@ -20,6 +20,8 @@ from drift_world import BEFORE, CARDS, command, do
 from psycopg.errors import InsufficientPrivilege
 from role_world import Grant, Roles, as_role, changed, every_grant, grants, night, refused, roles
 
+pytestmark = pytest.mark.direct(reason="the role is its own")
+
 SHAPES = [("a", "recorded"), ("a", "rated"), ("b", "recorded"), ("b", "rated"), ("c", "recorded")]
 NIGHT = [0, 3, 3, 3, 3, 0, 0, 0]
 """check; dry run, run; run twice after changes, with a row that stays rejected; reconcile, explain, runs."""

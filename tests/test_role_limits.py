@@ -12,6 +12,8 @@ from drift_verdicts import ended
 from drift_world import BEFORE, CARDS, command, do
 from role_world import PASSWORD, Roles, as_role, every_grant, grants, quoted, refused, roles
 
+pytestmark = pytest.mark.direct(reason="the role is its own")
+
 
 @pytest.fixture(scope="module")
 def made(server_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Roles]:
