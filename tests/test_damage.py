@@ -227,7 +227,6 @@ DAMAGE = {
     "AS $$ BEGIN RETURN NULL; END $$",
     "no function": "DROP FUNCTION rollup.refuse_change() CASCADE",
     "no identity": "ALTER TABLE rollup.runs ALTER run_id DROP IDENTITY",
-    "an identity that is behind": "ALTER TABLE rollup.runs ALTER run_id RESTART WITH 1",
     "no default of started_at": "ALTER TABLE rollup.runs ALTER started_at DROP DEFAULT",
     "no default of posted_at": "ALTER TABLE rollup.credit_draws ALTER posted_at DROP DEFAULT",
     "no default of updated_at": "ALTER TABLE rollup.user_monthly ALTER updated_at DROP DEFAULT",
