@@ -176,7 +176,7 @@ def test_privileges_on_the_needed_columns_are_enough(ready: str) -> None:
         ask(ready, f"GRANT SELECT ON user_pricing_overrides TO {name}")
         ask(ready, f"GRANT UPDATE (credits_deducted) ON usage_daily TO {name}")
         ask(ready, f"GRANT UPDATE (total_used, free_credits_used) ON user_credits TO {name}")
-        ask(ready, f"GRANT INSERT ON credit_transactions TO {name}")
+        ask(ready, f"GRANT INSERT, SELECT ON credit_transactions TO {name}")
         assert usage_jobs("check", url=as_role).code == 0
         for change in ("SELECT 1", "UPDATE usage_daily SET cpu_hours = 1"):
             ask(ready, change)

@@ -10,8 +10,7 @@ from commands import HEADER, RATES, Ran, applied, ask, configured, usage_jobs
 from conftest import SHAPES
 from drift_world import Copies, copies, do
 
-pytestmark = pytest.mark.direct(reason="what the owner makes is compared to the last grant")
-
+pytestmark = pytest.mark.direct("compares catalogs, to which what a role is granted belongs")
 FIRST = Path(__file__).parent / "shapes" / "rollup_0_1.sql"
 METERS = ("cpu_hours", "gpu_hours", "feature_store_api_calls", "model_inference_calls", "storage_gb")
 EGRESS = "egress_gb,2020-01-01,0,0.10,1,list\n"

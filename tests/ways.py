@@ -60,21 +60,29 @@ _servers: dict[str, Way] = {}
 """The suite's own servers, by user, password, host and port."""
 
 
+def _server(url: str) -> str:
+    """What comes before the path; a text that is no address (a placeholder in brackets) is nobody's."""
+    try:
+        return urlsplit(url).netloc
+    except ValueError:
+        return ""
+
+
 def job_url(url: str, settings: Callable[[], Settings]) -> str:
     """What the job is to be given for ``url``."""
-    way = _servers.get(urlsplit(url).netloc)
+    way = _servers.get(_server(url))
     return way.url(url, settings) if way else url
 
 
 def owner_url(url: str) -> str:
     """What `schema --apply` is to be given for ``url``."""
-    way = _servers.get(urlsplit(url).netloc)
+    way = _servers.get(_server(url))
     return way.owner_url(url) if way else url
 
 
 def left(url: str) -> None:
     """To be called before a test waits until everybody else has left a database."""
-    if way := _servers.get(urlsplit(url).netloc):
+    if way := _servers.get(_server(url)):
         way.left(url)
 
 
@@ -84,7 +92,7 @@ def to(url: str) -> Iterator[None]:
     assert WAY in WAYS, f"TEST_WAY={WAY}: expected one of {', '.join(WAYS)}"
     with _made(url) as way:
         if way:
-            _servers[urlsplit(url).netloc] = way
+            _servers[_server(url)] = way
         yield
         _servers.clear()
 

@@ -21,7 +21,6 @@ SOURCES = (
 """Tables of the application that the job reads; the first is the only one that it cannot do without."""
 ENUM = "an enum"
 _MONTHS = {"month": "date", "closed_at": "timestamp with time zone"}
-_RUNS = {"kind": "text", "status": "text", "credits": "numeric"}
 _DRAWS = {"user_id": "text", "free": "numeric", "purchased": "numeric"}
 FACTS: dict[str, dict[str, dict[str, str]]] = {
     "rated": {"months": _MONTHS | {"cost_mode": "text"}},
@@ -30,8 +29,8 @@ FACTS: dict[str, dict[str, dict[str, str]]] = {
     "reported": {"months": _MONTHS, "user_monthly": {"month": "date", "amount_reported": "numeric"}},
     "drawn_free": {"credit_draws": _DRAWS},
     "used_less": {"credit_draws": _DRAWS},
-    "ledger_lost": {"credit_draws": {}, "runs": _RUNS},
-    "months_lost": {"months": _MONTHS | {"closed_by": "bigint"}, "runs": _RUNS},
+    "ledger_lost": {"credit_draws": {}, "user_monthly": {"credits_deducted": "numeric"}},
+    "months_lost": {"months": _MONTHS | {"closed_by": "bigint"}, "user_monthly": {}},
 }
 """Yes-or-no questions about our own tables (sql/fact_….sql), and the columns by which they are answered."""
 _ACCOUNTS = {"user_id": "text", "total_used": "numeric"}
@@ -73,7 +72,7 @@ class Catalog:
     own: Mapping[str, Mapping[str, Column]]
     source_walls: Mapping[str, Walls]
     own_walls: Mapping[str, Walls]
-    keys: frozenset[tuple[str, frozenset[str]]]
+    keys: frozenset[tuple[str, frozenset[str], bool]]
     append_only: frozenset[str]
     facts: frozenset[str]
 
@@ -93,7 +92,7 @@ def read(connection: Connection, settings: Settings, own_tables: Iterable[str]) 
         held,
         _walls(connection, *theirs),
         _walls(connection, *ours),
-        frozenset((row["table_name"], frozenset(row["columns"])) for row in keys),
+        frozenset((row["table_name"], frozenset(row["columns"]), row["nulls_equal"]) for row in keys),
         frozenset(row["table_name"] for row in guarded),
         frozenset(_facts(connection, settings, held, sources) if server["may_use_schema"] else ()),
     )
@@ -124,7 +123,7 @@ def _facts(
     held: Mapping[str, Mapping[str, Column]],
     sources: Mapping[str, Mapping[str, Column]],
 ) -> Iterator[str]:
-    names = {name: own(settings, name) for name in ("months", "credit_draws", "user_monthly", "runs")}
+    names = {name: own(settings, name) for name in ("months", "credit_draws", "user_monthly")}
     names["accounts"] = source(settings, "user_credits")
     accounts = sources.get("user_credits", {})
     # Asked only where free credits used are not counted apart: elsewhere it would read the whole ledger for nothing.

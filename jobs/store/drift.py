@@ -133,7 +133,10 @@ def _own(known: Catalog, settings: Settings, table: Table) -> Iterator[Finding]:
         found = held[name].type + ("" if held[name].scale is None else f" with {held[name].scale} decimals")
         remedy = f"ALTER TABLE {subject} ALTER COLUMN {name} TYPE {kind} USING {name}::{kind}"
         yield Finding("refused", f"{subject}.{name}", kind, found, "Its values would not be kept exactly", remedy)
-    if not any(name == table.name and columns == set(table.key) for name, columns in known.keys):
+    if not any(
+        name == table.name and columns == set(table.key) and nulls >= table.null_in_key
+        for name, columns, nulls in known.keys
+    ):
         expected = f"a unique key ({', '.join(table.key)})"
         yield Finding("unwritable", subject, expected, "none", "Rows could not be told apart", APPLY)
     yield from _own_privileges(known, settings, table)
@@ -148,6 +151,12 @@ def _kept(known: Catalog, subject: str, table: Table) -> Iterator[Finding]:
         yield Finding(
             "note", subject, "append-only: no UPDATE, no DELETE", "no trigger", "What was booked can change", APPLY
         )
+    bare = [c.name for c in known.own[table.name].values() if c.demanded and not _filled(table.columns.get(c.name))]
+    if bare:
+        found = f"NOT NULL without a default: {', '.join(bare)}"
+        yield Finding(
+            "unwritable", subject, "columns that fill themselves", found, "No row could be added", "Give them one"
+        )
     extra = [name for name in known.own[table.name] if name not in table.columns]
     if extra:
         consequence = "They keep what was booked: no run writes them"
@@ -159,6 +168,11 @@ def _kept(known: Catalog, subject: str, table: Table) -> Iterator[Finding]:
         remedy = "Restore the table from a backup: what was booked cannot be made up"
         found, consequence = _WHAT_WAS_LOST[table.name]
         yield Finding("unwritable", subject, "what earlier runs booked", found, consequence, remedy)
+
+
+def _filled(definition: str | None) -> bool:
+    """Whether the job fills a column itself: what has a default, or is nobody's, it leaves out."""
+    return definition is not None and "DEFAULT" not in definition and "GENERATED" not in definition
 
 
 _LOST = {"credit_draws": "ledger_lost", "months": "months_lost"}

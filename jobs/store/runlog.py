@@ -12,6 +12,7 @@ from psycopg.rows import dict_row
 from jobs.model.windows import History, Window
 from jobs.settings import Settings
 from jobs.store.database import Connection, transaction
+from jobs.store.faults import writing
 from jobs.store.statements import own, statement
 
 
@@ -65,17 +66,18 @@ def beginning(connection: Connection, settings: Settings) -> Iterator[Connection
 
 def begin(connection: Connection, settings: Settings, kind: str, window: Window, rates_hash: str) -> int:
     """Adds our own row, running, inside ``beginning``; its id."""
-    row = connection.execute(
-        statement("begin_run", runs=own(settings, "runs")),
-        {
-            "kind": kind,
-            "window_from": window.first,
-            "window_to": window.last,
-            "reason": None,
-            "rates_hash": rates_hash,
-            "version": version("usage-jobs"),
-        },
-    ).fetchone()
+    with writing(f"{settings.rollup_schema}.runs"):
+        row = connection.execute(
+            statement("begin_run", runs=own(settings, "runs")),
+            {
+                "kind": kind,
+                "window_from": window.first,
+                "window_to": window.last,
+                "reason": None,
+                "rates_hash": rates_hash,
+                "version": version("usage-jobs"),
+            },
+        ).fetchone()
     assert row is not None  # noqa: S101 - INSERT … RETURNING of one row
     return int(row[0])
 

@@ -183,6 +183,7 @@ def _table(name: sql.Identifier, table: Table) -> list[sql.Composed]:
         key=key,
         quoted=sql.Literal(name.as_string(None)),
         columns=sql.Literal(sorted(table.key)),
+        nulls=sql.Literal(table.null_in_key),
     )
     alter = sql.SQL("ALTER TABLE {}\n{}").format(name, sql.SQL(",\n").join(added))
     return [create, *_irreplaceable(name, table), alter, kept, *_nullable(name, table)]

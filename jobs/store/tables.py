@@ -16,6 +16,7 @@ from jobs.model.scale import PLACES
 from jobs.model.windows import last_of
 from jobs.settings import Settings
 from jobs.store.database import Connection, blocks
+from jobs.store.faults import writing
 from jobs.store.schema import Table, tables
 from jobs.store.statements import columns, own, statement
 
@@ -94,7 +95,8 @@ def put(connection: Connection, settings: Settings, of: Table, rows: pl.DataFram
         standing=_each("t.{0}", values),
         excluded=_each("EXCLUDED.{0}", values),
     )
-    return connection.execute(text, {"run_id": run_id}).rowcount
+    with writing(f"{settings.rollup_schema}.{of.name}"):
+        return connection.execute(text, {"run_id": run_id}).rowcount
 
 
 def remove(connection: Connection, settings: Settings, of: Table, keys: pl.DataFrame) -> int:
