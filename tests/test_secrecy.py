@@ -144,7 +144,7 @@ def test_a_run_that_fails_in_the_middle(ready: str, place: str, table: str) -> N
     """What the server says comes back in errors, whoever told it the address."""
     said = ready.replace("'", "''")
     troubled(ready, table, f"RAISE EXCEPTION 'cannot reach %, %', '{said}', '{SECRET.replace(chr(39), chr(39) * 2)}'")
-    fails(place, 1, ("run",), {"DATABASE_URL": ready})
+    fails(place, 5, ("run",), {"DATABASE_URL": ready})
     assert {row["status"] for row in ask(ready, "SELECT status FROM rollup.runs WHERE error LIKE '%reach%'")} == {
         "failed"
     }

@@ -12,6 +12,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
+from jobs.model.errors import UsageJobsError
 from jobs.store import unreachable
 from jobs.store.address import Address
 from jobs.store.faults import deadline, explained
@@ -63,6 +64,10 @@ def connect(address: Address) -> Connection:
 
 def _addresses(address: Address) -> int:
     """How many addresses the driver tries one after another, each for its whole time; at least 1."""
+    # A name that is not looked up by the driver need not be known here either.
+    given = [option.val for option in psycopg.pq.Conninfo.get_defaults() if option.keyword == b"hostaddr"]
+    if "hostaddr" in address.parts or any(given):
+        return 1
     found = 0
     for host in address.host.split(","):
         with suppress(OSError, UnicodeError):
@@ -116,6 +121,11 @@ def linked(address: Address) -> Iterator[Link]:
             yield link
     except psycopg.Error as error:
         raise explained(error, address) from error
+    except UsageJobsError as error:
+        if address.scrubbed(str(error)) == str(error):
+            raise
+        # What a server says may hold what it was told.
+        raise type(error)(address.scrubbed(str(error))) from None
 
 
 def blocks(connection: Connection, query: sql.Composable) -> Iterator[BytesIO]:
