@@ -151,6 +151,7 @@ def test_a_read_only_replica(server_directory: Path) -> None:
         assert usage_jobs("runs", url=url).code == 0, "what only looks may look"
 
 
+@pytest.mark.direct("a server connection that a pooler kept has not heard of the setting")
 @pytest.mark.parametrize("command", WRITING)
 def test_a_project_that_is_read_only_because_its_disk_is_full(database: str, command: Command) -> None:
     add_usage(applied(database))
