@@ -81,7 +81,11 @@ class Databases:
 
 
 @pytest.hookimpl(tryfirst=True)  # before -m selects by the marker that is added here
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if ways.WAY != "direct":
+        stay = {item for item in items if item.get_closest_marker("direct")}
+        config.hook.pytest_deselected(items=list(stay))  # they would do just what they do without TEST_WAY
+        items[:] = [item for item in items if item not in stay]
     for item in items:
         used = set(getattr(item, "fixturenames", ()))
         if used & {"server_url", "server_directory"}:

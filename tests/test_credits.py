@@ -63,9 +63,7 @@ def pennies(url: str, name: str) -> None:
     ask(url, text, name)
 
 
-@pytest.mark.parametrize(
-    ("size", "days"), [("1", 30), ("1", 15), ("7", 30), ("7", 10), ("1000000", 30), ("1000000", 1)]
-)
+@pytest.mark.parametrize(("size", "days"), [("1", 30), ("7", 10), ("1000000", 30), ("1000000", 3)])
 def test_small_days_are_drawn_as_the_rounded_whole(ready: str, size: str, days: int) -> None:
     """30 days of 0.004 cost 0.12, neither nothing nor a cent each: so many days a run, in chunks of that size."""
     names = ("ada",) if size == "1" else ("ada", "bob")

@@ -43,6 +43,9 @@ def test_a_table_that_holds_it_is_caught(database: str) -> None:
 def test_a_process_that_was_given_it_is_caught() -> None:
     secret = f"{uuid4().hex}@#"  # not SECRET, which another test looks for at the same time
     assert in_process_list(secret) == set()
-    with subprocess.Popen([sys.executable, "-c", "input()", secret], stdin=subprocess.PIPE) as process:
+    command = [sys.executable, "-c", "input(print('here', flush=True) or '')", secret]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        assert process.stdout.readline() == b"here\n"  # before a program runs, it may have no arguments to be seen
         assert secret in in_process_list(secret)
         process.communicate(b"\n")

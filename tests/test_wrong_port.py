@@ -3,6 +3,7 @@
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import pooler
 import pytest
 import strangers
 from authority import Authority
@@ -11,7 +12,6 @@ from passwords import SUPABASE, WAYS
 from strangers import Stranger, door
 from told import under
 
-pooler = pytest.importorskip("pooler")
 pytestmark = [
     pytest.mark.skipif(pooler.PROGRAM is None, reason=pooler.MISSING),
     pytest.mark.skipif(not strangers.addressable(), reason="this system has one loopback address"),

@@ -91,16 +91,18 @@ class Spill:
         sizes = sum(self._sizes.values(), Counter[int]())
         chunks: list[Chunk] = []
         together: list[int] = []
+        rows = 0
         for bucket in range(BUCKETS):
             size = sizes[bucket]
             if size > limit:
                 parts = 2 * -(-size // limit)
                 chunks += [Chunk((bucket,), part, parts) for part in range(parts)]
                 continue
-            if together and sum(sizes[b] for b in together) + size > limit:
+            if together and rows + size > limit:
                 chunks.append(Chunk(tuple(together)))
-                together = []
+                together, rows = [], 0
             together.append(bucket)
+            rows += size
         return [*chunks, Chunk(tuple(together))] if together or not chunks else chunks
 
     def take(self, chunk: Chunk, kind: str) -> pl.LazyFrame | None:

@@ -25,10 +25,10 @@ from wire import Hook, Statement, Verdict, Wire
 from jobs.model.errors import UsageJobsError
 
 KILLS = int(os.environ.get("CREDIT_KILLS", "6"))
+EVERY = int(os.environ.get("STATEMENT_STRIDE", "4"))
+"""Every so-manieth statement is tried; all of them with STATEMENT_STRIDE=1."""
 PARTS = 8
-"""Each takes every eighth statement, so that both workers have their share."""
-EVERY = int(os.environ.get("STATEMENT_STRIDE", "1"))
-"""Of these, every so-manieth: where the suite runs once more, not all of them need to be tried again."""
+"""Each takes every eighth of these, so that both workers have their share."""
 
 
 @pytest.fixture(scope="session")
@@ -83,7 +83,7 @@ def test_a_second_run_of_the_night_changes_nothing(night: Night, copy: Callable[
 def test_a_run_killed_at_any_statement_is_completed_by_the_next(
     part: int, night: Night, copy: Callable[[], str]
 ) -> None:
-    for target in world.boundaries(night.writing())[part :: PARTS * EVERY]:
+    for target in world.boundaries(night.writing())[part * EVERY :: PARTS * EVERY]:
         url = copy()
         killed_at(target, url)
         released(url)

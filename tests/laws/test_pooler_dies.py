@@ -18,7 +18,7 @@ from night import LAST_DAY, TODAY, Night
 from pooler import Pooler
 from wire import Statement, Verdict, Wire
 
-KILLS = int(os.environ.get("POOLER_KILLS", "16"))
+KILLS = int(os.environ.get("POOLER_KILLS", "8"))
 
 pytestmark = [
     pytest.mark.skipif(pooler.PROGRAM is None, reason=pooler.MISSING),
