@@ -1,9 +1,11 @@
 """The words of the command line: commands, options, and what each value must be."""
 
 import argparse
+import re
 from datetime import date
 from pathlib import Path
 from typing import Any, NoReturn
+from uuid import UUID
 
 from jobs.model.errors import ConfigError
 
@@ -35,6 +37,7 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--dry-run", action="store_true", help="compute and compare; write nothing")
     run.add_argument("--ran-out", type=Path, metavar="FILE", help="write who ran out of credits to this CSV file")
     run.add_argument("--allow-shrink", action="store_true", help="go on although much usage has vanished")
+    _backfill(commands)
     example = "usage-jobs explain --user 'auth0|66a0' --month 2026-06"
     explain = _command(commands, "explain", "how one user's month adds up, row by row", example)
     explain.add_argument("--user", required=True, metavar="ID", help="the user's id")
@@ -46,6 +49,30 @@ def parser() -> argparse.ArgumentParser:
     runs = _command(commands, "runs", "the run log, newest first", "usage-jobs runs --limit 5")
     runs.add_argument("--limit", type=_count, default=20, metavar="N", help="how many (default: 20)")
     return top
+
+
+def _backfill(commands: Any) -> None:
+    example = "usage-jobs backfill --from 2026-05-01 --to 2026-06-30 --reason 'storage was collected wrongly' --dry-run"
+    backfill = _command(commands, "backfill", "compute past months anew, closed ones included", example)
+    for option, name, which in (("--from", "since", "first"), ("--to", "until", "last")):
+        backfill.add_argument(
+            option, dest=name, type=_day, required=True, metavar="D", help=f"the {which} day; its whole month is taken"
+        )
+    backfill.add_argument("--user", action="append", metavar="ID", help="only this user's rows may change; repeatable")
+    backfill.add_argument(
+        "--cluster",
+        action="append",
+        type=_cluster,
+        metavar="ID",
+        help="only this cluster's rows (none: those without one) may change; repeatable",
+    )
+    backfill.add_argument("--reason", metavar="TEXT", help="why; required where a closed month is among the days")
+    backfill.add_argument("--dry-run", action="store_true", help="show the plan and its hash; write nothing")
+    backfill.add_argument(
+        "--plan", type=_hash, metavar="HASH", help="write this plan, or nothing if the world has moved"
+    )
+    backfill.add_argument("--yes", action="store_true", help="do not ask before a closed month changes")
+    backfill.add_argument("--allow-shrink", action="store_true", help="go on although much usage has vanished")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -85,6 +112,19 @@ def _month(text: str) -> date:
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is not a month; expected one such as 2026-01") from None
     return _sensible(month)
+
+
+def _cluster(text: str) -> UUID | None:
+    try:
+        return None if text == "none" else UUID(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a cluster's id; expected a uuid, or none") from None
+
+
+def _hash(text: str) -> str:
+    if not re.fullmatch("[0-9a-f]{24}", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a plan's hash; expected the 24 characters of --dry-run")
+    return text
 
 
 def _role(text: str) -> str:

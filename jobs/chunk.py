@@ -1,34 +1,38 @@
 """One chunk: some users with all months of the run, computed and written in one transaction (DESIGN section 7)."""
 
 import dataclasses
-from collections.abc import Mapping, Set
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, field
 
 import polars as pl
 
-from jobs.compute import rollup
-from jobs.compute.differences import difference
+from jobs.compute import changes, rollup
+from jobs.compute.causes import UNCHANGED
 from jobs.drawing import Drawn, drawn
 from jobs.figures import priced, takeable, user_months
 from jobs.model.frames import usage_schema
 from jobs.plan import Plan
+from jobs.replacing import Replaced, replace, replace_users
 from jobs.store import ledger, readers, tables
 from jobs.store import rows as usage_rows
 from jobs.store.database import Connection, transaction
 from jobs.store.guard import pass_fence
+from jobs.telling import told_postings, told_usage
 
 
 @dataclass(frozen=True, slots=True)
 class Taken:
     """What was read of a chunk's users at the start: usage, their roll-up, how they pay, their draws; None: nothing.
 
-    ``again``: this run has tried the chunk before, and may have committed it.
+    ``bad``: ids of rows, of whoever, that cannot be priced; ``again``: this run has tried the chunk before, and may
+    have committed it.
     """
 
     usage: pl.LazyFrame | None
     standing: pl.LazyFrame | None
     modes: pl.LazyFrame | None
     booked: pl.LazyFrame | None
+    bad: Set[int] = frozenset()
     again: bool = False
 
 
@@ -44,7 +48,8 @@ class Anew:
 class Done:
     """What a chunk leaves for the end of the run: its users' months, its parts of the cluster tables, rows changed;
     ``postings``: what it booked; ``foreign``: ids of rows whose credits_deducted somebody else wrote; ``anew``: what it
-    read again; ``arrived``: of that, rows that were read as another chunk's or not at all."""
+    read again; ``arrived``: of that, rows that were read as another chunk's or not at all; of a backfill also ``told``
+    (changes.CHANGES) and ``causes`` (compute.causes)."""
 
     users: pl.DataFrame
     days: pl.DataFrame
@@ -54,6 +59,8 @@ class Done:
     foreign: pl.Series = field(default_factory=lambda: pl.Series(dtype=pl.UInt128))
     anew: Anew = Anew()
     arrived: frozenset[int] = frozenset()
+    told: pl.DataFrame = field(default_factory=lambda: changes.NONE)
+    causes: pl.DataFrame = field(default_factory=lambda: UNCHANGED)
 
 
 class DisturbedError(Exception):
@@ -69,13 +76,14 @@ def run_chunk(
     plan: Plan,
     run_id: int | None,
     taken: Taken,
-    bad: Set[int],
     anew: frozenset[str] = frozenset(),
+    agree: Callable[[pl.DataFrame], None] = lambda _told: None,
 ) -> Done:
     """Computes a chunk and writes its differences; without a run (a dry run) it only counts them.
 
-    ``bad``: ids of rows that cannot be priced; ``anew``: users to be locked and read again first. Raises
-    DisturbedError, with nothing written, where a row to be written is no longer what was read.
+    ``anew``: users to be locked and read again first; ``agree`` may raise
+    when it hears what is about to be committed. Raises DisturbedError, with nothing written, where a row to be written
+    is no longer what was read.
     """
     usage = taken.usage
     if usage is None:
@@ -89,8 +97,9 @@ def run_chunk(
         if anew:
             usage, reread, arrived = renewed(connection, plan, usage, anew)
         found = drawn(connection, plan, run_id, priced(usage, plan), taken.modes, taken.booked)
-        written = _written(connection, plan, run_id, found, bad | reread.refused)
+        written = _written(connection, plan, run_id, found, taken.bad | reread.refused)
         done = _finished(connection, plan, run_id, found, taken.standing, written)
+        agree(done.told)
         return dataclasses.replace(done, foreign=found.strange.filter("foreign")["id"], anew=reread, arrived=arrived)
 
 
@@ -117,19 +126,19 @@ def _as_it_stands(connection: Connection, plan: Plan, taken: Taken, more: Set[st
     return dataclasses.replace(taken, standing=standing.lazy(), booked=booked.lazy())
 
 
-def _written(connection: Connection, plan: Plan, run_id: int | None, found: Drawn, bad: Set[int]) -> int:
-    """Writes usage_daily where it is ours and differs; how many rows."""
+def _written(connection: Connection, plan: Plan, run_id: int | None, found: Drawn, bad: Set[int]) -> Replaced:
+    """Writes usage_daily where it is ours and differs."""
     todo = to_write(plan, found)
     if run_id is not None:
         _write(connection, plan, todo)
-    reversed_ = 0
+    mended: list[ledger.Mended] = []
     if plan.query.read.credits.shown:
         vanished = found.postings.join(found.rows, on="id", how="anti")
         booked, spans = run_id is not None, plan.window.spans()
-        reversed_ = (
-            ledger.mend(connection, plan.settings, vanished, bad, spans, booked=booked) if vanished.height else 0
-        )
-    return todo.height + reversed_
+        if vanished.height:
+            mended = ledger.mend(connection, plan.settings, vanished, bad, spans, booked=booked)
+    told = told_usage(todo, mended) if plan.told else changes.NONE
+    return Replaced({"usage_daily": todo.height + len(mended)}, told)
 
 
 def _write(connection: Connection, plan: Plan, todo: pl.DataFrame) -> None:
@@ -147,15 +156,17 @@ def to_write(plan: Plan, found: Drawn) -> pl.DataFrame:
     rows, recorded = found.rows, pl.col("recorded").cast(pl.Int128)
     costs = pl.col("target").is_not_null() & recorded.ne_missing(pl.col("target"))
     if not plan.query.read.credits.shown:
-        return rows.filter(costs).with_columns(drawn=pl.lit(value=False))
+        return rows.filter(costs).with_columns(drawn=pl.lit(value=False), shall=pl.lit(None, pl.Int128))
     # What is booked now counts even where the column shows that amount already, from draws in a closed month.
     keys, user = ["id", "user_id"], pl.col("user_id").cast(pl.Categorical)
     booked = found.postings.group_by("id", user).agg((pl.col("free") + pl.col("purchased")).sum().alias("posted"))
     known = found.strange.select("id", "drawn")
     read, posted = pl.col("deducted").cast(pl.Int128), pl.col("posted").fill_null(0) != 0
-    shows = read.eq_missing(pl.coalesce("drawn", pl.col("free") + pl.col("purchased")))
-    marked = rows.join(booked, on=keys, how="left").join(known, on="id", how="left")
-    return marked.with_columns(drawn=posted | ~shows).filter(costs | pl.col("drawn"))
+    shows = read.eq_missing(pl.coalesce("known", pl.col("free") + pl.col("purchased")))
+    marked = rows.join(booked, on=keys, how="left").join(known.rename({"drawn": "known"}), on="id", how="left")
+    # The column shows what all months say: known where that is not what was read, and what is posted now.
+    shall = pl.coalesce("known", read) + pl.col("posted").fill_null(0)
+    return marked.with_columns(drawn=posted | ~shows, shall=shall).filter(costs | pl.col("drawn"))
 
 
 def _finished(
@@ -164,7 +175,7 @@ def _finished(
     run_id: int | None,
     found: Drawn,
     standing: pl.LazyFrame | None,
-    written: int,
+    written: Replaced,
 ) -> Done:
     rows = found.rows
     users, days, actives = pl.collect_all(
@@ -175,24 +186,10 @@ def _finished(
         ]
     )
     target = users.drop("rows", "unpriced")
-    changed = replace(connection, plan, run_id, "user_monthly", target, standing)
-    every = {**found.changed, "user_monthly": changed, "usage_daily": written}
-    return Done(users, days, actives, every, found.postings)
-
-
-def replace(
-    connection: Connection,
-    plan: Plan,
-    run_id: int | None,
-    name: str,
-    target: pl.DataFrame,
-    standing: pl.LazyFrame | None,
-) -> int:
-    """Makes a table hold ``target`` where ``standing`` says what it holds now; the rows written or to be written."""
-    of = tables.table(plan.settings, name)
-    found = difference(target.lazy(), standing if standing is not None else target.clear().lazy(), of.key)
-    put, gone = pl.collect_all([found.put, found.gone])
-    if run_id is None:
-        return put.height + gone.height
-    removed = tables.remove(connection, plan.settings, of, gone)
-    return removed + tables.put(connection, plan.settings, of, put, run_id)
+    if plan.told:
+        changed = replace_users(connection, plan, run_id, target, standing, found.before)
+        told = pl.concat([told_postings(plan, found), written.told, changed.told])
+    else:
+        changed, told = replace(connection, plan, run_id, "user_monthly", target, standing), changes.NONE
+    every = {**found.changed, **changed.rows, **written.rows}
+    return Done(users, days, actives, every, found.postings, told=told, causes=changed.causes)

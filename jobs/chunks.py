@@ -5,13 +5,14 @@ users, those it came from and those it went to, are then read anew under locks, 
 before the run adds its cluster figures up: every row counts once, as last read.
 """
 
-from collections.abc import Callable, Set
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass, field
 from functools import partial
 
 import polars as pl
 
 from jobs import chunk
+from jobs.agreed import Parts, part_of
 from jobs.chunk import DisturbedError, Done, Taken
 from jobs.ending import Sums
 from jobs.model.errors import PreflightError
@@ -26,8 +27,8 @@ TRIES = 5
 
 @dataclass(slots=True)
 class Chunks:
-    """The work of a run between reading and its end. ``bad``: ids of rows that cannot be priced; ``anew``: users that
-    have to be read again."""
+    """The work of a run between reading and its end. ``bad``: ids of rows that cannot be priced; ``parts``: the plan
+    that was agreed to, if any; ``anew``: users that have to be read again."""
 
     link: Link
     plan: Plan
@@ -35,13 +36,14 @@ class Chunks:
     spill: Spill
     sums: Sums
     bad: Set[int] = frozenset()
+    parts: Parts | None = None
     anew: set[str] = field(default_factory=set)
     _applied: dict[int, frozenset[str]] = field(default_factory=dict)
     _tried: frozenset[int] = frozenset()
 
     def run(self, progress: Callable[[str, int, int | None], None]) -> None:
         """All chunks, until no user is left that another chunk's rows have moved to or from."""
-        pieces = self.spill.chunks()
+        pieces = self.pieces
         for _ in range(TRIES):
             for number, piece in enumerate(pieces):
                 if self._applied.get(number) != self._members(piece):
@@ -50,6 +52,11 @@ class Chunks:
             if all(self._applied[number] == self._members(piece) for number, piece in enumerate(pieces)):
                 return
         raise _restless(self.anew)
+
+    @property
+    def pieces(self) -> Sequence[Chunk]:
+        """Of a plan that was agreed to the same chunks, whatever has been written since."""
+        return self.spill.chunks() if self.parts is None else self.parts.chunks
 
     def _run(self, number: int, piece: Chunk) -> None:
         for _ in range(TRIES):
@@ -70,8 +77,14 @@ class Chunks:
         usage, standing, modes, draws = (
             self.spill.take(piece, kind) for kind in ("usage", "standing", "modes", "draws")
         )
-        taken = Taken(usage, standing, modes, draws, again)
-        return chunk.run_chunk(self.link.connection, self.plan, self.run_id, taken, self.bad, members)
+        taken = Taken(usage, standing, modes, draws, self.bad, again)
+        return chunk.run_chunk(
+            self.link.connection, self.plan, self.run_id, taken, members, partial(self._agree, number)
+        )
+
+    def _agree(self, number: int, told: pl.DataFrame) -> None:
+        if self.parts is not None and self.run_id is not None:
+            self.parts.hold(part_of(number), told)
 
     def _members(self, piece: Chunk) -> frozenset[str]:
         """Those of the users to be read anew that belong to a chunk."""
@@ -85,7 +98,7 @@ class Chunks:
         if not done.arrived:
             return set()
         ids = pl.LazyFrame({"id": sorted(done.arrived)}, schema={"id": pl.UInt128})
-        found = (self.spill.take(piece, "usage") for piece in self.spill.chunks())
+        found = (self.spill.take(piece, "usage") for piece in self.pieces)
         owners = [rows.join(ids, on="id", how="semi").select("user_id").collect() for rows in found if rows is not None]
         return set(pl.concat(owners)["user_id"]) if owners else set()
 

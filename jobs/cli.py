@@ -10,15 +10,18 @@ import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
 from jobs.arguments import parser
+from jobs.model.backfill import Backfill, Limits
 from jobs.model.errors import ConfigError, UsageJobsError
 
 if TYPE_CHECKING:
+    from jobs.model.report import Report
     from jobs.settings import Settings
     from jobs.store.address import Address
 
@@ -118,13 +121,13 @@ def _address(settings: "Settings") -> Iterator["Address"]:
 
 def _run(arguments: argparse.Namespace) -> int:
     from jobs import show
-    from jobs.run import Job, nightly
+    from jobs.run import Job, perform
 
     settings = _settings(arguments)
     if arguments.ran_out is not None and not arguments.ran_out.parent.is_dir():
         raise ConfigError(f"--ran-out {arguments.ran_out}: expected a file in a folder that exists")
     with _address(settings) as address, show.progress() as progress:
-        report = nightly(
+        report = perform(
             Job(
                 settings,
                 address,
@@ -138,6 +141,44 @@ def _run(arguments: argparse.Namespace) -> int:
         )
     show.report(report, as_json=arguments.json)
     return report.exit_code
+
+
+def _backfill(arguments: argparse.Namespace) -> int:
+    from jobs import proposal, show
+    from jobs.run import Job, perform
+
+    settings, asked = _settings(arguments), _asked(arguments)
+    with _address(settings) as address:
+
+        def done(backfill: Backfill, *, dry_run: bool) -> "Report":
+            with show.progress() as progress:
+                return perform(
+                    Job(
+                        settings,
+                        address,
+                        today=_today(),
+                        backfill=backfill,
+                        dry_run=dry_run,
+                        allow_shrink=arguments.allow_shrink,
+                        progress=progress,
+                    )
+                )
+
+        if not (arguments.dry_run or arguments.yes or asked.plan):
+            tried = done(asked, dry_run=True)
+            if tried.changes_closed_months:
+                asked = replace(asked, plan=proposal.agreed_to(tried, as_json=arguments.json))
+        report = done(asked, dry_run=arguments.dry_run)
+    proposal.shown(report, as_json=arguments.json)
+    return report.exit_code
+
+
+def _asked(arguments: argparse.Namespace) -> Backfill:
+    limits = Limits(
+        users=None if arguments.user is None else frozenset(arguments.user),
+        clusters=None if arguments.cluster is None else frozenset(arguments.cluster),
+    )
+    return Backfill(arguments.since, arguments.until, arguments.reason, limits, arguments.plan)
 
 
 def _check(arguments: argparse.Namespace) -> int:
@@ -209,6 +250,7 @@ COMMANDS = {
     "check": _check,
     "schema": _schema,
     "run": _run,
+    "backfill": _backfill,
     "explain": _explain,
     "reconcile": _reconcile,
     "runs": _runs,

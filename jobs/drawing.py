@@ -19,10 +19,11 @@ from jobs.store.database import Connection
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """``rows`` with how each is paid; ``accounts`` as they are after posting; ``postings``: what was booked, or in a
-    dry run would be; ``changed``: rows written per table; ``strange``: see ``strange_rows``."""
+    """``rows`` with how each is paid; accounts as they were ``before`` and are after posting; ``postings``: what was
+    booked, or in a dry run would be; ``changed``: rows written per table; ``strange``: see ``strange_rows``."""
 
     rows: pl.DataFrame
+    before: pl.DataFrame
     accounts: pl.DataFrame
     postings: pl.DataFrame
     changed: Mapping[str, int]
@@ -59,9 +60,9 @@ def drawn(
     held = _accounts(connection, plan, users.collect()["user_id"])
     first, due = _computed(plan, rows, modes, held, booked)
     if due.is_empty():
-        return Drawn(first, held, due, {}, strange)
+        return Drawn(first, held, held, due, {}, strange)
     if run_id is None:
-        return Drawn(first, _after(held, due, plan), due, _would_change(plan, due), strange)
+        return Drawn(first, held, _after(held, due, plan), due, _would_change(plan, due), strange)
     posted = due["user_id"].unique().sort()
     accounts.lock(connection, plan.settings, posted.to_list())
     locked = _accounts(connection, plan, posted)
@@ -73,8 +74,8 @@ def drawn(
     if not due.is_empty():
         changed = accounts.post(connection, plan.settings, plan.query.read.credits, due, run_id)
     others = held.filter(~theirs)
-    every = pl.concat([first.filter(~theirs), again])
-    return Drawn(every, pl.concat([others, _after(locked, due, plan)]), due, changed, strange)
+    every, before = pl.concat([first.filter(~theirs), again]), pl.concat([others, locked])
+    return Drawn(every, before, pl.concat([others, _after(locked, due, plan)]), due, changed, strange)
 
 
 def of_window(booked: pl.LazyFrame, rows: pl.DataFrame, plan: Plan) -> pl.LazyFrame:
@@ -125,6 +126,23 @@ def _accounts(connection: Connection, plan: Plan, users: pl.Series) -> pl.DataFr
 def _computed(
     plan: Plan, rows: pl.DataFrame, modes: pl.LazyFrame, held: pl.DataFrame, booked: pl.LazyFrame
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Rows with their draws, and what is to be booked, one draw window after another."""
+    windows = plan.window.draws
+    if len(windows) == 1:
+        return _window(plan, rows, modes, held, booked)
+    parts = []
+    for months in windows:
+        here = pl.col("date").dt.month_start().is_in(months)
+        part = _window(plan, rows.filter(here), modes, held, booked.filter(here))
+        held = _after(held, part[1], plan)
+        parts.append(part)
+    return pl.concat([rows for rows, _ in parts]), pl.concat([due for _, due in parts])
+
+
+def _window(
+    plan: Plan, rows: pl.DataFrame, modes: pl.LazyFrame, held: pl.DataFrame, booked: pl.LazyFrame
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """One draw window; its credit is what ``held`` has left without its own draws (law 3)."""
     computed = credits.credited(rows.lazy(), modes, held.lazy(), booked, plan.credit_rules).collect()
     return computed, credits.postings(computed.lazy(), held.lazy(), booked).collect()
 

@@ -4,7 +4,7 @@ Cluster figures need every chunk, so they come last; a run that dies before leav
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
@@ -13,17 +13,22 @@ from uuid import UUID
 
 import polars as pl
 
-from jobs.chunk import Done, replace
+from jobs.agreed import END, Parts, Told, part_of
+from jobs.chunk import Done
 from jobs.compute import hashes, rollup
 from jobs.figures import with_left_out
+from jobs.model.backfill import Backfill
 from jobs.model.errors import LockedError
 from jobs.model.report import CreditStory, Entries
 from jobs.model.scale import unscaled
 from jobs.plan import Plan
 from jobs.reading import Reading
+from jobs.replacing import Replaced, replace
 from jobs.store import clusters, rejects, runlog, tables
 from jobs.store.database import Connection, transaction
 from jobs.store.guard import pass_fence
+from jobs.store.spill import Chunk
+from jobs.telling import told_end
 
 BEFORE_THE_END = (
     *("billing_modes", "credit_draws", "credit_transactions"),
@@ -44,13 +49,23 @@ class Sums:
     taken: set[int] = field(default_factory=set)
     refused: set[int] = field(default_factory=set)
     ran_out: dict[int, pl.DataFrame] = field(default_factory=dict)
+    user_months: dict[int, int] = field(default_factory=dict)
     changed: Counter[str] = field(default_factory=lambda: Counter(dict.fromkeys(BEFORE_THE_END, 0)))
     posted: Counter[str] = field(default_factory=Counter)
     """Of what was booked: users, and per kind of entry rows and amounts (units of 10^-10)."""
     foreign: set[int] = field(default_factory=set)
     unusable: Sequence[str] = ()
+    told: Told = field(default_factory=Told)
+    chunks: Sequence[Chunk] = ()
+    continues: tuple[int, str] | None = None
+    """The backfill of the same days that did not come to its end, and how it ended."""
     last: Mapping[str, int] = field(default_factory=dict)
     """What the end of the run changes; set before its COMMIT, whose answer may be lost."""
+
+    @classmethod
+    def of(cls, asked: Backfill | None) -> "Sums":
+        """Nothing yet, of a run or a backfill."""
+        return cls() if asked is None else cls(told=Told(asked.limits))
 
     @property
     def all_changed(self) -> dict[str, int]:
@@ -62,11 +77,13 @@ class Sums:
         self.actives[number] = done.actives
         self.months[number] = by_month_of(done.users)
         self.ran_out[number] = done.users.filter(pl.col("uncovered") > 0).select("user_id", "month", "uncovered")
+        self.user_months[number] = done.users.height
         self.posted.update(_posted(done.postings))
         self.foreign.update(done.foreign)
         self.changed.update(done.changed)
         self.taken |= done.anew.taken
         self.refused = (self.refused | done.anew.refused) - done.anew.taken
+        self.told.add(part_of(number), done.told, done.causes)
 
     @property
     def by_month(self) -> Mapping[date, Mapping[str, int]]:
@@ -129,8 +146,13 @@ def by_month_of(users: pl.DataFrame) -> pl.DataFrame:
     return users.with_columns(owners).group_by("month").agg(hashed, wide)
 
 
-def finish(connection: Connection, plan: Plan, run_id: int | None, reading: Reading, sums: Sums) -> None:
-    """Writes what only the whole run knows, and marks the run done; a dry run learns what would be written."""
+def finish(
+    connection: Connection, plan: Plan, run_id: int | None, reading: Reading, sums: Sums, parts: Parts | None = None
+) -> None:
+    """Writes what only the whole run knows, and marks the run done; a dry run learns what would be written.
+
+    Raises MovedError where that is not what was agreed to.
+    """
     # What was read anew under locks is known better than by the first read.
     bad = (reading.bad - sums.taken) | sums.refused
     with transaction(connection, undone=run_id is None):
@@ -141,11 +163,16 @@ def finish(connection: Connection, plan: Plan, run_id: int | None, reading: Read
             return  # the answer to an earlier COMMIT was lost, and this is another try: done is done
         else:
             pass_fence(connection, plan.settings, run_id)
-        sums.last = {
-            **_clusters(connection, plan, run_id, sums),
-            "rejects": rejects.write(connection, plan.settings, reading.rejects, plan.window.spans()),
-            "months": runlog.book_months(connection, plan.settings, _figures(plan, run_id, sums)),
-        }
+        clustered = list(_clusters(connection, plan, run_id, sums))
+        rejected = rejects.write(connection, plan.settings, reading.rejects, plan.window.spans())
+        booked = runlog.book_months(connection, plan.settings, _figures(plan, run_id, sums))
+        changed = {name: rows for part in clustered for name, rows in part.rows.items()}
+        sums.last = {**changed, "rejects": len(rejected), "months": len(booked)}
+        if plan.told:
+            told = pl.concat([*(part.told for part in clustered), told_end(rejected, booked)])
+            sums.told.add(END, told)
+            if parts is not None:
+                parts.hold(END, told)
         if run_id is not None:
             _mark_done(connection, plan, run_id, reading, sums)
 
@@ -184,7 +211,7 @@ def _figures(plan: Plan, run_id: int | None, sums: Sums) -> list[dict[str, Any]]
     ]
 
 
-def _clusters(connection: Connection, plan: Plan, run_id: int | None, sums: Sums) -> dict[str, int]:
+def _clusters(connection: Connection, plan: Plan, run_id: int | None, sums: Sums) -> Iterator[Replaced]:
     days = rollup.added(pl.concat(sums.days.values()).lazy(), ["date", "cluster_id"])
     actives = rollup.added(pl.concat(sums.actives.values()).lazy(), ["month", "cluster_id"])
     names = clusters.names(connection, plan.settings, plan.query.read)
@@ -193,10 +220,8 @@ def _clusters(connection: Connection, plan: Plan, run_id: int | None, sums: Sums
         "cluster_daily": whole_days.lazy(),
         "cluster_monthly": rollup.cluster_months(whole_days.lazy(), actives, plan.meters),
     }
-    changed = {}
     for name, target in targets.items():
         of = tables.table(plan.settings, name)
         held = pl.concat(tables.standing(connection, plan.settings, of, plan.window.months))
         complete = with_left_out(target, plan).join(names.lazy(), on="cluster_id", how="left").collect()
-        changed[name] = replace(connection, plan, run_id, name, complete, held.lazy())
-    return changed
+        yield replace(connection, plan, run_id, name, complete, held.lazy())

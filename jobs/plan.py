@@ -1,17 +1,19 @@
 """What a run is going to do, decided before any usage is read: days, modes, prices, overrides, the query."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
+from typing import Any
 
 from jobs.compute.billing import CreditRules
 from jobs.compute.costs import CostRules
 from jobs.compute.pricing import Terms
+from jobs.model.backfill import Backfill
 from jobs.model.errors import ConfigError
 from jobs.model.meters import Meter
 from jobs.model.rates import RateCard
 from jobs.model.scale import PLACES
-from jobs.model.windows import Window, cost_modes, nightly
+from jobs.model.windows import Window, backfill, cost_modes, nightly
 from jobs.settings import Settings
 from jobs.store import overrides, runlog
 from jobs.store.database import Connection
@@ -34,6 +36,21 @@ class Plan:
     rules: CostRules
     overrides: Overrides
     notes: tuple[str, ...]
+    backfill: Backfill | None = None
+
+    @property
+    def told(self) -> bool:
+        """Whether every row to be written is told, for a plan that is shown or compared."""
+        return self.backfill is not None
+
+    @property
+    def kind(self) -> str:
+        """Of the run, in rollup.runs."""
+        return "run" if self.backfill is None else "backfill"
+
+    @property
+    def reason(self) -> str | None:
+        return None if self.backfill is None else self.backfill.reason
 
     @property
     def credit_rules(self) -> CreditRules:
@@ -55,17 +72,28 @@ class Plan:
         return f"{digest}-{self.modes[month]}-{self.settings.tiers}-{self.settings.zero_means}"
 
 
-def planned(connection: Connection, settings: Settings, source: Source, day: date | None, today: date) -> Plan:
-    """The plan of `run --date day`. Raises ConfigError (exit 2) for a day, a card or an override that is wrong."""
+def planned(
+    connection: Connection, settings: Settings, source: Source, asked: date | Backfill | None, today: date
+) -> Plan:
+    """The plan of `run --date asked`, or of a backfill.
+
+    Raises ConfigError (exit 2) for a day, a reason, a card or an override that is missing or wrong.
+    """
     history, booked = runlog.history(connection, settings)
-    window = nightly(
-        day,
-        today=today,
-        history=history,
-        start=settings.start,
-        close_after_days=settings.close_after_days,
-    )
-    return for_window(connection, settings, source, window, booked, writes=True)
+    calendar: dict[str, Any] = {
+        "today": today,
+        "history": history,
+        "start": settings.start,
+        "close_after_days": settings.close_after_days,
+    }
+    if not isinstance(asked, Backfill):
+        return for_window(connection, settings, source, nightly(asked, **calendar), booked, writes=True)
+    window = backfill(asked.since, asked.until, **calendar)
+    if window.closed and not asked.reason:
+        some = ", ".join(f"{month:%Y-%m}" for month in sorted(window.closed))
+        raise ConfigError(f"--reason: expected why closed months ({some}) are to change, for rollup.corrections")
+    plan = for_window(connection, settings, source, window, booked, writes=True)
+    return replace(plan, backfill=asked)
 
 
 def for_window(

@@ -6,18 +6,22 @@ from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
 from time import perf_counter
-from uuid import UUID
 
+import polars as pl
 import psycopg
 
 from jobs import brake, ending
+from jobs.agreed import ADOPTION, BEGIN, Parts
 from jobs.chunks import Chunks
+from jobs.compute.changes import NONE
 from jobs.compute.exact import in_decimals
 from jobs.ending import Sums
+from jobs.model.backfill import Backfill
 from jobs.model.errors import UnreachableError, UsageJobsError
 from jobs.model.report import Report
 from jobs.plan import Plan, planned
-from jobs.reading import Reading, read_own, read_usage
+from jobs.reading import read_own, read_usage
+from jobs.reporting import reported
 from jobs.settings import Settings
 from jobs.store import accounts, adoption, modes, preflight, runlog
 from jobs.store.address import Address
@@ -27,6 +31,7 @@ from jobs.store.faults import retried
 from jobs.store.guard import guarded, pass_fence
 from jobs.store.preflight import Source
 from jobs.store.spill import Spill
+from jobs.telling import told_adoption, told_begin
 
 Progress = Callable[[str, int, int | None], None]
 """Called with a stage's name, how much of it is done, and how much there is (None: not known)."""
@@ -34,7 +39,7 @@ Progress = Callable[[str, int, int | None], None]
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What was asked for: `run --date day`, on a clock that says ``today`` (UTC).
+    """What was asked for: `run --date day` or a backfill, on a clock that says ``today`` (UTC).
 
     ``ran_out``: where to write which users' prepaid usage is not covered; nowhere else are they named.
     """
@@ -43,11 +48,16 @@ class Job:
     address: Address
     today: date
     day: date | None = None
+    backfill: Backfill | None = None
     dry_run: bool = False
     allow_shrink: bool = False
     ran_out: Path | None = None
     progress: Progress = lambda _stage, _done, _of: None
     seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def asked(self) -> date | Backfill | None:
+        return self.backfill or self.day
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -58,8 +68,8 @@ class Job:
         self.seconds[name] = self.seconds.get(name, 0) + perf_counter() - started
 
 
-def nightly(job: Job) -> Report:
-    """Covers every open month up to the last day (DESIGN section 3), and says what it did.
+def perform(job: Job) -> Report:
+    """A run covers every open month up to the last day, a backfill what it names (DESIGN section 3); says what it did.
 
     Raises UsageJobsError: its class and ``exit_code`` tell what is wrong (DESIGN section 6).
     """
@@ -68,43 +78,76 @@ def nightly(job: Job) -> Report:
             source, findings = retried(lambda: preflight.source(link.connection, job.settings))
             preflight.refuse(findings)
         with guarded(job.address, job.settings):
-            return retried(lambda: _tried(job, link, source)) if job.dry_run else _logged(job, link, source)
+            if job.dry_run:
+                return _within_limits(*retried(lambda: _tried(job, link, source, None)))
+            return _logged(job, link, source, _agreed(job, link, source))
 
 
-def _tried(job: Job, link: Link, source: Source) -> Report:
-    """A dry run: what a run decides on its way (how users pay, what is adopted) is decided, and undone at the end."""
-    sums = Sums()
+def _within_limits(report: Report, sums: Sums) -> Report:
+    """A dry run tells what is beyond the limits as the run would: by refusing."""
+    sums.told.keep_within_limits()
+    return report
+
+
+def _agreed(job: Job, link: Link, source: Source) -> Parts | None:
+    """What may be written, where that is less than everything: all of it computed before the first write."""
+    asked = job.backfill
+    if asked is None or (asked.plan is None and not asked.limits.any):
+        return None
+    begun = None
+    if asked.plan is not None:
+        with transaction(link.connection) as connection:
+            stored = runlog.begun_plan(connection, job.settings, asked.plan)
+        begun = None if stored is None else Parts.of(stored)
+    _, sums = retried(lambda: _tried(job, link, source, begun))
+    sums.told.keep_within_limits()
+    return sums.told.agreed(asked.plan, sums.chunks, begun)
+
+
+def _tried(job: Job, link: Link, source: Source, parts: Parts | None) -> tuple[Report, Sums]:
+    """A dry run: what a run decides on its way (how users pay, what is adopted) is decided, and undone at the end.
+
+    ``parts``: in whose chunks.
+    """
+    sums = Sums.of(job.backfill)
     with transaction(link.connection, undone=True) as connection:
         with job.stage("plan"):
             before = modes.recorded(connection, job.settings)
-            plan = planned(connection, job.settings, source, job.day, job.today)
+            plan = planned(connection, job.settings, source, job.asked, job.today)
             _record_modes(connection, plan, before, 0, sums)
-        report = _worked(job, link, plan, None, sums)
+        report = _worked(job, link, plan, None, sums, parts)
         if connection.closed:
             # What was decided at the beginning went with it: the rest was tried on a database without that.
             raise UnreachableError("the connection broke in the middle of the dry run")
-        return report
+        return report, sums
 
 
-def _begun(job: Job, link: Link, source: Source, sums: Sums) -> tuple[Plan, int]:
+def _begun(job: Job, link: Link, source: Source, sums: Sums, parts: Parts | None) -> tuple[Plan, int]:
     """The plan, and the number of our row in rollup.runs; tried again, an earlier row of ours is marked crashed."""
     with runlog.beginning(link.connection, job.settings) as connection:
         before = modes.recorded(connection, job.settings)
-        plan = planned(connection, job.settings, source, job.day, job.today)
+        plan = planned(connection, job.settings, source, job.asked, job.today)
         names = [meter.name for meter in plan.meters]
         rates_hash = job.settings.rate_card.digest(names, plan.window.first, plan.window.last)
-        run_id = runlog.begin(connection, job.settings, "run", plan.window, rates_hash)
-        _record_modes(connection, plan, before, run_id, sums)
+        if plan.backfill is not None:
+            sums.continues = runlog.interrupted(connection, job.settings, plan.window)
+        kept = None if parts is None else parts.as_json()
+        run_id = runlog.begin(
+            connection, job.settings, plan.kind, plan.window, rates_hash=rates_hash, reason=plan.reason, plan=kept
+        )
+        told = _record_modes(connection, plan, before, run_id, sums)
+        if parts is not None:
+            parts.hold(BEGIN, told)
     return plan, run_id
 
 
-def _logged(job: Job, link: Link, source: Source) -> Report:
+def _logged(job: Job, link: Link, source: Source, parts: Parts | None) -> Report:
     """The work, with its first and last word in rollup.runs."""
-    sums = Sums()
+    sums = Sums.of(job.backfill)
     with job.stage("plan"):
-        plan, run_id = retried(lambda: _begun(job, link, source, sums))
+        plan, run_id = retried(lambda: _begun(job, link, source, sums, parts))
     try:
-        return _worked(job, link, plan, run_id, sums)
+        return _worked(job, link, plan, run_id, sums, parts)
     except BaseException as error:
         # Where even this fails the row says running, and the next run marks it crashed.
         with suppress(psycopg.Error, UsageJobsError):
@@ -115,14 +158,18 @@ def _logged(job: Job, link: Link, source: Source) -> Report:
         raise
 
 
-def _record_modes(connection: Connection, plan: Plan, before: date | None, run_id: int, sums: Sums) -> None:
+def _record_modes(connection: Connection, plan: Plan, before: date | None, run_id: int, sums: Sums) -> pl.DataFrame:
     """A run that covers new days records how users pay; what it finds holds from the day after those covered."""
+    held, found = plan.query.read.credits, []
     if before is None or plan.window.last > before:
-        held = plan.query.read.credits
-        sums.changed["billing_modes"] = modes.append(connection, plan.settings, held, before, run_id)
+        found = modes.append(connection, plan.settings, held, before, run_id)
+        sums.changed["billing_modes"] = len(found)
+    told = told_begin(found) if plan.told else NONE
+    sums.told.add(BEGIN, told)
+    return told
 
 
-def _worked(job: Job, link: Link, plan: Plan, run_id: int | None, sums: Sums) -> Report:
+def _worked(job: Job, link: Link, plan: Plan, run_id: int | None, sums: Sums, parts: Parts | None) -> Report:
     settings = job.settings
     with Spill(settings.max_rows_per_chunk) as spill:
         with job.stage("read"):
@@ -131,14 +178,16 @@ def _worked(job: Job, link: Link, plan: Plan, run_id: int | None, sums: Sums) ->
                 brake.hold(plan, reading)
             if run_id is not None:
                 retried(lambda: _keep_modes(link, plan, run_id))
-            adopted = retried(lambda: _adopted(link, plan, run_id))
+            adopted = retried(lambda: _adopted(link, plan, run_id, sums, parts))
             retried(lambda: read_own(link.connection, plan, spill))
             sums.unusable = retried(lambda: accounts.unusable(link.connection, settings, plan.query.read.credits))
         with job.stage("compute and write"):
-            Chunks(link, plan, run_id, spill, sums, reading.bad).run(job.progress)
+            chunks = Chunks(link, plan, run_id, spill, sums, reading.bad, parts)
+            chunks.run(job.progress)
+            sums.chunks = chunks.pieces
         with job.stage("finish"):
-            retried(lambda: ending.finish(link.connection, plan, run_id, reading, sums))
-    report = _report(job, plan, run_id, reading, sums, adopted)
+            retried(lambda: ending.finish(link.connection, plan, run_id, reading, sums, parts))
+    report = reported(job.seconds, plan, run_id, reading, sums, adopted)
     return report if job.ran_out is None else _with_names(report, sums, job.ran_out)
 
 
@@ -151,51 +200,22 @@ def _with_names(report: Report, sums: Sums, file: Path) -> Report:
     return report
 
 
-def _adopted(link: Link, plan: Plan, run_id: int | None) -> Adopted | None:
+def _adopted(link: Link, plan: Plan, run_id: int | None, sums: Sums, parts: Parts | None) -> Adopted | None:
     """The draws of another program, once."""
-    held = plan.query.read.credits
+    held, found = plan.query.read.credits, None
     with transaction(link.connection) as connection:
         if run_id is not None:
             pass_fence(connection, plan.settings, run_id)
-        if not adoption.is_due(connection, plan.settings, held):
-            return None
-        return adoption.adopt(connection, plan.settings, held, logged=run_id is not None)
+        if adoption.is_due(connection, plan.settings, held):
+            found = adoption.adopt(connection, plan.settings, held, logged=run_id is not None)
+        told = told_adoption(found) if plan.told else NONE
+        sums.told.add(ADOPTION, told)
+        if parts is not None:
+            parts.hold(ADOPTION, told)
+    return found
 
 
 def _keep_modes(link: Link, plan: Plan, run_id: int) -> None:
     with transaction(link.connection) as connection:
         pass_fence(connection, plan.settings, run_id)
         runlog.keep_modes(connection, plan.settings, plan.modes)
-
-
-def _report(job: Job, plan: Plan, run_id: int | None, reading: Reading, sums: Sums, adopted: Adopted | None) -> Report:
-    notes = [*plan.notes, *([adopted.note] if adopted else [])]
-    if sums.unusable:
-        notes.append(
-            f"user_credits of {', '.join(sums.unusable)}: amounts that are no numbers; nothing is drawn on these, nor "
-            "given back, until they are corrected"
-        )
-    if sums.foreign:
-        some = ", ".join(str(UUID(int=id_)) for id_ in sorted(sums.foreign)[:3])
-        notes.append(
-            f"credits_deducted of {len(sums.foreign):,} rows ({some}) was not what the ledger says, and was put right: "
-            "something else writes it. If it also takes from user_credits, these users pay twice: stop it, and give "
-            "back what it took"
-        )
-    return Report(
-        run_id=run_id,
-        kind="run",
-        window_from=plan.window.first,
-        window_to=plan.window.last,
-        closed=tuple(sorted(plan.window.closing)),
-        rows_read=reading.read,
-        rows_rejected=len(reading.rejects),
-        unpriced=sums.unpriced,
-        changed=sums.all_changed,
-        total_cost=sums.total,
-        credits=sums.story(),
-        currency=plan.settings.currency,
-        seconds=job.seconds,
-        notes=tuple(notes),
-        dry_run=run_id is None,
-    )

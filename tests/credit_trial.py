@@ -18,7 +18,7 @@ from worlds import write_config
 from jobs.look import apply_schema
 from jobs.model.errors import ConfigError
 from jobs.model.report import Report
-from jobs.run import Job, nightly
+from jobs.run import Job, perform
 from jobs.settings import load as load_settings
 from jobs.store.address import Address
 
@@ -71,7 +71,7 @@ class CreditTrial:
         today = day + timedelta(days=1)
         address = Address(job_url(url, lambda: made))
         # The brake has tests of its own; here a month may lose all its rows.
-        return nightly(Job(made, address, today=today, day=day, dry_run=dry_run, allow_shrink=True))
+        return perform(Job(made, address, today=today, day=day, dry_run=dry_run, allow_shrink=True))
 
     # Nights
 

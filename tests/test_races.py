@@ -14,7 +14,7 @@ from ways import job_url, owner_url
 from jobs.look import apply_schema
 from jobs.model.errors import LockedError, PreflightError
 from jobs.model.report import Report
-from jobs.run import Job, nightly
+from jobs.run import Job, perform
 from jobs.settings import load
 from jobs.store.address import Address
 
@@ -43,7 +43,7 @@ def run(url: str, between: Callable[[], object] = lambda: None, cost: str = "rat
             called.append(stage)
             between()
 
-    return nightly(Job(settings, Address(job_url(url, lambda: settings)), today=TODAY, progress=progress))
+    return perform(Job(settings, Address(job_url(url, lambda: settings)), today=TODAY, progress=progress))
 
 
 def execute(url: str, *statements: str) -> None:

@@ -36,8 +36,13 @@ def pays_hash() -> pl.Expr:
 
 
 def account_hash(pays: pl.Expr, numbers: Iterable[str]) -> pl.Expr:
-    """``pays`` (a bigint) and an account's ``numbers`` as text; without an account all of these are null."""
-    total = pays.cast(WORD)
+    """``pays`` (a bigint) and an account's ``numbers``, a dot between them: each part can be compared by itself."""
+    return pl.concat_str([_mixed(pays.cast(WORD)).cast(pl.String), numbers_of(numbers)], separator=".")
+
+
+def numbers_of(numbers: Iterable[str]) -> pl.Expr:
+    """The hash of an account's ``numbers`` as text; without an account all of these are null."""
+    total = pl.lit(0, dtype=WORD)
     for name in numbers:
         # Numbers of any size and sign: their lowest 64 bits.
         word = (pl.col(name) % pl.lit(2**64, dtype=WIDE)).cast(WORD)

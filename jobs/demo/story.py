@@ -15,7 +15,7 @@ from jobs import look, show
 from jobs.demo import sample
 from jobs.demo.server import running
 from jobs.model.report import Report
-from jobs.run import Job, nightly
+from jobs.run import Job, perform
 from jobs.settings import Settings, load
 from jobs.store.address import Address
 from jobs.store.database import Connection, connect
@@ -41,7 +41,7 @@ def tell(directory: Path, users: int, days: int, *, today: date, as_json: bool) 
         reports = []
         for _ in range(2):
             with show.progress() as progress:
-                reports.append(nightly(Job(settings, address, today=today, progress=progress)))
+                reports.append(perform(Job(settings, address, today=today, progress=progress)))
             if not as_json:
                 show.report(reports[-1], as_json=False)
         with connect(address) as connection:

@@ -22,6 +22,12 @@ class LockedError(UsageJobsError):
     exit_code = 4
 
 
+class MovedError(UsageJobsError):
+    """The world is no longer what was agreed to: more, or something else, would change."""
+
+    exit_code = 6
+
+
 class PreflightError(UsageJobsError):
     """The database cannot be reached, has another shape, or does not let this role do the work."""
 

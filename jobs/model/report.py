@@ -36,6 +36,41 @@ class CreditStory:
 
 
 @dataclass(frozen=True, slots=True)
+class Change:
+    """A user-month that changes, and why: usage, price, override, credit, joined by +."""
+
+    month: date
+    user_id: str
+    cause: str
+    old_total: Decimal
+    new_total: Decimal
+    old_credits: Decimal
+    new_credits: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class MonthChange:
+    """A month of a backfill: how many users change, its whole cost and credits drawn before and after."""
+
+    month: date
+    closed: bool
+    users: int
+    total_before: Decimal
+    total_after: Decimal
+    credits_before: Decimal
+    credits_after: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class PlanReport:
+    """What a backfill would change, or has changed; ``hash`` stands for every row of it, old and new."""
+
+    hash: str
+    months: tuple[MonthChange, ...]
+    changes: tuple[Change, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """The figures of a run. ``changed``: rows written per table; ``seconds``: by stage; ``notes``: what a person
     should know; ``unpriced``: rows without a recorded cost, priced for everything but total_cost."""
@@ -55,10 +90,15 @@ class Report:
     seconds: Mapping[str, float]
     notes: tuple[str, ...]
     dry_run: bool
+    plan: PlanReport | None = None
 
     @property
     def rows_changed(self) -> int:
         return sum(self.changed.values())
+
+    @property
+    def changes_closed_months(self) -> bool:
+        return self.plan is not None and any(month.closed and month.users for month in self.plan.months)
 
     @property
     def exit_code(self) -> int:

@@ -39,11 +39,13 @@ class History:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """The days of a run: whole months, the last of them up to ``last``; ``closing``: those that it closes."""
+    """The days of a run: whole months, the last of them up to ``last``; ``closing``: those that it closes; ``closed``:
+    those that were closed before, which a backfill names."""
 
     months: tuple[date, ...]
     last: date
     closing: frozenset[date]
+    closed: frozenset[date] = frozenset()
 
     @property
     def first(self) -> date:
@@ -52,6 +54,12 @@ class Window:
     def last_of(self, month: date) -> date:
         """The last day of ``month`` that the run covers."""
         return min(last_of(month), self.last)
+
+    @property
+    def draws(self) -> list[tuple[date, ...]]:
+        """The draw windows, in the order in which they draw: each closed month by itself, then all open ones."""
+        still_open = tuple(month for month in self.months if month not in self.closed)
+        return [*((month,) for month in sorted(self.closed)), *([still_open] if still_open else [])]
 
     def spans(self) -> list[tuple[date, date]]:
         """The days covered, as one span from first to last day for each unbroken row of months."""
@@ -69,20 +77,19 @@ def opening(history: History, start: date | None, asked: date) -> date:
     return first_of(start) if start else previous_month(first_of(history.first_run or asked))
 
 
+def is_closed(month: date, history: History, following: date) -> bool:
+    """Whether only a backfill may change ``month``; ``following``: see ``opening``."""
+    return month in history.closed or month < following
+
+
 def nightly(day: date | None, *, today: date, history: History, start: date | None, close_after_days: int) -> Window:
     """The window of `run --date day` (default: yesterday): every open month up to the last day.
 
     Raises ConfigError for a day after yesterday or in a closed month.
     """
-    yesterday = today - timedelta(days=1)
-    asked = day or yesterday
-    if asked > yesterday:
-        raise ConfigError(
-            f"--date {asked}: expected yesterday ({yesterday} UTC) or earlier: usage of a day is complete "
-            "only when the day is over"
-        )
+    asked = _past("--date", day or today - timedelta(days=1), today)
     month, following = first_of(asked), opening(history, start, asked)
-    if month in history.closed or month < following:
+    if is_closed(month, history, following):
         why = (
             "closed by an earlier run" if month in history.closed else f"before the first open month, {following:%Y-%m}"
         )
@@ -90,15 +97,53 @@ def nightly(day: date | None, *, today: date, history: History, start: date | No
             f"--date {asked}: {month:%Y-%m} is closed ({why}); a nightly run never changes a closed month. "
             "Correct it with: usage-jobs backfill --from DAY --to DAY --reason TEXT"
         )
-    last = max(asked, history.furthest or asked)
-    months = []
-    while following <= last:
-        if following not in history.closed:
-            months.append(following)
-        following = next_month(following)
+    return _open(following, max(asked, history.furthest or asked), history, close_after_days)
+
+
+def backfill(
+    since: date, until: date, *, today: date, history: History, start: date | None, close_after_days: int
+) -> Window:
+    """The window of `backfill --from since --to until`: the whole months that these days touch, up to yesterday; all
+    open months if one of them is.
+
+    Raises ConfigError for a day after yesterday, and for ``until`` before ``since``.
+    """
+    yesterday = today - timedelta(days=1)
+    if _past("--to", until, today) < since:
+        raise ConfigError(f"--to {until}: expected a day on or after --from {since}")
+    following = opening(history, start, yesterday)
+    touched = months_of(since, until)
+    closed = frozenset(month for month in touched if is_closed(month, history, following))
+    if len(closed) == len(touched):
+        return Window(tuple(touched), min(last_of(touched[-1]), yesterday), frozenset(), closed)
+    held = _open(following, max(yesterday, history.furthest or yesterday), history, close_after_days)
+    return Window(tuple(sorted(closed.union(held.months))), held.last, held.closing, closed)
+
+
+def months_of(since: date, until: date) -> list[date]:
+    """The months from that of ``since`` to that of ``until``."""
+    months = [first_of(since)]
+    while next_month(months[-1]) <= until:
+        months.append(next_month(months[-1]))
+    return months
+
+
+def _past(option: str, day: date, today: date) -> date:
+    yesterday = today - timedelta(days=1)
+    if day > yesterday:
+        raise ConfigError(
+            f"{option} {day}: expected yesterday ({yesterday} UTC) or earlier: usage of a day is complete "
+            "only when the day is over"
+        )
+    return day
+
+
+def _open(following: date, last: date, history: History, close_after_days: int) -> Window:
+    """Every open month from ``following`` on, up to ``last``."""
+    months = tuple(month for month in months_of(following, last) if month not in history.closed)
     as_of = last + timedelta(days=1)
     due = frozenset(m for m in months if next_month(m) + timedelta(days=close_after_days) <= as_of)
-    return Window(tuple(months), last, due)
+    return Window(months, last, due)
 
 
 def cost_modes(months: tuple[date, ...], kept: Mapping[date, str], setting: str) -> tuple[dict[date, str], list[str]]:

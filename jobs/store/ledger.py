@@ -2,7 +2,9 @@
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import date
+from decimal import Decimal
 from uuid import UUID
 
 import polars as pl
@@ -42,6 +44,16 @@ def known(connection: Connection, settings: Settings, ids: Sequence[int]) -> pl.
     return pl.DataFrame(found, schema=schema, orient="row")
 
 
+@dataclass(frozen=True, slots=True)
+class Mended:
+    """A row of usage_daily that no chunk of a present user writes: its credits_deducted before and after."""
+
+    id: int
+    user: str | None
+    old: Decimal
+    new: Decimal
+
+
 def mend(
     connection: Connection,
     settings: Settings,
@@ -50,11 +62,11 @@ def mend(
     spans: Collection[tuple[date, date]],
     *,
     booked: bool,
-) -> int:
-    """Writes credits_deducted of rows that were reversed for their user and that nobody else will write; how many.
+) -> list[Mended]:
+    """Writes credits_deducted of rows that were reversed for their user and that nobody else will write; which.
 
-    In: ``vanished`` postings, ``bad`` ids of rejected rows. Where nothing has been ``booked`` (a dry run) it tells how
-    many that would be.
+    In: ``vanished`` postings, ``bad`` ids of rejected rows. Where nothing has been ``booked`` (a dry run) it tells
+    which that would be.
     """
     ids = vanished["id"].to_list()
     values = {
@@ -66,11 +78,14 @@ def mend(
     }
     usage = source(settings, "usage_daily")
     mendable = statement("mendable", usage=usage, draws=own(settings, "credit_draws"))
-    if booked:
-        with writing("usage_daily"):
-            return connection.execute(statement("mend_rows", usage=usage, mendable=mendable), values).rowcount
     more: dict[tuple[int, str | None], int] = defaultdict(int)
-    for id_, user, free, purchased in vanished.select("id", "user_id", "free", "purchased").iter_rows():
-        more[id_, user] += free + purchased
+    if not booked:
+        for id_, user, free, purchased in vanished.select("id", "user_id", "free", "purchased").iter_rows():
+            more[id_, user] += free + purchased
     found = {(id_.int, user): amounts for id_, user, *amounts in connection.execute(mendable, values)}
-    return sum(deducted != drawn_ + unscaled(more[key]) for key, (deducted, drawn_) in found.items())
+    every = [Mended(*key, deducted, drawn_ + unscaled(more[key])) for key, (deducted, drawn_) in found.items()]
+    mended = [row for row in every if row.old != row.new]
+    if booked and mended:
+        with writing("usage_daily"):
+            connection.execute(statement("mend_rows", usage=usage, mendable=mendable), values)
+    return mended

@@ -19,10 +19,15 @@ def recorded(connection: Connection, settings: Settings) -> date | None:
     return None if row is None else row[0]
 
 
-def append(connection: Connection, settings: Settings, held: CreditSource, before: date | None, run_id: int) -> int:
-    """Records how users pay who differ, from the day after ``before`` on; in the caller's transaction; how many."""
+def append(
+    connection: Connection, settings: Settings, held: CreditSource, before: date | None, run_id: int
+) -> list[tuple[str, date, str | None]]:
+    """Records how users pay who differ, from the day after ``before`` on; in the caller's transaction.
+
+    Who, from which day, how.
+    """
     if not held.modes:
-        return 0
+        return []
     flag = settings.credits.feature_flag
     effective = (
         sql.SQL("billing_mode::text").format() if flag is None else statement("effective_mode", flag=sql.Literal(flag))
@@ -34,7 +39,7 @@ def append(connection: Connection, settings: Settings, held: CreditSource, befor
         effective=effective,
     )
     since = date.min if before is None else before + timedelta(days=1)
-    return connection.execute(text, {"since": since, "run_id": run_id}).rowcount
+    return connection.execute(text, {"since": since, "run_id": run_id}).fetchall()
 
 
 def history(connection: Connection, settings: Settings, user: str | None = None) -> Iterator[pl.DataFrame]:

@@ -22,6 +22,16 @@ class Reject:
     row: str
 
 
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A row of rollup.rejects that came, changed or went: whose usage it is, what it said and says."""
+
+    id: str
+    user: str | None
+    old: str | None
+    new: str | None
+
+
 def read(connection: Connection, query: UsageQuery, ids: Sequence[str]) -> list[Reject]:
     """The rows ``ids`` as they are now, each with its reason; a row deleted since is none."""
     if not ids:
@@ -37,15 +47,16 @@ def _loaded(text: str) -> dict[str, Any]:
 
 def write(
     connection: Connection, settings: Settings, rejects: Sequence[Reject], spans: Sequence[tuple[date, date]]
-) -> int:
-    """Makes the table hold these rejects for the days of ``spans``; in the caller's transaction; rows changed."""
+) -> list[Written]:
+    """Makes the table hold these rejects for the days of ``spans``, in the caller's transaction; the rows changed."""
     table = own(settings, "rejects")
     ids = [reject.id for reject in rejects]
     days = {"firsts": [str(first) for first, _ in spans], "lasts": [str(last) for _, last in spans]}
-    healed = connection.execute(
-        statement("heal_rejects", rejects=table, usage=source(settings, "usage_daily")), {"ids": ids, **days}
-    ).rowcount
+    heal = statement("heal_rejects", rejects=table, usage=source(settings, "usage_daily"))
+    healed = [Written(id_, user, old, None) for id_, user, old in connection.execute(heal, {"ids": ids, **days})]
     if not rejects:
         return healed
+    held = dict(connection.execute(statement("standing_rejects", rejects=table), [ids]).fetchall())
     rows = {"ids": ids, "reasons": [r.reason for r in rejects], "rows": [r.row for r in rejects]}
-    return healed + connection.execute(statement("put_rejects", rejects=table), rows).rowcount
+    put = connection.execute(statement("put_rejects", rejects=table), rows)
+    return [*healed, *(Written(id_, user, held.get(id_), new) for id_, user, new in put)]

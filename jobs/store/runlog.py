@@ -64,22 +64,30 @@ def beginning(connection: Connection, settings: Settings) -> Iterator[Connection
         yield connection
 
 
-def begin(connection: Connection, settings: Settings, kind: str, window: Window, rates_hash: str) -> int:
-    """Adds our own row, running, inside ``beginning``; its id."""
+def begin(connection: Connection, settings: Settings, kind: str, window: Window, **told: str | None) -> int:
+    """Adds our own row, running, inside ``beginning``; its id.
+
+    ``told``: rates_hash; of a backfill its reason, and as JSON the plan that was agreed to (jobs.agreed).
+    """
+    own_words = {"reason": None, "plan": None, "version": version("usage-jobs")} | told
+    days = {"kind": kind, "window_from": window.first, "window_to": window.last}
     with writing(f"{settings.rollup_schema}.runs"):
-        row = connection.execute(
-            statement("begin_run", runs=own(settings, "runs")),
-            {
-                "kind": kind,
-                "window_from": window.first,
-                "window_to": window.last,
-                "reason": None,
-                "rates_hash": rates_hash,
-                "version": version("usage-jobs"),
-            },
-        ).fetchone()
+        row = connection.execute(statement("begin_run", runs=own(settings, "runs")), days | own_words).fetchone()
     assert row is not None  # noqa: S101 - INSERT … RETURNING of one row
     return int(row[0])
+
+
+def interrupted(connection: Connection, settings: Settings, window: Window) -> tuple[int, str] | None:
+    """The last backfill of these days, and how it ended, if it ended before it was done."""
+    text = statement("interrupted", runs=own(settings, "runs"))
+    row = connection.execute(text, [window.first, window.last]).fetchone()
+    return None if row is None or row[1] == "done" else (int(row[0]), str(row[1]))
+
+
+def begun_plan(connection: Connection, settings: Settings, hash_: str) -> dict[str, Any] | None:
+    """What an earlier run kept of the plan of this hash."""
+    row = connection.execute(statement("begun_plan", runs=own(settings, "runs")), [hash_]).fetchone()
+    return None if row is None else dict(row[0])
 
 
 def keep_modes(connection: Connection, settings: Settings, modes: Mapping[date, str]) -> None:
@@ -88,10 +96,19 @@ def keep_modes(connection: Connection, settings: Settings, modes: Mapping[date, 
         connection.execute(statement("keep_modes", months=own(settings, "months")), {"month": month, "cost_mode": mode})
 
 
-def book_months(connection: Connection, settings: Settings, figures: Sequence[Mapping[str, Any]]) -> int:
-    """Writes what the run found in each month, and closes those that it closes; the rows changed."""
-    text = statement("book_month", months=own(settings, "months"))
-    return sum(connection.execute(text, figure).rowcount for figure in figures)
+def book_months(
+    connection: Connection, settings: Settings, figures: Sequence[Mapping[str, Any]]
+) -> list[tuple[date, str, str]]:
+    """Writes what the run found in each month, and closes those that it closes; what changed: before, after."""
+    months = own(settings, "months")
+    text, held = statement("book_month", months=months), statement("figures_of_month", months=months)
+    changed = []
+    for figure in figures:
+        before = connection.execute(held, [figure["month"]]).fetchone()
+        if before and connection.execute(text, figure).rowcount:
+            after = connection.execute(held, [figure["month"]]).fetchone() or ("",)
+            changed.append((figure["month"], before[0], after[0]))
+    return changed
 
 
 def finish(connection: Connection, settings: Settings, run_id: int, status: str, **figures: Any) -> bool:

@@ -139,6 +139,7 @@ _RUNS = {
     "rates_hash": "text",
     "version": "text NOT NULL",
     "error": "text",
+    "plan": "jsonb",
 }
 
 

@@ -79,12 +79,22 @@ def _inward(of: Table, name: str) -> pl.Expr:
     return column
 
 
-def put(connection: Connection, settings: Settings, of: Table, rows: pl.DataFrame, run_id: int) -> int:
-    """Inserts or replaces whole rows by key, inside the caller's transaction; how many were written."""
+def put(
+    connection: Connection,
+    settings: Settings,
+    of: Table,
+    rows: pl.DataFrame,
+    run_id: int,
+    closed: Collection[date] = (),
+) -> int:
+    """Inserts or replaces whole rows by key, inside the caller's transaction; how many were written.
+
+    A row of user_monthly that is replaced in a month of ``closed`` gets its next revision.
+    """
     if rows.is_empty():
         return 0
     values = [name for name in rows.columns if name not in of.key]
-    stage = staged(connection, settings, of, rows)
+    stage, revised = staged(connection, settings, of, rows), closed and "revision" in of.columns
     text = statement(
         "put",
         table=own(settings, of.name),
@@ -92,11 +102,12 @@ def put(connection: Connection, settings: Settings, of: Table, rows: pl.DataFram
         stage=stage,
         key=columns(list(of.key)),
         assignments=_each("{0} = EXCLUDED.{0}", values),
+        revision=sql.SQL("revision = t.revision + (t.month = ANY(%(closed)s))::integer, " if revised else ""),
         standing=_each("t.{0}", values),
         excluded=_each("EXCLUDED.{0}", values),
     )
     with writing(f"{settings.rollup_schema}.{of.name}"):
-        return connection.execute(text, {"run_id": run_id}).rowcount
+        return connection.execute(text, {"run_id": run_id, "closed": list(closed)}).rowcount
 
 
 def remove(connection: Connection, settings: Settings, of: Table, keys: pl.DataFrame) -> int:

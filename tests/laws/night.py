@@ -21,7 +21,7 @@ from wire import Hook, Statement, Verdict, Wire
 
 from jobs.look import apply_schema
 from jobs.model.report import Report
-from jobs.run import Job, nightly
+from jobs.run import Job, perform
 from jobs.settings import Settings, load
 from jobs.store.address import Address
 
@@ -119,7 +119,7 @@ def settings() -> Settings:
 
 def run(url: str, day: date = LAST_DAY) -> Report:
     """The night's run, in this process."""
-    return nightly(Job(settings(), Address(job_url(url, settings)), today=TODAY, day=day))
+    return perform(Job(settings(), Address(job_url(url, settings)), today=TODAY, day=day))
 
 
 def wired(url: str, hook: Hook) -> Report:

@@ -29,7 +29,7 @@ from worlds import Case, apply, cases, edits, load, write_config
 from jobs.look import apply_schema
 from jobs.model.errors import BrakeError, ConfigError
 from jobs.model.report import Report
-from jobs.run import Job, nightly
+from jobs.run import Job, perform
 from jobs.settings import load as load_settings
 from jobs.store.address import Address
 
@@ -56,7 +56,7 @@ class Trial:
         made = load_settings(self.config, env, self.config.parent)
         today = day + timedelta(days=1)
         address = Address(job_url(self.url, lambda: made))
-        return nightly(Job(made, address, today=today, day=day, allow_shrink=allow_shrink))
+        return perform(Job(made, address, today=today, day=day, allow_shrink=allow_shrink))
 
     def rows(self, table: str, *key: str) -> dict[Key, dict[str, Any]]:
         with psycopg.connect(self.url, row_factory=dict_row) as connection:

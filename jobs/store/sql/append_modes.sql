@@ -6,3 +6,4 @@ LEFT JOIN (SELECT DISTINCT ON (user_id) user_id, mode FROM {modes} ORDER BY user
   ON newest.user_id = u.id
 WHERE newest.user_id IS NULL OR newest.mode IS DISTINCT FROM u.mode
 ORDER BY u.id
+RETURNING user_id, valid_from, mode

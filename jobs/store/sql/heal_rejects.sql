@@ -7,3 +7,4 @@ WHERE r.usage_daily_id <> ALL(%(ids)s::uuid[])
        OR r.row->>'date' BETWEEN s.first AND s.last
        OR EXISTS (SELECT FROM {usage} AS u
                   WHERE u.id = r.usage_daily_id AND u.date BETWEEN s.first::date AND s.last::date))
+RETURNING r.usage_daily_id::text, r.row->>'user_id', concat_ws(' ', r.reason, r.row)
