@@ -6,6 +6,7 @@ Each law is a query that finds culprits; the window's months and the run's last 
 from collections import Counter
 from collections.abc import Mapping
 from datetime import date
+from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
@@ -16,6 +17,8 @@ from credit_world import NUMBERS, Others
 from oracle import Figures
 from psycopg import sql
 from psycopg.rows import dict_row
+
+from jobs.model.report import Report
 
 Link = psycopg.Connection[Any]
 Key = tuple[Any, ...]
@@ -188,3 +191,26 @@ def everything(link: Link) -> dict[str, list[Any]]:
     with link.transaction(), link.pipeline():
         cursors = {name: link.execute(query.encode()) for name, query in queries.items()}
         return {name: cursor.fetchall() for name, cursor in cursors.items()}
+
+
+def closed_totals(link: Link) -> dict[Key, Decimal]:
+    """What user-months of closed months cost."""
+    query = (
+        "SELECT u.month, u.user_id, u.total_cost FROM rollup.user_monthly AS u JOIN rollup.months AS m"
+        " ON m.month = u.month AND m.closed_at IS NOT NULL"
+    )
+    return {(month, user): cost for month, user, cost in link.execute(query)}
+
+
+def corrected(link: Link, report: Report, before: Mapping[Key, Decimal]) -> None:
+    """Each user-month of a closed month that costs something else now stands in rollup.corrections, old and new."""
+    query = "SELECT month, user_id, old_total, new_total, cause FROM rollup.corrections WHERE run_id = %s"
+    found = {(month, user): (old, new, cause) for month, user, old, new, cause in link.execute(query, [report.run_id])}
+    after, nothing = closed_totals(link), Decimal(0)
+    closed = {month.month for month in report.plan.months if month.closed} if report.plan else set()
+    for key in {*before, *after} - found.keys():
+        assert key[0] not in closed or before.get(key) == after.get(key), key
+    for key, (old, new, cause) in found.items():
+        assert key[0] in closed
+        assert (old, new) == (before.get(key, nothing), after.get(key, nothing)) or key not in {*before, *after}, key
+        assert set(cause.split("+")) <= {"usage", "price", "override", "credit"}

@@ -54,16 +54,28 @@ class CreditBook:
         """One nightly run. Raises as Book.run does, before anything has changed."""
         known, covered = self.book.last_day, self.book.window(options, day)
         self.book.run(facts.world, options, day)
-        self.covered, self.lots, self.drawn = covered, {}, {}
+        self.take(facts, options, known, [covered])
+
+    def backfill(self, facts: Facts, options: Options, since: date, until: date, yesterday: date) -> None:
+        """One backfill: each closed month draws by itself on what is left, oldest first, then the open ones."""
+        known = self.book.last_day
+        self.take(facts, options, known, self.book.backfill(facts.world, options, since, until, yesterday))
+
+    def take(self, facts: Facts, options: Options, known: date | None, windows: list[list[date]]) -> None:
+        """Modes, adoption and draws of a run that has priced its rows; ``known``: the furthest day before it."""
+        self.lots, self.drawn = {}, {}
         if known is None or (self.book.last_day or known) > known:
             self.keep_modes(facts, date.min if known is None else known + timedelta(days=1))
         if not self.adopted:
             self.adopt(facts.world.rows)
-        rows = grouped(sorted(self.book.priced.values(), key=lambda one: row_order(one.row)), lambda one: one.user)
-        known_to_us = {draw.user for draw in self.ledger if self.covers(draw)}
         touched = set(self.book.priced)
-        for user in sorted(known_to_us | rows.keys()):
-            touched |= self.settle(user, self.classified(user, rows.get(user, []), facts, options))
+        for self.covered in windows:
+            mine = [one for one in self.book.priced.values() if month_of(one.day) in self.covered]
+            rows = grouped(sorted(mine, key=lambda one: row_order(one.row)), lambda one: one.user)
+            known_to_us = {draw.user for draw in self.ledger if self.covers(draw)}
+            for user in sorted(known_to_us | rows.keys()):
+                touched |= self.settle(user, self.classified(user, rows.get(user, []), facts, options))
+        self.covered = [month for window in windows for month in window]
         self.write_deducted(facts, touched)
         self.write_clusters()
 

@@ -1,6 +1,7 @@
 """One generated history: a real database, what other programs did to it, and the oracle beside each run."""
 
 from contextlib import suppress
+from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -9,13 +10,14 @@ import pytest
 from commands import usage_jobs
 from conftest import Databases
 from credit_cases import Setup, previous
-from credit_checks import Link, agree, everything, hold
+from credit_checks import Link, agree, closed_totals, corrected, everything, hold
 from credit_fresh import copy_facts, outcome
 from oracle import Options, RunRefusedError, month_of, next_month
 from ways import job_url, owner_url
 from worlds import write_config
 
 from jobs.look import apply_schema
+from jobs.model.backfill import Backfill
 from jobs.model.errors import ConfigError
 from jobs.model.report import Report
 from jobs.run import Job, perform
@@ -66,12 +68,14 @@ class CreditTrial:
         self.others.flush(self.links[0])
         return self.links[0]
 
-    def job(self, url: str, day: date, *, dry_run: bool = False) -> Report:
+    def job(self, url: str, day: date, *, dry_run: bool = False, backfill: Backfill | None = None) -> Report:
         made = load_settings(self.written(), self.setup.env, self.folder)
-        today = day + timedelta(days=1)
+        today, asked = day + timedelta(days=1), None if backfill else day
         address = Address(job_url(url, lambda: made))
         # The brake has tests of its own; here a month may lose all its rows.
-        return perform(Job(made, address, today=today, day=day, dry_run=dry_run, allow_shrink=True))
+        return perform(
+            Job(made, address, today=today, day=asked, backfill=backfill, dry_run=dry_run, allow_shrink=True)
+        )
 
     # Nights
 
@@ -121,13 +125,41 @@ class CreditTrial:
         self.sound = True
         return report
 
-    def expect(self, day: date) -> None:
+    def expect(self, day: date, backfill: Backfill | None = None) -> None:
         others = self.others
-        others.credits.run(others.facts, self.options, day)
+        if backfill is None:
+            others.credits.run(others.facts, self.options, day)
+        else:
+            others.credits.backfill(others.facts, self.options, backfill.since, backfill.until, day)
         for row in others.credits.book.written(others.world).rows:
             others.rows[row.id] = row
         agree(self.link, others)
         hold(self.link, others)
+
+    def backfill(self, since: date, until: date) -> None:
+        """A backfill as `--dry-run` has it, then as it is, then once more, which changes nothing.
+
+        On a clock that says what the last run made of it, so that no day becomes covered but of open months.
+        """
+        self.sound = False
+        yesterday = max(until, self.others.credits.book.last_day or until)
+        asked = Backfill(since, until, "as generated")
+        before, url = everything(self.link), self.url
+        totals = closed_totals(self.link)
+        promised = self.job(url, yesterday, dry_run=True, backfill=asked)
+        assert everything(self.link) == before
+        assert promised.plan is not None
+        kept = self.job(url, yesterday, backfill=replace(asked, plan=promised.plan.hash))
+        assert dict(kept.changed) == dict(promised.changed)
+        assert kept.plan is not None
+        assert replace(kept.plan, months=()) == replace(promised.plan, months=())
+        self.expect(yesterday, asked)
+        corrected(self.link, kept, totals)
+        again = self.job(url, yesterday, backfill=asked)
+        if not kept.closed:
+            assert again.rows_changed == 0, again.changed
+        self.reconciled(yesterday)
+        self.sound = True
 
     def reconciled(self, day: date) -> None:
         if self.reconcile:

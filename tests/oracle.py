@@ -388,7 +388,39 @@ class Book:
         """One nightly run for that day: reads, prices, rolls up, closes."""
         covered, last = self.window(options, day), max(day, self.last_day or day)
         check_cards(options, covered[0])
-        self.first_day, self.last_day = self.first_day or day, last
+        self.first_day = self.first_day or day
+        self.cover(world, options, covered, last)
+
+    def backfill(self, world: World, options: Options, since: date, until: date, yesterday: date) -> list[list[date]]:
+        """One backfill of the whole months that these days touch; the draw windows, in their order."""
+        closed, still_open, last = self.backfill_window(options, since, until, yesterday)
+        check_cards(options, [*closed, *still_open][0])
+        self.cover(world, options, [*closed, *still_open], last, frozenset(closed))
+        return [*([month] for month in closed), *([still_open] if still_open else [])]
+
+    def backfill_window(
+        self, options: Options, since: date, until: date, yesterday: date
+    ) -> tuple[list[date], list[date], date]:
+        """Section 3: the closed months named; if an open one is named all open ones, up to yesterday; the last day."""
+        touched = [month_of(since)]
+        while next_month(touched[-1]) <= until:
+            touched.append(next_month(touched[-1]))
+        first = month_of(options.start or month_of(self.first_day or yesterday) - timedelta(days=1))
+        closed = [m for m in touched if m < first or (m in self.months and self.months[m].closed)]
+        if len(closed) == len(touched):
+            return closed, [], min(next_month(touched[-1]) - timedelta(days=1), yesterday)
+        last, month, still_open = max(yesterday, self.last_day or yesterday), first, []
+        while month <= last:
+            if month not in self.months or not self.months[month].closed:
+                still_open.append(month)
+            month = next_month(month)
+        return closed, still_open, last
+
+    def cover(
+        self, world: World, options: Options, covered: list[date], last: date, closed: frozenset[date] = frozenset()
+    ) -> None:
+        """Prices and rolls up whole months, up to a day; of ``closed`` ones nothing closes that has not."""
+        self.last_day = max(last, self.last_day or last)
         self.priced, self.total_cost_written = {}, {}
         self.book_rejects(world, options, covered, last)
         for month in covered:
@@ -396,6 +428,8 @@ class Book:
             mode = known.cost_mode if known else options.cost
             rows = self.price_month(accepted(month, last, world, options), mode, world, options)
             closes = last + timedelta(days=1) >= next_month(month) + timedelta(days=options.close_after_days)
+            if month in closed:
+                closes = known is not None and known.closed
             self.months[month] = Month(mode, closes, len(rows), shown(total(row.cost for row in rows)))
             self.roll_up(month, rows, world, options)
 

@@ -9,7 +9,7 @@ test of its own, so that one history is run again by MACHINE_SEED=its seed with 
 import os
 import tempfile
 from dataclasses import replace
-from datetime import date
+from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -213,6 +213,14 @@ class Credits(RuleBasedStateMachine):
     def run_at_the_month_end(self, days: int) -> None:
         """Around the days on which a month closes."""
         self.night(self.made.closing_day(days))
+
+    @rule(back=st.sampled_from([0, 20, 40, 70, 100]), months=st.sampled_from([0, 0, 1, 2]))
+    def correct_the_past(self, back: int, months: int) -> None:
+        """A backfill: mostly of closed months, also of months before the first, and of open ones beside."""
+        self.nights += 2
+        if self.nights <= NIGHTS and self.made.others.credits.book.last_day is not None:
+            since = self.made.next_day(-back)
+            self.made.backfill(since, min(since + timedelta(days=30 * months), self.made.next_day(0)))
 
     @rule(days=st.sampled_from([0, 1, 5]))
     def run_dry_first(self, days: int) -> None:
