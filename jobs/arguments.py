@@ -46,6 +46,9 @@ def parser() -> argparse.ArgumentParser:
     reconcile = _command(commands, "reconcile", "prove every money law on the live database; changes nothing", example)
     reconcile.add_argument("--from", dest="since", type=_day, metavar="D", help="only the months from this day's on")
     reconcile.add_argument("--to", dest="until", type=_day, metavar="D", help="only the months up to this day's")
+    example = "usage-jobs watch --all"
+    watch = _command(commands, "watch", "have closed months changed upstream? changes nothing", example)
+    watch.add_argument("--all", action="store_true", help="every closed month (default: the last watch_months)")
     runs = _command(commands, "runs", "the run log, newest first", "usage-jobs runs --limit 5")
     runs.add_argument("--limit", type=_count, default=20, metavar="N", help="how many (default: 20)")
     return top

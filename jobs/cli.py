@@ -229,6 +229,17 @@ def _reconcile(arguments: argparse.Namespace) -> int:
     return 6 if any(law.broken for law in laws) else 0
 
 
+def _watch(arguments: argparse.Namespace) -> int:
+    from jobs import proofs
+    from jobs.watch import watched
+
+    settings = _settings(arguments)
+    with _address(settings) as address:
+        found = watched(settings, address, _today(), every=arguments.all)
+    proofs.watched(found, settings.currency, as_json=arguments.json)
+    return 6 if any(month.changed for month in found) else 0
+
+
 def _runs(arguments: argparse.Namespace) -> int:
     from jobs import look, show
 
@@ -253,5 +264,6 @@ COMMANDS = {
     "backfill": _backfill,
     "explain": _explain,
     "reconcile": _reconcile,
+    "watch": _watch,
     "runs": _runs,
 }

@@ -1,4 +1,4 @@
-"""What a person sees, or with --json a program, of how figures come about: `explain` and `reconcile`."""
+"""What a person sees, or with --json a program, of whether figures are right: `explain`, `reconcile`, `watch`."""
 
 from collections.abc import Sequence
 from decimal import Decimal
@@ -8,6 +8,7 @@ from rich.table import Table
 from jobs.explain import Explanation, Line
 from jobs.show import as_object, console, escaped, plain, short
 from jobs.store.laws import Law
+from jobs.watch import Watched
 
 
 def laws(found: Sequence[Law], *, as_json: bool) -> None:
@@ -95,3 +96,25 @@ def _sums(told: Explanation) -> Table:
             name, "" if value is None else short(value), shown, "equal" if held == value else "[bold]differs[/]"
         )
     return table
+
+
+def watched(found: Sequence[Watched], currency: str, *, as_json: bool) -> None:
+    """The table of `watch`: each closed month as it closed and as it is now, and what mends those that changed."""
+    changed = [month for month in found if month.changed]
+    if as_json:
+        months = [plain(month) | {"backfill": month.remedy if month.changed else None} for month in found]
+        print(as_object({"months": months, "changed": len(changed), "exit_code": 6 if changed else 0}))
+        return
+    table = Table(box=None, pad_edge=False)
+    for heading in ("closed month", "rows then", "now", f"{currency} then", "now", "user-months that differ"):
+        table.add_column(heading, justify="left" if "month" in heading else "right", overflow="fold")
+    for month in found:
+        differ = ", ".join(f"{count:,} by {cause}" for cause, count in sorted(month.causes.items()))
+        before = "" if month.total_before is None else short(month.total_before)
+        rows = (f"{month.rows_before:,}", f"{month.rows_now:,}")
+        table.add_row(f"{month.month:%Y-%m}", *rows, before, short(month.total_now), differ or "none")
+    console().print(table if found else "no month is closed yet")
+    for month in changed:
+        print(f"{month.month:%Y-%m} changed upstream; to see what to do: {month.remedy} --dry-run")
+    if found and not changed:
+        print("nothing has changed upstream")

@@ -25,7 +25,7 @@ from jobs.store.address import Address
 from jobs.store.database import Connection
 from jobs.store.laws import Law
 from jobs.store.runlog import Booked
-from jobs.store.spill import Spill
+from jobs.store.spill import Chunk, Spill
 
 INPUTS = ["usage_hash", "rates_hash", "overrides_hash"]
 PAYING = ("uncovered", "amount_due", "amount_reported")
@@ -77,14 +77,25 @@ def recomputed(connection: Connection, address: Address, plan: Plan, found: Foun
         reading = read_usage(connection, address, plan, spill, lambda *_: None)
         read_own(connection, plan, spill)
         for piece in spill.chunks():
-            kinds = {kind: spill.take(piece, kind) for kind in ("usage", "standing", "modes", "draws")}
-            _judge(connection, plan, found, kinds, draws=draws)
+            _judge(connection, plan, found, taken(spill, piece), draws=draws)
     return reading
 
 
-def _judge(
-    connection: Connection, plan: Plan, found: Found, kinds: Mapping[str, pl.LazyFrame | None], *, draws: bool
-) -> None:
+@dataclass(frozen=True, slots=True)
+class Stood:
+    """A chunk's users as they are now: priced ``rows``, how they ``paid`` by the draws that stand in the ledger
+    (``booked``), their accounts ``held``, the modes' history ``paying``, and the user-months that stand."""
+
+    rows: pl.DataFrame
+    paid: pl.DataFrame
+    booked: pl.LazyFrame
+    held: pl.DataFrame
+    paying: pl.LazyFrame
+    months: pl.DataFrame | None
+
+
+def stood(connection: Connection, plan: Plan, kinds: Mapping[str, pl.LazyFrame | None]) -> Stood:
+    """In: what the spill has of a chunk, by kind."""
     empty: dict[str, Any] = {"usage": usage_schema([m.name for m in plan.meters]), "modes": MODES, "draws": DRAWS}
     usage, paying, booked = (
         pl.LazyFrame(schema=empty[kind]) if (frame := kinds[kind]) is None else frame for kind in empty
@@ -94,13 +105,26 @@ def _judge(
     booked = pl.concat([booked, imports(strange_rows(connection, plan, rows, booked)).lazy()])
     users = pl.concat([rows.lazy().select(pl.col("user_id").cast(pl.String)), booked.select("user_id")]).unique()
     held = accounts.read(connection, plan.settings, plan.query.read.credits, users.collect()["user_id"].to_list())
-    standing = credits.as_booked(rows.lazy(), paying, booked, plan.credit_rules).collect()
+    paid = credits.as_booked(rows.lazy(), paying, booked, plan.credit_rules).collect()
+    there = kinds["standing"]
+    return Stood(rows, paid, booked, held, paying, None if there is None else there.collect())
+
+
+def taken(spill: Spill, piece: Chunk) -> dict[str, pl.LazyFrame | None]:
+    """What the spill has of a chunk, by kind."""
+    return {kind: spill.take(piece, kind) for kind in ("usage", "standing", "modes", "draws")}
+
+
+def _judge(
+    connection: Connection, plan: Plan, found: Found, kinds: Mapping[str, pl.LazyFrame | None], *, draws: bool
+) -> None:
+    now = stood(connection, plan, kinds)
+    rows, standing, booked, held = now.rows, now.paid, now.booked, now.held
     computed = standing
     if draws:
-        computed = credits.credited(rows.lazy(), paying, held.lazy(), booked, plan.credit_rules).collect()
+        computed = credits.credited(rows.lazy(), now.paying, held.lazy(), booked, plan.credit_rules).collect()
     target = user_months(computed, held, plan).collect()
-    there = kinds["standing"]
-    stands = target.clear().drop("rows", "unpriced") if there is None else there.collect()
+    stands = target.clear().drop("rows", "unpriced") if now.months is None else now.months
     priced_same, same, whole = _unchanged(target, stands, draws=draws)
     found.stale += pl.concat([target.select("user_id", "month"), stands.select("user_id", "month")]).unique().height
     found.stale -= same.height

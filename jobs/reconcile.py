@@ -56,7 +56,7 @@ def _judged(
     # All open months are one draw window, whatever days were asked for.
     since_when = opening(history, settings.start, last)
     still_open = tuple(sorted(m for m in booked.modes.keys() - history.closed if m >= since_when))
-    for are_open, some in ((True, still_open), (False, tuple(m for m in months if m in history.closed))):
+    for are_open, some in ((True, still_open), (False, tuple(m for m in months if m not in still_open))):
         if some and (are_open or given):
             plan = for_window(connection, settings, source, Window(some, last, frozenset()), booked)
             reading = recomputed(connection, address, plan, found, draws=are_open)
@@ -82,11 +82,16 @@ def _run(connection: Connection, settings: Settings) -> Iterator[Law]:
         law = Law("7 the last run is done", "done", status)
         if status == "running":
             law = replace(law, note=f"run {number} is at work: until it ends, figures may disagree", judged=False)
-        elif status != "done" and wrote:
-            law = replace(law, broken=1, culprits=(f"run {number}: usage-jobs run completes it",))
-        elif status != "done":
+        elif status != "done" and not wrote:
             law = replace(law, note=f"run {number} wrote nothing", judged=False)
+        if culprits := [_remedy(*run) for run in laws.unfinished(connection, settings) if run[0] != number or wrote]:
+            law = replace(law, broken=len(culprits), culprits=tuple(culprits), judged=True)
         yield law
+
+
+def _remedy(number: int, kind: str, first: date, last: date) -> str:
+    again = "usage-jobs run" if kind == "run" else f"usage-jobs backfill --from {first} --to {last} --reason TEXT"
+    return f"run {number}: {again} completes it"
 
 
 def _stale(found: Found) -> Law:

@@ -86,6 +86,7 @@ class Settings(BaseModel):
     max_quantity: Decimal = Field(default=Decimal(10**8), gt=0, le=Decimal(9 * 10**8), decimal_places=10)
     max_shrink: Decimal = Field(default=Decimal("0.2"), ge=0, le=1)
     close_after_days: int = Field(default=3, ge=0, le=365)
+    watch_months: int = Field(default=2, ge=1, le=1200)
     start: Annotated[date | None, BeforeValidator(_month)] = None
     max_rows_per_chunk: int = Field(default=1_000_000, ge=1)
     rollup_schema: str = Field(default="rollup", alias="schema", pattern=IDENTIFIER)

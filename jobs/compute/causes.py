@@ -34,11 +34,8 @@ def causes(changed: pl.LazyFrame) -> pl.LazyFrame:
     In: each changed user-month as it shall be and, with the suffix _held, as it stands (either may be missing), and
     its account before this run less what we ourselves have drawn since: granted, bought, used, free_used.
     """
-    differ = {name: pl.col(name).ne_missing(pl.col(f"{name}_held")) for name in HASHES}
     both = pl.col("total_cost").is_not_null() & pl.col("total_cost_held").is_not_null()
-    words = [pl.when((both | (word == "usage")) & differ[name]).then(pl.lit(word)) for name, word in HASHES.items()]
-    words.append(pl.when(both & _credit()).then(pl.lit("credit")))
-    cause = pl.concat_str(words, separator="+", ignore_nulls=True)
+    cause = joined(both, pl.when(both & _credit()).then(pl.lit("credit")))
     return changed.select(
         *KEY,
         pl.col("total_cost_held").fill_null(0).alias("old_total"),
@@ -48,6 +45,18 @@ def causes(changed: pl.LazyFrame) -> pl.LazyFrame:
         # Nothing came from outside: another month of the user has given back, or taken, what this one draws on.
         cause=pl.when(cause == "").then(pl.lit("credit")).otherwise(cause),
     )
+
+
+def joined(both: pl.Expr, *more: pl.Expr) -> pl.Expr:
+    """The inputs that differ, joined by +, empty where none does; ``both``: the user-month is and was there.
+
+    Who came or went is usage alone: there is no price to compare.
+    """
+    words = []
+    for name, word in HASHES.items():
+        differs = pl.col(name).ne_missing(pl.col(f"{name}_held"))
+        words.append(pl.when(differs if word == "usage" else differs & both).then(pl.lit(word)))
+    return pl.concat_str([*words, *more], separator="+", ignore_nulls=True)
 
 
 def _credit() -> pl.Expr:

@@ -163,6 +163,12 @@ def _closed(connection: Connection, settings: Settings) -> Iterator[Law]:
         yield Law("users without an account", row[0], "", note=note, judged=False)
 
 
+def unfinished(connection: Connection, settings: Settings) -> list[tuple[int, str, date, date]]:
+    """Runs that wrote and that nothing has completed: their number, kind and days."""
+    text = statement("unfinished", runs=own(settings, "runs"), user_monthly=own(settings, "user_monthly"))
+    return [(row[0], row[1], row[2], row[3]) for row in connection.execute(text)]
+
+
 def last_run(connection: Connection, settings: Settings) -> tuple[int, str, bool] | None:
     """The newest run, its status, and whether it wrote anything; None before the first."""
     text = statement("last_run", runs=own(settings, "runs"), user_monthly=own(settings, "user_monthly"))

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
+from decimal import Decimal
 from importlib.metadata import version
 from typing import Any
 
@@ -75,6 +76,12 @@ def begin(connection: Connection, settings: Settings, kind: str, window: Window,
         row = connection.execute(statement("begin_run", runs=own(settings, "runs")), days | own_words).fetchone()
     assert row is not None  # noqa: S101 - INSERT … RETURNING of one row
     return int(row[0])
+
+
+def totals(connection: Connection, settings: Settings) -> dict[date, tuple[Decimal | None, str | None]]:
+    """What each month costs as booked, and the hash of what priced it."""
+    found = connection.execute(statement("closed_totals", months=own(settings, "months")))
+    return {month: (total, rates) for month, total, rates in found}
 
 
 def interrupted(connection: Connection, settings: Settings, window: Window) -> tuple[int, str] | None:
