@@ -48,7 +48,7 @@ def told_postings(plan: Plan, found: Drawn) -> pl.DataFrame:
         fresh = rows.filter("fresh").with_columns(amount=amount)
         net = rows.filter(~pl.col("fresh")).group_by("user_id", "month").agg(amount.sum().alias("amount"))
         for some, key in ((fresh, ["user_id", "id"]), (net.filter(pl.col("amount") != 0), ["user_id", "month"])):
-            new = text_of([-pl.col("amount")])
+            new = text_of([0 - pl.col("amount")])
             parts.append(told("credit_transactions", some, key, old=nothing, new=new, owner="user_id"))
     after = found.accounts.lazy().select("user_id", text_of(NUMBERS).alias("new"))
     moved = found.before.lazy().select("user_id", text_of(NUMBERS).alias("old")).join(after, on="user_id")
