@@ -33,8 +33,9 @@ def agreed_to(report: Report, *, as_json: bool) -> str:
             "the plan"
         )
     shown(report, as_json=False)
-    answer = input(f"Change closed months ({closed})? Type yes to write this plan: ")
-    if answer.strip().lower() not in ("yes", "y"):
+    # Not input(question): that goes to standard error where both others are a terminal.
+    print(f"Change closed months ({closed})? Type yes to write this plan: ", end="", flush=True)
+    if input().strip().lower() not in ("yes", "y"):
         raise ConfigError("not agreed to: nothing was written")
     return report.plan.hash
 

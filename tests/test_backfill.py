@@ -1,0 +1,307 @@
+"""`usage-jobs backfill`: windows, question, plan, limits, and what stays of it in rollup.corrections; and `watch`."""
+
+import os
+import pty
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import date
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import psycopg
+import pytest
+from commands import Ran, applied, ask, mapped, usage_jobs
+from prepaid import drawn, others, prepaid, reprice, row
+from ways import job_url
+
+from jobs.model.backfill import Backfill
+from jobs.model.errors import MovedError
+from jobs.run import Job, perform
+from jobs.settings import load
+from jobs.store.address import Address
+
+TODAY = date(2026, 6, 21)
+APRIL = ("--from", "2026-04-10", "--to", "2026-04-12")
+START = {"USAGE_JOBS_START": "2026-04"}
+
+
+def backfill(url: str, *arguments: str, code: int = 0) -> Ran:
+    ran = usage_jobs("backfill", *arguments, url=url, today=TODAY, **START)
+    assert ran.code == code, ran.out + ran.err
+    return ran
+
+
+def done(url: str, *arguments: str, code: int = 0) -> dict[str, Any]:
+    return backfill(url, *arguments, "--reason", "late", "--yes", "--json", code=code).object
+
+
+@pytest.fixture
+def closed(database: str) -> str:
+    """April and May are closed, June is open; ada costs 1 a month, ben 2."""
+    applied(database)
+    prepaid(database, "ada", purchased="100")
+    for number, (user, cost) in enumerate((("ada", "1"), ("ben", "2"))):
+        for month in (4, 5, 6):
+            row(database, 10 * month + number, cost, date(2026, month, 10), user_id=user)
+    assert usage_jobs("run", url=database, today=TODAY, **START).code == 0
+    return database
+
+
+def corrections(url: str) -> list[tuple[Any, ...]]:
+    found = ask(url, "SELECT * FROM rollup.corrections ORDER BY run_id, month, user_id")
+    return [
+        (f"{row['month']:%m}", row["user_id"], row["old_total"], row["new_total"], row["cause"], row["reason"])
+        for row in found
+    ]
+
+
+def test_a_closed_month_is_corrected_and_says_so(closed: str) -> None:
+    reprice(closed, 40, "1.5")
+    report = done(closed, *APRIL)
+    assert (report["kind"], report["window_from"], report["window_to"]) == ("backfill", "2026-04-01", "2026-04-30")
+    assert corrections(closed) == [("04", "ada", 1, Decimal("1.5"), "usage", "late")]
+    assert drawn(closed)[40] == (0, Decimal("1.5"))
+    revisions = ask(closed, "SELECT month, user_id FROM rollup.user_monthly WHERE revision = 2")
+    assert [(f"{row['month']:%m}", row["user_id"]) for row in revisions] == [("04", "ada")]
+    assert done(closed, *APRIL)["rows_changed"] == 0
+    assert len(corrections(closed)) == 1
+    runs = usage_jobs("runs", "--json", url=closed, today=TODAY).object["runs"]
+    assert [run["reason"] for run in runs] == ["late", "late", None]
+
+
+def test_a_row_that_came_too_late_and_one_that_went(closed: str) -> None:
+    row(closed, 99, "4", date(2026, 4, 30), user_id="cy")
+    ask(closed, "DELETE FROM usage_daily WHERE id = %s", UUID(int=41))
+    done(closed, *APRIL)
+    assert corrections(closed) == [("04", "ben", 2, 0, "usage", "late"), ("04", "cy", 0, 4, "usage", "late")]
+
+
+def test_credit_bought_later_settles_what_was_uncovered(database: str) -> None:
+    applied(database)
+    prepaid(database, "ada", purchased="1")
+    row(database, 1, "3", date(2026, 4, 10))
+    row(database, 2, "3", date(2026, 6, 10))
+    assert usage_jobs("run", url=database, today=TODAY, **START).code == 0
+    others(database, "ada", purchased="4")
+    done(database, *APRIL)
+    assert corrections(database) == [("04", "ada", 3, 3, "credit", "late")]
+    assert drawn(database) == {1: (0, 3)}
+    assert usage_jobs("run", url=database, today=TODAY, **START).code == 0
+    assert drawn(database) == {1: (0, 3), 2: (0, 2)}
+
+
+def test_what_is_refused_before_anything_is_read(closed: str) -> None:
+    wrong = {
+        ("--from", "2026-04-10", "--to", "2026-04-09"): "--to 2026-04-09: expected a day on or after --from 2026-04-10",
+        ("--from", "2026-06-10", "--to", "2026-06-21"): "--to 2026-06-21: expected yesterday (2026-06-20 UTC)",
+        APRIL: "--reason: expected why closed months (2026-04) are to change",
+        (*APRIL, "--plan", "abc"): "'abc' is not a plan's hash; expected the 24 characters of --dry-run",
+        (*APRIL, "--cluster", "eu"): "'eu' is not a cluster's id; expected a uuid, or none",
+        ("--from", "2026-04-10"): "the following arguments are required: --to",
+    }
+    for arguments, words in wrong.items():
+        assert words in backfill(closed, *arguments, code=2).err
+    assert len(ask(closed, "SELECT run_id FROM rollup.runs")) == 1
+
+
+def test_open_months_need_no_reason_and_no_question(closed: str) -> None:
+    reprice(closed, 60, "2")
+    assert backfill(closed, "--from", "2026-06-01", "--to", "2026-06-02").code == 0
+    assert corrections(closed) == []
+    assert drawn(closed)[60] == (0, 2)
+
+
+def test_an_open_month_brings_all_open_ones(closed: str) -> None:
+    report = done(closed, "--from", "2026-04-30", "--to", "2026-06-01")
+    assert (report["window_from"], report["window_to"]) == ("2026-04-01", "2026-06-20")
+    assert [month["closed"] for month in report["plan"]["months"]] == [True, True, False]
+
+
+def test_a_month_before_the_start_is_rolled_up_by_a_backfill_alone(closed: str) -> None:
+    row(closed, 31, "5", date(2026, 3, 10), user_id="ben")
+    done(closed, "--from", "2026-03-01", "--to", "2026-03-31")
+    assert corrections(closed) == [("03", "ben", 0, 5, "usage", "late")]
+    months = ask(closed, "SELECT month FROM rollup.months WHERE closed_at IS NULL ORDER BY 1")
+    assert [f"{row['month']:%m}" for row in months] == ["03", "06"]
+    night = usage_jobs("run", "--json", url=closed, today=TODAY, **START).object
+    assert (night["window_from"], night["rows_changed"]) == ("2026-06-01", 0)
+
+
+def test_a_backfill_of_all_open_months_is_a_nightly_run(make_database: Callable[..., str]) -> None:
+    nightly, filled = make_database(), make_database()
+    for url in (nightly, filled):
+        applied(url)
+        prepaid(url, "ada", purchased="3", granted="1")
+        for number in range(1, 40):
+            row(url, number, f"0.{number:02}", date(2026, 5 + number % 2, 1 + number % 20))
+    assert usage_jobs("run", url=nightly, today=TODAY, USAGE_JOBS_START="2026-05").code == 0
+    ran = usage_jobs("backfill", "--from", "2026-06-01", "--to", "2026-06-01", url=filled, today=TODAY,
+                     USAGE_JOBS_START="2026-05")  # fmt: skip
+    assert ran.code == 0, ran.err
+    for table in ("user_monthly", "cluster_daily", "cluster_monthly", "months", "credit_draws", "billing_modes"):
+        moments = "'{run_id,updated_at,closed_at,posted_at}'::text[]"
+        text = f"SELECT (to_jsonb(t) - {moments})::text AS row FROM rollup.{table} AS t ORDER BY 1"
+        assert ask(nightly, text) == ask(filled, text), table
+
+
+# The question
+
+
+def test_without_a_terminal_nothing_of_a_closed_month_is_written(closed: str) -> None:
+    reprice(closed, 40, "1.5")
+    refused = backfill(closed, *APRIL, "--reason", "late", code=2)
+    assert "closed months (2026-04) would change: expected --yes, or --plan" in refused.err
+    assert corrections(closed) == []
+
+
+@pytest.mark.parametrize(("answer", "code"), [("yes", 0), ("no", 2), ("", 2)])
+def test_at_a_terminal_it_asks(closed: str, answer: str, code: int) -> None:
+    reprice(closed, 40, "1.5")
+    screen, keyboard = pty.openpty()
+    words = ["backfill", *APRIL, "--reason", "late"]
+    start = (
+        "import sys; from datetime import date; from jobs import cli; cli._today = lambda: date(2026, 6, 21);"
+        "sys.exit(cli.main())"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", start, *words],
+        stdin=keyboard,
+        stdout=keyboard,
+        stderr=subprocess.DEVNULL,
+        env=os.environ | mapped(words, {"DATABASE_URL": closed, **START}, os.environ),
+    )
+    os.close(keyboard)
+    os.write(screen, f"{answer}\n".encode())
+    said = everything(screen)
+    assert process.wait() == code, said
+    assert "Change closed months (2026-04)? Type yes to write this plan:" in said
+    assert len(corrections(closed)) == (1 if code == 0 else 0)
+
+
+def everything(screen: int) -> str:
+    said = b""
+    try:
+        while piece := os.read(screen, 4096):
+            said += piece
+    except OSError:  # the other side has been closed
+        os.close(screen)
+    return said.decode()
+
+
+# The plan
+
+
+def test_a_plan_is_written_once_the_world_is_as_it_was(closed: str) -> None:
+    reprice(closed, 40, "1.5")
+    agreed = backfill(closed, *APRIL, "--reason", "late", "--dry-run", "--json").object["plan"]
+    assert [change["cause"] for change in agreed["changes"]] == ["usage"]
+    reprice(closed, 41, "7")
+    moved = backfill(closed, *APRIL, "--reason", "late", "--plan", agreed["hash"], code=6)
+    assert f"--plan {agreed['hash']}: the world moved since: the plan is" in moved.err
+    assert corrections(closed) == []
+    reprice(closed, 41, "2")
+    backfill(closed, *APRIL, "--reason", "late", "--plan", agreed["hash"])
+    assert [row[:2] for row in corrections(closed)] == [("04", "ada")]
+
+
+def test_the_world_moves_while_the_plan_is_carried_out(closed: str) -> None:
+    """After it was compared, before its chunk is written: the chunk is not."""
+    reprice(closed, 40, "1.5")
+    asked = Backfill(date(2026, 4, 1), date(2026, 4, 30), "late")
+    settings = load(None, START, Path.cwd())
+    address = Address(job_url(closed, lambda: settings))
+    tried = perform(Job(settings, address, today=TODAY, backfill=asked, dry_run=True))
+    assert tried.plan is not None
+    reads = 0
+
+    def progress(stage: str, _done: int, _of: int | None) -> None:
+        nonlocal reads
+        reads += stage == "read" and _of is None and _done == 0
+        if stage == "read" and reads == 2 and _done == 0:
+            reprice(closed, 40, "9")
+
+    agreed = Backfill(asked.since, asked.until, asked.reason, asked.limits, tried.plan.hash)
+    with pytest.raises(MovedError, match="the world moved since the plan"):
+        perform(Job(settings, address, today=TODAY, backfill=agreed, progress=progress))
+    assert corrections(closed) == []
+    assert [row["status"] for row in ask(closed, "SELECT status FROM rollup.runs ORDER BY run_id")] == [
+        "done",
+        "failed",
+    ]
+
+
+# Limits
+
+
+def test_only_these_users_may_change(closed: str) -> None:
+    reprice(closed, 40, "1.5")
+    reprice(closed, 41, "3")
+    beyond = backfill(closed, *APRIL, "--reason", "late", "--yes", "--user", "ada", code=6)
+    assert "beyond --user and --cluster would change: corrections of user ben, user_monthly of user ben" in beyond.err
+    assert corrections(closed) == []
+    assert len(ask(closed, "SELECT run_id FROM rollup.runs")) == 1
+    reprice(closed, 41, "2")
+    done(closed, *APRIL, "--user", "ada", "--user", "cy")
+    assert [row[:2] for row in corrections(closed)] == [("04", "ada")]
+
+
+def test_only_these_clusters_may_change(closed: str) -> None:
+    reprice(closed, 40, "1.5")
+    beyond = backfill(closed, *APRIL, "--reason", "late", "--yes", "--cluster", str(UUID(int=1)), code=6)
+    assert "cluster_daily of cluster none, cluster_monthly of cluster none" in beyond.err
+    done(closed, *APRIL, "--cluster", "none")
+    assert len(corrections(closed)) == 1
+
+
+def test_a_dry_run_tells_what_is_beyond_the_limits(closed: str) -> None:
+    reprice(closed, 41, "3")
+    assert "of user ben" in backfill(closed, *APRIL, "--reason", "x", "--dry-run", "--user", "ada", code=6).err
+
+
+# Watching
+
+
+def test_watch_sees_what_has_changed_and_a_backfill_mends_it(closed: str) -> None:
+    assert usage_jobs("watch", url=closed, today=TODAY, **START).code == 0
+    ask(
+        closed,
+        "UPDATE usage_daily SET user_id = CASE user_id WHEN 'ada' THEN 'ben' ELSE 'ada' END, cpu_hours = 7"
+        " WHERE date = '2026-04-10'",
+    )
+    done(closed, *APRIL)
+    # Two users swap equal sums, and two rows of theirs each other's cost.
+    ask(
+        closed,
+        "UPDATE usage_daily SET user_id = CASE user_id WHEN 'ada' THEN 'ben' ELSE 'ada' END WHERE date = '2026-04-10'",
+    )
+    seen = usage_jobs("watch", "--json", url=closed, today=TODAY, **START)
+    assert seen.code == 6
+    april, may = seen.object["months"]
+    assert (april["changed"], april["causes"], april["total_before"]) == (True, {"usage": 2}, april["total_now"])
+    assert may["changed"] is False
+    assert april["backfill"] == "usage-jobs backfill --from 2026-04-01 --to 2026-04-30 --reason 'usage changed'"
+    done(closed, *APRIL)
+    assert usage_jobs("watch", "--all", url=closed, today=TODAY, **START).code == 0
+
+
+def test_watch_looks_at_the_last_months(closed: str) -> None:
+    reprice(closed, 40, "1.5")
+    assert usage_jobs("watch", url=closed, today=TODAY, USAGE_JOBS_WATCH_MONTHS="1", **START).code == 0
+    assert usage_jobs("watch", "--all", url=closed, today=TODAY, USAGE_JOBS_WATCH_MONTHS="1", **START).code == 6
+
+
+def test_an_unfinished_backfill_is_told_by_reconcile(closed: str) -> None:
+    """A later night does not complete it, as it covers other months."""
+    reprice(closed, 40, "1.5")
+    done(closed, *APRIL)
+    with psycopg.connect(closed) as connection:
+        connection.execute("UPDATE rollup.runs SET status = 'crashed' WHERE kind = 'backfill'")
+    assert usage_jobs("run", url=closed, today=TODAY, **START).code == 0
+    told = usage_jobs("reconcile", url=closed, today=TODAY, **START)
+    assert told.code == 6
+    assert "run 2: usage-jobs backfill --from 2026-04-01" in " ".join(told.out.split())
+    assert "goes on where run 2 (crashed) ended" in str(done(closed, *APRIL)["notes"])
+    assert usage_jobs("reconcile", url=closed, today=TODAY, **START).code == 0
