@@ -4,7 +4,8 @@ How data flows, and which room each step has::
 
     cli                  arguments, exit codes, the clock
         └─ run           the story of one run; its chapters, which alone collect frames:
-            │            plan → reading → brake → chunks (chunk, figures) → ending
+            │            plan → reading → brake → chunks (chunk, drawing, figures, replacing) → ending
+            │            of a backfill also agreed: what its chunks tell, hashed, and held to
             ├─ store     reads usage_daily (rounded at 10 places by the query), spills it by user,
             │            reads what stands, writes differences only
             └─ compute   prices rows, rolls them up per user and per cluster: LazyFrame in, LazyFrame out
