@@ -35,6 +35,7 @@ def parser() -> argparse.ArgumentParser:
     run = _command(commands, "run", "the nightly job: every open month to yesterday", "usage-jobs run --dry-run")
     run.add_argument("--date", type=_day, metavar="D", help="the last day to cover (default: yesterday, UTC)")
     run.add_argument("--dry-run", action="store_true", help="compute and compare; write nothing")
+    run.add_argument("--metrics-file", type=Path, metavar="FILE", help="write Prometheus metrics to this file")
     run.add_argument("--ran-out", type=Path, metavar="FILE", help="write who ran out of credits to this CSV file")
     run.add_argument("--allow-shrink", action="store_true", help="go on although much usage has vanished")
     _backfill(commands)
@@ -49,6 +50,7 @@ def parser() -> argparse.ArgumentParser:
     example = "usage-jobs watch --all"
     watch = _command(commands, "watch", "have closed months changed upstream? changes nothing", example)
     watch.add_argument("--all", action="store_true", help="every closed month (default: the last watch_months)")
+    _command(commands, "schedule", "stay up and run on the cron in the settings", "usage-jobs schedule")
     runs = _command(commands, "runs", "the run log, newest first", "usage-jobs runs --limit 5")
     runs.add_argument("--limit", type=_count, default=20, metavar="N", help="how many (default: 20)")
     return top
@@ -75,6 +77,7 @@ def _backfill(commands: Any) -> None:
         "--plan", type=_hash, metavar="HASH", help="write this plan, or nothing if the world has moved"
     )
     backfill.add_argument("--yes", action="store_true", help="do not ask before a closed month changes")
+    backfill.add_argument("--metrics-file", type=Path, metavar="FILE", help="write Prometheus metrics to this file")
     backfill.add_argument("--allow-shrink", action="store_true", help="go on although much usage has vanished")
 
 

@@ -7,6 +7,7 @@ import argparse
 import os
 import signal
 import sys
+import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -44,6 +45,7 @@ def main(argv: list[str] | None = None) -> int:
         signal.signal(number, _terminated)
     try:
         arguments = parser().parse_args(words)
+        _logging()
         code = COMMANDS[arguments.command](arguments)
         sys.stdout.flush()
     except UsageJobsError as error:
@@ -78,12 +80,21 @@ def _failed(words: list[str], message: str, code: int) -> int:
 
 def _traceback(error: Exception) -> str:
     """The traceback without the password that an address in it may hold."""
+    return _scrubbed("".join(traceback.format_exception(error)))
+
+
+def _scrubbed(text: str) -> str:
     from jobs.settings import secrets
 
-    text = "".join(traceback.format_exception(error))
     for secret in secrets(os.environ, Path.cwd()):
         text = text.replace(secret, "***")
     return text
+
+
+def _logging() -> None:
+    from jobs import log
+
+    log.configure()
 
 
 def _today() -> date:
@@ -139,8 +150,18 @@ def _run(arguments: argparse.Namespace) -> int:
                 progress=progress,
             )
         )
+    _measured(report, arguments.metrics_file)
     show.report(report, as_json=arguments.json)
     return report.exit_code
+
+
+def _measured(report: "Report", file: Path | None) -> None:
+    if file is not None:
+        from jobs.metrics import Metrics
+
+        metrics = Metrics()
+        metrics.done(report, datetime.now(UTC))
+        metrics.write(file)
 
 
 def _backfill(arguments: argparse.Namespace) -> int:
@@ -169,6 +190,7 @@ def _backfill(arguments: argparse.Namespace) -> int:
             if tried.changes_closed_months:
                 asked = replace(asked, plan=proposal.agreed_to(tried, as_json=arguments.json))
         report = done(asked, dry_run=arguments.dry_run)
+    _measured(report, arguments.metrics_file)
     proposal.shown(report, as_json=arguments.json)
     return report.exit_code
 
@@ -240,6 +262,32 @@ def _watch(arguments: argparse.Namespace) -> int:
     return 6 if any(month.changed for month in found) else 0
 
 
+class SystemClock:
+    """Time as it is."""
+
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+    def wait(self, seconds: float) -> None:
+        time.sleep(seconds)
+
+
+def _schedule(arguments: argparse.Namespace) -> int:
+    from jobs import daemon, health, schedule
+
+    settings = _settings(arguments)
+    with _address(settings) as address:
+        served = daemon.Daemon(settings, address, SystemClock(), _scrubbed)
+        dues = schedule.entries(served.entries(), served.clock)
+        with health.listening(settings.schedule.listen, served.health, served.metrics.text):
+            try:
+                schedule.serve(dues, served.clock, on=served.tell)
+            except (StoppedError, KeyboardInterrupt):
+                if served.working:
+                    raise
+    return 0
+
+
 def _runs(arguments: argparse.Namespace) -> int:
     from jobs import look, show
 
@@ -265,5 +313,6 @@ COMMANDS = {
     "explain": _explain,
     "reconcile": _reconcile,
     "watch": _watch,
+    "schedule": _schedule,
     "runs": _runs,
 }

@@ -85,6 +85,17 @@ def runs(settings: Settings, address: Address, limit: int) -> list[dict[str, Any
         return retried(listed)
 
 
+def covered_until(settings: Settings, address: Address) -> date | None:
+    """The last day of the furthest run that is done, by the log; None before the first. Raises PreflightError."""
+
+    def looked() -> date | None:
+        with transaction(link.connection) as connection:
+            return runlog.done_until(connection, settings)
+
+    with linked(address) as link:
+        return retried(looked)
+
+
 def own_schema(settings: Settings) -> str:
     """The DDL of the job's own tables."""
     return schema.script(schema.ddl(settings))

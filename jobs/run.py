@@ -10,7 +10,7 @@ from time import perf_counter
 import polars as pl
 import psycopg
 
-from jobs import brake, ending
+from jobs import brake, ending, log
 from jobs.agreed import ADOPTION, BEGIN, Parts
 from jobs.chunks import Chunks
 from jobs.compute.changes import NONE
@@ -146,6 +146,7 @@ def _logged(job: Job, link: Link, source: Source, parts: Parts | None) -> Report
     sums = Sums.of(job.backfill)
     with job.stage("plan"):
         plan, run_id = retried(lambda: _begun(job, link, source, sums, parts))
+        log.of_run(run_id)
     try:
         return _worked(job, link, plan, run_id, sums, parts)
     except BaseException as error:

@@ -73,6 +73,15 @@ class CreditSettings(BaseModel):
     feature_flag: str | None = Field(default=None, min_length=1)
 
 
+class ScheduleSettings(BaseModel):
+    """The [schedule] table: cron expressions in UTC (empty: never), and where `schedule` answers HTTP."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    nightly: str = "30 2 * * *"
+    reconcile: str = "0 5 * * 0"
+    listen: str = "127.0.0.1:9464"
+
+
 class Settings(BaseModel):
     """All that a run depends on besides the clock and the database; units stand in config/settings.toml."""
 
@@ -95,6 +104,7 @@ class Settings(BaseModel):
     embedded: Path | None = None
     root_certificate: Path | None = None
     credits: CreditSettings = CreditSettings()
+    schedule: ScheduleSettings = ScheduleSettings()
     rates: Path | None = None
     meters: tuple[Meter, ...] = ()
     source: str = "the defaults"
@@ -105,6 +115,9 @@ class Settings(BaseModel):
     def first_drawn(self) -> date | None:
         """The first day on which prepaid usage is drawn from credits; None: no day is too early."""
         return self.credits.start or self.start
+
+
+NESTED: dict[str, type[BaseModel]] = {"credits": CreditSettings, "schedule": ScheduleSettings}
 
 
 def secrets(env: Mapping[str, str], cwd: Path) -> list[str]:
@@ -239,7 +252,7 @@ def _validated(model: type[M], values: object, file: Path, origins: Mapping[str,
         key = ".".join((*at, *(str(part) for part in first["loc"])))
         where = origins.get(key, str(file))
         if first["type"] == "extra_forbidden":
-            of = CreditSettings if first["loc"][0] == "credits" else model
+            of = NESTED.get(str(first["loc"][0]), model) if len(first["loc"]) > 1 else model
             known = sorted({field.alias or name for name, field in of.model_fields.items()} - INTERNAL)
             raise ConfigError(f"{where}: {key}: unknown setting; expected one of {', '.join(known)}") from None
         raise ConfigError(f"{where}: {key} = {first['input']!s}: {_remedy(first['msg'])}") from None

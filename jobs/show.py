@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import sys
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime
@@ -13,6 +12,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from jobs import log
 from jobs.model.report import CreditStory, Report
 from jobs.settings import Settings
 
@@ -44,27 +44,30 @@ def console(*, to_error: bool = False) -> Console:
 
 @contextmanager
 def progress() -> Iterator[Callable[[str, int, int | None], None]]:
-    """A bar on a terminal; elsewhere one line per stage, with the time since the start."""
+    """A bar on a terminal, with an estimate of what is left; elsewhere a log line per stage."""
     if sys.stderr.isatty():
         with _bar() as tell:
             yield tell
-        return
-    started, last = time.monotonic(), ""
-
-    def tell_line(stage: str, _done: int, _of: int | None) -> None:
-        nonlocal last
-        if stage != last:
-            print(f"usage-jobs: {time.monotonic() - started:6.1f} s  {stage}", file=sys.stderr, flush=True)
-            last = stage
-
-    yield tell_line
+    else:
+        yield log.stages()
 
 
 @contextmanager
 def _bar() -> Iterator[Callable[[str, int, int | None], None]]:
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    # What is left is told by the chunks done so far in this stage: they are of one size.
+    columns = (
+        *(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()),
+        *(TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn()),
+    )
     with Progress(*columns, console=console(to_error=True), transient=True) as bar:
         task = bar.add_task("start", total=None)
         yield lambda stage, done, of: bar.update(task, description=stage, completed=done, total=of)

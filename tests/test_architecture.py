@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 JOBS = ROOT / "jobs"
 RUN_LEVEL = {"run", "ending", "reading", "chunk", "chunks", "drawing", "figures", "plan", "brake"} | {
     *("look", "explain", "reconcile", "recompute", "show", "proofs", "verdict"),
-    *("agreed", "proposal", "replacing", "reporting", "telling", "watch"),
+    *("agreed", "proposal", "replacing", "reporting", "telling", "watch", "log", "metrics", "health", "daemon"),
 }
 """The story of a run, its chapters, and what looks at their outcome."""
 BELOW = {"compute", "store", "settings", "model"}
@@ -22,11 +22,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "compute": {"model"},
     "settings": {"model"},
     "store": {"model", "settings"},
-    **dict.fromkeys(RUN_LEVEL, RUN_LEVEL | BELOW),
+    **dict.fromkeys(RUN_LEVEL, RUN_LEVEL | BELOW | {"schedule"}),
     "demo": RUN_LEVEL | BELOW,
     "arguments": {"model"},
-    "cli": RUN_LEVEL | BELOW | {"demo", "arguments"},
-    "schedule": {"run", "settings", "model"},
+    "cli": RUN_LEVEL | BELOW | {"demo", "arguments", "schedule"},
+    "schedule": {"model"},
     "": set(),  # jobs/__init__.py is a map, not code
 }
 """cli, schedule → run-level modules → compute, store, settings → model; a room may always import from itself."""

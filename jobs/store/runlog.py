@@ -78,6 +78,12 @@ def begin(connection: Connection, settings: Settings, kind: str, window: Window,
     return int(row[0])
 
 
+def done_until(connection: Connection, settings: Settings) -> date | None:
+    """The last day of the furthest run that came to its end."""
+    row = connection.execute(statement("done_until", runs=own(settings, "runs"))).fetchone()
+    return None if row is None else row[0]
+
+
 def totals(connection: Connection, settings: Settings) -> dict[date, tuple[Decimal | None, str | None]]:
     """What each month costs as booked, and the hash of what priced it."""
     found = connection.execute(statement("closed_totals", months=own(settings, "months")))
