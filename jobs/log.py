@@ -12,6 +12,7 @@ from jobs.model.report import Report
 
 def configure() -> None:
     """To be called once, by whoever owns the process."""
+    of_run(None)
     last: Any = structlog.processors.JSONRenderer(ensure_ascii=False)
     if sys.stderr.isatty():
         last = structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "event", "run_id"])

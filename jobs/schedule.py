@@ -5,6 +5,7 @@ database says how far runs have come, so that after any outage, of this process,
 is missing is done at once, and once. Everything happens one after the other, in the main thread, where signals arrive.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -18,6 +19,8 @@ LOOK = timedelta(minutes=1)
 """At most so long it sleeps: a clock that was set forward is noticed within this time."""
 SOONEST, LATEST = timedelta(minutes=1), timedelta(hours=1)
 """Pauses between two tries of what failed; they double."""
+FIELDS = 5
+MOMENT = timedelta(microseconds=1)
 BACK = (timedelta(days=2), timedelta(days=8), timedelta(days=32), timedelta(days=370))
 DONE = (0, 3, 6)
 """Exit codes with which a command has done its work; a changed month or a broken law is for a person."""
@@ -68,8 +71,8 @@ class Due:
         """``last_fire``, looked up once between two fires."""
         if self._between is not None and self._between[0] <= now < self._between[1]:
             return self._between[0]
-        fire, following = last_fire(self.trigger, now), self.trigger.get_next_fire_time(None, now)
-        self._between = None if fire is None or following == fire else (fire, following)
+        fire, following = last_fire(self.trigger, now), self.trigger.get_next_fire_time(None, now + MOMENT)
+        self._between = None if fire is None else (fire, following)
         return fire
 
     def _lacks(self, fire: datetime) -> bool:
@@ -98,12 +101,20 @@ class Due:
 
     def next_time(self, now: datetime) -> datetime:
         """When this is due next, as far as is known."""
-        fire: datetime = self.trigger.get_next_fire_time(None, now + timedelta(microseconds=1))
+        self._fire(now)
+        if self._between is None:
+            fire: datetime = self.trigger.get_next_fire_time(None, now + MOMENT)
+        else:
+            fire = self._between[1]
         return min(fire, self.retry) if self.retry is not None else fire
 
 
 def trigger(cron: str) -> CronTrigger:
     """A cron expression of five fields, in UTC: any other zone skips or repeats hours. Raises ConfigError."""
+    *_, weekdays = cron.split() or [""]
+    if len(cron.split()) == FIELDS and re.search(r"\d", weekdays):
+        # cron's Sunday is 0 or 7, the library's Monday: a week's work would be done on another day.
+        raise ConfigError(f"schedule: {cron!r}: expected days of the week by name, such as sun or mon-fri")
     try:
         return CronTrigger.from_crontab(cron, timezone=UTC)
     except ValueError as error:

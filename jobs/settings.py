@@ -78,7 +78,7 @@ class ScheduleSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     nightly: str = "30 2 * * *"
-    reconcile: str = "0 5 * * 0"
+    reconcile: str = "0 5 * * sun"
     listen: str = "127.0.0.1:9464"
 
 

@@ -17,6 +17,8 @@ from jobs.store.address import Address
 T = TypeVar("T")
 # Serialization, deadlock, lock timeout, the server going away, an idle transaction ended: worth another try.
 RETRIED = ("40001", "40P01", "55P03", "57P01", "57P02", "57P03", "25P03", "53300", "08")
+RETRY_SECONDS = 120
+"""So long after its first error something is tried again at most: a job that cannot work ends and says so."""
 LOST = ("08", "57P")
 """The connection, or the server, went away."""
 
@@ -36,12 +38,17 @@ REMEDIES = {
 
 
 def retried(work: Callable[[], T], *, attempts: int = 5, pause: Callable[[float], None] = time.sleep) -> T:
-    """``work()``, tried again with growing pauses while its error is one that passes; repeatable work only."""
+    """``work()``, tried again with growing pauses while its error is one that passes; repeatable work only.
+
+    At most ``attempts`` times, and no more once RETRY_SECONDS have passed since the first error.
+    """
+    failed: float | None = None
     for attempt in range(1, attempts + 1):
         try:
             return work()
         except (psycopg.Error, UnreachableError) as error:
-            if attempt == attempts or not passes(error):
+            failed = failed or time.monotonic()
+            if attempt == attempts or not passes(error) or time.monotonic() - failed > RETRY_SECONDS:
                 raise
             pause(random.uniform(0.5, 1) * 0.2 * 2**attempt)  # noqa: S311 - jitter, not a secret
     raise AssertionError("unreachable")

@@ -1,0 +1,106 @@
+"""`schedule` on a real database, through outages and clock jumps: rollup.runs proves that every UTC day was covered.
+
+Time is simulated, runs are real. SCHEDULE_DAYS sets how many days (730 for two years), SCHEDULE_SEED which history.
+"""
+
+import os
+import random
+from collections import Counter
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from commands import applied, ask, usage_jobs
+from fake_clock import FakeClock, OverError
+from ways import job_url
+
+from jobs import daemon, schedule
+from jobs.model.errors import UnreachableError
+from jobs.model.report import Report
+from jobs.run import Job, perform
+from jobs.settings import load
+from jobs.store.address import Address
+
+DAYS = int(os.environ.get("SCHEDULE_DAYS", "20"))
+SEED = int(os.environ.get("SCHEDULE_SEED", "0"))
+BEGIN = datetime(2026, 1, 2, 12, tzinfo=UTC)
+END = BEGIN + timedelta(days=DAYS)
+ENVIRONMENT = {"USAGE_JOBS_START": "2026-01"}
+
+
+def test_every_day_is_covered(
+    database: str, monkeypatch: pytest.MonkeyPatch, record_property: Callable[[str, object], None]
+) -> None:
+    rng, clock, events = random.Random(SEED), BEGIN, Counter[str]()
+    applied(database)
+    ask(
+        database,
+        "INSERT INTO usage_daily (user_id, date, cpu_hours)"
+        " SELECT 'ada', day, 1 FROM generate_series(date '2026-01-01', %s, '1 day') AS day",
+        END.date() + timedelta(days=90),
+    )
+    while clock < END:
+        clock = life(database, monkeypatch, rng, clock, events)
+        outage = timedelta(minutes=min(rng.choice([1, 60, 600, 3_000, 100_800]), DAYS * 144))
+        events["process away"] += 1
+        clock += outage
+    last = life(database, monkeypatch, random.Random(0), clock, events, days=2)
+    proved(database, (last - timedelta(days=1)).date(), events)
+    record_property("events", dict(events))
+
+
+def life(
+    url: str,
+    monkeypatch: pytest.MonkeyPatch,
+    rng: random.Random,
+    begin: datetime,
+    events: Counter[str],
+    *,
+    days: int | None = None,
+) -> datetime:
+    """One process from its start to its end; in the first of ``days`` nothing else happens."""
+    length = timedelta(days=days) if days else timedelta(minutes=rng.choice([30, 5_000, 20_000, 60_000]))
+    jumps = 0.0 if days else rng.choice([0, 0.0002])
+    away: list[datetime] = [begin, begin]
+
+    def tick(clock: FakeClock) -> None:
+        if rng.random() < jumps:
+            clock.time += timedelta(minutes=rng.randrange(-120, 121))
+            events["clock jump"] += 1
+        if not days and clock.time > away[1] and rng.random() < 0.0003:
+            away[:] = [clock.time, clock.time + timedelta(minutes=rng.choice([5, 100, 1000, 5000]))]
+            events["database away"] += 1
+
+    def unless_away(job: Job) -> Report:
+        if away[0] < clock.time < away[1]:
+            events["failed try"] += 1
+            raise UnreachableError("the database is away")
+        events["run"] += 1
+        return perform(job)
+
+    monkeypatch.setattr(daemon, "perform", unless_away)
+    clock = FakeClock(begin, begin + length, tick)
+    settings = load(None, ENVIRONMENT, Path.cwd())
+    served = daemon.Daemon(settings, Address(job_url(url, lambda: settings)), clock)
+    with pytest.raises(OverError):
+        schedule.serve(schedule.entries(served.entries(), clock), clock, on=served.tell)
+    return clock.time
+
+
+def proved(url: str, until: date, events: Counter[str]) -> None:
+    """Every day lies in the window of a run that is done; every month but the last is closed; and no more runs than
+    nights, tries aside."""
+    runs = ask(url, "SELECT window_from, window_to, status FROM rollup.runs ORDER BY run_id")
+    assert {run["status"] for run in runs} == {"done"}
+    day = date(2026, 1, 1)
+    while day <= until:
+        assert any(run["window_from"] <= day <= run["window_to"] for run in runs), day
+        day += timedelta(days=1)
+    assert len(runs) <= (until - BEGIN.date()).days + events["process away"] + events["clock jump"] + 2
+    [booked] = ask(url, "SELECT sum(days) AS days, sum(cpu_hours) AS hours FROM rollup.user_monthly")
+    assert booked["days"] == booked["hours"] == (runs[-1]["window_to"] - date(2025, 12, 31)).days
+    open_ = ask(url, "SELECT month FROM rollup.months WHERE closed_at IS NULL")
+    assert len(open_) <= 2
+    laws = usage_jobs("reconcile", url=url, today=until + timedelta(days=1), **ENVIRONMENT)
+    assert laws.code == 0, laws.out

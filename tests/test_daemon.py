@@ -1,0 +1,160 @@
+"""`usage-jobs schedule` as a process: what it answers over HTTP, how signals stop it, what it logs; --metrics-file."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from commands import add_usage, applied, ask, mapped, usage_jobs
+
+START = "import sys; from jobs.cli import main; sys.exit(main())"
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def scheduled(url: str, **environment: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """The daemon and where it answers."""
+    listen = f"127.0.0.1:{free_port()}"
+    given = {"DATABASE_URL": url, "USAGE_JOBS_SCHEDULE__LISTEN": listen, **environment}
+    process = subprocess.Popen(
+        [sys.executable, "-c", START, "schedule"],
+        env=os.environ | mapped(["schedule"], given, os.environ),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield process, f"http://{listen}"
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def lines(process: subprocess.Popen[str]) -> Iterator[dict[str, Any]]:
+    """Its log, as it comes."""
+    assert process.stderr is not None
+    for line in process.stderr:
+        yield json.loads(line)
+
+
+def until(process: subprocess.Popen[str], event: str) -> dict[str, Any]:
+    for line in lines(process):
+        if line["event"] == event:
+            return line
+    raise AssertionError(f"it ended without {event}")
+
+
+def get(address: str) -> tuple[int, str]:
+    try:
+        with urllib.request.urlopen(address) as answer:  # noqa: S310 - our own
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+
+
+def healthy(address: str) -> dict[str, Any]:
+    """What /healthz says, once the night is behind it."""
+    while True:
+        code, text = get(f"{address}/healthz")
+        told: dict[str, Any] = json.loads(text)
+        if told["entries"]["nightly"]["last_exit_code"] is not None:
+            return told | {"code": code}
+
+
+def test_what_is_missing_is_done_at_once_and_told(database: str) -> None:
+    add_usage(applied(database))
+    with scheduled(database, USAGE_JOBS_START="2026-06") as (process, address):
+        done = until(process, "done")
+        assert (done["kind"], done["exit_code"], done["run_id"], done["rows_rejected"]) == ("run", 0, 1, 0)
+        told = healthy(address)
+        assert (told["code"], told["status"]) == (200, "ok")
+        assert set(told["entries"]) == {"nightly", "reconcile"}
+        assert told["entries"]["nightly"]["last_success"] < told["entries"]["nightly"]["next_run"]
+        code, text = get(f"{address}/metrics")
+        assert code == 200
+        assert 'usage_jobs_runs_total{kind="run",status="done"} 1.0' in text
+        assert 'usage_jobs_stage_seconds{kind="run",stage="read"}' in text
+        assert get(f"{address}/")[0] == 404
+        process.send_signal(signal.SIGTERM)
+        assert process.wait() == 0, "nothing was being done: that is no failure"
+    assert [run["status"] for run in ask(database, "SELECT status FROM rollup.runs")] == ["done"]
+
+
+def test_a_database_that_is_away_is_no_end() -> None:
+    """It says so, and goes on."""
+    with scheduled("postgresql://postgres@127.0.0.1:1/postgres") as (process, address):
+        assert until(process, "failed")["exit_code"] == 5
+        told = healthy(address)
+        assert (told["code"], told["status"], told["entries"]["nightly"]["failed_tries"]) == (503, "failing", 1)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait() == 0
+
+
+def test_sigterm_in_the_middle_of_a_run(database: str) -> None:
+    """It rolls back what it is at, says failed in the log, and ends as a stopped command does."""
+    applied(database)
+    ask(
+        database,
+        "INSERT INTO usage_daily (user_id, date, cpu_hours)"
+        " SELECT 'user ' || n, current_date - 1, 1 FROM generate_series(1, 3000) AS n",
+    )
+    with (
+        psycopg.connect(database) as blocker,
+        scheduled(database, USAGE_JOBS_MAX_ROWS_PER_CHUNK="500") as (process, _),
+    ):
+        blocker.execute("LOCK TABLE rollup.user_monthly IN SHARE MODE")  # its first chunk waits here
+        until(process, "compute and write")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=10) == 143
+    assert [run["status"] for run in ask(database, "SELECT status FROM rollup.runs")] == ["failed"]
+    assert ask(database, "SELECT month FROM rollup.user_monthly") == []
+
+
+def test_a_port_that_is_taken_and_one_that_is_none(database: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        for listen in (f"127.0.0.1:{taken.getsockname()[1]}", "nowhere", "127.0.0.1:99999999"):
+            ran = usage_jobs("schedule", url=database, USAGE_JOBS_SCHEDULE__LISTEN=listen)
+            assert ran.code == 2
+            assert f"schedule.listen = {listen!r}: expected HOST:PORT that nobody listens on" in ran.err
+
+
+def test_a_cron_expression_that_is_none(database: str) -> None:
+    ran = usage_jobs("schedule", url=database, USAGE_JOBS_SCHEDULE__NIGHTLY="2:30")
+    assert (ran.code, "schedule: '2:30': expected a cron expression such as '30 2 * * *'" in ran.err) == (2, True)
+
+
+@pytest.mark.parametrize("command", [("run",), ("backfill", "--from", "2026-06-01", "--to", "2026-06-02")])
+def test_metrics_of_a_single_command(database: str, tmp_path: Path, command: tuple[str, ...]) -> None:
+    add_usage(applied(database))
+    add_usage(database, cpu_hours="NaN")
+    file = tmp_path / "usage_jobs.prom"
+    assert usage_jobs(*command, "--metrics-file", str(file), url=database).code == 3
+    text = file.read_text()
+    assert f'usage_jobs_runs_total{{kind="{command[0]}",status="done with rejects"}} 1.0' in text
+    assert f'usage_jobs_rows_rejected{{kind="{command[0]}"}} 1.0' in text
+    nowhere = usage_jobs(*command, "--metrics-file", str(tmp_path / "no" / "file"), url=database)
+    assert nowhere.code == 2
+    assert "--metrics-file" in nowhere.err
+
+
+def test_log_lines_are_objects_with_the_run(database: str) -> None:
+    add_usage(applied(database))
+    ran = usage_jobs("run", url=database)
+    found = [json.loads(line) for line in ran.err.splitlines()]
+    assert [line["event"] for line in found] == ["check", "plan", "read", "compute and write", "finish"]
+    assert [line.get("run_id") for line in found] == [None, None, 1, 1, 1]

@@ -1,0 +1,180 @@
+"""When `usage-jobs schedule` does what: every day is covered, whatever happens to process, database or clock.
+
+EVERY_ZONE=1 looks at ten years of every zone there is.
+"""
+
+import os
+import random
+import zoneinfo
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from itertools import pairwise
+
+import pytest
+from apscheduler.triggers.cron import CronTrigger
+from fake_clock import FakeClock, OverError
+
+from jobs.model.errors import ConfigError
+from jobs.schedule import Entry, entries, last_fire, serve, trigger
+
+NIGHTLY = "30 2 * * *"
+EVERY_ZONE = "EVERY_ZONE" in os.environ
+BEGIN = datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+
+@dataclass
+class Log:
+    """A run log in memory: each run covers all days up to the day before its clock's."""
+
+    clock: FakeClock | None = None
+    until: date | None = None
+    runs: list[tuple[datetime, date]] = field(default_factory=list)
+    asked: int = 0
+    code: Callable[[datetime], int] = lambda _: 0
+
+    def run(self) -> int:
+        assert self.clock is not None
+        code = self.code(self.clock.now())
+        if code == 0:
+            day = self.clock.now().date() - timedelta(days=1)
+            self.until = day if self.until is None else max(day, self.until)
+            self.runs.append((self.clock.now(), day))
+        return code
+
+    def covered(self) -> date | None:
+        self.asked += 1
+        return self.until
+
+
+def lived(log: Log, clock: FakeClock, cron: str = NIGHTLY) -> None:
+    """A process that lives until the clock's time is over."""
+    log.clock = clock
+    with pytest.raises(OverError):
+        serve(entries([Entry("nightly", cron, log.run, log.covered)], clock), clock)
+
+
+def test_it_runs_once_a_night() -> None:
+    log = Log(until=date(2025, 12, 31))
+    lived(log, FakeClock(BEGIN, BEGIN + timedelta(days=10)))
+    assert [at.isoformat()[:16] for at, _ in log.runs] == [f"2026-01-{day:02}T02:30" for day in range(2, 12)]
+    assert log.asked <= 11, "memory knows what the log says"
+
+
+@pytest.mark.parametrize(("until", "at_once"), [(None, 1), (date(2025, 12, 30), 1), (date(2025, 12, 31), 0)])
+def test_what_the_log_lacks_is_done_as_it_starts(until: date | None, at_once: int) -> None:
+    log = Log(until=until)
+    lived(log, FakeClock(BEGIN, BEGIN + timedelta(hours=3)))
+    assert len(log.runs) == at_once
+
+
+def test_a_failed_night_is_tried_again_with_growing_pauses_until_it_is_done() -> None:
+    """The database is away from midnight to six."""
+    tried: list[datetime] = []
+
+    def code(now: datetime) -> int:
+        tried.append(now)
+        return 5 if now.hour < 6 else 0
+
+    log = Log(until=date(2025, 12, 31), code=code)
+    lived(log, FakeClock(BEGIN, BEGIN + timedelta(days=1)))
+    pauses = [(after - before).total_seconds() / 60 for before, after in pairwise(tried)]
+    assert pauses == [1, 2, 4, 8, 16, 32, 60, 60, 60]
+    assert [at.hour for at, _ in log.runs] == [6]
+
+
+def test_wrong_configuration_is_not_tried_again_before_the_next_night() -> None:
+    tried: list[datetime] = []
+    log = Log(until=date(2025, 12, 31), code=lambda now: tried.append(now) or 2)
+    lived(log, FakeClock(BEGIN, BEGIN + timedelta(days=3)))
+    assert [now.isoformat()[:16] for now in tried] == [f"2026-01-{day:02}T02:30" for day in (2, 3, 4)]
+
+
+def test_the_clock_is_set_back_over_a_run_and_forward_over_one() -> None:
+    moves = {datetime(2026, 1, 2, 3, tzinfo=UTC): -2, datetime(2026, 1, 4, 2, tzinfo=UTC): 2}
+
+    def tick(clock: FakeClock) -> None:
+        if (hours := moves.pop(clock.time.replace(second=0, microsecond=0), None)) is not None:
+            clock.time += timedelta(hours=hours)
+
+    log = Log(until=date(2025, 12, 31))
+    lived(log, FakeClock(BEGIN, BEGIN + timedelta(days=4), tick))
+    assert moves == {}
+    assert [day for _, day in log.runs] == [date(2026, 1, day) for day in (1, 2, 3, 4)]
+
+
+@pytest.mark.parametrize("seed", [2])
+def test_two_years_with_outages_and_clock_jumps_leave_no_day_out(seed: int) -> None:
+    """Of each fire a run, or of several that were missed one; never two for one fire, clock jumps aside."""
+    rng, end = random.Random(seed), BEGIN + timedelta(days=730)
+    log, clock = Log(until=date(2025, 12, 31)), BEGIN
+    while clock < end:
+        alive = min(end, clock + timedelta(minutes=rng.choice([30, 1000, 20_000, 100_000])))
+        jumps = rng.choice([0, 0, 0.0002])
+
+        def tick(clock: FakeClock, jumps: float = jumps) -> None:
+            if rng.random() < jumps:
+                clock.time += timedelta(minutes=rng.randrange(-120, 121))
+
+        life = FakeClock(clock, alive, tick)
+        lived(log, life)
+        clock = life.time + timedelta(minutes=rng.choice([1, 1, 60, 1440, 100_800]))
+    lived(log, FakeClock(clock, clock + timedelta(days=2)))
+    assert log.until == (clock + timedelta(days=2)).date() - timedelta(days=1) or log.until == clock.date()
+    ordered = [day for _, day in log.runs]
+    assert len(log.runs) <= 735
+    assert max(after - before for before, after in pairwise(ordered)) <= timedelta(days=72)
+
+
+# The trigger
+
+
+def test_in_utc_ten_years_have_a_fire_a_day() -> None:
+    for cron in ("0 0 * * *", "30 2 * * *", "59 23 * * *"):
+        assert days_left_out("UTC", cron, years=10) == 0
+
+
+def test_other_zones_skip_or_repeat_which_is_why_there_is_no_setting(
+    record_property: Callable[[str, object], None],
+) -> None:
+    """Pins what APScheduler does: if this fails, zones may be worth a thought."""
+    zones = sorted(zoneinfo.available_timezones()) if EVERY_ZONE else ["UTC", "Europe/Berlin", "US/Pacific"]
+    years = 10 if EVERY_ZONE else 1
+    wrong = {zone for zone in zones for hour in ("0 0", "30 3") if days_left_out(zone, f"{hour} * * *", years)}
+    record_property("zones with days left out or doubled", len(wrong))
+    assert "UTC" not in wrong
+    assert "US/Pacific" in wrong
+
+
+def days_left_out(zone: str, cron: str, years: int) -> int:
+    """How many days have another number of fires than one."""
+    made, here = CronTrigger.from_crontab(cron, timezone=zone), zoneinfo.ZoneInfo(zone)
+    fire, last = made.get_next_fire_time(None, datetime(2026, 1, 1, tzinfo=here)), date(2026 + years, 1, 1)
+    days: Counter[date] = Counter()
+    while fire.date() < last:
+        days[fire.date()] += 1
+        fire = made.get_next_fire_time(fire, fire + timedelta(seconds=1))
+    whole = (last - date(2026, 1, 1)).days
+    return whole - len(days) + sum(count > 1 for count in days.values())
+
+
+@pytest.mark.parametrize("cron", ["", "2:30", "30 2 * *", "61 2 * * *", "@daily", "0 5 * * 0", "0 5 * * 1-5"])
+def test_what_is_no_cron_expression_is_refused(cron: str) -> None:
+    with pytest.raises(ConfigError, match=r"expected (a cron expression|days of the week by name)"):
+        trigger(cron)
+
+
+@pytest.mark.parametrize(
+    ("cron", "now", "fire"),
+    [
+        (NIGHTLY, "2026-03-01T02:30", "2026-03-01T02:30"),
+        (NIGHTLY, "2026-03-01T02:29", "2026-02-28T02:30"),
+        ("0 5 * * sun", "2026-03-07T12:00", "2026-03-01T05:00"),
+        ("0 0 1 * *", "2026-03-31T12:00", "2026-03-01T00:00"),
+        ("0 0 1 1 *", "2026-12-31T12:00", "2026-01-01T00:00"),
+    ],
+)
+def test_the_last_fire(cron: str, now: str, fire: str) -> None:
+    found = last_fire(trigger(cron), datetime.fromisoformat(now).replace(tzinfo=UTC))
+    assert found == datetime.fromisoformat(fire).replace(tzinfo=UTC)
