@@ -14,7 +14,7 @@ from uuid import UUID
 import psycopg
 import pytest
 from commands import Ran, applied, ask, mapped, usage_jobs
-from prepaid import drawn, others, prepaid, reprice, row
+from prepaid import amounts, drawn, others, prepaid, reprice, row
 from ways import job_url
 
 from jobs.model.backfill import Backfill
@@ -63,7 +63,7 @@ def test_a_closed_month_is_corrected_and_says_so(closed: str) -> None:
     report = done(closed, *APRIL)
     assert (report["kind"], report["window_from"], report["window_to"]) == ("backfill", "2026-04-01", "2026-04-30")
     assert corrections(closed) == [("04", "ada", 1, Decimal("1.5"), "usage", "late")]
-    assert drawn(closed)[40] == (0, Decimal("1.5"))
+    assert drawn(closed)[40] == amounts("0", "1.5")
     revisions = ask(closed, "SELECT month, user_id FROM rollup.user_monthly WHERE revision = 2")
     assert [(f"{row['month']:%m}", row["user_id"]) for row in revisions] == [("04", "ada")]
     assert done(closed, *APRIL)["rows_changed"] == 0
@@ -88,9 +88,9 @@ def test_credit_bought_later_settles_what_was_uncovered(database: str) -> None:
     others(database, "ada", purchased="4")
     done(database, *APRIL)
     assert corrections(database) == [("04", "ada", 3, 3, "credit", "late")]
-    assert drawn(database) == {1: (0, 3)}
+    assert drawn(database) == {1: amounts("0", "3")}
     assert usage_jobs("run", url=database, today=TODAY, **START).code == 0
-    assert drawn(database) == {1: (0, 3), 2: (0, 2)}
+    assert drawn(database) == {1: amounts("0", "3"), 2: amounts("0", "2")}
 
 
 def test_what_is_refused_before_anything_is_read(closed: str) -> None:
@@ -111,7 +111,7 @@ def test_open_months_need_no_reason_and_no_question(closed: str) -> None:
     reprice(closed, 60, "2")
     assert backfill(closed, "--from", "2026-06-01", "--to", "2026-06-02").code == 0
     assert corrections(closed) == []
-    assert drawn(closed)[60] == (0, 2)
+    assert drawn(closed)[60] == amounts("0", "2")
 
 
 def test_an_open_month_brings_all_open_ones(closed: str) -> None:

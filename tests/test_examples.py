@@ -12,6 +12,7 @@ import yaml
 ROOT = Path(__file__).parents[1]
 CRONTAB = ROOT / "config" / "examples" / "crontab"
 CRONJOB = ROOT / "config" / "examples" / "cronjob.yaml"
+DEPLOYMENT = ROOT / "config" / "examples" / "deployment.yaml"
 # The contract's exit codes: 0 done, 1 unexpected, 2 usage or configuration, 3 rejects, 4 locked, 5 refused, 6 law.
 EXIT_CODES = {0, 1, 2, 3, 4, 5, 6}
 AT_0230 = "30 2 * * *"
@@ -149,6 +150,36 @@ def test_no_example_holds_a_secret() -> None:
         assert set(variable) == {"name", "valueFrom"}, variable["name"]
         assert set(variable["valueFrom"]) == {"secretKeyRef"}, variable["name"]
     assert "DATABASE_URL" in {variable["name"] for variable in container()["env"]}
-    for file in (CRONTAB, CRONJOB):
+    for file in (CRONTAB, CRONJOB, DEPLOYMENT):
         text = file.read_text(encoding="utf-8")
         assert not re.search(r"://|password\s*[=:]\s*\S", text, re.I), file.name
+
+
+def deployment() -> dict[str, Any]:
+    manifest: dict[str, Any] = yaml.safe_load(DEPLOYMENT.read_text(encoding="utf-8"))
+    return manifest
+
+
+def test_the_deployment_is_one_scheduler_with_what_the_cronjob_gives_it() -> None:
+    manifest, spec = deployment(), deployment()["spec"]
+    assert (manifest["apiVersion"], manifest["kind"]) == ("apps/v1", "Deployment")
+    assert (spec["replicas"], spec["strategy"]["type"]) == (1, "Recreate")
+    assert spec["selector"]["matchLabels"] == spec["template"]["metadata"]["labels"]
+    inside = spec["template"]["spec"]
+    (only,) = inside["containers"]
+    assert only["args"] == ["schedule", "--config", f"{dockerfile('WORKDIR')}/settings.toml"]
+    for name in ("image", "env", "resources", "securityContext", "volumeMounts"):
+        assert only[name] == container()[name], name
+    for name in ("securityContext", "volumes", "automountServiceAccountToken", "enableServiceLinks"):
+        assert inside[name] == pod()[name], name
+    assert inside["terminationGracePeriodSeconds"] > 10
+    assert "livenessProbe" not in only
+
+
+def test_the_deployment_asks_where_the_scheduler_answers() -> None:
+    (only,) = deployment()["spec"]["template"]["spec"]["containers"]
+    (port,) = only["ports"]
+    told = tomllib.loads((ROOT / "config" / "settings.toml").read_text(encoding="utf-8"))["schedule"]["listen"]
+    assert told.endswith(f":{port['containerPort']}")
+    assert only["readinessProbe"]["httpGet"] == {"path": "/healthz", "port": port["name"]}
+    assert f'listen = "0.0.0.0:{port["containerPort"]}"' in DEPLOYMENT.read_text(encoding="utf-8")

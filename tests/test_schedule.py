@@ -86,7 +86,12 @@ def test_a_failed_night_is_tried_again_with_growing_pauses_until_it_is_done() ->
 
 def test_wrong_configuration_is_not_tried_again_before_the_next_night() -> None:
     tried: list[datetime] = []
-    log = Log(until=date(2025, 12, 31), code=lambda now: tried.append(now) or 2)
+
+    def code(now: datetime) -> int:
+        tried.append(now)
+        return 2
+
+    log = Log(until=date(2025, 12, 31), code=code)
     lived(log, FakeClock(BEGIN, BEGIN + timedelta(days=3)))
     assert [now.isoformat()[:16] for now in tried] == [f"2026-01-{day:02}T02:30" for day in (2, 3, 4)]
 

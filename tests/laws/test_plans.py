@@ -178,8 +178,8 @@ def test_the_plan_is_what_is_done(
     case.begin()
     case.change(KINDS[number % len(KINDS)])
     configured(tmp_path, rates=case.cards)
-    backfill = ("backfill", "--from", "2026-03-01", "--to", case.rng.choice(["2026-05-31", "2026-06-02"]))
-    backfill += ("--reason", "a test", "--json")
+    last = case.rng.choice(["2026-05-31", "2026-06-02"])
+    backfill = ("backfill", "--from", "2026-03-01", "--to", last, "--reason", "a test", "--json")
     before = tables(case.url)
     promised = case.jobs(*backfill, "--dry-run")
     assert promised.code == 0, promised.err
