@@ -25,12 +25,18 @@ MAY_IMPORT: dict[str, set[str]] = {
     **dict.fromkeys(RUN_LEVEL, RUN_LEVEL | BELOW | {"schedule"}),
     "demo": RUN_LEVEL | BELOW,
     "arguments": {"model"},
-    "cli": RUN_LEVEL | BELOW | {"demo", "arguments", "schedule"},
+    "commands": RUN_LEVEL | BELOW | {"demo", "schedule"},
+    "cli": {"arguments", "commands", "log", "model", "settings", "show"},
     "schedule": {"model"},
     "": set(),  # jobs/__init__.py is a map, not code
 }
 """cli, schedule → run-level modules → compute, store, settings → model; a room may always import from itself."""
-NOT_FOR = {"cli": {"polars", "psycopg"}, "schedule": {"polars", "psycopg"}, "model": {"psycopg", "connectorx"}}
+NOT_FOR = {
+    "commands": {"polars", "psycopg"},
+    "cli": {"polars", "psycopg"},
+    "schedule": {"polars", "psycopg"},
+    "model": {"psycopg", "connectorx"},
+}
 """Libraries that a room leaves to others."""
 
 

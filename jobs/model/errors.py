@@ -3,6 +3,8 @@
 The class decides the exit code (DESIGN section 6); the message is all that the user sees.
 """
 
+import signal
+
 
 class UsageJobsError(Exception):
     """An error whose message explains itself; ``exit_code`` is what the command ends with."""
@@ -40,3 +42,11 @@ class BrakeError(PreflightError):
 
 class UnreachableError(PreflightError):
     """No connection could be had, or the pool gave none in time: another try may succeed."""
+
+
+class StoppedError(BaseException):
+    """A signal asked the process to end; no Exception, so that nothing on the way takes it for a failure."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"stopped by {signal.Signals(number).name}")
+        self.code = 128 + number

@@ -1,0 +1,229 @@
+"""What each command does: settings, the database's address, the work, and how its outcome is shown.
+
+No SQL and no polars here; heavy modules load where they are used.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jobs.model.backfill import Backfill, Limits
+from jobs.model.errors import ConfigError, StoppedError
+
+if TYPE_CHECKING:
+    from jobs.model.report import Report
+    from jobs.schedule import Clock
+    from jobs.settings import Settings
+    from jobs.store.address import Address
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A command as it was called; ``today`` in UTC; ``scrubbed`` takes passwords out of a text."""
+
+    arguments: argparse.Namespace
+    today: date
+    clock: "Clock"
+    scrubbed: Callable[[str], str]
+
+
+def _settings(arguments: argparse.Namespace) -> "Settings":
+    from jobs.settings import load
+
+    return load(arguments.config, os.environ, Path.cwd())
+
+
+@contextmanager
+def _address(settings: "Settings") -> Iterator["Address"]:
+    """The database's address; an embedded server (of the demo) is started for as long as it is needed."""
+    from jobs.store.address import Address
+
+    if settings.embedded is not None:
+        from jobs.demo.server import running
+
+        with running(settings.embedded) as url:
+            yield Address(url)
+    elif settings.address is None:
+        raise ConfigError(
+            "no database: expected DATABASE_URL (or SUPABASE_PROJECT_REF, SUPABASE_DB_PASSWORD and SUPABASE_REGION) "
+            "in the environment or in .env.local; found none. To only try the job: usage-jobs demo"
+        )
+    else:
+        address = Address(settings.address)
+        if address.warning:
+            print(f"usage-jobs: WARNING: {address.warning}", file=sys.stderr)
+        yield address
+
+
+def _run(call: Call) -> int:
+    from jobs import show
+
+    arguments, settings = call.arguments, _settings(call.arguments)
+    if arguments.ran_out is not None and not arguments.ran_out.parent.is_dir():
+        raise ConfigError(f"--ran-out {arguments.ran_out}: expected a file in a folder that exists")
+    with _address(settings) as address:
+        asked = {"day": arguments.date, "dry_run": arguments.dry_run, "ran_out": arguments.ran_out}
+        report = _performed(call, settings, address, **asked)
+    _measured(call, report)
+    show.report(report, as_json=arguments.json)
+    return report.exit_code
+
+
+def _backfill(call: Call) -> int:
+    from jobs import proposal
+
+    arguments, settings = call.arguments, _settings(call.arguments)
+    asked = _asked(arguments)
+    with _address(settings) as address:
+        if not (arguments.dry_run or arguments.yes or asked.plan):
+            tried = _performed(call, settings, address, backfill=asked, dry_run=True)
+            if tried.changes_closed_months:
+                asked = replace(asked, plan=proposal.agreed_to(tried, as_json=arguments.json))
+        report = _performed(call, settings, address, backfill=asked, dry_run=arguments.dry_run)
+    _measured(call, report)
+    proposal.shown(report, as_json=arguments.json)
+    return report.exit_code
+
+
+def _performed(call: Call, settings: "Settings", address: "Address", **asked: Any) -> "Report":
+    from jobs import show
+    from jobs.run import Job, perform
+
+    shrinks = call.arguments.allow_shrink
+    with show.progress() as progress:
+        return perform(Job(settings, address, today=call.today, allow_shrink=shrinks, progress=progress, **asked))
+
+
+def _measured(call: Call, report: "Report") -> None:
+    if call.arguments.metrics_file is not None:
+        from jobs.metrics import Metrics
+
+        metrics = Metrics()
+        metrics.done(report, call.clock.now())
+        metrics.write(call.arguments.metrics_file)
+
+
+def _asked(arguments: argparse.Namespace) -> Backfill:
+    limits = Limits(
+        users=None if arguments.user is None else frozenset(arguments.user),
+        clusters=None if arguments.cluster is None else frozenset(arguments.cluster),
+    )
+    return Backfill(arguments.since, arguments.until, arguments.reason, limits, arguments.plan)
+
+
+def _check(call: Call) -> int:
+    from jobs import look, verdict
+
+    arguments = call.arguments
+    settings = _settings(arguments)
+    with _address(settings) as address:
+        findings = look.check(settings, address, call.today)
+    verdict.shown(findings, settings, address, as_json=arguments.json)
+    return 5 if any(finding.level not in ("ok", "note") for finding in findings) else 0
+
+
+def _schema(call: Call) -> int:
+    from jobs import look, show
+
+    arguments = call.arguments
+    settings = _settings(arguments)
+    if arguments.apply:
+        with _address(settings) as address:
+            text = look.apply_schema(settings, address, role=arguments.role, with_view=arguments.user_view)
+    elif arguments.role is not None:
+        with _address(settings) as address:
+            text = look.grants(settings, address, arguments.role)
+    else:
+        text = (look.view_for_users if arguments.user_view else look.own_schema)(settings)
+    what = f"role {arguments.role}" if arguments.role else "the view" if arguments.user_view else "schema"
+    show.schema(settings, text, what, applied=arguments.apply, as_json=arguments.json)
+    return 0
+
+
+def _explain(call: Call) -> int:
+    from jobs import explain, proofs
+
+    arguments = call.arguments
+    settings = _settings(arguments)
+    with _address(settings) as address:
+        told = explain.explained_month(settings, address, arguments.user, arguments.month, call.today)
+    proofs.explanation(told, as_json=arguments.json)
+    return 0
+
+
+def _reconcile(call: Call) -> int:
+    from jobs import proofs
+    from jobs.reconcile import reconciled
+
+    arguments = call.arguments
+    settings = _settings(arguments)
+    with _address(settings) as address:
+        laws = reconciled(settings, address, arguments.since, arguments.until, call.today)
+    proofs.laws(laws, as_json=arguments.json)
+    return 6 if any(law.broken for law in laws) else 0
+
+
+def _watch(call: Call) -> int:
+    from jobs import proofs
+    from jobs.watch import watched
+
+    arguments = call.arguments
+    settings = _settings(arguments)
+    with _address(settings) as address:
+        found = watched(settings, address, call.today, every=arguments.all)
+    proofs.watched(found, settings.currency, as_json=arguments.json)
+    return 6 if any(month.changed for month in found) else 0
+
+
+def _schedule(call: Call) -> int:
+    from jobs import daemon, health, schedule
+
+    settings = _settings(call.arguments)
+    with _address(settings) as address:
+        served = daemon.Daemon(settings, address, call.clock, call.scrubbed)
+        dues = schedule.entries(served.entries(), served.clock)
+        with health.listening(settings.schedule.listen, served.health, served.metrics.text):
+            try:
+                schedule.serve(dues, served.clock, on=served.tell)
+            except (StoppedError, KeyboardInterrupt):
+                if served.working:
+                    raise
+    return 0
+
+
+def _runs(call: Call) -> int:
+    from jobs import look, show
+
+    arguments = call.arguments
+    settings = _settings(arguments)
+    with _address(settings) as address:
+        runs = look.runs(settings, address, arguments.limit)
+    show.runs(runs, as_json=arguments.json)
+    return 0
+
+
+def _demo(call: Call) -> int:
+    from jobs.demo.story import tell
+
+    arguments = call.arguments
+    return tell(arguments.dir, arguments.users, arguments.days, today=call.today, as_json=arguments.json)
+
+
+COMMANDS: dict[str, Callable[[Call], int]] = {
+    "demo": _demo,
+    "check": _check,
+    "schema": _schema,
+    "run": _run,
+    "backfill": _backfill,
+    "explain": _explain,
+    "reconcile": _reconcile,
+    "watch": _watch,
+    "schedule": _schedule,
+    "runs": _runs,
+}
