@@ -29,6 +29,18 @@ TODAY = date(2026, 6, 21)
 DAY = date(2026, 6, 20)
 """Yesterday: the last day of a run that names none."""
 CLUSTER = UUID(int=0xC1)
+EVERY_COMMAND: tuple[tuple[str, ...], ...] = (
+    ("check",),
+    ("run",),
+    ("run", "--dry-run"),
+    ("backfill", "--from", "2026-06-01", "--to", "2026-06-02"),
+    ("schema", "--apply"),
+    ("reconcile",),
+    ("watch",),
+    ("runs",),
+    ("explain", "--user", "ada", "--month", "2026-06"),
+)
+"""Each that needs the database, and ends by itself."""
 HEADER = "meter,effective_from,tier_from,price,per,reference\n"
 RATES = HEADER + (
     "cpu_hours,2020-01-01,0,0.10,1,list\n"

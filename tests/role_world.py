@@ -108,7 +108,16 @@ def night(shape: str, url: str, owner: str, cost: str) -> list[Ran]:
     first = (("check", "--json"), ("run", "--dry-run"), ("run",))
     ran = [command(shape, url, *words, today=BEFORE, USAGE_JOBS_COST=cost) for words in first]
     do(owner, changed(shape))
-    then = (("run",), ("run",), ("reconcile",), ("explain", "--user", "ada", "--month", "2026-06"), ("runs",))
+    past = ("backfill", "--from", "2026-06-01", "--to", "2026-06-02", "--yes", "--reason", "late")
+    then = (
+        ("run",),
+        ("run",),
+        past,
+        ("watch",),
+        ("reconcile",),
+        ("explain", "--user", "ada", "--month", "2026-06"),
+        ("runs",),
+    )
     return ran + [command(shape, url, *words, USAGE_JOBS_COST=cost) for words in then]
 
 
@@ -162,7 +171,7 @@ def every_grant() -> list[Grant]:
     found += [Grant("user_credits", column, "UPDATE") for column in ("total_used", "free_credits_used")]
     found += [Grant("usage_daily", "credits_deducted", "UPDATE")]
     kept = dict.fromkeys(OWN, "SELECT INSERT UPDATE DELETE") | dict.fromkeys(("months", "runs"), "SELECT INSERT UPDATE")
-    kept |= dict.fromkeys(("credit_draws", "billing_modes", "corrections"), "SELECT INSERT")
+    kept |= dict.fromkeys(("credit_draws", "billing_modes"), "SELECT INSERT") | {"corrections": "INSERT"}
     return found + [Grant(f"rollup.{table}", None, right) for table, rights in kept.items() for right in rights.split()]
 
 

@@ -13,7 +13,7 @@ import psycopg
 import pytest
 import strangers
 from authority import Authority
-from commands import Ran, add_usage, applied, ask, usage_jobs
+from commands import EVERY_COMMAND, Ran, add_usage, applied, ask, usage_jobs
 from conftest import SHAPES
 from passwords import SUPABASE, WAYS, role, with_password
 from strangers import Stranger, door
@@ -24,14 +24,6 @@ from jobs.store import database as store
 
 GIVEN = SUPABASE | {"SUPABASE_DB_PASSWORD": "s3cret"}
 COMMANDS = (("check",), ("run",))
-EVERY_COMMAND = (
-    *COMMANDS,
-    ("run", "--dry-run"),
-    ("schema", "--apply"),
-    ("reconcile",),
-    ("runs",),
-    ("explain", "--user", "ada", "--month", "2026-06"),
-)
 WRITING = (("check",), ("run",), ("schema", "--apply"))
 loopback = pytest.mark.skipif(not strangers.addressable(), reason="this system has one loopback address")
 Command = tuple[str, ...]

@@ -10,22 +10,13 @@ from contextlib import ExitStack, contextmanager
 import pooler
 import psycopg
 import pytest
-from commands import DAY, Ran, add_usage, applied, ask, contents, pausing, usage_jobs, usage_jobs_process
+from commands import DAY, EVERY_COMMAND, Ran, add_usage, applied, ask, contents, pausing, usage_jobs, usage_jobs_process
 from pooler import Pooler
 from prepaid import prepaid
 
 pytestmark = [
     pytest.mark.skipif(pooler.PROGRAM is None, reason=pooler.MISSING),
     pytest.mark.direct("has a pooler of its own"),
-]
-COMMANDS = [
-    ("check",),
-    ("run",),
-    ("run", "--dry-run"),
-    ("reconcile",),
-    ("explain", "--user", "ada", "--month", "2026-06"),
-    ("runs",),
-    ("schema", "--apply"),
 ]
 MINUTE = 60.0
 
@@ -91,7 +82,7 @@ def full(ran: Ran) -> None:
 # Free
 
 
-@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+@pytest.mark.parametrize("command", EVERY_COMMAND, ids=" ".join)
 def test_every_command_works(command: tuple[str, ...], booked: str, pool: Pooler) -> None:
     ran = usage_jobs(*command, "--json", url=pool.url(booked))
     assert ran.code == 0, ran.err
@@ -135,7 +126,7 @@ def test_a_lock_that_another_client_of_the_pool_holds(booked: str, pool: Pooler)
 # Full
 
 
-@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+@pytest.mark.parametrize("command", EVERY_COMMAND, ids=" ".join)
 def test_a_full_pool_ends_every_command_in_words(
     command: tuple[str, ...], booked: str, pool: Pooler, pauses: list[float]
 ) -> None:
@@ -161,7 +152,7 @@ def test_one_connection_is_too_few_for_a_run(booked: str, pool: Pooler, pauses: 
     assert usage_jobs("run", url=pool.url(booked)).code == 0
 
 
-@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+@pytest.mark.parametrize("command", EVERY_COMMAND, ids=" ".join)
 def test_a_pool_that_is_freed_between_two_tries(
     command: tuple[str, ...], booked: str, pool: Pooler, pauses: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -196,7 +187,7 @@ def when_somebody_waits(pool: Pooler, act: Callable[[], None]) -> None:
 # Down
 
 
-@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+@pytest.mark.parametrize("command", EVERY_COMMAND, ids=" ".join)
 def test_a_pooler_that_is_down(command: tuple[str, ...], booked: str, pool: Pooler) -> None:
     address = pool.url(booked)
     pool.kill()

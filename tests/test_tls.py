@@ -7,7 +7,7 @@ import psycopg
 import pytest
 import tls_server
 from authority import Authority, files
-from commands import Ran, applied, ask, configured, usage_jobs
+from commands import EVERY_COMMAND, Ran, applied, ask, configured, usage_jobs
 from conftest import SHAPES
 from tls_server import TlsServer
 from told import refused, under, warnings
@@ -18,14 +18,6 @@ pytestmark = [
     pytest.mark.skipif(NAME == "localhost", reason="this machine has no other name than localhost"),
 ]
 COMMANDS = (("check",), ("run",))
-EVERY_COMMAND = (
-    *COMMANDS,
-    ("run", "--dry-run"),
-    ("schema", "--apply"),
-    ("reconcile",),
-    ("runs",),
-    ("explain", "--user", "ada", "--month", "2026-06"),
-)
 WAYS = ("root_certificate", "USAGE_JOBS_ROOT_CERTIFICATE", "the URL", "PGSSLROOTCERT", ".env.local")
 """In which a root certificate may be given."""
 

@@ -39,8 +39,10 @@ TRANSACTION: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "metadata": (("jsonb",), ("INSERT", "SELECT")),
 }
 
-OWN_RIGHTS = dict.fromkeys(APPEND_ONLY, ("SELECT", "INSERT")) | dict.fromkeys(
-    ("months", "runs"), ("SELECT", "INSERT", "UPDATE")
+OWN_RIGHTS = (
+    dict.fromkeys(APPEND_ONLY, ("SELECT", "INSERT"))
+    | dict.fromkeys(("months", "runs"), ("SELECT", "INSERT", "UPDATE"))
+    | {"corrections": ("INSERT",)}  # kept for people: no run reads them
 )
 EVERY_RIGHT = ("SELECT", "INSERT", "UPDATE", "DELETE")
 

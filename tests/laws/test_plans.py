@@ -24,7 +24,7 @@ from prepaid import others
 from jobs.agreed import Told
 from jobs.compute.changes import BETWEEN, CHANGES
 
-CASES = int(os.environ.get("PLANS", "12"))
+CASES = int(os.environ.get("PLANS", "6"))
 SEED = int(os.environ.get("PLAN_SEED", "0"))
 TODAY = date(2026, 6, 21)
 MONTHS = [date(2026, 3, 1), date(2026, 4, 1), date(2026, 5, 1)]

@@ -22,7 +22,7 @@ from jobs.run import Job, perform
 from jobs.settings import load
 from jobs.store.address import Address
 
-DAYS = int(os.environ.get("SCHEDULE_DAYS", "20"))
+DAYS = int(os.environ.get("SCHEDULE_DAYS", "12"))
 SEED = int(os.environ.get("SCHEDULE_SEED", "0"))
 BEGIN = datetime(2026, 1, 2, 12, tzinfo=UTC)
 END = BEGIN + timedelta(days=DAYS)
