@@ -24,7 +24,7 @@ pytestmark = pytest.mark.direct(reason="the role is its own")
 
 SHAPES = [("a", "recorded"), ("a", "rated"), ("b", "recorded"), ("b", "rated"), ("c", "recorded")]
 NIGHT = [0, 3, 3, 3, 3, 3, 6, 0, 0, 0]
-"""check; dry run, run; run twice after changes, with a row that stays rejected, and a backfill; watch (May has changed),
+"""check; dry run, run; run twice after changes, with a row that stays rejected, and a backfill; watch (of May);
 reconcile, explain, runs."""
 
 
