@@ -32,7 +32,10 @@ from jobs.explain import Explanation, Piece, explained_month
 from jobs.settings import load as load_settings
 from jobs.store.address import Address
 
-COMMANDS = ("demo", "check", "schema", "run", "explain", "runs")
+COMMANDS = (
+    *("demo", "check", "schema", "run", "backfill", "explain", "reconcile"),
+    *("watch", "schedule", "runs"),
+)
 EXPLAIN = ("explain", "--user", "ada", "--month", "2026-06")
 
 
@@ -67,7 +70,7 @@ def test_help_shows_an_example(command: str) -> None:
 def test_help_names_every_command() -> None:
     ran = usage_jobs_process("--help")
     assert (ran.code, ran.err) == (0, "")
-    assert re.findall(r"^    (\w+) ", ran.out, re.MULTILINE) == list(COMMANDS)
+    assert re.findall(r"^    (\w+)(?: |$)", ran.out, re.MULTILINE) == list(COMMANDS)
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,8 @@ def judged(
     connection: Connection, settings: Settings, held: CreditSource, names: Sequence[str], scope: Scope
 ) -> Iterator[Law]:
     """Every law in turn. ``names``: the additive columns besides total_cost."""
-    days = {"first": scope.months[0], "last": scope.months[-1], "months": list(scope.rows_of), "until": scope.until}
+    covered = {"covered": list(scope.months), "first": scope.months[0], "last": scope.months[-1]}
+    days = covered | {"months": list(scope.rows_of), "until": scope.until}
     for law, text in _rolled_up(settings, names):
         yield _judged(connection, law, text, days)
     yield _judged(connection, "6 rejected as counted = rejects that stand", _rejects(settings), {})

@@ -1,6 +1,6 @@
 """A backfill that is killed again and again: the same command goes on each time, and ends as if undisturbed.
 
-By default 3 months of 30 users and 2 kills; BACKFILL=24x2000 sets months and users, BACKFILL_KILLS how often.
+By default 2 months of 20 users and 2 kills; BACKFILL=24x2000 sets months and users, BACKFILL_KILLS how often.
 """
 
 import os
@@ -18,7 +18,7 @@ from killing import cloned, command, differing, named, released, states, tables
 
 from jobs.demo import sample
 
-MONTHS, USERS = map(int, os.environ.get("BACKFILL", "3x30").split("x"))
+MONTHS, USERS = map(int, os.environ.get("BACKFILL", "2x20").split("x"))
 KILLS = int(os.environ.get("BACKFILL_KILLS", "2"))
 LAST_DAY = date(2026, 6, 20)
 FIRST = date((2026 * 12 + 4 - MONTHS) // 12, (4 - MONTHS) % 12 + 1, 1)

@@ -25,7 +25,7 @@ from wire import Hook, Statement, Verdict, Wire
 from jobs.model.errors import UsageJobsError
 
 KILLS = int(os.environ.get("CREDIT_KILLS", "6"))
-EVERY = int(os.environ.get("STATEMENT_STRIDE", "4"))
+EVERY = int(os.environ.get("STATEMENT_STRIDE", "6"))
 """Every so-manieth statement is tried; all of them with STATEMENT_STRIDE=1."""
 PARTS = 8
 """Each takes every eighth of these, so that both workers have their share."""

@@ -19,7 +19,7 @@ from killing import Rows, began, cloned, command, differing, named, released, st
 
 from jobs.demo import sample
 
-KILLS = int(os.environ.get("KILLS", "6"))
+KILLS = int(os.environ.get("KILLS", "4"))
 LAST_DAY = date(2026, 6, 20)
 SETTINGS = {"USAGE_JOBS_COST": "rated", "USAGE_JOBS_MAX_ROWS_PER_CHUNK": "1500", "USAGE_JOBS_START": "2026-05"}
 

@@ -7,6 +7,7 @@ FROM (
   SELECT user_id, date_trunc('month', usage_date)::date AS month, sum(free) AS free, sum(purchased) AS purchased
   FROM {draws}
   WHERE usage_date BETWEEN %(first)s AND %(last)s + interval '1 month - 1 day' AND {drawn_has}
+    AND date_trunc('month', usage_date)::date = ANY(%(covered)s::date[])  -- a backfill leaves gaps between months
     AND (usage_date <= %(until)s OR EXISTS (
       SELECT FROM {usage} AS r WHERE r.id = usage_daily_id AND r.user_id = {draws}.user_id AND r.date <= %(until)s))
   GROUP BY 1, 2
