@@ -35,7 +35,11 @@ def agreed_to(report: Report, *, as_json: bool) -> str:
     shown(report, as_json=False)
     # Not input(question): that goes to standard error where both others are a terminal.
     print(f"Change closed months ({closed})? Type yes to write this plan: ", end="", flush=True)
-    if input().strip().lower() not in ("yes", "y"):
+    try:
+        answer = input()
+    except EOFError:  # Ctrl-D
+        answer = ""
+    if answer.strip().lower() not in ("yes", "y"):
         raise ConfigError("not agreed to: nothing was written")
     return report.plan.hash
 

@@ -157,7 +157,7 @@ def test_without_a_terminal_nothing_of_a_closed_month_is_written(closed: str) ->
     assert corrections(closed) == []
 
 
-@pytest.mark.parametrize(("answer", "code"), [("yes", 0), ("no", 2), ("", 2)])
+@pytest.mark.parametrize(("answer", "code"), [("yes", 0), ("no", 2), ("", 2), ("\x04", 2)])
 def test_at_a_terminal_it_asks(closed: str, answer: str, code: int) -> None:
     reprice(closed, 40, "1.5")
     screen, keyboard = pty.openpty()
