@@ -162,14 +162,14 @@ def runs(rows: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
     if as_json:
         print(as_object({"runs": list(rows)}))
         return
-    table = Table(box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     for heading in (
         "run",
         "kind",
         "status",
         "window",
         "started (UTC)",
-        "seconds",
+        "secs",
         "read",
         "rejected",
         "changed",
@@ -177,7 +177,7 @@ def runs(rows: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
     ):
         table.add_column(
             heading,
-            justify="right" if heading in ("seconds", "read", "rejected", "changed", "cost") else "left",
+            justify="right" if heading in ("secs", "read", "rejected", "changed", "cost") else "left",
             overflow="fold",
         )
     for row in rows:
@@ -187,14 +187,15 @@ def runs(rows: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
         figures = [
             "" if row[name] is None else f"{row[name]:,}" for name in ("rows_read", "rows_rejected", "rows_changed")
         ]
-        window = f"{row['window_from']}…{row['window_to']:%m-%d}"
+        window = f"{row['window_from']:%Y-%m}…{row['window_to']}"
         started = f"{row['started_at']:%m-%d %H:%M:%S}"
         table.add_row(str(row["run_id"]), row["kind"], row["status"], window, started, seconds, *figures, cost)
     out = console()
     out.print(table)
     for row in rows:
-        if row["error"]:
-            out.print(f"run {row['run_id']}: {row['error']}", markup=False)
+        for text in (row["reason"], row["error"]):
+            if text:
+                out.print(f"run {row['run_id']}: {text}", markup=False)
 
 
 def short(value: Decimal | int) -> str:
