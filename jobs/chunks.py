@@ -14,12 +14,12 @@ import polars as pl
 from jobs import chunk
 from jobs.agreed import Parts, part_of
 from jobs.chunk import DisturbedError, Done, Taken
-from jobs.ending import Sums
 from jobs.model.errors import PreflightError
 from jobs.plan import Plan
 from jobs.store.database import Link
 from jobs.store.faults import retried
 from jobs.store.spill import Chunk, Spill
+from jobs.sums import Sums
 
 TRIES = 5
 """How often a chunk is read anew before we believe that its rows cannot be written at all."""

@@ -6,12 +6,12 @@ from uuid import UUID
 
 import polars as pl
 
-from jobs.ending import Sums
 from jobs.model.report import Change, MonthChange, PlanReport, Report
 from jobs.model.scale import unscaled
 from jobs.plan import Plan
 from jobs.reading import Reading
 from jobs.store.adoption import Adopted
+from jobs.sums import Sums
 
 FIGURES = ["old_total", "new_total", "old_credits", "new_credits"]
 NOTHING = dict.fromkeys(("users", *FIGURES), 0)

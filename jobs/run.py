@@ -15,7 +15,6 @@ from jobs.agreed import ADOPTION, BEGIN, Parts
 from jobs.chunks import Chunks
 from jobs.compute.changes import NONE
 from jobs.compute.exact import in_decimals
-from jobs.ending import Sums
 from jobs.model.backfill import Backfill
 from jobs.model.errors import UnreachableError, UsageJobsError
 from jobs.model.report import Report
@@ -31,6 +30,7 @@ from jobs.store.faults import retried
 from jobs.store.guard import guarded, pass_fence
 from jobs.store.preflight import Source
 from jobs.store.spill import Spill
+from jobs.sums import Sums
 from jobs.telling import told_adoption, told_begin
 
 Progress = Callable[[str, int, int | None], None]

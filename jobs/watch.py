@@ -15,7 +15,6 @@ import polars as pl
 
 from jobs.compute import rollup
 from jobs.compute.causes import HASHES, KEY, joined
-from jobs.ending import by_month_of
 from jobs.figures import user_months
 from jobs.model.scale import unscaled
 from jobs.model.windows import Window, is_closed, last_of, opening
@@ -28,6 +27,7 @@ from jobs.store.address import Address
 from jobs.store.database import Connection, linked, transaction
 from jobs.store.faults import retried
 from jobs.store.spill import Spill
+from jobs.sums import by_month_of
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 JOBS = ROOT / "jobs"
 RUN_LEVEL = {"run", "ending", "reading", "chunk", "chunks", "drawing", "figures", "plan", "brake"} | {
     *("look", "explain", "reconcile", "recompute", "show", "proofs", "verdict"),
-    *("agreed", "proposal", "replacing", "reporting", "telling", "watch", "log", "metrics", "health", "daemon"),
+    *("agreed", "proposal", "sums", "replacing", "reporting", "telling", "watch", "log", "metrics", "health", "daemon"),
 }
 """The story of a run, its chapters, and what looks at their outcome."""
 BELOW = {"compute", "store", "settings", "model"}
