@@ -16,9 +16,8 @@ from conftest import SHAPES
 from drift_verdicts import Worlds, mended, tried
 from drift_world import CARDS, copies, world
 from drifts import METERS, SOURCE, Drift, drifts
-from ways import WAY
+from ways import FURTHER
 
-FURTHER = WAY != "direct" or "TEST_DATABASE_URL" in os.environ
 DRIFTS = os.environ.get("DRIFTS", "few" if FURTHER else "some")
 STRIDE = 6 if DRIFTS == "few" else 1
 ALL = DRIFTS == "all"

@@ -22,6 +22,8 @@ from jobs.settings import Settings
 
 WAYS = ("direct", "pooler", "role")
 WAY = os.environ.get("TEST_WAY", "direct")
+FURTHER = WAY != "direct" or "TEST_DATABASE_URL" in os.environ
+"""Whether the suite runs once more, where not every case need be tried again."""
 
 
 READERS = ("copy",) if WAY == "pooler" else ("copy", "connectorx")
