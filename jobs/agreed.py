@@ -44,9 +44,9 @@ class Parts:
         chunks = tuple(Chunk(tuple(buckets), part, parts) for buckets, part, parts in stored["chunks"])
         return cls(stored["hash"], digests, chunks)
 
-    def hold(self, part: str, rows: pl.DataFrame) -> None:
-        """Raises MovedError unless ``rows`` (changes.CHANGES) are what was agreed to for a part, or nothing is left."""
-        if digest([rows]) not in (self.digests.get(part), 0):
+    def hold(self, part: str, found: int, rows: pl.DataFrame) -> None:
+        """Raises MovedError unless ``found``, the digest of ``rows``, is what was agreed to for a part, or nothing."""
+        if found not in (self.digests.get(part), 0):
             raise MovedError(
                 f"the world moved since the plan {self.hash}: {part} would now change {_named(rows)}. It was not "
                 "written; parts that were finished before stand. Look at it anew with --dry-run, and agree to that plan"
@@ -55,16 +55,26 @@ class Parts:
 
 @dataclass(slots=True)
 class Told:
-    """What has been told so far, by part of the run; of the rows themselves only what a plan shows is kept."""
+    """What has been told so far, by part of the run; of the rows themselves only what a plan shows is kept.
+
+    ``parts``: the plan that is being carried out, to which every part is held; none in a dry run.
+    """
 
     limits: Limits = field(default_factory=Limits)
+    parts: Parts | None = None
     digests: dict[str, int] = field(default_factory=dict)
     beyond: dict[str, list[str]] = field(default_factory=dict)
     causes: dict[str, pl.DataFrame] = field(default_factory=dict)
 
     def add(self, part: str, rows: pl.DataFrame, causes: pl.DataFrame = UNCHANGED) -> None:
-        """Takes a part's rows (changes.CHANGES), in place of what an earlier try of it told."""
-        self.digests[part] = digest([rows])
+        """Takes a part's rows (changes.CHANGES), in place of what an earlier try of it told.
+
+        Before they are committed: raises MovedError where they are not what was agreed to.
+        """
+        found = digest([rows])
+        if self.parts is not None:
+            self.parts.hold(part, found, rows)
+        self.digests[part] = found
         self.beyond[part] = beyond(rows, self.limits)
         self.causes[part] = causes
 

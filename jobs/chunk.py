@@ -77,13 +77,13 @@ def run_chunk(
     run_id: int | None,
     taken: Taken,
     anew: frozenset[str] = frozenset(),
-    agree: Callable[[pl.DataFrame], None] = lambda _told: None,
+    tell: Callable[[pl.DataFrame, pl.DataFrame], None] = lambda *_: None,
 ) -> Done:
     """Computes a chunk and writes its differences; without a run (a dry run) it only counts them.
 
-    ``anew``: users to be locked and read again first; ``agree`` may raise
-    when it hears what is about to be committed. Raises DisturbedError, with nothing written, where a row to be written
-    is no longer what was read.
+    ``anew``: users to be locked and read again first; ``tell`` hears of a backfill what is about to be committed
+    (changes.CHANGES) and why user-months change (compute.causes), and may raise. Raises DisturbedError, with nothing
+    written, where a row to be written is no longer what was read.
     """
     usage = taken.usage
     if usage is None:
@@ -99,7 +99,7 @@ def run_chunk(
         found = drawn(connection, plan, run_id, priced(usage, plan), taken.modes, taken.booked)
         written = _written(connection, plan, run_id, found, taken.bad | reread.refused)
         done = _finished(connection, plan, run_id, found, taken.standing, written)
-        agree(done.told)
+        tell(done.told, done.causes)
         return dataclasses.replace(done, foreign=found.strange.filter("foreign")["id"], anew=reread, arrived=arrived)
 
 

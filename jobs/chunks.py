@@ -12,7 +12,7 @@ from functools import partial
 import polars as pl
 
 from jobs import chunk
-from jobs.agreed import Parts, part_of
+from jobs.agreed import part_of
 from jobs.chunk import DisturbedError, Done, Taken
 from jobs.model.errors import PreflightError
 from jobs.plan import Plan
@@ -27,36 +27,30 @@ TRIES = 5
 
 @dataclass(slots=True)
 class Chunks:
-    """The work of a run between reading and its end. ``bad``: ids of rows that cannot be priced; ``parts``: the plan
-    that was agreed to, if any; ``anew``: users that have to be read again."""
+    """The work of a run between reading and its end. ``pieces``: the chunks; ``bad``: ids of rows that cannot be
+    priced; ``anew``: users that have to be read again."""
 
     link: Link
     plan: Plan
     run_id: int | None
     spill: Spill
     sums: Sums
+    pieces: Sequence[Chunk]
     bad: Set[int] = frozenset()
-    parts: Parts | None = None
     anew: set[str] = field(default_factory=set)
     _applied: dict[int, frozenset[str]] = field(default_factory=dict)
     _tried: frozenset[int] = frozenset()
 
     def run(self, progress: Callable[[str, int, int | None], None]) -> None:
         """All chunks, until no user is left that another chunk's rows have moved to or from."""
-        pieces = self.pieces
         for _ in range(TRIES):
-            for number, piece in enumerate(pieces):
+            for number, piece in enumerate(self.pieces):
                 if self._applied.get(number) != self._members(piece):
-                    progress("compute and write", number, len(pieces))
+                    progress("compute and write", number, len(self.pieces))
                     self._run(number, piece)
-            if all(self._applied[number] == self._members(piece) for number, piece in enumerate(pieces)):
+            if all(self._applied[number] == self._members(piece) for number, piece in enumerate(self.pieces)):
                 return
         raise _restless(self.anew)
-
-    @property
-    def pieces(self) -> Sequence[Chunk]:
-        """Of a plan that was agreed to the same chunks, whatever has been written since."""
-        return self.spill.chunks() if self.parts is None else self.parts.chunks
 
     def _run(self, number: int, piece: Chunk) -> None:
         for _ in range(TRIES):
@@ -78,13 +72,8 @@ class Chunks:
             self.spill.take(piece, kind) for kind in ("usage", "standing", "modes", "draws")
         )
         taken = Taken(usage, standing, modes, draws, self.bad, again)
-        return chunk.run_chunk(
-            self.link.connection, self.plan, self.run_id, taken, members, partial(self._agree, number)
-        )
-
-    def _agree(self, number: int, told: pl.DataFrame) -> None:
-        if self.parts is not None and self.run_id is not None:
-            self.parts.hold(part_of(number), told)
+        tell = partial(self.sums.told.add, part_of(number))
+        return chunk.run_chunk(self.link.connection, self.plan, self.run_id, taken, members, tell)
 
     def _members(self, piece: Chunk) -> frozenset[str]:
         """Those of the users to be read anew that belong to a chunk."""

@@ -9,7 +9,7 @@ from uuid import UUID
 
 import polars as pl
 
-from jobs.agreed import END, Parts
+from jobs.agreed import END
 from jobs.compute import rollup
 from jobs.figures import with_left_out
 from jobs.model.errors import LockedError
@@ -24,9 +24,7 @@ from jobs.sums import Sums
 from jobs.telling import told_end
 
 
-def finish(
-    connection: Connection, plan: Plan, run_id: int | None, reading: Reading, sums: Sums, parts: Parts | None = None
-) -> None:
+def finish(connection: Connection, plan: Plan, run_id: int | None, reading: Reading, sums: Sums) -> None:
     """Writes what only the whole run knows, and marks the run done; a dry run learns what would be written.
 
     Raises MovedError where that is not what was agreed to.
@@ -47,10 +45,7 @@ def finish(
         changed = {name: rows for part in clustered for name, rows in part.rows.items()}
         sums.last = {**changed, "rejects": len(rejected), "months": len(booked)}
         if plan.told:
-            told = pl.concat([*(part.told for part in clustered), told_end(rejected, booked)])
-            sums.told.add(END, told)
-            if parts is not None:
-                parts.hold(END, told)
+            sums.told.add(END, pl.concat([*(part.told for part in clustered), told_end(rejected, booked)]))
         if run_id is not None:
             _mark_done(connection, plan, run_id, reading, sums)
 

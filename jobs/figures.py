@@ -6,10 +6,8 @@ from jobs.compute import hashes, overrides, rollup
 from jobs.compute.costs import costs
 from jobs.compute.exact import whole
 from jobs.compute.pricing import charges, in_row_order
-from jobs.model.frames import ACCOUNTS, cost_of
+from jobs.model.frames import NUMBERS, cost_of
 from jobs.plan import Plan
-
-ACCOUNTS_NUMBERS = tuple(ACCOUNTS)[1:]
 
 
 def priced(usage: pl.LazyFrame, plan: Plan) -> pl.DataFrame:
@@ -70,10 +68,8 @@ def user_months(rows: pl.DataFrame, accounts: pl.DataFrame, plan: Plan) -> pl.La
         )
         .join(pl.LazyFrame(digests, schema=schema), on=["user_id", "month"], how="left")
         .join(accounts.lazy(), on="user_id", how="left")
-        .with_columns(
-            credits_hash=hashes.account_hash(pl.col("pays_hash").cast(pl.UInt64) + decimals, ACCOUNTS_NUMBERS)
-        )
-        .drop("pays_hash", *ACCOUNTS_NUMBERS)
+        .with_columns(credits_hash=hashes.account_hash(pl.col("pays_hash").cast(pl.UInt64) + decimals, NUMBERS))
+        .drop("pays_hash", *NUMBERS)
     )
 
 

@@ -7,7 +7,6 @@ from datetime import date
 from pathlib import Path
 from time import perf_counter
 
-import polars as pl
 import psycopg
 
 from jobs import brake, ending, log
@@ -104,10 +103,10 @@ def _agreed(job: Job, link: Link, source: Source) -> Parts | None:
     return sums.told.agreed(asked.plan, sums.chunks, begun)
 
 
-def _tried(job: Job, link: Link, source: Source, parts: Parts | None) -> tuple[Report, Sums]:
+def _tried(job: Job, link: Link, source: Source, begun: Parts | None) -> tuple[Report, Sums]:
     """A dry run: what a run decides on its way (how users pay, what is adopted) is decided, and undone at the end.
 
-    ``parts``: in whose chunks.
+    ``begun``: in whose chunks.
     """
     sums = Sums.of(job.backfill)
     with transaction(link.connection, undone=True) as connection:
@@ -115,7 +114,7 @@ def _tried(job: Job, link: Link, source: Source, parts: Parts | None) -> tuple[R
             before = modes.recorded(connection, job.settings)
             plan = planned(connection, job.settings, source, job.asked, job.today)
             _record_modes(connection, plan, before, 0, sums)
-        report = _worked(job, link, plan, None, sums, parts)
+        report = _worked(job, link, plan, None, sums, begun)
         if connection.closed:
             # What was decided at the beginning went with it: the rest was tried on a database without that.
             raise UnreachableError("the connection broke in the middle of the dry run")
@@ -135,15 +134,13 @@ def _begun(job: Job, link: Link, source: Source, sums: Sums, parts: Parts | None
         run_id = runlog.begin(
             connection, job.settings, plan.kind, plan.window, rates_hash=rates_hash, reason=plan.reason, plan=kept
         )
-        told = _record_modes(connection, plan, before, run_id, sums)
-        if parts is not None:
-            parts.hold(BEGIN, told)
+        _record_modes(connection, plan, before, run_id, sums)
     return plan, run_id
 
 
 def _logged(job: Job, link: Link, source: Source, parts: Parts | None) -> Report:
     """The work, with its first and last word in rollup.runs."""
-    sums = Sums.of(job.backfill)
+    sums = Sums.of(job.backfill, parts)
     with job.stage("plan"):
         plan, run_id = retried(lambda: _begun(job, link, source, sums, parts))
         log.of_run(run_id)
@@ -159,15 +156,13 @@ def _logged(job: Job, link: Link, source: Source, parts: Parts | None) -> Report
         raise
 
 
-def _record_modes(connection: Connection, plan: Plan, before: date | None, run_id: int, sums: Sums) -> pl.DataFrame:
+def _record_modes(connection: Connection, plan: Plan, before: date | None, run_id: int, sums: Sums) -> None:
     """A run that covers new days records how users pay; what it finds holds from the day after those covered."""
     held, found = plan.query.read.credits, []
     if before is None or plan.window.last > before:
         found = modes.append(connection, plan.settings, held, before, run_id)
         sums.changed["billing_modes"] = len(found)
-    told = told_begin(found) if plan.told else NONE
-    sums.told.add(BEGIN, told)
-    return told
+    sums.told.add(BEGIN, told_begin(found) if plan.told else NONE)
 
 
 def _worked(job: Job, link: Link, plan: Plan, run_id: int | None, sums: Sums, parts: Parts | None) -> Report:
@@ -179,15 +174,15 @@ def _worked(job: Job, link: Link, plan: Plan, run_id: int | None, sums: Sums, pa
                 brake.hold(plan, reading)
             if run_id is not None:
                 retried(lambda: _keep_modes(link, plan, run_id))
-            adopted = retried(lambda: _adopted(link, plan, run_id, sums, parts))
+            adopted = retried(lambda: _adopted(link, plan, run_id, sums))
             retried(lambda: read_own(link.connection, plan, spill))
             sums.unusable = retried(lambda: accounts.unusable(link.connection, settings, plan.query.read.credits))
         with job.stage("compute and write"):
-            chunks = Chunks(link, plan, run_id, spill, sums, reading.bad, parts)
-            chunks.run(job.progress)
-            sums.chunks = chunks.pieces
+            # Of a plan the same chunks, whatever has been written since.
+            sums.chunks = spill.chunks() if parts is None else parts.chunks
+            Chunks(link, plan, run_id, spill, sums, sums.chunks, reading.bad).run(job.progress)
         with job.stage("finish"):
-            retried(lambda: ending.finish(link.connection, plan, run_id, reading, sums, parts))
+            retried(lambda: ending.finish(link.connection, plan, run_id, reading, sums))
     report = reported(job.seconds, plan, run_id, reading, sums, adopted)
     return report if job.ran_out is None else _with_names(report, sums, job.ran_out)
 
@@ -201,7 +196,7 @@ def _with_names(report: Report, sums: Sums, file: Path) -> Report:
     return report
 
 
-def _adopted(link: Link, plan: Plan, run_id: int | None, sums: Sums, parts: Parts | None) -> Adopted | None:
+def _adopted(link: Link, plan: Plan, run_id: int | None, sums: Sums) -> Adopted | None:
     """The draws of another program, once."""
     held, found = plan.query.read.credits, None
     with transaction(link.connection) as connection:
@@ -209,10 +204,7 @@ def _adopted(link: Link, plan: Plan, run_id: int | None, sums: Sums, parts: Part
             pass_fence(connection, plan.settings, run_id)
         if adoption.is_due(connection, plan.settings, held):
             found = adoption.adopt(connection, plan.settings, held, logged=run_id is not None)
-        told = told_adoption(found) if plan.told else NONE
-        sums.told.add(ADOPTION, told)
-        if parts is not None:
-            parts.hold(ADOPTION, told)
+        sums.told.add(ADOPTION, told_adoption(found) if plan.told else NONE)
     return found
 
 

@@ -8,7 +8,7 @@ from decimal import Decimal
 
 import polars as pl
 
-from jobs.agreed import Told, part_of
+from jobs.agreed import Parts, Told
 from jobs.chunk import Done
 from jobs.compute import hashes, rollup
 from jobs.model.backfill import Backfill
@@ -49,9 +49,9 @@ class Sums:
     """What the end of the run changes; set before its COMMIT, whose answer may be lost."""
 
     @classmethod
-    def of(cls, asked: Backfill | None) -> "Sums":
-        """Nothing yet, of a run or a backfill."""
-        return cls() if asked is None else cls(told=Told(asked.limits))
+    def of(cls, asked: Backfill | None, parts: Parts | None = None) -> "Sums":
+        """Nothing yet, of a run or a backfill; ``parts``: the plan to carry out."""
+        return cls() if asked is None else cls(told=Told(asked.limits, parts))
 
     @property
     def all_changed(self) -> dict[str, int]:
@@ -69,7 +69,6 @@ class Sums:
         self.changed.update(done.changed)
         self.taken |= done.anew.taken
         self.refused = (self.refused | done.anew.refused) - done.anew.taken
-        self.told.add(part_of(number), done.told, done.causes)
 
     @property
     def by_month(self) -> Mapping[date, Mapping[str, int]]:

@@ -8,13 +8,12 @@ import polars as pl
 
 from jobs.compute.changes import NONE, text_of, told
 from jobs.drawing import Drawn
+from jobs.model.frames import NUMBERS
 from jobs.model.scale import scaled
 from jobs.plan import Plan
 from jobs.store.adoption import Adopted
 from jobs.store.ledger import Mended
 from jobs.store.rejects import Written
-
-NUMBERS = ["granted", "bought", "free_used", "used"]
 
 
 def told_usage(todo: pl.DataFrame, mended: Sequence[Mended]) -> pl.DataFrame:

@@ -6,6 +6,7 @@ from datetime import date
 import polars as pl
 
 from jobs.compute.hashes import numbers_of
+from jobs.model.frames import NUMBERS
 
 KEY = ["month", "user_id"]
 UNCHANGED = pl.DataFrame(
@@ -66,6 +67,6 @@ def _credit() -> pl.Expr:
     ]
     held = pl.col("credits_hash_held").str.split(".")
     account = held.list.get(1, null_on_oob=True)
-    moved = account.is_not_null() & (account != numbers_of(("granted", "bought", "free_used", "used")))
+    moved = account.is_not_null() & (account != numbers_of(NUMBERS))
     pays = held.list.get(0).ne_missing(pl.col("credits_hash").str.split(".").list.get(0))
     return pl.any_horizontal(paid) & (moved | (pays & pl.col("usage_hash").eq_missing(pl.col("usage_hash_held"))))

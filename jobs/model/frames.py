@@ -43,6 +43,9 @@ ACCOUNTS: dict[str, pl.DataType | type[pl.DataType]] = {
 }
 """Rows of user_credits: free credits granted and used, credits bought and used, in units of 10^-10."""
 
+NUMBERS = tuple(ACCOUNTS)[1:]
+"""What an account says, besides whose it is."""
+
 DRAWS: dict[str, pl.DataType | type[pl.DataType]] = {
     "id": pl.UInt128,
     "user_id": pl.String,
