@@ -11,6 +11,7 @@ from jobs.drawing import Drawn
 from jobs.model.frames import NUMBERS
 from jobs.model.scale import scaled
 from jobs.plan import Plan
+from jobs.store.accounts import transactions
 from jobs.store.adoption import Adopted
 from jobs.store.ledger import Mended
 from jobs.store.rejects import Written
@@ -36,19 +37,14 @@ def told_postings(plan: Plan, found: Drawn) -> pl.DataFrame:
     due = found.postings
     if due.is_empty():
         return NONE
-    rows, nothing, amount = (
-        due.with_columns(_uuids(due["id"])).lazy(),
-        pl.lit(None),
-        pl.col("free") + pl.col("purchased"),
-    )
+    rows, nothing = due.with_columns(_uuids(due["id"])), pl.lit(None)
     new = text_of(["date", "free", "purchased"])
-    parts = [told("credit_draws", rows, ["id", "user_id", "month"], old=nothing, new=new, owner="user_id")]
+    parts = [told("credit_draws", rows.lazy(), ["id", "user_id", "month"], old=nothing, new=new, owner="user_id")]
     if plan.query.read.credits.transactions:
-        fresh = rows.filter("fresh").with_columns(amount=amount)
-        net = rows.filter(~pl.col("fresh")).group_by("user_id", "month").agg(amount.sum().alias("amount"))
-        for some, key in ((fresh, ["user_id", "id"]), (net.filter(pl.col("amount") != 0), ["user_id", "month"])):
+        fresh, net = transactions(rows)
+        for some, key in ((fresh, ["user_id", "id"]), (net, ["user_id", "month"])):
             new = text_of([0 - pl.col("amount")])
-            parts.append(told("credit_transactions", some, key, old=nothing, new=new, owner="user_id"))
+            parts.append(told("credit_transactions", some.lazy(), key, old=nothing, new=new, owner="user_id"))
     after = found.accounts.lazy().select("user_id", text_of(NUMBERS).alias("new"))
     moved = found.before.lazy().select("user_id", text_of(NUMBERS).alias("old")).join(after, on="user_id")
     moved = moved.filter(pl.col("old") != pl.col("new"))

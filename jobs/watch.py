@@ -90,7 +90,7 @@ def _looked(connection: Connection, settings: Settings, address: Address, today:
         read_own(connection, plan, spill)
         for piece in spill.chunks():
             _compare(now, *_months_of(connection, plan, taken(spill, piece)))
-    return _told(plan, now, reading, runlog.totals(connection, settings))
+    return _told(plan, now, reading)
 
 
 def _months_of(
@@ -111,31 +111,21 @@ def _compare(now: _Now, target: pl.DataFrame, stands: pl.DataFrame | None) -> No
         now.causes.setdefault(month, Counter())[cause] += users
 
 
-def _told(
-    plan: Plan, now: _Now, reading: Reading, totals: Mapping[date, tuple[Decimal | None, str | None]]
-) -> list[Watched]:
+def _told(plan: Plan, now: _Now, reading: Reading) -> list[Watched]:
     rows = rollup.added(pl.concat(now.months).lazy(), ["month"]).collect().iter_rows(named=True)
     found: dict[date, Mapping[str, Any]] = {row["month"]: row for row in rows}
-    return [_month(plan, month, now, found.get(month, {}), reading, totals[month]) for month in plan.window.months]
+    return [_month(plan, month, now, found.get(month, {}), reading) for month in plan.window.months]
 
 
-def _month(
-    plan: Plan,
-    month: date,
-    now: _Now,
-    found: Mapping[str, Any],
-    reading: Reading,
-    closed_with: tuple[Decimal | None, str | None],
-) -> Watched:
-    total, rates = closed_with
+def _month(plan: Plan, month: date, now: _Now, found: Mapping[str, Any], reading: Reading) -> Watched:
     hashed = found.get("usage_hash", 0) % 2**63
     causes = now.causes.get(month, Counter())
-    differs = hashed != plan.booked.hashes[month] or plan.rates_hash(month) != rates
+    differs = hashed != plan.booked.hashes[month] or plan.rates_hash(month) != plan.booked.rates[month]
     return Watched(
         month,
         plan.booked.rows[month],
         reading.rows[month],
-        total,
+        plan.booked.totals[month],
         unscaled(found.get("total_cost", 0)),
         causes.total(),
         dict(causes),

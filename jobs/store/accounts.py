@@ -115,11 +115,17 @@ def changed_accounts(postings: pl.DataFrame, held: CreditSource) -> int:
     return sums.filter(both if held.splits else pl.col("free") + pl.col("purchased") != 0).height
 
 
+def transactions(postings: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """What ``postings`` take off balances (units of 10^-10): ``amount`` by row where it is newly drawn, and of all
+    corrections by user and month, unless they come to nothing."""
+    rows = postings.with_columns(amount=pl.col("free") + pl.col("purchased"))
+    net = rows.filter(~pl.col("fresh")).group_by("user_id", "month").agg(pl.col("amount").sum())
+    return rows.filter("fresh"), net.filter(pl.col("amount") != 0)
+
+
 def changed_transactions(postings: pl.DataFrame) -> int:
     """How many transactions ``postings`` come to."""
-    amount = pl.col("free") + pl.col("purchased")
-    corrected = postings.filter(~pl.col("fresh")).group_by("user_id", "month").agg(amount.sum().alias("amount"))
-    return postings.filter("fresh").height + corrected.filter(pl.col("amount") != 0).height
+    return sum(part.height for part in transactions(postings))
 
 
 def balance(held: CreditSource) -> sql.Composed:

@@ -20,12 +20,14 @@ from jobs.store.statements import own, statement
 @dataclass(frozen=True, slots=True)
 class Booked:
     """What stands for each month: its cost mode, the rows that the last run counted and their hash, the users in the
-    roll-up."""
+    roll-up, the hash of what priced it and its cost."""
 
     modes: Mapping[date, str]
     rows: Mapping[date, int]
     users: Mapping[date, int]
     hashes: Mapping[date, int | None]
+    rates: Mapping[date, str | None]
+    totals: Mapping[date, Decimal | None]
 
 
 def history(connection: Connection, settings: Settings) -> tuple[History, Booked]:
@@ -47,6 +49,8 @@ def history(connection: Connection, settings: Settings) -> tuple[History, Booked
             {row["month"]: row["row_count"] for row in known},
             dict(counted),
             {row["month"]: row["usage_hash"] for row in known},
+            {row["month"]: row["rates_hash"] for row in known},
+            {row["month"]: row["total_cost"] for row in known},
         ),
     )
 
@@ -82,12 +86,6 @@ def done_until(connection: Connection, settings: Settings) -> date | None:
     """The last day of the furthest run that came to its end."""
     row = connection.execute(statement("done_until", runs=own(settings, "runs"))).fetchone()
     return None if row is None else row[0]
-
-
-def totals(connection: Connection, settings: Settings) -> dict[date, tuple[Decimal | None, str | None]]:
-    """What each month costs as booked, and the hash of what priced it."""
-    found = connection.execute(statement("closed_totals", months=own(settings, "months")))
-    return {month: (total, rates) for month, total, rates in found}
 
 
 def interrupted(connection: Connection, settings: Settings, window: Window) -> tuple[int, str] | None:
