@@ -26,7 +26,7 @@ from jobs.store.address import Address
 from jobs.store.adoption import Adopted
 from jobs.store.database import Connection, Link, linked, transaction
 from jobs.store.faults import retried
-from jobs.store.guard import guarded, pass_fence
+from jobs.store.guard import at_work, guarded, pass_fence
 from jobs.store.preflight import Source
 from jobs.store.spill import Spill
 from jobs.sums import Sums
@@ -72,11 +72,11 @@ def perform(job: Job) -> Report:
 
     Raises UsageJobsError: its class and ``exit_code`` tell what is wrong (DESIGN section 6).
     """
-    with linked(job.address) as link:
+    with linked(job.address, at_work(job.settings)) as link:
         with job.stage("check"):
             source, findings = retried(lambda: preflight.source(link.connection, job.settings))
             preflight.refuse(findings)
-        with guarded(job.address, job.settings):
+        with guarded(job.address, job.settings, link):
             if job.dry_run:
                 return _within_limits(*retried(lambda: _tried(job, link, source, None)))
             return _logged(job, link, source, _agreed(job, link, source))

@@ -167,7 +167,7 @@ def test_a_connection_that_breaks_between_read_and_write_is_made_anew(database: 
     fill(database, (FIRST, "ann", "10"))
     ours = (
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() "
-        "AND application_name = 'usage-jobs' AND state = 'idle' AND pid <> pg_backend_pid()"
+        "AND application_name ~ '^usage-jobs' AND state = 'idle' AND pid <> pg_backend_pid()"
     )
     run(database, lambda: execute(database, ours), cost)
     assert totals(database) == {"ann": Decimal(1)}

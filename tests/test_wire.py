@@ -4,7 +4,6 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -12,12 +11,15 @@ from urllib.parse import urlsplit
 import psycopg
 import pytest
 from commands import ask
-from wire import Statement, Verdict, Wire, connected
+from wire import Hook, Statement, Then, Verdict, Wire, connected
+
+from jobs.model.errors import UnreachableError
+from jobs.store.faults import deadline
 
 PLACE = "CREATE TABLE t (n int)"
 
 
-def at(text: str, verdict: Verdict) -> Callable[[Statement], Verdict]:
+def at(text: str, verdict: Verdict) -> Hook:
     """``verdict`` for the statements that begin with ``text``."""
     return lambda statement: verdict if statement.text.startswith(text) else Verdict.PASS
 
@@ -107,6 +109,46 @@ def test_a_client_may_be_killed_at_a_boundary(database: str) -> None:
     with Wire(database, hook) as wire:
         started.set_result(subprocess.Popen([sys.executable, "-c", text, wire.url]))
         assert started.result().wait() == -signal.SIGKILL
+    ask(database, "LOCK TABLE t")
+    assert numbers(database) == []
+
+
+def test_somebody_may_act_between_a_commit_and_its_answer(database: str) -> None:
+    ask(database, PLACE)
+    seen: list[int] = []
+
+    def hook(statement: Statement) -> Verdict | Then:
+        if statement.text != "COMMIT":
+            return Verdict.PASS
+        return Then(lambda: seen.extend(numbers(database)))
+
+    with Wire(database, hook) as wire, psycopg.connect(wire.url) as connection:
+        connection.execute("INSERT INTO t VALUES (1)")
+        connection.commit()
+        assert seen == [1]
+        with connection.cursor().copy("COPY t TO STDOUT") as out:
+            assert list(out.rows()) == [("1",)]
+
+
+def test_a_hole_swallows_everything_and_tells_nobody(database: str) -> None:
+    ask(database, PLACE)
+
+    def hook(statement: Statement) -> Verdict:
+        if statement.text.startswith("INSERT"):
+            wire.swallow()
+        return Verdict.PASS
+
+    with Wire(database, hook) as wire:
+        old = psycopg.connect(wire.url)
+        old.execute("LOCK TABLE t")
+        with pytest.raises(UnreachableError), deadline(old, 0.1):
+            old.execute("INSERT INTO t VALUES (1)")
+        assert old.closed
+        with pytest.raises(psycopg.OperationalError, match="timeout"):
+            psycopg.connect(wire.url, connect_timeout=2)
+        wire.heal()
+        with psycopg.connect(wire.url) as new, pytest.raises(psycopg.errors.LockNotAvailable):
+            new.execute("LOCK TABLE t NOWAIT")  # which the server still keeps for the old one
     ask(database, "LOCK TABLE t")
     assert numbers(database) == []
 

@@ -3,6 +3,8 @@
 It knows just enough of the protocol to see where a statement begins: a simple Query, or the Parse that begins an
 extended one; everything else (passwords, COPY data) flows through. So a test can kill, cut or interfere at a named
 statement of a real run, instead of hoping that a random moment hits it. Nothing here waits by the clock.
+
+The guard's pings pass unseen: how many there are depends on the clock.
 """
 
 import select
@@ -18,6 +20,8 @@ from urllib.parse import quote
 
 from psycopg.conninfo import conninfo_to_dict
 
+from jobs.store.guard import PING
+
 SSL_REQUEST, GSS_REQUEST = 80877103, 80877104
 BLOCK = 1 << 16
 
@@ -32,6 +36,13 @@ class Verdict(Enum):
 
 
 @dataclass(frozen=True)
+class Then:
+    """The statement passes; ``act`` is called when the server has carried it out, before the client hears of it."""
+
+    act: Callable[[], object]
+
+
+@dataclass(frozen=True)
 class Statement:
     """A statement about to be forwarded: the how-manieth of which connection (both from 0), and its text."""
 
@@ -40,7 +51,7 @@ class Statement:
     text: str
 
 
-Hook = Callable[[Statement], Verdict]
+Hook = Callable[[Statement], Verdict | Then]
 """Called in the thread of the statement's connection, which rests meanwhile; other connections go on."""
 
 
@@ -53,13 +64,29 @@ class Wire:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._listening = threading.Thread(target=self._listen)
         self._sessions: list[_Session] = []
-        self._over = False
+        self._unheard: list[socket.socket] = []
+        self._hole = self._over = False
 
     @property
     def url(self) -> str:
         user, password, database = (quote(self._parts.get(k, ""), safe="") for k in ("user", "password", "dbname"))
         login = f"{user}:{password}" if password else user
         return f"postgresql://{login}@127.0.0.1:{self._listener.getsockname()[1]}/{database}"
+
+    def swallow(self) -> None:
+        """From now on nothing comes through, not even that one side hangs up: a network that drops every packet."""
+        self._hole = True
+        for session in self._sessions:
+            session.deaf = True
+
+    def heal(self) -> None:
+        """New connections come through; those that were open stay as they are, and neither side is told."""
+        self._hole = False
+
+    def hang_up(self) -> None:
+        """Both sides of everything that was open, swallowed or not, find that the other is gone."""
+        for session in self._sessions:
+            session.end()
 
     def __enter__(self) -> "Wire":
         self._listening.start()
@@ -70,8 +97,9 @@ class Wire:
         socket.create_connection(self._listener.getsockname()).close()  # wakes the listener
         self._listening.join()
         self._listener.close()
-        for session in self._sessions:
-            session.end()
+        self.hang_up()
+        for client in self._unheard:
+            client.close()
         for session in self._sessions:
             if session.error is not None:
                 raise session.error
@@ -82,6 +110,9 @@ class Wire:
             if self._over:
                 client.close()
                 return
+            if self._hole:
+                self._unheard.append(client)
+                continue
             try:
                 server = connected(self._parts)
             except ConnectionRefusedError:  # the server is down: so is whoever speaks for it
@@ -108,10 +139,12 @@ class _Session:
 
     def __init__(self, number: int, client: socket.socket, server: socket.socket, hook: Hook) -> None:
         self.error: BaseException | None = None
+        self.deaf = False
         self._number, self._client, self._server, self._hook = number, client, server, hook
         self._ordinal = 0
         self._losing = False
-        self._unread = bytearray()
+        self._then: Then | None = None
+        self._held, self._unread = bytearray(), bytearray()
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
 
@@ -126,8 +159,10 @@ class _Session:
         with self._client, self._server:
             try:
                 self._greet()
-                while self._step():
+                while not self.deaf and self._step():
                     pass
+                if self.deaf:
+                    self._swallow()
             except OSError:
                 pass  # one side is gone: so is the other, now
             except BaseException as error:  # the hook's: an assertion of the test's, mostly
@@ -147,24 +182,55 @@ class _Session:
     def _step(self) -> bool:
         """Moves a block from the server, or else a message from the client; False when the connection is over."""
         ready, _, _ = select.select([self._client, self._server], [], [])
+        if self.deaf:
+            return False
         if self._server in ready:
-            block = self._server.recv(BLOCK)
-            if self._losing:
-                return bool(block) and not self._answered(block)
-            self._client.sendall(block)
-            return bool(block)
+            return self._to_client(self._server.recv(BLOCK))
         head = self._exactly(5)
         message = head + self._exactly(struct.unpack("!I", head[1:])[0] - 4)
         verdict = self._asked(message) if head[:1] in (b"Q", b"P") else Verdict.PASS
         if verdict is Verdict.CUT:
             return False
         self._losing |= verdict is Verdict.LOSE
-        self._server.sendall(message)
+        self._then = verdict if isinstance(verdict, Then) else self._then
+        if not self.deaf:
+            self._server.sendall(message)
         return True
 
-    def _asked(self, message: bytes) -> Verdict:
+    def _to_client(self, block: bytes) -> bool:
+        if not self._losing and self._then is None:
+            self._client.sendall(block)
+            return bool(block)
+        self._held += block
+        if not block or not self._answered(block):
+            return bool(block)
+        if self._losing:
+            return False
+        then, held = self._then, bytes(self._held)
+        self._then = None
+        self._held.clear()
+        self._unread.clear()
+        if then is not None:
+            then.act()
+        if not self.deaf:
+            self._client.sendall(held)
+        return True
+
+    def _swallow(self) -> None:
+        """Takes what both sides say, until both have hung up."""
+        sides = [self._client, self._server]
+        while sides:
+            for side in select.select(sides, [], [])[0]:
+                with suppress(OSError):
+                    if side.recv(BLOCK):
+                        continue
+                sides.remove(side)
+
+    def _asked(self, message: bytes) -> Verdict | Then:
         # Query: the text; Parse: the name of the prepared statement, the text, the types. Each text ends in a 0.
         text = message[5:].split(b"\0")[0 if message[:1] == b"Q" else 1].decode()
+        if text == PING:
+            return Verdict.PASS
         statement = Statement(self._number, self._ordinal, text)
         self._ordinal += 1
         return self._hook(statement)

@@ -3,6 +3,7 @@
 Every transaction sets its own limits with SET LOCAL: behind a pooler a plain SET would leak to other clients.
 """
 
+import secrets
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -15,7 +16,8 @@ from psycopg import sql
 from jobs.model.errors import UsageJobsError
 from jobs.store import unreachable
 from jobs.store.address import Address
-from jobs.store.faults import deadline, explained
+from jobs.store.faults import deadline, explained, hang_up
+from jobs.store.statements import statement
 
 Connection = psycopg.Connection[Any]
 CONNECT_SECONDS = 12
@@ -42,8 +44,8 @@ LIMITS = (
 )
 
 
-def connect(address: Address) -> Connection:
-    """A connection in autocommit mode (transactions are opened by ``transaction``).
+def connect(address: Address, name: str = "usage-jobs") -> Connection:
+    """A connection in autocommit mode (transactions are opened by ``transaction``), by a name that the server shows.
 
     Raises PreflightError naming host, user, the reason and what mends it, within 15 seconds.
     """
@@ -54,7 +56,7 @@ def connect(address: Address) -> Connection:
             # A pooler in transaction mode gives each transaction another server: nothing may be prepared.
             prepare_threshold=None,
             connect_timeout=max(2, CONNECT_SECONDS // _addresses(address)),
-            application_name="usage-jobs",
+            application_name=name,
             client_encoding="utf8",  # COPY hands bytes over as they come: a database may default to another
             **NETWORK,
         )
@@ -75,19 +77,40 @@ def _addresses(address: Address) -> int:
     return max(1, found)
 
 
-class Link:
-    """A connection that is made anew where it broke; a context manager that closes it."""
+TOKEN_BYTES = 4
 
-    def __init__(self, address: Address) -> None:
+
+class Link:
+    """A connection that is made anew where it broke; a context manager that closes it.
+
+    The server shows it by a name of its own: ``name`` and a random token.
+    """
+
+    def __init__(self, address: Address, name: str = "usage-jobs") -> None:
         self._address = address
-        self._connection = connect(address)
+        self._name = f"{name} {secrets.token_hex(TOKEN_BYTES)}"
+        self._connection = connect(address, self._name)
 
     @property
     def connection(self) -> Connection:
         """The connection; raises PreflightError where a new one is needed and cannot be had."""
         if self._connection.closed:
-            self._connection = connect(self._address)
+            self._connection = connect(self._address, self._name)
+            self._end_lost()
         return self._connection
+
+    @property
+    def is_open(self) -> bool:
+        return not self._connection.closed
+
+    def lost(self) -> None:
+        """Another thread has found that the way to the server is dead: who waits for an answer there need not."""
+        hang_up(self._connection)
+
+    def _end_lost(self) -> None:
+        """Where the network swallowed the old connection the server still holds its transaction, locks and all."""
+        with suppress(psycopg.Error), deadline(self._connection, ADMISSION_SECONDS):
+            self._connection.execute(statement("end_lost"), [self._name])
 
     def __enter__(self) -> "Link":
         return self
@@ -114,10 +137,10 @@ def transaction(connection: Connection, *, undone: bool = False, snapshot: bool 
 
 
 @contextmanager
-def linked(address: Address) -> Iterator[Link]:
+def linked(address: Address, name: str = "usage-jobs") -> Iterator[Link]:
     """A link whose driver errors come out as ours, with a message for an operator."""
     try:
-        with Link(address) as link:
+        with Link(address, name) as link:
             yield link
     except psycopg.Error as error:
         raise explained(error, address) from error

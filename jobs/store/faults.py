@@ -1,6 +1,7 @@
 """What goes wrong between us and the server: what passes and is tried again, and what an operator is told."""
 
 import random
+import select
 import socket
 import threading
 import time
@@ -92,23 +93,38 @@ def writing(table: str) -> Iterator[None]:
         ) from error
 
 
+def hang_up(connection: psycopg.Connection[Any], *, unless_answered: bool = False) -> bool:
+    """Ends whatever wait there is on a connection, from another thread: it is lost then. Says whether it did.
+
+    ``unless_answered``: not where bytes have come that the waiting thread has not got round to read.
+    """
+    # Not close(): that belongs to the thread that waits. Through a copy, for the number may be another's by then.
+    with suppress(OSError, psycopg.Error), socket.socket(fileno=dup(connection.fileno())) as wire:
+        incoming = select.poll()
+        incoming.register(wire, select.POLLIN)
+        if unless_answered and incoming.poll(0):
+            return False
+        wire.shutdown(socket.SHUT_RDWR)
+    return True
+
+
 @contextmanager
 def deadline(connection: psycopg.Connection[Any], seconds: float) -> Iterator[None]:
     """Bounds a wait that no server limit reaches: a pooler holds a statement back for as long as it likes.
 
     Raises UnreachableError; the connection is lost then.
     """
-    expired, place = threading.Event(), f"{connection.info.host}:{connection.info.port}"
+    over, expired = threading.Event(), threading.Event()
+    place = f"{connection.info.host}:{connection.info.port}"
 
-    def end() -> None:
-        expired.set()
-        # Not close(): that belongs to the thread that waits. Through a copy, for the number may be another's by then.
-        with suppress(OSError, psycopg.Error), socket.socket(fileno=dup(connection.fileno())) as wire:
-            wire.shutdown(socket.SHUT_RDWR)
+    def watch() -> None:
+        while not over.wait(seconds):
+            expired.set()  # before who waits can notice
+            if hang_up(connection, unless_answered=True):
+                return
+            expired.clear()
 
-    timer = threading.Timer(seconds, end)
-    timer.daemon = True
-    timer.start()
+    threading.Thread(target=watch, daemon=True).start()
     try:
         yield
     except psycopg.OperationalError as error:
@@ -120,4 +136,4 @@ def deadline(connection: psycopg.Connection[Any], seconds: float) -> Iterator[No
             "way (SUPABASE_CONNECTION=session or direct)"
         ) from error
     finally:
-        timer.cancel()
+        over.set()

@@ -2,8 +2,9 @@
 
 The guard is a transaction on its own connection that holds a transaction-level advisory lock (a transaction pooler
 gives nothing else) while the run lasts. It writes nothing and pings, so that the server may end it 60 s after its
-client has gone silent. Whoever has the guard marks older running rows crashed; every transaction that writes takes
-its own row of ``rollup.runs`` FOR SHARE and goes on only while that says ``running``.
+client has gone silent. Whoever has the guard ends what runs before it left silent, and marks their running rows
+crashed; every transaction that writes takes its own row of ``rollup.runs`` FOR SHARE and goes on only while that says
+``running``.
 """
 
 import threading
@@ -12,60 +13,99 @@ from contextlib import contextmanager, suppress
 
 import psycopg
 
-from jobs.model.errors import LockedError
+from jobs.model.errors import LockedError, UnreachableError, UsageJobsError
 from jobs.settings import Settings
 from jobs.store import database
 from jobs.store.address import Address
-from jobs.store.database import Connection, connect
+from jobs.store.database import TOKEN_BYTES, Connection, Link
 from jobs.store.faults import deadline, retried
 from jobs.store.statements import own, statement
 
-PING_SECONDS = 10
+PING = "SELECT 'usage-jobs is alive'"
+PING_SECONDS = 2
+ANSWER_SECONDS = 5
+"""A ping that has no answer by then tells that the way to the server is dead, without a word to those who use it."""
+SILENCE_SECONDS = 60
+"""So long a guard, or a transaction of a run, may hear nothing of its client."""
+
+
+def at_work(settings: Settings) -> str:
+    """What the server calls the connections on which runs of this schema work, but for the token of each."""
+    return _name("usage-jobs", settings)
+
+
+def _name(kind: str, settings: Settings) -> str:
+    # A name has 63 bytes, and the server changes all but ASCII in it.
+    return f"{kind} {settings.rollup_schema}"[:40].encode("ascii", "replace").decode()
 
 
 @contextmanager
-def guarded(address: Address, settings: Settings) -> Iterator[None]:
-    """Holds the lock of this schema; LockedError (exit 4) naming the run that holds it."""
-    connection = retried(lambda: _holding(address, settings))
+def guarded(address: Address, settings: Settings, link: Link) -> Iterator[None]:
+    """Holds the lock of this schema while the run works on ``link``; LockedError (exit 4) naming the run that holds it.
+
+    A guard that is lost is taken again. Where its way to the server is dead that of ``link`` is given up too: whoever
+    waits there for an answer would wait for ever.
+    """
+    guard = retried(lambda: _taken(address, settings))
     over = threading.Event()
-    pinger = threading.Thread(target=_ping, args=(connection, over), daemon=True)
+    keeper = threading.Thread(target=_keep, args=(guard, settings, link, over), daemon=True)
     try:
-        pinger.start()
+        keeper.start()
         yield
     finally:
         over.set()
-        pinger.join()
-        # A round trip: closing alone would free the lock some time after we are gone, and the next run exit 4.
-        with suppress(psycopg.Error):
-            connection.execute("ROLLBACK")
-        connection.close()
+        keeper.join(2 * ANSWER_SECONDS)
 
 
-def _holding(address: Address, settings: Settings) -> Connection:
-    """A connection whose open transaction holds the lock."""
-    connection = connect(address)
+def _taken(address: Address, settings: Settings) -> Link:
+    guard = Link(address, _name("usage-jobs guard", settings))
+    _hold(guard, settings)
+    return guard
+
+
+def _hold(guard: Link, settings: Settings) -> None:
+    """Opens the transaction that holds the lock; without it the connection is closed."""
+    connection = guard.connection
     try:
         with deadline(connection, database.ADMISSION_SECONDS):
             connection.execute("BEGIN")
-        connection.execute("SET LOCAL idle_in_transaction_session_timeout = '60s'")
-        got = connection.execute(
-            "SELECT pg_try_advisory_xact_lock(hashtext('usage-jobs'), hashtext(%s))", [settings.rollup_schema]
-        ).fetchone()
-        if not got or not got[0]:
-            raise LockedError(_holder(connection, settings))
+            connection.execute(f"SET LOCAL idle_in_transaction_session_timeout = '{SILENCE_SECONDS}s'")
+            got = connection.execute(
+                "SELECT pg_try_advisory_xact_lock(hashtext('usage-jobs'), hashtext(%s))", [settings.rollup_schema]
+            ).fetchone()
+            if not got or not got[0]:
+                raise LockedError(_holder(connection, settings))
+            silent = {"name": f"{at_work(settings)} ", "token": 2 * TOKEN_BYTES, "silence": SILENCE_SECONDS}
+            connection.execute(statement("end_silent"), silent)
     except BaseException:
         connection.close()
         raise
-    return connection
 
 
-def _ping(connection: Connection, over: threading.Event) -> None:
-    while not over.wait(PING_SECONDS):
-        try:
-            connection.execute("SELECT 1")
-        except psycopg.Error:
-            # The lock is gone. The fence still stands: if another run takes over, our next write is refused.
-            return
+def _keep(guard: Link, settings: Settings, link: Link, over: threading.Event) -> None:
+    with guard:
+        while not over.wait(PING_SECONDS):
+            if guard.is_open:
+                _ping(guard, link)
+            if not guard.is_open:
+                # Until it is ours again the fence stands alone: if another run takes over, our next write is refused.
+                with suppress(psycopg.Error, UsageJobsError):
+                    _hold(guard, settings)
+        # A round trip: closing alone would free the lock some time after we are gone, and the next run exit 4.
+        if guard.is_open:
+            with suppress(psycopg.Error, UnreachableError), deadline(guard.connection, ANSWER_SECONDS):
+                guard.connection.execute("ROLLBACK")
+
+
+def _ping(guard: Link, link: Link) -> None:
+    connection = guard.connection
+    try:
+        with deadline(connection, ANSWER_SECONDS):
+            connection.execute(PING)
+    except UnreachableError:
+        link.lost()
+    except psycopg.Error:
+        connection.close()  # also after an error that it would survive: its transaction, and the lock, are gone
 
 
 def _holder(connection: Connection, settings: Settings) -> str:

@@ -105,7 +105,7 @@ def waits(run: Future[Report], url: str) -> bool:
     """Returns once a run of ours waits for another's lock (True), or has ended (False)."""
     text = (
         "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() "
-        "AND application_name = 'usage-jobs' AND cardinality(pg_blocking_pids(pid)) > 0)"
+        "AND application_name ~ '^usage-jobs rollup ' AND cardinality(pg_blocking_pids(pid)) > 0)"
     )
     with psycopg.connect(url, autocommit=True) as connection:
         while not run.done():

@@ -1,0 +1,141 @@
+"""A network that swallows every packet, and clients that fall silent in the midst of a transaction: who still works
+notices, gives up what is dead, has the server end what is left of it, and goes on."""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import night as world
+import psycopg
+import pytest
+from commands import ask
+from conftest import Databases
+from killing import copies, differing, states, tables
+from night import Night
+from ways import job_url
+from wire import Statement, Verdict, Wire
+
+from jobs.store import guard
+
+pytestmark = pytest.mark.direct("has wires of its own")
+PATIENCE = 60
+LOCKED = (
+    "SELECT pid FROM pg_locks WHERE locktype = 'advisory' "
+    "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+)
+
+
+@pytest.fixture(scope="module")
+def night(databases: Databases) -> Iterator[Night]:
+    made = world.made(databases)
+    yield made
+    databases.retire([made.url])
+
+
+@pytest.fixture
+def copy(databases: Databases, night: Night) -> Iterator[Callable[[], str]]:
+    with copies(databases, night.name) as made:
+        yield made
+
+
+@pytest.fixture(autouse=True)
+def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guard, "PING_SECONDS", 0.05)
+    monkeypatch.setattr(guard, "ANSWER_SECONDS", 0.3)
+
+
+@contextmanager
+def patience(wire: Wire) -> Iterator[None]:
+    """Who would wait for ever is let go, and told of."""
+    expired = threading.Event()
+
+    def let_go() -> None:
+        expired.set()
+        wire.hang_up()
+
+    timer = threading.Timer(PATIENCE, let_go)
+    timer.start()
+    yield
+    timer.cancel()
+    assert not expired.is_set(), f"it still waited after {PATIENCE} s"
+
+
+def swallowed_before(target: Statement, url: str) -> None:
+    """The night's run, which goes on although everything that was open before a statement is dead from then on."""
+    struck: list[Statement] = []
+
+    def hook(statement: Statement) -> Verdict:
+        if not struck and (statement.connection, statement.ordinal) == (target.connection, target.ordinal):
+            struck.append(statement)
+            wire.swallow()
+            wire.heal()
+        return Verdict.PASS
+
+    with Wire(job_url(url, world.settings), hook) as wire, patience(wire):
+        world.run(wire.url)
+    assert struck
+
+
+@pytest.mark.parametrize("part", range(2))
+def test_a_hole_in_the_network(part: int, night: Night, copy: Callable[[], str]) -> None:
+    under_guard = [s for s in night.statements if s.connection == 0 and not s.text.startswith("SET LOCAL")]
+    first = next(n for n, s in enumerate(under_guard) if "rates_hash" in s.text and "INSERT" in s.text)
+    for target in under_guard[first::13][part::2]:
+        url = copy()
+        swallowed_before(target, url)
+        assert differing(tables(url), night.after) == [], target
+        assert states(url)[-1] == "done"
+        assert "running" not in states(url)
+
+
+def test_a_guard_that_is_lost_is_taken_again(night: Night, copy: Callable[[], str]) -> None:
+    url = copy()
+    target = night.chunks()[0][0]
+    guards: list[list[object]] = []
+
+    def hook(statement: Statement) -> Verdict:
+        if not guards and (statement.connection, statement.ordinal) == (target.connection, target.ordinal):
+            [held] = ask(url, LOCKED)
+            ask(url, "SELECT pg_terminate_backend(%s, 5000)", held["pid"])
+            guards.append([held["pid"], held_again(url)])
+        return Verdict.PASS
+
+    with Wire(job_url(url, world.settings), hook) as wire:
+        world.run(wire.url)
+    [[before, after]] = guards
+    assert after != before
+    assert differing(tables(url), night.after) == []
+
+
+def held_again(url: str) -> object:
+    while not (held := ask(url, LOCKED)):
+        pass
+    return held[0]["pid"]
+
+
+@pytest.mark.parametrize(
+    ("name", "silence", "ended"),
+    [
+        ("usage-jobs rollup 0badcafe", 0, True),
+        ("usage-jobs rollup 0badcafe", 60, False),  # perhaps it still computes
+        ("usage-jobs rollup 2 0badcafe", 0, False),  # another schema's
+        ("psql", 0, False),
+    ],
+)
+def test_who_takes_the_guard_ends_what_silent_runs_left(
+    name: str, silence: int, ended: bool, copy: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = copy()
+    with psycopg.connect(url, application_name=name) as other:
+        other.execute("SELECT 1")
+        pid = other.info.backend_pid
+        while not ask(url, "SELECT pid FROM pg_stat_activity WHERE pid = %s AND state LIKE 'idle%%'", pid):
+            pass
+        # The guard's own limit as well, of which 0 is none.
+        monkeypatch.setattr(guard, "SILENCE_SECONDS", silence)
+        world.run(url)
+        if ended:
+            with pytest.raises(psycopg.OperationalError):
+                other.execute("SELECT 1")
+        else:
+            other.execute("SELECT 1")
