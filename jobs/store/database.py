@@ -154,9 +154,9 @@ def linked(address: Address, name: str = "usage-jobs") -> Iterator[Link]:
 def blocks(connection: Connection, query: sql.Composable) -> Iterator[BytesIO]:
     """The rows of ``query`` as CSV without a header, whole rows at a time, each block about BLOCK bytes."""
     text = sql.SQL("COPY ({}) TO STDOUT (FORMAT csv)").format(query)
-    with connection.cursor() as cursor, cursor.copy(text) as copy:
+    with copying(connection, text) as copy:
         block = bytearray()
-        for line in _lines(connection, copy):
+        for line in copy:
             # Not before the next row is here: a pooler whose server dies writes its last words into the row at hand,
             # which is the last one then.
             if len(block) >= BLOCK:
@@ -166,11 +166,16 @@ def blocks(connection: Connection, query: sql.Composable) -> Iterator[BytesIO]:
     yield BytesIO(block)
 
 
-def _lines(connection: Connection, copy: psycopg.Copy) -> Iterator[Any]:
+@contextmanager
+def copying(connection: Connection, text: sql.Composed) -> Iterator[psycopg.Copy]:
+    """A COPY, in either direction; raises OperationalError where the connection is lost."""
     try:
-        yield from copy
+        with connection.cursor() as cursor, cursor.copy(text) as copy:
+            yield copy
     except psycopg.ProgrammingError as error:
-        if not connection.closed:
+        if error.sqlstate is not None:
             raise
-        # A pooler adds a word of its own to the server's last: two errors, which the driver takes for two results.
+        # A pooler adds a word of its own to the server's last: two errors, which the driver takes for two results of
+        # something that should have one. Whether the connection's end has come by already is chance.
+        connection.close()
         raise psycopg.OperationalError("the connection was lost in the middle of COPY") from error

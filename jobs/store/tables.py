@@ -15,7 +15,7 @@ from psycopg import sql
 from jobs.model.scale import PLACES
 from jobs.model.windows import last_of
 from jobs.settings import Settings
-from jobs.store.database import Connection, blocks
+from jobs.store.database import Connection, blocks, copying
 from jobs.store.faults import writing
 from jobs.store.schema import Table, tables
 from jobs.store.statements import columns, own, statement
@@ -139,7 +139,7 @@ def staged(connection: Connection, settings: Settings, of: Table, rows: pl.DataF
 def copy_in(connection: Connection, stage: sql.Identifier, rows: pl.DataFrame) -> None:
     """COPY of a frame into a stage whose columns are named as the frame's."""
     text = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT csv)").format(stage, columns(rows.columns))
-    with connection.cursor() as cursor, cursor.copy(text) as copy:
+    with copying(connection, text) as copy:
         # A million rows at a time: the text of a whole chunk would double its memory.
         for piece in rows.iter_slices(200_000):
             copy.write(piece.with_columns(_outward(piece)).write_csv(include_header=False).encode())

@@ -6,13 +6,13 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 import psycopg
 from commands import mapped
 from conftest import Databases
-from psycopg import sql
+from psycopg import IsolationLevel, sql
 from psycopg.rows import dict_row
 from ways import left
 
@@ -67,7 +67,13 @@ def began(process: subprocess.Popen[str]) -> None:
             return
 
 
-def cloned(databases: Databases, name: str) -> str:
+class Server(Protocol):
+    """``url``: of its database postgres."""
+
+    url: str
+
+
+def cloned(databases: Server, name: str) -> str:
     """A copy of a database that nobody is connected to."""
     left(urlsplit(databases.url)._replace(path=f"/{name}").geturl())
     copy = f"{name}_{random.Random().randrange(10**12)}"
@@ -95,15 +101,16 @@ def named(url: str) -> str:
 
 
 def released(url: str) -> None:
-    """Waits until the server has noticed that the killed client is gone: its lock falls."""
+    """Waits until the server has noticed that the client is gone, or silent for too long: its lock falls."""
     with psycopg.connect(url) as connection:
-        connection.execute("SET lock_timeout = '60s'")
+        connection.execute("SET lock_timeout = '90s'")
         connection.execute("SELECT pg_advisory_xact_lock(hashtext('usage-jobs'), hashtext('rollup'))")
 
 
 def tables(url: str) -> dict[str, Rows]:
     """Every table that a run writes, without what differs from run to run."""
     with psycopg.connect(url, row_factory=dict_row) as connection:
+        connection.isolation_level = IsolationLevel.REPEATABLE_READ  # of one moment, whoever still commits
         found = {}
         for name, key in OWN.items():
             rows = connection.execute(sql.SQL("SELECT * FROM rollup.{}").format(sql.Identifier(name))).fetchall()

@@ -134,18 +134,29 @@ def buy(url: str, user: str, amount: Decimal = Decimal(5)) -> None:
         connection.execute(PURCHASE, {"user": user, "amount": amount})
 
 
-def made(databases: Databases) -> Night:
-    """The night's database, and what its run does to it."""
+def filled(databases: Databases) -> str:
+    """The night's database before any run."""
     url = databases.create("a")
     apply_schema(settings(), Address(owner_url(url)))
     with psycopg.connect(url) as connection:
         _fill(connection)
-    run(url, BOOKED)
+    return url
+
+
+def upset(url: str) -> None:
+    """What happened since the first run."""
     with psycopg.connect(url) as connection:
         for change in CHANGES:
             connection.execute(change.encode())
         _use(connection, [LAST_DAY])
     buy(url, "ben", Decimal("1.5"))
+
+
+def made(databases: Databases) -> Night:
+    """The night's database, and what its run does to it."""
+    url = filled(databases)
+    run(url, BOOKED)
+    upset(url)
     before, copy = tables(url), cloned(databases, named(url))
     seen: list[Statement] = []
     wired(copy, watching(seen.append))

@@ -1,0 +1,134 @@
+"""What the campaign disturbs: three commands, each on a database of its own, and what they come to undisturbed.
+
+``first``: the first run of all, which adopts another program's draws. ``night``: the night of tests/laws, with draws
+and corrections in both directions. ``backfill``: a month that has closed, changed upstream, and the open one after it.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import night as world
+import psycopg
+from commands import ask
+from conftest import Databases
+from killing import OF_USERS, Rows, Tables, cloned, command, named, tables
+from wire import Statement, Verdict, Wire
+
+from jobs.settings import Settings, load
+
+SETTINGS = world.SETTINGS | {"USAGE_JOBS_CLOSE_AFTER_DAYS": "1"}  # May closes with the first run
+OPEN = world.SETTINGS
+DRAWN_BEFORE = (
+    "UPDATE usage_daily SET credits_deducted = 0.40 WHERE user_id IN ('ann', 'cy') AND date = '2026-05-30'",
+    "UPDATE user_credits SET free_credits_used = 0.30, total_used = 0.10 WHERE user_id IN ('ann', 'cy')",
+)
+DONE = (0, 3)
+"""The exit codes of a command that has done its work."""
+
+
+@dataclass(frozen=True)
+class Play:
+    """A command and the database it is for. ``states``: what users' tables may hold, each user all of one of them;
+    the last one is the end. ``statements``, ``commits``: how many of each an undisturbed one takes."""
+
+    name: str
+    words: tuple[str, ...]
+    variables: Mapping[str, str]
+    url: str
+    states: tuple[Tables, ...]
+    statements: int
+    commits: int
+
+    @property
+    def settings(self) -> Settings:
+        return load(None, dict(self.variables), Path(__file__).parent)
+
+    @property
+    def after(self) -> Tables:
+        return self.states[-1]
+
+
+def plays(databases: Databases) -> list[Play]:
+    """All three, on this server."""
+    night = ("run", "--date", str(world.LAST_DAY))
+    again = ("backfill", "--from", "2026-05-01", "--to", str(world.LAST_DAY), "--reason", "collected wrongly", "--yes")
+    return [
+        _play(databases, "first", night, OPEN, lambda url: _do(url, *DRAWN_BEFORE)),
+        _play(databases, "night", night, OPEN, lambda url: _booked(url, OPEN)),
+        _play(databases, "backfill", again, SETTINGS, lambda url: _booked(url, SETTINGS)),
+    ]
+
+
+def _do(url: str, *statements: str) -> None:
+    for statement in statements:
+        ask(url, statement)
+
+
+def _booked(url: str, variables: Mapping[str, str]) -> None:
+    _ended(url, ("run", "--date", str(world.BOOKED)), variables)
+    world.upset(url)
+
+
+def _ended(url: str, words: tuple[str, ...], variables: Mapping[str, str]) -> None:
+    process = command(url, *words, **variables)
+    said, _ = process.communicate()
+    assert process.returncode in DONE, said
+
+
+def _play(
+    databases: Databases,
+    name: str,
+    words: tuple[str, ...],
+    variables: Mapping[str, str],
+    prepare: Callable[[str], None],
+) -> Play:
+    url = world.filled(databases)
+    prepare(url)
+    copy, seen = cloned(databases, named(url)), list[str]()
+    states: list[Tables] = [tables(url)]
+
+    def hook(statement: Statement) -> Verdict:
+        seen.append(statement.text)
+        if statement.text == "COMMIT":  # before and after adoption, say
+            states.append(tables(copy))
+        return Verdict.PASS
+
+    with Wire(copy, hook) as wire:
+        _ended(wire.url, words, variables)
+    # Chunks are side by side: what stands between two of them is a user before and another after.
+    return Play(name, words, variables, url, _whole(states, tables(copy)), len(seen), seen.count("COMMIT"))
+
+
+def _whole(states: list[Tables], after: Tables) -> tuple[Tables, ...]:
+    """The first state, that after adoption (which comes before any chunk) where it differs, and the last one."""
+    adopted = next((state for state in states if state["credit_draws"] != states[0]["credit_draws"]), after)
+    imported = all(key[2] == 0 for key in adopted["credit_draws"])
+    return (states[0], adopted, after) if imported and adopted["credit_draws"] else (states[0], after)
+
+
+def by_user(found: Tables) -> dict[str, dict[str, Rows]]:
+    """What stands in users' tables, by user and table."""
+    users: dict[str, dict[str, Rows]] = {}
+    for table in OF_USERS:
+        for key, row in found[table].items():
+            users.setdefault(str(_owner(row)), {}).setdefault(table, {})[key] = row
+    return users
+
+
+def _owner(row: Mapping[str, object]) -> object:
+    return row["user_id"]
+
+
+def torn(found: Tables, states: tuple[Tables, ...]) -> list[str]:
+    """The users that stand as in none of the states: law 7 is broken."""
+    possible, now = [by_user(state) for state in states], by_user(found)
+    users = {user for state in (*possible, now) for user in state}
+    return sorted(user for user in users if not any(now.get(user) == state.get(user) for state in possible))
+
+
+def unfinished(url: str) -> bool:
+    """Whether a run of this database says that it still runs."""
+    with psycopg.connect(url) as connection:
+        found = connection.execute("SELECT status FROM rollup.runs ORDER BY run_id").fetchall()
+    return ("running",) in found or found[-1] != ("done",)

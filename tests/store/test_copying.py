@@ -1,0 +1,68 @@
+"""COPY through a pooler whose server goes away: a lost connection, whatever the driver makes of two last words."""
+
+from collections.abc import Callable, Iterator
+
+import polars as pl
+import pooler
+import psycopg
+import pytest
+from commands import ask
+from pooler import Pooler
+from psycopg import sql
+
+from jobs.store.address import Address
+from jobs.store.database import Connection, blocks, connect, copying, transaction
+from jobs.store.faults import passes
+from jobs.store.tables import copy_in
+
+pytestmark = [
+    pytest.mark.skipif(pooler.PROGRAM is None, reason=pooler.MISSING),
+    pytest.mark.direct("has a pooler of its own"),
+]
+
+
+@pytest.fixture
+def pool(server_url: str) -> Iterator[Pooler]:
+    with pooler.running(server_url) as made:
+        yield made
+
+
+@pytest.fixture
+def connection(database: str, pool: Pooler) -> Iterator[Connection]:
+    with connect(Address(pool.url(database))) as made:
+        yield made
+
+
+def end(connection: Connection, database: str) -> None:
+    """The server's side of a connection in a transaction goes away."""
+    found = connection.execute("SELECT pg_backend_pid()").fetchone()
+    assert found is not None
+    ask(database, "SELECT pg_terminate_backend(%s, 5000)", found[0])
+
+
+def into_a_table(connection: Connection, database: str) -> None:
+    with transaction(connection):
+        connection.execute("CREATE TEMP TABLE stage (n int) ON COMMIT DROP")
+        end(connection, database)
+        copy_in(connection, sql.Identifier("stage"), pl.DataFrame({"n": [1]}))
+
+
+def out_of_a_query(connection: Connection, database: str) -> None:
+    with transaction(connection):
+        end(connection, database)
+        list(blocks(connection, sql.SQL("SELECT 1")))
+
+
+@pytest.mark.parametrize("copied", [into_a_table, out_of_a_query])
+def test_the_server_goes_away(copied: Callable[[Connection, str], None], connection: Connection, database: str) -> None:
+    with pytest.raises(psycopg.OperationalError) as lost:
+        copied(connection, database)
+    assert passes(lost.value)
+    assert connection.closed
+
+
+def test_what_the_server_refuses_is_no_lost_connection(connection: Connection) -> None:
+    text = sql.SQL("COPY {} TO STDOUT").format(sql.Identifier("nowhere"))
+    with pytest.raises(psycopg.errors.UndefinedTable), transaction(connection), copying(connection, text) as copy:
+        list(copy)
+    assert not connection.closed
