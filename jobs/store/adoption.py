@@ -8,6 +8,7 @@ from psycopg import sql
 from psycopg.rows import dict_row
 
 from jobs.settings import Settings
+from jobs.store import runlog
 from jobs.store.accounts import amount
 from jobs.store.credit_source import CreditSource
 from jobs.store.database import Connection
@@ -57,10 +58,8 @@ def adopt(connection: Connection, settings: Settings, held: CreditSource, *, log
             return None
         run_id = 0
         if logged:
-            begun = cursor.execute(
-                statement("begin_adoption", runs=own(settings, "runs")), {**found, "version": version("usage-jobs")}
-            ).fetchone()
-            run_id = begun["run_id"] if begun else 0
+            values = {**found, "version": version("usage-jobs")}
+            run_id = runlog.numbered(connection, settings, "begin_adoption", values)
         free_used, used = _used(held)
         text = statement("adopt_draws", draws=draws, deducted=deducted, accounts=accounts, free_used=free_used)
         cursor.execute(text, {"run_id": run_id})

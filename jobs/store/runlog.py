@@ -10,6 +10,7 @@ from typing import Any
 
 from psycopg.rows import dict_row
 
+from jobs.model.errors import PreflightError
 from jobs.model.windows import History, Window
 from jobs.settings import Settings
 from jobs.store.database import Connection, transaction
@@ -76,9 +77,25 @@ def begin(connection: Connection, settings: Settings, kind: str, window: Window,
     """
     own_words = {"reason": None, "plan": None, "version": version("usage-jobs")} | told
     days = {"kind": kind, "window_from": window.first, "window_to": window.last}
+    return numbered(connection, settings, "begin_run", days | own_words)
+
+
+def numbered(connection: Connection, settings: Settings, name: str, values: Mapping[str, Any]) -> int:
+    """The number of a new row of the log, by one of its two INSERTs.
+
+    Numbers that are taken are passed over: a server that crashed soon after CREATE DATABASE, or one that was replicated
+    without its sequences, counts from an earlier one. (setval would need a privilege more.)
+    """
+    runs, tries = own(settings, "runs"), 0
     with writing(f"{settings.rollup_schema}.runs"):
-        row = connection.execute(statement("begin_run", runs=own(settings, "runs")), days | own_words).fetchone()
-    assert row is not None  # noqa: S101 - INSERT … RETURNING of one row
+        while (row := connection.execute(statement(name, runs=runs), values).fetchone()) is None:
+            taken = connection.execute(statement("taken_numbers", runs=runs)).fetchone()
+            if not taken or taken[0] <= tries:
+                raise PreflightError(
+                    f"{settings.rollup_schema}.runs: expected a table that takes a new run; found that its INSERT "
+                    "writes nothing. Look for a trigger or a rule on it; nothing was written"
+                )
+            tries += 1
     return int(row[0])
 
 
