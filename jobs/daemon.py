@@ -86,7 +86,7 @@ class Daemon:
         return done
 
     def _night(self) -> int:
-        job = Job(self.settings, self.address, today=self.clock.now().date(), progress=log.stages())
+        job = Job(self.settings, self.address, today=self.clock.now().date(), progress=log.Stages())
         report = perform(job)
         self.metrics.done(report, self.clock.now())
         log.event("done", kind="run", exit_code=report.exit_code, **log.told(report))

@@ -3,11 +3,14 @@
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import structlog
 
 from jobs.model.report import Report
+
+EVERY_SECONDS = 30
 
 
 def configure() -> None:
@@ -41,17 +44,31 @@ def of_run(run_id: int | None) -> None:
         structlog.contextvars.bind_contextvars(run_id=run_id)
 
 
-def stages() -> Callable[[str, int, int | None], None]:
-    """A progress that logs each stage as it begins, with the seconds since the first."""
-    began, last = time.monotonic(), ""
+@dataclass(slots=True)
+class Stages:
+    """A progress that logs each stage as it begins, with the seconds since the first; and of a long one each
+    EVERY_SECONDS how far it is, and where the end is known how many seconds it has left at this pace."""
 
-    def tell(stage: str, _done: int, _of: int | None) -> None:
-        nonlocal last
-        if stage != last:
-            event(stage, seconds=round(time.monotonic() - began, 1))
-            last = stage
+    clock: Callable[[], float] = time.monotonic
+    _began: float | None = None
+    _stage: str = ""
+    _stage_began: float = 0
+    _told: float = 0
 
-    return tell
+    def __call__(self, stage: str, done: int, of: int | None) -> None:
+        now = self.clock()
+        self._began = now if self._began is None else self._began
+        figures: dict[str, Any] = {"seconds": round(now - self._began, 1)}
+        if stage != self._stage:
+            self._stage, self._stage_began = stage, now
+        elif now - self._told < EVERY_SECONDS or not done:
+            return
+        else:
+            figures["done"] = done
+            if of is not None:
+                figures |= {"of": of, "seconds_left": round((now - self._stage_began) / done * (of - done))}
+        event(stage, **figures)
+        self._told = now
 
 
 def told(report: Report) -> dict[str, Any]:

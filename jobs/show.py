@@ -49,7 +49,7 @@ def progress() -> Iterator[Callable[[str, int, int | None], None]]:
         with _bar() as tell:
             yield tell
     else:
-        yield log.stages()
+        yield log.Stages()
 
 
 @contextmanager

@@ -34,6 +34,8 @@ class Campaign:
             self._begun = {outcome.seed for outcome in self.outcomes}
 
     def run(self, lanes: int) -> list[Outcome]:
+        if self._struck() >= self.faults:
+            return self.outcomes
         with ExitStack() as stack, ThreadPoolExecutor(lanes) as threads:
             fields = [stack.enter_context(a_field(self._room(stack))) for _ in range(lanes)]
             for lane in [threads.submit(self._lane, one) for one in fields]:
@@ -46,6 +48,9 @@ class Campaign:
         for fault in outcome.faults:
             self.say(json.dumps(fault, indent=2))
         return outcome
+
+    def _struck(self) -> int:
+        return sum(len(outcome.faults) for outcome in self.outcomes)
 
     def _room(self, stack: ExitStack) -> Path:
         parent = MEMORY if MEMORY.is_dir() else None
@@ -64,7 +69,7 @@ class Campaign:
 
     def _next(self) -> int | None:
         with self._lock:
-            if sum(len(outcome.faults) for outcome in self.outcomes) >= self.faults:
+            if self._struck() >= self.faults:
                 return None
             seed = next(n for n in range(self.first_seed, self.first_seed + 10**9) if n not in self._begun)
             self._begun.add(seed)

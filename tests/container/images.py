@@ -5,7 +5,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -104,10 +104,17 @@ class Container:
         return demand(self.store.buildah("run", self.name, "--", "sh", "-c", script))
 
     def usage_jobs_sealed(self, *arguments: str, url: str) -> Done:
-        """The same as Kubernetes does with the example: first process, root read-only, and only /tmp to write to.
+        """The same as Kubernetes does with the example: first process, root read-only, and only /tmp to write to."""
+        words, variables = self._sealed(arguments, url)
+        return call(*words, env=variables)
 
-        The mounts are private to unshare's namespace, and gone with it.
-        """
+    def started_sealed(self, *arguments: str, url: str) -> "subprocess.Popen[str]":
+        """As above, and not waited for: a child of what is returned is the first process of the container."""
+        words, variables = self._sealed(arguments, url)
+        return subprocess.Popen(words, env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    def _sealed(self, arguments: Sequence[str], url: str) -> tuple[list[str], dict[str, str]]:
+        """Command and environment; the mounts are private to unshare's namespace, and gone with it."""
         script = """
             mount --bind "$ROOT" "$ROOT" && mount -o remount,bind,ro "$ROOT"
             mount --rbind /dev "$ROOT/dev" && mount -t proc proc "$ROOT/proc"
@@ -120,7 +127,7 @@ class Container:
         inside = ("env", f"--chdir={folder}", *variables, "usage-jobs", *arguments)
         own = {"PATH": os.environ["PATH"], "ROOT": root, "ACCOUNT": str(account), "DATABASE_URL": url}
         alone = ("unshare", "--mount", "--pid", "--fork", "--kill-child")
-        return call(*alone, "sh", "-euc", script, "sh", *inside, env=own)
+        return [*alone, "sh", "-euc", script, "sh", *map(str, inside)], own
 
 
 def pip_secrets(folder: Path) -> list[str]:

@@ -5,8 +5,10 @@ its own). JOBS_TEST_CACHE names a folder that keeps the base image's archive bet
 end. (Its name does not start with USAGE_JOBS_: those are settings, and an unknown one is refused.)
 """
 
+import json
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -118,3 +120,16 @@ def test_a_night_on_a_read_only_root(container: Container, url: str) -> None:
     demand(container.usage_jobs_sealed("schema", "--apply", url=url))
     demand(container.usage_jobs_sealed("run", url=url))
     assert query(url, COSTS) == [("auth0|one", "1.2500000000")]
+
+
+def test_the_scheduler_is_the_first_process_and_stops_on_sigterm(container: Container, url: str) -> None:
+    """The kernel drops a signal for which the first process of a container has no handler."""
+    demand(container.usage_jobs_sealed("schema", "--apply", url=url))
+    process = container.started_sealed("schedule", url=url)
+    assert process.stderr is not None
+    assert any(json.loads(line).get("event") == "done" for line in process.stderr)
+    [first] = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text(encoding="utf-8").split()
+    os.kill(int(first), signal.SIGTERM)
+    process.communicate(timeout=60)
+    assert process.returncode in (0, 143), "idle, or looking whether a closed month has changed"
+    assert query(url, LAST_RUN)[0][0] == "done"
