@@ -11,11 +11,13 @@ import polars as pl
 import psycopg
 import pytest
 import ways
-from commands import CLUSTER, DAY, add_row, applied, ask
+from commands import CLUSTER, DAY, add_row, applied, ask, costs
+from killing import command
 from polars.testing import assert_frame_equal
 from ways import job_url
+from wire import Statement, Verdict, Wire
 
-from jobs.model.errors import ConfigError, UsageJobsError
+from jobs.model.errors import ConfigError, UnreachableError, UsageJobsError
 from jobs.model.frames import usage_schema
 from jobs.settings import Settings, load
 from jobs.store import preflight, readers
@@ -220,11 +222,32 @@ def test_a_backend_that_dies_in_mid_read_is_no_short_read(
         ) == [{"ended": True}]
     with pytest.raises((psycopg.OperationalError, UsageJobsError)) as failed:
         list(batches)
-    if isinstance(failed.value, psycopg.Error):
-        assert passes(failed.value)
-    else:
+    assert isinstance(failed.value, psycopg.Error | UnreachableError), failed.value
+    assert passes(failed.value), "a run reads again"
+    if not isinstance(failed.value, psycopg.Error):
         assert 'set reader = "copy"' in str(failed.value)
         assert not link.info.password or link.info.password not in str(failed.value)  # a trusting server asks for none
+
+
+@pytest.mark.direct("has a wire of its own")
+@pytest.mark.parametrize("verdict", [Verdict.CUT, Verdict.LOSE])
+def test_a_run_whose_reader_is_cut_off_reads_again(database: str, verdict: Verdict) -> None:
+    """In a process of its own: connectorx would hold the thread of the wire as well."""
+    add_row(database, cpu_hours=3)
+    cut: list[Statement] = []
+
+    def hook(statement: Statement) -> Verdict:
+        if cut or statement.connection == 0 or "cpu_hours" not in statement.text:
+            return Verdict.PASS
+        cut.append(statement)
+        return verdict
+
+    with Wire(database, hook) as wire:
+        process = command(wire.url, "run", "--date", "2026-06-20", USAGE_JOBS_READER="connectorx")
+        said, _ = process.communicate()
+    assert process.returncode == 0, said
+    assert cut
+    assert costs(database) == {"ada": Decimal("0.3")}
 
 
 @pytest.mark.parametrize("reader", READERS)

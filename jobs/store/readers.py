@@ -4,6 +4,7 @@ connectorx prepares a statement always, which a transaction pooler does not take
 use a unix socket. Both stream: each statement is one snapshot, whatever its size, in little memory.
 """
 
+import re
 from collections.abc import Iterator
 from datetime import date
 from io import BytesIO
@@ -12,7 +13,7 @@ from urllib.parse import quote, urlencode
 import polars as pl
 from psycopg import sql
 
-from jobs.model.errors import ConfigError, UsageJobsError
+from jobs.model.errors import ConfigError, UnreachableError, UsageJobsError
 from jobs.model.frames import usage_schema
 from jobs.store.address import Address
 from jobs.store.database import Connection, blocks, transaction
@@ -21,6 +22,12 @@ from jobs.store.usage import UsageQuery
 BATCH_ROWS = 100_000
 """Rows that connectorx hands over at a time: about 15 MB."""
 
+
+LOST = re.compile(
+    r"kind: (Closed|Io)\b|SqlState\(E(08|57P|53300)|timed out waiting for connection|connection closed"
+    "|error (communicating with|connecting to) (the )?server"
+)
+"""What connectorx says where the server or the way to it went away: its driver's errors, in its driver's words."""
 
 UNDERSTOOD = frozenset(
     {"user", "password", "host", "port", "dbname", "sslmode", "sslrootcert"}
@@ -83,7 +90,8 @@ def _streamed(address: Address, text: sql.Composed, query: UsageQuery) -> Iterat
         # What breaks in mid-stream is a panic of the library's, which is no Exception.
         if not isinstance(error, RuntimeError) and type(error).__name__ != "PanicException":
             raise
-        raise UsageJobsError(
+        kind = UnreachableError if LOST.search(str(error)) else UsageJobsError
+        raise kind(
             f"connectorx could not read usage_daily from {address!r}: {address.scrubbed(str(error))}. Run again; if "
             'it stays so, set reader = "copy"'
         ) from None
@@ -97,6 +105,13 @@ def _plain_url(address: Address) -> str:
     options: dict[str, str] = {key: parts[key] for key in parts.keys() & {"sslmode", "sslrootcert"}}
     database = quote(parts.get("dbname", parts.get("user", "")), safe="")
     host = f"[{parts['host']}]" if ":" in parts["host"] else parts["host"]
+    # As patient with a network that swallows packets as we are (database.NETWORK); all in seconds.
+    options |= {
+        "keepalives_idle": "30",
+        "keepalives_interval": "10",
+        "keepalives_retries": "3",
+        "tcp_user_timeout": "60",
+    }
     # connectorx opens its own connection, to which no SET LOCAL of ours reaches: a role's short statement_timeout
     # would end exactly the longest read.
     options["options"] = "-c statement_timeout=15min -c lock_timeout=30s -c timezone=UTC -c datestyle=ISO"
