@@ -4,7 +4,9 @@ Standard output carries the result (with --json one object), standard error ever
 """
 
 import os
+import pwd
 import signal
+import socket
 import sys
 import time
 import traceback
@@ -29,7 +31,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         arguments = parser().parse_args(words)
         _logging()
-        code = COMMANDS[arguments.command](Call(arguments, _today(), SystemClock(), _scrubbed))
+        code = COMMANDS[arguments.command](Call(arguments, _today(), SystemClock(), _scrubbed, _who()))
         sys.stdout.flush()
     except UsageJobsError as error:
         return _failed(words, str(error), error.exit_code)
@@ -83,6 +85,15 @@ def _logging() -> None:
 def _today() -> date:
     """The one look at the clock: usage days are UTC days."""
     return datetime.now(UTC).date()
+
+
+def _who() -> str:
+    """Who calls, and where: for the run log."""
+    try:
+        user = pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:  # a container's user need not have a name
+        user = str(os.getuid())
+    return f"{user}@{socket.gethostname()}"
 
 
 class SystemClock:

@@ -25,12 +25,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A command as it was called; ``today`` in UTC; ``scrubbed`` takes passwords out of a text."""
+    """A command as it was called; ``today`` in UTC; ``scrubbed`` takes passwords out of a text; by ``who``."""
 
     arguments: argparse.Namespace
     today: date
     clock: "Clock"
     scrubbed: Callable[[str], str]
+    who: str
 
 
 def _settings(arguments: argparse.Namespace) -> "Settings":
@@ -95,9 +96,9 @@ def _performed(call: Call, settings: "Settings", address: "Address", **asked: An
     from jobs import show
     from jobs.run import Job, perform
 
-    shrinks = call.arguments.allow_shrink
+    asked |= {"allow_shrink": call.arguments.allow_shrink, "who": call.who}
     with show.progress() as progress:
-        return perform(Job(settings, address, today=call.today, allow_shrink=shrinks, progress=progress, **asked))
+        return perform(Job(settings, address, today=call.today, progress=progress, **asked))
 
 
 def _measured(call: Call, report: "Report") -> None:
@@ -186,7 +187,7 @@ def _schedule(call: Call) -> int:
 
     settings = _settings(call.arguments)
     with _address(settings) as address:
-        served = daemon.Daemon(settings, address, call.clock, call.scrubbed)
+        served = daemon.Daemon(settings, address, call.clock, call.scrubbed, call.who)
         dues = schedule.entries(served.entries(), served.clock)
         with health.listening(settings.schedule.listen, served.health, served.metrics.text):
             try:

@@ -29,6 +29,7 @@ class Daemon:
     address: Address
     clock: Clock
     scrubbed: Callable[[str], str] = str
+    who: str | None = None
     metrics: Metrics = field(default_factory=Metrics)
     health: Health = field(default_factory=Health)
     working: bool = False
@@ -86,7 +87,8 @@ class Daemon:
         return done
 
     def _night(self) -> int:
-        job = Job(self.settings, self.address, today=self.clock.now().date(), progress=log.Stages())
+        today = self.clock.now().date()
+        job = Job(self.settings, self.address, today=today, who=self.who, progress=log.Stages())
         report = perform(job)
         self.metrics.done(report, self.clock.now())
         log.event("done", kind="run", exit_code=report.exit_code, **log.told(report))

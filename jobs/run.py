@@ -40,7 +40,8 @@ Progress = Callable[[str, int, int | None], None]
 class Job:
     """What was asked for: `run --date day` or a backfill, on a clock that says ``today`` (UTC).
 
-    ``ran_out``: where to write which users' prepaid usage is not covered; nowhere else are they named.
+    ``ran_out``: where to write which users' prepaid usage is not covered; nowhere else are they named. ``who``: for
+    the run log.
     """
 
     settings: Settings
@@ -51,6 +52,7 @@ class Job:
     dry_run: bool = False
     allow_shrink: bool = False
     ran_out: Path | None = None
+    who: str | None = None
     progress: Progress = lambda _stage, _done, _of: None
     seconds: dict[str, float] = field(default_factory=dict)
 
@@ -131,9 +133,8 @@ def _begun(job: Job, link: Link, source: Source, sums: Sums, parts: Parts | None
         if plan.backfill is not None:
             sums.continues = runlog.interrupted(connection, job.settings, plan.window)
         kept = None if parts is None else parts.as_json()
-        run_id = runlog.begin(
-            connection, job.settings, plan.kind, plan.window, rates_hash=rates_hash, reason=plan.reason, plan=kept
-        )
+        told = {"rates_hash": rates_hash, "reason": plan.reason, "who": job.who, "plan": kept}
+        run_id = runlog.begin(connection, job.settings, plan.kind, plan.window, **told)
         _record_modes(connection, plan, before, run_id, sums)
     return plan, run_id
 

@@ -192,6 +192,9 @@ def runs(rows: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
         table.add_row(str(row["run_id"]), row["kind"], row["status"], window, started, seconds, *figures, cost)
     out = console()
     out.print(table)
+    for who in sorted({row["who"] for row in rows if row["who"]}):
+        numbers = ", ".join(str(row["run_id"]) for row in rows if row["who"] == who)
+        out.print(f"by {who}: {numbers}", markup=False)
     for row in rows:
         for text in (row["reason"], row["error"]):
             if text:

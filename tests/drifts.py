@@ -99,7 +99,8 @@ LEDGERS = {
     "runs": {"run_id": "bigint", "kind": "text", "window_from": "date", "window_to": "date", "reason": "text"}
     | {"status": "text", "started_at": "timestamptz", "finished_at": "timestamptz"}
     | dict.fromkeys(("rows_read", "rows_rejected", "rows_changed"), "bigint")
-    | {"total_cost": AMOUNT, "credits": AMOUNT, "rates_hash": "text", "version": "text", "error": "text"},
+    | {"total_cost": AMOUNT, "credits": AMOUNT, "rates_hash": "text", "version": "text", "error": "text"}
+    | {"plan": "jsonb", "who": "text"},
 }
 """Those of our own tables whose columns are the same whatever the meters."""
 

@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import socket
 from calendar import monthrange
 from collections.abc import Iterable
 from datetime import date, timedelta
@@ -313,6 +314,9 @@ def test_runs_are_listed_newest_first(ready: str) -> None:
     shown = usage_jobs("runs", url=ready)
     assert shown.code == 0
     assert "run 3: 2026-06: 0 accepted rows" in shown.out
+    [who] = {run["who"] for run in listed}
+    assert who.endswith(f"@{socket.gethostname()}")
+    assert f"by {who}: 3, 2, 1\n" in shown.out
 
 
 def test_a_dead_run_is_marked_crashed(ready: str) -> None:

@@ -73,9 +73,9 @@ def beginning(connection: Connection, settings: Settings) -> Iterator[Connection
 def begin(connection: Connection, settings: Settings, kind: str, window: Window, **told: str | None) -> int:
     """Adds our own row, running, inside ``beginning``; its id.
 
-    ``told``: rates_hash; of a backfill its reason, and as JSON the plan that was agreed to (jobs.agreed).
+    ``told``: rates_hash; who; of a backfill its reason, and as JSON the plan that was agreed to (jobs.agreed).
     """
-    own_words = {"reason": None, "plan": None, "version": version("usage-jobs")} | told
+    own_words = {"reason": None, "plan": None, "who": None, "version": version("usage-jobs")} | told
     days = {"kind": kind, "window_from": window.first, "window_to": window.last}
     return numbered(connection, settings, "begin_run", days | own_words)
 

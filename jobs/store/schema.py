@@ -140,6 +140,7 @@ _RUNS = {
     "version": "text NOT NULL",
     "error": "text",
     "plan": "jsonb",
+    "who": "text",
 }
 
 
