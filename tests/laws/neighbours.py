@@ -1,4 +1,4 @@
-"""Other clients of a pool: they work without a pause, and look at the session that each transaction of theirs gets.
+"""Other clients of a pool: they work all the time, and look at the session that each transaction of theirs gets.
 
 A transaction pooler hands one server connection from client to client. Whatever one of them leaves there that outlives
 its transaction is the next one's: a setting, a lock, a temporary table, a prepared statement, a cursor, a subscription.
@@ -33,6 +33,8 @@ UNION ALL SELECT 'channel ' || channel FROM pg_listening_channels() AS channel
 TRACKED = ["application_name", "client_encoding", "transaction_isolation", "transaction_read_only"]
 """Every client's own: PgBouncer sets the first two anew for whom it serves, and the others are told apart above."""
 
+BREATH = 0.01
+"""Seconds between two transactions of a neighbour: eight that never draw breath have both cores for themselves."""
 OWN = "CREATE TABLE IF NOT EXISTS neighbours (who int PRIMARY KEY, transactions bigint NOT NULL)"
 WORK = """
 INSERT INTO neighbours VALUES (%s, 1) ON CONFLICT (who) DO UPDATE SET transactions = neighbours.transactions + 1
@@ -104,6 +106,7 @@ def _live(number: int, url: str, enough: threading.Event, all_in: threading.Barr
                     if enough.is_set():
                         break
                     _transaction(connection, number, seen)
+                    enough.wait(BREATH)
                     if sum(seen.transactions.values()) == 1:
                         all_in.wait()
     except psycopg.Error as error:
