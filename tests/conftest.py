@@ -83,16 +83,23 @@ class Databases:
 
 @pytest.hookimpl(tryfirst=True)  # before -m selects by the marker that is added here
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if ways.WAY != "direct":
-        stay = {item for item in items if item.get_closest_marker("direct")}
-        config.hook.pytest_deselected(items=list(stay))  # they would do just what they do without TEST_WAY
-        items[:] = [item for item in items if item not in stay]
+    if again := {item for item in items if _does_the_same(item)}:
+        config.hook.pytest_deselected(items=list(again))
+        items[:] = [item for item in items if item not in again]
     for item in items:
         used = set(getattr(item, "fixturenames", ()))
         if used & {"server_url", "server_directory"}:
             item.add_marker("database")
         if not EMBEDDED and ("server_directory" in used or ("server_url" in used and not _another_server())):
             item.add_marker(pytest.mark.skip(reason="no PostgreSQL: install [demo], or set TEST_DATABASE_URL"))
+
+
+def _does_the_same(item: pytest.Item) -> bool:
+    """Whether a test, on a further way, would do just what it does without: it goes directly to the server of the
+    suite, or has an embedded server of its own."""
+    used = set(getattr(item, "fixturenames", ()))
+    has_its_own = "server_directory" in used and "server_url" not in used
+    return (ways.WAY != "direct" and item.get_closest_marker("direct") is not None) or (ways.FURTHER and has_its_own)
 
 
 def _another_server() -> str | None:

@@ -38,8 +38,12 @@ class Campaign:
             return self.outcomes
         with ExitStack() as stack, ThreadPoolExecutor(lanes) as threads:
             fields = [stack.enter_context(a_field(self._room(stack))) for _ in range(lanes)]
-            for lane in [threads.submit(self._lane, one) for one in fields]:
-                lane.result()
+            lanes_at_work = [threads.submit(self._lane, one) for one in fields]
+            try:
+                for lane in lanes_at_work:
+                    lane.result()
+            finally:
+                self.faults = 0  # Ctrl-C, or a lane that failed: the others end with the episode at hand
         return self.outcomes
 
     def replay(self, seed: int) -> Outcome:
