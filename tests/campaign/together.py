@@ -16,7 +16,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
@@ -160,7 +160,7 @@ def played(seconds: float, server: str) -> Together:
     with psycopg.connect(server, autocommit=True) as connection:
         connection.execute("CREATE DATABASE together")
     url = server.rpartition("/")[0] + "/together"
-    last = date.today() - timedelta(days=1)  # noqa: DTZ011 - as the commands themselves see it, in UTC
+    last = datetime.now(UTC).date() - timedelta(days=1)
     with psycopg.connect(url) as connection:
         connection.execute(sample.SHAPE_A.read_bytes())
         sample.load(connection, users=USERS, days=DAYS, last_day=last)
