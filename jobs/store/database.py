@@ -5,6 +5,7 @@ Every transaction sets its own limits with SET LOCAL: behind a pooler a plain SE
 
 import secrets
 import socket
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from io import BytesIO
@@ -14,7 +15,7 @@ import psycopg
 from psycopg import sql
 
 from jobs.model.errors import UsageJobsError
-from jobs.store import unreachable
+from jobs.store import silence, unreachable
 from jobs.store.address import Address
 from jobs.store.faults import deadline, explained, hang_up
 from jobs.store.statements import statement
@@ -90,6 +91,8 @@ class Link:
         self._address = address
         self._name = f"{name} {secrets.token_hex(TOKEN_BYTES)}"
         self._connection = connect(address, self._name)
+        self._over = threading.Event()
+        threading.Thread(target=silence.watched, args=(lambda: self._connection, self._over), daemon=True).start()
 
     @property
     def connection(self) -> Connection:
@@ -116,6 +119,7 @@ class Link:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._over.set()
         self._connection.close()
 
 

@@ -59,7 +59,11 @@ def guarded(address: Address, settings: Settings, link: Link) -> Iterator[None]:
 
 def _taken(address: Address, settings: Settings) -> Link:
     guard = Link(address, _name("usage-jobs guard", settings))
-    _hold(guard, settings)
+    try:
+        _hold(guard, settings)
+    except BaseException:
+        guard.__exit__()
+        raise
     return guard
 
 
