@@ -35,8 +35,8 @@ def at_work(settings: Settings) -> str:
 
 
 def _name(kind: str, settings: Settings) -> str:
-    # A name has 63 bytes, and the server changes all but ASCII in it.
-    return f"{kind} {settings.rollup_schema}"[:40].encode("ascii", "replace").decode()
+    # A name has 63 bytes, a token and its blank among them; and the server changes all but ASCII in it.
+    return f"{kind} {settings.rollup_schema}"[: 62 - 2 * TOKEN_BYTES].encode("ascii", "replace").decode()
 
 
 @contextmanager
