@@ -29,7 +29,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from oracle import Row
 from worlds import Shape
 
-SEQUENCES = int(os.environ.get("MACHINE_SEQUENCES", "6"))
+SEQUENCES = int(os.environ.get("MACHINE_SEQUENCES", "4"))
 STEPS = int(os.environ.get("MACHINE_STEPS", "20"))
 SEED = int(os.environ.get("MACHINE_SEED", "0"))
 NIGHTS = max(6, STEPS * 2 // 5)
