@@ -56,11 +56,14 @@ def retried(work: Callable[[], T], *, attempts: int = 5, pause: Callable[[float]
 
 
 def passes(error: psycopg.Error | UnreachableError) -> bool:
-    """Whether another try may succeed: told by SQLSTATE; no SQLSTATE at all means the connection broke."""
+    """Whether another try may succeed: told by SQLSTATE; no SQLSTATE at all means the connection broke.
+
+    An InternalError is one where a pooler has added its own last word to the server's: to the driver, two results.
+    """
     if isinstance(error, UnreachableError):
         return True
     if error.sqlstate is None:
-        return isinstance(error, psycopg.OperationalError)
+        return isinstance(error, psycopg.OperationalError | psycopg.InternalError)
     return error.sqlstate.startswith(RETRIED)
 
 

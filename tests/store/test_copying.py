@@ -1,4 +1,5 @@
-"""COPY through a pooler whose server goes away: a lost connection, whatever the driver makes of two last words."""
+"""COPY and COMMIT through a pooler whose server goes away: a lost connection, whatever the driver makes of its last
+words, which are two."""
 
 from collections.abc import Callable, Iterator
 
@@ -53,12 +54,18 @@ def out_of_a_query(connection: Connection, database: str) -> None:
         list(blocks(connection, sql.SQL("SELECT 1")))
 
 
-@pytest.mark.parametrize("copied", [into_a_table, out_of_a_query])
+def nothing_more(connection: Connection, database: str) -> None:
+    with transaction(connection):
+        end(connection, database)
+
+
+@pytest.mark.parametrize("copied", [into_a_table, out_of_a_query, nothing_more])
 def test_the_server_goes_away(copied: Callable[[Connection, str], None], connection: Connection, database: str) -> None:
-    with pytest.raises(psycopg.OperationalError) as lost:
+    with pytest.raises(psycopg.Error) as lost:
         copied(connection, database)
     assert passes(lost.value)
-    assert connection.closed
+    with pytest.raises(psycopg.OperationalError):
+        connection.execute("SELECT 1")
 
 
 def test_what_the_server_refuses_is_no_lost_connection(connection: Connection) -> None:

@@ -32,6 +32,7 @@ class Failing:
         errors.AdminShutdown(),
         errors.TooManyConnections(),
         psycopg.OperationalError("the connection broke"),
+        psycopg.InternalError("received 2 results from command 'COMMIT'"),
         UnreachableError("no server in time"),
     ],
     ids=lambda error: type(error).__name__,
