@@ -17,7 +17,7 @@ from psycopg import sql
 from jobs.model.errors import UsageJobsError
 from jobs.store import silence, unreachable
 from jobs.store.address import Address
-from jobs.store.faults import deadline, explained, hang_up
+from jobs.store.faults import deadline, explained
 from jobs.store.statements import statement
 
 Connection = psycopg.Connection[Any]
@@ -108,7 +108,7 @@ class Link:
 
     def lost(self) -> None:
         """Another thread has found that the way to the server is dead: who waits for an answer there need not."""
-        hang_up(self._connection)
+        silence.hang_up(self._connection)
 
     def _end_lost(self) -> None:
         """Where the network swallowed the old connection the server still holds its transaction, locks and all."""

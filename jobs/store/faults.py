@@ -1,19 +1,17 @@
 """What goes wrong between us and the server: what passes and is tried again, and what an operator is told."""
 
 import random
-import select
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from os import dup
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import psycopg
 
 from jobs.model.errors import PreflightError, UnreachableError, UsageJobsError
 from jobs.store.address import Address
+from jobs.store.silence import hang_up, seconds_silent
 
 T = TypeVar("T")
 # Serialization, deadlock, lock timeout, the server going away, an idle transaction ended: worth another try.
@@ -96,36 +94,24 @@ def writing(table: str) -> Iterator[None]:
         ) from error
 
 
-def hang_up(connection: psycopg.Connection[Any], *, unless_answered: bool = False) -> bool:
-    """Ends whatever wait there is on a connection, from another thread: it is lost then. Says whether it did.
-
-    ``unless_answered``: not where bytes have come that the waiting thread has not got round to read.
-    """
-    # Not close(): that belongs to the thread that waits. Through a copy, for the number may be another's by then.
-    with suppress(OSError, psycopg.Error), socket.socket(fileno=dup(connection.fileno())) as wire:
-        incoming = select.poll()
-        incoming.register(wire, select.POLLIN)
-        if unless_answered and incoming.poll(0):
-            return False
-        wire.shutdown(socket.SHUT_RDWR)
-    return True
-
-
 @contextmanager
-def deadline(connection: psycopg.Connection[Any], seconds: float) -> Iterator[None]:
-    """Bounds a wait that no server limit reaches: a pooler holds a statement back for as long as it likes.
+def deadline(connection: psycopg.Connection[Any], seconds: float, *, admitted: bool = False) -> Iterator[None]:
+    """Bounds a wait that no server limit reaches: a pooler holds a statement back for as long as it likes, a network
+    for ever. Raises UnreachableError when for so long nothing has come, or gone; the connection is lost then.
 
-    Raises UnreachableError; the connection is lost then.
+    ``admitted``: nobody is being waited for but the server itself.
     """
     over, expired = threading.Event(), threading.Event()
     place = f"{connection.info.host}:{connection.info.port}"
 
     def watch() -> None:
-        while not over.wait(seconds):
-            expired.set()  # before who waits can notice
-            if hang_up(connection, unless_answered=True):
+        left = seconds
+        while not over.wait(left):
+            left = seconds - seconds_silent(connection, unknown=seconds)
+            if left <= 0:
+                expired.set()  # before who waits can notice
+                hang_up(connection)
                 return
-            expired.clear()
 
     threading.Thread(target=watch, daemon=True).start()
     try:
@@ -133,10 +119,12 @@ def deadline(connection: psycopg.Connection[Any], seconds: float) -> Iterator[No
     except psycopg.OperationalError as error:
         if not expired.is_set():
             raise
-        raise UnreachableError(
+        full = (
             f"{place}: the pooler gave no server connection within {seconds:g} s: the pool is full, or the server "
             "behind it is down. See who holds its connections (pg_stat_activity), enlarge the pool, or take another "
             "way (SUPABASE_CONNECTION=session or direct)"
-        ) from error
+        )
+        silent = f"{place}: no answer within {seconds:g} s: is the way there cut, or the server (or its pooler) hung?"
+        raise UnreachableError(silent if admitted else full) from error
     finally:
         over.set()

@@ -4,6 +4,7 @@ Keepalives notice a network that swallows packets, the guard's pings a way that 
 or a proxy that has forgotten its other side, still acknowledges what it is sent: no limit of the server's reaches it.
 """
 
+import select
 import socket
 import struct
 import threading
@@ -15,14 +16,12 @@ from typing import Any
 import psycopg
 from psycopg.pq import TransactionStatus
 
-from jobs.store.faults import hang_up
-
 LIMIT_SECONDS = 16 * 60
 """The server ends a statement after 15 minutes: by then it has answered."""
 LOOK_SECONDS = 30
-_UNTIL_LAST_SENT = 8 + 4 * 9
-"""Bytes of Linux's struct tcp_info before the milliseconds since data was last sent; two more words lie between these
-and the milliseconds since some was last received (linux/tcp.h)."""
+_BEFORE_SENT = 8 + 4 * 9
+"""Bytes of Linux's struct tcp_info before the milliseconds since data was last sent; one word lies between these and
+the milliseconds since some was last received (linux/tcp.h)."""
 
 
 def watched(connection: Callable[[], psycopg.Connection[Any]], over: threading.Event) -> None:
@@ -30,7 +29,7 @@ def watched(connection: Callable[[], psycopg.Connection[Any]], over: threading.E
     way."""
     while not over.wait(LOOK_SECONDS):
         waiting = connection()
-        if _waits(waiting) and _seconds_still(waiting) > LIMIT_SECONDS:
+        if _waits(waiting) and seconds_silent(waiting, unknown=0) > LIMIT_SECONDS:
             hang_up(waiting)
 
 
@@ -38,10 +37,24 @@ def _waits(connection: psycopg.Connection[Any]) -> bool:
     return not connection.closed and connection.pgconn.transaction_status == TransactionStatus.ACTIVE
 
 
-def _seconds_still(connection: psycopg.Connection[Any]) -> float:
-    """Since the last byte was sent or received; 0 where the kernel does not say (no Linux, no TCP)."""
+def hang_up(connection: psycopg.Connection[Any]) -> None:
+    """Ends whatever wait there is on a connection, from another thread: it is lost then."""
+    # Not close(): that belongs to the thread that waits. Through a copy, for the number may be another's by then.
+    with suppress(OSError, psycopg.Error), socket.socket(fileno=dup(connection.fileno())) as wire:
+        wire.shutdown(socket.SHUT_RDWR)
+
+
+def seconds_silent(connection: psycopg.Connection[Any], *, unknown: float) -> float:
+    """Since the last byte was sent or received; 0 where some wait to be read, by a thread that was held up.
+
+    ``unknown``: where the kernel does not say (no Linux, no TCP), or the connection is gone.
+    """
     with suppress(OSError, AttributeError, psycopg.Error), socket.socket(fileno=dup(connection.fileno())) as wire:
+        incoming = select.poll()
+        incoming.register(wire, select.POLLIN)
+        if incoming.poll(0):
+            return 0
         told = wire.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104)
-        sent, _, received, _ = struct.unpack_from("4I", told, _UNTIL_LAST_SENT)
-        return float(min(sent, received)) / 1000
-    return 0
+        milliseconds: tuple[int, int, int] = struct.unpack_from("3I", told, _BEFORE_SENT)
+        return min(milliseconds[0], milliseconds[2]) / 1000
+    return unknown

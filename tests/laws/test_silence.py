@@ -15,6 +15,7 @@ from night import Night
 from ways import job_url
 from wire import Statement, Verdict, Wire
 
+import jobs.run
 from jobs.store import guard
 
 pytestmark = pytest.mark.direct("has wires of its own")
@@ -86,6 +87,16 @@ def test_a_hole_in_the_network(part: int, night: Night, copy: Callable[[], str])
         assert differing(tables(url), night.after) == [], target
         assert states(url)[-1] == "done"
         assert "running" not in states(url)
+
+
+@pytest.mark.parametrize("number", [1, 4])
+def test_a_hole_before_there_is_a_guard(
+    number: int, night: Night, copy: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs.run, "CHECK_SECONDS", 0.5)
+    url = copy()
+    swallowed_before(night.statements[number], url)
+    assert differing(tables(url), night.after) == []
 
 
 def test_a_guard_that_is_lost_is_taken_again(night: Night, copy: Callable[[], str]) -> None:
