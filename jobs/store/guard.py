@@ -79,7 +79,9 @@ def _hold(guard: Link, settings: Settings) -> None:
             ).fetchone()
             if not got or not got[0]:
                 raise LockedError(_holder(connection, settings))
-            silent = {"name": f"{at_work(settings)} ", "token": 2 * TOKEN_BYTES, "silence": SILENCE_SECONDS}
+            # A guard falls that long after its last ping, which may be older than the last word of its run.
+            silence = SILENCE_SECONDS - PING_SECONDS - ANSWER_SECONDS
+            silent = {"name": f"{at_work(settings)} ", "token": 2 * TOKEN_BYTES, "silence": silence}
             connection.execute(statement("end_silent"), silent)
     except BaseException:
         connection.close()
