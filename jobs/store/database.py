@@ -176,10 +176,12 @@ def copying(connection: Connection, text: sql.Composed) -> Iterator[psycopg.Copy
     try:
         with connection.cursor() as cursor, cursor.copy(text) as copy:
             yield copy
-    except psycopg.ProgrammingError as error:
-        if error.sqlstate is not None:
-            raise
+    except (psycopg.ProgrammingError, ValueError) as error:
         # A pooler adds a word of its own to the server's last: two errors, which the driver takes for two results of
         # something that should have one. Whether the connection's end has come by already is chance.
+        at_the_end = isinstance(error, ValueError) and str(error).startswith("too many values to unpack")
+        at_the_start = isinstance(error, psycopg.ProgrammingError) and error.sqlstate is None
+        if not (at_the_start or at_the_end):
+            raise
         connection.close()
         raise psycopg.OperationalError("the connection was lost in the middle of COPY") from error

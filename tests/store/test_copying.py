@@ -14,6 +14,7 @@ from psycopg import sql
 from jobs.store.address import Address
 from jobs.store.database import Connection, blocks, connect, copying, transaction
 from jobs.store.faults import passes
+from jobs.store.silence import seconds_silent
 from jobs.store.tables import copy_in
 
 pytestmark = [
@@ -48,6 +49,17 @@ def into_a_table(connection: Connection, database: str) -> None:
         copy_in(connection, sql.Identifier("stage"), pl.DataFrame({"n": [1]}))
 
 
+def in_the_midst_of_rows(connection: Connection, database: str) -> None:
+    with transaction(connection):
+        connection.execute("CREATE TEMP TABLE stage (n int) ON COMMIT DROP")
+        [[pid]] = connection.execute("SELECT pg_backend_pid()").fetchall()
+        with copying(connection, sql.SQL("COPY {} FROM STDIN").format(sql.Identifier("stage"))) as copy:
+            copy.write(b"1\n")
+            ask(database, "SELECT pg_terminate_backend(%s, 5000)", pid)
+            while seconds_silent(connection, unknown=1):  # until its last words are here
+                pass
+
+
 def out_of_a_query(connection: Connection, database: str) -> None:
     with transaction(connection):
         end(connection, database)
@@ -59,9 +71,9 @@ def nothing_more(connection: Connection, database: str) -> None:
         end(connection, database)
 
 
-@pytest.mark.parametrize("copied", [into_a_table, out_of_a_query, nothing_more])
+@pytest.mark.parametrize("copied", [into_a_table, in_the_midst_of_rows, out_of_a_query, nothing_more])
 def test_the_server_goes_away(copied: Callable[[Connection, str], None], connection: Connection, database: str) -> None:
-    with pytest.raises(psycopg.Error) as lost:
+    with pytest.raises(psycopg.Error, match=r"lost|closed|terminat|2 results") as lost:
         copied(connection, database)
     assert passes(lost.value)
     with pytest.raises(psycopg.OperationalError):
