@@ -32,6 +32,10 @@ class Law:
         return "broken" if self.broken else "holds" if self.judged else "not judged"
 
 
+WRITTEN_LAST = "1 "
+"""How the laws begin whose one side a run writes at its end."""
+
+
 @dataclass(frozen=True, slots=True)
 class Scope:
     """``months``: those in question, sorted; ``rows_of``: the months whose usage rows are judged; ``until``: the last
@@ -168,6 +172,13 @@ def unfinished(connection: Connection, settings: Settings) -> list[tuple[int, st
     """Runs that wrote and that nothing has completed: their number, kind and days."""
     text = statement("unfinished", runs=own(settings, "runs"), user_monthly=own(settings, "user_monthly"))
     return [(row[0], row[1], row[2], row[3]) for row in connection.execute(text)]
+
+
+def at_work(connection: Connection, settings: Settings, run_id: int) -> bool:
+    """Whether a run that was running a moment ago is no dead one."""
+    values = {"schema": settings.rollup_schema, "run_id": run_id}
+    row = connection.execute(statement("at_work", runs=own(settings, "runs")), values).fetchone()
+    return row is not None and bool(row[0])
 
 
 def last_run(connection: Connection, settings: Settings) -> tuple[int, str, bool] | None:

@@ -23,6 +23,9 @@ from ways import job_url
 from wire import Hook, Statement, Verdict, Wire
 
 from jobs.model.errors import UsageJobsError
+from jobs.reconcile import reconciled
+from jobs.store.address import Address
+from jobs.store.laws import Law
 
 KILLS = int(os.environ.get("CREDIT_KILLS", "6"))
 EVERY = int(os.environ.get("STATEMENT_STRIDE", "6"))
@@ -70,6 +73,31 @@ def test_the_night_moves_credit_in_every_way(night: Night) -> None:
     for table in ("user_credits", "usage_daily", "user_monthly", "rejects", "billing_modes", "cluster_daily"):
         assert night.before[table] != night.after[table], table
     assert any(row["uncovered"] for row in night.after["user_monthly"].values())
+
+
+def test_reconcile_in_the_midst_of_a_run(night: Night, copy: Callable[[], str]) -> None:
+    """At work it breaks no law that its end will mend; dead it does, and the next run is named as the remedy."""
+    url, target = copy(), night.chunks()[1][0]
+    judged: list[list[Law]] = []
+
+    def hook(statement: Statement) -> Verdict:
+        if not judged and (statement.connection, statement.ordinal) == (target.connection, target.ordinal):
+            judged.append(reconciled(world.settings(), Address(job_url(url, world.settings)), None, None, world.TODAY))
+        return Verdict.PASS
+
+    world.wired(url, hook)
+    [at_work] = judged
+    assert [law for law in at_work if law.broken] == []
+    apart = [law for law in at_work if "is at work" in law.note]
+    assert {law.law[:2] for law in apart} == {"1 ", "7 "}
+    assert not any(law.judged for law in apart)
+    ended = reconciled(world.settings(), Address(job_url(url, world.settings)), None, None, world.TODAY)
+    assert not [law for law in ended if law.broken or "is at work" in law.note]
+    dead = copy()
+    killed_at(target, dead)
+    released(dead)
+    laws = reconciled(world.settings(), Address(job_url(dead, world.settings)), None, None, world.TODAY)
+    assert {law.law for law in laws if law.broken} == {law.law for law in apart if law.law[:2] == "1 "}
 
 
 def test_a_second_run_of_the_night_changes_nothing(night: Night, copy: Callable[[], str]) -> None:
