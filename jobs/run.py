@@ -25,16 +25,13 @@ from jobs.store import accounts, adoption, modes, preflight, runlog
 from jobs.store.address import Address
 from jobs.store.adoption import Adopted
 from jobs.store.database import Connection, Link, linked, transaction
-from jobs.store.faults import deadline, retried
-from jobs.store.findings import Finding
+from jobs.store.faults import retried
 from jobs.store.guard import at_work, guarded, pass_fence
 from jobs.store.preflight import Source
 from jobs.store.spill import Spill
 from jobs.sums import Sums
 from jobs.telling import told_adoption, told_begin
 
-CHECK_SECONDS = 40
-"""For any answer before the run begins: whatever is locked is told of after 30."""
 Progress = Callable[[str, int, int | None], None]
 """Called with a stage's name, how much of it is done, and how much there is (None: not known)."""
 
@@ -77,20 +74,14 @@ def perform(job: Job) -> Report:
 
     Raises UsageJobsError: its class and ``exit_code`` tell what is wrong (DESIGN section 6).
     """
-    with linked(job.address, at_work(job.settings)) as link:
+    # The guard before anything else: its pings notice when the way to the server is dead.
+    with linked(job.address, at_work(job.settings)) as link, guarded(job.address, job.settings, link):
         with job.stage("check"):
-            source, findings = retried(lambda: _checked(link, job.settings))
+            source, findings = retried(lambda: preflight.source(link.connection, job.settings))
             preflight.refuse(findings)
-        with guarded(job.address, job.settings, link):
-            if job.dry_run:
-                return _within_limits(*retried(lambda: _tried(job, link, source, None)))
-            return _logged(job, link, source, _agreed(job, link, source))
-
-
-def _checked(link: Link, settings: Settings) -> tuple[Source, list[Finding]]:
-    """Before there is a guard, whose pings would notice that the way to the server is dead."""
-    with deadline(link.connection, CHECK_SECONDS, admitted=True):
-        return preflight.source(link.connection, settings)
+        if job.dry_run:
+            return _within_limits(*retried(lambda: _tried(job, link, source, None)))
+        return _logged(job, link, source, _agreed(job, link, source))
 
 
 def _within_limits(report: Report, sums: Sums) -> Report:

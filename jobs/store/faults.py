@@ -95,11 +95,9 @@ def writing(table: str) -> Iterator[None]:
 
 
 @contextmanager
-def deadline(connection: psycopg.Connection[Any], seconds: float, *, admitted: bool = False) -> Iterator[None]:
+def deadline(connection: psycopg.Connection[Any], seconds: float) -> Iterator[None]:
     """Bounds a wait that no server limit reaches: a pooler holds a statement back for as long as it likes, a network
     for ever. Raises UnreachableError when for so long nothing has come, or gone; the connection is lost then.
-
-    ``admitted``: nobody is being waited for but the server itself.
     """
     over, expired = threading.Event(), threading.Event()
     place = f"{connection.info.host}:{connection.info.port}"
@@ -119,12 +117,10 @@ def deadline(connection: psycopg.Connection[Any], seconds: float, *, admitted: b
     except psycopg.OperationalError as error:
         if not expired.is_set():
             raise
-        full = (
+        raise UnreachableError(
             f"{place}: the pooler gave no server connection within {seconds:g} s: the pool is full, or the server "
             "behind it is down. See who holds its connections (pg_stat_activity), enlarge the pool, or take another "
             "way (SUPABASE_CONNECTION=session or direct)"
-        )
-        silent = f"{place}: no answer within {seconds:g} s: is the way there cut, or the server (or its pooler) hung?"
-        raise UnreachableError(silent if admitted else full) from error
+        ) from error
     finally:
         over.set()

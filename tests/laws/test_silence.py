@@ -15,7 +15,6 @@ from night import Night
 from ways import job_url
 from wire import Statement, Verdict, Wire
 
-import jobs.run
 from jobs.store import guard
 
 pytestmark = pytest.mark.direct("has wires of its own")
@@ -90,10 +89,7 @@ def test_a_hole_in_the_network(part: int, night: Night, copy: Callable[[], str])
 
 
 @pytest.mark.parametrize("number", [1, 4])
-def test_a_hole_before_there_is_a_guard(
-    number: int, night: Night, copy: Callable[[], str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(jobs.run, "CHECK_SECONDS", 0.5)
+def test_a_hole_before_the_run_has_begun(number: int, night: Night, copy: Callable[[], str]) -> None:
     url = copy()
     swallowed_before(night.statements[number], url)
     assert differing(tables(url), night.after) == []
