@@ -46,7 +46,7 @@ def guarded(address: Address, settings: Settings, link: Link) -> Iterator[None]:
     A guard that is lost is taken again. Where its way to the server is dead that of ``link`` is given up too: whoever
     waits there for an answer would wait for ever.
     """
-    guard = retried(lambda: _taken(address, settings))
+    guard = _taken(address, settings)
     over = threading.Event()
     keeper = threading.Thread(target=_keep, args=(guard, settings, link, over), daemon=True)
     try:
@@ -58,9 +58,10 @@ def guarded(address: Address, settings: Settings, link: Link) -> Iterator[None]:
 
 
 def _taken(address: Address, settings: Settings) -> Link:
-    guard = Link(address, _name("usage-jobs guard", settings))
+    guard = retried(lambda: Link(address, _name("usage-jobs guard", settings)))
     try:
-        _hold(guard, settings)
+        # On one link: what is left on the server of a try that was swallowed, lock and all, is ended by the next one.
+        retried(lambda: _hold(guard, settings))
     except BaseException:
         guard.__exit__()
         raise

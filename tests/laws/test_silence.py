@@ -13,7 +13,7 @@ from conftest import Databases
 from killing import copies, differing, states, tables
 from night import Night
 from ways import job_url
-from wire import Statement, Verdict, Wire
+from wire import Statement, Then, Verdict, Wire
 
 from jobs.store import guard
 
@@ -60,15 +60,24 @@ def patience(wire: Wire) -> Iterator[None]:
     assert not expired.is_set(), f"it still waited after {PATIENCE} s"
 
 
-def swallowed_before(target: Statement, url: str) -> None:
-    """The night's run, which goes on although everything that was open before a statement is dead from then on."""
+def swallowed(target: Statement, url: str, *, answered: bool = False) -> None:
+    """The night's run, which goes on although everything that was open at a statement is dead from then on.
+
+    ``answered``: the server has carried it out.
+    """
     struck: list[Statement] = []
 
-    def hook(statement: Statement) -> Verdict:
-        if not struck and (statement.connection, statement.ordinal) == (target.connection, target.ordinal):
-            struck.append(statement)
-            wire.swallow()
-            wire.heal()
+    def strike() -> None:
+        wire.swallow()
+        wire.heal()
+
+    def hook(statement: Statement) -> Verdict | Then:
+        if struck or (statement.connection, statement.ordinal) != (target.connection, target.ordinal):
+            return Verdict.PASS
+        struck.append(statement)
+        if answered:
+            return Then(strike)
+        strike()
         return Verdict.PASS
 
     with Wire(job_url(url, world.settings), hook) as wire, patience(wire):
@@ -82,17 +91,23 @@ def test_a_hole_in_the_network(part: int, night: Night, copy: Callable[[], str])
     first = next(n for n, s in enumerate(under_guard) if "rates_hash" in s.text and "INSERT" in s.text)
     for target in under_guard[first::20][part::2]:
         url = copy()
-        swallowed_before(target, url)
+        swallowed(target, url)
         assert differing(tables(url), night.after) == [], target
         assert states(url)[-1] == "done"
         assert "running" not in states(url)
 
 
-@pytest.mark.parametrize("number", [1, 4])
-def test_a_hole_before_the_run_has_begun(number: int, night: Night, copy: Callable[[], str]) -> None:
+@pytest.mark.parametrize("answered", [False, True])
+def test_a_hole_while_the_guard_is_taken(
+    answered: bool, night: Night, copy: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Answered, it holds the lock, and we do not know: the next try must not take ourselves for another run."""
+    monkeypatch.setattr("jobs.store.database.ADMISSION_SECONDS", 0.5)
+    [locking] = [s for s in night.statements if "pg_try_advisory_xact_lock" in s.text]
     url = copy()
-    swallowed_before(night.statements[number], url)
+    swallowed(locking, url, answered=answered)
     assert differing(tables(url), night.after) == []
+    assert states(url)[-1] == "done"
 
 
 def test_a_guard_that_is_lost_is_taken_again(night: Night, copy: Callable[[], str]) -> None:
