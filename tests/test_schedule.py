@@ -147,20 +147,22 @@ def test_other_zones_skip_or_repeat_which_is_why_there_is_no_setting(
     zones = sorted(zoneinfo.available_timezones()) if EVERY_ZONE else ["UTC", "Europe/Berlin", "US/Pacific"]
     years = 10 if EVERY_ZONE else 1
     wrong = {zone for zone in zones for hour in ("0 0", "30 3") if days_left_out(zone, f"{hour} * * *", years)}
-    record_property("zones with days left out or doubled", len(wrong))
+    record_property("zones with days left out or doubled, or where it stands still", f"{len(wrong)} of {len(zones)}")
     assert "UTC" not in wrong
     assert "US/Pacific" in wrong
 
 
 def days_left_out(zone: str, cron: str, years: int) -> int:
-    """How many days have another number of fires than one."""
+    """How many days have another number of fires than one; all of them where the trigger stands still for ever."""
     made, here = CronTrigger.from_crontab(cron, timezone=zone), zoneinfo.ZoneInfo(zone)
     fire, last = made.get_next_fire_time(None, datetime(2026, 1, 1, tzinfo=here)), date(2026 + years, 1, 1)
     days: Counter[date] = Counter()
+    whole = (last - date(2026, 1, 1)).days
     while fire.date() < last:
         days[fire.date()] += 1
-        fire = made.get_next_fire_time(fire, fire + timedelta(seconds=1))
-    whole = (last - date(2026, 1, 1)).days
+        before, fire = fire, made.get_next_fire_time(fire, fire + timedelta(seconds=1))
+        if fire.timestamp() <= before.timestamp():  # where an hour comes twice, the second time
+            return whole
     return whole - len(days) + sum(count > 1 for count in days.values())
 
 
