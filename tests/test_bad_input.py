@@ -15,9 +15,8 @@ from commands import CLUSTER, RATES, Ran, add_usage, applied, ask, configured, c
 from ways import job_url
 
 from jobs.settings import load
-from jobs.store import guard
 from jobs.store.address import Address
-from jobs.store.database import connect
+from jobs.store.database import Connection, connect
 
 HOURS = ("cpu_hours", "gpu_hours", "storage_gb", "total_cost")
 CALLS = ("feature_store_api_calls", "model_inference_calls")
@@ -566,9 +565,13 @@ def test_the_lock_is_free_the_moment_a_run_ends(ready: str, monkeypatch: pytest.
     with connect(Address(job_url(ready, lambda: settings))) as connection, monkeypatch.context() as patch:
         # A server notices only later that a client has closed its connection: here while the next run starts.
         patch.setattr(connection, "close", lambda: None)
-        patch.setattr(guard, "connect", lambda _: connection)
+
+        def guards(address: Address, name: str) -> Connection:
+            return connection if "guard" in name else connect(address, name)
+
+        patch.setattr("jobs.store.database.connect", guards)
         assert usage_jobs("run", url=ready).code == 0
-        patch.setattr(guard, "connect", connect)
+        patch.setattr("jobs.store.database.connect", connect)
         assert usage_jobs("run", url=ready).code == 0
 
 
