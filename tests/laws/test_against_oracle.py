@@ -33,7 +33,7 @@ from jobs.run import Job, perform
 from jobs.settings import load as load_settings
 from jobs.store.address import Address
 
-EXAMPLES = int(os.environ.get("LAW_EXAMPLES", "4"))
+EXAMPLES = int(os.environ.get("LAW_EXAMPLES", "3"))
 Key = tuple[Any, ...]
 
 
