@@ -19,6 +19,7 @@ from jobs.store import laws, preflight, runlog
 from jobs.store.address import Address
 from jobs.store.database import Connection, linked, transaction
 from jobs.store.faults import retried
+from jobs.store.guard import is_at_work
 from jobs.store.laws import Law, Scope
 from jobs.store.runlog import Booked
 
@@ -33,22 +34,17 @@ def reconciled(settings: Settings, address: Address, since: date | None, until: 
 
     def judged() -> tuple[list[Law], int | None]:
         with transaction(link.connection, snapshot=True) as connection:
-            return _judged(connection, copied, address, (since, until), today), _running(connection, settings)
+            return _judged(connection, copied, address, (since, until), today)
 
-    def is_at_work(run_id: int) -> bool:
+    def is_alive(run_id: int) -> bool:
         with transaction(link.connection) as connection:
-            return laws.at_work(connection, settings, run_id)
+            return is_at_work(connection, settings, run_id)
 
     with linked(address) as link:
         found, running = retried(judged)
-        if running is None or not retried(lambda: is_at_work(running)):
+        if running is None or not retried(lambda: is_alive(running)):
             return found
         return [_in_between(law, running) for law in found]
-
-
-def _running(connection: Connection, settings: Settings) -> int | None:
-    last = laws.last_run(connection, settings)
-    return last[0] if last is not None and last[1] == "running" else None
 
 
 def _in_between(law: Law, run_id: int) -> Law:
@@ -61,7 +57,8 @@ def _in_between(law: Law, run_id: int) -> Law:
 
 def _judged(
     connection: Connection, settings: Settings, address: Address, days: tuple[date | None, date | None], today: date
-) -> list[Law]:
+) -> tuple[list[Law], int | None]:
+    """The laws, and the run that was running then."""
     source, findings = preflight.source(connection, settings)
     preflight.refuse(findings, purpose="prove")
     history, booked = runlog.history(connection, settings)
@@ -81,8 +78,10 @@ def _judged(
             plan = for_window(connection, settings, source, Window(some, last, frozenset()), booked)
             reading = recomputed(connection, address, plan, found, draws=are_open)
             yielded += _brake(plan, reading, booked) if are_open else []
-    every = [*_run(connection, settings), *yielded, *found.laws(booked)]
-    return [*sorted(every, key=lambda law: law.law), _stale(found)]
+    newest = laws.last_run(connection, settings)
+    every = [*_run(connection, settings, newest), *yielded, *found.laws(booked)]
+    running = newest[0] if newest is not None and newest[1] == "running" else None
+    return [*sorted(every, key=lambda law: law.law), _stale(found)], running
 
 
 def _within(month: date, since: date | None, until: date | None) -> bool:
@@ -95,8 +94,7 @@ def _additive(settings: Settings) -> list[str]:
     return [*own, "credits_deducted"]
 
 
-def _run(connection: Connection, settings: Settings) -> Iterator[Law]:
-    last = laws.last_run(connection, settings)
+def _run(connection: Connection, settings: Settings, last: tuple[int, str, bool] | None) -> Iterator[Law]:
     if last is not None:
         number, status, wrote = last
         law = Law("7 the last run is done", "done", status)

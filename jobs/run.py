@@ -26,7 +26,7 @@ from jobs.store.address import Address
 from jobs.store.adoption import Adopted
 from jobs.store.database import Connection, Link, linked, transaction
 from jobs.store.faults import retried
-from jobs.store.guard import at_work, guarded, pass_fence
+from jobs.store.guard import guarded, name_of_work, pass_fence
 from jobs.store.preflight import Source
 from jobs.store.spill import Spill
 from jobs.sums import Sums
@@ -75,7 +75,7 @@ def perform(job: Job) -> Report:
     Raises UsageJobsError: its class and ``exit_code`` tell what is wrong (DESIGN section 6).
     """
     # The guard before anything else: its pings notice when the way to the server is dead.
-    with linked(job.address, at_work(job.settings)) as link, guarded(job.address, job.settings, link):
+    with linked(job.address, name_of_work(job.settings)) as link, guarded(job.address, job.settings, link):
         with job.stage("check"):
             source, findings = retried(lambda: preflight.source(link.connection, job.settings))
             preflight.refuse(findings)

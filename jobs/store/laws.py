@@ -174,13 +174,6 @@ def unfinished(connection: Connection, settings: Settings) -> list[tuple[int, st
     return [(row[0], row[1], row[2], row[3]) for row in connection.execute(text)]
 
 
-def at_work(connection: Connection, settings: Settings, run_id: int) -> bool:
-    """Whether a run that was running a moment ago is no dead one."""
-    values = {"schema": settings.rollup_schema, "run_id": run_id}
-    row = connection.execute(statement("at_work", runs=own(settings, "runs")), values).fetchone()
-    return row is not None and bool(row[0])
-
-
 def last_run(connection: Connection, settings: Settings) -> tuple[int, str, bool] | None:
     """The newest run, its status, and whether it wrote anything; None before the first."""
     text = statement("last_run", runs=own(settings, "runs"), user_monthly=own(settings, "user_monthly"))

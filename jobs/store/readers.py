@@ -16,7 +16,7 @@ from psycopg import sql
 from jobs.model.errors import ConfigError, UnreachableError, UsageJobsError
 from jobs.model.frames import usage_schema
 from jobs.store.address import Address
-from jobs.store.database import Connection, blocks, transaction
+from jobs.store.database import NETWORK, Connection, blocks, transaction
 from jobs.store.usage import UsageQuery
 
 BATCH_ROWS = 100_000
@@ -105,12 +105,12 @@ def _plain_url(address: Address) -> str:
     options: dict[str, str] = {key: parts[key] for key in parts.keys() & {"sslmode", "sslrootcert"}}
     database = quote(parts.get("dbname", parts.get("user", "")), safe="")
     host = f"[{parts['host']}]" if ":" in parts["host"] else parts["host"]
-    # As patient with a network that swallows packets as we are (database.NETWORK); all in seconds.
+    # As patient with a network that swallows packets as we are, by other names and all in seconds.
     options |= {
-        "keepalives_idle": "30",
-        "keepalives_interval": "10",
-        "keepalives_retries": "3",
-        "tcp_user_timeout": "60",
+        "keepalives_idle": str(NETWORK["keepalives_idle"]),
+        "keepalives_interval": str(NETWORK["keepalives_interval"]),
+        "keepalives_retries": str(NETWORK["keepalives_count"]),
+        "tcp_user_timeout": str(NETWORK["tcp_user_timeout"] // 1000),
     }
     # connectorx opens its own connection, to which no SET LOCAL of ours reaches: a role's short statement_timeout
     # would end exactly the longest read.

@@ -82,16 +82,18 @@ class Strike:
 
     def mended(self) -> None:
         """What stayed away is back."""
-        if self.told is None or not self.fault.away:
-            return
-        back: dict[str, Callable[[], None]] = {
-            "pooler": self.where.pool.start,
-            "restart": self.where.start,
-            "hole": self.wire.heal,
-        }
-        if self.fault.kind in back:
-            back[self.fault.kind]()
+        if self.told is not None and self.fault.away and self.fault.kind in self._places:
+            self._places[self.fault.kind][1]()
             self.over = time.monotonic()
+
+    @property
+    def _places(self) -> dict[str, tuple[Callable[[], None], Callable[[], None]]]:
+        """How pooler, server and network go away, and come back."""
+        return {
+            "pooler": (self.where.pool.kill, self.where.pool.start),
+            "restart": (self.where.crash, self.where.start),
+            "hole": (self.wire.swallow, self.wire.heal),
+        }
 
     def _strike(self) -> None:
         self.at = time.monotonic()
@@ -101,18 +103,11 @@ class Strike:
         elif self.fault.kind == "backend":
             self.told = f"{self.told} ({self.where.terminate(self.url, self.rng)})"
         else:
-            self._take_away()
+            go, come_back = self._places[self.fault.kind]
+            go()
+            if not self.fault.away:
+                come_back()
         self._now()
-
-    def _take_away(self) -> None:
-        gone: dict[str, Callable[[], None]] = {
-            "pooler": self.where.pool.kill,
-            "restart": self.where.crash,
-            "hole": self.wire.swallow,
-        }
-        gone[self.fault.kind]()
-        if not self.fault.away:
-            {"pooler": self.where.pool.start, "restart": self.where.start, "hole": self.wire.heal}[self.fault.kind]()
 
     def _now(self) -> None:
         self.at = self.at or time.monotonic()

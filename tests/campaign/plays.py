@@ -112,12 +112,8 @@ def by_user(found: Tables) -> dict[str, dict[str, Rows]]:
     users: dict[str, dict[str, Rows]] = {}
     for table in OF_USERS:
         for key, row in found[table].items():
-            users.setdefault(str(_owner(row)), {}).setdefault(table, {})[key] = row
+            users.setdefault(row["user_id"], {}).setdefault(table, {})[key] = row
     return users
-
-
-def _owner(row: Mapping[str, object]) -> object:
-    return row["user_id"]
 
 
 def torn(found: Tables, states: tuple[Tables, ...]) -> list[str]:

@@ -13,7 +13,6 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, date, datetime, timedelta
@@ -52,19 +51,15 @@ COSTS = (
 
 
 class Together:
-    """What went on so far, on the database ``url``; ``last``: the last day of usage."""
+    """What went on so far, on the database ``url``; ``last``: the last day of usage; ``over``: set when it is time."""
 
-    def __init__(self, url: str, last: date, seconds: float) -> None:
+    def __init__(self, url: str, last: date) -> None:
         self.url, self.last = url, last
         self.first = last - timedelta(days=DAYS - 1)
         self.over = threading.Event()
-        self.until = time.monotonic() + seconds
         self.codes: Counter[str] = Counter()
         self.problems: list[str] = []
         self.bought: Counter[str] = Counter()
-
-    def going_on(self) -> bool:
-        return time.monotonic() < self.until
 
     def call(self, *words: str, url: str | None = None, expected: Collection[int] = ()) -> str:
         process = command(url or self.url, *words, **SETTINGS)
@@ -80,24 +75,29 @@ class Together:
             self.problems.append(f"{' '.join(words)}: exit {process.returncode}\n{said[-2000:]}")
 
     def cron(self) -> None:
-        while self.going_on():
+        while not self.over.is_set():
             self.call("run")
 
     def backfills(self) -> None:
         rng = random.Random(1)
-        while self.going_on():
+        while not self.over.is_set():
             first = self.first + timedelta(days=rng.randrange(DAYS))
             words = ("--from", str(first), "--to", str(min(self.last, first + timedelta(days=20))))
             self.call("backfill", *words, "--reason", "mended", "--yes")
 
     def proofs(self) -> None:
-        while self.going_on():
+        while not self.over.is_set():
             self.call("reconcile")
             self.call("watch", "--all")
 
     def daemon(self) -> None:
         process = command(self.url, "schedule", **SETTINGS)
-        threading.Timer(max(0.0, self.until - time.monotonic()), process.terminate).start()
+
+        def stop() -> None:
+            self.over.wait()
+            process.terminate()
+
+        threading.Thread(target=stop).start()
         said, _ = process.communicate()
         self.ended(process, ("schedule",), said, CONTRACT["schedule"])
         self.codes["nights of the daemon"] += said.count('"event": "done"')
@@ -105,14 +105,14 @@ class Together:
     def business(self) -> None:
         rng = random.Random(2)
         users = [str(row["user_id"]) for row in ask(self.url, "SELECT user_id FROM user_credits ORDER BY 1")]
-        while self.going_on():
+        while not self.over.is_set():
             user, day = rng.choice(users), self.first + timedelta(days=rng.randrange(DAYS))
             text = "UPDATE usage_daily SET cpu_hours = cpu_hours + 0.37 WHERE user_id = %s AND date = %s"
             ask(self.url, text, user, day)
             buy(self.url, user, Decimal(1))
             self.bought[user] += 1
             self.codes["changes by others"] += 1
-            time.sleep(0.05)  # a rate, not a wait: the others should find something to write, and time to
+            self.over.wait(0.05)  # a rate: the others should find something to write, and time to
 
 
 def balances(url: str) -> dict[str, tuple[Decimal, Decimal]]:
@@ -165,13 +165,14 @@ def played(seconds: float, server: str) -> Together:
         connection.execute(sample.SHAPE_A.read_bytes())
         sample.load(connection, users=USERS, days=DAYS, last_day=last)
     applied(url)
-    play = Together(url, last, seconds)
+    play = Together(url, last)
     play.call("run")
     before = balances(url)
     each: list[Callable[[], None]] = [play.cron, play.backfills, play.proofs, play.daemon, play.business]
     threads = [threading.Thread(target=one) for one in each]
     for thread in threads:
         thread.start()
+    threading.Timer(seconds, play.over.set).start()
     for thread in threads:
         thread.join()
     judged(play, before)

@@ -10,14 +10,13 @@ import os
 import random
 import signal
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future
 
 import night as world
 import pytest
 from commands import ask
-from conftest import Databases
-from killing import began, command, copies, differing, released, states, tables, whole_users
+from killing import began, command, differing, released, states, tables, whole_users
 from night import LAST_DAY, Night
 from ways import job_url
 from wire import Hook, Statement, Verdict, Wire
@@ -32,19 +31,6 @@ EVERY = int(os.environ.get("STATEMENT_STRIDE", "8"))
 """Every so-manieth statement is tried; all of them with STATEMENT_STRIDE=1."""
 PARTS = 8
 """Each takes every eighth of these, so that both workers have their share."""
-
-
-@pytest.fixture(scope="session")
-def night(databases: Databases) -> Iterator[Night]:
-    made = world.made(databases)
-    yield made
-    databases.retire([made.url])
-
-
-@pytest.fixture
-def copy(databases: Databases, night: Night) -> Iterator[Callable[[], str]]:
-    with copies(databases, night.name) as made:
-        yield made
 
 
 def started(url: str) -> subprocess.Popen[str]:

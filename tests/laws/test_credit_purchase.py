@@ -6,7 +6,7 @@ their rows, the purchase has to wait; wherever it comes, one more run makes the 
 
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
@@ -14,8 +14,7 @@ import night as world
 import psycopg
 import pytest
 from commands import ask
-from conftest import Databases
-from killing import Tables, copies, tables
+from killing import Tables, tables
 from night import PURCHASE, SHORT, Night
 from wire import Statement, Verdict
 
@@ -24,19 +23,6 @@ EVERY = int(os.environ.get("STATEMENT_STRIDE", "4"))
 AMOUNT = Decimal(5)
 HISTORY = {"credit_draws": ["usage_daily_id", "user_id"], "credit_transactions": ["user_id"]}
 """Tables that also tell in how many steps their sums came about; of them only these sums are compared."""
-
-
-@pytest.fixture(scope="session")
-def night(databases: Databases) -> Iterator[Night]:
-    made = world.made(databases)
-    yield made
-    databases.retire([made.url])
-
-
-@pytest.fixture
-def copy(databases: Databases, night: Night) -> Iterator[Callable[[], str]]:
-    with copies(databases, night.name) as made:
-        yield made
 
 
 @pytest.fixture

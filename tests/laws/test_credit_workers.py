@@ -6,15 +6,14 @@ alone must hold. WORKER_ROUNDS sets how often.
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import night as world
 import psycopg
 import pytest
-from conftest import Databases
 from crowd import Crowd, unguarded
-from killing import copies, differing, states, tables
+from killing import differing, states, tables
 from night import Night
 from ways import job_url, left
 from wire import Statement, Verdict, Wire
@@ -24,19 +23,6 @@ from jobs.model.report import Report
 
 ROUNDS = int(os.environ.get("WORKER_ROUNDS", "3"))
 WORKERS = 16
-
-
-@pytest.fixture(scope="session")
-def night(databases: Databases) -> Iterator[Night]:
-    made = world.made(databases)
-    yield made
-    databases.retire([made.url])
-
-
-@pytest.fixture
-def copy(databases: Databases, night: Night) -> Iterator[Callable[[], str]]:
-    with copies(databases, night.name) as made:
-        yield made
 
 
 @pytest.mark.parametrize("guarded", [True, False], ids=["guarded", "fence alone"])

@@ -12,8 +12,7 @@ import night as world
 import pooler
 import pytest
 from commands import Ran, pausing, usage_jobs
-from conftest import Databases
-from killing import copies, differing, released, states, tables, whole_users
+from killing import differing, released, states, tables, whole_users
 from night import LAST_DAY, TODAY, Night
 from pooler import Pooler
 from wire import Statement, Verdict, Wire
@@ -24,19 +23,6 @@ pytestmark = [
     pytest.mark.skipif(pooler.PROGRAM is None, reason=pooler.MISSING),
     pytest.mark.direct("has a pooler of its own"),
 ]
-
-
-@pytest.fixture(scope="module")
-def night(databases: Databases) -> Iterator[Night]:
-    made = world.made(databases)
-    yield made
-    databases.retire([made.url])
-
-
-@pytest.fixture
-def copy(databases: Databases, night: Night) -> Iterator[Callable[[], str]]:
-    with copies(databases, night.name) as made:
-        yield made
 
 
 @pytest.fixture

@@ -9,8 +9,7 @@ import night as world
 import psycopg
 import pytest
 from commands import ask
-from conftest import Databases
-from killing import copies, differing, states, tables
+from killing import differing, states, tables
 from night import Night
 from ways import job_url
 from wire import Statement, Then, Verdict, Wire
@@ -23,19 +22,6 @@ LOCKED = (
     "SELECT pid FROM pg_locks WHERE locktype = 'advisory' "
     "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
 )
-
-
-@pytest.fixture(scope="module")
-def night(databases: Databases) -> Iterator[Night]:
-    made = world.made(databases)
-    yield made
-    databases.retire([made.url])
-
-
-@pytest.fixture
-def copy(databases: Databases, night: Night) -> Iterator[Callable[[], str]]:
-    with copies(databases, night.name) as made:
-        yield made
 
 
 @pytest.fixture(autouse=True)
