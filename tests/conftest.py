@@ -101,10 +101,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def _does_the_same(item: pytest.Item) -> bool:
     """Whether a test, on a further way, would do just what it does without: it goes directly to the server of the
-    suite, or has an embedded server of its own."""
+    suite, has an embedded server of its own, or says that the server's version does not matter either."""
     used = set(getattr(item, "fixturenames", ()))
     has_its_own = "server_directory" in used and "server_url" not in used
-    return (ways.WAY != "direct" and item.get_closest_marker("direct") is not None) or (ways.FURTHER and has_its_own)
+    direct = item.get_closest_marker("direct")
+    once = direct is not None and (ways.WAY != "direct" or direct.kwargs.get("once", False))
+    return ways.FURTHER and (once or has_its_own)
 
 
 def _left_out(items: list[pytest.Item]) -> Iterator[pytest.Item]:

@@ -16,7 +16,7 @@ from prepaid import prepaid
 
 pytestmark = [
     pytest.mark.skipif(pooler.PROGRAM is None, reason=pooler.MISSING),
-    pytest.mark.direct("has a pooler of its own"),
+    pytest.mark.direct("has a pooler of its own", once=True),
 ]
 MINUTE = 60.0
 

@@ -5,7 +5,8 @@ PostgreSQL. ``pooler`` is PgBouncer in transaction mode with two connections to 
 that has what `usage-jobs schema --role` grants, and nothing else, under row-level security.
 
 What a test prepares and inspects always goes straight to the server. Only the addresses of the suite's own server lead
-elsewhere: a test's own roles, servers and wires keep theirs. A test marked ``direct`` says why it stays there.
+elsewhere: a test's own roles, servers and wires keep theirs. A test marked ``direct`` says why it stays there; with
+``once`` it is about the way itself, and not played again on another version of PostgreSQL.
 """
 
 import os

@@ -13,7 +13,7 @@ from killing import OF_USERS, Rows, tables
 from plays import torn, unfinished
 from report import quantile, told
 
-pytestmark = pytest.mark.direct("judges what stands in tables, whatever the way there")
+pytestmark = pytest.mark.direct("judges what stands in tables, whatever the way there", once=True)
 EMPTY: dict[str, Rows] = {table: {} for table in OF_USERS}
 
 

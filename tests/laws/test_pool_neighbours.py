@@ -29,7 +29,7 @@ SETTINGS |= {"USAGE_JOBS_MAX_ROWS_PER_CHUNK": "400"}
 
 pytestmark = [
     pytest.mark.skipif(pooler.PROGRAM is None, reason=pooler.MISSING),
-    pytest.mark.direct("has poolers of its own, and compares with what runs directly"),
+    pytest.mark.direct("has poolers of its own, and compares with what runs directly", once=True),
 ]
 
 

@@ -21,7 +21,7 @@ KILLS = int(os.environ.get("POOLER_KILLS", "8"))
 
 pytestmark = [
     pytest.mark.skipif(pooler.PROGRAM is None, reason=pooler.MISSING),
-    pytest.mark.direct("has a pooler of its own"),
+    pytest.mark.direct("has a pooler of its own", once=True),
 ]
 
 

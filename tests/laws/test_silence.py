@@ -16,7 +16,7 @@ from wire import Statement, Then, Verdict, Wire
 
 from jobs.store import guard
 
-pytestmark = pytest.mark.direct("has wires of its own")
+pytestmark = pytest.mark.direct("has wires of its own", once=True)
 PATIENCE = 60
 LOCKED = (
     "SELECT pid FROM pg_locks WHERE locktype = 'advisory' "

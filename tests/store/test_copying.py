@@ -19,7 +19,7 @@ from jobs.store.tables import copy_in
 
 pytestmark = [
     pytest.mark.skipif(pooler.PROGRAM is None, reason=pooler.MISSING),
-    pytest.mark.direct("has a pooler of its own"),
+    pytest.mark.direct("has a pooler of its own", once=True),
 ]
 
 

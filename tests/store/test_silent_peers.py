@@ -11,7 +11,7 @@ from jobs.store import silence
 from jobs.store.address import Address
 from jobs.store.database import Link, transaction
 
-pytestmark = pytest.mark.direct("has wires of its own")
+pytestmark = pytest.mark.direct("has wires of its own", once=True)
 
 
 @pytest.fixture(autouse=True)
