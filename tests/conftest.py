@@ -23,7 +23,7 @@ from psycopg import sql
 from jobs.demo.sample import SHAPE_A
 from jobs.demo.server import NOT_DURABLE, running
 
-MANY_CASES = 10
+MANY_CASES, DOZENS = 8, 40
 pytest_plugins = ["nights"]
 SHAPES = {shape: Path(__file__).parent / "shapes" / f"shape_{shape}.sql" for shape in "bc"} | {"a": SHAPE_A}
 MEMORY = Path("/dev/shm")  # noqa: S108  only ever the parent of a private directory
@@ -110,13 +110,14 @@ def _does_the_same(item: pytest.Item) -> bool:
 
 
 def _left_out(items: list[pytest.Item]) -> Iterator[pytest.Item]:
-    """Of a test with many cases, on a further way, every other one."""
+    """Of a test with many cases, on a further way, every other one; of dozens of cases three in four."""
     by_test: dict[str, list[pytest.Item]] = {}
     for item in items:
         by_test.setdefault(item.nodeid.partition("[")[0], []).append(item)
     for cases in by_test.values():
         if len(cases) > MANY_CASES:
-            yield from (case for number, case in enumerate(cases) if number % 2)
+            stays = 2 if len(cases) < DOZENS else 4
+            yield from (case for number, case in enumerate(cases) if number % stays)
 
 
 def _another_server() -> str | None:
