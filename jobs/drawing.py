@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from jobs.compute import credits
+from jobs.compute.exact import Bounds
 from jobs.model.frames import DRAWS, MODES
 from jobs.plan import Plan
 from jobs.store import accounts, ledger
@@ -143,7 +144,8 @@ def _window(
     plan: Plan, rows: pl.DataFrame, modes: pl.LazyFrame, held: pl.DataFrame, booked: pl.LazyFrame
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """One draw window; its credit is what ``held`` has left without its own draws (law 3)."""
-    computed = credits.credited(rows.lazy(), modes, held.lazy(), booked, plan.credit_rules).collect()
+    known = Bounds.of(rows, ["total_cost"])
+    computed = credits.credited(rows.lazy(), modes, held.lazy(), booked, plan.credit_rules, known).collect()
     return computed, credits.postings(computed.lazy(), held.lazy(), booked).collect()
 
 

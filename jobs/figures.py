@@ -4,7 +4,7 @@ import polars as pl
 
 from jobs.compute import hashes, overrides, rollup
 from jobs.compute.costs import costs
-from jobs.compute.exact import whole
+from jobs.compute.exact import Bounds, whole
 from jobs.compute.pricing import charges, in_row_order
 from jobs.model.frames import NUMBERS, cost_of
 from jobs.plan import Plan
@@ -13,12 +13,14 @@ from jobs.plan import Plan
 def priced(usage: pl.LazyFrame, plan: Plan) -> pl.DataFrame:
     """Every row of ``usage`` (``frames.USAGE``) with charges, costs, target and hash."""
     schema = usage.collect_schema()
-    charged = charges(in_order(usage, plan), plan.terms)
     names = [meter.name for meter in plan.meters]
+    ordered = in_order(usage, plan).collect()
+    charged = charges(ordered.lazy(), plan.terms, Bounds.of(ordered, names)).collect()
+    known = Bounds.of(charged, ["recorded", *map(cost_of, names)])
     # In a rated month total_cost is ours: a hash of usage must not change because we wrote it.
     recorded = pl.when(~pl.col("month").is_in(sorted(plan.rules.rated))).then(pl.col("recorded"))
     return (
-        costs(charged, plan.meters, plan.rules)
+        costs(charged.lazy(), plan.meters, plan.rules, known)
         .with_columns(hashes.usage_hash(names, recorded).alias("row_hash"))
         .select(
             *schema.names(),

@@ -10,6 +10,7 @@ from datetime import date
 import polars as pl
 
 from jobs.compute.costs import quantized
+from jobs.compute.exact import UNMEASURED, Bounds, Whole, chosen
 
 PREPAID, EARLY, FREE, DUE = range(4)
 
@@ -25,7 +26,7 @@ class CreditRules:
     splits: bool
 
 
-def classed(rows: pl.LazyFrame, modes: pl.LazyFrame, rules: CreditRules) -> pl.LazyFrame:
+def classed(rows: pl.LazyFrame, modes: pl.LazyFrame, rules: CreditRules, bounds: Bounds = UNMEASURED) -> pl.LazyFrame:
     """Adds ``class``, ``part`` (of the ledger) and ``due_part`` (units of 10^-10) to priced rows in row order.
 
     In: ``imported`` says that a draw of another program was adopted for the row, which then is prepaid; ``modes``:
@@ -49,10 +50,11 @@ def classed(rows: pl.LazyFrame, modes: pl.LazyFrame, rules: CreditRules) -> pl.L
     return (
         held.with_columns(by_mode.cast(pl.Int8).alias("class"))
         .drop("valid_from", "mode")
-        .with_columns(part=_part(PREPAID, rules.scale), due_part=_part(DUE, rules.due_scale))
+        .with_columns(part=part(PREPAID, rules.scale, bounds).wide, due_part=part(DUE, rules.due_scale, bounds).wide)
     )
 
 
-def _part(of: int, scale: int) -> pl.Expr:
+def part(of: int, scale: int, bounds: Bounds) -> Whole:
     """Rows of another class add nothing to the running cost, so that their own part of it is 0."""
-    return quantized(pl.when(pl.col("class") == of).then(pl.col("total_cost")).otherwise(0), scale)
+    cost = chosen(pl.col("class") == of, bounds.column("total_cost"), Whole.of(0))
+    return quantized(cost, scale, bounds.rows)

@@ -8,10 +8,10 @@ from operator import add
 
 import polars as pl
 
-from jobs.compute.exact import WIDE, before, rounded, whole
+from jobs.compute.exact import UNMEASURED, WIDE, Bounds, Whole, chosen
 from jobs.model.frames import cost_of
 from jobs.model.meters import Meter
-from jobs.model.scale import PLACES
+from jobs.model.scale import ONE, PLACES
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,34 +24,37 @@ class CostRules:
     scale: int | None
 
 
-def costs(charged: pl.LazyFrame, meters: Sequence[Meter], rules: CostRules) -> pl.LazyFrame:
+def costs(
+    charged: pl.LazyFrame, meters: Sequence[Meter], rules: CostRules, bounds: Bounds = UNMEASURED
+) -> pl.LazyFrame:
     """Adds ``total_cost``, ``adjustment_cost`` (Int128), ``unpriced`` and ``target`` to charged rows.
 
     ``target`` is what usage_daily.total_cost shall be, null where it is not ours to write.
     """
-    charged_sum = reduce(add, [pl.col(cost_of(meter.name)) for meter in meters], whole(0))
+    charged_sum = reduce(add, [bounds.column(cost_of(meter.name)) for meter in meters], Whole.of(0))
     is_rated = pl.col("month").is_in(sorted(rules.rated))
-    recorded = pl.col("recorded").cast(WIDE)
-    set_ = recorded.is_not_null() & (recorded != 0) if rules.zero_is_unpriced else recorded.is_not_null()
-    takes_recorded = set_ & ~is_rated
-    return (
-        charged.with_columns(
-            total_cost=pl.when(takes_recorded).then(recorded).otherwise(charged_sum),
-            unpriced=~takes_recorded & ~is_rated,
-        )
-        .with_columns(adjustment_cost=pl.col("total_cost") - charged_sum)
-        .with_columns(target=pl.when(is_rated).then(quantized(pl.col("total_cost"), rules.scale)))
+    is_set = pl.col("recorded").is_not_null()
+    if rules.zero_is_unpriced:
+        is_set &= pl.col("recorded") != 0
+    takes_recorded = is_set & ~is_rated
+    total = chosen(takes_recorded, bounds.column("recorded"), charged_sum)
+    target = quantized(total, rules.scale, bounds.rows)
+    return charged.with_columns(
+        total_cost=total.wide,
+        adjustment_cost=(total - charged_sum).wide,
+        unpriced=~takes_recorded & ~is_rated,
+        target=pl.when(is_rated).then(target.wide).otherwise(pl.lit(None, WIDE)),
     )
 
 
-def quantized(cost: pl.Expr, scale: int | None) -> pl.Expr:
-    """Each row's part of the user's running cost in the month, at ``scale`` decimals.
+def quantized(cost: Whole, scale: int | None, rows: int) -> Whole:
+    """Each row's part of the user's running cost in the month, at ``scale`` decimals; of at most ``rows`` rows.
 
     round(C_i) − round(C_i−1): the parts add up to the rounded whole, so that a customer whose days cost 0.004
     is charged. Needs rows from ``pricing.in_row_order``.
     """
-    value = cost.cast(WIDE)
     if scale is None or scale >= PLACES:
-        return value
-    start = before(value, pl.col("new_month"))
-    return rounded(start + value, scale) - rounded(start, scale)
+        return cost
+    starts = pl.col("new_month")
+    parts = cost.running(starts, rows).rounded(scale).steps(starts)
+    return parts.known(cost.least - ONE, cost.most + ONE)

@@ -22,62 +22,63 @@ from functools import reduce
 
 import polars as pl
 
-from jobs.compute.billing import EARLY, PREPAID, CreditRules, classed
-from jobs.compute.exact import WIDE, before, whole
+from jobs.compute.billing import EARLY, PREPAID, CreditRules, classed, part
+from jobs.compute.exact import UNKNOWN, UNMEASURED, WIDE, Bounds, Whole, whole
 from jobs.model.scale import PLACES
 
 LOTS = ("free", "purchased")
 """In the order in which they are used up."""
 KEY = ["user_id", "id", "month"]
 _OF_ROW = ["user_id", "id"]
+DECIDING = [*_OF_ROW, "date", "new_month", "total_cost", "reported"]
+"""All of a row that draws depend on: joins copy every column that they carry along."""
 
 
 def credited(
-    rows: pl.LazyFrame, modes: pl.LazyFrame, accounts: pl.LazyFrame, booked: pl.LazyFrame, rules: CreditRules
+    rows: pl.LazyFrame,
+    modes: pl.LazyFrame,
+    accounts: pl.LazyFrame,
+    booked: pl.LazyFrame,
+    rules: CreditRules,
+    bounds: Bounds = UNMEASURED,
 ) -> pl.LazyFrame:
     """Adds to priced rows in row order: class, parts, ``free`` and ``purchased`` (the draws that the ledger shall
     hold), ``uncovered``, ``amount_due`` and ``amount_reported``, in units of 10^-10.
 
     In: ``accounts`` (frames.ACCOUNTS) and ``booked`` (frames.DRAWS), of the months of one draw window.
     """
-    held = classed(_with_booked(rows, booked), modes, rules)
+    held = classed(_with_booked(rows.select(DECIDING), booked), modes, rules, bounds)
     kept = _kept(held.join(_known(accounts), on="user_id", how="left", maintain_order="left"))
     lots = available(accounts, booked, kept, rules)
     demanding = kept.join(lots, on="user_id", how="left", maintain_order="left").with_columns(
         pl.col(f"{lot}_left").fill_null(0) for lot in LOTS
     )
-    drawn = settled(demanding.with_columns(demand=_demand()), LOTS)
+    most = part(PREPAID, rules.scale, bounds).most
+    drawn = settled(demanding.with_columns(demand=_demand()), LOTS, Bounds(bounds.rows, {"demand": (0, most)}))
     return _paid(drawn, [(pl.col(f"{lot}_drawn") + pl.col(f"kept_{lot}")).alias(lot) for lot in LOTS], rows)
 
 
 def as_booked(rows: pl.LazyFrame, modes: pl.LazyFrame, booked: pl.LazyFrame, rules: CreditRules) -> pl.LazyFrame:
     """What ``credited`` adds, with the draws that stand in the ledger instead of those that it shall hold."""
-    held = classed(_with_booked(rows, booked), modes, rules)
+    held = classed(_with_booked(rows.select(DECIDING), booked), modes, rules)
     return _paid(held, [pl.col(f"booked_{lot}").alias(lot) for lot in LOTS], rows)
 
 
 def _paid(held: pl.LazyFrame, draws: list[pl.Expr], rows: pl.LazyFrame) -> pl.LazyFrame:
-    """``rows`` with their draws, and what of each row's part is left: uncovered, due, or reported."""
+    """``rows``, beside each what ``held`` says of it: its draws, and what of its part is left: uncovered, due, or
+    reported."""
     reported, taken, nothing = pl.col("reported"), pl.col("free") + pl.col("purchased"), whole(0)
     owed = (pl.col("part") + pl.col("due_part") - taken).clip(lower_bound=nothing)
-    return (
-        held.with_columns(draws)
-        .with_columns(
-            uncovered=pl.when(~reported).then((pl.col("part") - taken).clip(lower_bound=nothing)).otherwise(nothing),
-            amount_due=pl.when(~reported).then(pl.col("due_part")).otherwise(nothing),
-            amount_reported=pl.when(reported).then(owed).otherwise(nothing),
-        )
-        .select(
-            *rows.collect_schema().names(),
-            "class",
-            "part",
-            "due_part",
-            *LOTS,
-            "uncovered",
-            "amount_due",
-            "amount_reported",
-        )
+    paid = held.with_columns(draws).select(
+        "class",
+        "part",
+        "due_part",
+        *LOTS,
+        uncovered=pl.when(~reported).then((pl.col("part") - taken).clip(lower_bound=nothing)).otherwise(nothing),
+        amount_due=pl.when(~reported).then(pl.col("due_part")).otherwise(nothing),
+        amount_reported=pl.when(reported).then(owed).otherwise(nothing),
     )
+    return pl.concat([rows, paid], how="horizontal")
 
 
 def _with_booked(rows: pl.LazyFrame, booked: pl.LazyFrame) -> pl.LazyFrame:
@@ -148,19 +149,23 @@ def available(accounts: pl.LazyFrame, booked: pl.LazyFrame, kept: pl.LazyFrame, 
     )
 
 
-def settled(rows: pl.LazyFrame, lots: Sequence[str]) -> pl.LazyFrame:
-    """Adds ``<lot>_drawn`` for each of ``lots``: what it pays of each row's ``demand``, given ``<lot>_left``.
-
-    Rows of a user lie together, oldest first.
+def settled(rows: pl.LazyFrame, lots: Sequence[str], bounds: Bounds = UNMEASURED) -> pl.LazyFrame:
+    """Adds ``<lot>_drawn`` for each of ``lots``: what it pays of each row's ``demand``, given ``<lot>_left``; all at
+    least 0. Rows of a user lie together, oldest first.
     """
     starts = pl.col("user_id").ne_missing(pl.col("user_id").shift())
-    return reduce(_one_lot, lots, rows.with_columns(new_user=starts, open=pl.col("demand")))
+    rows = rows.with_columns(new_user=starts, open=bounds.column("demand").wide)
+    most = bounds.column("demand").most
+    return reduce(lambda found, lot: _one_lot(found, lot, Bounds(bounds.rows, {"open": (0, most)})), lots, rows)
 
 
-def _one_lot(rows: pl.LazyFrame, lot: str) -> pl.LazyFrame:
-    start, left = before(pl.col("open"), pl.col("new_user")), pl.col(f"{lot}_left")
-    pays = pl.min_horizontal(start + pl.col("open"), left) - pl.min_horizontal(start, left)
-    return rows.with_columns(pays.alias(f"{lot}_drawn")).with_columns(open=pl.col("open") - pl.col(f"{lot}_drawn"))
+def _one_lot(rows: pl.LazyFrame, lot: str, bounds: Bounds) -> pl.LazyFrame:
+    demand, starts = bounds.column("open"), pl.col("new_user")
+    demanded = demand.running(starts, bounds.rows)
+    # More than all rows demand is as good as that much.
+    left = Whole(pl.col(f"{lot}_left").cast(WIDE), 0, UNKNOWN).at_most(demanded.most)
+    pays = demanded.at_most(left).steps(starts).known(0, demand.most)
+    return rows.with_columns(pays.wide.alias(f"{lot}_drawn")).with_columns(open=pl.col("open") - pl.col(f"{lot}_drawn"))
 
 
 def postings(rows: pl.LazyFrame, accounts: pl.LazyFrame, booked: pl.LazyFrame) -> pl.LazyFrame:

@@ -52,7 +52,7 @@ def _of_card(ordered: pl.LazyFrame, meter: Meter, card: Card, terms: Terms, held
     for number, (tier, quantity) in enumerate(tier_quantities(meter, card, terms)):
         # The running total needs every row of the user, so it is taken before rows are left out.
         yield (
-            ordered.with_columns(quantity.alias(f"tier {number}"))
+            ordered.with_columns(quantity.wide.alias(f"tier {number}"))
             .filter(held & price.is_null())
             .select(
                 *same,

@@ -89,7 +89,12 @@ def _halves(column: str) -> list[pl.Expr]:
 
 def _mixed(word: pl.Expr) -> pl.Expr:
     """A bijection of 64-bit words that spreads every bit: multiply by odd constants, fold the high half down."""
+    # As an expression that mentions its operand twice a round it would compute that four times.
+    return word.map_batches(_spread, return_dtype=WORD)
+
+
+def _spread(word: pl.Series) -> pl.Series:
     for factor in (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F):
-        product = word * pl.lit(factor, dtype=WORD)
-        word = product ^ (product // pl.lit(2**32, dtype=WORD))
+        product = word * pl.Series([factor], dtype=WORD)
+        word = product ^ (product // pl.Series([2**32], dtype=WORD))
     return word

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from jobs.compute.exact import WIDE, divided_half_even
+from jobs.compute.exact import UNMEASURED, WIDE, Whole
 from jobs.compute.hashes import pays_hash, summed
 from jobs.model.frames import cost_of
 from jobs.model.meters import Meter
@@ -75,7 +75,7 @@ def cluster_months(days: pl.LazyFrame, users: pl.LazyFrame, meters: Sequence[Met
         .with_columns(_gb_months(meters))
         .join(users, on=["month", "cluster_id"], nulls_equal=True)
         .with_columns(
-            divided_half_even(pl.col("total_cost"), pl.col("active_users").cast(WIDE)).alias("cost_per_user"),
+            UNMEASURED.column("total_cost").divided(UNMEASURED.column("active_users")).wide.alias("cost_per_user"),
             pl.col("active_users").alias("users"),
         )
     )
@@ -90,5 +90,6 @@ def _deducted(amount: pl.Expr) -> pl.Expr:
 
 
 def _gb_months(meters: Sequence[Meter]) -> list[pl.Expr]:
-    days = pl.col("month").dt.days_in_month().cast(WIDE)
-    return [divided_half_even(pl.col(meter.name), days).alias(meter.name) for meter in meters if meter.is_level]
+    days = Whole(pl.col("month").dt.days_in_month().cast(pl.Int64), 28, 31)
+    levels = [meter.name for meter in meters if meter.is_level]
+    return [UNMEASURED.column(name).divided(days).wide.alias(name) for name in levels]

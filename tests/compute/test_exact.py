@@ -1,35 +1,69 @@
-"""The integer arithmetic of pricing against fractions.Fraction, at its bounds."""
+"""The integer arithmetic of pricing against fractions.Fraction, at its bounds, in 64 bits and in 128."""
 
 from fractions import Fraction
+from itertools import pairwise
 
 import polars as pl
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from jobs.compute.exact import before, divided_half_even, rounded, scaled_half_even, whole
+from jobs.compute.exact import UNKNOWN, UNMEASURED, Bounds, Whole, chosen, scaled_half_even, whole
 from jobs.model.rates import MAX_PRICE
 from jobs.model.scale import ONE
 
 MOST_UNITS = 9 * 10**8 * ONE
 PERCENT = 100 * ONE
+EDGE = 2**63
+
+numbers = st.integers(-(10**36), 10**36) | st.integers(-EDGE, EDGE) | st.integers(-100, 100)
+starting = st.lists(st.tuples(st.booleans(), st.integers(-MOST_UNITS, MOST_UNITS) | st.integers(-9, 9)), min_size=1)
 
 
-def value(expression: pl.Expr) -> int:
-    found: int = pl.select(expression).item()
-    return found
+def value(found: Whole) -> int:
+    """The number; it lies within its bounds, and is as wide as these ask for."""
+    column = pl.select(found.expr).to_series()
+    assert column.dtype == (pl.Int64 if found.least >= -EDGE and found.most < EDGE else pl.Int128)
+    assert found.least <= column.item() <= found.most
+    return int(column.item())
 
 
-def half_even(exact: Fraction) -> int:
-    return round(exact)  # Fraction rounds half to even
+def measured(numbers: list[int]) -> tuple[pl.DataFrame, Whole]:
+    frame = pl.DataFrame({"n": numbers}, schema={"n": pl.Int128})
+    return frame, Bounds.of(frame, ["n"]).column("n")
 
 
-@given(st.integers(-(10**36), 10**36), st.integers(1, 10**20))
-@example(5, 10)
-@example(15, 10)
-@example(-5, 10)
-@example(-15, 10)
-def test_a_quotient_is_rounded_once_half_to_even(numerator: int, denominator: int) -> None:
-    assert value(divided_half_even(whole(numerator), whole(denominator))) == half_even(Fraction(numerator, denominator))
+@given(numbers, numbers, st.booleans())
+@example(EDGE - 1, 1, True)
+@example(-EDGE, 1, True)
+@example(EDGE - 1, EDGE - 1, True)
+def test_sums_differences_and_products_are_exact_in_either_width(one: int, two: int, measure: bool) -> None:
+    left, right = (Whole.of(n) if measure else Whole(whole(n), -UNKNOWN, UNKNOWN) for n in (one, two))
+    assert value(left + right) == one + two
+    assert value(left - right) == one - two
+    assert value(left.at_least(right)) == max(one, two)
+    assert value(left.at_most(right)) == min(one, two)
+    assert value(chosen(pl.lit(value=True), left, right)) == one
+    if abs(one * two) < UNKNOWN:
+        assert value(left * right) == one * two
+
+
+@given(numbers, st.integers(1, 10**20) | st.integers(1, 9), st.booleans())
+@example(5, 10, True)
+@example(15, 10, True)
+@example(-5, 10, True)
+@example(-15, 10, False)
+@example(EDGE - 1, EDGE - 1, True)
+def test_a_quotient_is_rounded_once_half_to_even(numerator: int, denominator: int, measure: bool) -> None:
+    over = Whole.of(numerator) if measure else Whole(whole(numerator), -UNKNOWN, UNKNOWN)
+    assert value(over.divided(denominator)) == round(Fraction(numerator, denominator))  # half to even
+
+
+@given(st.lists(st.tuples(numbers, st.integers(28, 31)), min_size=1))
+def test_a_column_is_divided_row_by_row(rows: list[tuple[int, int]]) -> None:
+    frame, over = measured([n for n, _ in rows])
+    frame = frame.with_columns(days=pl.Series([days for _, days in rows], dtype=pl.Int8))
+    found = frame.select(over.divided(Whole(pl.col("days").cast(pl.Int64), 28, 31)).expr)["n"]
+    assert found.to_list() == [round(Fraction(n, days)) for n, days in rows]
 
 
 @settings(max_examples=300)
@@ -48,23 +82,43 @@ def test_a_discounted_charge_is_rounded_once_and_never_overflows(
     quantity: int, price: int, denominator: int, keep: int
 ) -> None:
     found = scaled_half_even(whole(quantity) * whole(price), whole(denominator), whole(keep), whole(PERCENT))
-    assert value(found) == half_even(Fraction(quantity * price, denominator) * Fraction(keep, PERCENT))
+    assert pl.select(found).item() == round(Fraction(quantity * price, denominator) * Fraction(keep, PERCENT))
 
 
 @given(st.integers(-(10**30), 10**30), st.integers(0, 10))
 def test_places_are_cut_half_to_even(units: int, places: int) -> None:
     unit = 10 ** (10 - places)
-    assert value(rounded(whole(units), places)) == half_even(Fraction(units, unit)) * unit
+    assert value(Whole.of(units).rounded(places)) == round(Fraction(units, unit)) * unit
 
 
-@given(st.lists(st.tuples(st.booleans(), st.integers(0, MOST_UNITS)), min_size=1))
-def test_a_running_total_starts_anew_with_each_group(rows: list[tuple[bool, int]]) -> None:
-    expected, total = [], 0
-    for number, (starts, units) in enumerate(rows):
-        total = 0 if starts or not number else total
-        expected.append(total)
-        total += units
-    frame = pl.DataFrame(
-        {"starts": [starts or not number for number, (starts, _) in enumerate(rows)], "units": [u for _, u in rows]}
-    )
-    assert frame.select(before(pl.col("units"), pl.col("starts")))["units"].to_list() == expected
+@given(starting, st.booleans())
+@example([(True, EDGE - 1), (False, EDGE - 1), (True, 1)], True)
+def test_a_running_total_starts_anew_with_each_group_and_its_steps_undo_it(
+    rows: list[tuple[bool, int]], measure: bool
+) -> None:
+    starts = [begins or not number for number, (begins, _) in enumerate(rows)]
+    units, expected = [n for _, n in rows], list[int]()
+    for begins, n in zip(starts, units, strict=True):
+        expected.append(n if begins else expected[-1] + n)
+    frame, column = measured(units)
+    frame = frame.with_columns(starts=pl.Series(starts))
+    if not measure:
+        column = UNMEASURED.column("n")
+    running = column.running(pl.col("starts"), len(rows) if measure else UNKNOWN)
+    assert frame.select(running.expr)["n"].to_list() == expected
+    assert frame.select(running.steps(pl.col("starts")).expr)["n"].to_list() == units
+
+
+@given(st.lists(st.integers(-MOST_UNITS, MOST_UNITS), min_size=1), st.integers(0, 9))
+def test_steps_of_one_group_add_up_to_the_way_from_its_opening(totals: list[int], opening: int) -> None:
+    frame, column = measured(totals)
+    first = pl.int_range(pl.len()) == 0
+    found = frame.select(column.steps(first, opening).expr)["n"].to_list()
+    assert found == [after - before for before, after in pairwise([opening, *totals])]
+
+
+def test_bounds_are_those_of_the_rows() -> None:
+    frame = pl.DataFrame({"n": [3, None, -7], "new_day": [True, True, True]})
+    assert Bounds.of(frame, ["n"]) == Bounds(3, {"n": (-7, 3)}, alone=True)
+    assert not Bounds.of(frame.with_columns(new_day=pl.lit(value=False)), ["n"]).alone
+    assert Bounds.of(frame.clear(), ["n"]) == Bounds(0, {"n": (0, 0)}, alone=True)
