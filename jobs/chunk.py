@@ -8,9 +8,9 @@ import polars as pl
 
 from jobs.compute import changes, rollup
 from jobs.compute.causes import UNCHANGED
-from jobs.drawing import Drawn, drawn
+from jobs.drawing import DisturbedError, Drawn, Known, drawn
 from jobs.figures import priced, takeable, user_months
-from jobs.model.frames import usage_schema
+from jobs.model.frames import MODES, usage_schema
 from jobs.plan import Plan
 from jobs.replacing import Replaced, replace, replace_users
 from jobs.store import ledger, readers, tables
@@ -22,7 +22,8 @@ from jobs.telling import told_postings, told_usage
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """What was read of a chunk's users at the start: usage, their roll-up, how they pay, their draws; None: nothing.
+    """What was read of a chunk's users at the start: usage, their roll-up, how they pay (None: nothing), and their
+    draws (None: the ledger was not read).
 
     ``bad``: ids of rows, of whoever, that cannot be priced; ``again``: this run has tried the chunk before, and may
     have committed it.
@@ -63,14 +64,6 @@ class Done:
     causes: pl.DataFrame = field(default_factory=lambda: UNCHANGED)
 
 
-class DisturbedError(Exception):
-    """Rows to be written changed since they were read: the chunk is rolled back, and these users are read anew."""
-
-    def __init__(self, users: frozenset[str]) -> None:
-        super().__init__(f"{len(users)} users changed since they were read")
-        self.users = users
-
-
 def run_chunk(
     connection: Connection,
     plan: Plan,
@@ -96,7 +89,9 @@ def run_chunk(
             taken = _as_it_stands(connection, plan, taken, anew)
         if anew:
             usage, reread, arrived = renewed(connection, plan, usage, anew)
-        found = drawn(connection, plan, run_id, priced(usage, plan), taken.modes, taken.booked)
+        modes = pl.LazyFrame(schema=MODES) if taken.modes is None else taken.modes
+        known = Known(modes, taken.standing, taken.booked, anew)
+        found = drawn(connection, plan, run_id, priced(usage, plan), known)
         written = _written(connection, plan, run_id, found, taken.bad | reread.refused)
         done = _finished(connection, plan, run_id, found, taken.standing, written)
         tell(done.told, done.causes)
@@ -122,8 +117,10 @@ def _as_it_stands(connection: Connection, plan: Plan, taken: Taken, more: Set[st
     users = sorted({*more, *(pl.concat(frames).unique().collect()["user_id"] if frames else ())})
     of, months = tables.table(plan.settings, "user_monthly"), plan.window.months
     standing = pl.concat(tables.standing(connection, plan.settings, of, months, users))
-    booked = pl.concat(ledger.draws(connection, plan.settings, months, users))
-    return dataclasses.replace(taken, standing=standing.lazy(), booked=booked.lazy())
+    booked = taken.booked
+    if booked is not None:
+        booked = pl.concat(ledger.draws(connection, plan.settings, months, users)).lazy()
+    return dataclasses.replace(taken, standing=standing.lazy(), booked=booked)
 
 
 def _written(connection: Connection, plan: Plan, run_id: int | None, found: Drawn, bad: Set[int]) -> Replaced:
@@ -177,15 +174,17 @@ def _finished(
     standing: pl.LazyFrame | None,
     written: Replaced,
 ) -> Done:
-    rows = found.rows
     users, days, actives = pl.collect_all(
         [
-            user_months(rows, found.accounts, plan),
-            rollup.cluster_days(rows.lazy(), plan.meters),
-            rollup.cluster_users(rows.lazy()),
+            user_months(found.rest, found.accounts, plan),
+            rollup.cluster_days(found.rows.lazy(), plan.meters),
+            rollup.cluster_users(found.rows.lazy()),
         ]
     )
     target = users.drop("rows", "unpriced")
+    if found.months is not None:
+        users = pl.concat([users, found.months])
+        standing = None if standing is None else standing.join(found.months.lazy(), on="user_id", how="anti")
     if plan.told:
         changed = replace_users(connection, plan, run_id, target, standing, found.before)
         told = pl.concat([told_postings(plan, found), written.told, changed.told])

@@ -13,8 +13,10 @@ import polars as pl
 
 from jobs import chunk
 from jobs.agreed import part_of
-from jobs.chunk import DisturbedError, Done, Taken
+from jobs.chunk import Done, Taken
+from jobs.drawing import DisturbedError
 from jobs.model.errors import PreflightError
+from jobs.model.frames import DRAWS
 from jobs.plan import Plan
 from jobs.store.database import Link
 from jobs.store.faults import retried
@@ -28,7 +30,7 @@ TRIES = 5
 @dataclass(slots=True)
 class Chunks:
     """The work of a run between reading and its end. ``pieces``: the chunks; ``bad``: ids of rows that cannot be
-    priced; ``anew``: users that have to be read again."""
+    priced; ``asked``: whether the ledger was read for all; ``anew``: users that have to be read again."""
 
     link: Link
     plan: Plan
@@ -36,6 +38,7 @@ class Chunks:
     spill: Spill
     sums: Sums
     pieces: Sequence[Chunk]
+    asked: bool
     bad: Set[int] = frozenset()
     anew: set[str] = field(default_factory=set)
     _applied: dict[int, frozenset[str]] = field(default_factory=dict)
@@ -71,6 +74,8 @@ class Chunks:
         usage, standing, modes, draws = (
             self.spill.take(piece, kind) for kind in ("usage", "standing", "modes", "draws")
         )
+        if draws is None and self.asked:
+            draws = pl.LazyFrame(schema=DRAWS)
         taken = Taken(usage, standing, modes, draws, self.bad, again)
         tell = partial(self.sums.told.add, part_of(number))
         return chunk.run_chunk(self.link.connection, self.plan, self.run_id, taken, members, tell)

@@ -1,27 +1,67 @@
 """The credits of a chunk: draws computed, then decided under the locks of the accounts, and booked (DESIGN section 7).
 
 What was read before a lock may be out of date, so it only tells *who* needs posting. Those users' accounts are then
-locked, and accounts and ledger are read again: what is booked is the difference to that, and to nothing older. So
-a purchase made meanwhile counts, and a chunk whose COMMIT was not answered books nothing twice.
+locked and read again. Of most users the ledger need not be asked (``steady``); if their accounts have not moved, what
+was computed stands. Of the others the ledger is read, too, and what is booked is the difference to that, and to nothing
+older. So a purchase made meanwhile counts, and a chunk whose COMMIT was not answered books nothing twice.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass, field, replace
 
 import polars as pl
 
 from jobs.compute import credits
 from jobs.compute.exact import Bounds
-from jobs.model.frames import DRAWS, MODES
 from jobs.plan import Plan
+from jobs.steady import own_draws, steady
 from jobs.store import accounts, ledger
 from jobs.store.database import Connection
+from jobs.strange import STRANGE, imports, of_window, strange_rows
+
+
+class DisturbedError(Exception):
+    """Rows or draws are not what they were taken for: the chunk is rolled back, and these users are read anew."""
+
+    def __init__(self, users: frozenset[str]) -> None:
+        super().__init__(f"{len(users)} users changed since they were read")
+        self.users = users
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What was read of a chunk's users at the start: how they pay, their roll-up, and their draws; ``booked`` is None
+    where the ledger was not read. ``anew``: users that were read again since: of them it is asked in any case."""
+
+    modes: pl.LazyFrame
+    standing: pl.LazyFrame | None
+    booked: pl.LazyFrame | None
+    anew: Set[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Some users: their credited ``rows``, accounts ``held``, what is ``due`` to be booked (credits.postings), rows
+    that are ``strange``; ``months``: all that user_monthly shall hold of them, where that is known already."""
+
+    rows: pl.DataFrame
+    held: pl.DataFrame
+    due: pl.DataFrame
+    strange: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=STRANGE))
+    months: pl.DataFrame | None = None
+
+    def without(self, users: pl.Series) -> "Part":
+        """The same of everybody but ``users``; rows that are strange stay."""
+        rest = ~_of(users)
+        months = None if self.months is None else self.months.filter(rest)
+        return Part(self.rows.filter(rest), self.held.filter(rest), self.due.filter(rest), self.strange, months)
 
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
     """``rows`` with how each is paid; accounts as they were ``before`` and are after posting; ``postings``: what was
-    booked, or in a dry run would be; ``changed``: rows written per table; ``strange``: see ``strange_rows``."""
+    booked, or in a dry run would be; ``changed``: rows written per table; ``strange``: see ``strange_rows``; of users
+    of whom user_monthly holds what it should, these ``months``, and the ``rest`` of the rows."""
 
     rows: pl.DataFrame
     before: pl.DataFrame
@@ -29,95 +69,114 @@ class Drawn:
     postings: pl.DataFrame
     changed: Mapping[str, int]
     strange: pl.DataFrame
+    months: pl.DataFrame | None
+    rest: pl.DataFrame
 
 
-STRANGE: dict[str, pl.DataType | type[pl.DataType]] = {
-    "id": pl.UInt128,
-    "user_id": pl.Categorical,
-    "date": pl.Date,
-    "drawn": pl.Int128,
-    "imported": pl.Boolean,
-    "foreign": pl.Boolean,
-}
-
-
-def drawn(
-    connection: Connection,
-    plan: Plan,
-    run_id: int | None,
-    rows: pl.DataFrame,
-    modes: pl.LazyFrame | None,
-    booked: pl.LazyFrame | None,
-) -> Drawn:
+def drawn(connection: Connection, plan: Plan, run_id: int | None, rows: pl.DataFrame, known: Known) -> Drawn:
     """Draws for priced ``rows``, and books what the ledger lacks; without a run (a dry run) it books nothing.
 
-    Inside the caller's transaction. In: ``modes`` and ``booked`` of the chunk's users, as read at the start.
+    Inside the caller's transaction. Raises DisturbedError where a draw that was taken for a row's first is not.
     """
-    booked = of_window(pl.LazyFrame(schema=DRAWS) if booked is None else booked, rows, plan)
+    calm = _calm(connection, plan, rows, known)
+    asked = _asked(connection, plan, rows, known, calm)
+    parts = [part for part in (calm, asked) if part is not None]
+    due = sum(part.due.height for part in parts)
+    if run_id is None or not due:
+        found = _assembled(plan, parts, {})
+        return replace(found, changed=_would_change(plan, found.postings)) if due else found
+    found = _assembled(plan, _under_locks(connection, plan, rows, known, calm, asked), {})
+    if found.postings.is_empty():
+        return found
+    changed = accounts.post(connection, plan.settings, plan.query.read.credits, found.postings, run_id)
+    if changed["credit_draws"] != found.postings.height:
+        raise DisturbedError(frozenset(found.postings.filter("first")["user_id"]))
+    return replace(found, changed=changed)
+
+
+def _calm(connection: Connection, plan: Plan, rows: pl.DataFrame, known: Known) -> Part | None:
+    """The steady users; None where there are none, or where the ledger was read anyway."""
+    if known.booked is not None or known.standing is None or rows.is_empty():
+        return None
+    held = _accounts(connection, plan, rows["user_id"].unique().cast(pl.String))
+    computed = _credited(plan, rows, known.modes, held, own_draws(known.standing))
+    found = steady(plan, computed, held, known.standing.collect(), known.anew)
+    if found.users.is_empty():
+        return None
+    mine = computed.filter(_of(found.users))
+    due = credits.first_draws(mine.filter(~plan.is_covered).lazy()).collect()
+    return Part(mine, held.filter(_of(found.users)), due, months=found.months)
+
+
+def _asked(connection: Connection, plan: Plan, rows: pl.DataFrame, known: Known, calm: Part | None) -> Part | None:
+    """All other users, with what the ledger says of them; None where there are none."""
+    if calm is not None:
+        rows = rows.join(calm.rows.select("user_id").unique(), on="user_id", how="anti", maintain_order="left")
+    booked = known.booked
+    if booked is None:
+        users = _users(rows, known.standing)
+        if calm is not None:
+            users = users.filter(~users.is_in(calm.rows["user_id"].unique().cast(pl.String).implode()))
+            if users.is_empty():
+                return None
+        booked = pl.concat(ledger.draws(connection, plan.settings, plan.window.months, users.to_list())).lazy()
+    booked = of_window(booked, rows, plan)
     strange = strange_rows(connection, plan, rows, booked)
     booked = pl.concat([booked, imports(strange).lazy()])
-    modes = pl.LazyFrame(schema=MODES) if modes is None else modes
-    users = pl.concat([rows.lazy().select(pl.col("user_id").cast(pl.String)), booked.select("user_id")]).unique()
-    held = _accounts(connection, plan, users.collect()["user_id"])
-    first, due = _computed(plan, rows, modes, held, booked)
-    if due.is_empty():
-        return Drawn(first, held, held, due, {}, strange)
-    if run_id is None:
-        return Drawn(first, held, _after(held, due, plan), due, _would_change(plan, due), strange)
-    posted = due["user_id"].unique().sort()
+    held = _accounts(connection, plan, _users(rows, booked))
+    computed, due = _computed(plan, rows, known.modes, held, booked)
+    return Part(computed, held, due, strange)
+
+
+def _under_locks(
+    connection: Connection, plan: Plan, rows: pl.DataFrame, known: Known, calm: Part | None, asked: Part | None
+) -> list[Part]:
+    """The same parts as they are once nobody changes the accounts of those with something due."""
+    parts = [part for part in (calm, asked) if part is not None]
+    posted = pl.concat([part.due["user_id"] for part in parts]).unique().sort()
     accounts.lock(connection, plan.settings, posted.to_list())
     locked = _accounts(connection, plan, posted)
-    theirs = pl.col("user_id").cast(pl.String).is_in(posted.to_list())
-    fresh = pl.concat(ledger.draws(connection, plan.settings, plan.window.months, posted))
-    now = pl.concat([imports(strange).lazy(), of_window(fresh.lazy(), rows, plan)])
-    again, due = _computed(plan, rows.filter(theirs), modes, locked, now)
-    changed = {}
-    if not due.is_empty():
-        changed = accounts.post(connection, plan.settings, plan.query.read.credits, due, run_id)
-    others = held.filter(~theirs)
-    every, before = pl.concat([first.filter(~theirs), again]), pl.concat([others, locked])
-    return Drawn(every, before, pl.concat([others, _after(locked, due, plan)]), due, changed, strange)
+    again = posted
+    if calm is not None:
+        # What was computed of steady users stands, unless somebody bought credit meanwhile.
+        same = locked.join(calm.held, on=locked.columns, how="semi")["user_id"]
+        again = posted.filter(~posted.is_in(same.implode()))
+    if again.is_empty():
+        return parts
+    mine, strange = rows.filter(_of(again)), pl.DataFrame(schema=STRANGE) if asked is None else asked.strange
+    fresh = pl.concat(ledger.draws(connection, plan.settings, plan.window.months, again.to_list())).lazy()
+    booked = pl.concat([imports(strange).lazy(), of_window(fresh, mine, plan)])
+    held = locked.filter(_of(again))
+    computed, due = _computed(plan, mine, known.modes, held, booked)
+    return [*(part.without(again) for part in parts), Part(computed, held, due)]
 
 
-def of_window(booked: pl.LazyFrame, rows: pl.DataFrame, plan: Plan) -> pl.LazyFrame:
-    """The draws that the run decides about. On days that it does not cover another program may have drawn, which stays
-    as it is until they are covered, unless the row has come to a day that is."""
-    here = rows.lazy().select("id", pl.col("user_id").cast(pl.String))
-    later = pl.col("date") > plan.window.last
-    return pl.concat([booked.filter(~later), booked.filter(later).join(here, on=["id", "user_id"], how="semi")])
-
-
-def strange_rows(connection: Connection, plan: Plan, rows: pl.DataFrame, booked: pl.LazyFrame) -> pl.DataFrame:
-    """Rows whose credits_deducted is not what the window has booked on them, with what the whole ledger says.
-
-    Out: id, user_id, date, drawn (by the present user in all months), imported, ``foreign`` (neither that, nor what
-    another user or all of them have drawn on the row: some other program wrote it).
-    """
-    if not plan.query.read.credits.shown:
-        return pl.DataFrame(schema=STRANGE)
-    user = pl.col("user_id").cast(pl.Categorical)
-    sums = booked.group_by("id", user).agg((pl.col("free") + pl.col("purchased")).sum().alias("booked"))
-    read = pl.col("deducted").cast(pl.Int128)
-    unlike = read.ne_missing(pl.col("booked").fill_null(0))
-    found = rows.lazy().join(sums, on=["id", "user_id"], how="left").filter(unlike).collect()
-    known = ledger.known(connection, plan.settings, found["id"].to_list())
-    anybody = known.group_by("id").agg("drawn", pl.col("drawn").sum().alias("whole"))
-    mine = known.with_columns(user).rename({"drawn": "own"})
-    marked = (
-        found.join(mine, on=["id", "user_id"], how="left")
-        .join(anybody, on="id", how="left")
-        .with_columns(pl.col("own", "whole").fill_null(0), pl.col("imported").fill_null(value=False))
-    )
-    explained = (read == pl.col("own")) | (read == pl.col("whole")) | pl.col("drawn").list.contains(read)
-    return marked.with_columns(foreign=~explained.fill_null(value=False), drawn=pl.col("own")).select(
-        pl.col(name).cast(kind) for name, kind in STRANGE.items()
+def _assembled(plan: Plan, parts: Sequence[Part], changed: Mapping[str, int]) -> Drawn:
+    before, due = pl.concat([part.held for part in parts]), pl.concat([part.due for part in parts])
+    months = [part.months for part in parts if part.months is not None]
+    return Drawn(
+        rows=pl.concat([part.rows for part in parts]),
+        before=before,
+        accounts=_after(before, due, plan),
+        postings=due,
+        changed=changed,
+        strange=pl.concat([part.strange for part in parts]),
+        months=pl.concat(months) if months else None,
+        rest=pl.concat([part.rows if part.months is None else part.rows.clear() for part in parts]),
     )
 
 
-def imports(strange: pl.DataFrame) -> pl.DataFrame:
-    """Adopted rows, whatever month they have come from, as draws of nothing (frames.DRAWS): they still are prepaid."""
-    adopted = strange.filter("imported").with_columns(revision=0, free=0, purchased=0)
-    return adopted.select(pl.col(name).cast(kind) for name, kind in DRAWS.items())
+def _of(users: pl.Series) -> pl.Expr:
+    return pl.col("user_id").cast(pl.String).is_in(users.implode())
+
+
+def _users(rows: pl.DataFrame, others: pl.LazyFrame | None) -> pl.Series:
+    """Ids of the users of ``rows`` and of ``others``."""
+    found = [
+        rows.lazy().select(pl.col("user_id").cast(pl.String)),
+        *([others.select("user_id")] if others is not None else []),
+    ]
+    return pl.concat(found).unique().collect()["user_id"]
 
 
 def _accounts(connection: Connection, plan: Plan, users: pl.Series) -> pl.DataFrame:
@@ -143,10 +202,16 @@ def _computed(
 def _window(
     plan: Plan, rows: pl.DataFrame, modes: pl.LazyFrame, held: pl.DataFrame, booked: pl.LazyFrame
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
+    computed = _credited(plan, rows, modes, held, booked)
+    return computed, credits.postings(computed.lazy(), held.lazy(), booked).collect()
+
+
+def _credited(
+    plan: Plan, rows: pl.DataFrame, modes: pl.LazyFrame, held: pl.DataFrame, booked: pl.LazyFrame
+) -> pl.DataFrame:
     """One draw window; its credit is what ``held`` has left without its own draws (law 3)."""
     known = Bounds.of(rows, ["total_cost"])
-    computed = credits.credited(rows.lazy(), modes, held.lazy(), booked, plan.credit_rules, known).collect()
-    return computed, credits.postings(computed.lazy(), held.lazy(), booked).collect()
+    return credits.credited(rows.lazy(), modes, held.lazy(), booked, plan.credit_rules, known).collect()
 
 
 def _after(held: pl.DataFrame, due: pl.DataFrame, plan: Plan) -> pl.DataFrame:

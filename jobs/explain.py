@@ -14,7 +14,6 @@ from jobs.compute.billing import DUE, EARLY, FREE, PREPAID
 from jobs.compute.credits import as_booked
 from jobs.compute.detail import pieces
 from jobs.compute.rollup import CREDITS, amounts
-from jobs.drawing import imports, of_window, strange_rows
 from jobs.figures import in_order, priced, takeable, user_months
 from jobs.model.errors import ConfigError
 from jobs.model.frames import ACCOUNTS, cost_of
@@ -26,6 +25,7 @@ from jobs.store import ledger, modes, preflight, readers, runlog, tables
 from jobs.store.address import Address
 from jobs.store.database import Connection, linked, transaction
 from jobs.store.faults import retried
+from jobs.strange import imports, of_window, strange_rows
 
 MODES = {PREPAID: "prepaid", EARLY: "prepaid, before the first day that is drawn", FREE: "free", DUE: "postpaid"}
 

@@ -5,6 +5,8 @@ from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any
 
+import polars as pl
+
 from jobs.compute.billing import CreditRules
 from jobs.compute.costs import CostRules
 from jobs.compute.pricing import Terms
@@ -37,6 +39,13 @@ class Plan:
     overrides: Overrides
     notes: tuple[str, ...]
     backfill: Backfill | None = None
+    covered: date = date.min
+    """The furthest day that an earlier run has covered."""
+
+    @property
+    def is_covered(self) -> pl.Expr:
+        """Whether an earlier run has covered the day of a row."""
+        return pl.col("date") <= self.covered
 
     @property
     def told(self) -> bool:
@@ -87,7 +96,8 @@ def planned(
         "close_after_days": settings.close_after_days,
     }
     if not isinstance(asked, Backfill):
-        return for_window(connection, settings, source, nightly(asked, **calendar), booked, writes=True)
+        plan = for_window(connection, settings, source, nightly(asked, **calendar), booked, writes=True)
+        return replace(plan, covered=history.furthest or date.min)
     window = backfill(asked.since, asked.until, **calendar)
     if window.closed and not asked.reason:
         some = ", ".join(f"{month:%Y-%m}" for month in sorted(window.closed))

@@ -1,14 +1,16 @@
 """Reads usage once: good rows to the spill, the others to the rejects, and counts both for the brake."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import date
+from decimal import Decimal
 from uuid import UUID
 
 import polars as pl
 
 from jobs.figures import takeable
+from jobs.model.scale import scaled
 from jobs.plan import Plan
 from jobs.store import ledger, modes, pooling, readers, tables
 from jobs.store.address import Address
@@ -60,15 +62,35 @@ def read_usage(
     return reading
 
 
-def read_own(connection: Connection, plan: Plan, spill: Spill) -> None:
-    """Our own tables, of the months: compared with, and the only trace of users whose usage is all gone."""
+def read_own(connection: Connection, plan: Plan, spill: Spill, *, sparing: bool = False) -> bool:
+    """Our own tables, of the months: compared with, and the only trace of users whose usage is all gone.
+
+    ``sparing``: the ledger only where whole months have to be asked of it (see ``steady``). Whether it was read.
+    """
     of, months = tables.table(plan.settings, "user_monthly"), plan.window.months
     spill.drop("standing", "modes", "draws")
+    totals: Counter[date] = Counter()
     with transaction(connection):
-        for kind, frames in {
-            "standing": tables.standing(connection, plan.settings, of, months),
-            "modes": modes.history(connection, plan.settings),
-            "draws": ledger.draws(connection, plan.settings, months),
-        }.items():
-            for frame in frames:
-                spill.put(kind, frame)
+        for frame in tables.standing(connection, plan.settings, of, months):
+            spill.put("standing", frame)
+            totals.update(dict(frame.group_by("month").agg(pl.col("total_cost").sum()).iter_rows()))
+        for frame in modes.history(connection, plan.settings):
+            spill.put("modes", frame)
+        if sparing and not _has_to_be_asked(connection, plan, totals):
+            return False
+        for frame in ledger.draws(connection, plan.settings, months):
+            spill.put("draws", frame)
+    return True
+
+
+def _has_to_be_asked(connection: Connection, plan: Plan, totals: Mapping[date, int]) -> bool:
+    """Whether most users would have to be asked for one by one, or the ledger may hold draws of users of whom there is
+    no other trace: adopted ones, or where the roll-up is no longer what the last run left."""
+    booked, months = plan.booked, plan.window.months
+    if not totals or plan.told or len(plan.window.draws) > 1 or not plan.query.read.credits.account:
+        return True
+    if any(month in booked.rates and booked.rates[month] != plan.rates_hash(month) for month in months):
+        return True
+    if any(totals.get(month, 0) != scaled(booked.totals.get(month) or Decimal()) for month in months):
+        return True
+    return ledger.has_adopted(connection, plan.settings, months)

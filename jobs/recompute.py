@@ -13,7 +13,6 @@ import polars as pl
 
 from jobs.compute import credits, rollup
 from jobs.compute.billing import PREPAID
-from jobs.drawing import imports, of_window, strange_rows
 from jobs.figures import priced, user_months
 from jobs.model.frames import DRAWS, MODES, usage_schema
 from jobs.model.scale import unscaled
@@ -25,6 +24,7 @@ from jobs.store.database import Connection
 from jobs.store.laws import Law
 from jobs.store.runlog import Booked
 from jobs.store.spill import Chunk, Spill
+from jobs.strange import imports, of_window, strange_rows
 from jobs.sums import by_month_of
 
 INPUTS = ["usage_hash", "rates_hash", "overrides_hash"]

@@ -79,7 +79,7 @@ def post(
     """
     connection.execute("DROP TABLE IF EXISTS pg_temp.usage_jobs_draws")
     connection.execute(statement("stage_draws"))
-    staged = postings.select("user_id", "id", "month", "date", "free", "purchased", "fresh")
+    staged = postings.select("user_id", "id", "month", "date", "free", "purchased", "fresh", "first")
     copy_in(connection, sql.Identifier("usage_jobs_draws"), staged)
     run, accounts = {"run_id": run_id}, source(settings, "user_credits")
     draws = statement("post_draws", draws=own(settings, "credit_draws"))

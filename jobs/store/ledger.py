@@ -24,15 +24,25 @@ def draws(
     connection: Connection, settings: Settings, months: Iterable[date], users: Collection[str] | None = None
 ) -> Iterator[pl.DataFrame]:
     """The draws booked in ``months`` (of ``users``) as frames.DRAWS, in blocks; needs an open transaction."""
-    of = tables.table(settings, "credit_draws")
-    spans = [sql.SQL("usage_date BETWEEN {} AND {}").format(month, last_of(month)) for month in months]
-    rows = sql.SQL("({})").format(sql.SQL(" OR ").join(spans))
+    of, rows = tables.table(settings, "credit_draws"), _in_months(months)
     if users is not None:
         rows += sql.SQL(" AND user_id = ANY({})").format(sql.Literal(list(users)))
     names = {"usage_daily_id": "id", "usage_date": "date"}
     columns = ["usage_daily_id", "user_id", "usage_date", "revision", "free", "purchased"]
     for block in tables.read(connection, settings, of, columns, rows):
         yield block.rename(names).select(pl.col(name).cast(kind) for name, kind in DRAWS.items())
+
+
+def _in_months(months: Iterable[date]) -> sql.Composed:
+    spans = [sql.SQL("usage_date BETWEEN {} AND {}").format(month, last_of(month)) for month in months]
+    return sql.SQL("({})").format(sql.SQL(" OR ").join(spans))
+
+
+def has_adopted(connection: Connection, settings: Settings, months: Iterable[date]) -> bool:
+    """Whether another program has drawn in ``months``, before the ledger began."""
+    text = statement("has_adopted", draws=own(settings, "credit_draws"), rows=_in_months(months))
+    row = connection.execute(text).fetchone()
+    return row is not None and bool(row[0])
 
 
 def known(connection: Connection, settings: Settings, ids: Sequence[int]) -> pl.DataFrame:

@@ -159,6 +159,7 @@ def ddl(settings: Settings) -> list[sql.Composed]:
     made += [
         statement("draws_by_user", draws=draws),
         statement("draws_by_day", draws=draws),
+        statement("draws_adopted", draws=draws),
         statement("refuse_change", schema=schema),
         *(statement("append_only", schema=schema, table=own(settings, name)) for name in APPEND_ONLY),
     ]

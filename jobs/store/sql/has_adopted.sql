@@ -1,0 +1,1 @@
+SELECT EXISTS (SELECT FROM {draws} WHERE revision = 0 AND {rows})
