@@ -12,9 +12,11 @@ from urllib.parse import quote, urlencode
 
 import polars as pl
 from psycopg import sql
+from psycopg.pq import TransactionStatus
 
 from jobs.model.errors import ConfigError, UnreachableError, UsageJobsError
 from jobs.model.frames import usage_schema
+from jobs.store import packed
 from jobs.store.address import Address
 from jobs.store.database import NETWORK, Connection, blocks, transaction
 from jobs.store.usage import UsageQuery
@@ -70,8 +72,26 @@ def batches(
 
     One statement, whatever its size: one snapshot.
     """
-    text = query.days(spans)
-    return copied(connection, text, query) if reader == "copy" else _streamed(address, text, query)
+    return _packed(connection, query, spans) if reader == "copy" else _streamed(address, query.days(spans), query)
+
+
+def _packed(connection: Connection, query: UsageQuery, spans: list[tuple[date, date]]) -> Iterator[pl.DataFrame]:
+    alone = connection.info.transaction_status == TransactionStatus.IDLE
+    with transaction(connection, snapshot=alone):
+        # Compiling hundreds of arms would take longer than running them.
+        connection.execute("SET LOCAL jit = off")
+        arms = packed.arms(connection, query, spans, frozen=alone)
+        if not arms:
+            yield from copied(connection, query.days(spans), query)
+            return
+        odd = []
+        for part in packed.frames(connection, query, arms):
+            if isinstance(part, pl.DataFrame):
+                yield part
+            else:
+                odd.append(part)
+        for rows in odd:
+            yield from copied(connection, query.where(rows), query)
 
 
 def _streamed(address: Address, text: sql.Composed, query: UsageQuery) -> Iterator[pl.DataFrame]:

@@ -19,9 +19,8 @@ from jobs.store.statements import source, statement
 # Null, which equals no target, where the value is none of ours: it is put right.
 _DEDUCTED = (
     "CASE WHEN credits_deducted IS NULL THEN 0 "
-    "WHEN abs(credits_deducted) < 9e8 THEN round(credits_deducted::numeric * {})::bigint END"
+    "WHEN credits_deducted > -9e8 AND credits_deducted < 9e8 THEN (credits_deducted::numeric * {})::bigint END"
 )
-_REPORTED = "CASE WHEN reported_to_stripe THEN 1::bigint ELSE 0 END"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,43 +42,52 @@ class UsageQuery:
 
     def days(self, spans: Collection[tuple[date, date]]) -> sql.Composed:
         """The rows of the days of ``spans``: one statement, so that all of them are of one moment."""
-        return self._select(_on_days(spans))
+        return self.where(on_days(spans))
 
     def of_users(self, users: Collection[str], spans: Collection[tuple[date, date]]) -> sql.Composed:
         """The rows of some users on the days of ``spans``."""
-        return self._select(sql.SQL("user_id = ANY({}) AND {}").format(sql.Literal(list(users)), _on_days(spans)))
+        return self.where(sql.SQL("user_id = ANY({}) AND {}").format(sql.Literal(list(users)), on_days(spans)))
 
-    def _select(self, rows: sql.Composable) -> sql.Composed:
-        quantities = [
-            sql.SQL("{} AS {}").format(self._quantity(meter), sql.Identifier(meter.name)) for meter in self.meters
-        ]
+    def where(self, rows: sql.Composable) -> sql.Composed:
+        """The rows for which a condition holds."""
+        numbers = self.numbers()
+        fields = {name: numbers.pop(name) for name in ("recorded", "deducted")}
+        quantities = [sql.SQL("{} AS {}").format(value, sql.Identifier(name)) for name, value in numbers.items()]
         return statement(
             "usage",
-            recorded=sql.SQL("CASE WHEN total_cost IS NOT NULL THEN {} END").format(
-                self._units(sql.Identifier("total_cost"))
-            ),
+            **fields,
             version=sql.SQL("xmin::text::bigint" if self.versions else "NULL::bigint"),
-            deducted=sql.SQL(_DEDUCTED if self.read.credits.deducted else "0::bigint").format(ONE),
-            reported=sql.SQL(_REPORTED if self.read.credits.reported else "0::bigint"),
+            reported=sql.SQL("CASE WHEN {} THEN 1::bigint ELSE 0 END").format(self.reported),
             quantities=sql.SQL(",\n  ").join(quantities),
             usage=source(self.settings, "usage_daily"),
             filter=rows,
         )
 
+    def numbers(self) -> dict[str, sql.Composed]:
+        """By column of the frame the bigint that it is read as; null: there is none, -1: it cannot be taken."""
+        cost = sql.Identifier("total_cost")
+        recorded = sql.SQL("CASE {} WHEN {} IS NOT NULL THEN -1 END").format(self._units(cost), cost)
+        deducted = sql.SQL(_DEDUCTED if self.read.credits.deducted else "0::bigint").format(ONE)
+        return {"recorded": recorded, "deducted": deducted} | {m.name: self._quantity(m) for m in self.meters}
+
+    @property
+    def reported(self) -> sql.SQL:
+        """Whether a row was invoiced already, as a condition."""
+        return sql.SQL("reported_to_stripe" if self.read.credits.reported else "false")
+
     def _quantity(self, meter: Meter) -> sql.Composed:
-        column = sql.Identifier(meter.column)
+        column, since = sql.Identifier(meter.column), self.since[meter.name]
+        before = sql.SQL("WHEN date < {} THEN 0").format(since) if since > date.min else sql.SQL("").format()
         units = self._units(column, integer=meter.name in self.read.integers)
-        unread = sql.SQL("{} IS NULL").format(column)
-        if self.since[meter.name] > date.min:
-            unread += sql.SQL(" OR date < {}").format(self.since[meter.name])
-        return sql.SQL("CASE WHEN {} THEN 0 ELSE {} END").format(unread, units)
+        return sql.SQL("CASE {} {} WHEN {} IS NULL THEN 0 ELSE -1 END").format(before, units, column)
 
     def _units(self, column: sql.Identifier, *, integer: bool = False) -> sql.Composed:
-        # NaN and Infinity compare as greater than any number, so the bound catches both.
+        # NaN and Infinity compare as greater than any number, so the bound catches both. A cast to bigint rounds as
+        # round() does: half away from zero.
         most = sql.Literal(self.settings.max_quantity)
-        rounded = "{}::bigint * {}" if integer else "round({} * {})::bigint"
+        units = "{}::bigint * {}" if integer else "({} * {})::bigint"
         inside = sql.SQL("{} >= 0 AND {} <= {}").format(column, column, most)
-        return sql.SQL("CASE WHEN {} THEN {} ELSE -1 END").format(inside, sql.SQL(rounded).format(column, ONE))
+        return sql.SQL("WHEN {} THEN {}").format(inside, sql.SQL(units).format(column, ONE))
 
     def undated(self) -> sql.Composed:
         return statement("undated", usage=source(self.settings, "usage_daily"))
@@ -107,6 +115,7 @@ class UsageQuery:
         return value.is_finite() and 0 <= value <= self.settings.max_quantity
 
 
-def _on_days(spans: Collection[tuple[date, date]]) -> sql.Composed:
+def on_days(spans: Collection[tuple[date, date]]) -> sql.Composed:
+    """The condition that a row's day lies in one of ``spans``."""
     days = sql.SQL(" OR ").join(sql.SQL("date BETWEEN {} AND {}").format(*span) for span in spans)
     return sql.SQL("({})").format(days)
