@@ -161,7 +161,6 @@ def test_no_row_at_all(read: Read, query: UsageQuery, reader: str) -> None:
 
 def test_both_give_the_same_frame(database: str, read: Read, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(readers, "BATCH_ROWS", 7)
-    monkeypatch.setattr("jobs.store.database.BLOCK", 100)
     values = [None, "0", "NaN", "0.00000000005", "100000000", "3.3333333333"]
     for number, user in enumerate(NASTY * 3):
         add_row(
@@ -175,11 +174,10 @@ def test_both_give_the_same_frame(database: str, read: Read, monkeypatch: pytest
         )
     add_row(database, date=date(2026, 5, 31))
     add_row(database, date=date(2026, 7, 1))
-    by_reader = [list(read(reader)) for reader in READERS]
-    for frames in by_reader:
-        assert len(frames) > 5, "small batches"
-        assert sum(frame.height for frame in frames) == 48
-    assert_frame_equal(*(whole(iter(frames)) for frames in by_reader))
+    streamed, packed = (list(read(reader)) for reader in READERS)
+    assert len(streamed) > 5, "small batches"
+    assert sum(frame.height for frame in packed) == 48
+    assert_frame_equal(whole(iter(streamed)), whole(iter(packed)))
 
 
 def test_versions_are_read_where_rows_will_be_written(database: str, link: Connection, query: UsageQuery) -> None:
@@ -230,8 +228,9 @@ def test_a_backend_that_dies_in_mid_read_is_no_short_read(
 
 
 @pytest.mark.direct("has a wire of its own")
+@pytest.mark.parametrize("reader", READERS)
 @pytest.mark.parametrize("verdict", [Verdict.CUT, Verdict.LOSE])
-def test_a_run_whose_reader_is_cut_off_reads_again(database: str, verdict: Verdict) -> None:
+def test_a_run_whose_reader_is_cut_off_reads_again(database: str, verdict: Verdict, reader: str) -> None:
     """In a process of its own: connectorx would hold the thread of the wire as well."""
     add_row(database, cpu_hours=3)
     cut: list[Statement] = []
@@ -243,7 +242,7 @@ def test_a_run_whose_reader_is_cut_off_reads_again(database: str, verdict: Verdi
         return verdict
 
     with Wire(database, hook) as wire:
-        process = command(wire.url, "run", "--date", "2026-06-20", USAGE_JOBS_READER="connectorx")
+        process = command(wire.url, "run", "--date", "2026-06-20", USAGE_JOBS_READER=reader)
         said, _ = process.communicate()
     assert process.returncode == 0, said
     assert cut
