@@ -5,9 +5,10 @@ users, those it came from and those it went to, are then read anew under locks, 
 before the run adds its cluster figures up: every row counts once, as last read.
 """
 
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass, field
 from functools import partial
+from threading import Lock
 
 import polars as pl
 
@@ -21,6 +22,7 @@ from jobs.plan import Plan
 from jobs.store.database import Link
 from jobs.store.faults import retried
 from jobs.store.spill import Chunk, Spill
+from jobs.store.team import side_by_side
 from jobs.sums import Sums
 
 TRIES = 5
@@ -29,10 +31,10 @@ TRIES = 5
 
 @dataclass(slots=True)
 class Chunks:
-    """The work of a run between reading and its end. ``pieces``: the chunks; ``bad``: ids of rows that cannot be
-    priced; ``asked``: whether the ledger was read for all; ``anew``: users that have to be read again."""
+    """The work of a run between reading and its end. ``pieces``: the chunks; ``asked``: whether the ledger was read for
+    all; ``bad``: ids of rows that cannot be priced; ``anew``: users that have to be read again."""
 
-    link: Link
+    workers: Sequence[Link]
     plan: Plan
     run_id: int | None
     spill: Spill
@@ -42,49 +44,64 @@ class Chunks:
     bad: Set[int] = frozenset()
     anew: set[str] = field(default_factory=set)
     _applied: dict[int, frozenset[str]] = field(default_factory=dict)
-    _tried: frozenset[int] = frozenset()
+    _tried: set[int] = field(default_factory=set)
+    _shared: Lock = field(default_factory=Lock)
 
     def run(self, progress: Callable[[str, int, int | None], None]) -> None:
         """All chunks, until no user is left that another chunk's rows have moved to or from."""
         for _ in range(TRIES):
-            for number, piece in enumerate(self.pieces):
-                if self._applied.get(number) != self._members(piece):
-                    progress("compute and write", number, len(self.pieces))
-                    self._run(number, piece)
-            if all(self._applied[number] == self._members(piece) for number, piece in enumerate(self.pieces)):
+            todo = [
+                number for number, piece in enumerate(self.pieces) if self._applied.get(number) != self._members(piece)
+            ]
+            if not todo:
                 return
-        raise _restless(self.anew)
+            for number, members, done in side_by_side(self.workers, self._run, todo):
+                self._applied[number] = members
+                self.sums.add(number, done)
+                self._read_again(self._read_as(done))
+                progress("compute and write", len(self._applied), len(self.pieces))
+        if any(self._applied[number] != self._members(piece) for number, piece in enumerate(self.pieces)):
+            raise _restless(self.anew)
 
-    def _run(self, number: int, piece: Chunk) -> None:
+    def _run(self, link: Link, number: int) -> Iterator[tuple[int, frozenset[str], Done]]:
         for _ in range(TRIES):
-            members = self._members(piece)
+            members = self._members(self.pieces[number])
             try:
-                done = retried(partial(self._try, number, piece, members))
+                done = retried(partial(self._try, link, number, members))
             except DisturbedError as disturbed:
-                self.anew |= disturbed.users
+                self._read_again(disturbed.users)
                 continue
-            self._applied[number] = members
-            self.sums.add(number, done)
-            self.anew |= self._read_as(done)
+            yield number, members, done
             return
         raise _restless(self.anew)
 
-    def _try(self, number: int, piece: Chunk, members: frozenset[str]) -> Done:
-        again, self._tried = number in self._tried, self._tried | {number}
+    def _try(self, link: Link, number: int, members: frozenset[str]) -> Done:
+        with self._shared:
+            again = number in self._tried
+            self._tried.add(number)
         usage, standing, modes, draws = (
-            self.spill.take(piece, kind) for kind in ("usage", "standing", "modes", "draws")
+            self.spill.take(self.pieces[number], kind) for kind in ("usage", "standing", "modes", "draws")
         )
         if draws is None and self.asked:
             draws = pl.LazyFrame(schema=DRAWS)
         taken = Taken(usage, standing, modes, draws, self.bad, again)
-        tell = partial(self.sums.told.add, part_of(number))
-        return chunk.run_chunk(self.link.connection, self.plan, self.run_id, taken, members, tell)
+        return chunk.run_chunk(link.connection, self.plan, self.run_id, taken, members, partial(self._tell, number))
+
+    def _tell(self, number: int, rows: pl.DataFrame, causes: pl.DataFrame) -> None:
+        with self._shared:
+            self.sums.told.add(part_of(number), rows, causes)
+
+    def _read_again(self, users: Set[str]) -> None:
+        with self._shared:
+            self.anew |= users
 
     def _members(self, piece: Chunk) -> frozenset[str]:
         """Those of the users to be read anew that belong to a chunk."""
-        if not self.anew:
+        with self._shared:
+            anew = sorted(self.anew)
+        if not anew:
             return frozenset()
-        users = pl.DataFrame({"user_id": sorted(self.anew)})
+        users = pl.DataFrame({"user_id": anew})
         return frozenset(users.filter(piece.mine())["user_id"])
 
     def _read_as(self, done: Done) -> set[str]:

@@ -1,7 +1,7 @@
 """Reads usage once: good rows to the spill, the others to the rejects, and counts both for the brake."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
@@ -14,7 +14,7 @@ from jobs.model.scale import scaled
 from jobs.plan import Plan
 from jobs.store import ledger, modes, pooling, readers, tables
 from jobs.store.address import Address
-from jobs.store.database import Connection, transaction
+from jobs.store.database import Connection, Link, transaction
 from jobs.store.rejects import Reject
 from jobs.store.spill import Spill
 
@@ -37,8 +37,9 @@ def read_usage(
     plan: Plan,
     spill: Spill,
     progress: Callable[[str, int, int | None], None],
+    others: Sequence[Link] = (),
 ) -> Reading:
-    """Reads the days of the window, each row once; tried again, it begins anew."""
+    """Reads the days of the window, each row once; tried again, it begins anew. ``others``: see ``readers.batches``."""
     pooled = pooling.is_transaction_pooled(address, connection)
     reader, good = readers.chosen(plan.settings.reader, address, pooled=pooled), takeable(plan)
     reading = Reading(bad={int(UUID(id_)) for id_ in readers.undated(connection, plan.query)})
@@ -46,7 +47,7 @@ def read_usage(
     reading.read = len(reading.bad)
     undated = pl.DataFrame({"id": sorted(reading.bad)}, schema={"id": pl.UInt128})
     seen = pl.DataFrame(schema={"month": pl.Date, "user": pl.UInt64})
-    for frame in readers.batches(address, connection, reader, plan.query, plan.window.spans()):
+    for frame in readers.batches(address, connection, reader, plan.query, plan.window.spans(), others):
         reading.read += frame.height
         accepted = frame.filter(good)
         # A row may have got its day since it was found without one.

@@ -21,7 +21,7 @@ from jobs.plan import Plan, planned
 from jobs.reading import read_own, read_usage
 from jobs.reporting import reported
 from jobs.settings import Settings
-from jobs.store import accounts, adoption, modes, preflight, runlog
+from jobs.store import accounts, adoption, modes, pooling, preflight, runlog
 from jobs.store.address import Address
 from jobs.store.adoption import Adopted
 from jobs.store.database import Connection, Link, linked, transaction
@@ -29,6 +29,7 @@ from jobs.store.faults import retried
 from jobs.store.guard import guarded, name_of_work, pass_fence
 from jobs.store.preflight import Source
 from jobs.store.spill import Spill
+from jobs.store.team import Team
 from jobs.sums import Sums
 from jobs.telling import told_adoption, told_begin
 
@@ -75,13 +76,17 @@ def perform(job: Job) -> Report:
     Raises UsageJobsError: its class and ``exit_code`` tell what is wrong (DESIGN section 6).
     """
     # The guard before anything else: its pings notice when the way to the server is dead.
-    with linked(job.address, name_of_work(job.settings)) as link, guarded(job.address, job.settings, link):
+    name = name_of_work(job.settings)
+    with linked(job.address, name) as link, Team(link) as team, guarded(job.address, job.settings, team):
         with job.stage("check"):
             source, findings = retried(lambda: preflight.source(link.connection, job.settings))
             preflight.refuse(findings)
         if job.dry_run:
             return _within_limits(*retried(lambda: _tried(job, link, source, None)))
-        return _logged(job, link, source, _agreed(job, link, source))
+        agreed = _agreed(job, link, source)
+        if not pooling.is_transaction_pooled(job.address, link.connection):
+            team.grow(job.address, name, job.settings.workers)
+        return _logged(job, team, source, agreed)
 
 
 def _within_limits(report: Report, sums: Sums) -> Report:
@@ -116,7 +121,7 @@ def _tried(job: Job, link: Link, source: Source, begun: Parts | None) -> tuple[R
             before = modes.recorded(connection, job.settings)
             plan = planned(connection, job.settings, source, job.asked, job.today)
             _record_modes(connection, plan, before, 0, sums)
-        report = _worked(job, link, plan, None, sums, begun)
+        report = _worked(job, Team(link), plan, None, sums, begun)
         if connection.closed:
             # What was decided at the beginning went with it: the rest was tried on a database without that.
             raise UnreachableError("the connection broke in the middle of the dry run")
@@ -139,14 +144,14 @@ def _begun(job: Job, link: Link, source: Source, sums: Sums, parts: Parts | None
     return plan, run_id
 
 
-def _logged(job: Job, link: Link, source: Source, parts: Parts | None) -> Report:
+def _logged(job: Job, team: Team, source: Source, parts: Parts | None) -> Report:
     """The work, with its first and last word in rollup.runs."""
-    sums = Sums.of(job.backfill, parts)
+    link, sums = team.link, Sums.of(job.backfill, parts)
     with job.stage("plan"):
         plan, run_id = retried(lambda: _begun(job, link, source, sums, parts))
         log.of_run(run_id)
     try:
-        return _worked(job, link, plan, run_id, sums, parts)
+        return _worked(job, team, plan, run_id, sums, parts)
     except BaseException as error:
         # Where even this fails the row says running, and the next run marks it crashed.
         with suppress(psycopg.Error, UsageJobsError):
@@ -166,11 +171,11 @@ def _record_modes(connection: Connection, plan: Plan, before: date | None, run_i
     sums.told.add(BEGIN, told_begin(found) if plan.told else NONE)
 
 
-def _worked(job: Job, link: Link, plan: Plan, run_id: int | None, sums: Sums, parts: Parts | None) -> Report:
-    settings = job.settings
+def _worked(job: Job, team: Team, plan: Plan, run_id: int | None, sums: Sums, parts: Parts | None) -> Report:
+    link, settings = team.link, job.settings
     with Spill(settings.max_rows_per_chunk) as spill:
         with job.stage("read"):
-            reading = retried(lambda: read_usage(link.connection, job.address, plan, spill, job.progress))
+            reading = retried(lambda: read_usage(link.connection, job.address, plan, spill, job.progress, team.others))
             if not job.allow_shrink:
                 brake.hold(plan, reading)
             if run_id is not None:
@@ -181,7 +186,7 @@ def _worked(job: Job, link: Link, plan: Plan, run_id: int | None, sums: Sums, pa
         with job.stage("compute and write"):
             # Of a plan the same chunks, whatever has been written since.
             sums.chunks = spill.chunks() if parts is None else parts.chunks
-            Chunks(link, plan, run_id, spill, sums, sums.chunks, asked, reading.bad).run(job.progress)
+            Chunks(team.workers, plan, run_id, spill, sums, sums.chunks, asked, reading.bad).run(job.progress)
         with job.stage("finish"):
             retried(lambda: ending.finish(link.connection, plan, run_id, reading, sums))
     report = reported(job.seconds, plan, run_id, reading, sums, adopted)

@@ -101,6 +101,7 @@ class Settings(BaseModel):
     rollup_schema: str = Field(default="rollup", alias="schema", pattern=IDENTIFIER)
     source_schema: str = Field(default="public", pattern=IDENTIFIER)
     reader: Literal["auto", "connectorx", "copy"] = "auto"
+    workers: int = Field(default=2, ge=1, le=16)
     embedded: Path | None = None
     root_certificate: Path | None = None
     credits: CreditSettings = CreditSettings()

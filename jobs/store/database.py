@@ -98,6 +98,8 @@ class Link:
     def connection(self) -> Connection:
         """The connection; raises PreflightError where a new one is needed and cannot be had."""
         if self._connection.closed:
+            if self._over.is_set():
+                raise UsageJobsError("the run has ended")  # whoever still tries again need not
             self._connection = connect(self._address, self._name)
             self._end_lost()
         return self._connection
@@ -109,6 +111,11 @@ class Link:
     def lost(self) -> None:
         """Another thread has found that the way to the server is dead: who waits for an answer there need not."""
         silence.hang_up(self._connection)
+
+    def retire(self) -> None:
+        """``lost``, and no other is made in its place."""
+        self._over.set()
+        self.lost()
 
     def _end_lost(self) -> None:
         """Where the network swallowed the old connection the server still holds its transaction, locks and all."""
@@ -124,17 +131,21 @@ class Link:
 
 
 @contextmanager
-def transaction(connection: Connection, *, undone: bool = False, snapshot: bool = False) -> Iterator[Connection]:
+def transaction(
+    connection: Connection, *, undone: bool = False, snapshot: bool = False, shared: str | None = None
+) -> Iterator[Connection]:
     """One READ COMMITTED transaction under our limits; COMMIT is a round trip of its own.
 
     ``undone``: it ends in ROLLBACK whatever happens, for a dry run that asks what a statement would change;
-    ``snapshot``: all of it sees the same moment, and cannot write.
+    ``snapshot``: all of it sees the same moment, and cannot write; ``shared``: that of a snapshot that another exports.
     """
     with ExitStack() as whole:
         with deadline(connection, ADMISSION_SECONDS):
             whole.enter_context(connection.transaction(force_rollback=undone))
-            if snapshot:
+            if snapshot or shared:
                 connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+            if shared:
+                connection.execute(sql.SQL("SET TRANSACTION SNAPSHOT {}").format(shared))
             # In one round trip: a server far away would make five a tenth of a second.
             connection.execute("; ".join(LIMITS))
         yield connection

@@ -10,6 +10,7 @@ crashed; every transaction that writes takes its own row of ``rollup.runs`` FOR 
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from typing import Protocol
 
 import psycopg
 
@@ -29,6 +30,14 @@ SILENCE_SECONDS = 60
 """So long a guard, or a transaction of a run, may hear nothing of its client."""
 
 
+class Losing(Protocol):
+    """What works while the lock is held: a link, or several."""
+
+    def lost(self) -> None:
+        """The way to the server is dead."""
+        ...
+
+
 def name_of_work(settings: Settings) -> str:
     """What the server calls the connections on which runs of this schema work, but for the token of each."""
     return _name("usage-jobs", settings)
@@ -40,7 +49,7 @@ def _name(kind: str, settings: Settings) -> str:
 
 
 @contextmanager
-def guarded(address: Address, settings: Settings, link: Link) -> Iterator[None]:
+def guarded(address: Address, settings: Settings, link: Losing) -> Iterator[None]:
     """Holds the lock of this schema while the run works on ``link``; LockedError (exit 4) naming the run that holds it.
 
     A guard that is lost is taken again. Where its way to the server is dead that of ``link`` is given up too: whoever
@@ -89,7 +98,7 @@ def _hold(guard: Link, settings: Settings) -> None:
         raise
 
 
-def _keep(guard: Link, settings: Settings, link: Link, over: threading.Event) -> None:
+def _keep(guard: Link, settings: Settings, link: Losing, over: threading.Event) -> None:
     with guard:
         while not over.wait(PING_SECONDS):
             if guard.is_open:
@@ -104,7 +113,7 @@ def _keep(guard: Link, settings: Settings, link: Link, over: threading.Event) ->
                 guard.connection.execute("ROLLBACK")
 
 
-def _ping(guard: Link, link: Link) -> None:
+def _ping(guard: Link, link: Losing) -> None:
     connection = guard.connection
     try:
         with deadline(connection, ANSWER_SECONDS):

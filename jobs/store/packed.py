@@ -22,6 +22,8 @@ ARM_PAGES, MOST_PAGES, MOST_ARMS = 512, 4096, 256
 ARM_ROWS = 100_000
 """About as many rows of an arm of days."""
 SEPARATOR = "\x1f"
+FLAGS = "flags of a row"
+"""A column beside the meters' that none of them can have the name of."""
 CLUSTER_NULL, REPORTED, USER_NULL = 1, 2, 4
 NO_COST, NO_NUMBER = -2, -(2**63)
 """Null, of total_cost and of credits_deducted: no value that can be taken is below 0, or so far below."""
@@ -37,7 +39,7 @@ _KINDS: dict[str, tuple[pl.DataType, int]] = {
     "id": (pl.UInt128(), 16),
     "date": (pl.Int32(), 4),
     "cluster_id": (pl.UInt128(), 16),
-    "flags": (pl.UInt8(), 1),
+    FLAGS: (pl.UInt8(), 1),
     "version": (pl.UInt32(), 4),
 }
 """What the bytes of a column are, and how many a row has, where that is no Int64."""
@@ -118,7 +120,7 @@ def _columns(query: UsageQuery) -> dict[str, sql.Composable]:
         "id": sql.SQL("uuid_send(id)"),
         "date": sql.SQL("date_send(date)"),
         "cluster_id": sql.SQL("uuid_send(coalesce(hopsworks_cluster_id, {}))").format(NOTHING),
-        "flags": sql.SQL(_FLAGS).format(reported=query.reported, **flags),
+        FLAGS: sql.SQL(_FLAGS).format(reported=query.reported, **flags),
         **version,
         **numbers,
     }
@@ -163,7 +165,7 @@ def _nulled(frame: pl.DataFrame, query: UsageQuery) -> pl.DataFrame:
         return pl.when(~null).then(pl.col(name)).alias(name)
 
     def flag(bit: int) -> pl.Expr:
-        return (pl.col("flags") & bit) != 0
+        return (pl.col(FLAGS) & bit) != 0
 
     return frame.with_columns(
         (pl.col("date") + YEAR_2000).cast(pl.Date),

@@ -5,7 +5,8 @@ use a unix socket. Both stream: each statement is one snapshot, whatever its siz
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from datetime import date
 from io import BytesIO
 from urllib.parse import quote, urlencode
@@ -18,7 +19,8 @@ from jobs.model.errors import ConfigError, UnreachableError, UsageJobsError
 from jobs.model.frames import usage_schema
 from jobs.store import packed
 from jobs.store.address import Address
-from jobs.store.database import NETWORK, Connection, blocks, transaction
+from jobs.store.database import NETWORK, Connection, Link, blocks, transaction
+from jobs.store.team import side_by_side
 from jobs.store.usage import UsageQuery
 
 BATCH_ROWS = 100_000
@@ -66,32 +68,53 @@ def _beyond(address: Address) -> str | None:
 
 
 def batches(
-    address: Address, connection: Connection, reader: str, query: UsageQuery, spans: list[tuple[date, date]]
+    address: Address,
+    connection: Connection,
+    reader: str,
+    query: UsageQuery,
+    spans: list[tuple[date, date]],
+    others: Sequence[Link] = (),
 ) -> Iterator[pl.DataFrame]:
     """The usage of ``spans`` as ``frames.usage_schema``; a row that cannot be taken holds a -1 or a null.
 
-    One statement, whatever its size: one snapshot.
+    Whatever its size it is one snapshot. ``others``: connections that may read it side by side.
     """
-    return _packed(connection, query, spans) if reader == "copy" else _streamed(address, query.days(spans), query)
+    if reader == "connectorx":
+        return _streamed(address, query.days(spans), query)
+    return _packed(connection, query, spans, others)
 
 
-def _packed(connection: Connection, query: UsageQuery, spans: list[tuple[date, date]]) -> Iterator[pl.DataFrame]:
+def _packed(
+    connection: Connection, query: UsageQuery, spans: list[tuple[date, date]], others: Sequence[Link]
+) -> Iterator[pl.DataFrame]:
     alone = connection.info.transaction_status == TransactionStatus.IDLE
-    with transaction(connection, snapshot=alone):
-        # Compiling hundreds of arms would take longer than running them.
-        connection.execute("SET LOCAL jit = off")
-        arms = packed.arms(connection, query, spans, frozen=alone)
-        if not arms:
-            yield from copied(connection, query.days(spans), query)
-            return
-        odd = []
-        for part in packed.frames(connection, query, arms):
-            if isinstance(part, pl.DataFrame):
-                yield part
+    with ExitStack() as shared:
+        with transaction(connection, snapshot=alone):
+            arms = packed.arms(connection, query, spans, frozen=alone)
+            if not arms:
+                yield from copied(connection, query.days(spans), query)
+            elif not alone or len(others) < 2:
+                yield from _unpacked(connection, query, arms)
             else:
-                odd.append(part)
-        for rows in odd:
-            yield from copied(connection, query.where(rows), query)
+                row = connection.execute("SELECT pg_export_snapshot()").fetchone()
+                for link in others:
+                    shared.enter_context(transaction(link.connection, shared=row[0] if row else None))
+        if shares := [arms[n :: len(others)] for n in range(len(others))] if alone and len(others) > 1 else []:
+            yield from side_by_side(others, lambda link, some: _unpacked(link.connection, query, some), shares)
+
+
+def _unpacked(connection: Connection, query: UsageQuery, arms: list[sql.Composed]) -> Iterator[pl.DataFrame]:
+    """The rows of some arms; those that cannot be unpacked row by row, at the end."""
+    # Compiling hundreds of arms would take longer than running them.
+    connection.execute("SET LOCAL jit = off")
+    odd = []
+    for part in packed.frames(connection, query, arms) if arms else ():
+        if isinstance(part, pl.DataFrame):
+            yield part
+        else:
+            odd.append(part)
+    for rows in odd:
+        yield from copied(connection, query.where(rows), query)
 
 
 def _streamed(address: Address, text: sql.Composed, query: UsageQuery) -> Iterator[pl.DataFrame]:

@@ -29,6 +29,7 @@ FIRST, BOOKED, LAST_DAY, TODAY = date(2026, 5, 30), date(2026, 6, 2), date(2026,
 SETTINGS = {
     "USAGE_JOBS_COST": "rated",
     "USAGE_JOBS_READER": "copy",  # connectorx has a connection of its own, which no wire would see end
+    "USAGE_JOBS_WORKERS": "1",  # in one order, statement after statement
     "USAGE_JOBS_START": "2026-05",
     "USAGE_JOBS_CLOSE_AFTER_DAYS": "60",  # both months stay open
     "USAGE_JOBS_MAX_ROWS_PER_CHUNK": "70",  # two chunks
