@@ -18,6 +18,9 @@ from jobs.store.database import Connection, Link, transaction
 from jobs.store.rejects import Reject
 from jobs.store.spill import Spill
 
+SEEN_ROWS = 2_000_000
+"""User-months that are remembered twice at most, of those that were seen: 12 bytes each."""
+
 
 @dataclass(slots=True)
 class Reading:
@@ -46,20 +49,24 @@ def read_usage(
     spill.drop("usage")
     reading.read = len(reading.bad)
     undated = pl.DataFrame({"id": sorted(reading.bad)}, schema={"id": pl.UInt128})
-    seen = pl.DataFrame(schema={"month": pl.Date, "user": pl.UInt64})
+    seen: list[pl.DataFrame] = []
     for frame in readers.batches(address, connection, reader, plan.query, plan.window.spans(), others):
         reading.read += frame.height
-        accepted = frame.filter(good)
+        # Nearly always every row is: filtering would copy them all.
+        accepted = frame if frame.select(good.all()).item() else frame.filter(good)
         # A row may have got its day since it was found without one.
-        reading.bad -= set(accepted.join(undated, on="id", how="semi")["id"])
+        reading.bad -= set(accepted.join(undated, on="id", how="semi")["id"]) if undated.height else set()
         if accepted.height < frame.height:
             reading.bad |= set(frame.filter(~good)["id"])
         spill.put("usage", accepted)
         months = accepted.select(pl.col("date").dt.month_start().alias("month"), pl.col("user_id").hash().alias("user"))
         reading.rows.update(dict(months.group_by("month").len().iter_rows()))
-        seen = pl.concat([seen, months]).unique()
+        seen.append(months.unique())
+        if sum(part.height for part in seen[1:]) > SEEN_ROWS:
+            seen = [pl.concat(seen).unique()]
         progress("read", reading.read, None)
-    reading.users.update(dict(seen.group_by("month").len().iter_rows()))
+    if seen:
+        reading.users.update(dict(pl.concat(seen).unique().group_by("month").len().iter_rows()))
     return reading
 
 
