@@ -105,7 +105,7 @@ def test_check_names_the_pooler_and_the_reader(booked: str, pool: Pooler) -> Non
     told = {f["subject"]: f["found"] for f in usage_jobs("check", "--json", url=pool.url(booked)).object["findings"]}
     assert (told["connection"], told["reader"]) == ("transaction pooler", "copy")
     told = {f["subject"]: f["found"] for f in usage_jobs("check", "--json", url=booked).object["findings"]}
-    assert (told["connection"], told["reader"]) == ("direct", "connectorx")
+    assert (told["connection"], told["reader"]) == ("direct", "copy")
 
 
 def test_connectorx_is_refused_by_name(booked: str, pool: Pooler) -> None:

@@ -261,25 +261,25 @@ def test_a_table_that_is_gone(database: str, link: Connection, read: Read, reade
 
 
 @pytest.mark.parametrize(
-    ("url", "reader"),
+    ("url", "can"),
     [
-        ("postgresql://u:p@h:5432/d", "connectorx"),
-        ("postgresql://u:p@h/d", "connectorx"),
-        ("postgresql://u:p@h:5432/d?sslmode=require", "connectorx"),
-        ("postgresql://u:p@h,i:5432/d", "copy"),
-        ("postgresql://u:p@h:5432/d?sslmode=verify-full", "copy"),
-        ("postgresql://u:p@h:5432/d?sslmode=verify-ca", "copy"),
-        ("postgresql://u:p@/d?host=/tmp", "copy"),
+        ("postgresql://u:p@h:5432/d", True),
+        ("postgresql://u:p@h/d", True),
+        ("postgresql://u:p@h:5432/d?sslmode=require", True),
+        ("postgresql://u:p@h,i:5432/d", False),
+        ("postgresql://u:p@h:5432/d?sslmode=verify-full", False),
+        ("postgresql://u:p@h:5432/d?sslmode=verify-ca", False),
+        ("postgresql://u:p@/d?host=/tmp", False),
     ],
 )
-def test_the_reader_that_can_read_there(url: str, reader: str) -> None:
-    assert readers.chosen("auto", Address(url), pooled=False) == reader
-    assert readers.chosen("auto", Address(url), pooled=True) == "copy"
-    assert readers.chosen("copy", Address(url), pooled=False) == "copy"
-    with pytest.raises(ConfigError, match=r'cannot read over .*; expected "copy" or "auto"'):
-        readers.chosen("connectorx", Address(url), pooled=True)
-    if reader == "connectorx":
-        assert readers.chosen("connectorx", Address(url), pooled=False) == "connectorx"
+def test_connectorx_reads_where_it_can_and_somebody_asks_for_it(url: str, can: bool) -> None:
+    for pooled in (False, True):
+        assert {readers.chosen(asked, Address(url), pooled=pooled) for asked in ("auto", "copy")} == {"copy"}
+        if can and not pooled:
+            assert readers.chosen("connectorx", Address(url), pooled=pooled) == "connectorx"
+        else:
+            with pytest.raises(ConfigError, match=r'cannot read over .*; expected "copy" or "auto"'):
+                readers.chosen("connectorx", Address(url), pooled=pooled)
 
 
 def test_decimals_of_the_database_are_what_units_count(database: str, read: Read) -> None:

@@ -142,8 +142,11 @@ def test_connectorx_knows_no_such_mode(servers: Servers, folder: Path, options: 
 )
 def test_what_only_libpq_understands_is_left_to_it(servers: Servers, option: str) -> None:
     """Left out of connectorx's address, it would no longer hold for what is read."""
-    assert reader_of(f"{servers['good'].url('localhost')}?sslmode=require") == "connectorx"
-    assert reader_of(f"{servers['good'].url('localhost')}?sslmode=require&{option}") == "copy"
+    url = f"{servers['good'].url('localhost')}?sslmode=require"
+    assert usage_jobs("check", url=url, USAGE_JOBS_READER="connectorx").code == 0
+    ran = usage_jobs("check", url=f"{url}&{option}", USAGE_JOBS_READER="connectorx")
+    refused(ran, option.split("=", maxsplit=1)[0], "copy", code=2)
+    assert reader_of(f"{url}&{option}") == "copy"
 
 
 def test_a_name_that_is_given_beside_an_address_is_the_one_that_is_verified(servers: Servers, folder: Path) -> None:
