@@ -1,52 +1,61 @@
 """What rows and user-months come to under a plan: ``compute``, put together in its one order."""
 
+from dataclasses import replace
+
 import polars as pl
 
 from jobs.compute import hashes, overrides, rollup
 from jobs.compute.costs import costs
 from jobs.compute.exact import Bounds, whole
-from jobs.compute.pricing import charges, in_row_order
+from jobs.compute.pricing import Terms, charges, in_row_order
 from jobs.model.frames import NUMBERS, cost_of
 from jobs.plan import Plan
 
 
 def priced(usage: pl.LazyFrame, plan: Plan) -> pl.DataFrame:
-    """Every row of ``usage`` (``frames.USAGE``) with charges, costs, target and hash."""
-    schema = usage.collect_schema()
-    names = [meter.name for meter in plan.meters]
-    ordered = in_order(usage, plan).collect()
-    charged = charges(ordered.lazy(), plan.terms, Bounds.of(ordered, names)).collect()
-    known = Bounds.of(charged, ["recorded", *map(cost_of, names)])
+    """Every row of ``usage`` (``frames.USAGE``) with charges, costs, target and hash; each user's rows in row order.
+
+    Users with overrides are priced by themselves: a price of somebody's own takes numbers of 128 bits.
+    """
+    names = usage.collect_schema().names()
+    ordered = _ordered(usage, plan).collect()
+    if not plan.terms.overridden:
+        return _priced(ordered, names, plan, plan.terms)
+    theirs = pl.col("user_id").cast(pl.String).is_in(plan.overrides.frame["user_id"].unique().implode())
+    listed = replace(plan.terms, overridden=frozenset())
+    own = _overridden(ordered.filter(theirs).lazy(), plan).collect()
+    return pl.concat([_priced(ordered.filter(~theirs), names, plan, listed), _priced(own, names, plan, plan.terms)])
+
+
+def _priced(ordered: pl.DataFrame, names: list[str], plan: Plan, terms: Terms) -> pl.DataFrame:
+    meters = [meter.name for meter in plan.meters]
+    charged = charges(ordered.lazy(), terms, Bounds.of(ordered, meters)).collect()
+    known = Bounds.of(charged, ["recorded", *map(cost_of, meters)])
     # In a rated month total_cost is ours: a hash of usage must not change because we wrote it.
     recorded = pl.when(~pl.col("month").is_in(sorted(plan.rules.rated))).then(pl.col("recorded"))
+    made = ("month", "new_month", "new_day", "new_cluster")
+    found = ("total_cost", "adjustment_cost", "unpriced", "target", "row_hash")
     return (
         costs(charged.lazy(), plan.meters, plan.rules, known)
-        .with_columns(hashes.usage_hash(names, recorded).alias("row_hash"))
-        .select(
-            *schema.names(),
-            *(
-                "month",
-                "new_month",
-                "new_day",
-                "new_cluster",
-                "total_cost",
-                "adjustment_cost",
-                "unpriced",
-                "target",
-                "row_hash",
-            ),
-            *map(cost_of, names),
-        )
+        .with_columns(hashes.usage_hash(meters, recorded).alias("row_hash"))
+        .select(*names, *made, *found, *map(cost_of, meters))
         .collect()
     )
 
 
 def in_order(usage: pl.LazyFrame, plan: Plan) -> pl.LazyFrame:
     """``usage`` in row order, each row with the overrides of its user and day; of a row read twice the last."""
+    return _overridden(_ordered(usage, plan), plan)
+
+
+def _ordered(usage: pl.LazyFrame, plan: Plan) -> pl.LazyFrame:
     if len(plan.window.spans()) > 1:
         # Each span is a snapshot of its own: a row that moved between two of them was read twice.
         usage = usage.unique("id", keep="last", maintain_order=True)
-    ordered = in_row_order(usage)
+    return in_row_order(usage)
+
+
+def _overridden(ordered: pl.LazyFrame, plan: Plan) -> pl.LazyFrame:
     held = overrides.by_day(plan.overrides.frame.lazy(), plan.window.first, plan.window.last)
     return overrides.joined(ordered, held, plan.terms.overridden)
 

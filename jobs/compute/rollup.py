@@ -34,13 +34,15 @@ def amounts(meters: Sequence[Meter]) -> list[str]:
 def by_user(priced: pl.LazyFrame, meters: Sequence[Meter]) -> pl.LazyFrame:
     """One row per user and month: days, amounts, how it is paid, usage_hash, pays_hash. A level is in GB-months."""
     return (
-        priced.group_by("user_id", "month")
+        # Hashed before rows are grouped: within a group it would be done group by group.
+        priced.with_columns(pays_hash().alias("pays_hash"))
+        .group_by("user_id", "month")
         .agg(
             pl.col("new_day").sum().cast(pl.Int64).alias("days"),
             *_sums(meters),
             *(how.cast(WIDE).sum().alias(name) for name, how in CREDITS.items()),
             summed(pl.col("row_hash")).alias("usage_hash"),
-            summed(pays_hash()).alias("pays_hash"),
+            summed(pl.col("pays_hash")),
             pl.len().cast(pl.Int64).alias("rows"),
             pl.col("unpriced").sum().cast(pl.Int64),
         )
