@@ -17,11 +17,11 @@ from types import TracebackType
 import polars as pl
 
 BUCKETS = 256
-"""Files per flush. A chunk is several buckets, or a part of one where a bucket alone exceeds its limit."""
+"""Pieces of a file. A chunk is several buckets, or a part of one where a bucket alone exceeds its limit."""
 PREFIX = "usage-jobs-spill-"
-HELD_ROWS = 400_000
+HELD_ROWS = 1_000_000
 """Rows held while reading, where the settings allow as many: about 150 bytes a row, three times that in a flush."""
-CHUNK_ROWS = 100_000
+CHUNK_ROWS = 250_000
 """Rows of a chunk, where the settings allow as many: pricing takes about 1.6 KB a row at its peak, so that this
 keeps a run well under 1 GiB, and larger chunks were not faster."""
 
@@ -51,7 +51,8 @@ class Spill:
     limit: int
     folder: Path | None = None
     _held: dict[str, list[pl.DataFrame]] = field(default_factory=dict)
-    _files: dict[tuple[str, int], list[Path]] = field(default_factory=dict)
+    _files: dict[str, list[Path]] = field(default_factory=dict)
+    _pieces: dict[tuple[str, int], list["_Piece"]] = field(default_factory=dict)
     _sizes: dict[str, Counter[int]] = field(default_factory=dict)
     _held_rows: int = 0
     _room: tempfile.TemporaryDirectory[str] | None = None
@@ -79,9 +80,10 @@ class Spill:
         for kind in kinds:
             self._held_rows -= sum(frame.height for frame in self._held.pop(kind, []))
             self._sizes.pop(kind, None)
-            for key in [key for key in self._files if key[0] == kind]:
-                for path in self._files.pop(key):
-                    path.unlink()
+            for path in self._files.pop(kind, []):
+                path.unlink()
+            for key in [key for key in self._pieces if key[0] == kind]:
+                del self._pieces[key]
 
     def chunks(self) -> list[Chunk]:
         """Chunks that hold every user once, none with more rows than fit unless one user has more."""
@@ -108,9 +110,9 @@ class Spill:
     def take(self, chunk: Chunk, kind: str) -> pl.LazyFrame | None:
         """The rows of a kind of the chunk's users, each user's in the order they came; None where there are none."""
         frames = [frame.lazy().filter(chunk.mine()) for frame in self._held.get(kind, [])]
-        files = [path for bucket in chunk.buckets for path in self._files.get((kind, bucket), [])]
-        # Named by arrival: of a row read twice the last counts.
-        stored = [pl.scan_ipc(path) for path in sorted(files, key=lambda path: path.name)]
+        pieces = [piece for bucket in chunk.buckets for piece in self._pieces.get((kind, bucket), [])]
+        # In the order of arrival: of a row read twice the last counts.
+        stored = [piece.read().lazy() for piece in sorted(pieces)]
         if chunk.parts > 1:
             stored = [frame.filter(chunk.mine()) for frame in stored]
         return pl.concat(stored + frames) if stored or frames else None
@@ -125,12 +127,31 @@ class Spill:
         self._held, self._held_rows = {}, 0
 
     def _store(self, kind: str, frame: pl.DataFrame, room: Path) -> None:
+        files = self._files.setdefault(kind, [])
+        files.append(room / f"{len(files):06d}-{kind}.arrow")
         marked = frame.with_columns((_user_hash() % BUCKETS).cast(pl.Int64).alias("bucket"))
-        for (bucket,), rows in marked.partition_by("bucket", as_dict=True, include_key=False).items():
-            files = self._files.setdefault((kind, bucket), [])
-            path = room / f"{len(files):06d}-{kind}-{bucket}.arrow"
-            rows.write_ipc(path, compression="lz4")
-            files.append(path)
+        # One file, not one a bucket: to remove hundreds takes seconds once they are on the disk.
+        with files[-1].open("wb") as file:
+            for (bucket,), rows in marked.partition_by("bucket", as_dict=True, include_key=False).items():
+                start = file.tell()
+                rows.write_ipc(file, compression="lz4")
+                piece = _Piece(len(files), start, file.tell() - start, files[-1])
+                self._pieces.setdefault((kind, bucket), []).append(piece)
+
+
+@dataclass(frozen=True, order=True)
+class _Piece:
+    """Rows of a bucket: which file of its kind they are in, and where."""
+
+    number: int
+    start: int
+    size: int
+    path: Path
+
+    def read(self) -> pl.DataFrame:
+        with self.path.open("rb") as file:
+            file.seek(self.start)
+            return pl.read_ipc(file.read(self.size))
 
 
 def _sweep(parent: Path) -> None:
