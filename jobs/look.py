@@ -7,7 +7,7 @@ from typing import Any
 from jobs.model.errors import UsageJobsError
 from jobs.plan import Plan, planned
 from jobs.settings import Settings
-from jobs.store import exposure, orphans, pooling, preflight, privileges, readers, runlog, schema, user_view
+from jobs.store import exposure, orphans, pooling, preflight, privileges, readers, runlog, schema, speed, user_view
 from jobs.store.address import Address
 from jobs.store.database import Connection, linked, transaction
 from jobs.store.faults import retried
@@ -50,6 +50,7 @@ def _inside(connection: Connection, settings: Settings, today: date) -> Iterator
     yield from findings
     yield from privileges.needless(connection, settings)
     yield from exposure.findings(connection, settings)
+    yield from speed.findings(connection, settings)
     if any(finding.level == "refused" for finding in findings):
         return
     try:

@@ -6,6 +6,7 @@ of a bounded size, so that a read streams in little memory, whatever its size.
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
 
@@ -13,6 +14,7 @@ import polars as pl
 from psycopg import sql
 
 from jobs.model.frames import usage_schema
+from jobs.settings import Settings
 from jobs.store.database import Connection, copying
 from jobs.store.statements import source, statement
 from jobs.store.usage import UsageQuery, on_days
@@ -46,6 +48,27 @@ _KINDS: dict[str, tuple[pl.DataType, int]] = {
 _NUMBER = (pl.Int64(), 8)
 
 
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """How usage_daily lies on disk: whether it is a table by itself, of the types that are packed; its pages and bytes;
+    whether an index leads to a day; by the statistics its rows, and those of a day (0: not known)."""
+
+    is_plain: bool
+    pages: int
+    size: int
+    by_day: bool
+    rows: int
+    rows_a_day: int
+
+
+def shape(connection: Connection, settings: Settings) -> Shape | None:
+    """None where there is no such table."""
+    quoted = sql.Literal(source(settings, "usage_daily").as_string(None))
+    text = statement("usage_shape", quoted=quoted, schema=sql.Literal(settings.source_schema))
+    row = connection.execute(text).fetchone()
+    return None if row is None else Shape(*row)
+
+
 def arms(
     connection: Connection, query: UsageQuery, spans: list[tuple[date, date]], *, frozen: bool
 ) -> list[sql.Composed]:
@@ -53,16 +76,13 @@ def arms(
 
     ``frozen``: whether what is asked here and what is read then are of one moment.
     """
-    usage = source(query.settings, "usage_daily")
-    quoted, schema = sql.Literal(usage.as_string(None)), sql.Literal(query.settings.source_schema)
-    found = connection.execute(statement("usage_shape", quoted=quoted, schema=schema)).fetchone()
-    if found is None or not found[0]:
+    usage, found = source(query.settings, "usage_daily"), shape(connection, query.settings)
+    if found is None or not found.is_plain:
         return []
-    _, pages, by_day, rows_a_day = found
-    if by_day and rows_a_day <= 2 * ARM_ROWS:
-        return list(_of_days(spans, ARM_ROWS // rows_a_day if rows_a_day else 1))
-    first, last = 0, pages
-    if by_day and frozen:
+    if found.by_day and found.rows_a_day <= 2 * ARM_ROWS:
+        return list(_of_days(spans, ARM_ROWS // found.rows_a_day if found.rows_a_day else 1))
+    first, last = 0, found.pages
+    if found.by_day and frozen:
         lie = connection.execute(statement("usage_pages", usage=usage, filter=on_days(spans))).fetchone()
         first, last = (0, 0) if lie is None or lie[0] is None else lie
     return list(_of_pages(spans, first, last))

@@ -20,10 +20,16 @@ BUCKETS = 256
 """Pieces of a file. A chunk is several buckets, or a part of one where a bucket alone exceeds its limit."""
 PREFIX = "usage-jobs-spill-"
 HELD_ROWS = 1_000_000
-"""Rows held while reading, where the settings allow as many: about 150 bytes a row, three times that in a flush."""
-CHUNK_ROWS = 250_000
-"""Rows of a chunk, where the settings allow as many: pricing takes about 1.6 KB a row at its peak, so that this
-keeps a run well under 1 GiB, and larger chunks were not faster."""
+"""Rows held while reading, where the settings allow as many."""
+CHUNK_ROWS, AT_WORK_ROWS = 200_000, 400_000
+"""Rows of a chunk, and of all chunks that are at work at a time; chunks twice as large were hardly faster."""
+BYTES_HELD, BYTES_AT_WORK, BYTES_OF_PYTHON = 450, 1_300, 190 * 2**20
+"""What a row takes at the peak, in a flush and in a chunk, and the process by itself; measured on 3 million rows."""
+
+
+def chunk_rows(limit: int, workers: int) -> int:
+    """Rows of a chunk where so many are at work; ``limit``: what the settings allow."""
+    return max(1, min(limit, CHUNK_ROWS, AT_WORK_ROWS // workers))
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +91,9 @@ class Spill:
             for key in [key for key in self._pieces if key[0] == kind]:
                 del self._pieces[key]
 
-    def chunks(self) -> list[Chunk]:
+    def chunks(self, workers: int = 1) -> list[Chunk]:
         """Chunks that hold every user once, none with more rows than fit unless one user has more."""
-        limit = min(self.limit, CHUNK_ROWS)
+        limit = chunk_rows(self.limit, workers)
         if self._files:
             self._flush()
         sizes = sum(self._sizes.values(), Counter[int]())
