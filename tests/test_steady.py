@@ -122,7 +122,8 @@ def test_credit_bought_before_the_lock_counts(next_day: Callable[[], str], monke
             everybody_buys(url)
 
     _, asked = asking(url, buys)
-    assert (len(bought), asked) == (1, 1), "in the chunk that had read before"
+    assert bought
+    assert asked, "of who bought"
     world.run(url)  # whoever had nothing due was not locked: what they bought is for the next run
     other = next_day()
     everybody_buys(other)

@@ -32,7 +32,7 @@ SETTINGS = {
     "USAGE_JOBS_WORKERS": "1",  # in one order, statement after statement
     "USAGE_JOBS_START": "2026-05",
     "USAGE_JOBS_CLOSE_AFTER_DAYS": "60",  # both months stay open
-    "USAGE_JOBS_MAX_ROWS_PER_CHUNK": "70",  # two chunks
+    "USAGE_JOBS_MAX_ROWS_PER_CHUNK": "45",  # two chunks
 }
 MONEY = {  # mode, free credits granted, credits purchased
     "ann": ("prepaid", "5", "100"),
