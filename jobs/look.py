@@ -50,9 +50,9 @@ def _inside(connection: Connection, settings: Settings, today: date) -> Iterator
     yield from findings
     yield from privileges.needless(connection, settings)
     yield from exposure.findings(connection, settings)
-    yield from speed.findings(connection, settings)
     if any(finding.level == "refused" for finding in findings):
         return
+    yield from speed.findings(connection, settings)
     try:
         plan = planned(connection, settings, source, None, today)
     except UsageJobsError as error:

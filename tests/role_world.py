@@ -156,7 +156,7 @@ def grants(url: str, role: str) -> list[Grant]:
 def every_grant() -> list[Grant]:
     """What `schema --role` grants in shape A: an oracle, not read from anywhere."""
     reads = {
-        "usage_daily": "id user_id date hopsworks_cluster_id total_cost xmin cpu_hours gpu_hours storage_gb"
+        "usage_daily": "id user_id date hopsworks_cluster_id total_cost xmin ctid cpu_hours gpu_hours storage_gb"
         " feature_store_api_calls model_inference_calls credits_deducted",
         "hopsworks_clusters": "id name",
         "users": "id billing_mode",

@@ -97,7 +97,7 @@ def test_the_password_is_nobodys_business_of_the_script(owner: str, role: str) -
 FORBIDDEN = (
     *("SELECT api_key FROM hopsworks_clusters", "SELECT kubeconfig FROM hopsworks_clusters", "SELECT email FROM users"),
     *("SELECT * FROM hopsworks_clusters", "SELECT h FROM hopsworks_clusters AS h", "SELECT id FROM subscriptions"),
-    *("SELECT created_at FROM usage_daily", "SELECT ctid FROM usage_daily", "SELECT cpu_hours_used FROM user_credits"),
+    *("SELECT created_at FROM usage_daily", "SELECT cmin FROM usage_daily", "SELECT cpu_hours_used FROM user_credits"),
     *("UPDATE usage_daily SET cpu_hours = 0", "UPDATE usage_daily SET total_cost = 0", "DELETE FROM usage_daily"),
     *("INSERT INTO usage_daily (user_id) VALUES ('eve')", "UPDATE users SET billing_mode = 'postpaid'"),
     *("UPDATE user_credits SET total_purchased = 1000", "DELETE FROM user_credits", "DELETE FROM users"),
@@ -165,7 +165,8 @@ def test_a_grant_that_is_taken_away_is_named_and_was_needed(
         assert role in finding["remedy"]
     _runs(url, owner, new[0]["level"], subject)
     monkeypatch.setattr("jobs.store.preflight.refuse", lambda *_, **__: None)
-    assert _missed(url, owner), "the job does without it"
+    # Without the places of rows usage is read row by row: more slowly, and that is all.
+    assert _missed(url, owner) == (grant.column != "ctid"), "the job does without it"
 
 
 def _runs(url: str, owner: str, level: str, subject: str) -> None:

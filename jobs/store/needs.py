@@ -90,6 +90,11 @@ def _usage(known: Catalog, settings: Settings) -> Iterator[Need]:
     yield Need(usage, "total_cost", ("numeric",), (*READ, "UPDATE") if rated else READ)
     if rated or held.shown:
         yield Need(usage, "xmin", ("xid",), remedy="Name the table itself: a view has no row versions")
+    slower, table = (
+        "Usage is read row by row, which takes longer",
+        "Name the table itself: rows of a view have no place",
+    )
+    yield Need(usage, "ctid", ("tid",), lack=slower, spare=True, remedy=table)
     for meter in settings.meters:
         yield _meter(meter)
     if held.account is not None or held.deducted:

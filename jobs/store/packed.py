@@ -34,8 +34,9 @@ YEAR_2000 = 10_957
 """From which PostgreSQL counts days, in days since 1970."""
 _FLAGS = (
     "CASE WHEN hopsworks_cluster_id IS NOT NULL AND user_id IS NOT NULL AND NOT coalesce({reported}, false)"
-    " THEN '\\x00'::bytea ELSE set_byte('\\x00'::bytea, 0, (hopsworks_cluster_id IS NULL)::integer * {cluster}"
-    " + coalesce({reported}, false)::integer * {was_reported} + (user_id IS NULL)::integer * {user}) END"
+    " THEN decode('00', 'hex') ELSE set_byte(decode('00', 'hex'), 0,"
+    " (hopsworks_cluster_id IS NULL)::integer * {cluster} + coalesce({reported}, false)::integer * {was_reported}"
+    " + (user_id IS NULL)::integer * {user}) END"
 )
 _KINDS: dict[str, tuple[pl.DataType, int]] = {
     "id": (pl.UInt128(), 16),

@@ -21,7 +21,14 @@ CENT = 10**8
 def test_no_increment_takes_a_balance_below_nothing(database: str, cents: int) -> None:
     """50 are there: 20 free and 30 purchased."""
     insert(applied(database), "user_credits", user_id="ada", total_purchased="0.30", free_credits_granted="0.20")
-    key = {"user_id": "ada", "id": 1, "month": date(2026, 6, 1), "date": date(2026, 6, 20), "fresh": True}
+    key = {
+        "user_id": "ada",
+        "id": 1,
+        "month": date(2026, 6, 1),
+        "date": date(2026, 6, 20),
+        "fresh": True,
+        "first": False,
+    }
     kinds = {"id": pl.UInt128, "free": pl.Int128, "purchased": pl.Int128}
     due = pl.DataFrame([key | {"free": 20 * CENT, "purchased": (cents - 20) * CENT}], schema_overrides=kinds)
     settings = load(None, {}, Path.cwd())

@@ -15,7 +15,7 @@ SELECT
 FROM pg_class c
 JOIN pg_namespace n ON n.oid = c.relnamespace
 JOIN pg_attribute a ON a.attrelid = c.oid AND NOT a.attisdropped
-  AND (a.attnum > 0 OR (a.attname = 'xmin' AND c.relname = 'usage_daily'))  -- by which a changed row is told
+  AND (a.attnum > 0 OR (a.attname IN ('xmin', 'ctid') AND c.relname = 'usage_daily'))  -- a changed row, pages
 JOIN pg_type t ON t.oid = a.atttypid
 WHERE n.nspname = %(schema)s AND c.relname = ANY(%(tables)s) AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
 ORDER BY c.relname, a.attnum
