@@ -110,6 +110,7 @@ def test_a_user_whose_id_holds_the_separator(database: str, link: Connection, qu
     same(link, query)
 
 
+@pytest.mark.direct("a role is granted the table, and not what takes its place")
 @pytest.mark.parametrize(
     "change",
     [
