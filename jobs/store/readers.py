@@ -92,14 +92,15 @@ def _packed(
             arms = packed.arms(connection, query, spans, frozen=alone)
             if not arms:
                 yield from copied(connection, query.days(spans), query)
-            elif not alone or len(others) < 2:
+                return
+            if not alone or len(others) < 2 or len(arms) < len(others):
                 yield from _unpacked(connection, query, arms)
-            else:
-                row = connection.execute("SELECT pg_export_snapshot()").fetchone()
-                for link in others:
-                    shared.enter_context(transaction(link.connection, shared=row[0] if row else None))
-        if shares := [arms[n :: len(others)] for n in range(len(others))] if alone and len(others) > 1 else []:
-            yield from side_by_side(others, lambda link, some: _unpacked(link.connection, query, some), shares)
+                return
+            row = connection.execute("SELECT pg_export_snapshot()").fetchone()
+            for link in others:
+                shared.enter_context(transaction(link.connection, shared=row[0] if row else None))
+        shares = [arms[n :: len(others)] for n in range(len(others))]
+        yield from side_by_side(others, lambda link, some: _unpacked(link.connection, query, some), shares)
 
 
 def _unpacked(connection: Connection, query: UsageQuery, arms: list[sql.Composed]) -> Iterator[pl.DataFrame]:
@@ -107,7 +108,7 @@ def _unpacked(connection: Connection, query: UsageQuery, arms: list[sql.Composed
     # Compiling hundreds of arms would take longer than running them.
     connection.execute("SET LOCAL jit = off")
     odd = []
-    for part in packed.frames(connection, query, arms) if arms else ():
+    for part in packed.frames(connection, query, arms):
         if isinstance(part, pl.DataFrame):
             yield part
         else:

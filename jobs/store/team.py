@@ -1,7 +1,7 @@
 """Several connections at work side by side, each with a thread of its own; what they find comes out in one."""
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import suppress
 from queue import Queue
 from typing import Generic, TypeVar
@@ -46,7 +46,9 @@ class Team:
             link.__exit__()
 
 
-def side_by_side(links: Sequence[Link], work: Callable[[Link, T], Iterator[R]], items: Iterable[T]) -> Iterator[R]:
+def side_by_side(
+    links: Sequence[Link], work: Callable[[Link, T], Iterator[R]], items: Iterable[T]
+) -> Generator[R, None, None]:
     """What ``work(link, item)`` yields, of all items, as it comes; each link works on one item at a time.
 
     A single link works in this thread. Raises what a work raises, once the others have stopped; whoever stops taking
