@@ -84,7 +84,7 @@ def perform(job: Job) -> Report:
         if job.dry_run:
             return _within_limits(*retried(lambda: _tried(job, link, source, None)))
         agreed = _agreed(job, link, source)
-        if not pooling.is_transaction_pooled(job.address, link.connection):
+        if not retried(lambda: pooling.is_transaction_pooled(job.address, link.connection)):
             team.grow(job.address, name, job.settings.workers)
         return _logged(job, team, source, agreed)
 
