@@ -12,8 +12,8 @@ BEGIN
   balance := a.total_purchased + a.free_credits_granted - a.total_used - a.free_credits_used;
   amount := least(round(u.total_cost, 2), balance);
   free := least(amount, a.free_credits_granted - a.free_credits_used);
-  INSERT INTO rollup.credit_draws (usage_daily_id, user_id, revision, usage_date, free, purchased, run_id)
-  VALUES (u.id, u.user_id, 1, u.date, free, amount - free, 1);
+  INSERT INTO peer.credit_draws (usage_daily_id, user_id, revision, usage_date, free, purchased)
+  VALUES (u.id, u.user_id, 1, u.date, free, amount - free);
   INSERT INTO credit_transactions (user_id, type, amount, balance_before, balance_after, description, metadata)
   VALUES (u.user_id, 'usage', -amount, balance, balance - amount, 'Usage of ' || u.date,
     jsonb_build_object('usage_date', u.date, 'free', free, 'purchased', amount - free));

@@ -1,0 +1,52 @@
+"""The peer that calls a function of the database for each drawn row, in a transaction of its own, on a sample.
+
+    PYTHONPATH=tests python -m bench.calls URL --costs URL --sample 10000
+
+Nothing but draws: what the rows cost is recorded beforehand, as the database ``--costs`` has it. Prints the seconds of
+the calls alone, how many they were, and how many rows are drawn in all, as JSON.
+"""
+
+import argparse
+import json
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import psycopg
+
+
+def main() -> None:
+    words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    words.add_argument("url")
+    words.add_argument("--costs", required=True)
+    words.add_argument("--sample", type=int, required=True)
+    given = words.parse_args()
+    with psycopg.connect(given.costs) as costs:
+        count = costs.execute("SELECT count(*) FROM usage_daily WHERE credits_deducted > 0").fetchone()
+        # In the order in which a night comes upon them: the pages that one call has read, the next one needs.
+        rows = costs.execute(
+            "SELECT id, total_cost FROM usage_daily WHERE credits_deducted > 0 ORDER BY date, user_id LIMIT %s",
+            [given.sample],
+        ).fetchall()
+    assert count is not None
+    with psycopg.connect(given.url, autocommit=True) as connection:
+        record(connection, rows)
+        started = perf_counter()
+        for row_id, _ in rows:
+            connection.execute("SELECT deduct(%s)", [row_id])
+        print(json.dumps({"seconds": perf_counter() - started, "calls": len(rows), "drawn": count[0]}))
+
+
+def record(connection: psycopg.Connection[Any], rows: list[tuple[Any, ...]]) -> None:
+    """The function, and the costs of the sample."""
+    connection.execute(Path(__file__).with_suffix(".sql").read_bytes())
+    connection.execute("CREATE TEMP TABLE costs (id uuid, cost numeric)")
+    with connection.cursor().copy("COPY costs FROM STDIN") as copy:
+        for row in rows:
+            copy.write_row(row)
+    connection.execute("UPDATE usage_daily AS u SET total_cost = c.cost FROM costs AS c WHERE c.id = u.id")
+    connection.execute("CHECKPOINT")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,55 @@
+"""One night on tables of different age: the run for 6 July, where all months before are closed and many.
+
+Whatever the age, the run covers six days. All of the history has been through usage-jobs, so that its own tables are
+as old as the usage.
+"""
+
+from collections.abc import Sequence
+from datetime import date
+from pathlib import Path
+from statistics import median
+
+from bench import same
+from bench.contenders import CASES, Contender, job
+from bench.databases import Databases
+from bench.sizes import Size
+from bench.state import show
+from bench.table import Line
+
+NIGHT = date(2026, 7, 6)
+OPEN = NIGHT.replace(day=1)
+COSTS = {
+    section: query.replace(" ORDER BY", f" WHERE {column} >= '{OPEN}' ORDER BY")
+    for section, query in same.COSTS.items()
+    for column in ["month" if section == "months" else "date"]
+}
+
+
+def night(
+    databases: Databases, users: int, history: Sequence[int], contenders: Sequence[Contender], repeat: int, folder: Path
+) -> None:
+    """Prints the night's table, a line for each of ``history``, in days before the open month."""
+    if not any(one.letter in CASES["night"] for one in contenders):
+        return
+    sizes = {days: Size(users, days + NIGHT.day, NIGHT) for days in history}
+    lines = {days: Line(f"a. usage-jobs, {days} days before", users * NIGHT.day) for days in history}
+    for days, size in sizes.items():
+        _lived(databases, f"lived_{days}", size, folder)
+    costs: list[same.Digests] = []
+    for _ in range(repeat):
+        for days, size in sizes.items():
+            url = databases.copy("at_work", f"lived_{days}")
+            done = job(url, size, folder, "run", "--date", str(NIGHT))
+            lines[days].add(done.seconds, done.mib)
+            costs.append(same.of_database(url, "rollup", COSTS, folder / f"night-{days}"))
+            same.hold(f"{days} days", costs[-1], folder / f"night-{days}", costs[0], folder / f"night-{history[0]}")
+    middles = [median(line.seconds) for line in lines.values()]
+    note = f"{history[-1]} days of history to {history[0]}: × {middles[-1] / middles[0]:.2f}"
+    show(f"the night of {NIGHT}: {users:,} users", list(lines.values()), note)
+
+
+def _lived(databases: Databases, name: str, size: Size, folder: Path) -> None:
+    """A database on which usage-jobs has covered everything up to the day before the night."""
+    url = databases.copy(name, databases.of(size))
+    job(url, size, folder, "run", "--date", str(NIGHT.replace(day=NIGHT.day - 1)))
+    databases.settle(name)
