@@ -13,10 +13,10 @@ from psycopg.pq import TransactionStatus
 from ways import job_url
 
 from jobs.settings import load
-from jobs.store import packed, preflight, readers
+from jobs.store import arms, preflight, readers, unpacked
 from jobs.store.address import Address
 from jobs.store.database import Connection, connect, transaction
-from jobs.store.usage import UsageQuery
+from jobs.store.usage import UsageQuery, on_days
 
 JUNE, AUGUST = (date(2026, 6, 1), date(2026, 6, 30)), (date(2026, 8, 1), date(2026, 8, 3))
 BY_DAY = "CREATE INDEX ON usage_daily (date)"
@@ -56,8 +56,8 @@ def query(link: Connection) -> UsageQuery:
 
 @pytest.fixture(autouse=True)
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(packed, "ARM_PAGES", 1)
-    monkeypatch.setattr(packed, "ARM_ROWS", 50)
+    monkeypatch.setattr(arms, "ARM_PAGES", 1)
+    monkeypatch.setattr(arms, "ARM_ROWS", 50)
 
 
 def whole(frames: Iterator[pl.DataFrame]) -> pl.DataFrame:
@@ -92,8 +92,8 @@ def test_only_the_pages_where_the_days_lie(database: str, link: Connection, quer
         f"INSERT INTO usage_daily SELECT * FROM sorted; {FEW_A_DAY}; {MANY_A_DAY}",
     )
     with transaction(link, snapshot=True):
-        some = packed.arms(link, query, [JUNE], frozen=True)
-        every = packed.arms(link, query, [JUNE], frozen=False)
+        some = arms.arms(link, query, [JUNE], frozen=True)
+        every = arms.arms(link, query, [JUNE], frozen=False)
     assert len(some) < len(every)
     same(link, query)
 
@@ -105,8 +105,8 @@ def test_inside_a_transaction_that_is_no_snapshot(link: Connection, query: Usage
 
 
 def test_a_user_whose_id_holds_the_separator(database: str, link: Connection, query: UsageQuery) -> None:
-    add_row(database, user_id=f"ada{packed.SEPARATOR}bob")
-    add_row(database, user_id=packed.SEPARATOR)
+    add_row(database, user_id=f"ada{unpacked.SEPARATOR}bob")
+    add_row(database, user_id=unpacked.SEPARATOR)
     same(link, query)
 
 
@@ -124,8 +124,57 @@ def test_what_is_no_table_by_itself_is_read_row_by_row(
 ) -> None:
     ask(database, "ALTER TABLE usage_daily ALTER id DROP DEFAULT; " + change)
     with transaction(link):
-        assert packed.arms(link, query, [JUNE], frozen=False) == []
+        assert arms.arms(link, query, [JUNE], frozen=False) == []
     same(link, query)
+
+
+EDGES = [
+    *(
+        "0",
+        "0.00",
+        "12.5",
+        "0.0000000001",
+        "99999999.9999999999",
+        "0.99999999999",
+        "0.9999999999949999",
+        "123.40000000000000",
+    ),
+    *("0.00000000005", "0.00000000004999", "1.00000000015", "1.000000000250000000000000000000000000000000000001"),
+    *("1e-12", "-1e-12", "-0.5", "100000000", "100000000.000000000001", "92233720.36854775807", "92233720.5", "1e20"),
+    *("1e60", "NaN", "Infinity", "-Infinity", None),
+]
+"""Numbers that are read as they stand, that have to be rounded, that cannot be taken."""
+
+
+@pytest.mark.parametrize("column", ["cpu_hours", "storage_gb", "total_cost", "credits_deducted"])
+def test_numbers_at_every_edge(
+    database: str, link: Connection, query: UsageQuery, monkeypatch: pytest.MonkeyPatch, column: str
+) -> None:
+    ask(database, "TRUNCATE usage_daily")
+    ask(
+        database,
+        f"INSERT INTO usage_daily (user_id, date, created_at, {column}) SELECT 'ada', "
+        f"date '2026-06-01' + n::integer - 1, now(), value FROM unnest(%s::numeric[]) WITH ORDINALITY AS v (value, n)",
+        [EDGES],
+    )
+    days = [date(2026, 6, day) for day in range(1, 31)]
+    monkeypatch.setattr(arms, "arms", lambda *_, **__: [on_days([(day, day)]) for day in days])
+    assert sum(frame.height for frame in same(link, query)) == len(EDGES)
+
+
+@pytest.mark.parametrize("calls", [0, 7, None, -1, 100_000_000, 100_000_001, 2**31 - 1])
+def test_counts_at_every_edge(database: str, link: Connection, query: UsageQuery, calls: int | None) -> None:
+    add_row(database, model_inference_calls=calls)
+    same(link, query)
+
+
+def test_usual_numbers_are_not_rounded_by_the_server(
+    database: str, link: Connection, query: UsageQuery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask(database, "DELETE FROM usage_daily WHERE cpu_hours = 'NaN' OR total_cost < 0 OR credits_deducted = 1e12")
+    ask(database, "UPDATE usage_daily SET cpu_hours = round(cpu_hours, 10)")
+    monkeypatch.setattr(UsageQuery, "numbers", lambda _: pytest.fail("an arm was read a second time"))
+    assert sum(frame.height for frame in readers.batches(Address(""), link, "copy", query, [JUNE])) > 500
 
 
 def test_no_row_at_all(database: str, link: Connection, query: UsageQuery) -> None:

@@ -236,7 +236,7 @@ def test_a_run_whose_reader_is_cut_off_reads_again(database: str, verdict: Verdi
     cut: list[Statement] = []
 
     def hook(statement: Statement) -> Verdict:
-        if cut or '"cpu_hours" >= 0' not in statement.text:
+        if cut or 'cpu_hours"' not in statement.text:
             return Verdict.PASS
         cut.append(statement)
         return verdict

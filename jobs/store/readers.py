@@ -19,7 +19,7 @@ from psycopg.pq import TransactionStatus
 
 from jobs.model.errors import ConfigError, UnreachableError, UsageJobsError
 from jobs.model.frames import usage_schema
-from jobs.store import packed
+from jobs.store import arms, packed
 from jobs.store.address import Address
 from jobs.store.database import NETWORK, Connection, Link, blocks, transaction
 from jobs.store.team import side_by_side
@@ -89,31 +89,33 @@ def _packed(
     alone = connection.info.transaction_status == TransactionStatus.IDLE
     with ExitStack() as shared:
         with transaction(connection, snapshot=alone):
-            arms = packed.arms(connection, query, spans, frozen=alone)
-            if not arms:
+            some = arms.arms(connection, query, spans, frozen=alone)
+            if not some:
                 yield from copied(connection, query.days(spans), query)
                 return
-            if not alone or len(others) < 2 or len(arms) < len(others):
-                yield from _unpacked(connection, query, arms)
+            if not alone or len(others) < 2 or len(some) < len(others):
+                yield from _unpacked(connection, query, some)
                 return
             row = connection.execute("SELECT pg_export_snapshot()").fetchone()
             for link in others:
                 shared.enter_context(transaction(link.connection, shared=row[0] if row else None))
-        shares = [arms[n :: len(others)] for n in range(len(others))]
-        yield from side_by_side(others, lambda link, some: _unpacked(link.connection, query, some), shares)
+        shares = [some[n :: len(others)] for n in range(len(others))]
+        yield from side_by_side(others, lambda link, share: _unpacked(link.connection, query, share), shares)
 
 
-def _unpacked(connection: Connection, query: UsageQuery, arms: list[sql.Composed]) -> Iterator[pl.DataFrame]:
-    """The rows of some arms; those that cannot be unpacked row by row, at the end."""
+def _unpacked(connection: Connection, query: UsageQuery, some: list[sql.Composed]) -> Iterator[pl.DataFrame]:
+    """The rows of some arms; at the end those that hold something unusual, rounded by the server or row by row."""
     # Compiling hundreds of arms would take longer than running them.
     connection.execute("SET LOCAL jit = off")
-    odd = []
-    for part in packed.frames(connection, query, arms):
-        if isinstance(part, pl.DataFrame):
-            yield part
-        else:
-            odd.append(part)
-    for rows in odd:
+    for rounded in (False, True):
+        odd = []
+        for part in packed.frames(connection, query, some, rounded=rounded) if some else ():
+            if isinstance(part, pl.DataFrame):
+                yield part
+            else:
+                odd.append(part.rows)
+        some = odd
+    for rows in some:
         yield from copied(connection, query.where(rows), query)
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from psycopg import sql
 
 from jobs.settings import Settings
-from jobs.store import packed, spill
+from jobs.store import arms, spill
 from jobs.store.database import Connection
 from jobs.store.findings import Finding
 from jobs.store.statements import source
@@ -18,7 +18,7 @@ BYTES_OF_ENTRY = 8
 
 def findings(connection: Connection, settings: Settings) -> Iterator[Finding]:
     """The index that would help, and the memory that a run takes."""
-    shape = packed.shape(connection, settings)
+    shape = arms.shape(connection, settings)
     if shape is not None and shape.pages >= MANY_PAGES and not shape.by_day:
         usage = source(settings, "usage_daily")
         make = sql.SQL("CREATE INDEX CONCURRENTLY ON {} (date)").format(usage).as_string(None)

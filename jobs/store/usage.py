@@ -70,6 +70,17 @@ class UsageQuery:
         deducted = sql.SQL(_DEDUCTED if self.read.credits.deducted else "0::bigint").format(ONE)
         return {"recorded": recorded, "deducted": deducted} | {m.name: self._quantity(m) for m in self.meters}
 
+    def counts(self) -> dict[str, sql.Composable]:
+        """By name the meters whose columns are integers, as they are."""
+        found = [meter for meter in self.meters if meter.name in self.read.integers]
+        return {meter.name: sql.SQL("{}::bigint").format(sql.Identifier(meter.column)) for meter in found}
+
+    def decimals(self) -> dict[str, sql.Composable]:
+        """By column of the frame every other number, as it stands in the table."""
+        deducted = {"deducted": sql.SQL("credits_deducted::numeric")} if self.read.credits.deducted else {}
+        found = [meter for meter in self.meters if meter.name not in self.read.integers]
+        return {"recorded": sql.SQL("total_cost"), **deducted, **{m.name: sql.Identifier(m.column) for m in found}}
+
     @property
     def reported(self) -> sql.SQL:
         """Whether a row was invoiced already, as a condition."""
