@@ -19,7 +19,7 @@ from jobs.store.rejects import Reject
 from jobs.store.spill import Spill
 
 SEEN_ROWS = 2_000_000
-"""User-months that are remembered twice at most, of those that were seen: 12 bytes each."""
+"""Rows whose users and months are remembered until they are counted together: 8 bytes each."""
 
 
 @dataclass(slots=True)
@@ -32,6 +32,35 @@ class Reading:
     users: Counter[date] = field(default_factory=Counter)
     bad: set[int] = field(default_factory=set)
     rejects: list[Reject] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _Seen:
+    """Counts rows, and distinct users, by month: many rows at a time, each as one number of month and user."""
+
+    reading: Reading
+    fresh: list[pl.Series] = field(default_factory=list)
+    known: pl.Series = field(default_factory=lambda: pl.Series("seen", dtype=pl.Int64))
+
+    def add(self, rows: pl.DataFrame) -> None:
+        month = pl.col("date").dt.month_start().to_physical().cast(pl.Int64)
+        self.fresh.append(rows.select(seen=month * 2**32 + pl.col("user_id").to_physical()).to_series())
+        if sum(map(len, self.fresh)) > SEEN_ROWS:
+            self.count()
+
+    def count(self) -> None:
+        if self.fresh:
+            rows = pl.concat(self.fresh)
+            self.reading.rows.update(_by_month(rows))
+            self.fresh, self.known = [], pl.concat([self.known, rows.unique()]).unique()
+
+    def users(self) -> dict[date, int]:
+        return _by_month(self.known)
+
+
+def _by_month(seen: pl.Series) -> dict[date, int]:
+    months = seen.to_frame("seen").group_by((pl.col("seen") // 2**32).cast(pl.Int32).cast(pl.Date)).len()
+    return dict(months.iter_rows())
 
 
 def read_usage(
@@ -49,7 +78,7 @@ def read_usage(
     spill.drop("usage")
     reading.read = len(reading.bad)
     undated = pl.DataFrame({"id": sorted(reading.bad)}, schema={"id": pl.UInt128})
-    seen: list[pl.DataFrame] = []
+    seen = _Seen(reading)
     for frame in readers.batches(address, connection, reader, plan.query, plan.window.spans(), others):
         reading.read += frame.height
         # Nearly always every row is: filtering would copy them all.
@@ -58,15 +87,12 @@ def read_usage(
         reading.bad -= set(accepted.join(undated, on="id", how="semi")["id"]) if undated.height else set()
         if accepted.height < frame.height:
             reading.bad |= set(frame.filter(~good)["id"])
+        accepted = accepted.with_columns(pl.col("user_id").cast(pl.Categorical))
         spill.put("usage", accepted)
-        months = accepted.select(pl.col("date").dt.month_start().alias("month"), pl.col("user_id").hash().alias("user"))
-        reading.rows.update(dict(months.group_by("month").len().iter_rows()))
-        seen.append(months.unique())
-        if sum(part.height for part in seen[1:]) > SEEN_ROWS:
-            seen = [pl.concat(seen).unique()]
+        seen.add(accepted)
         progress("read", reading.read, None)
-    if seen:
-        reading.users.update(dict(pl.concat(seen).unique().group_by("month").len().iter_rows()))
+    seen.count()
+    reading.users.update(seen.users())
     return reading
 
 

@@ -37,6 +37,5 @@ def memory(settings: Settings) -> int:
     """The most that a run takes, in MiB, by construction: rows that are held or at work, times what a row takes."""
     held = min(settings.max_rows_per_chunk, spill.HELD_ROWS) * spill.BYTES_HELD
     chunk = spill.chunk_rows(settings.max_rows_per_chunk, settings.workers)
-    # What fits is held all the while, a third of what it takes in a flush; else it is in files by then.
-    at_work = held // 3 + settings.workers * chunk * spill.BYTES_AT_WORK
-    return (spill.BYTES_OF_PYTHON + max(held, at_work)) // 2**20 + 1
+    at_work = settings.workers * chunk * spill.BYTES_AT_WORK
+    return (spill.BYTES_OF_PYTHON + held + at_work) // 2**20 + 1

@@ -1,7 +1,8 @@
 """What exceeds memory goes to local files by a hash of the user, and comes back as chunks: some users, all rows.
 
 A run reads usage in the table's order, where the rows of a user lie far apart; every further pass would cost a
-scan. Up to ``limit`` rows (and HELD_ROWS) stay in memory and nothing is written.
+scan. Up to ``limit`` rows (and HELD_ROWS) stay in memory and nothing is written. Users are best given as categoricals:
+four bytes a row.
 """
 
 import os
@@ -11,6 +12,7 @@ import tempfile
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import accumulate
 from pathlib import Path
 from types import TracebackType
 
@@ -19,12 +21,15 @@ import polars as pl
 BUCKETS = 256
 """Pieces of a file. A chunk is several buckets, or a part of one where a bucket alone exceeds its limit."""
 PREFIX = "usage-jobs-spill-"
-HELD_ROWS = 1_000_000
-"""Rows held while reading, where the settings allow as many."""
+HELD_ROWS = 3_300_000
+"""Rows held in memory, where the settings allow as many."""
+LOOSE_ROWS = 250_000
+"""Rows that wait to be sorted by buckets together: a chunk's rows are then one slice of each block."""
 CHUNK_ROWS, AT_WORK_ROWS = 200_000, 400_000
 """Rows of a chunk, and of all chunks that are at work at a time; chunks twice as large were hardly faster."""
-BYTES_HELD, BYTES_AT_WORK, BYTES_OF_PYTHON = 450, 1_300, 190 * 2**20
-"""What a row takes at the peak, in a flush and in a chunk, and the process by itself; measured on 3 million rows."""
+BYTES_HELD, BYTES_AT_WORK, BYTES_OF_PYTHON = 110, 1_150, 190 * 2**20
+"""What a row takes while it is held and in a chunk, and the process by itself; measured on 3 million rows."""
+_BUCKET = "bucket of the spill"
 
 
 def chunk_rows(limit: int, workers: int) -> int:
@@ -46,8 +51,27 @@ class Chunk:
 
 
 def _user_hash() -> pl.Expr:
-    # Only within one process do two hashes have to agree.
-    return pl.col("user_id").hash(seed=20)
+    # Of the text: what codes users get is chance. Only with one version of polars do two hashes have to agree.
+    return pl.col("user_id").cast(pl.String).hash(seed=20)
+
+
+@dataclass(frozen=True, slots=True)
+class _Block:
+    """Rows sorted by buckets, within a bucket as they came; ``ends``: where each bucket ends."""
+
+    rows: pl.DataFrame
+    ends: list[int]
+
+    @classmethod
+    def of(cls, frames: list[pl.DataFrame]) -> "_Block":
+        rows = pl.concat(frames).sort(_BUCKET, maintain_order=True)
+        sizes = dict(rows.group_by(_BUCKET).len().iter_rows())
+        return cls(rows.drop(_BUCKET), list(accumulate(sizes.get(bucket, 0) for bucket in range(BUCKETS))))
+
+    def slice(self, first: int, last: int) -> pl.DataFrame:
+        """The rows of the buckets from ``first`` to ``last``."""
+        start = self.ends[first - 1] if first else 0
+        return self.rows.slice(start, self.ends[last] - start)
 
 
 @dataclass
@@ -56,7 +80,8 @@ class Spill:
 
     limit: int
     folder: Path | None = None
-    _held: dict[str, list[pl.DataFrame]] = field(default_factory=dict)
+    _loose: dict[str, list[pl.DataFrame]] = field(default_factory=dict)
+    _blocks: dict[str, list[_Block]] = field(default_factory=dict)
     _files: dict[str, list[Path]] = field(default_factory=dict)
     _pieces: dict[tuple[str, int], list["_Piece"]] = field(default_factory=dict)
     _sizes: dict[str, Counter[int]] = field(default_factory=dict)
@@ -74,17 +99,21 @@ class Spill:
 
     def put(self, kind: str, frame: pl.DataFrame) -> None:
         """Adds rows of a kind; all that is held goes to files once that is too much."""
-        self._held.setdefault(kind, []).append(frame)
+        frame = frame.with_columns((_user_hash() % BUCKETS).cast(pl.UInt8).alias(_BUCKET))
+        self._sizes.setdefault(kind, Counter()).update(dict(frame.group_by(_BUCKET).len().iter_rows()))
+        loose = self._loose.setdefault(kind, [])
+        loose.append(frame)
         self._held_rows += frame.height
-        sizes = self._sizes.setdefault(kind, Counter())
-        sizes.update(dict(frame.group_by(_user_hash() % BUCKETS).len().iter_rows()))
+        if sum(frame.height for frame in loose) > LOOSE_ROWS:
+            self._sort(kind)
         if self._held_rows > min(self.limit, HELD_ROWS):
             self._flush()
 
     def drop(self, *kinds: str) -> None:
         """Forgets all rows of some kinds: they are about to be read again."""
         for kind in kinds:
-            self._held_rows -= sum(frame.height for frame in self._held.pop(kind, []))
+            self._held_rows -= sum(frame.height for frame in self._loose.pop(kind, []))
+            self._held_rows -= sum(block.rows.height for block in self._blocks.pop(kind, []))
             self._sizes.pop(kind, None)
             for path in self._files.pop(kind, []):
                 path.unlink()
@@ -96,6 +125,8 @@ class Spill:
         limit = chunk_rows(self.limit, workers)
         if self._files:
             self._flush()
+        for kind in self._loose:
+            self._sort(kind)
         sizes = sum(self._sizes.values(), Counter[int]())
         chunks: list[Chunk] = []
         together: list[int] = []
@@ -103,6 +134,9 @@ class Spill:
         for bucket in range(BUCKETS):
             size = sizes[bucket]
             if size > limit:
+                if together:
+                    chunks.append(Chunk(tuple(together)))
+                    together, rows = [], 0
                 parts = 2 * -(-size // limit)
                 chunks += [Chunk((bucket,), part, parts) for part in range(parts)]
                 continue
@@ -115,34 +149,50 @@ class Spill:
 
     def take(self, chunk: Chunk, kind: str) -> pl.LazyFrame | None:
         """The rows of a kind of the chunk's users, each user's in the order they came; None where there are none."""
-        frames = [frame.lazy().filter(chunk.mine()) for frame in self._held.get(kind, [])]
         pieces = [piece for bucket in chunk.buckets for piece in self._pieces.get((kind, bucket), [])]
         # In the order of arrival: of a row read twice the last counts.
-        stored = [piece.read().lazy() for piece in sorted(pieces)]
+        frames = [piece.read() for piece in sorted(pieces)]
+        frames += [block.slice(*run) for block in self._blocks.get(kind, []) for run in _runs(chunk.buckets)]
+        found = [frame.lazy() for frame in frames if frame.height]
         if chunk.parts > 1:
-            stored = [frame.filter(chunk.mine()) for frame in stored]
-        return pl.concat(stored + frames) if stored or frames else None
+            found = [frame.filter(chunk.mine()) for frame in found]
+        return pl.concat(found) if found else None
+
+    def _sort(self, kind: str) -> None:
+        if self._loose[kind]:
+            self._blocks.setdefault(kind, []).append(_Block.of(self._loose[kind]))
+            self._loose[kind] = []
 
     def _flush(self) -> None:
         if self._room is None:
             parent = self.folder or Path(tempfile.gettempdir())
             _sweep(parent)
             self._room = tempfile.TemporaryDirectory(prefix=f"{PREFIX}{os.getpid()}-", dir=parent)
-        for kind, frames in self._held.items():
-            self._store(kind, pl.concat(frames), Path(self._room.name))
-        self._held, self._held_rows = {}, 0
+        for kind in self._loose:
+            self._sort(kind)
+        for kind, blocks in self._blocks.items():
+            self._store(kind, blocks, Path(self._room.name))
+        self._blocks, self._held_rows = {}, 0
 
-    def _store(self, kind: str, frame: pl.DataFrame, room: Path) -> None:
+    def _store(self, kind: str, blocks: list[_Block], room: Path) -> None:
         files = self._files.setdefault(kind, [])
         files.append(room / f"{len(files):06d}-{kind}.arrow")
-        marked = frame.with_columns((_user_hash() % BUCKETS).cast(pl.Int64).alias("bucket"))
         # One file, not one a bucket: to remove hundreds takes seconds once they are on the disk.
         with files[-1].open("wb") as file:
-            for (bucket,), rows in marked.partition_by("bucket", as_dict=True, include_key=False).items():
-                start = file.tell()
-                rows.write_ipc(file, compression="lz4")
-                piece = _Piece(len(files), start, file.tell() - start, files[-1])
-                self._pieces.setdefault((kind, bucket), []).append(piece)
+            for bucket in range(BUCKETS):
+                rows = pl.concat([block.slice(bucket, bucket) for block in blocks])
+                if rows.height:
+                    start = file.tell()
+                    rows.write_ipc(file, compression="lz4")
+                    piece = _Piece(len(files), start, file.tell() - start, files[-1])
+                    self._pieces.setdefault((kind, bucket), []).append(piece)
+
+
+def _runs(buckets: tuple[int, ...]) -> list[tuple[int, int]]:
+    """The first and the last of each run of buckets: usually there is one."""
+    firsts = [bucket for bucket in buckets if bucket - 1 not in buckets]
+    lasts = [bucket for bucket in buckets if bucket + 1 not in buckets]
+    return list(zip(firsts, lasts, strict=True))
 
 
 @dataclass(frozen=True, order=True)
