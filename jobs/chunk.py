@@ -10,7 +10,7 @@ from jobs.compute import changes, rollup
 from jobs.compute.causes import UNCHANGED
 from jobs.drawing import DisturbedError, Drawn, Known, drawn
 from jobs.figures import priced, takeable, user_months
-from jobs.model.frames import MODES, usage_schema
+from jobs.model.frames import CODED, MODES, usage_schema
 from jobs.plan import Plan
 from jobs.replacing import Replaced, replace, replace_users
 from jobs.store import ledger, readers, tables
@@ -80,7 +80,7 @@ def run_chunk(
     """
     usage = taken.usage
     if usage is None:
-        usage = pl.LazyFrame(schema=usage_schema([meter.name for meter in plan.meters]))
+        usage = pl.LazyFrame(schema=usage_schema([meter.name for meter in plan.meters])).with_columns(CODED)
     with transaction(connection):
         reread, arrived = Anew(), frozenset[int]()
         if run_id is not None:
@@ -107,13 +107,15 @@ def renewed(
     good = now.filter(takeable(plan))
     taken, refused = frozenset(good["id"]), frozenset(now["id"]) - frozenset(good["id"])
     arrived = taken - frozenset(usage.select("id").join(good.lazy(), on="id", how="semi").collect()["id"])
-    kept = usage.filter(~pl.col("user_id").is_in(sorted(users))).join(now.lazy(), on="id", how="anti")
-    return pl.concat([kept, good.lazy()]), Anew(taken, refused), arrived
+    others = usage.filter(~pl.col("user_id").cast(pl.String).is_in(sorted(users)))
+    kept = others.join(now.lazy(), on="id", how="anti")
+    return pl.concat([kept, good.lazy().with_columns(CODED)]), Anew(taken, refused), arrived
 
 
 def _as_it_stands(connection: Connection, plan: Plan, taken: Taken, more: Set[str]) -> Taken:
     """Our own tables as they are now: an earlier try may have written them, and what it wrote must not count twice."""
-    frames = [frame.select("user_id") for frame in (taken.usage, taken.standing, taken.booked) if frame is not None]
+    known = (taken.usage, taken.standing, taken.booked)
+    frames = [frame.select(pl.col("user_id").cast(pl.String)) for frame in known if frame is not None]
     users = sorted({*more, *(pl.concat(frames).unique().collect()["user_id"] if frames else ())})
     of, months = tables.table(plan.settings, "user_monthly"), plan.window.months
     standing = pl.concat(tables.standing(connection, plan.settings, of, months, users))
@@ -130,8 +132,9 @@ def _written(connection: Connection, plan: Plan, run_id: int | None, found: Draw
         _write(connection, plan, todo)
     mended: list[ledger.Mended] = []
     if plan.query.read.credits.shown:
-        vanished = found.postings.join(found.rows, on="id", how="anti")
         booked, spans = run_id is not None, plan.window.spans()
+        posted = found.postings
+        vanished = posted if posted.is_empty() else posted.join(found.rows, on="id", how="anti")
         if vanished.height:
             mended = ledger.mend(connection, plan.settings, vanished, bad, spans, booked=booked)
     told = told_usage(todo, mended) if plan.told else changes.NONE
@@ -155,15 +158,25 @@ def to_write(plan: Plan, found: Drawn) -> pl.DataFrame:
     if not plan.query.read.credits.shown:
         return rows.filter(costs).with_columns(drawn=pl.lit(value=False), shall=pl.lit(None, pl.Int128))
     # What is booked now counts even where the column shows that amount already, from draws in a closed month.
-    keys, user = ["id", "user_id"], pl.col("user_id").cast(pl.Categorical)
-    booked = found.postings.group_by("id", user).agg((pl.col("free") + pl.col("purchased")).sum().alias("posted"))
-    known = found.strange.select("id", "drawn")
-    read, posted = pl.col("deducted").cast(pl.Int128), pl.col("posted").fill_null(0) != 0
+    booked = found.postings.select(
+        "id", pl.col("user_id").cast(pl.Categorical), posted=pl.col("free") + pl.col("purchased")
+    ).group_by("id", "user_id")
+    known, read = found.strange.select("id", known="drawn"), pl.col("deducted").cast(pl.Int128)
+    posted = pl.col("posted").fill_null(0) != 0
     shows = read.eq_missing(pl.coalesce("known", pl.col("free") + pl.col("purchased")))
-    marked = rows.join(booked, on=keys, how="left").join(known.rename({"drawn": "known"}), on="id", how="left")
+    marked = _beside(_beside(rows.lazy(), booked.sum(), ["id", "user_id"]), known, ["id"])
     # The column shows what all months say: known where that is not what was read, and what is posted now.
     shall = pl.coalesce("known", read) + pl.col("posted").fill_null(0)
-    return marked.with_columns(drawn=posted | ~shows, shall=shall).filter(costs | pl.col("drawn"))
+    return marked.with_columns(drawn=posted | ~shows, shall=shall).filter(costs | pl.col("drawn")).collect()
+
+
+def _beside(rows: pl.LazyFrame, more: pl.DataFrame, keys: list[str]) -> pl.LazyFrame:
+    """``rows`` with what ``more`` says of some of them; usually it says nothing, and a join would copy every column."""
+    if more.is_empty():
+        return rows.with_columns(
+            pl.lit(None, more[name].dtype).alias(name) for name in more.columns if name not in keys
+        )
+    return rows.join(more.lazy(), on=keys, how="left", maintain_order="left")
 
 
 def _finished(
@@ -174,17 +187,15 @@ def _finished(
     standing: pl.LazyFrame | None,
     written: Replaced,
 ) -> Done:
-    users, days, actives = pl.collect_all(
-        [
-            user_months(found.rest, found.accounts, plan),
-            rollup.cluster_days(found.rows.lazy(), plan.meters),
-            rollup.cluster_users(found.rows.lazy()),
-        ]
-    )
+    rows, known = found.rows.lazy(), found.months
+    days, actives = pl.collect_all([rollup.cluster_days(rows, plan.meters), rollup.cluster_users(rows)])
+    # Of nobody there is nothing to be summed up; planning it would take as long as all the sums.
+    nobody = known is not None and found.rest.is_empty()
+    users = known.clear() if known is not None and nobody else user_months(found.rest, found.accounts, plan).collect()
     target = users.drop("rows", "unpriced")
-    if found.months is not None:
-        users = pl.concat([users, found.months])
-        standing = None if standing is None else standing.join(found.months.lazy(), on="user_id", how="anti")
+    if known is not None:
+        users = pl.concat([users, known])
+        standing = None if standing is None else standing.join(known.lazy(), on="user_id", how="anti")
     if plan.told:
         changed = replace_users(connection, plan, run_id, target, standing, found.before)
         told = pl.concat([told_postings(plan, found), written.told, changed.told])

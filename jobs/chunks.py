@@ -110,7 +110,8 @@ class Chunks:
             return set()
         ids = pl.LazyFrame({"id": sorted(done.arrived)}, schema={"id": pl.UInt128})
         found = (self.spill.take(piece, "usage") for piece in self.pieces)
-        owners = [rows.join(ids, on="id", how="semi").select("user_id").collect() for rows in found if rows is not None]
+        owner = pl.col("user_id").cast(pl.String)
+        owners = [rows.join(ids, on="id", how="semi").select(owner).collect() for rows in found if rows is not None]
         return set(pl.concat(owners)["user_id"]) if owners else set()
 
 

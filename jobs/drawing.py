@@ -99,26 +99,32 @@ def _calm(connection: Connection, plan: Plan, rows: pl.DataFrame, known: Known) 
     if known.booked is not None or known.standing is None or rows.is_empty():
         return None
     held = _accounts(connection, plan, rows["user_id"].unique().cast(pl.String))
-    computed = _credited(plan, rows, known.modes, held, own_draws(known.standing))
+    ends, own = Bounds.of(rows, ["total_cost"]), own_draws(known.standing)
+    how = credits.credited if rows["reported"].any() else credits.credited_anew
+    computed = how(rows.lazy(), known.modes, held.lazy(), own, plan.credit_rules, ends).collect()
     found = steady(plan, computed, held, known.standing.collect(), known.anew)
     if found.users.is_empty():
         return None
-    mine = computed.filter(_of(found.users))
-    due = credits.first_draws(mine.filter(~plan.is_covered).lazy()).collect()
-    return Part(mine, held.filter(_of(found.users)), due, months=found.months)
+    if found.everybody:
+        mine = computed
+    else:
+        mine, held = computed.filter(_of(found.users)), held.filter(_of(found.users))
+    due = credits.first_draws(mine.lazy().filter(~plan.is_covered)).collect()
+    return Part(mine, held, due, months=found.months)
 
 
 def _asked(connection: Connection, plan: Plan, rows: pl.DataFrame, known: Known, calm: Part | None) -> Part | None:
     """All other users, with what the ledger says of them; None where there are none."""
+    settled = pl.Series("user_id", [], dtype=pl.Categorical) if calm is None else calm.rows["user_id"].unique()
     if calm is not None:
-        rows = rows.join(calm.rows.select("user_id").unique(), on="user_id", how="anti", maintain_order="left")
+        everybody = calm.rows.height == rows.height
+        rows = rows.clear() if everybody else rows.filter(~pl.col("user_id").is_in(settled.implode()))
     booked = known.booked
     if booked is None:
         users = _users(rows, known.standing)
-        if calm is not None:
-            users = users.filter(~users.is_in(calm.rows["user_id"].unique().cast(pl.String).implode()))
-            if users.is_empty():
-                return None
+        users = users.filter(~users.is_in(settled.cast(pl.String).implode()))
+        if calm is not None and users.is_empty():
+            return None
         booked = pl.concat(ledger.draws(connection, plan.settings, plan.window.months, users.to_list())).lazy()
     booked = of_window(booked, rows, plan)
     strange = strange_rows(connection, plan, rows, booked)

@@ -10,6 +10,7 @@ from uuid import UUID
 import polars as pl
 
 from jobs.figures import takeable
+from jobs.model.frames import CODED
 from jobs.model.scale import scaled
 from jobs.plan import Plan
 from jobs.store import ledger, modes, pooling, readers, tables
@@ -87,7 +88,7 @@ def read_usage(
         reading.bad -= set(accepted.join(undated, on="id", how="semi")["id"]) if undated.height else set()
         if accepted.height < frame.height:
             reading.bad |= set(frame.filter(~good)["id"])
-        accepted = accepted.with_columns(pl.col("user_id").cast(pl.Categorical))
+        accepted = accepted.with_columns(CODED)
         spill.put("usage", accepted)
         seen.add(accepted)
         progress("read", reading.read, None)

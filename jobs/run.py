@@ -185,7 +185,7 @@ def _worked(job: Job, team: Team, plan: Plan, run_id: int | None, sums: Sums, pa
             sums.unusable = retried(lambda: accounts.unusable(link.connection, settings, plan.query.read.credits))
         with job.stage("compute and write"):
             # Of a plan the same chunks, whatever has been written since.
-            sums.chunks = spill.chunks(len(team.workers)) if parts is None else parts.chunks
+            sums.chunks = spill.chunks(len(team.workers), None if parts is None else parts.chunks)
             Chunks(team.workers, plan, run_id, spill, sums, sums.chunks, asked, reading.bad).run(job.progress)
         with job.stage("finish"):
             retried(lambda: ending.finish(link.connection, plan, run_id, reading, sums))

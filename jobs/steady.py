@@ -20,10 +20,11 @@ KEYS = ["user_id", "month"]
 
 @dataclass(frozen=True, slots=True)
 class Steady:
-    """Ids of steady users; ``months``: all that user_monthly shall hold of them (figures.user_months), None where new
-    days have come."""
+    """Ids of steady users, and whether they are ``everybody`` who has rows; ``months``: all that user_monthly shall
+    hold of them (figures.user_months), None where new days have come."""
 
     users: pl.Series
+    everybody: bool
     months: pl.DataFrame | None
 
 
@@ -49,8 +50,11 @@ def steady(
     )
     moved = pl.concat([both.filter(~same)["user_id"], _odd(plan, rows), pl.Series(sorted(anew), dtype=pl.String)])
     users = rows["user_id"].unique().cast(pl.String)
-    users = users.filter(~users.is_in(moved.unique().implode()))
-    return Steady(users, target.filter(pl.col("user_id").is_in(users.implode())) if old.height == rows.height else None)
+    everybody = moved.is_empty()
+    if not everybody:
+        users = users.filter(~users.is_in(moved.unique().implode()))
+        target = target.filter(pl.col("user_id").is_in(users.implode()))
+    return Steady(users, everybody, target if old.height == rows.height else None)
 
 
 def _odd(plan: Plan, rows: pl.DataFrame) -> pl.Series:
@@ -58,5 +62,5 @@ def _odd(plan: Plan, rows: pl.DataFrame) -> pl.Series:
     if not plan.query.read.credits.shown:
         return pl.Series("user_id", [], dtype=pl.String)
     due = pl.when(plan.is_covered).then(pl.col("free") + pl.col("purchased")).otherwise(0)
-    odd = rows.filter(pl.col("deducted").cast(pl.Int128).ne_missing(due))
+    odd = rows.lazy().filter(pl.col("deducted").cast(pl.Int128).ne_missing(due)).select("user_id").collect()
     return odd["user_id"].unique().cast(pl.String)

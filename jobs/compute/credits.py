@@ -49,12 +49,34 @@ def credited(
     """
     held = classed(_with_booked(rows.select(DECIDING), booked), modes, rules, bounds)
     kept = _kept(held.join(_known(accounts), on="user_id", how="left", maintain_order="left"))
-    lots = available(accounts, booked, kept, rules)
-    demanding = kept.join(lots, on="user_id", how="left", maintain_order="left").with_columns(
-        pl.col(f"{lot}_left").fill_null(0) for lot in LOTS
-    )
+    stays = kept.group_by("user_id").agg(pl.col(f"kept_{lot}").sum() for lot in LOTS)
+    return _drawn(kept, available(accounts, booked, stays, rules), rules, rows, bounds)
+
+
+def credited_anew(
+    rows: pl.LazyFrame,
+    modes: pl.LazyFrame,
+    accounts: pl.LazyFrame,
+    own: pl.LazyFrame,
+    rules: CreditRules,
+    bounds: Bounds = UNMEASURED,
+) -> pl.LazyFrame:
+    """``credited`` where the ledger says nothing of any row: no row was reported, none imported; ``own``: all draws of
+    the window, of which only the sum of each user counts."""
+    held = classed(rows.select(DECIDING).with_columns(imported=pl.lit(value=False)), modes, rules, bounds)
+    kept = held.with_columns(whole(0).alias(f"kept_{lot}") for lot in LOTS)
+    stays = pl.LazyFrame(schema={"user_id": pl.Categorical, **{f"kept_{lot}": WIDE for lot in LOTS}})
+    lots = available(accounts, own, stays, rules).with_columns(has_account=pl.lit(value=True))
+    return _drawn(kept, lots, rules, rows, bounds)
+
+
+def _drawn(
+    kept: pl.LazyFrame, lots: pl.LazyFrame, rules: CreditRules, rows: pl.LazyFrame, bounds: Bounds
+) -> pl.LazyFrame:
+    of_user = kept.select("user_id").join(lots, on="user_id", how="left", maintain_order="left").drop("user_id")
+    demanding = pl.concat([kept, of_user], how="horizontal").with_columns(demand=_demand())
     most = part(PREPAID, rules.scale, bounds).most
-    drawn = settled(demanding.with_columns(demand=_demand()), LOTS, Bounds(bounds.rows, {"demand": (0, most)}))
+    drawn = settled(demanding, LOTS, Bounds(bounds.rows, {"demand": (0, most)}))
     return _paid(drawn, [(pl.col(f"{lot}_drawn") + pl.col(f"kept_{lot}")).alias(lot) for lot in LOTS], rows)
 
 
@@ -118,14 +140,10 @@ def _demand() -> pl.Expr:
     return pl.when(takes).then(pl.col("part")).otherwise(whole(0))
 
 
-def available(accounts: pl.LazyFrame, booked: pl.LazyFrame, kept: pl.LazyFrame, rules: CreditRules) -> pl.LazyFrame:
-    """What each account's lots hold for this window (DESIGN section 4, law 3): ``<lot>_left`` by user."""
+def available(accounts: pl.LazyFrame, booked: pl.LazyFrame, stays: pl.LazyFrame, rules: CreditRules) -> pl.LazyFrame:
+    """What each account's lots hold for this window (DESIGN section 4, law 3): ``<lot>_left`` by user. ``stays``: the
+    draws of each user that stand whatever is decided, ``kept_<lot>``."""
     own = booked.group_by("user_id").agg(pl.col(lot).sum() for lot in LOTS)
-    stays = (
-        kept.group_by("user_id")
-        .agg(pl.col(f"kept_{lot}").sum() for lot in LOTS)
-        .with_columns(pl.col("user_id").cast(pl.String))
-    )
     of_window = {lot: pl.col(lot).fill_null(0) - pl.col(f"kept_{lot}").fill_null(0) for lot in LOTS}
     if rules.splits:
         free_used, used = pl.col("free_used") - of_window["free"], pl.col("used") - of_window["purchased"]
@@ -141,7 +159,7 @@ def available(accounts: pl.LazyFrame, booked: pl.LazyFrame, kept: pl.LazyFrame, 
     }
     return (
         accounts.join(own, on="user_id", how="left")
-        .join(stays, on="user_id", how="left")
+        .join(stays.with_columns(pl.col("user_id").cast(pl.String)), on="user_id", how="left")
         .select(
             pl.col("user_id").cast(pl.Categorical),
             *((amount // unit * unit).clip(lower_bound=none).alias(f"{lot}_left") for lot, amount in left.items()),
@@ -150,22 +168,31 @@ def available(accounts: pl.LazyFrame, booked: pl.LazyFrame, kept: pl.LazyFrame, 
 
 
 def settled(rows: pl.LazyFrame, lots: Sequence[str], bounds: Bounds = UNMEASURED) -> pl.LazyFrame:
-    """Adds ``<lot>_drawn`` for each of ``lots``: what it pays of each row's ``demand``, given ``<lot>_left``; all at
-    least 0. Rows of a user lie together, oldest first.
+    """Adds ``<lot>_drawn`` for each of ``lots``: what it pays of each row's ``demand``, given ``<lot>_left`` (null:
+    nothing); all at least 0. Rows of a user lie together, oldest first.
     """
+    demand = bounds.column("demand")
     starts = pl.col("user_id").ne_missing(pl.col("user_id").shift())
-    rows = rows.with_columns(new_user=starts, open=bounds.column("demand").wide)
-    most = bounds.column("demand").most
-    return reduce(lambda found, lot: _one_lot(found, lot, Bounds(bounds.rows, {"open": (0, most)})), lots, rows)
+    running = demand.running(pl.col("new_user"), bounds.rows)
+    rows = rows.with_columns(new_user=starts).with_columns(running.wide.alias(_OPEN))
+    ends = Bounds(bounds.rows, {_OPEN: (0, running.most)})
+    return reduce(lambda found, lot: _one_lot(found, lot, demand.most, ends), lots, rows)
 
 
-def _one_lot(rows: pl.LazyFrame, lot: str, bounds: Bounds) -> pl.LazyFrame:
-    demand, starts = bounds.column("open"), pl.col("new_user")
-    demanded = demand.running(starts, bounds.rows)
+_OPEN = "running demand that is open"
+
+
+def _one_lot(rows: pl.LazyFrame, lot: str, most: int, ends: Bounds) -> pl.LazyFrame:
+    opened = ends.column(_OPEN)
     # More than all rows demand is as good as that much.
-    left = Whole(pl.col(f"{lot}_left").cast(WIDE), 0, UNKNOWN).at_most(demanded.most)
-    pays = demanded.at_most(left).steps(starts).known(0, demand.most)
-    return rows.with_columns(pays.wide.alias(f"{lot}_drawn")).with_columns(open=pl.col("open") - pl.col(f"{lot}_drawn"))
+    reached = opened.at_most(Whole(pl.col(f"{lot}_left").fill_null(0).cast(WIDE), 0, UNKNOWN).at_most(opened.most))
+    held = Bounds(ends.rows, {_REACHED: (0, reached.most)}).column(_REACHED)
+    return rows.with_columns(reached.wide.alias(_REACHED)).with_columns(
+        held.steps(pl.col("new_user")).known(0, most).wide.alias(f"{lot}_drawn"), (opened - held).wide.alias(_OPEN)
+    )
+
+
+_REACHED = "running demand that a lot pays"
 
 
 def postings(rows: pl.LazyFrame, accounts: pl.LazyFrame, booked: pl.LazyFrame) -> pl.LazyFrame:

@@ -17,7 +17,7 @@ import polars as pl
 
 from jobs.compute.exact import NARROW, UNMEASURED, WIDE, Bounds, Whole, chosen, scaled_half_even, whole
 from jobs.compute.overrides import DISCOUNT, PRICE
-from jobs.model.frames import ROW_ORDER, cost_of
+from jobs.model.frames import CODED, ROW_ORDER, cost_of
 from jobs.model.meters import Meter
 from jobs.model.rates import Card, RateCard, Tier
 from jobs.model.scale import ONE
@@ -43,11 +43,9 @@ class Terms:
 def in_row_order(usage: pl.LazyFrame) -> pl.LazyFrame:
     """Each user's rows together and in row order, with month, its days, and where a month, a day, or on a day a
     cluster of a user starts.
-
-    Users are coded as categoricals: sorting and comparing them as text would cost more than all the pricing.
     """
     user, month = pl.col("user_id"), pl.col("date").dt.month_start().alias("month")
-    ordered = _sorted(usage.with_columns(user.cast(pl.Categorical)).collect()).lazy().with_columns(month)
+    ordered = _sorted(usage.with_columns(CODED).collect()).lazy().with_columns(month)
     new_day, new_user = pl.col(_DAY).ne_missing(pl.col(_DAY).shift()), user.ne_missing(user.shift())
     return ordered.with_columns(
         month_days=pl.col("date").dt.days_in_month(),

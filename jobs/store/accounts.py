@@ -3,8 +3,8 @@
 Everything here runs inside the transaction of a chunk: ledger, transactions and accounts change together or not.
 """
 
-from collections import Counter
 from collections.abc import Sequence
+from io import BytesIO
 
 import polars as pl
 from psycopg import sql
@@ -14,9 +14,9 @@ from jobs.model.frames import ACCOUNTS
 from jobs.model.scale import MOST_DIGITS, ONE
 from jobs.settings import Settings
 from jobs.store.credit_source import CreditSource
-from jobs.store.database import Connection, transaction
+from jobs.store.database import Connection, blocks, transaction
 from jobs.store.faults import writing
-from jobs.store.statements import own, source, statement
+from jobs.store.statements import listed, own, source, statement
 from jobs.store.tables import copy_in
 
 COLUMNS = {
@@ -34,18 +34,33 @@ def read(connection: Connection, settings: Settings, held: CreditSource, users: 
     """
     if held.account is None:
         return pl.DataFrame(schema=ACCOUNTS)
-    names = {name: amount(column, held) for name, column in COLUMNS.items()}
-    text = statement("accounts", accounts=source(settings, "user_credits"), one=sql.Literal(ONE), **names)
-    rows = connection.execute(text, {"users": list(users)}).fetchall()
-    good = [row for row in rows if all(value.is_finite() and value.adjusted() < MOST_DIGITS for value in row[1:])]
-    twice = sorted(user for user, count in Counter(row[0] for row in good).items() if count > 1)
-    if twice:
+    units = {name: sql.SQL("{} * {}").format(amount(column, held), ONE) for name, column in COLUMNS.items()}
+    most = sql.Literal(10**MOST_DIGITS)
+    numbers = [sql.SQL("abs({}) < {}").format(value, most) for value in units.values()]
+    text = statement(
+        "accounts",
+        accounts=source(settings, "user_credits"),
+        users=listed(users),
+        numbers=sql.SQL(" AND ").join(numbers),  # NaN and Infinity compare as greater than any number
+        **units,
+    )
+    with transaction(connection):
+        found = pl.concat(_parsed(block) for block in blocks(connection, text))
+    twice = found.filter(pl.col("user_id").is_duplicated())["user_id"].unique().sort()
+    if len(twice):
         raise PreflightError(
             f"user_credits: expected one row per user; found more of {', '.join(twice[:3])}. Merge them, and add a "
             "unique index on user_id; nothing of these users was written"
         )
-    exact = [(user, *(int(value) for value in amounts)) for user, *amounts in good]
-    return pl.DataFrame(exact, schema=ACCOUNTS, orient="row")
+    return found
+
+
+def _parsed(block: BytesIO) -> pl.DataFrame:
+    schema = {"user_id": pl.String} | dict.fromkeys(COLUMNS, pl.Decimal(38, 0))
+    if not block.getbuffer().nbytes:
+        return pl.DataFrame(schema=ACCOUNTS)
+    frame = pl.read_csv(block, has_header=False, schema=schema)
+    return frame.with_columns(pl.col(name).to_physical() for name in COLUMNS)
 
 
 def unusable(connection: Connection, settings: Settings, held: CreditSource) -> list[str]:

@@ -10,6 +10,7 @@ import re
 import shutil
 import tempfile
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import accumulate
@@ -120,13 +121,16 @@ class Spill:
             for key in [key for key in self._pieces if key[0] == kind]:
                 del self._pieces[key]
 
-    def chunks(self, workers: int = 1) -> list[Chunk]:
-        """Chunks that hold every user once, none with more rows than fit unless one user has more."""
-        limit = chunk_rows(self.limit, workers)
+    def chunks(self, workers: int = 1, agreed: Sequence[Chunk] | None = None) -> Sequence[Chunk]:
+        """Chunks that hold every user once, none with more rows than fit unless one user has more; or those of a plan
+        that was ``agreed`` to. Nothing may be put in after that."""
         if self._files:
             self._flush()
         for kind in self._loose:
             self._sort(kind)
+        return agreed if agreed is not None else self._cut(chunk_rows(self.limit, workers))
+
+    def _cut(self, limit: int) -> list[Chunk]:
         sizes = sum(self._sizes.values(), Counter[int]())
         chunks: list[Chunk] = []
         together: list[int] = []

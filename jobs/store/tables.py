@@ -18,7 +18,7 @@ from jobs.settings import Settings
 from jobs.store.database import Connection, blocks, copying
 from jobs.store.faults import writing
 from jobs.store.schema import Table, tables
-from jobs.store.statements import columns, own, statement
+from jobs.store.statements import columns, listed, own, statement
 
 _TEXT_OF_CSV: dict[str, pl.DataType | type[pl.DataType]] = {
     "date": pl.Date,
@@ -45,7 +45,7 @@ def standing(
     ]
     rows = sql.SQL("({})").format(sql.SQL(" OR ").join(spans))
     if users is not None:
-        rows += sql.SQL(" AND user_id = ANY({})").format(sql.Literal(list(users)))
+        rows += sql.SQL(" AND user_id = ANY({})").format(listed(list(users)))
     yield from read(connection, settings, of, of.computed, rows)
 
 

@@ -14,7 +14,7 @@ from jobs.model.meters import Meter
 from jobs.model.scale import ONE
 from jobs.settings import Settings
 from jobs.store.preflight import Source
-from jobs.store.statements import source, statement
+from jobs.store.statements import listed, source, statement
 
 # Null, which equals no target, where the value is none of ours: it is put right.
 _DEDUCTED = (
@@ -46,7 +46,7 @@ class UsageQuery:
 
     def of_users(self, users: Collection[str], spans: Collection[tuple[date, date]]) -> sql.Composed:
         """The rows of some users on the days of ``spans``."""
-        return self.where(sql.SQL("user_id = ANY({}) AND {}").format(sql.Literal(list(users)), on_days(spans)))
+        return self.where(sql.SQL("user_id = ANY({}) AND {}").format(listed(list(users)), on_days(spans)))
 
     def where(self, rows: sql.Composable) -> sql.Composed:
         """The rows for which a condition holds."""
