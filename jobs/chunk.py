@@ -145,8 +145,7 @@ def _write(connection: Connection, plan: Plan, todo: pl.DataFrame) -> None:
     done = usage_rows.write(connection, plan.settings, todo)
     if len(done) < todo.height:
         # Not is_in(done): a UInt128 list has no is_in.
-        ids = pl.DataFrame({"id": sorted(done)}, schema={"id": pl.UInt128})
-        missed = todo.join(ids, on="id", how="anti")
+        missed = todo.join(done.to_frame("id"), on="id", how="anti")
         now = usage_rows.owners(connection, plan.settings, missed["id"].to_list())
         raise DisturbedError(frozenset(missed["user_id"].cast(pl.String)) | now)
 

@@ -28,7 +28,7 @@ def main(argv: list[str] | None = None) -> int:
     words = sys.argv[1:] if argv is None else argv
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _terminated)
-    # Chunks go side by side already. In one of them more threads mostly wait for each other: on two cores a run with two
+    # Chunks go side by side already. Within one more threads mostly wait for each other: on two cores a run with two
     # threads of polars took a third more of the processor, and longer, than with one.
     os.environ.setdefault("POLARS_MAX_THREADS", str(max(1, (os.cpu_count() or 2) // 2)))
     try:

@@ -12,16 +12,17 @@ from jobs.store.database import Connection
 from jobs.store.faults import writing
 from jobs.store.statements import own, source, statement
 from jobs.store.tables import copy_in
+from jobs.store.unpacked import as_numbers
 
 
-def write(connection: Connection, settings: Settings, rows: pl.DataFrame) -> set[int]:
-    """Writes the rows ``id`` whose xmin is ``version``; the ids written. Inside the caller's transaction.
+def write(connection: Connection, settings: Settings, rows: pl.DataFrame) -> pl.Series:
+    """Writes the rows ``id`` whose xmin is ``version``; the ids written (UInt128). Inside the caller's transaction.
 
     In: id UInt128, version Int64, target Int128 (their total_cost in units of 10^-10, null where that is not ours),
     drawn Boolean (credits_deducted becomes what the ledger says).
     """
     if rows.is_empty():
-        return set()
+        return pl.Series("id", [], dtype=pl.UInt128)
     stage = sql.Identifier("usage_jobs_rows")
     connection.execute(sql.SQL("DROP TABLE IF EXISTS pg_temp.{}").format(stage))
     connection.execute(statement("stage_rows"))
@@ -34,7 +35,9 @@ def write(connection: Connection, settings: Settings, rows: pl.DataFrame) -> set
         assignments.append(statement("set_credits", draws=own(settings, "credit_draws")))
     text = statement("write_rows", usage=source(settings, "usage_daily"), assignments=sql.SQL(", ").join(assignments))
     with writing("usage_daily"):
-        return {int(row[0].replace("-", ""), 16) for row in connection.execute(text).fetchall()}
+        row = connection.execute(text, binary=True).fetchone()
+    count, written = row if row is not None else (0, None)
+    return as_numbers("id", written or b"", count)
 
 
 def owners(connection: Connection, settings: Settings, ids: Sequence[int]) -> set[str]:

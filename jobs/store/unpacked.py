@@ -51,13 +51,17 @@ def unpacked(
     names = pl.Series("user_id", [users]).str.split(SEPARATOR).explode()
     if len(names) != count or any(len(held) != _kind(name)[1] * count for name, held in packed.items()):
         return None  # somebody's id holds the separator, or a row has none
-    series = [
-        pl.Series(name, [held]).bin.reinterpret(dtype=pl.Array(_kind(name)[0], count), endianness="big").explode()
-        for name, held in packed.items()
-    ]
+    series = [as_numbers(name, held, count, _kind(name)[0]) for name, held in packed.items()]
     plain = _plain(pl.DataFrame([names, *series]), query)
     frame = _as_written(plain, query, texts, lines or b"") if texts else _as_rounded(plain)
     return None if frame is None else frame.select(pl.col(name).cast(kind) for name, kind in schema.items())
+
+
+def as_numbers(name: str, packed: bytes, count: int, kind: pl.DataType | type[pl.DataType] = pl.UInt128) -> pl.Series:
+    """``count`` numbers that stand in bytes one after the other, as the server sends them."""
+    if not count:
+        return pl.Series(name, [], dtype=kind)
+    return pl.Series(name, [packed]).bin.reinterpret(dtype=pl.Array(kind, count), endianness="big").explode()
 
 
 def _kind(name: str) -> tuple[pl.DataType, int]:
