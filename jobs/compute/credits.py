@@ -169,30 +169,25 @@ def available(accounts: pl.LazyFrame, booked: pl.LazyFrame, stays: pl.LazyFrame,
 
 def settled(rows: pl.LazyFrame, lots: Sequence[str], bounds: Bounds = UNMEASURED) -> pl.LazyFrame:
     """Adds ``<lot>_drawn`` for each of ``lots``: what it pays of each row's ``demand``, given ``<lot>_left`` (null:
-    nothing); all at least 0. Rows of a user lie together, oldest first.
+    nothing), all at least 0; and ``open``, the running total of what no lot pays. Rows of a user lie together, oldest
+    first.
     """
     demand = bounds.column("demand")
-    starts = pl.col("user_id").ne_missing(pl.col("user_id").shift())
     running = demand.running(pl.col("new_user"), bounds.rows)
-    rows = rows.with_columns(new_user=starts).with_columns(running.wide.alias(_OPEN))
-    ends = Bounds(bounds.rows, {_OPEN: (0, running.most)})
-    return reduce(lambda found, lot: _one_lot(found, lot, demand.most, ends), lots, rows)
+    starts = pl.col("user_id").ne_missing(pl.col("user_id").shift())
+    rows = rows.with_columns(new_user=starts).with_columns(open=running.wide)
+    return reduce(lambda found, lot: _one_lot(found, lot, demand.most, running.most, bounds.rows), lots, rows)
 
 
-_OPEN = "running demand that is open"
-
-
-def _one_lot(rows: pl.LazyFrame, lot: str, most: int, ends: Bounds) -> pl.LazyFrame:
-    opened = ends.column(_OPEN)
+def _one_lot(rows: pl.LazyFrame, lot: str, most_of_row: int, most: int, count: int) -> pl.LazyFrame:
+    name = f"{lot}_drawn"
+    known = Bounds(count, {"open": (0, most), name: (0, most)})
+    opened, reached = known.column("open"), known.column(name)
     # More than all rows demand is as good as that much.
-    reached = opened.at_most(Whole(pl.col(f"{lot}_left").fill_null(0).cast(WIDE), 0, UNKNOWN).at_most(opened.most))
-    held = Bounds(ends.rows, {_REACHED: (0, reached.most)}).column(_REACHED)
-    return rows.with_columns(reached.wide.alias(_REACHED)).with_columns(
-        held.steps(pl.col("new_user")).known(0, most).wide.alias(f"{lot}_drawn"), (opened - held).wide.alias(_OPEN)
+    left = Whole(pl.col(f"{lot}_left").fill_null(0).cast(WIDE), 0, UNKNOWN).at_most(most)
+    return rows.with_columns(opened.at_most(left).wide.alias(name)).with_columns(
+        reached.steps(pl.col("new_user")).known(0, most_of_row).wide.alias(name), open=(opened - reached).wide
     )
-
-
-_REACHED = "running demand that a lot pays"
 
 
 def postings(rows: pl.LazyFrame, accounts: pl.LazyFrame, booked: pl.LazyFrame) -> pl.LazyFrame:
