@@ -14,7 +14,7 @@ from jobs.model.frames import ACCOUNTS
 from jobs.model.scale import MOST_DIGITS, ONE
 from jobs.settings import Settings
 from jobs.store.credit_source import CreditSource
-from jobs.store.database import Connection, blocks, transaction
+from jobs.store.database import Connection, blocks, by_index, transaction
 from jobs.store.faults import writing
 from jobs.store.statements import listed, own, source, statement
 from jobs.store.tables import copy_in
@@ -98,7 +98,8 @@ def post(
     copy_in(connection, sql.Identifier("usage_jobs_draws"), staged)
     run, accounts = {"run_id": run_id}, source(settings, "user_credits")
     draws = statement("post_draws", draws=own(settings, "credit_draws"))
-    done = {"credit_draws": connection.execute(draws, run).rowcount}
+    with by_index(connection):
+        done = {"credit_draws": connection.execute(draws, run).rowcount}
     if held.transactions:
         text = statement(
             "post_transactions",

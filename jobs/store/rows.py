@@ -1,6 +1,7 @@
 """Writes to usage_daily: total_cost (cost = "rated") and credits_deducted, only where a row is still what was read."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from datetime import date
 from uuid import UUID
 
@@ -8,7 +9,7 @@ import polars as pl
 from psycopg import sql
 
 from jobs.settings import Settings
-from jobs.store.database import Connection
+from jobs.store.database import Connection, by_index
 from jobs.store.faults import writing
 from jobs.store.statements import own, source, statement
 from jobs.store.tables import copy_in
@@ -33,8 +34,10 @@ def write(connection: Connection, settings: Settings, rows: pl.DataFrame) -> pl.
         assignments.append(sql.SQL("total_cost = coalesce(s.target, u.total_cost)"))
     if rows["drawn"].any():
         assignments.append(statement("set_credits", draws=own(settings, "credit_draws")))
-    text = statement("write_rows", usage=source(settings, "usage_daily"), assignments=sql.SQL(", ").join(assignments))
-    with writing("usage_daily"):
+    usage = source(settings, "usage_daily")
+    has_key = connection.execute(statement("has_key", quoted=sql.Literal(usage.as_string(None)))).fetchone()
+    text = statement("write_rows", usage=usage, assignments=sql.SQL(", ").join(assignments))
+    with writing("usage_daily"), by_index(connection) if has_key == (True,) else nullcontext():
         row = connection.execute(text, binary=True).fetchone()
     count, written = row if row is not None else (0, None)
     return as_numbers("id", written or b"", count)

@@ -1,6 +1,5 @@
 -- A row that changed since it was read keeps its values here: its user is read anew and computed alone. What was written
--- comes back as bytes: a row for each of a million ids would cost more than to write them. IS NOT DISTINCT FROM, because
--- rows can be joined by "=": all of them may have one version, and a planner without statistics has tried it, for hours.
+-- comes back as bytes: a row for each of a million ids would cost more than to write them.
 WITH written AS (
   UPDATE {usage} AS u SET {assignments}
   FROM usage_jobs_rows AS s
