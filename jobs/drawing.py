@@ -11,8 +11,9 @@ from dataclasses import dataclass, field, replace
 
 import polars as pl
 
-from jobs.compute import credits
+from jobs.compute import credits, postings
 from jobs.compute.exact import Bounds
+from jobs.compute.lots import LOTS
 from jobs.plan import Plan
 from jobs.steady import own_draws, steady
 from jobs.store import accounts, ledger
@@ -41,7 +42,7 @@ class Known:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Some users: their credited ``rows``, accounts ``held``, what is ``due`` to be booked (credits.postings), rows
+    """Some users: their credited ``rows``, accounts ``held``, what is ``due`` to be booked (compute.postings), rows
     that are ``strange``; ``months``: all that user_monthly shall hold of them, where that is known already."""
 
     rows: pl.DataFrame
@@ -109,7 +110,7 @@ def _calm(connection: Connection, plan: Plan, rows: pl.DataFrame, known: Known) 
         mine = computed
     else:
         mine, held = computed.filter(_of(found.users)), held.filter(_of(found.users))
-    due = credits.first_draws(mine.lazy().filter(~plan.is_covered)).collect()
+    due = postings.first_draws(mine.lazy().filter(~plan.is_covered)).collect()
     return Part(mine, held, due, months=found.months)
 
 
@@ -209,7 +210,7 @@ def _window(
     plan: Plan, rows: pl.DataFrame, modes: pl.LazyFrame, held: pl.DataFrame, booked: pl.LazyFrame
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     computed = _credited(plan, rows, modes, held, booked)
-    return computed, credits.postings(computed.lazy(), held.lazy(), booked).collect()
+    return computed, postings.postings(computed.lazy(), held.lazy(), booked).collect()
 
 
 def _credited(
@@ -222,8 +223,8 @@ def _credited(
 
 def _after(held: pl.DataFrame, due: pl.DataFrame, plan: Plan) -> pl.DataFrame:
     """The accounts once ``due`` is booked."""
-    sums = due.group_by("user_id").agg(pl.col(lot).sum().alias(f"more_{lot}") for lot in credits.LOTS)
-    free, bought = (pl.col(f"more_{lot}").fill_null(0) for lot in credits.LOTS)
+    sums = due.group_by("user_id").agg(pl.col(lot).sum().alias(f"more_{lot}") for lot in LOTS)
+    free, bought = (pl.col(f"more_{lot}").fill_null(0) for lot in LOTS)
     splits = plan.query.read.credits.splits
     return (
         held.join(sums, on="user_id", how="left")

@@ -11,7 +11,7 @@ from uuid import UUID
 
 import polars as pl
 
-from jobs.compute import credits, rollup
+from jobs.compute import credits, postings, rollup
 from jobs.compute.billing import PREPAID
 from jobs.figures import priced, user_months
 from jobs.model.frames import DRAWS, MODES, usage_schema
@@ -136,7 +136,7 @@ def _judge(
     _judge_months(found, target.join(same, on=["user_id", "month"], how="semi"), stands.select(columns))
     _judge_rows(found, standing.with_columns(known=_known(standing, held)), stands, priced_same)
     if draws:
-        due = credits.postings(computed.lazy(), held.lazy(), booked).collect().join(whole, on="user_id", how="semi")
+        due = postings.postings(computed.lazy(), held.lazy(), booked).collect().join(whole, on="user_id", how="semi")
         key = pl.col("user_id") + " " + pl.col("id").map_elements(_uuid, return_dtype=pl.String)
         zero = pl.lit(0)
         found.add(POSTED, due, pl.col("free") + pl.col("purchased"), zero, key)

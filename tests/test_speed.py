@@ -1,12 +1,18 @@
 """What `check` says of speed and memory, and that it says it truly."""
 
+from contextlib import nullcontext
 from pathlib import Path
 
+import psycopg
 import pytest
 from commands import add_usage, applied, ask, usage_jobs
+from psycopg import sql
 
 from jobs.settings import load
 from jobs.store import speed
+from jobs.store.address import Address
+from jobs.store.database import by_index, connect, transaction
+from jobs.store.statements import own, source, statement
 
 INDEX = "index on usage_daily (date)"
 
@@ -49,3 +55,30 @@ def test_memory_is_told(database: str) -> None:
 def test_memory_is_at_most_one_gibibyte_whatever_the_settings(workers: int, rows: int) -> None:
     given = {"USAGE_JOBS_WORKERS": str(workers), "USAGE_JOBS_MAX_ROWS_PER_CHUNK": str(rows)}
     assert speed.memory(load(None, given, Path.cwd())) <= 1024
+
+
+@pytest.mark.direct("what a planner does is no matter of the way to it")
+@pytest.mark.parametrize("forced", [True, False])
+def test_a_ledger_that_was_vacuumed_while_it_was_empty_is_searched_by_its_key(database: str, *, forced: bool) -> None:
+    """Without ``by_index`` the planner reads all of it for each draw, however many there are by then."""
+    settings = load(None, {}, Path.cwd())
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute("VACUUM rollup.credit_draws")
+    text = statement("post_draws", draws=own(settings, "credit_draws"))
+    with connect(Address(database)) as link, transaction(link):
+        link.execute(statement("stage_draws"))
+        with by_index(link) if forced else nullcontext():
+            plan = link.execute(sql.SQL("EXPLAIN {}").format(text), {"run_id": 1}).fetchall()
+        assert any("Seq Scan on credit_draws" in line for (line,) in plan) == (not forced)
+        assert link.execute("SHOW enable_seqscan").fetchone() == ("on",)
+
+
+@pytest.mark.direct("what a planner does is no matter of the way to it")
+@pytest.mark.parametrize("has_key", [True, False])
+def test_rows_to_be_written_are_found_by_their_key_where_it_has_an_index(database: str, *, has_key: bool) -> None:
+    usage = source(load(None, {}, Path.cwd()), "usage_daily")
+    if not has_key:
+        ask(database, "ALTER TABLE usage_daily DROP CONSTRAINT usage_daily_pkey CASCADE")
+    with connect(Address(database)) as connection:
+        row = connection.execute(statement("has_key", quoted=sql.Literal(usage.as_string(None)))).fetchone()
+    assert row == (has_key,)

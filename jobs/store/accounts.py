@@ -88,7 +88,7 @@ def lock(connection: Connection, settings: Settings, users: Sequence[str]) -> No
 def post(
     connection: Connection, settings: Settings, held: CreditSource, postings: pl.DataFrame, run_id: int
 ) -> dict[str, int]:
-    """Books ``postings`` (compute.credits) in ledger, transactions and accounts; rows written per table.
+    """Books ``postings`` (compute.postings) in ledger, transactions and accounts; rows written per table.
 
     The accounts are locked. Raises PreflightError where one of them cannot be written: nothing is booked then.
     """

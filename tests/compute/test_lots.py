@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.compute.billing import CreditRules, classed
-from jobs.compute.credits import available, postings, settled
+from jobs.compute.lots import available, settled
+from jobs.compute.postings import postings
 from jobs.model.frames import ACCOUNTS, DRAWS
 
 CENT = 10**8

@@ -7,7 +7,8 @@ import polars as pl
 from jobs.compute import rollup
 from jobs.compute.billing import CreditRules
 from jobs.compute.costs import CostRules, costs
-from jobs.compute.credits import LOTS, credited, settled
+from jobs.compute.credits import credited
+from jobs.compute.lots import LOTS, settled
 from jobs.compute.overrides import by_day, joined
 from jobs.compute.pricing import Terms, charges, in_row_order
 from jobs.model.frames import ACCOUNTS, DRAWS, MODES, OVERRIDES, usage_schema
