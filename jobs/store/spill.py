@@ -13,14 +13,13 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from itertools import accumulate
 from pathlib import Path
 from types import TracebackType
 
 import polars as pl
 
-BUCKETS = 256
-"""Pieces of a file. A chunk is several buckets, or a part of one where a bucket alone exceeds its limit."""
+from jobs.store.held import BUCKET, BUCKETS, Block, Piece, runs
+
 PREFIX = "usage-jobs-spill-"
 HELD_ROWS = 3_300_000
 """Rows held in memory, where the settings allow as many."""
@@ -30,7 +29,6 @@ CHUNK_ROWS, AT_WORK_ROWS = 150_000, 300_000
 """Rows of a chunk, and of all chunks that are at work at a time; chunks twice as large were hardly faster."""
 BYTES_HELD, BYTES_AT_WORK, BYTES_OF_PYTHON = 110, 1_150, 190 * 2**20
 """What a row takes while it is held and in a chunk, and the process by itself; measured on 3 million rows."""
-_BUCKET = "bucket of the spill"
 
 
 def chunk_rows(limit: int, workers: int) -> int:
@@ -56,25 +54,6 @@ def _user_hash() -> pl.Expr:
     return pl.col("user_id").cast(pl.String).hash(seed=20)
 
 
-@dataclass(frozen=True, slots=True)
-class _Block:
-    """Rows sorted by buckets, within a bucket as they came; ``ends``: where each bucket ends."""
-
-    rows: pl.DataFrame
-    ends: list[int]
-
-    @classmethod
-    def of(cls, frames: list[pl.DataFrame]) -> "_Block":
-        rows = pl.concat(frames).sort(_BUCKET, maintain_order=True)
-        sizes = dict(rows.group_by(_BUCKET).len().iter_rows())
-        return cls(rows.drop(_BUCKET), list(accumulate(sizes.get(bucket, 0) for bucket in range(BUCKETS))))
-
-    def slice(self, first: int, last: int) -> pl.DataFrame:
-        """The rows of the buckets from ``first`` to ``last``."""
-        start = self.ends[first - 1] if first else 0
-        return self.rows.slice(start, self.ends[last] - start)
-
-
 @dataclass
 class Spill:
     """Frames of several kinds ("usage", "standing"), each with a user_id: put in as they come, taken by users."""
@@ -82,9 +61,9 @@ class Spill:
     limit: int
     folder: Path | None = None
     _loose: dict[str, list[pl.DataFrame]] = field(default_factory=dict)
-    _blocks: dict[str, list[_Block]] = field(default_factory=dict)
+    _blocks: dict[str, list[Block]] = field(default_factory=dict)
     _files: dict[str, list[Path]] = field(default_factory=dict)
-    _pieces: dict[tuple[str, int], list["_Piece"]] = field(default_factory=dict)
+    _pieces: dict[tuple[str, int], list["Piece"]] = field(default_factory=dict)
     _sizes: dict[str, Counter[int]] = field(default_factory=dict)
     _held_rows: int = 0
     _room: tempfile.TemporaryDirectory[str] | None = None
@@ -100,8 +79,8 @@ class Spill:
 
     def put(self, kind: str, frame: pl.DataFrame) -> None:
         """Adds rows of a kind; all that is held goes to files once that is too much."""
-        frame = frame.with_columns((_user_hash() % BUCKETS).cast(pl.UInt8).alias(_BUCKET))
-        self._sizes.setdefault(kind, Counter()).update(dict(frame.group_by(_BUCKET).len().iter_rows()))
+        frame = frame.with_columns((_user_hash() % BUCKETS).cast(pl.UInt8).alias(BUCKET))
+        self._sizes.setdefault(kind, Counter()).update(dict(frame.group_by(BUCKET).len().iter_rows()))
         loose = self._loose.setdefault(kind, [])
         loose.append(frame)
         self._held_rows += frame.height
@@ -156,7 +135,7 @@ class Spill:
         pieces = [piece for bucket in chunk.buckets for piece in self._pieces.get((kind, bucket), [])]
         # In the order of arrival: of a row read twice the last counts.
         frames = [piece.read() for piece in sorted(pieces)]
-        frames += [block.slice(*run) for block in self._blocks.get(kind, []) for run in _runs(chunk.buckets)]
+        frames += [block.slice(*run) for block in self._blocks.get(kind, []) for run in runs(chunk.buckets)]
         found = [frame.lazy() for frame in frames if frame.height]
         if chunk.parts > 1:
             found = [frame.filter(chunk.mine()) for frame in found]
@@ -164,7 +143,7 @@ class Spill:
 
     def _sort(self, kind: str) -> None:
         if self._loose[kind]:
-            self._blocks.setdefault(kind, []).append(_Block.of(self._loose[kind]))
+            self._blocks.setdefault(kind, []).append(Block.of(self._loose[kind]))
             self._loose[kind] = []
 
     def _flush(self) -> None:
@@ -178,7 +157,7 @@ class Spill:
             self._store(kind, blocks, Path(self._room.name))
         self._blocks, self._held_rows = {}, 0
 
-    def _store(self, kind: str, blocks: list[_Block], room: Path) -> None:
+    def _store(self, kind: str, blocks: list[Block], room: Path) -> None:
         files = self._files.setdefault(kind, [])
         files.append(room / f"{len(files):06d}-{kind}.arrow")
         # One file, not one a bucket: to remove hundreds takes seconds once they are on the disk.
@@ -188,30 +167,8 @@ class Spill:
                 if rows.height:
                     start = file.tell()
                     rows.write_ipc(file, compression="lz4")
-                    piece = _Piece(len(files), start, file.tell() - start, files[-1])
+                    piece = Piece(len(files), start, file.tell() - start, files[-1])
                     self._pieces.setdefault((kind, bucket), []).append(piece)
-
-
-def _runs(buckets: tuple[int, ...]) -> list[tuple[int, int]]:
-    """The first and the last of each run of buckets: usually there is one."""
-    firsts = [bucket for bucket in buckets if bucket - 1 not in buckets]
-    lasts = [bucket for bucket in buckets if bucket + 1 not in buckets]
-    return list(zip(firsts, lasts, strict=True))
-
-
-@dataclass(frozen=True, order=True)
-class _Piece:
-    """Rows of a bucket: which file of its kind they are in, and where."""
-
-    number: int
-    start: int
-    size: int
-    path: Path
-
-    def read(self) -> pl.DataFrame:
-        with self.path.open("rb") as file:
-            file.seek(self.start)
-            return pl.read_ipc(file.read(self.size))
 
 
 def _sweep(parent: Path) -> None:
