@@ -16,7 +16,7 @@ from psycopg import sql
 
 from jobs.store.database import Connection, copying
 from jobs.store.statements import source, statement
-from jobs.store.unpacked import FLAGS, NO_COST, NO_NUMBER, SEPARATOR, Flag, unpacked
+from jobs.store.unpacked import FLAGS, NULLS, SEPARATOR, Flag, unpacked
 from jobs.store.usage import UsageQuery
 
 NOTHING = "00000000-0000-0000-0000-000000000000"
@@ -28,18 +28,11 @@ _FLAGS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Odd:
-    """An arm that could not be unpacked: its condition."""
-
-    rows: sql.Composed
-
-
 def frames(
     connection: Connection, query: UsageQuery, some: Sequence[sql.Composed], *, rounded: bool = False
-) -> Iterator[pl.DataFrame | Odd]:
+) -> Iterator[pl.DataFrame | sql.Composed]:
     """The rows of some arms, by one statement: frames of whole rows as ``frames.usage_schema``, in whatever order: a
-    server with workers of its own gives an arm when it is ready."""
+    server with workers of its own gives an arm when it is ready. Of an arm that cannot be unpacked, its condition."""
     packing = _Packing(query, _columns(query, rounded=rounded), {} if rounded else query.decimals())
     text = sql.SQL(" UNION ALL ").join(packing.select(number, rows) for number, rows in enumerate(some))
     with copying(connection, sql.SQL("COPY ({}) TO STDOUT (FORMAT binary)").format(text)) as copy:
@@ -81,12 +74,12 @@ class _Packing:
             filter=rows,
         )
 
-    def frame(self, row: tuple[Any, ...], some: Sequence[sql.Composed]) -> pl.DataFrame | Odd:
+    def frame(self, row: tuple[Any, ...], some: Sequence[sql.Composed]) -> pl.DataFrame | sql.Composed:
         number, count, *values, users = row
         lines = values.pop() if self.texts else None
         columns = dict(zip(self.columns, values, strict=True))
         frame = unpacked(self.query, count, columns, users, list(self.texts), lines)
-        return Odd(some[number]) if frame is None else frame
+        return some[number] if frame is None else frame
 
 
 def _columns(query: UsageQuery, *, rounded: bool) -> dict[str, sql.Composable]:
@@ -103,9 +96,8 @@ def _columns(query: UsageQuery, *, rounded: bool) -> dict[str, sql.Composable]:
 
 
 def _rounded(query: UsageQuery) -> dict[str, sql.Composable]:
-    null = {"recorded": NO_COST, "deducted": NO_NUMBER}
     numbers = {
-        name: sql.SQL("coalesce({}, {})").format(value, sql.Literal(null[name])) if name in null else value
+        name: sql.SQL("coalesce({}, {})").format(value, sql.Literal(NULLS[name])) if name in NULLS else value
         for name, value in query.numbers().items()
     }
     return {name: sql.SQL("int8send({})").format(value) for name, value in numbers.items()}

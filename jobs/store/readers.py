@@ -113,7 +113,7 @@ def _unpacked(connection: Connection, query: UsageQuery, some: list[sql.Composed
             if isinstance(part, pl.DataFrame):
                 yield part
             else:
-                odd.append(part.rows)
+                odd.append(part)
         some = odd
     for rows in some:
         yield from copied(connection, query.where(rows), query)

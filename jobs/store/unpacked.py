@@ -12,8 +12,8 @@ from jobs.store.usage import UsageQuery
 SEPARATOR = "\x1f"
 FLAGS = "flags of a row"
 """A column beside the meters' that none of them can have the name of."""
-NO_COST, NO_NUMBER = -2, -(2**63)
-"""Null, of total_cost and of credits_deducted: no value that can be taken is below 0, or so far below."""
+NULLS = {"recorded": -2, "deducted": -(2**63)}
+"""As what null travels: no cost that can be taken is below 0, no credits are so far below."""
 YEAR_2000 = 10_957
 """From which PostgreSQL counts days, in days since 1970."""
 _KINDS: dict[str, tuple[pl.DataType, int]] = {
@@ -85,8 +85,7 @@ def _plain(frame: pl.DataFrame, query: UsageQuery) -> pl.DataFrame:
 
 def _as_rounded(frame: pl.DataFrame) -> pl.DataFrame:
     """The numbers that the server has made (UsageQuery.numbers)."""
-    nulls = {"recorded": NO_COST, "deducted": NO_NUMBER}
-    return frame.with_columns(pl.when(pl.col(name) != null).then(pl.col(name)) for name, null in nulls.items())
+    return frame.with_columns(pl.when(pl.col(name) != null).then(pl.col(name)) for name, null in NULLS.items())
 
 
 def _as_written(frame: pl.DataFrame, query: UsageQuery, texts: Sequence[str], lines: bytes) -> pl.DataFrame | None:
