@@ -2,7 +2,7 @@
 
 import polars as pl
 
-from jobs.model.frames import DRAWS
+from jobs.model.frames import CODED, DRAWS
 from jobs.plan import Plan
 from jobs.store import ledger
 from jobs.store.database import Connection
@@ -33,7 +33,7 @@ def strange_rows(connection: Connection, plan: Plan, rows: pl.DataFrame, booked:
     """
     if not plan.query.read.credits.shown:
         return pl.DataFrame(schema=STRANGE)
-    user = pl.col("user_id").cast(pl.Categorical)
+    user = CODED
     sums = booked.group_by("id", user).agg((pl.col("free") + pl.col("purchased")).sum().alias("booked"))
     read = pl.col("deducted").cast(pl.Int128)
     unlike = read.ne_missing(pl.col("booked").fill_null(0))

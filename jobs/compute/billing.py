@@ -11,6 +11,7 @@ import polars as pl
 
 from jobs.compute.costs import quantized
 from jobs.compute.exact import UNMEASURED, Bounds, Whole, chosen
+from jobs.model.frames import CODED
 
 PREPAID, EARLY, FREE, DUE = range(4)
 
@@ -32,7 +33,7 @@ def classed(rows: pl.LazyFrame, modes: pl.LazyFrame, rules: CreditRules, bounds:
     In: ``imported`` says that a draw of another program was adopted for the row, which then is prepaid; ``modes``:
     user_id, valid_from, mode, of which the newest entry on or before a row's day holds.
     """
-    history = modes.select(pl.col("user_id").cast(pl.Categorical), "valid_from", "mode").sort("valid_from")
+    history = modes.select(CODED, "valid_from", "mode").sort("valid_from")
     held = rows.join_asof(
         history, left_on="date", right_on="valid_from", by="user_id", check_sortedness=False, coalesce=False
     )

@@ -10,6 +10,7 @@ import polars as pl
 from jobs.compute.billing import EARLY, PREPAID, CreditRules, classed, part
 from jobs.compute.exact import UNMEASURED, WIDE, Bounds, whole
 from jobs.compute.lots import LOTS, available, settled
+from jobs.model.frames import CODED
 
 _OF_ROW = ["user_id", "id"]
 DECIDING = [*_OF_ROW, "date", "new_month", "total_cost", "reported"]
@@ -94,13 +95,13 @@ def _with_booked(rows: pl.LazyFrame, booked: pl.LazyFrame) -> pl.LazyFrame:
         first.any().alias("imported"),
     )
     amounts = [f"{kind}_{lot}" for kind in ("booked", "imported") for lot in LOTS]
-    return rows.join(
-        of_row.with_columns(pl.col("user_id").cast(pl.Categorical)), on=_OF_ROW, how="left", maintain_order="left"
-    ).with_columns(pl.col(amounts).fill_null(0), pl.col("imported").fill_null(value=False))
+    return rows.join(of_row.with_columns(CODED), on=_OF_ROW, how="left", maintain_order="left").with_columns(
+        pl.col(amounts).fill_null(0), pl.col("imported").fill_null(value=False)
+    )
 
 
 def _known(accounts: pl.LazyFrame) -> pl.LazyFrame:
-    return accounts.select(pl.col("user_id").cast(pl.Categorical), has_account=pl.lit(value=True))
+    return accounts.select(CODED, has_account=pl.lit(value=True))
 
 
 def _kept(held: pl.LazyFrame) -> pl.LazyFrame:

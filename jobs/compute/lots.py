@@ -21,6 +21,7 @@ import polars as pl
 
 from jobs.compute.billing import CreditRules
 from jobs.compute.exact import UNKNOWN, UNMEASURED, WIDE, Bounds, Whole, whole
+from jobs.model.frames import CODED
 from jobs.model.scale import PLACES
 
 LOTS = ("free", "purchased")
@@ -48,7 +49,7 @@ def available(accounts: pl.LazyFrame, booked: pl.LazyFrame, stays: pl.LazyFrame,
         accounts.join(own, on="user_id", how="left")
         .join(stays.with_columns(pl.col("user_id").cast(pl.String)), on="user_id", how="left")
         .select(
-            pl.col("user_id").cast(pl.Categorical),
+            CODED,
             *((amount // unit * unit).clip(lower_bound=none).alias(f"{lot}_left") for lot, amount in left.items()),
         )
     )

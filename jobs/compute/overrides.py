@@ -4,6 +4,8 @@ from datetime import date
 
 import polars as pl
 
+from jobs.model.frames import CODED
+
 PRICE, DISCOUNT, ID = "override_price_", "override_discount_", "override_id_"
 BY_DAY = ("user_id", "date")
 
@@ -29,7 +31,7 @@ def joined(ordered: pl.LazyFrame, held: pl.LazyFrame, meters: frozenset[str]) ->
     """``ordered`` usage with each overridden meter's price, discount and override id of the day, or nulls."""
     for meter in sorted(meters):
         mine = held.filter(pl.col("meter") == meter).select(
-            pl.col("user_id").cast(pl.Categorical),
+            CODED,
             "date",
             pl.col("price").alias(PRICE + meter),
             pl.col("discount").alias(DISCOUNT + meter),
