@@ -157,9 +157,7 @@ def to_write(plan: Plan, found: Drawn) -> pl.DataFrame:
     if not plan.query.read.credits.shown:
         return rows.filter(costs).with_columns(drawn=pl.lit(value=False), shall=pl.lit(None, pl.Int128))
     # What is booked now counts even where the column shows that amount already, from draws in a closed month.
-    booked = found.postings.select(
-        "id", pl.col("user_id").cast(pl.Categorical), posted=pl.col("free") + pl.col("purchased")
-    ).group_by("id", "user_id")
+    booked = found.postings.select("id", CODED, posted=pl.col("free") + pl.col("purchased")).group_by("id", "user_id")
     known, read = found.strange.select("id", known="drawn"), pl.col("deducted").cast(pl.Int128)
     posted = pl.col("posted").fill_null(0) != 0
     shows = read.eq_missing(pl.coalesce("known", pl.col("free") + pl.col("purchased")))
@@ -189,8 +187,10 @@ def _finished(
     rows, known = found.rows.lazy(), found.months
     days, actives = pl.collect_all([rollup.cluster_days(rows, plan.meters), rollup.cluster_users(rows)])
     # Of nobody there is nothing to be summed up; planning it would take as long as all the sums.
-    nobody = known is not None and found.rest.is_empty()
-    users = known.clear() if known is not None and nobody else user_months(found.rest, found.accounts, plan).collect()
+    if known is not None and found.rest.is_empty():
+        users = known.clear()
+    else:
+        users = user_months(found.rest, found.accounts, plan).collect()
     target = users.drop("rows", "unpriced")
     if known is not None:
         users = pl.concat([users, known])

@@ -6,7 +6,7 @@ was computed stands. Of the others the ledger is read, too, and what is booked i
 older. So a purchase made meanwhile counts, and a chunk whose COMMIT was not answered books nothing twice.
 """
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 
 import polars as pl
@@ -100,9 +100,8 @@ def _calm(connection: Connection, plan: Plan, rows: pl.DataFrame, known: Known) 
     if known.booked is not None or known.standing is None or rows.is_empty():
         return None
     held = _accounts(connection, plan, rows["user_id"].unique().cast(pl.String))
-    ends, own = Bounds.of(rows, ["total_cost"]), own_draws(known.standing)
     how = credits.credited if rows["reported"].any() else credits.credited_anew
-    computed = how(rows.lazy(), known.modes, held.lazy(), own, plan.credit_rules, ends).collect()
+    computed = _credited(plan, rows, known.modes, held, own_draws(known.standing), how)
     found = steady(plan, computed, held, known.standing.collect(), known.anew)
     if found.users.is_empty():
         return None
@@ -214,11 +213,16 @@ def _window(
 
 
 def _credited(
-    plan: Plan, rows: pl.DataFrame, modes: pl.LazyFrame, held: pl.DataFrame, booked: pl.LazyFrame
+    plan: Plan,
+    rows: pl.DataFrame,
+    modes: pl.LazyFrame,
+    held: pl.DataFrame,
+    booked: pl.LazyFrame,
+    how: Callable[..., pl.LazyFrame] = credits.credited,
 ) -> pl.DataFrame:
     """One draw window; its credit is what ``held`` has left without its own draws (law 3)."""
     known = Bounds.of(rows, ["total_cost"])
-    return credits.credited(rows.lazy(), modes, held.lazy(), booked, plan.credit_rules, known).collect()
+    return how(rows.lazy(), modes, held.lazy(), booked, plan.credit_rules, known).collect()
 
 
 def _after(held: pl.DataFrame, due: pl.DataFrame, plan: Plan) -> pl.DataFrame:

@@ -26,7 +26,7 @@ def draws(
     """The draws booked in ``months`` (of ``users``) as frames.DRAWS, in blocks; needs an open transaction."""
     of, rows = tables.table(settings, "credit_draws"), _in_months(months)
     if users is not None:
-        rows += sql.SQL(" AND user_id = ANY({})").format(listed(list(users)))
+        rows += sql.SQL(" AND user_id = ANY({})").format(listed(users))
     names = {"usage_daily_id": "id", "usage_date": "date"}
     columns = ["usage_daily_id", "user_id", "usage_date", "revision", "free", "purchased"]
     for block in tables.read(connection, settings, of, columns, rows):

@@ -64,7 +64,7 @@ class Spill:
     _loose: dict[str, list[pl.DataFrame]] = field(default_factory=dict)
     _blocks: dict[str, list[Block]] = field(default_factory=dict)
     _files: dict[str, list[Path]] = field(default_factory=dict)
-    _pieces: dict[tuple[str, int], list["Piece"]] = field(default_factory=dict)
+    _pieces: dict[tuple[str, int], list[Piece]] = field(default_factory=dict)
     _sizes: dict[str, Counter[int]] = field(default_factory=dict)
     _held_rows: int = 0
     _room: tempfile.TemporaryDirectory[str] | None = None

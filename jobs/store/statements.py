@@ -1,6 +1,6 @@
 """Named SQL: each statement is a file of ``sql/``; names and column lists are composed in, values are bound."""
 
-from collections.abc import Sequence
+from collections.abc import Collection
 from functools import cache
 from importlib.resources import files
 from typing import LiteralString
@@ -39,7 +39,7 @@ def columns(names: list[str]) -> sql.Composed:
     return sql.SQL(", ").join(sql.Identifier(name) for name in names)
 
 
-def listed(texts: Sequence[str]) -> sql.Composable:
+def listed(texts: Collection[str]) -> sql.Composable:
     """An array of texts, as a literal: of thousands it is made ten times as fast as text by text."""
     joined = _SEPARATOR.join(texts)
     if not joined or joined.count(_SEPARATOR) >= len(texts):

@@ -44,7 +44,7 @@ def standing(
     ]
     rows = sql.SQL("({})").format(sql.SQL(" OR ").join(spans))
     if users is not None:
-        rows += sql.SQL(" AND user_id = ANY({})").format(listed(list(users)))
+        rows += sql.SQL(" AND user_id = ANY({})").format(listed(users))
     yield from read(connection, settings, of, of.computed, rows)
 
 

@@ -46,7 +46,7 @@ class UsageQuery:
 
     def of_users(self, users: Collection[str], spans: Collection[tuple[date, date]]) -> sql.Composed:
         """The rows of some users on the days of ``spans``."""
-        return self.where(sql.SQL("user_id = ANY({}) AND {}").format(listed(list(users)), on_days(spans)))
+        return self.where(sql.SQL("user_id = ANY({}) AND {}").format(listed(users), on_days(spans)))
 
     def where(self, rows: sql.Composable) -> sql.Composed:
         """The rows for which a condition holds."""
