@@ -40,8 +40,12 @@ def columns(names: list[str]) -> sql.Composed:
 
 
 def listed(texts: Collection[str]) -> sql.Composable:
-    """An array of texts, as a literal: of thousands it is made ten times as fast as text by text."""
+    """A set of texts as an array literal: of thousands it is made ten times as fast as text by text.
+
+    Sorted: what is asked of the same users is the same statement, however they were found.
+    """
+    texts = sorted(texts)
     joined = _SEPARATOR.join(texts)
     if not joined or joined.count(_SEPARATOR) >= len(texts):
-        return sql.SQL("{}::text[]").format(sql.Literal(list(texts)))
+        return sql.SQL("{}::text[]").format(sql.Literal(texts))
     return sql.SQL("string_to_array({}, {})").format(joined, _SEPARATOR)
