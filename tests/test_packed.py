@@ -3,17 +3,19 @@
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import polars as pl
 import pytest
 from commands import CLUSTER, add_row, applied, ask
 from polars.testing import assert_frame_equal
+from psycopg import sql
 from psycopg.pq import TransactionStatus
 from ways import job_url
 
 from jobs.settings import load
-from jobs.store import arms, preflight, readers, unpacked
+from jobs.store import arms, packed, preflight, readers, unpacked
 from jobs.store.address import Address
 from jobs.store.database import Connection, connect, transaction
 from jobs.store.usage import UsageQuery, on_days
@@ -175,6 +177,35 @@ def test_usual_numbers_are_not_rounded_by_the_server(
     ask(database, "UPDATE usage_daily SET cpu_hours = round(cpu_hours, 10)")
     monkeypatch.setattr(UsageQuery, "numbers", lambda _: pytest.fail("an arm was read a second time"))
     assert sum(frame.height for frame in readers.batches(Address(""), link, "copy", query, [JUNE])) > 500
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[bool, int]]:
+    """Of every statement whether the server rounds, and of how many arms it is."""
+    found: list[tuple[bool, int]] = []
+    frames = packed.frames
+
+    def counted(connection: Connection, query: UsageQuery, some: list[sql.Composed], *, rounded: bool) -> Any:
+        found.append((rounded, len(some)))
+        return frames(connection, query, some, rounded=rounded)
+
+    monkeypatch.setattr(packed, "frames", counted)
+    return found
+
+
+def test_where_numbers_are_finer_all_over_they_are_not_tried_for_long(
+    link: Connection, query: UsageQuery, asked: list[tuple[bool, int]]
+) -> None:
+    assert len(same(link, query)) > 10
+    assert [arms for rounded, arms in asked if not rounded] == [1]
+
+
+def test_the_server_never_holds_the_bytes_of_many_arms(
+    database: str, link: Connection, query: UsageQuery, asked: list[tuple[bool, int]]
+) -> None:
+    ask(database, "UPDATE usage_daily SET cpu_hours = 1, gpu_hours = 1, storage_gb = 1, total_cost = 1")
+    frames = same(link, query)
+    assert max(arms for _, arms in asked) <= readers.SHARE < len(frames)
 
 
 def test_no_row_at_all(database: str, link: Connection, query: UsageQuery) -> None:

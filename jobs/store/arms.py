@@ -13,8 +13,8 @@ from jobs.store.database import Connection
 from jobs.store.statements import source, statement
 from jobs.store.usage import UsageQuery, on_days
 
-ARM_PAGES, MOST_PAGES, MOST_ARMS = 512, 4096, 256
-"""Pages of an arm: 30,000 rows as they usually are. More where that would make more arms than a plan should have."""
+ARM_PAGES = 512
+"""Pages of an arm: 30,000 rows as they usually are."""
 ARM_ROWS = 100_000
 """About as many rows of an arm of days."""
 
@@ -68,11 +68,10 @@ def _of_days(spans: list[tuple[date, date]], days: int) -> Iterator[sql.Composed
 
 
 def _of_pages(spans: list[tuple[date, date]], first: int, last: int) -> Iterator[sql.Composed]:
-    step = min(max(ARM_PAGES, (last - first) // MOST_ARMS + 1), MOST_PAGES)
     here = on_days(spans)
-    for page in range(first, last + 1, step):
+    for page in range(first, last + 1, ARM_PAGES):
         rows = sql.SQL("ctid >= {}::tid").format(f"({page},0)")
         # The last one is open: the table may have grown since it was measured.
-        if page + step <= last:
-            rows += sql.SQL(" AND ctid < {}::tid").format(f"({page + step},0)")
+        if page + ARM_PAGES <= last:
+            rows += sql.SQL(" AND ctid < {}::tid").format(f"({page + ARM_PAGES},0)")
         yield rows + sql.SQL(" AND ") + here
