@@ -97,7 +97,7 @@ class Settings(BaseModel):
     close_after_days: int = Field(default=3, ge=0, le=365)
     watch_months: int = Field(default=2, ge=1, le=1200)
     start: Annotated[date | None, BeforeValidator(_month)] = None
-    max_rows_per_chunk: int = Field(default=3_300_000, ge=1)
+    max_rows_per_chunk: int = Field(default=3_600_000, ge=1)
     rollup_schema: str = Field(default="rollup", alias="schema", pattern=IDENTIFIER)
     source_schema: str = Field(default="public", pattern=IDENTIFIER)
     reader: Literal["auto", "connectorx", "copy"] = "auto"

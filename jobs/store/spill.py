@@ -21,15 +21,15 @@ import polars as pl
 from jobs.store.held import BUCKET, BUCKETS, Block, Piece, runs
 
 PREFIX = "usage-jobs-spill-"
-HELD_ROWS = 3_300_000
+HELD_ROWS = 3_600_000
 """Rows held in memory, where the settings allow as many."""
 LOOSE_ROWS = 250_000
 """Rows that wait to be sorted by buckets together: a chunk's rows are then one slice of each block."""
 CHUNK_ROWS, AT_WORK_ROWS = 100_000, 200_000
 """Rows of a chunk, and of all chunks that are at work at a time; chunks twice as large were hardly faster."""
 BYTES_HELD, BYTES_AT_WORK, BYTES_OF_PYTHON = 110, 1_600, 190 * 2**20
-"""What a row takes while it is held, and in a chunk whose rows are all written; the process by itself. Measured on
-3 million rows."""
+"""What a row takes while it is held (a wider one counts as several), and in a chunk whose rows are all written; the
+process by itself. Measured on 3 million rows."""
 
 
 def chunk_rows(limit: int, workers: int) -> int:
@@ -55,6 +55,11 @@ def _user_hash() -> pl.Expr:
     return pl.col("user_id").cast(pl.String).hash(seed=20)
 
 
+def _weight(frame: pl.DataFrame) -> int:
+    """How many rows of usage take as much memory: a row of user_monthly is as wide as four of them."""
+    return max(frame.height, int(frame.estimated_size()) // BYTES_HELD)
+
+
 @dataclass
 class Spill:
     """Frames of several kinds ("usage", "standing"), each with a user_id: put in as they come, taken by users."""
@@ -66,7 +71,7 @@ class Spill:
     _files: dict[str, list[Path]] = field(default_factory=dict)
     _pieces: dict[tuple[str, int], list[Piece]] = field(default_factory=dict)
     _sizes: dict[str, Counter[int]] = field(default_factory=dict)
-    _held_rows: int = 0
+    _held: int = 0
     _room: tempfile.TemporaryDirectory[str] | None = None
 
     def __enter__(self) -> "Spill":
@@ -80,26 +85,27 @@ class Spill:
 
     def put(self, kind: str, frame: pl.DataFrame) -> None:
         """Adds rows of a kind; all that is held goes to files once that is too much."""
-        frame = frame.with_columns((_user_hash() % BUCKETS).cast(pl.UInt8).alias(BUCKET))
+        frame = frame.with_columns((_user_hash() % BUCKETS).cast(pl.UInt16).alias(BUCKET))
         self._sizes.setdefault(kind, Counter()).update(dict(frame.group_by(BUCKET).len().iter_rows()))
         loose = self._loose.setdefault(kind, [])
         loose.append(frame)
-        self._held_rows += frame.height
-        if sum(frame.height for frame in loose) > LOOSE_ROWS:
+        self._held += _weight(frame)
+        if sum(map(_weight, loose)) > LOOSE_ROWS:
             self._sort(kind)
-        if self._held_rows > min(self.limit, HELD_ROWS):
+        if self._held > min(self.limit, HELD_ROWS):
             self._flush()
 
     def drop(self, *kinds: str) -> None:
         """Forgets all rows of some kinds: they are about to be read again."""
         for kind in kinds:
-            self._held_rows -= sum(frame.height for frame in self._loose.pop(kind, []))
-            self._held_rows -= sum(block.rows.height for block in self._blocks.pop(kind, []))
-            self._sizes.pop(kind, None)
+            for held in (self._loose, self._blocks, self._sizes):
+                held.pop(kind, None)
             for path in self._files.pop(kind, []):
                 path.unlink()
             for key in [key for key in self._pieces if key[0] == kind]:
                 del self._pieces[key]
+        self._held = sum(_weight(frame) for frames in self._loose.values() for frame in frames)
+        self._held += sum(_weight(block.rows) for blocks in self._blocks.values() for block in blocks)
 
     def chunks(self, workers: int = 1, agreed: Sequence[Chunk] | None = None) -> Sequence[Chunk]:
         """Chunks that hold every user once, none with more rows than fit unless one user has more; or those of a plan
@@ -156,7 +162,7 @@ class Spill:
             self._sort(kind)
         for kind, blocks in self._blocks.items():
             self._store(kind, blocks, Path(self._room.name))
-        self._blocks, self._held_rows = {}, 0
+        self._blocks, self._held = {}, 0
 
     def _store(self, kind: str, blocks: list[Block], room: Path) -> None:
         files = self._files.setdefault(kind, [])
@@ -166,9 +172,7 @@ class Spill:
             for bucket in range(BUCKETS):
                 rows = pl.concat([block.slice(bucket, bucket) for block in blocks])
                 if rows.height:
-                    start = file.tell()
-                    rows.write_ipc(file, compression="lz4")
-                    piece = Piece(len(files), start, file.tell() - start, files[-1])
+                    piece = Piece.written(rows, len(files), file)
                     self._pieces.setdefault((kind, bucket), []).append(piece)
 
 

@@ -48,6 +48,12 @@ def test_little_usage_writes_no_file(tmp_path: Path) -> None:
         assert list(tmp_path.iterdir()) == []
 
 
+def test_wide_rows_count_as_several(tmp_path: Path) -> None:
+    with Spill(100, tmp_path) as spill:
+        spill.put("standing", pl.DataFrame({"user_id": ["ann"] * 20, "amounts": ["x" * 1000] * 20}))
+        assert len(list(tmp_path.iterdir())) == 1
+
+
 def test_files_are_private_and_gone_at_the_end(tmp_path: Path) -> None:
     with Spill(1, tmp_path) as spill:
         spill.put("usage", pl.DataFrame({"user_id": ["ann"] * 2}))
