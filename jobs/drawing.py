@@ -1,9 +1,10 @@
 """The credits of a chunk: draws computed, then decided under the locks of the accounts, and booked (DESIGN section 7).
 
 What was read before a lock may be out of date, so it only tells *who* needs posting. Those users' accounts are then
-locked and read again. Of most users the ledger need not be asked (``steady``); if their accounts have not moved, what
-was computed stands. Of the others the ledger is read, too, and what is booked is the difference to that, and to nothing
-older. So a purchase made meanwhile counts, and a chunk whose COMMIT was not answered books nothing twice.
+locked and read again, and so is what the ledger says of them, unless it need not be asked (``steady``). Of whom both
+are what they were, what was computed stands; for the others it is done again, and what is booked is the difference to
+what was read now, and to nothing older. So a purchase made meanwhile counts, and a chunk whose COMMIT was not answered
+books nothing twice.
 """
 
 from collections.abc import Callable, Mapping, Sequence, Set
@@ -42,12 +43,14 @@ class Known:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Some users: their credited ``rows``, accounts ``held``, what is ``due`` to be booked (compute.postings), rows
-    that are ``strange``; ``months``: all that user_monthly shall hold of them, where that is known already."""
+    """Some users: their credited ``rows``, accounts ``held``, what is ``due`` to be booked (compute.postings), what the
+    ledger said of them (``booked``; None: it was not asked), rows that are ``strange``; ``months``: all that
+    user_monthly shall hold of them, where that is known already."""
 
     rows: pl.DataFrame
     held: pl.DataFrame
     due: pl.DataFrame
+    booked: pl.LazyFrame | None = None
     strange: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=STRANGE))
     months: pl.DataFrame | None = None
 
@@ -55,7 +58,8 @@ class Part:
         """The same of everybody but ``users``; rows that are strange stay."""
         rest = ~_of(users)
         months = None if self.months is None else self.months.filter(rest)
-        return Part(self.rows.filter(rest), self.held.filter(rest), self.due.filter(rest), self.strange, months)
+        rows, held, due = self.rows.filter(rest), self.held.filter(rest), self.due.filter(rest)
+        return replace(self, rows=rows, held=held, due=due, months=months)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,12 +130,12 @@ def _asked(connection: Connection, plan: Plan, rows: pl.DataFrame, known: Known,
         if calm is not None and users.is_empty():
             return None
         booked = pl.concat(ledger.draws(connection, plan.settings, plan.window.months, users.to_list())).lazy()
-    booked = of_window(booked, rows, plan)
-    strange = strange_rows(connection, plan, rows, booked)
-    booked = pl.concat([booked, imports(strange).lazy()])
-    held = _accounts(connection, plan, _users(rows, booked))
-    computed, due = _computed(plan, rows, known.modes, held, booked)
-    return Part(computed, held, due, strange)
+    ours = of_window(booked, rows, plan)
+    strange = strange_rows(connection, plan, rows, ours)
+    ours = pl.concat([ours, imports(strange).lazy()])
+    held = _accounts(connection, plan, _users(rows, ours))
+    computed, due = _computed(plan, rows, known.modes, held, ours)
+    return Part(computed, held, due, booked, strange)
 
 
 def _under_locks(
@@ -142,11 +146,13 @@ def _under_locks(
     posted = pl.concat([part.due["user_id"] for part in parts]).unique().sort()
     accounts.lock(connection, plan.settings, posted.to_list())
     locked = _accounts(connection, plan, posted)
-    again = posted
-    if calm is not None:
-        # What was computed of steady users stands, unless somebody bought credit meanwhile.
-        same = locked.join(calm.held, on=locked.columns, how="semi")["user_id"]
-        again = posted.filter(~posted.is_in(same.implode()))
+    same = locked.join(pl.concat([part.held for part in parts]), on=locked.columns, how="semi")["user_id"]
+    moved = [
+        _moved(connection, plan, part.due["user_id"].unique(), part.booked)
+        for part in parts
+        if part.booked is not None and part.due.height
+    ]
+    again = pl.concat([posted.filter(~posted.is_in(same.implode())), *moved]).unique()
     if again.is_empty():
         return parts
     mine, strange = rows.filter(_of(again)), pl.DataFrame(schema=STRANGE) if asked is None else asked.strange
@@ -155,6 +161,14 @@ def _under_locks(
     held = locked.filter(_of(again))
     computed, due = _computed(plan, mine, known.modes, held, booked)
     return [*(part.without(again) for part in parts), Part(computed, held, due)]
+
+
+def _moved(connection: Connection, plan: Plan, users: pl.Series, booked: pl.LazyFrame) -> pl.Series:
+    """Of ``users`` those of whom the ledger no longer says what was ``booked``."""
+    now = pl.concat(ledger.draws(connection, plan.settings, plan.window.months, users.to_list()))
+    before = booked.filter(pl.col("user_id").is_in(users.implode())).collect()
+    ways = ((now, before), (before, now))
+    return pl.concat([one.join(two, on=one.columns, how="anti")["user_id"] for one, two in ways])
 
 
 def _assembled(plan: Plan, parts: Sequence[Part], changed: Mapping[str, int]) -> Drawn:

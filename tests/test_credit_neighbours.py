@@ -3,11 +3,15 @@
 from collections.abc import Sequence
 from datetime import date
 from decimal import Decimal
+from typing import Any
 
+import polars as pl
 import pytest
 from commands import DAY, TODAY, applied, ask, usage_jobs
 from prepaid import account, amounts, booked, deducted, drawn, june, night, others, prepaid, repeats, row, used, user
 
+from jobs import drawing
+from jobs.plan import Plan
 from jobs.settings import Settings
 from jobs.store import accounts
 from jobs.store.database import Connection
@@ -170,3 +174,40 @@ def test_a_refund_between_reading_and_locking_leaves_less_to_draw(ready: str, mo
     night(ready)
     assert drawn(ready) == {1: amounts("0", "1.00")}
     assert used(ready) == amounts("0", "1.00")
+
+
+def test_a_draw_booked_between_reading_and_locking_is_not_booked_again(
+    ready: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody who has our key, and who leaves the account as it is."""
+    prepaid(ready, purchased="5")
+    row(ready, 1, "0.30")
+    night(ready)
+    ask(ready, "UPDATE usage_daily SET total_cost = 0.80")
+    lock = accounts.lock
+
+    def booked_more(connection: Connection, settings: Settings, users: Sequence[str]) -> None:
+        ask(
+            ready,
+            "INSERT INTO rollup.credit_draws (usage_daily_id, user_id, revision, usage_date, free, purchased, run_id)"
+            " SELECT usage_daily_id, user_id, 2, usage_date, 0, 0.20, run_id FROM rollup.credit_draws",
+        )
+        lock(connection, settings, users)
+
+    monkeypatch.setattr(accounts, "lock", booked_more)
+    night(ready)
+    assert drawn(ready) == {1: amounts("0", "0.80")}
+
+
+def test_what_nobody_has_moved_before_the_lock_is_computed_once(ready: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    prepaid(ready, purchased="5")
+    row(ready, 1, "3.00")
+    computed, computes = list[int](), drawing._computed
+
+    def counted(plan: Plan, rows: pl.DataFrame, *more: Any) -> tuple[pl.DataFrame, pl.DataFrame]:
+        computed.append(rows.height)
+        return computes(plan, rows, *more)
+
+    monkeypatch.setattr(drawing, "_computed", counted)
+    night(ready)
+    assert (computed, drawn(ready)) == ([1], {1: amounts("0", "3.00")})
