@@ -19,6 +19,9 @@ from jobs.store.database import Connection, transaction
 from jobs.store.guard import pass_fence
 from jobs.telling import told_postings, told_usage
 
+TO_WRITE = ["id", "user_id", "version", "recorded", "deducted", "target", "free", "purchased"]
+"""What decides whether a row is written, and what is told of it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Taken:
@@ -152,7 +155,8 @@ def _write(connection: Connection, plan: Plan, todo: pl.DataFrame) -> None:
 
 def to_write(plan: Plan, found: Drawn) -> pl.DataFrame:
     """The rows of usage_daily to write: see ``store.rows.write``."""
-    rows, recorded = found.rows, pl.col("recorded").cast(pl.Int128)
+    # Joins copy every column that they carry along.
+    rows, recorded = found.rows.select(TO_WRITE), pl.col("recorded").cast(pl.Int128)
     costs = pl.col("target").is_not_null() & recorded.ne_missing(pl.col("target"))
     if not plan.query.read.credits.shown:
         return rows.filter(costs).with_columns(drawn=pl.lit(value=False), shall=pl.lit(None, pl.Int128))

@@ -33,14 +33,14 @@ def strange_rows(connection: Connection, plan: Plan, rows: pl.DataFrame, booked:
     """
     if not plan.query.read.credits.shown:
         return pl.DataFrame(schema=STRANGE)
-    user = CODED
-    sums = booked.group_by("id", user).agg((pl.col("free") + pl.col("purchased")).sum().alias("booked"))
+    sums = booked.group_by("id", CODED).agg((pl.col("free") + pl.col("purchased")).sum().alias("booked"))
     read = pl.col("deducted").cast(pl.Int128)
     unlike = read.ne_missing(pl.col("booked").fill_null(0))
-    found = rows.lazy().join(sums, on=["id", "user_id"], how="left").filter(unlike).collect()
+    shown = rows.lazy().select("id", "user_id", "date", "deducted")  # a join copies every column
+    found = shown.join(sums, on=["id", "user_id"], how="left").filter(unlike).collect()
     known = ledger.known(connection, plan.settings, found["id"].to_list())
     anybody = known.group_by("id").agg("drawn", pl.col("drawn").sum().alias("whole"))
-    mine = known.with_columns(user).rename({"drawn": "own"})
+    mine = known.with_columns(CODED).rename({"drawn": "own"})
     marked = (
         found.join(mine, on=["id", "user_id"], how="left")
         .join(anybody, on="id", how="left")
