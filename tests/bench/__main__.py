@@ -12,7 +12,7 @@ contenders: a usage-jobs, b one SQL script, c pandas + SQLAlchemy (c2: its own r
     per drawn row, from a sample, e DuckDB with its postgres extension, f the floor: the raw bytes. Those whose modules
     are not installed are left out: pip install pandas sqlalchemy duckdb-extension-postgres-scanner (which names its
     duckdb).
---workdir DIR keeps the server and the usage for the next time.
+--workdir DIR keeps the server, the usage, and what has lived up to the night, for the next time.
 """
 
 import argparse

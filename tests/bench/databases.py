@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,15 +39,23 @@ class Databases:
 
     def of(self, size: Size) -> str:
         """The name of the database of a size, made if it is not there; nobody changes it."""
-        if not self._exists(size.database):
-            fresh = f"{size.database}_new"  # only what is whole gets the name
-            self.drop(fresh)
+        words = ["--users", str(size.users), "--days", str(size.days), "--last", str(size.last)]
+        env = os.environ | {"PYTHONPATH": str(HERE.parent)}
+
+        def fill(fresh: str) -> None:
             self._do("CREATE DATABASE {}", fresh)
-            words = ["--users", str(size.users), "--days", str(size.days), "--last", str(size.last)]
-            env = os.environ | {"PYTHONPATH": str(HERE.parent)}
             subprocess.run([sys.executable, "-m", "bench.data", self.named(fresh), *words], env=env, check=True)
-            self._do("ALTER DATABASE {} RENAME TO {}", fresh, size.database)
-        return size.database
+
+        return self.once(size.database, fill)
+
+    def once(self, name: str, make: Callable[[str], None]) -> str:
+        """``name``; if it is not there, ``make`` makes it under another one: only what is whole gets the name."""
+        if not self._exists(name):
+            fresh = f"{name}_new"
+            self.drop(fresh)
+            make(fresh)
+            self._do("ALTER DATABASE {} RENAME TO {}", fresh, name)
+        return name
 
     def copy(self, name: str, template: str) -> str:
         """The URL of a new copy of ``template``, on disk and with nothing of it in the server's memory."""

@@ -1,13 +1,15 @@
 """One night on tables of different age: the run for 6 July, where all months before are closed and many.
 
 Whatever the age, the run covers six days. All of the history has been through usage-jobs, so that its own tables are
-as old as the usage.
+as old as the usage; usage_daily has the index on (date) that ``usage-jobs check`` asks for.
 """
 
 from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 from statistics import median
+
+import psycopg
 
 from bench import same
 from bench.contenders import CASES, Contender, job
@@ -33,12 +35,11 @@ def night(
         return
     sizes = {days: Size(users, days + NIGHT.day, NIGHT) for days in history}
     lines = {days: Line(f"a. usage-jobs, {days} days before", users * NIGHT.day) for days in history}
-    for days, size in sizes.items():
-        _lived(databases, f"lived_{days}", size, folder)
+    lived = {days: _lived(databases, size, folder) for days, size in sizes.items()}
     costs: list[same.Digests] = []
     for _ in range(repeat):
         for days, size in sizes.items():
-            url = databases.copy("at_work", f"lived_{days}")
+            url = databases.copy("at_work", lived[days])
             done = job(url, size, folder, "run", "--date", str(NIGHT))
             lines[days].add(done.seconds, done.mib)
             costs.append(same.of_database(url, "rollup", COSTS, folder / f"night-{days}"))
@@ -48,8 +49,16 @@ def night(
     show(f"the night of {NIGHT}: {users:,} users", list(lines.values()), note)
 
 
-def _lived(databases: Databases, name: str, size: Size, folder: Path) -> None:
-    """A database on which usage-jobs has covered everything up to the day before the night."""
-    url = databases.copy(name, databases.of(size))
-    job(url, size, folder, "run", "--date", str(NIGHT.replace(day=NIGHT.day - 1)))
-    databases.settle(name)
+def _lived(databases: Databases, size: Size, folder: Path) -> str:
+    """The name of a database on which usage-jobs has covered everything up to the day before the night, made if it is
+    not there."""
+    usage = databases.of(size)
+
+    def live(fresh: str) -> None:
+        url = databases.copy(fresh, usage)
+        job(url, size, folder, "run", "--date", str(NIGHT.replace(day=NIGHT.day - 1)))
+        with psycopg.connect(url) as connection:
+            connection.execute("CREATE INDEX ON usage_daily (date)")
+        databases.settle(fresh)
+
+    return databases.once(f"lived_{usage}", live)
