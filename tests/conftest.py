@@ -110,13 +110,13 @@ def _does_the_same(item: pytest.Item) -> bool:
 
 
 def _left_out(items: list[pytest.Item]) -> Iterator[pytest.Item]:
-    """Of a test with many cases, on a further way, every other one; of dozens of cases three in four."""
+    """Of a test with many cases, on a further way, two in three; of dozens of cases five in six."""
     by_test: dict[str, list[pytest.Item]] = {}
     for item in items:
         by_test.setdefault(item.nodeid.partition("[")[0], []).append(item)
     for cases in by_test.values():
         if len(cases) > MANY_CASES:
-            stays = 2 if len(cases) < DOZENS else 4
+            stays = 3 if len(cases) < DOZENS else 6
             yield from (case for number, case in enumerate(cases) if number % stays)
 
 

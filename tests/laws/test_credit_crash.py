@@ -27,7 +27,7 @@ from jobs.store.address import Address
 from jobs.store.laws import Law
 
 KILLS = int(os.environ.get("CREDIT_KILLS", "6"))
-EVERY = int(os.environ.get("STATEMENT_STRIDE", "8"))
+EVERY = int(os.environ.get("STATEMENT_STRIDE", "12"))
 """Every so-manieth statement is tried; all of them with STATEMENT_STRIDE=1."""
 PARTS = 8
 """Each takes every eighth of these, so that both workers have their share."""

@@ -21,7 +21,7 @@ from wire import Statement, Verdict, Wire
 from jobs.model.errors import LockedError
 from jobs.model.report import Report
 
-ROUNDS = int(os.environ.get("WORKER_ROUNDS", "3"))
+ROUNDS = int(os.environ.get("WORKER_ROUNDS", "2"))
 WORKERS = 16
 
 

@@ -21,7 +21,7 @@ from killing import cloned, differing, named, tables
 from neighbours import OWN, left_behind, neighbours
 from pooler import Pooler
 
-RUNS = int(os.environ.get("POOL_RUNS", "25"))
+RUNS = int(os.environ.get("POOL_RUNS", "12"))
 SIZE = 8
 SETTINGS = world.SETTINGS | {"USAGE_JOBS_READER": "auto"}
 # After hundreds of runs with corrections the ledger is long, and a chunk takes its rows as well.
