@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 JOBS = ROOT / "jobs"
 RUN_LEVEL = {"run", "ending", "reading", "chunk", "chunks", "drawing", "figures", "plan", "brake"} | {
-    *("steady", "strange"),
+    *("parts", "steady", "strange"),
     *("look", "explain", "reconcile", "recompute", "show", "proofs", "verdict"),
     *("agreed", "proposal", "sums", "replacing", "reporting", "telling", "watch", "log", "metrics", "health", "daemon"),
 }

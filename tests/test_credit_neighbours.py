@@ -202,12 +202,12 @@ def test_a_draw_booked_between_reading_and_locking_is_not_booked_again(
 def test_what_nobody_has_moved_before_the_lock_is_computed_once(ready: str, monkeypatch: pytest.MonkeyPatch) -> None:
     prepaid(ready, purchased="5")
     row(ready, 1, "3.00")
-    computed, computes = list[int](), drawing._computed
+    computed, computes = list[int](), drawing.computed
 
     def counted(plan: Plan, rows: pl.DataFrame, *more: Any) -> tuple[pl.DataFrame, pl.DataFrame]:
         computed.append(rows.height)
         return computes(plan, rows, *more)
 
-    monkeypatch.setattr(drawing, "_computed", counted)
+    monkeypatch.setattr(drawing, "computed", counted)
     night(ready)
     assert (computed, drawn(ready)) == ([1], {1: amounts("0", "3.00")})
