@@ -1,9 +1,10 @@
 """Faults at every moment of real commands, behind a real pooler, until the laws break or the count is reached.
 
-python tests/campaign [--faults 500] [--first-seed 0] [--lanes 4] [--log FILE] [--only SEED]
+python tests/campaign [--faults 500] [--first-seed 0] [--lanes 4] [--workers 2] [--log FILE] [--only SEED]
 
-Each seed is an episode: which command, which fault, at which statement; --only plays one again. --log keeps an
-outcome a line; with the same file a campaign that was interrupted goes on where it stood. Exit code 1: a problem.
+Each seed is an episode: which command, which fault, at which statement; --only plays one again. With several workers
+chunks go side by side, each a user alone, and a statement is not always the same one. --log keeps an outcome a line;
+with the same file a campaign that was interrupted goes on where it stood. Exit code 1: a problem.
 """
 
 import argparse
@@ -22,10 +23,17 @@ def main() -> int:
     parser.add_argument("--faults", type=int, default=500)
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--lanes", type=int, default=4)
+    parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--log", type=Path)
     parser.add_argument("--only", type=int)
     given = parser.parse_args()
-    campaign = Campaign(given.faults, given.first_seed, given.log, say=lambda line: print(line, flush=True))  # noqa: T201
+    campaign = Campaign(
+        given.faults,
+        given.first_seed,
+        given.workers,
+        given.log,
+        say=lambda line: print(line, flush=True),  # noqa: T201
+    )
     outcomes = campaign.run(given.lanes) if given.only is None else [campaign.replay(given.only)]
     print(told(outcomes))  # noqa: T201
     return 1 if any(outcome.problems for outcome in outcomes) else 0

@@ -22,6 +22,7 @@ class Campaign:
 
     faults: int
     first_seed: int = 0
+    workers: int = 2
     log: Path | None = None
     say: Callable[[str], None] = lambda _line: None
     outcomes: list[Outcome] = field(default_factory=list)
@@ -37,7 +38,7 @@ class Campaign:
         if self._struck() >= self.faults:
             return self.outcomes
         with ExitStack() as stack, ThreadPoolExecutor(lanes) as threads:
-            fields = [stack.enter_context(a_field(self._room(stack))) for _ in range(lanes)]
+            fields = [stack.enter_context(a_field(self._room(stack), self.workers)) for _ in range(lanes)]
             lanes_at_work = [threads.submit(self._lane, one) for one in fields]
             try:
                 for lane in lanes_at_work:
@@ -48,7 +49,7 @@ class Campaign:
 
     def replay(self, seed: int) -> Outcome:
         with ExitStack() as stack:
-            outcome = played(stack.enter_context(a_field(self._room(stack))), seed)
+            outcome = played(stack.enter_context(a_field(self._room(stack), self.workers)), seed)
         for fault in outcome.faults:
             self.say(json.dumps(fault, indent=2))
         return outcome

@@ -69,12 +69,12 @@ class Field:
 
 
 @contextmanager
-def field(directory: Path) -> Iterator[Field]:
+def field(directory: Path, workers: int) -> Iterator[Field]:
     with ExitStack() as stack:
         url = stack.enter_context(running(directory, settings=DURABLE))
         ask(url, f"ALTER ROLE postgres PASSWORD '{psycopg.conninfo.conninfo_to_dict(url)['password']}'")
         databases = Databases(url)
-        made = plays(databases)
+        made = plays(databases, workers)
         databases.close()
         pool = stack.enter_context(pooler.running(url, default_pool_size=POOL_SIZE))
         yield Field(directory, url, pool, made)

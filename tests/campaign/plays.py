@@ -17,8 +17,8 @@ from wire import Statement, Verdict, Wire
 
 from jobs.settings import Settings, load
 
-SETTINGS = world.SETTINGS | {"USAGE_JOBS_CLOSE_AFTER_DAYS": "1"}  # May closes with the first run
-OPEN = world.SETTINGS
+CLOSING = {"USAGE_JOBS_CLOSE_AFTER_DAYS": "1"}  # May closes with the first run
+EACH_USER_ALONE = {"USAGE_JOBS_MAX_ROWS_PER_CHUNK": "5"}
 DRAWN_BEFORE = (
     "UPDATE usage_daily SET credits_deducted = 0.40 WHERE user_id IN ('ann', 'cy') AND date = '2026-05-30'",
     "UPDATE user_credits SET free_credits_used = 0.30, total_used = 0.10 WHERE user_id IN ('ann', 'cy')",
@@ -49,14 +49,16 @@ class Play:
         return self.states[-1]
 
 
-def plays(databases: Databases) -> list[Play]:
-    """All three, on this server."""
+def plays(databases: Databases, workers: int) -> list[Play]:
+    """All three, on this server; so many chunks are at work at a time."""
+    open_ = world.SETTINGS | EACH_USER_ALONE | {"USAGE_JOBS_WORKERS": str(workers)}
+    closing = open_ | CLOSING
     night = ("run", "--date", str(world.LAST_DAY))
     again = ("backfill", "--from", "2026-05-01", "--to", str(world.LAST_DAY), "--reason", "collected wrongly", "--yes")
     return [
-        _play(databases, "first", night, OPEN, lambda url: _do(url, *DRAWN_BEFORE)),
-        _play(databases, "night", night, OPEN, lambda url: _booked(url, OPEN)),
-        _play(databases, "backfill", again, SETTINGS, lambda url: _booked(url, SETTINGS)),
+        _play(databases, "first", night, open_, lambda url: _do(url, *DRAWN_BEFORE)),
+        _play(databases, "night", night, open_, lambda url: _booked(url, open_)),
+        _play(databases, "backfill", again, closing, lambda url: _booked(url, closing)),
     ]
 
 
