@@ -52,7 +52,7 @@ def _inside(connection: Connection, settings: Settings, today: date) -> Iterator
     yield from exposure.findings(connection, settings)
     if any(finding.level == "refused" for finding in findings):
         return
-    yield from speed.findings(connection, settings)
+    yield from speed.findings(connection, settings, writes=settings.cost == "rated" or source.credits.shown)
     try:
         plan = planned(connection, settings, source, None, today)
     except UsageJobsError as error:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from commands import add_usage, applied, ask, usage_jobs
+from commands import DAY, add_usage, applied, ask, usage_jobs
 from psycopg import sql
 
 from jobs.settings import load
@@ -14,7 +14,7 @@ from jobs.store.address import Address
 from jobs.store.database import by_index, connect, transaction
 from jobs.store.statements import own, source, statement
 
-INDEX = "index on usage_daily (date)"
+INDEX, ROOM = "index on usage_daily (date)", "room on the pages of usage_daily"
 
 
 def found(url: str) -> dict[str, dict[str, str]]:
@@ -44,6 +44,33 @@ def test_an_index_that_leads_to_no_day_is_none(database: str, monkeypatch: pytes
     monkeypatch.setattr(speed, "MANY_PAGES", 1)
     ask(database, f"CREATE INDEX ON usage_daily {index}")
     assert INDEX in found(database)
+
+
+def test_rows_stay_on_their_pages_where_check_has_had_its_way(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert ROOM not in found(database), "a small table is written at once"
+    monkeypatch.setattr(speed, "MANY_PAGES", 1)
+    note = found(database)[ROOM]
+    assert (note["level"], note["found"]) == ("note", "fillfactor 100, on 0 MB")
+    ask(database, note["remedy"].split(" (of rows")[0])
+    assert ROOM not in found(database)
+    ask(database, "TRUNCATE usage_daily")
+    insert = (
+        "INSERT INTO usage_daily (user_id, date, cpu_hours) SELECT 'u' || n, %s, 1 FROM generate_series(1, 500) AS n"
+    )
+    ask(database, insert, DAY)
+    pages = "SELECT id, (ctid::text::point)[0]::int AS page FROM usage_daily ORDER BY id"
+    before = ask(database, pages)
+    ran = usage_jobs("run", "--json", url=database, USAGE_JOBS_COST="rated", USAGE_JOBS_START="2026-06")
+    assert ran.object["rows_changed"] >= 500
+    assert ask(database, pages) == before
+    assert len({row["page"] for row in before}) > 5
+
+
+def test_a_table_that_no_run_writes_needs_no_room(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(speed, "MANY_PAGES", 1)
+    ask(database, "DROP TABLE user_credits CASCADE")
+    assert INDEX in found(database)
+    assert ROOM not in found(database)
 
 
 def test_memory_is_told(database: str) -> None:

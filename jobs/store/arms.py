@@ -22,7 +22,8 @@ ARM_ROWS = 100_000
 @dataclass(frozen=True, slots=True)
 class Shape:
     """How usage_daily lies on disk: whether it is a table by itself, of the types that are packed; its pages and bytes;
-    whether an index leads to a day; by the statistics its rows, and those of a day (0: not known)."""
+    whether an index leads to a day; by the statistics its rows, and those of a day (0: not known); how many per cent
+    of a page new rows may fill."""
 
     is_plain: bool
     pages: int
@@ -30,6 +31,7 @@ class Shape:
     by_day: bool
     rows: int
     rows_a_day: int
+    fillfactor: int
 
 
 def shape(connection: Connection, settings: Settings) -> Shape | None:
