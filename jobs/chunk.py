@@ -28,14 +28,15 @@ class Taken:
     """What was read of a chunk's users at the start: usage, their roll-up, how they pay (None: nothing), and their
     draws (None: the ledger was not read).
 
-    ``bad``: ids of rows, of whoever, that cannot be priced; ``again``: this run has tried the chunk before, and may
-    have committed it.
+    ``first``: the ledger was empty, so that whatever is drawn is a row's first draw; ``bad``: ids of rows, of whoever,
+    that cannot be priced; ``again``: this run has tried the chunk before, and may have committed it.
     """
 
     usage: pl.LazyFrame | None
     standing: pl.LazyFrame | None
     modes: pl.LazyFrame | None
     booked: pl.LazyFrame | None
+    first: bool = False
     bad: Set[int] = frozenset()
     again: bool = False
 
@@ -93,7 +94,7 @@ def run_chunk(
         if anew:
             usage, reread, arrived = renewed(connection, plan, usage, anew)
         modes = pl.LazyFrame(schema=MODES) if taken.modes is None else taken.modes
-        known = Known(modes, taken.standing, taken.booked, anew)
+        known = Known(modes, taken.standing, taken.booked, taken.first and not anew, anew)
         found = drawn(connection, plan, run_id, priced(usage, plan), known)
         written = _written(connection, plan, run_id, found, taken.bad | reread.refused)
         done = _finished(connection, plan, run_id, found, taken.standing, written)
@@ -159,16 +160,23 @@ def to_write(plan: Plan, found: Drawn) -> pl.DataFrame:
     rows, recorded = found.rows.select(TO_WRITE), pl.col("recorded").cast(pl.Int128)
     costs = pl.col("target").is_not_null() & recorded.ne_missing(pl.col("target"))
     if not plan.query.read.credits.shown:
-        return rows.filter(costs).with_columns(drawn=pl.lit(value=False), shall=pl.lit(None, pl.Int128))
+        nothing = pl.lit(None, pl.Int128)
+        return rows.filter(costs).with_columns(drawn=pl.lit(value=False), shall=nothing, shown=nothing)
     # What is booked now counts even where the column shows that amount already, from draws in a closed month.
-    booked = found.postings.select("id", CODED, posted=pl.col("free") + pl.col("purchased")).group_by("id", "user_id")
+    booked = found.postings.select("id", CODED, "first", posted=pl.col("free") + pl.col("purchased"))
+    sums = booked.group_by("id", "user_id").agg(pl.col("posted").sum(), pl.col("first").all())
     known, read = found.strange.select("id", known="drawn"), pl.col("deducted").cast(pl.Int128)
     posted = pl.col("posted").fill_null(0) != 0
     shows = read.eq_missing(pl.coalesce("known", pl.col("free") + pl.col("purchased")))
-    marked = _beside(_beside(rows.lazy(), booked.sum(), ["id", "user_id"]), known, ["id"])
+    marked = _beside(_beside(rows.lazy(), sums, ["id", "user_id"]), known, ["id"])
     # The column shows what all months say: known where that is not what was read, and what is posted now.
     shall = pl.coalesce("known", read) + pl.col("posted").fill_null(0)
-    return marked.with_columns(drawn=posted | ~shows, shall=shall).filter(costs | pl.col("drawn")).collect()
+    sole = pl.col("first").fill_null(value=False) & found.sole
+    return (
+        marked.with_columns(drawn=posted | ~shows, shall=shall, shown=pl.when(sole).then("posted"))
+        .filter(costs | pl.col("drawn"))
+        .collect()
+    )
 
 
 def _beside(rows: pl.LazyFrame, more: pl.DataFrame, keys: list[str]) -> pl.LazyFrame:

@@ -19,6 +19,7 @@ from jobs.drawing import DisturbedError
 from jobs.model.errors import PreflightError
 from jobs.model.frames import DRAWS
 from jobs.plan import Plan
+from jobs.reading import Ledger
 from jobs.store.database import Link
 from jobs.store.faults import retried
 from jobs.store.spill import Chunk, Spill
@@ -31,8 +32,8 @@ TRIES = 5
 
 @dataclass(slots=True)
 class Chunks:
-    """The work of a run between reading and its end. ``pieces``: the chunks; ``asked``: whether the ledger was read for
-    all; ``bad``: ids of rows that cannot be priced; ``anew``: users that have to be read again."""
+    """The work of a run between reading and its end. ``pieces``: the chunks; ``ledger``: what is known of it; ``bad``:
+    ids of rows that cannot be priced; ``anew``: users that have to be read again."""
 
     workers: Sequence[Link]
     plan: Plan
@@ -40,7 +41,7 @@ class Chunks:
     spill: Spill
     sums: Sums
     pieces: Sequence[Chunk]
-    asked: bool
+    ledger: Ledger
     bad: Set[int] = frozenset()
     anew: set[str] = field(default_factory=set)
     _applied: dict[int, frozenset[str]] = field(default_factory=dict)
@@ -82,9 +83,10 @@ class Chunks:
         usage, standing, modes, draws = (
             self.spill.take(self.pieces[number], kind) for kind in ("usage", "standing", "modes", "draws")
         )
-        if draws is None and self.asked:
+        if draws is None and self.ledger is not Ledger.UNREAD:
             draws = pl.LazyFrame(schema=DRAWS)
-        taken = Taken(usage, standing, modes, draws, self.bad, again)
+        first = self.ledger is Ledger.EMPTY and not again
+        taken = Taken(usage, standing, modes, draws, first, self.bad, again)
         return chunk.run_chunk(link.connection, self.plan, self.run_id, taken, members, partial(self._tell, number))
 
     def _tell(self, number: int, rows: pl.DataFrame, causes: pl.DataFrame) -> None:

@@ -32,11 +32,13 @@ class DisturbedError(Exception):
 @dataclass(frozen=True, slots=True)
 class Known:
     """What was read of a chunk's users at the start: how they pay, their roll-up, and their draws; ``booked`` is None
-    where the ledger was not read. ``anew``: users that were read again since: of them it is asked in any case."""
+    where the ledger was not read. ``first``: nothing was ever booked before this run; ``anew``: users that were read
+    again since: of them the ledger is asked in any case."""
 
     modes: pl.LazyFrame
     standing: pl.LazyFrame | None
     booked: pl.LazyFrame | None
+    first: bool = False
     anew: Set[str] = frozenset()
 
 
@@ -44,7 +46,8 @@ class Known:
 class Drawn:
     """``rows`` with how each is paid; accounts as they were ``before`` and are after posting; ``postings``: what was
     booked, or in a dry run would be; ``changed``: rows written per table; ``strange``: see ``strange_rows``; of users
-    of whom user_monthly holds what it should, these ``months``, and the ``rest`` of the rows."""
+    of whom user_monthly holds what it should, these ``months``, and the ``rest`` of the rows; ``sole``: of a row whose
+    draw is its first the ledger holds that, and nothing else in any month."""
 
     rows: pl.DataFrame
     before: pl.DataFrame
@@ -54,6 +57,7 @@ class Drawn:
     strange: pl.DataFrame
     months: pl.DataFrame | None
     rest: pl.DataFrame
+    sole: bool = False
 
 
 def drawn(connection: Connection, plan: Plan, run_id: int | None, rows: pl.DataFrame, known: Known) -> Drawn:
@@ -68,7 +72,7 @@ def drawn(connection: Connection, plan: Plan, run_id: int | None, rows: pl.DataF
     if run_id is None or not due:
         found = _assembled(plan, parts)
         return replace(found, changed=_would_change(plan, found.postings)) if due else found
-    found = _assembled(plan, _under_locks(connection, plan, rows, known, calm, asked))
+    found = replace(_assembled(plan, _under_locks(connection, plan, rows, known, calm, asked)), sole=known.first)
     if found.postings.is_empty():
         return found
     changed = accounts.post(connection, plan.settings, plan.query.read.credits, found.postings, run_id)
@@ -111,7 +115,7 @@ def _asked(connection: Connection, plan: Plan, rows: pl.DataFrame, known: Known,
     ours = pl.concat([ours, imports(strange).lazy()])
     held = _accounts(connection, plan, _users(rows, ours))
     mine, due = computed(plan, rows, known.modes, held, ours)
-    return Part(mine, held, due, booked, strange)
+    return Part(mine, held, due.with_columns(first=pl.lit(known.first)), booked, strange)
 
 
 def _under_locks(

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
+from enum import Enum
 from uuid import UUID
 
 import polars as pl
@@ -97,10 +98,16 @@ def read_usage(
     return reading
 
 
-def read_own(connection: Connection, plan: Plan, spill: Spill, *, sparing: bool = False) -> bool:
+class Ledger(Enum):
+    """What is known of the ledger once our own tables were read: nothing, the months' draws, or that it is empty."""
+
+    UNREAD, READ, EMPTY = range(3)
+
+
+def read_own(connection: Connection, plan: Plan, spill: Spill, *, sparing: bool = False) -> Ledger:
     """Our own tables, of the months: compared with, and the only trace of users whose usage is all gone.
 
-    ``sparing``: the ledger only where whole months have to be asked of it (see ``steady``). Whether it was read.
+    ``sparing``: the ledger only where whole months have to be asked of it (see ``steady``).
     """
     of, months = tables.table(plan.settings, "user_monthly"), plan.window.months
     spill.drop("standing", "modes", "draws")
@@ -112,10 +119,10 @@ def read_own(connection: Connection, plan: Plan, spill: Spill, *, sparing: bool 
         for frame in modes.history(connection, plan.settings):
             spill.put("modes", frame)
         if sparing and not _has_to_be_asked(connection, plan, totals):
-            return False
+            return Ledger.UNREAD
         for frame in ledger.draws(connection, plan.settings, months):
             spill.put("draws", frame)
-    return True
+        return Ledger.READ if ledger.holds_any(connection, plan.settings) else Ledger.EMPTY
 
 
 def _has_to_be_asked(connection: Connection, plan: Plan, totals: Mapping[date, int]) -> bool:

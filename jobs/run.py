@@ -181,12 +181,12 @@ def _worked(job: Job, team: Team, plan: Plan, run_id: int | None, sums: Sums, pa
             if run_id is not None:
                 retried(lambda: _keep_modes(link, plan, run_id))
             adopted = retried(lambda: _adopted(link, plan, run_id, sums))
-            asked = retried(lambda: read_own(link.connection, plan, spill, sparing=True))
+            booked = retried(lambda: read_own(link.connection, plan, spill, sparing=True))
             sums.unusable = retried(lambda: accounts.unusable(link.connection, settings, plan.query.read.credits))
         with job.stage("compute and write"):
             # Of a plan the same chunks, whatever has been written since.
             sums.chunks = spill.chunks(len(team.workers), None if parts is None else parts.chunks)
-            Chunks(team.workers, plan, run_id, spill, sums, sums.chunks, asked, reading.bad).run(job.progress)
+            Chunks(team.workers, plan, run_id, spill, sums, sums.chunks, booked, reading.bad).run(job.progress)
         with job.stage("finish"):
             retried(lambda: ending.finish(link.connection, plan, run_id, reading, sums))
     report = reported(job.seconds, plan, run_id, reading, sums, adopted)

@@ -199,6 +199,29 @@ def test_a_draw_booked_between_reading_and_locking_is_not_booked_again(
     assert drawn(ready) == {1: amounts("0", "0.80")}
 
 
+def test_a_draw_booked_beside_the_first_run_of_all_is_not_booked_again(
+    ready: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the ledger was empty when it was read: rows show what is booked without its being asked again."""
+    prepaid(ready, purchased="5")
+    row(ready, 1, "0.80")
+    row(ready, 2, "0.30")
+    lock = accounts.lock
+
+    def booked_first(connection: Connection, settings: Settings, users: Sequence[str]) -> None:
+        ask(
+            ready,
+            "INSERT INTO rollup.credit_draws (usage_daily_id, user_id, revision, usage_date, free, purchased, run_id)"
+            " SELECT id, user_id, 1, date, 0, 0.20, 1 FROM usage_daily ORDER BY id LIMIT 1",
+        )
+        lock(connection, settings, users)
+
+    monkeypatch.setattr(accounts, "lock", booked_first)
+    night(ready)
+    assert drawn(ready) == {1: amounts("0", "0.80"), 2: amounts("0", "0.30")}
+    assert deducted(ready) == {1: Decimal("0.80"), 2: Decimal("0.30")}
+
+
 def test_what_nobody_has_moved_before_the_lock_is_computed_once(ready: str, monkeypatch: pytest.MonkeyPatch) -> None:
     prepaid(ready, purchased="5")
     row(ready, 1, "3.00")

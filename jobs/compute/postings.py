@@ -49,7 +49,7 @@ def postings(rows: pl.LazyFrame, accounts: pl.LazyFrame, booked: pl.LazyFrame) -
 
 
 def first_draws(rows: pl.LazyFrame) -> pl.LazyFrame:
-    """``postings`` of rows of which the ledger has never heard: all that is drawn of them."""
+    """``postings`` of rows of which the ledger has never heard: all that is drawn of them, each the ``first`` draw."""
     return (
         rows.filter((pl.col("free") != 0) | (pl.col("purchased") != 0))
         .select(

@@ -45,6 +45,12 @@ def has_adopted(connection: Connection, settings: Settings, months: Iterable[dat
     return row is not None and bool(row[0])
 
 
+def holds_any(connection: Connection, settings: Settings) -> bool:
+    """Whether anything has ever been booked."""
+    row = connection.execute(statement("holds_draws", draws=own(settings, "credit_draws"))).fetchone()
+    return row is not None and bool(row[0])
+
+
 def known(connection: Connection, settings: Settings, ids: Sequence[int]) -> pl.DataFrame:
     """What all months say of some rows: id, user_id, drawn (units of 10^-10), imported, by user."""
     text = statement("drawn_of_rows", draws=own(settings, "credit_draws"))

@@ -20,14 +20,14 @@ def write(connection: Connection, settings: Settings, rows: pl.DataFrame) -> pl.
     """Writes the rows ``id`` whose xmin is ``version``; the ids written (UInt128). Inside the caller's transaction.
 
     In: id UInt128, version Int64, target Int128 (their total_cost in units of 10^-10, null where that is not ours),
-    drawn Boolean (credits_deducted becomes what the ledger says).
+    drawn Boolean (credits_deducted becomes what the ledger says), shown Int128 (which is this; null: ask it).
     """
     if rows.is_empty():
         return pl.Series("id", [], dtype=pl.UInt128)
     stage = sql.Identifier("usage_jobs_rows")
     connection.execute(sql.SQL("DROP TABLE IF EXISTS pg_temp.{}").format(stage))
     connection.execute(statement("stage_rows"))
-    copy_in(connection, stage, rows.select("id", "version", "target", "drawn"))
+    copy_in(connection, stage, rows.select("id", "version", "target", "drawn", "shown"))
     assignments: list[sql.Composable] = []
     # A column that no row needs is not named: the role may lack the privilege.
     if rows["target"].count():
