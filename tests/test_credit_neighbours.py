@@ -1,6 +1,6 @@
 """Other programs beside the job: what they draw, date ahead, break or erase, and what run and reconcile say of it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import date
 from decimal import Decimal
 from typing import Any
@@ -10,11 +10,13 @@ import pytest
 from commands import DAY, TODAY, applied, ask, usage_jobs
 from prepaid import account, amounts, booked, deducted, drawn, june, night, others, prepaid, repeats, row, used, user
 
-from jobs import drawing
+from jobs import drawing, parts
 from jobs.plan import Plan
 from jobs.settings import Settings
 from jobs.store import accounts
 from jobs.store.database import Connection
+
+BOOK = "INSERT INTO rollup.credit_draws (usage_daily_id, user_id, revision, usage_date, free, purchased, run_id) "
 
 
 @pytest.fixture
@@ -160,17 +162,22 @@ def test_a_purchase_dated_before_our_first_draw_that_came_after_it_is_explained(
     assert reconciled(ready) == {}
 
 
+def before_locking(monkeypatch: pytest.MonkeyPatch, meanwhile: Callable[[], object]) -> None:
+    """Something happens after a chunk was computed, and before its accounts are locked."""
+    lock = accounts.lock
+
+    def late(connection: Connection, settings: Settings, users: Sequence[str]) -> None:
+        meanwhile()
+        lock(connection, settings, users)
+
+    monkeypatch.setattr(accounts, "lock", late)
+
+
 def test_a_refund_between_reading_and_locking_leaves_less_to_draw(ready: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was read before the lock only tells who needs posting."""
     prepaid(ready, purchased="5")
     row(ready, 1, "3.00")
-    lock = accounts.lock
-
-    def refunded(connection: Connection, settings: Settings, users: Sequence[str]) -> None:
-        others(ready, type_="refund", purchased="-4")
-        lock(connection, settings, users)
-
-    monkeypatch.setattr(accounts, "lock", refunded)
+    before_locking(monkeypatch, lambda: others(ready, type_="refund", purchased="-4"))
     night(ready)
     assert drawn(ready) == {1: amounts("0", "1.00")}
     assert used(ready) == amounts("0", "1.00")
@@ -184,17 +191,8 @@ def test_a_draw_booked_between_reading_and_locking_is_not_booked_again(
     row(ready, 1, "0.30")
     night(ready)
     ask(ready, "UPDATE usage_daily SET total_cost = 0.80")
-    lock = accounts.lock
-
-    def booked_more(connection: Connection, settings: Settings, users: Sequence[str]) -> None:
-        ask(
-            ready,
-            "INSERT INTO rollup.credit_draws (usage_daily_id, user_id, revision, usage_date, free, purchased, run_id)"
-            " SELECT usage_daily_id, user_id, 2, usage_date, 0, 0.20, run_id FROM rollup.credit_draws",
-        )
-        lock(connection, settings, users)
-
-    monkeypatch.setattr(accounts, "lock", booked_more)
+    more = "SELECT usage_daily_id, user_id, 2, usage_date, 0, 0.20, run_id FROM rollup.credit_draws"
+    before_locking(monkeypatch, lambda: ask(ready, BOOK + more))
     night(ready)
     assert drawn(ready) == {1: amounts("0", "0.80")}
 
@@ -206,17 +204,8 @@ def test_a_draw_booked_beside_the_first_run_of_all_is_not_booked_again(
     prepaid(ready, purchased="5")
     row(ready, 1, "0.80")
     row(ready, 2, "0.30")
-    lock = accounts.lock
-
-    def booked_first(connection: Connection, settings: Settings, users: Sequence[str]) -> None:
-        ask(
-            ready,
-            "INSERT INTO rollup.credit_draws (usage_daily_id, user_id, revision, usage_date, free, purchased, run_id)"
-            " SELECT id, user_id, 1, date, 0, 0.20, 1 FROM usage_daily ORDER BY id LIMIT 1",
-        )
-        lock(connection, settings, users)
-
-    monkeypatch.setattr(accounts, "lock", booked_first)
+    first = "SELECT id, user_id, 1, date, 0, 0.20, 1 FROM usage_daily ORDER BY id LIMIT 1"
+    before_locking(monkeypatch, lambda: ask(ready, BOOK + first))
     night(ready)
     assert drawn(ready) == {1: amounts("0", "0.80"), 2: amounts("0", "0.30")}
     assert deducted(ready) == {1: Decimal("0.80"), 2: Decimal("0.30")}
@@ -225,7 +214,7 @@ def test_a_draw_booked_beside_the_first_run_of_all_is_not_booked_again(
 def test_what_nobody_has_moved_before_the_lock_is_computed_once(ready: str, monkeypatch: pytest.MonkeyPatch) -> None:
     prepaid(ready, purchased="5")
     row(ready, 1, "3.00")
-    computed, computes = list[int](), drawing.computed
+    computed, computes = list[int](), parts.computed
 
     def counted(plan: Plan, rows: pl.DataFrame, *more: Any) -> tuple[pl.DataFrame, pl.DataFrame]:
         computed.append(rows.height)

@@ -18,12 +18,13 @@ from bench.databases import Databases
 from bench.sizes import Size
 from bench.state import show
 from bench.table import Line
+from jobs.store.speed import HALF
 
 NIGHT = date(2026, 7, 6)
 OPEN = NIGHT.replace(day=1)
 AS_CHECK_ASKS = (
     "CREATE INDEX ON usage_daily (date)",
-    "ALTER TABLE usage_daily SET (fillfactor = 50)",
+    f"ALTER TABLE usage_daily SET (fillfactor = {HALF})",
     f"CREATE TEMP TABLE night ON COMMIT DROP AS SELECT * FROM usage_daily WHERE date = '{NIGHT}'",
     f"DELETE FROM usage_daily WHERE date = '{NIGHT}'",  # and in again, as they would have come since
     "INSERT INTO usage_daily SELECT * FROM night",

@@ -18,7 +18,6 @@ from wire import Statement, Verdict, Wire
 from jobs.settings import Settings, load
 
 CLOSING = {"USAGE_JOBS_CLOSE_AFTER_DAYS": "1"}  # May closes with the first run
-EACH_USER_ALONE = {"USAGE_JOBS_MAX_ROWS_PER_CHUNK": "5"}
 DRAWN_BEFORE = (
     "UPDATE usage_daily SET credits_deducted = 0.40 WHERE user_id IN ('ann', 'cy') AND date = '2026-05-30'",
     "UPDATE user_credits SET free_credits_used = 0.30, total_used = 0.10 WHERE user_id IN ('ann', 'cy')",
@@ -51,7 +50,7 @@ class Play:
 
 def plays(databases: Databases, workers: int) -> list[Play]:
     """All three, on this server; so many chunks are at work at a time."""
-    open_ = world.SETTINGS | EACH_USER_ALONE | {"USAGE_JOBS_WORKERS": str(workers)}
+    open_ = world.EACH_USER_ALONE | {"USAGE_JOBS_WORKERS": str(workers)}
     closing = open_ | CLOSING
     night = ("run", "--date", str(world.LAST_DAY))
     again = ("backfill", "--from", "2026-05-01", "--to", str(world.LAST_DAY), "--reason", "collected wrongly", "--yes")

@@ -34,6 +34,7 @@ SETTINGS = {
     "USAGE_JOBS_CLOSE_AFTER_DAYS": "60",  # both months stay open
     "USAGE_JOBS_MAX_ROWS_PER_CHUNK": "45",  # two chunks
 }
+EACH_USER_ALONE = SETTINGS | {"USAGE_JOBS_MAX_ROWS_PER_CHUNK": "5"}
 MONEY = {  # mode, free credits granted, credits purchased
     "ann": ("prepaid", "5", "100"),
     "ben": ("prepaid", "1", "2"),  # short, and buys too little

@@ -11,11 +11,9 @@ from killing import began, command, differing, released, states, tables, whole_u
 from night import LAST_DAY, Night
 from ways import job_url
 
-EACH_USER_ALONE = world.SETTINGS | {"USAGE_JOBS_MAX_ROWS_PER_CHUNK": "5"}
-
 
 def run(url: str, workers: int) -> tuple[int, str]:
-    settings = EACH_USER_ALONE | {"USAGE_JOBS_WORKERS": str(workers)}
+    settings = world.EACH_USER_ALONE | {"USAGE_JOBS_WORKERS": str(workers)}
     process = command(url, "run", "--date", str(LAST_DAY), **settings)
     said, _ = process.communicate()
     return process.returncode, said
@@ -54,7 +52,7 @@ def test_a_signal_while_all_wait(night: Night, copy: Callable[[], str]) -> None:
     url = copy()
     with psycopg.connect(url) as holder:
         holder.execute("SELECT FROM user_credits FOR UPDATE")
-        settings = EACH_USER_ALONE | {"USAGE_JOBS_WORKERS": "3"}
+        settings = world.EACH_USER_ALONE | {"USAGE_JOBS_WORKERS": "3"}
         process = command(job_url(url, world.settings), "run", "--date", str(LAST_DAY), **settings)
         began(process)
         waiting = (
