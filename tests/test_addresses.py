@@ -6,7 +6,7 @@ from urllib.parse import quote, urlsplit
 import pytest
 import strangers
 from authority import Authority
-from commands import Ran, add_usage, applied, usage_jobs, usage_jobs_process
+from commands import Ran, add_usage, usage_jobs, usage_jobs_process
 from passwords import AWKWARD, PASSWORDS, SUPABASE, WAYS, role, with_password
 from strangers import Stranger, door
 from told import refused, under, warnings
@@ -15,10 +15,10 @@ from jobs.model.address import address
 
 
 @pytest.fixture
-def ready(database: str) -> str:
+def ready(ready: str) -> str:
     """With a row of usage that costs 0.10."""
-    add_usage(applied(database))
-    return database
+    add_usage(ready)
+    return ready
 
 
 def worked(ran: Ran) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from commands import CLUSTER, applied, ask, contents, usage_jobs
+from commands import CLUSTER, ask, contents, usage_jobs
 from prepaid import (
     account,
     amounts,
@@ -26,11 +26,6 @@ from prepaid import (
 )
 
 MARCH = june(3).replace(month=3)
-
-
-@pytest.fixture
-def ready(database: str) -> str:
-    return applied(database)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from uuid import UUID
 
 import psycopg
 import pytest
-from commands import CLUSTER, RATES, Ran, add_usage, applied, ask, configured, contents, costs, insert, usage_jobs
+from commands import CLUSTER, RATES, Ran, add_usage, ask, configured, contents, costs, insert, usage_jobs
 from ways import job_url
 
 from jobs.settings import load
@@ -38,12 +38,7 @@ ONE_HOUR = Decimal("0.1")
 @pytest.fixture(params=["a", "b"])
 def either(request: pytest.FixtureRequest, make_database: Callable[..., str]) -> str:
     """A database of shape A, and one of shape B, ready for a run."""
-    return applied(make_database(request.param))
-
-
-@pytest.fixture
-def ready(database: str) -> str:
-    return applied(database)
+    return make_database(request.param, ready=True)
 
 
 def rejects(url: str) -> dict[UUID, str]:
@@ -71,7 +66,7 @@ def refused_before_reading(url: str, code: int, *words: str, command: tuple[str,
 def test_a_value_that_nothing_can_be_charged_for(
     make_database: Callable[..., str], shape: str, column: str, bad: str
 ) -> None:
-    url = applied(make_database(shape))
+    url = make_database(shape, ready=True)
     add_usage(url)
     culprit = add_usage(url, user_id="bob", **{column: bad})
     ran = usage_jobs("run", "--json", url=url)
@@ -259,7 +254,7 @@ def test_a_rate_card_that_is_not_there(ready: str, tmp_path: Path) -> None:
 
 
 def test_an_optional_meter_needs_no_card(make_database: Callable[..., str]) -> None:
-    url = applied(make_database("b"))
+    url = make_database("b", ready=True)
     add_usage(url, instance_hours=5)
     assert usage_jobs("run", url=url).code == 0
     assert costs(url) == {"ada": ONE_HOUR}

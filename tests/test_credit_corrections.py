@@ -5,7 +5,7 @@ from pathlib import Path
 from uuid import UUID
 
 import pytest
-from commands import RATES, applied, ask, configured, insert
+from commands import RATES, ask, configured, insert
 from prepaid import (
     amounts,
     booked,
@@ -28,11 +28,6 @@ from prepaid import (
 )
 
 THIRTY = amounts("0", "0.30")
-
-
-@pytest.fixture
-def ready(database: str) -> str:
-    return applied(database)
 
 
 @pytest.fixture

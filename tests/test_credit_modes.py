@@ -4,15 +4,10 @@ from datetime import date
 from decimal import Decimal
 
 import pytest
-from commands import applied, ask, insert, usage_jobs
+from commands import ask, insert, usage_jobs
 from prepaid import account, amounts, drawn, june, night, paid, prepaid, repeats, row, sums, used, user
 
 EVER = date(1, 1, 1)
-
-
-@pytest.fixture
-def ready(database: str) -> str:
-    return applied(database)
 
 
 def modes(url: str, name: str = "ada") -> list[tuple[date, str | None]]:

@@ -4,7 +4,7 @@ from decimal import Decimal
 from uuid import UUID
 
 import pytest
-from commands import CLUSTER, add_row, applied, ask
+from commands import CLUSTER, add_row, ask
 from prepaid import (
     BOTH_OPEN,
     JUNE,
@@ -29,11 +29,6 @@ from prepaid import (
 
 THIRTY = amounts("0", "0.30")
 MAY_31 = MAY.replace(day=31)
-
-
-@pytest.fixture
-def ready(database: str) -> str:
-    return applied(database)
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from commands import DAY, TODAY, applied, ask, usage_jobs
+from commands import DAY, TODAY, ask, usage_jobs
 from prepaid import account, amounts, booked, deducted, drawn, june, night, others, prepaid, repeats, row, used, user
 
 from jobs import drawing, parts
@@ -17,11 +17,6 @@ from jobs.store import accounts
 from jobs.store.database import Connection
 
 BOOK = "INSERT INTO rollup.credit_draws (usage_daily_id, user_id, revision, usage_date, free, purchased, run_id) "
-
-
-@pytest.fixture
-def ready(database: str) -> str:
-    return applied(database)
 
 
 def reconciled(url: str, *days: str) -> dict[str, list[str]]:

@@ -4,7 +4,7 @@ from decimal import Decimal
 from uuid import UUID
 
 import pytest
-from commands import applied, ask, insert
+from commands import ask, insert
 from prepaid import (
     BOTH_OPEN,
     MAY,
@@ -29,11 +29,6 @@ from prepaid import (
 )
 
 THIRTY = amounts("0", "0.30")
-
-
-@pytest.fixture
-def ready(database: str) -> str:
-    return applied(database)
 
 
 @pytest.fixture

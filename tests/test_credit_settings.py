@@ -4,7 +4,7 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
-from commands import applied, ask, configured, usage_jobs
+from commands import ask, configured, usage_jobs
 from prepaid import (
     amounts,
     booked,
@@ -24,12 +24,6 @@ from prepaid import (
 )
 from psycopg.types.json import Jsonb
 from test_bad_input import SEEN, role
-
-
-@pytest.fixture
-def ready(database: str) -> str:
-    return applied(database)
-
 
 # The first day, and the flag
 

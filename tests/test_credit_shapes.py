@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from commands import add_row, applied, ask, contents, usage_jobs, written
+from commands import add_row, ask, contents, usage_jobs, written
 from prepaid import (
     account,
     amounts,
@@ -41,13 +41,8 @@ def three(url: str) -> None:
 
 
 @pytest.fixture
-def ready(database: str) -> str:
-    return applied(database)
-
-
-@pytest.fixture
 def b(make_database: Callable[..., str]) -> str:
-    return applied(make_database("b"))
+    return make_database("b", ready=True)
 
 
 def held(url: str, columns: str) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from uuid import UUID
 
 import pytest
-from commands import applied, ask
+from commands import ask
 from prepaid import (
     amounts,
     drawn,
@@ -30,11 +30,6 @@ SCALED = (
     ("user_credits", "free_credits_used"),
     ("user_credits", "total_purchased"),
 )
-
-
-@pytest.fixture
-def ready(database: str) -> str:
-    return applied(database)
 
 
 def declare(url: str, table: str, column: str, type_: str) -> None:
@@ -86,7 +81,7 @@ def test_the_scale_of_what_was_granted_does_not_count(ready: str) -> None:
 
 @pytest.fixture
 def b(make_database: Callable[..., str]) -> str:
-    return applied(make_database("b"))
+    return make_database("b", ready=True)
 
 
 def report(url: str, number: int) -> None:

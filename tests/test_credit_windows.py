@@ -5,7 +5,7 @@ from uuid import UUID
 
 import psycopg
 import pytest
-from commands import applied, ask
+from commands import ask
 from prepaid import (
     BOTH_OPEN,
     JUNE,
@@ -31,11 +31,6 @@ from prepaid import (
 
 MAY_31 = MAY.replace(day=31)
 THIRTY = amounts("0", "0.30")
-
-
-@pytest.fixture
-def ready(database: str) -> str:
-    return applied(database)
 
 
 # More credit, and less

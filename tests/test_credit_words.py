@@ -15,16 +15,16 @@ KINDS = ("free", "purchased", "uncovered", "amount_due", "amount_reported")
 
 
 @pytest.fixture
-def told(database: str) -> str:
+def told(ready: str) -> str:
     """Ready for a run: ada draws 0.10 free and 0.20 purchased, and lacks 0.30; bob draws 0.20; eve owes 0.40."""
-    prepaid(applied(database), granted="0.10", purchased="0.20")
-    prepaid(database, "bob", purchased="1.00")
-    user(database, "eve", "postpaid")
-    row(database, 1, "0.20", june(19))
-    row(database, 2, "0.40", june(20))
-    row(database, 3, "0.20", june(20), user_id="bob")
-    row(database, 4, "0.40", june(20), user_id="eve")
-    return database
+    prepaid(ready, granted="0.10", purchased="0.20")
+    prepaid(ready, "bob", purchased="1.00")
+    user(ready, "eve", "postpaid")
+    row(ready, 1, "0.20", june(19))
+    row(ready, 2, "0.40", june(20))
+    row(ready, 3, "0.20", june(20), user_id="bob")
+    row(ready, 4, "0.40", june(20), user_id="eve")
+    return ready
 
 
 def credits(report: dict[str, Any]) -> dict[str, Any]:

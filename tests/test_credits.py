@@ -6,7 +6,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from commands import CLUSTER, DAY, applied, ask, contents, written
+from commands import CLUSTER, DAY, ask, contents, written
 from prepaid import (
     account,
     amounts,
@@ -30,11 +30,6 @@ from prepaid import (
 JULY = date(2026, 7, 1)
 CENTS_OF_FIVE_DAYS = (0, 1, 0, 1, 0)
 """0.4, 0.8, 1.2, 1.6 and 2.0 cents round to 0, 1, 1, 2 and 2: what each of five days of 0.4 adds."""
-
-
-@pytest.fixture
-def ready(database: str) -> str:
-    return applied(database)
 
 
 def test_free_credits_first_and_the_oldest_day_first(ready: str) -> None:

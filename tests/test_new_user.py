@@ -35,9 +35,9 @@ def here(way: str) -> dict[str, str]:
 
 
 @pytest.fixture
-def let_in(database: str, tmp_path: Path) -> Iterator[Callable[[str, str], Stranger]]:
+def let_in(ready: str, tmp_path: Path) -> Iterator[Callable[[str, str], Stranger]]:
     """let_in(way, password): Supabase's end of a way, in front of a real database whose role has that password."""
-    with role(applied(database), "s3cret") as url:
+    with role(ready, "s3cret") as url:
         yield lambda way, password: Stranger(
             door(with_password(url, password)), WAYS[way][2], Authority(tmp_path).context(WAYS[way][1])
         )

@@ -11,7 +11,7 @@ import polars as pl
 import psycopg
 import pytest
 import ways
-from commands import CLUSTER, DAY, add_row, applied, ask, costs
+from commands import CLUSTER, DAY, add_row, ask, costs
 from killing import command
 from polars.testing import assert_frame_equal
 from ways import job_url
@@ -32,9 +32,9 @@ Read = Callable[[str], Iterator[pl.DataFrame]]
 
 
 @pytest.fixture
-def database(database: str) -> str:
+def database(ready: str) -> str:
     """With the job's own tables: before, no role can be granted anything."""
-    return applied(database)
+    return ready
 
 
 @pytest.fixture

@@ -55,7 +55,7 @@ def test_overrides_that_nobody_was_charged_may_go(database: str) -> None:
 
 
 def test_rows_that_were_reported(make_database: Callable[..., str]) -> None:
-    url = applied(make_database("b"))
+    url = make_database("b", ready=True)
     add_usage(url, reported_to_stripe=True)
     reported = "SELECT amount_due, amount_reported FROM rollup.user_monthly"
     before = ask(billed(url), reported)

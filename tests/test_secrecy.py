@@ -7,7 +7,7 @@ from urllib.parse import quote, urlsplit
 
 import pytest
 import strangers
-from commands import DAY, add_usage, applied, ask, configured
+from commands import DAY, add_usage, ask, configured
 from leaks import SECRET, another_process, in_process_list, in_tables, leaked, leaks
 from passwords import SUPABASE, role, with_password
 from psycopg.conninfo import make_conninfo
@@ -40,12 +40,11 @@ def fails(place: str, code: int, words: tuple[str, ...], environment: Mapping[st
 
 
 @pytest.fixture
-def ready(database: str) -> Iterator[str]:
+def ready(ready: str) -> Iterator[str]:
     """The address of a database where a run has something to write, with SECRET as it is encoded."""
-    applied(database)
     for day in (datetime.now(UTC).date() - timedelta(days=1), None):
-        add_usage(database, **({"date": day} if day else {}))
-    with role(database, SECRET) as url:
+        add_usage(ready, **({"date": day} if day else {}))
+    with role(ready, SECRET) as url:
         yield with_password(url, ENCODED)
 
 

@@ -18,6 +18,7 @@ from uuid import UUID
 import psycopg
 import pytest
 from conftest import Databases
+from counts import count
 from hypothesis import HealthCheck, Phase, event, given, settings
 from hypothesis import strategies as st
 from oracle import Book, RunRefusedError, World
@@ -33,7 +34,7 @@ from jobs.run import Job, perform
 from jobs.settings import load as load_settings
 from jobs.store.address import Address
 
-EXAMPLES = int(os.environ.get("LAW_EXAMPLES", "3"))
+EXAMPLES = count("LAW_EXAMPLES")
 Key = tuple[Any, ...]
 
 

@@ -1,6 +1,6 @@
 """A backfill that is killed again and again: the same command goes on each time, and ends as if undisturbed.
 
-By default 2 months of 20 users and 2 kills; BACKFILL=24x2000 sets months and users, BACKFILL_KILLS how often.
+By default 2 months of 20 users; BACKFILL=24x2000 sets months and users, BACKFILL_KILLS how often it is killed.
 """
 
 import os
@@ -14,12 +14,13 @@ import psycopg
 import pytest
 from commands import applied, ask
 from conftest import Databases
+from counts import count
 from killing import cloned, command, differing, named, released, states, tables
 
 from jobs.demo import sample
 
 MONTHS, USERS = map(int, os.environ.get("BACKFILL", "2x20").split("x"))
-KILLS = int(os.environ.get("BACKFILL_KILLS", "2"))
+KILLS = count("BACKFILL_KILLS")
 LAST_DAY = date(2026, 6, 20)
 FIRST = date((2026 * 12 + 4 - MONTHS) // 12, (4 - MONTHS) % 12 + 1, 1)
 """So that this many months lie before May, the first that is open."""

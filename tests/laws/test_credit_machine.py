@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 from conftest import Databases
+from counts import count
 from credit_cases import AMOUNTS, COSTS, FLAGS, HOURS, INDEX, MODES, PRICES, STORED, Setup, cards, days, setups
 from credit_cases import accounts as new_accounts
 from credit_cases import overrides as new_overrides
@@ -29,7 +30,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from oracle import Row
 from worlds import Shape
 
-SEQUENCES = int(os.environ.get("MACHINE_SEQUENCES", "4"))
+SEQUENCES = count("MACHINE_SEQUENCES")
 STEPS = int(os.environ.get("MACHINE_STEPS", "20"))
 SEED = int(os.environ.get("MACHINE_SEED", "0"))
 NIGHTS = max(6, STEPS * 2 // 5)

@@ -4,7 +4,6 @@ At each statement of each chunk another client buys credit for the users who are
 their rows, the purchase has to wait; wherever it comes, one more run makes the most of it.
 """
 
-import os
 import threading
 from collections.abc import Callable
 from decimal import Decimal
@@ -14,12 +13,13 @@ import night as world
 import psycopg
 import pytest
 from commands import ask
+from counts import count
 from killing import Tables, tables
 from night import PURCHASE, SHORT, Night
 from wire import Statement, Verdict
 
 PARTS = 4
-EVERY = int(os.environ.get("STATEMENT_STRIDE", "4"))
+EVERY = max(1, count("STATEMENT_STRIDE") // 3)
 AMOUNT = Decimal(5)
 HISTORY = {"credit_draws": ["usage_daily_id", "user_id"], "credit_transactions": ["user_id"]}
 """Tables that also tell in how many steps their sums came about; of them only these sums are compared."""

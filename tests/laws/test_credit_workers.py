@@ -4,7 +4,6 @@ First as they are; then without the guard, as if its connection had broken in ea
 alone must hold. WORKER_ROUNDS sets how often.
 """
 
-import os
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -12,6 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import night as world
 import psycopg
 import pytest
+from counts import count
 from crowd import Crowd, unguarded
 from killing import differing, states, tables
 from night import Night
@@ -21,7 +21,7 @@ from wire import Statement, Verdict, Wire
 from jobs.model.errors import LockedError
 from jobs.model.report import Report
 
-ROUNDS = int(os.environ.get("WORKER_ROUNDS", "2"))
+ROUNDS = count("WORKER_ROUNDS")
 WORKERS = 16
 
 
@@ -54,11 +54,13 @@ def test_two_runs_never_begin_at_once(night: Night, copy: Callable[[], str], mon
 def test_a_run_that_begins_inside_another_ends_it_and_completes_the_night(
     night: Night, copy: Callable[[], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without the guard, at the begin, in the midst and at the end of every transaction that writes."""
+    """Without the guard, at the begin, in the midst and at the end of transactions that write, and of every chunk."""
     monkeypatch.setattr("jobs.run.guarded", unguarded)
-    for transaction in night.writing():
-        for statement in (transaction[0], transaction[len(transaction) // 2], transaction[-1]):
-            overtaken_at(statement, copy(), night)
+    places = [(t[0], t[len(t) // 2], t[-1]) for t in night.writing()]
+    for statement in [at for places_of_one in places for at in places_of_one][
+        :: max(1, count("STATEMENT_STRIDE") // 6)
+    ]:
+        overtaken_at(statement, copy(), night)
     fenced = [overtaken_at(chunk[-1], copy(), night) for chunk in night.chunks()]
     assert all(fenced), "a chunk does not hold back whoever marks its run crashed"
 

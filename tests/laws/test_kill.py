@@ -4,7 +4,6 @@ KILLS sets how many moments. Each trial gets a copy of one prepared database in 
 usage, so that the killed run inserts, updates and deletes; it writes total_cost too (cost = "rated").
 """
 
-import os
 import random
 import signal
 import subprocess
@@ -15,11 +14,12 @@ from datetime import date
 import psycopg
 import pytest
 from conftest import Databases
+from counts import count
 from killing import Rows, began, cloned, command, differing, named, released, states, tables, whole_users
 
 from jobs.demo import sample
 
-KILLS = int(os.environ.get("KILLS", "4"))
+KILLS = count("KILLS")
 LAST_DAY = date(2026, 6, 20)
 SETTINGS = {"USAGE_JOBS_COST": "rated", "USAGE_JOBS_MAX_ROWS_PER_CHUNK": "1500", "USAGE_JOBS_START": "2026-05"}
 

@@ -17,14 +17,15 @@ from uuid import UUID
 
 import polars as pl
 import pytest
-from commands import HEADER, Ran, applied, ask, configured, insert, usage_jobs
+from commands import HEADER, Ran, ask, configured, insert, usage_jobs
+from counts import count
 from killing import Rows, differing, tables
 from prepaid import others
 
 from jobs.agreed import Told
 from jobs.compute.changes import BETWEEN, CHANGES
 
-CASES = int(os.environ.get("PLANS", "6"))
+CASES = count("PLANS")
 SEED = int(os.environ.get("PLAN_SEED", "0"))
 TODAY = date(2026, 6, 21)
 MONTHS = [date(2026, 3, 1), date(2026, 4, 1), date(2026, 5, 1)]
@@ -173,7 +174,7 @@ KINDS = ("usage", "price", "override", "credit", "mixed", "mixed")
 def test_the_plan_is_what_is_done(
     number: int, make_database: Callable[..., str], tmp_path: Path, recorded: dict[str, pl.DataFrame]
 ) -> None:
-    case = Case(applied(make_database("a")), random.Random(number))
+    case = Case(make_database("a", ready=True), random.Random(number))
     configured(tmp_path, rates=CARDS)
     case.begin()
     case.change(KINDS[number % len(KINDS)])

@@ -4,7 +4,6 @@ anything of ours in the session that it is given; and the runs come to what they
 POOL_RUNS sets how many runs of each pool size.
 """
 
-import os
 import random
 from collections.abc import Callable, Iterator
 from datetime import date, timedelta
@@ -17,11 +16,12 @@ import psycopg
 import pytest
 from commands import Ran, ask, usage_jobs
 from conftest import Databases
+from counts import count
 from killing import cloned, differing, named, tables
 from neighbours import OWN, left_behind, neighbours
 from pooler import Pooler
 
-RUNS = int(os.environ.get("POOL_RUNS", "12"))
+RUNS = count("POOL_RUNS")
 SIZE = 8
 SETTINGS = world.SETTINGS | {"USAGE_JOBS_READER": "auto"}
 # After hundreds of runs with corrections the ledger is long, and a chunk takes its rows as well.

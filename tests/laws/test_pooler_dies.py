@@ -5,19 +5,19 @@ Where it comes back at once the run goes on; where it stays away the run says so
 POOLER_KILLS sets before how many statements it dies.
 """
 
-import os
 from collections.abc import Callable, Iterator
 
 import night as world
 import pooler
 import pytest
 from commands import Ran, pausing, usage_jobs
+from counts import count
 from killing import differing, released, states, tables, whole_users
 from night import LAST_DAY, TODAY, Night
 from pooler import Pooler
 from wire import Statement, Verdict, Wire
 
-KILLS = int(os.environ.get("POOLER_KILLS", "8"))
+KILLS = count("POOLER_KILLS")
 
 pytestmark = [
     pytest.mark.skipif(pooler.PROGRAM is None, reason=pooler.MISSING),

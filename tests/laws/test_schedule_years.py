@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from commands import applied, ask, usage_jobs
+from counts import count
 from fake_clock import FakeClock, OverError
 from ways import job_url
 
@@ -22,7 +23,7 @@ from jobs.run import Job, perform
 from jobs.settings import load
 from jobs.store.address import Address
 
-DAYS = int(os.environ.get("SCHEDULE_DAYS", "12"))
+DAYS = count("SCHEDULE_DAYS")
 SEED = int(os.environ.get("SCHEDULE_SEED", "0"))
 BEGIN = datetime(2026, 1, 2, 12, tzinfo=UTC)
 END = BEGIN + timedelta(days=DAYS)

@@ -1,0 +1,29 @@
+"""How often the laws try what could be tried for hours; the environment sets other numbers by these names.
+
+CI plays a small count on every way to a database; a campaign is the same test with a large one (README).
+"""
+
+import os
+
+from ways import FURTHER
+
+USUAL_AND_FURTHER = {
+    "LAW_EXAMPLES": (2, 1),
+    "MACHINE_SEQUENCES": (2, 2),
+    "PLANS": (3, 2),
+    "KILLS": (2, 1),
+    "CREDIT_KILLS": (3, 1),
+    "BACKFILL_KILLS": (1, 1),
+    "POOLER_KILLS": (4, 2),
+    "WORKER_ROUNDS": (1, 1),
+    "POOL_RUNS": (4, 2),
+    "SCHEDULE_DAYS": (6, 3),
+    # Of the statements of a night every so-manieth; of its transactions a part of that.
+    "STATEMENT_STRIDE": (24, 48),
+}
+"""On the direct way, and on each further way or server, where what depends on neither need not be tried as often."""
+
+
+def count(name: str) -> int:
+    usual, further = USUAL_AND_FURTHER[name]
+    return int(os.environ.get(name, further if FURTHER else usual))
