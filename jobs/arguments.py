@@ -34,6 +34,7 @@ def parser() -> argparse.ArgumentParser:
     instead.add_argument("--user-view", action="store_true", help="instead: a view of their own months for users")
     run = _command(commands, "run", "the nightly job: every open month to yesterday", "usage-jobs run --dry-run")
     run.add_argument("--date", type=_day, metavar="D", help="the last day to cover (default: yesterday, UTC)")
+    run.add_argument("--full", action="store_true", help="recompute everybody, and rebuild the cluster tables")
     run.add_argument("--dry-run", action="store_true", help="compute and compare; write nothing")
     run.add_argument("--metrics-file", type=Path, metavar="FILE", help="write Prometheus metrics to this file")
     run.add_argument("--ran-out", type=Path, metavar="FILE", help="write who ran out of credits to this CSV file")
@@ -72,6 +73,7 @@ def _backfill(commands: Any) -> None:
         help="only this cluster's rows (none: those without one) may change; repeatable",
     )
     backfill.add_argument("--reason", metavar="TEXT", help="why; required where a closed month is among the days")
+    backfill.add_argument("--full", action="store_true", help="recompute everybody, whether something differs or not")
     backfill.add_argument("--dry-run", action="store_true", help="show the plan and its hash; write nothing")
     backfill.add_argument(
         "--plan", type=_hash, metavar="HASH", help="write this plan, or nothing if the world has moved"

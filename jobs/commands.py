@@ -94,9 +94,10 @@ def _backfill(call: Call) -> int:
 
 def _performed(call: Call, settings: "Settings", address: "Address", **asked: Any) -> "Report":
     from jobs import show
-    from jobs.run import Job, perform
+    from jobs.pipeline.run import Job, perform
 
-    asked |= {"allow_shrink": call.arguments.allow_shrink, "who": call.who}
+    arguments = call.arguments
+    asked |= {"allow_shrink": arguments.allow_shrink, "full": arguments.full, "who": call.who}
     with show.progress() as progress:
         return perform(Job(settings, address, today=call.today, progress=progress, **asked))
 

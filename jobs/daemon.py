@@ -10,8 +10,8 @@ from jobs.health import Health
 from jobs.look import covered_until
 from jobs.metrics import Metrics
 from jobs.model.errors import UsageJobsError
+from jobs.pipeline.run import Job, perform
 from jobs.reconcile import reconciled
-from jobs.run import Job, perform
 from jobs.schedule import Clock, Due, Entry
 from jobs.settings import Settings
 from jobs.store.address import Address

@@ -11,21 +11,24 @@ from uuid import UUID
 import polars as pl
 
 from jobs.compute.billing import DUE, EARLY, FREE, PREPAID
-from jobs.compute.credits import as_booked
 from jobs.compute.detail import pieces
 from jobs.compute.rollup import CREDITS, amounts
-from jobs.figures import in_order, priced, takeable, user_months
 from jobs.model.errors import ConfigError
-from jobs.model.frames import ACCOUNTS, cost_of
+from jobs.model.frames import usage_schema
+from jobs.model.meters import cost_of
 from jobs.model.scale import unscaled
 from jobs.model.windows import Window, last_of
-from jobs.plan import Plan, for_window
+from jobs.pipeline.allocation import as_posted
+from jobs.pipeline.batch_changes import months_target
+from jobs.pipeline.batch_input import BatchInput, read_input
+from jobs.pipeline.plan import Plan, for_window
+from jobs.pipeline.rating import with_overrides
+from jobs.postgres.usage_reader import Reader
 from jobs.settings import Settings
-from jobs.store import ledger, modes, preflight, readers, runlog, tables
+from jobs.store import preflight, runlog
 from jobs.store.address import Address
 from jobs.store.database import Connection, linked, transaction
 from jobs.store.faults import retried
-from jobs.strange import imports, of_window, strange_rows
 
 MODES = {PREPAID: "prepaid", EARLY: "prepaid, before the first day that is drawn", FREE: "free", DUE: "postpaid"}
 
@@ -96,44 +99,38 @@ def explained_month(settings: Settings, address: Address, user: str, month: date
     Raises ConfigError (exit 2) where the user has neither usage nor a roll-up in that month.
     """
     with linked(address) as link:
-        return retried(lambda: _explained(link.connection, settings, user, month, today))
+        return retried(lambda: _explain(link.connection, settings, address, user, month, today))
 
 
-def _explained(opened: Connection, settings: Settings, user: str, month: date, today: date) -> Explanation:
+def _explain(
+    opened: Connection, settings: Settings, address: Address, user: str, month: date, today: date
+) -> Explanation:
     with transaction(opened, snapshot=True) as connection:
         source, findings = preflight.source(connection, settings)
         preflight.refuse(findings, purpose="read")
-        history, booked = runlog.history(connection, settings)
+        history, months = runlog.history(connection, settings)
         last = min(last_of(month), history.furthest or today - timedelta(days=1))
         if last < month:
             raise ConfigError(f"--month {month:%Y-%m}: no run has covered a day of it yet; the last was {last}")
         window = Window((month,), last, frozenset())
-        plan = for_window(connection, settings, source, window, booked)
-        query = plan.query.of_users([user], plan.window.spans())
-        rows = readers.latest(connection, query, plan.query).filter(takeable(plan))
-        of = tables.table(settings, "user_monthly")
-        held = pl.concat(tables.standing(connection, settings, of, [month], [user]))
-        modes_held = pl.concat(modes.history(connection, settings, user))
-        draws = pl.concat(ledger.draws(connection, settings, [month], [user]))
-        costed = priced(rows.lazy(), plan)
-        draws = of_window(draws.lazy(), costed, plan).collect()
-        draws = pl.concat([draws, imports(strange_rows(connection, plan, costed, draws.lazy()))])
-    paid = as_booked(costed.lazy(), modes_held.lazy(), draws.lazy(), plan.credit_rules).collect()
-    return _told(plan, user, rows, paid, held)
+        plan = for_window(connection, settings, source, window, months)
+        read = read_input(connection, Reader("copy", address), plan, [user])
+    paid = as_posted(plan, read.rated, read.modes, read.draws)
+    return _explanation(plan, user, paid, read)
 
 
-def _told(plan: Plan, user: str, rows: pl.DataFrame, costed: pl.DataFrame, held: pl.DataFrame) -> Explanation:
+def _explanation(plan: Plan, user: str, rated: pl.DataFrame, read: BatchInput) -> Explanation:
     month = plan.window.first
-    if rows.is_empty() and held.is_empty():
+    if not read.rows_read and read.months.is_empty():
         raise ConfigError(
             f"--user {user!r}: no usage and no roll-up in {month:%Y-%m}; expected the id as it stands in "
             "usage_daily.user_id (often with a prefix such as auth0|)"
         )
+    usage = rated.select(usage_schema([meter.name for meter in plan.meters]).keys()).lazy()
     detail: dict[int, list[Piece]] = {}
-    for piece in pieces(in_order(rows.lazy(), plan), plan.terms).collect().iter_rows(named=True):
+    for piece in pieces(with_overrides(usage, plan), plan.terms).collect().iter_rows(named=True):
         detail.setdefault(piece["id"], []).append(_piece(piece))
-    lines = [_line(plan, row, detail.get(row["id"], [])) for row in costed.iter_rows(named=True)]
-    sums = user_months(costed, pl.DataFrame(schema=ACCOUNTS), plan).collect()
+    lines = [_line(plan, row, detail.get(row["id"], [])) for row in rated.iter_rows(named=True)]
     return Explanation(
         user=user,
         month=month,
@@ -142,8 +139,8 @@ def _told(plan: Plan, user: str, rows: pl.DataFrame, costed: pl.DataFrame, held:
         last=plan.window.last,
         units={meter.name: meter.unit for meter in plan.meters},
         lines=tuple(lines),
-        sums=_figures(plan, sums),
-        rollup=_figures(plan, held),
+        sums=_figures(plan, months_target(plan, read, rated)),
+        rollup=_figures(plan, read.months),
     )
 
 

@@ -77,6 +77,7 @@ def told(report: Report) -> dict[str, Any]:
         "window": f"{report.window_from}/{report.window_to}",
         "rows_read": report.rows_read,
         "rows_rejected": report.rows_rejected,
+        "users_recomputed": report.users_recomputed,
         "rows_changed": report.rows_changed,
         "total_cost": format(report.total_cost, "f"),
         "seconds": round(sum(report.seconds.values()), 3),

@@ -5,9 +5,9 @@ from datetime import date, timedelta
 from typing import Any
 
 from jobs.model.errors import UsageJobsError
-from jobs.plan import Plan, planned
+from jobs.pipeline.plan import Plan, make_plan
 from jobs.settings import Settings
-from jobs.store import exposure, orphans, pooling, preflight, privileges, readers, runlog, schema, speed, user_view
+from jobs.store import exposure, orphans, pooling, preflight, privileges, runlog, schema, speed, user_view
 from jobs.store.address import Address
 from jobs.store.database import Connection, linked, transaction
 from jobs.store.faults import retried
@@ -31,7 +31,9 @@ def _way(connection: Connection, settings: Settings, address: Address) -> Iterat
     pool = pooling.named(address, connection)
     yield Finding("ok", "connection", "a server, or a pooler", pool)
     yield _tls(connection, address)
-    reader = readers.chosen(settings.reader, address, pooled=pool not in (pooling.DIRECT, pooling.SESSION))
+    from jobs.postgres.usage_reader import choose
+
+    reader = choose(settings.reader, address, pooled=pool not in (pooling.DIRECT, pooling.SESSION))
     yield Finding("ok", "reader", f"reader = {settings.reader!r}", reader)
 
 
@@ -54,7 +56,7 @@ def _inside(connection: Connection, settings: Settings, today: date) -> Iterator
         return
     yield from speed.findings(connection, settings, writes=settings.cost == "rated" or source.credits.shown)
     try:
-        plan = planned(connection, settings, source, None, today)
+        plan = make_plan(connection, settings, source, None, today)
     except UsageJobsError as error:
         yield Finding("refused", "the next run", "prices for every day", str(error))
         return

@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date
 
-from jobs import brake
 from jobs.compute.rollup import amounts
 from jobs.model.errors import ConfigError
 from jobs.model.windows import Window, first_of, last_of, opening
-from jobs.plan import Plan, for_window
-from jobs.reading import Reading
-from jobs.recompute import Found, recomputed
+from jobs.pipeline.plan import Plan, for_window
+from jobs.pipeline.shrink_check import has_shrunk
+from jobs.postgres.detection import Detected
+from jobs.recompute import Found, recompute
 from jobs.settings import Settings
 from jobs.store import laws, preflight, runlog
 from jobs.store.address import Address
@@ -21,7 +21,6 @@ from jobs.store.database import Connection, linked, transaction
 from jobs.store.faults import retried
 from jobs.store.guard import is_at_work
 from jobs.store.laws import Law, Scope
-from jobs.store.runlog import Booked
 
 
 def reconciled(settings: Settings, address: Address, since: date | None, until: date | None, today: date) -> list[Law]:
@@ -30,11 +29,9 @@ def reconciled(settings: Settings, address: Address, since: date | None, until: 
     Sums of our own tables are judged in all months, unless these days limit them. Raises ConfigError (exit 2) where
     no month in question has been covered.
     """
-    copied = settings.model_copy(update={"reader": "copy"})  # within the snapshot
-
     def judged() -> tuple[list[Law], int | None]:
         with transaction(link.connection, snapshot=True) as connection:
-            return _judged(connection, copied, address, (since, until), today)
+            return _judged(connection, settings, address, (since, until), today)
 
     def is_alive(run_id: int) -> bool:
         with transaction(link.connection) as connection:
@@ -76,10 +73,10 @@ def _judged(
     for are_open, some in ((True, still_open), (False, tuple(m for m in months if m not in still_open))):
         if some and (are_open or given):
             plan = for_window(connection, settings, source, Window(some, last, frozenset()), booked)
-            reading = recomputed(connection, address, plan, found, draws=are_open)
-            yielded += _brake(plan, reading, booked) if are_open else []
+            detected = recompute(connection, address, plan, found, draws=are_open)
+            yielded += _shrink(plan, detected) if are_open else []
     newest = laws.last_run(connection, settings)
-    every = [*_run(connection, settings, newest), *yielded, *found.laws(booked)]
+    every = [*_run(connection, settings, newest), *yielded, *found.laws()]
     running = newest[0] if newest is not None and newest[1] == "running" else None
     return [*sorted(every, key=lambda law: law.law), _stale(found)], running
 
@@ -117,8 +114,7 @@ def _stale(found: Found) -> Law:
     return Law("user-months judged, and not", found.same, found.stale, note=note if found.stale else "", judged=False)
 
 
-def _brake(plan: Plan, reading: Reading, booked: Booked) -> Iterator[Law]:
-    bad = [f"{month:%Y-%m}" for month in plan.window.months if any(brake.reasons(plan, reading, month))]
-    now = sum(reading.rows[month] for month in plan.window.months)
-    before = sum(booked.rows.get(month, 0) for month in plan.window.months)
-    yield Law("8 usage has not shrunk since (rows booked, rows now)", before, now, len(bad), tuple(bad))
+def _shrink(plan: Plan, detected: Detected) -> Iterator[Law]:
+    bad = [f"{month:%Y-%m}" for month in plan.window.months if has_shrunk(plan, detected, month)]
+    before = sum(plan.months.rows.get(month, 0) for month in plan.window.months)
+    yield Law("8 usage has not shrunk since (rows counted, rows now)", before, detected.rows, len(bad), tuple(bad))

@@ -29,12 +29,13 @@ RESERVED = frozenset(
     {"month", "date", "user_id", "cluster_id", "cluster_name", "currency", "days", "users", "active_users"}
     | {"max_users", "revision", "run_id", "updated_at", "uncovered", "amount_due", "amount_reported"}
     | {"credits_free", "credits_purchased", "credits_deducted"}
-    | {"usage_hash", "rates_hash", "overrides_hash", "credits_hash", "total", "adjustment"}
+    | {"usage_hash", "written_hash", "rates_hash", "overrides_hash", "credits_hash", "total", "adjustment"}
+    | {"billing_mode", "clusters", "cluster_text", "row_count", "amount_free", "free_part"}
     # Columns of the frames that carry meters while they are priced.
-    | {"id", "recorded", "version", "rows", "unpriced", "target", "cost_per_user", "row_hash", "owner", "month_days"}
+    | {"id", "recorded", "rows", "unpriced", "target", "cost_per_user", "month_days"}
     | {"new_user", "new_month", "new_day", "new_cluster", "none", "cluster", "quantity", "price", "per"}
     | {"deducted", "reported", "imported", "class", "part", "due_part", "free", "purchased", "demand", "open"}
-    | {"has_account", "valid_from", "mode", "pays_hash", "granted", "bought", "used", "free_used", "posted", "drawn"}
+    | {"has_account", "valid_from", "mode", "granted", "bought", "used", "free_used", "posted", "drawn"}
     | {f"{kind}_{lot}" for kind in ("booked", "imported", "kept") for lot in ("free", "purchased")}
     | {f"{lot}_{kind}" for kind in ("left", "drawn") for lot in ("free", "purchased")}
 )
@@ -97,7 +98,8 @@ class Settings(BaseModel):
     close_after_days: int = Field(default=3, ge=0, le=365)
     watch_months: int = Field(default=2, ge=1, le=1200)
     start: Annotated[date | None, BeforeValidator(_month)] = None
-    max_rows_per_chunk: int = Field(default=3_600_000, ge=1)
+    batch_rows: int = Field(default=100_000, ge=1)
+    batch_writes: int = Field(default=20_000, ge=1)
     rollup_schema: str = Field(default="rollup", alias="schema", pattern=IDENTIFIER)
     source_schema: str = Field(default="public", pattern=IDENTIFIER)
     reader: Literal["auto", "connectorx", "copy"] = "auto"
@@ -225,7 +227,7 @@ def _meters(file: Path, tables: object, origins: Mapping[str, str]) -> tuple[Met
         if not re.fullmatch(IDENTIFIER, name) or _taken(name):
             raise ConfigError(
                 f"{file}: [meters.{name}]: expected lower-case letters, digits and _ (at most 50), not beginning "
-                f"with override_ nor ending in _cost, and none of {', '.join(sorted(RESERVED))}: a column of that name "
+                f"with override_ nor ending in _cost or _days, and none of {', '.join(sorted(RESERVED))}: a column of that name "
                 "stands beside the job's own"
             )
         meters.append(_validated(MeterSettings, table, file, origins, ("meters", name)).meter(name))
@@ -234,7 +236,7 @@ def _meters(file: Path, tables: object, origins: Mapping[str, str]) -> tuple[Met
 
 def _taken(name: str) -> bool:
     """Whether a meter of this name would collide with a column that the job makes itself."""
-    return name in RESERVED or name.endswith("_cost") or name.startswith("override_")
+    return name in RESERVED or name.endswith(("_cost", "_days")) or name.startswith("override_")
 
 
 def _reject_internal(file: Path, values: Mapping[str, Any]) -> None:

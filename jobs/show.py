@@ -82,7 +82,7 @@ def report(report: Report, *, as_json: bool) -> None:
     what = "dry run, nothing written" if report.dry_run else f"run {report.run_id}"
     lines = {
         "window": f"{report.window_from} to {report.window_to}" + _closing(report),
-        "rows read": f"{report.rows_read:,}",
+        "users recomputed": f"{report.users_recomputed:,} (rows read: {report.rows_read:,})",
         "rejected": f"{report.rows_rejected:,}" + (" (see rollup.rejects)" if report.rows_rejected else ""),
         "priced without a recorded cost": f"{report.unpriced:,}",
         "rows changed": f"{report.rows_changed:,}{_tables(report.changed)}",

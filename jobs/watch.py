@@ -1,38 +1,48 @@
 """Have closed months changed upstream? Their usage, prices and overrides as they are now, beside what they closed with.
 
-A month is told by the hash of its rows and their users in rollup.months, so that a swap between two users with equal
-sums does not escape; which users, and why, by the hashes of their user-months.
+Detection finds, on the server, the user-months that differ; only these are read and computed again, and a month has
+changed where what they come to is not what is stored. So a swap between two users with equal sums does not escape, and
+a new price that nobody pays alarms nobody.
 """
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from decimal import Decimal
 from typing import Any
 
 import polars as pl
 
-from jobs.compute import rollup
-from jobs.compute.causes import HASHES, KEY, joined
-from jobs.figures import user_months
 from jobs.model.scale import unscaled
 from jobs.model.windows import Window, is_closed, last_of, opening
-from jobs.plan import Plan, for_window
-from jobs.reading import Reading, read_own, read_usage
-from jobs.recompute import stood, taken
+from jobs.pipeline.allocation import as_posted
+from jobs.pipeline.batch_changes import days_target, months_target
+from jobs.pipeline.batch_input import read_input
+from jobs.pipeline.batches import Limits, cut
+from jobs.pipeline.plan import Plan, for_window
+from jobs.postgres import detection, fingerprints
+from jobs.postgres.detection import Difference, Differences, UserWork
+from jobs.postgres.fingerprints import RowFingerprint
+from jobs.postgres.usage_reader import Reader
 from jobs.settings import Settings
 from jobs.store import preflight, runlog
 from jobs.store.address import Address
 from jobs.store.database import Connection, linked, transaction
 from jobs.store.faults import retried
-from jobs.store.spill import Spill
-from jobs.sums import by_month_of
+
+PAID = {"credits_free", "credits_purchased", "credits_deducted", "uncovered", "amount_due", "amount_reported"} | {
+    *("amount_free", "billing_mode", "row_count", "usage_hash", "written_hash", "clusters", "currency"),
+}
+"""Columns of user_monthly that say how a month was paid, or how it was found: no change of the month."""
+USER_MONTH = ["user_id", "month"]
+WORDS = {"usage": "usage", "price": "price", "override": "override"}
 
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """A closed month: rows and cost that it closed with and has now; user-months that differ, by cause."""
+    """A closed month: rows and cost that it closed with and has now; user-months that differ, by cause. ``missing``:
+    columns that its fingerprints cover and that are gone, so that it cannot be compared."""
 
     month: date
     rows_before: int
@@ -42,6 +52,7 @@ class Watched:
     users: int
     causes: Mapping[str, int]
     changed: bool
+    missing: tuple[str, ...] = ()
 
     @property
     def remedy(self) -> str:
@@ -51,11 +62,11 @@ class Watched:
 
 
 @dataclass(slots=True)
-class _Now:
-    """What the chunks add up to."""
+class _Changes:
+    """By month: user-months that have changed, by cause, and by how much they cost more now (units of 10^-10)."""
 
-    months: list[pl.DataFrame] = field(default_factory=list)
     causes: dict[date, Counter[str]] = field(default_factory=dict)
+    more: Counter[date] = field(default_factory=Counter)
 
 
 def watched(settings: Settings, address: Address, today: date, *, every: bool) -> list[Watched]:
@@ -63,71 +74,104 @@ def watched(settings: Settings, address: Address, today: date, *, every: bool) -
 
     Raises ConfigError (exit 2) where a month has no price any more.
     """
-    copied = settings.model_copy(update={"reader": "copy"})  # within the snapshot
 
     def looked() -> list[Watched]:
         with transaction(link.connection, snapshot=True) as connection:
-            return _looked(connection, copied, address, today, every=every)
+            return _look(connection, settings, address, today, every=every)
 
     with linked(address) as link:
         return retried(looked)
 
 
-def _looked(connection: Connection, settings: Settings, address: Address, today: date, *, every: bool) -> list[Watched]:
+def _look(connection: Connection, settings: Settings, address: Address, today: date, *, every: bool) -> list[Watched]:
     source, findings = preflight.source(connection, settings)
     preflight.refuse(findings, purpose="prove")
-    history, booked = runlog.history(connection, settings)
+    history, months = runlog.history(connection, settings)
     following = opening(history, settings.start, history.furthest or today)
-    closed = sorted(month for month in booked.modes if is_closed(month, history, following))
-    months = tuple(closed if every else closed[-settings.watch_months :])
-    if not months:
+    closed = sorted(month for month in months.modes if is_closed(month, history, following))
+    chosen = tuple(closed if every else closed[-settings.watch_months :])
+    if not chosen:
         return []
-    window = Window(months, last_of(months[-1]), frozenset(), frozenset(months))
-    plan = for_window(connection, settings, source, window, booked)
-    now = _Now()
-    with Spill(settings.max_rows_per_chunk) as spill:
-        reading = read_usage(connection, address, plan, spill, lambda *_: None)
-        read_own(connection, plan, spill)
-        for piece in spill.chunks():
-            _compare(now, *_months_of(connection, plan, taken(spill, piece)))
-    return _told(plan, now, reading)
+    window = Window(chosen, last_of(chosen[-1]), frozenset(), frozenset(chosen))
+    plan, missing = _as_closed(for_window(connection, settings, source, window, months))
+    comparable = [month for month in chosen if month not in missing]
+    found = detection.differences(connection, plan, comparable) if comparable else Differences()
+    changes = _compare(connection, plan, address, found.found)
+    return [_month(plan, month, found, changes, missing.get(month, ())) for month in chosen]
 
 
-def _months_of(
-    connection: Connection, plan: Plan, kinds: Mapping[str, pl.LazyFrame | None]
-) -> tuple[pl.DataFrame, pl.DataFrame | None]:
-    here = stood(connection, plan, kinds)
-    return user_months(here.paid, here.held, plan).collect(), here.months
+def _as_closed(plan: Plan) -> tuple[Plan, dict[date, tuple[str, ...]]]:
+    """The plan with the fingerprints that each month was closed with; columns of theirs that are gone, by month."""
+    read, covered, missing = plan.query.read, dict(plan.fingerprints), {}
+    there = {*read.types, "total_cost", *(["reported_to_stripe"] if read.credits.reported else [])}
+    for month in plan.window.months:
+        text = plan.months.fingerprints.get(month)
+        kept = None if text is None else RowFingerprint.parse(text)
+        if kept is not None:
+            if gone := sorted(kept.columns - there):
+                missing[month] = tuple(gone)
+            else:
+                covered[month] = kept
+    query = replace(plan.query, usage_hash=fingerprints.usage_hash(covered))
+    return replace(plan, fingerprints=covered, query=query), missing
 
 
-def _compare(now: _Now, target: pl.DataFrame, stands: pl.DataFrame | None) -> None:
-    now.months.append(by_month_of(target))
-    hashes = [*KEY, *HASHES]
-    there = target.clear().select(hashes) if stands is None else stands.select(hashes)
-    both = target.lazy().select(hashes).join(there.lazy(), on=KEY, how="full", coalesce=True, suffix="_held")
-    there_both = pl.col("rates_hash").is_not_null() & pl.col("rates_hash_held").is_not_null()
-    found = both.select("month", cause=joined(there_both)).filter(pl.col("cause") != "")
-    for month, cause, users in found.group_by("month", "cause").len().collect().iter_rows():
-        now.causes.setdefault(month, Counter())[cause] += users
+def _compare(connection: Connection, plan: Plan, address: Address, found: "list[Difference] | Any") -> _Changes:
+    """Computes the users that differ again, and keeps of the user-months those whose figures are others now."""
+    changes, causes = _Changes(), {(each.user, each.month): _cause(each) for each in found}
+    users = sorted({user for user, _ in causes})
+    # How many rows each has is not known here: as many as one a day.
+    work = [UserWork(user, len(plan.window.days), 0) for user in users]
+    limits = Limits(plan.settings.batch_rows, plan.settings.batch_rows)
+    for batch in cut(work, limits):
+        read = read_input(connection, Reader("copy", address), plan, batch)
+        rows = as_posted(plan, read.rated, read.modes, read.draws)
+        target = months_target(plan, read, rows)
+        columns = [name for name in read.months.columns if name not in PAID and not name.endswith("_hash")]
+        figures = [name for name in columns if name in target.columns]
+        both = target.select(figures).join(
+            read.months.select(figures), on=USER_MONTH, how="full", coalesce=True, suffix="_stored"
+        )
+        values = [name for name in figures if name not in USER_MONTH]
+        # A first edition's month has no sums of levels by day: what was not computed cannot differ.
+        same = pl.all_horizontal(
+            pl.col(name).eq_missing(pl.col(f"{name}_stored")) for name in values if not name.endswith("_days")
+        )
+        moved = pl.concat([both.filter(~same).select(USER_MONTH), _moved_days(plan, read, rows)]).unique()
+        cost = pl.col("total_cost").fill_null(0) - pl.col("total_cost_stored").fill_null(0)
+        for user, month, more in both.join(moved, on=USER_MONTH).select(*USER_MONTH, cost).iter_rows():
+            if (user, month) in causes:
+                changes.causes.setdefault(month, Counter())[causes[user, month]] += 1
+                changes.more[month] += more
+    return changes
 
 
-def _told(plan: Plan, now: _Now, reading: Reading) -> list[Watched]:
-    rows = rollup.added(pl.concat(now.months).lazy(), ["month"]).collect().iter_rows(named=True)
-    found: dict[date, Mapping[str, Any]] = {row["month"]: row for row in rows}
-    return [_month(plan, month, now, found.get(month, {}), reading) for month in plan.window.months]
+def _moved_days(plan: Plan, read: "Any", rows: pl.DataFrame) -> pl.DataFrame:
+    """The user-months of which user_daily does not hold what it should; those of months that have been in it."""
+    kept = [month for month in plan.window.months if plan.months.fingerprints.get(month) is not None]
+    columns = [name for name in read.days.columns if name != "credits_deducted"]
+    month = pl.col("date").dt.month_start().alias("month")
+    target = days_target(plan, rows).select(columns).filter(month.is_in(kept))
+    stored = read.days.select(columns).filter(month.is_in(kept))
+    ways = ((target, stored), (stored, target))
+    apart = [one.join(two, on=columns, how="anti", nulls_equal=True).select("user_id", month) for one, two in ways]
+    return pl.concat(apart)
 
 
-def _month(plan: Plan, month: date, now: _Now, found: Mapping[str, Any], reading: Reading) -> Watched:
-    hashed = found.get("usage_hash", 0) % 2**63
-    causes = now.causes.get(month, Counter())
-    differs = hashed != plan.booked.hashes[month] or plan.rates_hash(month) != plan.booked.rates[month]
+def _cause(found: Difference) -> str:
+    return "+".join(word for name, word in WORDS.items() if getattr(found, name))
+
+
+def _month(plan: Plan, month: date, found: Differences, changes: _Changes, missing: tuple[str, ...]) -> Watched:
+    causes, before = changes.causes.get(month, Counter()), plan.months.totals[month]
     return Watched(
         month,
-        plan.booked.rows[month],
-        reading.rows[month],
-        plan.booked.totals[month],
-        unscaled(found.get("total_cost", 0)),
+        plan.months.rows[month],
+        found.rows.get(month, 0),
+        before,
+        (before or Decimal(0)) + unscaled(changes.more[month]),
         causes.total(),
         dict(causes),
-        differs or causes.total() > 0,
+        causes.total() > 0,
+        missing,
     )

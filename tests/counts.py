@@ -10,6 +10,8 @@ from ways import FURTHER
 USUAL_AND_FURTHER = {
     "LAW_EXAMPLES": (2, 1),
     "MACHINE_SEQUENCES": (2, 2),
+    "HISTORIES": (25, 5),
+    "FINGERPRINT_USERS": (5000, 1000),
     "PLANS": (3, 2),
     "KILLS": (2, 1),
     "CREDIT_KILLS": (3, 1),
@@ -18,6 +20,11 @@ USUAL_AND_FURTHER = {
     "WORKER_ROUNDS": (1, 1),
     "POOL_RUNS": (4, 2),
     "SCHEDULE_DAYS": (6, 3),
+    # Nights beside busy clients, of so many users; a campaign: 100 nights of 3,000.
+    "BUSY_NIGHTS": (3, 2),
+    "BUSY_USERS": (300, 300),
+    # Usage rows of the test that counts bytes; a campaign: 300,000.
+    "WIRE_ROWS": (30_000, 30_000),
     # Of the statements of a night every so-manieth; of its transactions a part of that.
     "STATEMENT_STRIDE": (24, 48),
 }

@@ -4,31 +4,19 @@
 FREE ones cost nobody anything; every other mode, null and unknown included, is DUE.
 """
 
-from dataclasses import dataclass
-from datetime import date
-
 import polars as pl
 
 from jobs.compute.costs import quantized
 from jobs.compute.exact import UNMEASURED, Bounds, Whole, chosen
 from jobs.model.frames import CODED
+from jobs.model.rules import CreditRules
 
 PREPAID, EARLY, FREE, DUE = range(4)
 
 
-@dataclass(frozen=True, slots=True)
-class CreditRules:
-    """``scale``: decimals of the ledger; ``due_scale``: of amounts due; ``start``: the first day that is drawn;
-    ``splits``: whether accounts count free credits used apart from purchased ones."""
-
-    scale: int
-    due_scale: int
-    start: date | None
-    splits: bool
-
-
 def classed(rows: pl.LazyFrame, modes: pl.LazyFrame, rules: CreditRules, bounds: Bounds = UNMEASURED) -> pl.LazyFrame:
-    """Adds ``class``, ``part`` (of the ledger) and ``due_part`` (units of 10^-10) to priced rows in row order.
+    """Adds ``class``, ``part`` (of the ledger), ``due_part`` and ``free_part`` (units of 10^-10) to priced rows in row
+    order.
 
     In: ``imported`` says that a draw of another program was adopted for the row, which then is prepaid; ``modes``:
     user_id, valid_from, mode, of which the newest entry on or before a row's day holds.
@@ -51,7 +39,11 @@ def classed(rows: pl.LazyFrame, modes: pl.LazyFrame, rules: CreditRules, bounds:
     return (
         held.with_columns(by_mode.cast(pl.Int8).alias("class"))
         .drop("valid_from", "mode")
-        .with_columns(part=part(PREPAID, rules.scale, bounds).wide, due_part=part(DUE, rules.due_scale, bounds).wide)
+        .with_columns(
+            part=part(PREPAID, rules.scale, bounds).wide,
+            due_part=part(DUE, rules.due_scale, bounds).wide,
+            free_part=part(FREE, rules.due_scale, bounds).wide,
+        )
     )
 
 

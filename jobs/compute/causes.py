@@ -5,9 +5,6 @@ from datetime import date
 
 import polars as pl
 
-from jobs.compute.hashes import numbers_of
-from jobs.model.frames import NUMBERS
-
 KEY = ["month", "user_id"]
 UNCHANGED = pl.DataFrame(
     schema={"month": pl.Date, "user_id": pl.String}
@@ -18,7 +15,7 @@ HASHES = {"usage_hash": "usage", "rates_hash": "price", "overrides_hash": "overr
 """What tells that an input changed, by its name in rollup.corrections; credit is told by ``_credit``."""
 
 
-def as_it_stood(target: pl.LazyFrame, held: pl.LazyFrame, closed: Sequence[date]) -> pl.LazyFrame:
+def keep_closed_months(target: pl.LazyFrame, held: pl.LazyFrame, closed: Sequence[date]) -> pl.LazyFrame:
     """``target`` (of user_monthly) without what is no change of a closed month: there the account moves on with every
     later month, so that credits_hash alone says nothing."""
     names = target.collect_schema().names()
@@ -32,8 +29,8 @@ def as_it_stood(target: pl.LazyFrame, held: pl.LazyFrame, closed: Sequence[date]
 def causes(changed: pl.LazyFrame) -> pl.LazyFrame:
     """month, user_id, old_total, new_total, old_credits, new_credits (units of 10^-10; 0 where there is no row), cause.
 
-    In: each changed user-month as it shall be and, with the suffix _held, as it stands (either may be missing), and
-    its account before this run less what we ourselves have drawn since: granted, bought, used, free_used.
+    In: each changed user-month as it shall be and, with the suffix _held, as it is stored (either may be missing), and
+    ``account_hash``: the hash of its account before this run, less what we ourselves have drawn since it was stored.
     """
     both = pl.col("total_cost").is_not_null() & pl.col("total_cost_held").is_not_null()
     cause = joined(both, pl.when(both & _credit()).then(pl.lit("credit")))
@@ -67,6 +64,6 @@ def _credit() -> pl.Expr:
     ]
     held = pl.col("credits_hash_held").str.split(".")
     account = held.list.get(1, null_on_oob=True)
-    moved = account.is_not_null() & (account != numbers_of(NUMBERS))
+    moved = account.is_not_null() & (account != "") & account.ne_missing(pl.col("account_hash"))
     pays = held.list.get(0).ne_missing(pl.col("credits_hash").str.split(".").list.get(0))
     return pl.any_horizontal(paid) & (moved | (pays & pl.col("usage_hash").eq_missing(pl.col("usage_hash_held"))))

@@ -1,11 +1,10 @@
-"""What a run would write, told the same way for every table: which row, what it says now, what it shall say.
+"""What a run would write, listed the same way for every table: which row, what it says now, what it shall say.
 
-A plan is all of these together. Its hash is a sum over rows, so that neither order nor chunks count: what some chunks
-have written already can be taken off it.
+A plan is all of these together. Its hash is a sum over rows, so that neither their order nor batches count.
 """
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import polars as pl
 
@@ -30,7 +29,7 @@ def text_of(names: Sequence[str | pl.Expr]) -> pl.Expr:
     return pl.concat_str([part.cast(pl.String).fill_null("\x00") for part in parts], separator=BETWEEN)
 
 
-def told(
+def list_changes(
     table: str,
     rows: pl.LazyFrame,
     key: Sequence[str | pl.Expr],
@@ -42,7 +41,7 @@ def told(
     """``rows`` as CHANGES, by these expressions of their columns; ``owner`` names the column of user or cluster."""
     cluster = owner if owner == "cluster_id" else None
     user = None if cluster else owner
-    told_by = {
+    by_column = {
         "table": pl.lit(table),
         "key": text_of(key),
         "user": pl.lit(None) if user is None else pl.col(user),
@@ -50,28 +49,29 @@ def told(
         "old": old,
         "new": new,
     }
-    return rows.select(told_by[name].cast(kind).alias(name) for name, kind in CHANGES.items()).collect()
+    return rows.select(by_column[name].cast(kind).alias(name) for name, kind in CHANGES.items()).collect()
 
 
-def replaced(table: str, put: pl.DataFrame, gone: pl.DataFrame, held: pl.LazyFrame, key: Sequence[str]) -> pl.DataFrame:
-    """Whole rows of a roll-up that are put in or taken away, where ``held`` stands."""
+def list_replaced(
+    table: str, put: pl.DataFrame, gone: pl.DataFrame, stored: pl.LazyFrame, key: Sequence[str]
+) -> pl.DataFrame:
+    """Whole rows of a roll-up that are put in or taken away, where the table holds ``stored``."""
     values = [name for name in put.columns if name not in key]
     owner = "user_id" if "user_id" in key else "cluster_id"
-    stands = held.select(*key, text_of(values).alias("old"))
+    before = stored.select(*key, text_of(values).alias("old"))
     into = (
-        put.lazy().with_columns(text_of(values).alias("new")).join(stands, on=list(key), how="left", nulls_equal=True)
+        put.lazy().with_columns(text_of(values).alias("new")).join(before, on=list(key), how="left", nulls_equal=True)
     )
-    away = gone.lazy().join(stands, on=list(key), how="left", nulls_equal=True).with_columns(new=pl.lit(None))
+    away = gone.lazy().join(before, on=list(key), how="left", nulls_equal=True).with_columns(new=pl.lit(None))
     return pl.concat(
-        [told(table, rows, key, old=pl.col("old"), new=pl.col("new"), owner=owner) for rows in (into, away)]
+        [list_changes(table, rows, key, old=pl.col("old"), new=pl.col("new"), owner=owner) for rows in (into, away)]
     )
 
 
-def digest(changes: Iterable[pl.DataFrame]) -> int:
-    """The sum of the rows' hashes, below MODULUS; 0 of nothing."""
-    total = 0
-    for frame in changes:
-        for row in frame.select("table", "key", "old", "new").iter_rows():
-            text = "\x1e".join("\x00" if part is None else part for part in row)
-            total += int.from_bytes(hashlib.sha256(text.encode()).digest())
-    return total % MODULUS
+def digests(changes: pl.DataFrame) -> dict[str | None, int]:
+    """By user (None: of nobody) the sum of the rows' hashes, below MODULUS; nobody whose sum would be of nothing."""
+    sums: dict[str | None, int] = {}
+    for user, *parts in changes.select("user", "table", "key", "old", "new").iter_rows():
+        text = "\x1e".join("\x00" if part is None else part for part in parts)
+        sums[user] = (sums.get(user, 0) + int.from_bytes(hashlib.sha256(text.encode()).digest())) % MODULUS
+    return sums

@@ -1,27 +1,15 @@
 """Row cost: recorded or rated, the adjustment between the two, and what is written back (DESIGN section 2)."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import date
 from functools import reduce
 from operator import add
 
 import polars as pl
 
 from jobs.compute.exact import UNMEASURED, WIDE, Bounds, Whole, chosen
-from jobs.model.frames import cost_of
-from jobs.model.meters import Meter
+from jobs.model.meters import Meter, cost_of
+from jobs.model.rules import CostRules
 from jobs.model.scale import ONE, PLACES
-
-
-@dataclass(frozen=True, slots=True)
-class CostRules:
-    """``rated``: the months in which every row is priced; ``zero_is_unpriced``: a recorded 0 has no price yet;
-    ``scale``: the decimals of usage_daily.total_cost, None where it has no limit."""
-
-    rated: frozenset[date]
-    zero_is_unpriced: bool
-    scale: int | None
 
 
 def costs(

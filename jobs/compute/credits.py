@@ -1,4 +1,4 @@
-"""Prepaid draws for all users of a chunk at once (DESIGN section 4, law 3): what each row demands of the user's lots of
+"""Prepaid draws for all users of a batch at once (invariant 3): what each row demands of the user's lots of
 credit (``lots``), what it gets, and what is left to be paid otherwise.
 
 Nothing here looks at what was drawn before, except to know how much credit there is without this window's own draws:
@@ -7,10 +7,11 @@ the outcome is the same however often, late or out of order it is computed. ``po
 
 import polars as pl
 
-from jobs.compute.billing import EARLY, PREPAID, CreditRules, classed, part
-from jobs.compute.exact import UNMEASURED, WIDE, Bounds, whole
+from jobs.compute.billing import EARLY, PREPAID, classed, part
+from jobs.compute.exact import UNMEASURED, Bounds, whole
 from jobs.compute.lots import LOTS, available, settled
 from jobs.model.frames import CODED
+from jobs.model.rules import CreditRules
 
 _OF_ROW = ["user_id", "id"]
 DECIDING = [*_OF_ROW, "date", "new_month", "total_cost", "reported"]
@@ -26,7 +27,7 @@ def credited(
     bounds: Bounds = UNMEASURED,
 ) -> pl.LazyFrame:
     """Adds to priced rows in row order: class, parts, ``free`` and ``purchased`` (the draws that the ledger shall
-    hold), ``uncovered``, ``amount_due`` and ``amount_reported``, in units of 10^-10.
+    hold), ``uncovered``, ``amount_due``, ``amount_reported`` and ``amount_free``, in units of 10^-10.
 
     In: ``accounts`` (frames.ACCOUNTS) and ``booked`` (frames.DRAWS), of the months of one draw window.
     """
@@ -34,23 +35,6 @@ def credited(
     kept = _kept(held.join(_known(accounts), on="user_id", how="left", maintain_order="left"))
     stays = kept.group_by("user_id").agg(pl.col(f"kept_{lot}").sum() for lot in LOTS)
     return _drawn(kept, available(accounts, booked, stays, rules), rules, rows, bounds)
-
-
-def credited_anew(
-    rows: pl.LazyFrame,
-    modes: pl.LazyFrame,
-    accounts: pl.LazyFrame,
-    own: pl.LazyFrame,
-    rules: CreditRules,
-    bounds: Bounds = UNMEASURED,
-) -> pl.LazyFrame:
-    """``credited`` where the ledger says nothing of any row: no row was reported, none imported; ``own``: all draws of
-    the window, of which only the sum of each user counts."""
-    held = classed(rows.select(DECIDING).with_columns(imported=pl.lit(value=False)), modes, rules, bounds)
-    kept = held.with_columns(whole(0).alias(f"kept_{lot}") for lot in LOTS)
-    stays = pl.LazyFrame(schema={"user_id": pl.Categorical, **{f"kept_{lot}": WIDE for lot in LOTS}})
-    lots = available(accounts, own, stays, rules).with_columns(has_account=pl.lit(value=True))
-    return _drawn(kept, lots, rules, rows, bounds)
 
 
 def _drawn(
@@ -82,6 +66,7 @@ def _paid(held: pl.LazyFrame, draws: list[pl.Expr], rows: pl.LazyFrame) -> pl.La
         uncovered=pl.when(~reported).then((pl.col("part") - taken).clip(lower_bound=nothing)).otherwise(nothing),
         amount_due=pl.when(~reported).then(pl.col("due_part")).otherwise(nothing),
         amount_reported=pl.when(reported).then(owed).otherwise(nothing),
+        amount_free=pl.col("free_part"),
     )
     return pl.concat([rows, paid], how="horizontal")
 

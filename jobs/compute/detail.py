@@ -6,9 +6,10 @@ import polars as pl
 
 from jobs.compute.exact import WIDE
 from jobs.compute.overrides import DISCOUNT, ID, PRICE
-from jobs.compute.pricing import Terms, tier_quantities
+from jobs.compute.pricing import tier_quantities
 from jobs.model.meters import Meter
 from jobs.model.rates import Card
+from jobs.model.rules import Terms
 
 
 def pieces(ordered: pl.LazyFrame, terms: Terms) -> pl.LazyFrame:

@@ -19,9 +19,9 @@ from functools import reduce
 
 import polars as pl
 
-from jobs.compute.billing import CreditRules
 from jobs.compute.exact import UNKNOWN, UNMEASURED, WIDE, Bounds, Whole, whole
 from jobs.model.frames import CODED
+from jobs.model.rules import CreditRules
 from jobs.model.scale import PLACES
 
 LOTS = ("free", "purchased")

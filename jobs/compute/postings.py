@@ -13,8 +13,7 @@ def postings(rows: pl.LazyFrame, accounts: pl.LazyFrame, booked: pl.LazyFrame) -
     """What must be booked so that the ledger shows the draws of ``rows``: one row per key that differs.
 
     Out: user_id, id, month, date, free, purchased (signed), ``fresh`` (nothing stands for the row in this window),
-    ``vanished`` (the key has no row any more), ``first`` (see ``first_draws``). Users without an account are left as
-    they are.
+    ``vanished`` (the key has no row any more). Users without an account are left as they are.
     """
     target = rows.select(pl.col("user_id").cast(pl.String), "id", "month", "date", *LOTS)
     known = booked.join(accounts, on="user_id", how="semi")
@@ -42,22 +41,7 @@ def postings(rows: pl.LazyFrame, accounts: pl.LazyFrame, booked: pl.LazyFrame) -
         )
         .filter((pl.col("free") != 0) | (pl.col("purchased") != 0))
         .join(seen, on=_OF_ROW, how="left")
-        .with_columns(pl.col("seen").is_null().alias("fresh"), first=pl.lit(value=False))
+        .with_columns(pl.col("seen").is_null().alias("fresh"))
         .drop("seen")
-        .sort("user_id", "date", "id", "month")
-    )
-
-
-def first_draws(rows: pl.LazyFrame) -> pl.LazyFrame:
-    """``postings`` of rows of which the ledger has never heard: all that is drawn of them, each the ``first`` draw."""
-    return (
-        rows.filter((pl.col("free") != 0) | (pl.col("purchased") != 0))
-        .select(
-            pl.col("user_id").cast(pl.String),
-            *("id", "month", "date", *LOTS),
-            vanished=pl.lit(value=False),
-            fresh=pl.lit(value=True),
-            first=pl.lit(value=True),
-        )
         .sort("user_id", "date", "id", "month")
     )

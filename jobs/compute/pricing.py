@@ -7,8 +7,6 @@ between the running total before the row and after it, clipped to the tier's bou
 
 from calendar import monthrange
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import date
 from functools import reduce
 from math import gcd
 from operator import add
@@ -17,33 +15,17 @@ import polars as pl
 
 from jobs.compute.exact import NARROW, UNMEASURED, WIDE, Bounds, Whole, chosen, scaled_half_even, whole
 from jobs.compute.overrides import DISCOUNT, PRICE
-from jobs.model.frames import CODED, ROW_ORDER, cost_of
-from jobs.model.meters import Meter
-from jobs.model.rates import Card, RateCard, Tier
+from jobs.model.frames import CODED, ROW_ORDER
+from jobs.model.meters import Meter, cost_of
+from jobs.model.rates import Card, Tier
+from jobs.model.rules import Terms
 from jobs.model.scale import ONE
 
 HUNDRED_PERCENT = 100 * ONE
 
 
-@dataclass(frozen=True, slots=True)
-class Terms:
-    """By what usage is priced: the meters that are read, their cards, the days in question, the tiers' reach."""
-
-    meters: tuple[Meter, ...]
-    rates: RateCard
-    first: date
-    last: date
-    tiers: str
-    overridden: frozenset[str]
-
-    def cards(self, meter: Meter) -> list[Card]:
-        return self.rates.between(meter.name, self.first, self.last)
-
-
 def in_row_order(usage: pl.LazyFrame) -> pl.LazyFrame:
-    """Each user's rows together and in row order, with month, its days, and where a month, a day, or on a day a
-    cluster of a user starts.
-    """
+    """Each user's rows together and in row order, with month, its days, and where a month or a day of a user starts."""
     user, month = pl.col("user_id"), pl.col("date").dt.month_start().alias("month")
     ordered = _sorted(usage.with_columns(CODED).collect()).lazy().with_columns(month)
     new_day, new_user = pl.col(_DAY).ne_missing(pl.col(_DAY).shift()), user.ne_missing(user.shift())
@@ -51,7 +33,6 @@ def in_row_order(usage: pl.LazyFrame) -> pl.LazyFrame:
         month_days=pl.col("date").dt.days_in_month(),
         new_day=new_day,
         new_month=new_user | (pl.col("month") != pl.col("month").shift()),
-        new_cluster=new_day | pl.col("cluster_id").ne_missing(pl.col("cluster_id").shift()),
     )
 
 

@@ -15,7 +15,7 @@ from jobs import look, show
 from jobs.demo import sample
 from jobs.demo.server import running
 from jobs.model.report import Report
-from jobs.run import Job, perform
+from jobs.pipeline.run import Job, perform
 from jobs.settings import Settings, load
 from jobs.store.address import Address
 from jobs.store.database import Connection, connect

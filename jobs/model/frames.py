@@ -2,8 +2,8 @@
 
 ``USAGE`` rows are usage_daily rows as read; besides these a frame has one Int64 column per meter, named after
 the meter, in units of 10^-10. ``recorded`` is total_cost in that unit, null where the source has none.
-``version`` is the row's xmin, by which a write notices that the row has changed since it was read. ``deducted`` is
-credits_deducted, 0 where there is none, null where it is no number of ours; ``reported`` is reported_to_stripe.
+``deducted`` is credits_deducted, 0 where there is none, null where it is no number of ours; ``reported`` is
+reported_to_stripe. ``usage_hash`` and ``written_hash`` are the server's hashes of the row (jobs.postgres.fingerprints).
 """
 
 import polars as pl
@@ -14,9 +14,10 @@ USAGE: dict[str, pl.DataType | type[pl.DataType]] = {
     "date": pl.Date,
     "cluster_id": pl.UInt128,
     "recorded": pl.Int64,
-    "version": pl.Int64,
     "deducted": pl.Int64,
     "reported": pl.Boolean,
+    "usage_hash": pl.Int64,
+    "written_hash": pl.Int64,
 }
 CODED = pl.col("user_id").cast(pl.Categorical)
 """As usage is held and computed: four bytes for a user, which sort, join and compare as fast as numbers do."""
@@ -65,8 +66,3 @@ MODES: dict[str, pl.DataType | type[pl.DataType]] = {"user_id": pl.String, "vali
 def usage_schema(meters: list[str]) -> dict[str, pl.DataType | type[pl.DataType]]:
     """The schema of a frame of usage with these meters."""
     return USAGE | dict.fromkeys(meters, pl.Int64)
-
-
-def cost_of(meter: str) -> str:
-    """The column that holds what ``meter`` costs."""
-    return f"{meter}_cost"

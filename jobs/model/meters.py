@@ -52,3 +52,13 @@ DEFAULTS: dict[str, Meter] = {
         Meter("memory_gb_hours", "memory_gb_hours", "flow", "GB h", True, ("memory_gb_hours",)),
     )
 }
+
+
+def cost_of(meter: str) -> str:
+    """The column that holds what ``meter`` costs."""
+    return f"{meter}_cost"
+
+
+def days_of(meter: str) -> str:
+    """The column that holds the sum of a level over the days of a month."""
+    return f"{meter}_days"

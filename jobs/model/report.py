@@ -73,15 +73,19 @@ class PlanReport:
 @dataclass(frozen=True, slots=True)
 class Report:
     """The figures of a run. ``changed``: rows written per table; ``seconds``: by stage; ``notes``: what a person
-    should know; ``unpriced``: rows without a recorded cost, priced for everything but total_cost."""
+    should know; ``rows_read``: usage rows that batches read; ``users_recomputed``: of whom; ``unpriced``: those of these
+    rows without a recorded cost, priced for everything but total_cost; ``unsettled``: months that were to be closed and
+    stay open."""
 
     run_id: int | None
     kind: str
     window_from: date
     window_to: date
     closed: tuple[date, ...]
+    unsettled: tuple[date, ...]
     rows_read: int
     rows_rejected: int
+    users_recomputed: int
     unpriced: int
     changed: Mapping[str, int]
     total_cost: Decimal
@@ -102,4 +106,4 @@ class Report:
 
     @property
     def exit_code(self) -> int:
-        return 3 if self.rows_rejected else 0
+        return 3 if self.rows_rejected or self.unsettled else 0

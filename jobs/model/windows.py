@@ -1,6 +1,6 @@
 """Which days a run covers, and which months it closes (DESIGN section 3). Pure: the clock is an argument."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 
@@ -56,6 +56,11 @@ class Window:
         return min(last_of(month), self.last)
 
     @property
+    def days(self) -> list[date]:
+        """Every day covered."""
+        return [first + timedelta(days=n) for first, last in self.spans() for n in range((last - first).days + 1)]
+
+    @property
     def draws(self) -> list[tuple[date, ...]]:
         """The draw windows, in the order in which they draw: each closed month by itself, then all open ones."""
         still_open = tuple(month for month in self.months if month not in self.closed)
@@ -63,8 +68,12 @@ class Window:
 
     def spans(self) -> list[tuple[date, date]]:
         """The days covered, as one span from first to last day for each unbroken row of months."""
+        return self.spans_of(self.months)
+
+    def spans_of(self, months: Sequence[date]) -> list[tuple[date, date]]:
+        """The days covered of some of the months, oldest first."""
         spans: list[tuple[date, date]] = []
-        for month in self.months:
+        for month in months:
             if spans and spans[-1][1] + timedelta(days=1) == month:
                 spans[-1] = (spans[-1][0], self.last_of(month))
             else:

@@ -1,9 +1,9 @@
-"""user_credits and credit_transactions: accounts read and locked, and what a chunk posts to them (DESIGN section 4).
+"""user_credits and credit_transactions: accounts read and locked, and what a batch posts to them.
 
-Everything here runs inside the transaction of a chunk: ledger, transactions and accounts change together or not.
+What posts runs inside the transaction of a batch: ledger, transactions and accounts change together or not.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection
 from io import BytesIO
 
 import polars as pl
@@ -13,28 +13,21 @@ from jobs.model.errors import PreflightError
 from jobs.model.frames import ACCOUNTS
 from jobs.model.scale import MOST_DIGITS, ONE
 from jobs.settings import Settings
-from jobs.store.credit_source import CreditSource
-from jobs.store.database import Connection, blocks, by_index, transaction
+from jobs.store.credit_source import COLUMNS, CreditSource
+from jobs.store.database import Connection, blocks, by_index
 from jobs.store.faults import writing
 from jobs.store.statements import listed, own, source, statement
 from jobs.store.tables import copy_in
 
-COLUMNS = {
-    "granted": "free_credits_granted",
-    "bought": "total_purchased",
-    "free_used": "free_credits_used",
-    "used": "total_used",
-}
 
-
-def read(connection: Connection, settings: Settings, held: CreditSource, users: Sequence[str]) -> pl.DataFrame:
+def read(connection: Connection, settings: Settings, held: CreditSource, users: Collection[str]) -> pl.DataFrame:
     """The accounts of ``users`` (frames.ACCOUNTS), but those whose amounts are no numbers (see ``unusable``).
 
     Raises PreflightError naming a user who has two.
     """
-    if held.account is None:
+    if held.account is None or not users:
         return pl.DataFrame(schema=ACCOUNTS)
-    units = {name: sql.SQL("{} * {}").format(amount(column, held), ONE) for name, column in COLUMNS.items()}
+    units = {name: sql.SQL("{} * {}").format(held.amount(column), ONE) for name, column in COLUMNS.items()}
     most = sql.Literal(10**MOST_DIGITS)
     numbers = [sql.SQL("abs({}) < {}").format(value, most) for value in units.values()]
     text = statement(
@@ -44,8 +37,7 @@ def read(connection: Connection, settings: Settings, held: CreditSource, users: 
         numbers=sql.SQL(" AND ").join(numbers),  # NaN and Infinity compare as greater than any number
         **units,
     )
-    with transaction(connection):
-        found = pl.concat(_parsed(block) for block in blocks(connection, text))
+    found = pl.concat(_parsed(block) for block in blocks(connection, text))
     twice = found.filter(pl.col("user_id").is_duplicated())["user_id"].unique().sort()
     if len(twice):
         raise PreflightError(
@@ -63,26 +55,22 @@ def _parsed(block: BytesIO) -> pl.DataFrame:
     return frame.with_columns(pl.col(name).to_physical() for name in COLUMNS)
 
 
-def unusable(connection: Connection, settings: Settings, held: CreditSource) -> list[str]:
-    """The first users whose accounts hold amounts that are no numbers: they are left as they are."""
-    if held.account is None:
-        return []
-    total = balance(held)
-    accounts = sql.SQL("{} AS a").format(source(settings, "user_credits"))
-    text = sql.SQL("SELECT user_id FROM {} WHERE {} IN ('NaN', 'Infinity', '-Infinity') ORDER BY 1 LIMIT 10")
-    with transaction(connection):
-        return [str(row[0]) for row in connection.execute(text.format(accounts, total))]
+def lock(
+    connection: Connection, settings: Settings, held: CreditSource, users: Collection[str], *, wait: bool
+) -> frozenset[str]:
+    """Locks the accounts of ``users`` until the transaction ends; those whose account another transaction holds.
 
-
-def amount(column: str, held: CreditSource, of: str = "") -> sql.Composed:
-    if held.account is None or column not in held.account:
-        return sql.SQL("0::numeric").format()
-    return sql.SQL("coalesce({}, 0)::numeric").format(sql.Identifier(*([of] if of else []), column))
-
-
-def lock(connection: Connection, settings: Settings, users: Sequence[str]) -> None:
-    """Locks accounts until the transaction ends."""
-    connection.execute(statement("lock_accounts", accounts=source(settings, "user_credits")), {"users": list(users)})
+    ``wait``: it is waited for, up to the lock_timeout.
+    """
+    if held.account is None or not users:
+        return frozenset()
+    text = statement(
+        "lock_accounts",
+        accounts=source(settings, "user_credits"),
+        users=listed(users),
+        lock=sql.SQL("FOR NO KEY UPDATE" if wait else "FOR NO KEY UPDATE SKIP LOCKED"),
+    )
+    return frozenset(str(row[0]) for row in connection.execute(text))
 
 
 def post(
@@ -92,7 +80,6 @@ def post(
 
     The accounts are locked. Raises PreflightError where one of them cannot be written: nothing is booked then.
     """
-    connection.execute("DROP TABLE IF EXISTS pg_temp.usage_jobs_draws")
     connection.execute(statement("stage_draws"))
     staged = postings.select("user_id", "id", "month", "date", "free", "purchased", "fresh", "first")
     copy_in(connection, sql.Identifier("usage_jobs_draws"), staged)
@@ -105,7 +92,7 @@ def post(
             "post_transactions",
             transactions=source(settings, "credit_transactions"),
             accounts=accounts,
-            balance=balance(held),
+            balance=held.balance(),
         )
         with writing("credit_transactions"):
             done["credit_transactions"] = connection.execute(text, run).rowcount
@@ -144,13 +131,8 @@ def changed_transactions(postings: pl.DataFrame) -> int:
     return sum(part.height for part in transactions(postings))
 
 
-def balance(held: CreditSource) -> sql.Composed:
-    parts = {name: amount(column, held, "a") for name, column in COLUMNS.items()}
-    return sql.SQL("({bought} + {granted} - {used} - {free_used})").format(**parts)
-
-
 def _increments(settings: Settings, held: CreditSource) -> sql.Composed:
-    used, free = amount("total_used", held, "a"), amount("free_credits_used", held, "a")
+    used, free = held.amount("total_used", "a"), held.amount("free_credits_used", "a")
     if held.splits:
         text = "total_used = {used} + d.purchased, free_credits_used = {free} + d.free"
         changes = sql.SQL("(d.free <> 0 OR d.purchased <> 0)")
@@ -162,5 +144,5 @@ def _increments(settings: Settings, held: CreditSource) -> sql.Composed:
         accounts=source(settings, "user_credits"),
         increments=sql.SQL(text).format(used=used, free=free),
         changes=changes,
-        balance=balance(held),
+        balance=held.balance(),
     )

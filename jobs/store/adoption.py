@@ -9,7 +9,6 @@ from psycopg.rows import dict_row
 
 from jobs.settings import Settings
 from jobs.store import runlog
-from jobs.store.accounts import amount
 from jobs.store.credit_source import CreditSource
 from jobs.store.database import Connection
 from jobs.store.statements import own, source, statement
@@ -48,7 +47,7 @@ def is_due(connection: Connection, settings: Settings, held: CreditSource) -> bo
 def adopt(connection: Connection, settings: Settings, held: CreditSource, *, logged: bool) -> Adopted | None:
     """Imports every row with credits_deducted, in the caller's transaction; None where there is none.
 
-    ``logged``: as a finished run of kind `adopt`; a dry run leaves no such row.
+    ``logged``: as a finished run of kind `adopt`; a dry run imports nothing, and says what would be imported.
     """
     draws, accounts = own(settings, "credit_draws"), source(settings, "user_credits")
     deducted = statement("deducted", usage=source(settings, "usage_daily"))
@@ -56,22 +55,31 @@ def adopt(connection: Connection, settings: Settings, held: CreditSource, *, log
         found = cursor.execute(statement("adoptable", deducted=deducted)).fetchone()
         if not found or not found["rows"]:
             return None
-        run_id = 0
+        adoptable = as_ledger(settings, held)
         if logged:
             values = {**found, "version": version("usage-jobs")}
             run_id = runlog.numbered(connection, settings, "begin_adoption", values)
-        free_used, used = _used(held)
-        text = statement("adopt_draws", draws=draws, deducted=deducted, accounts=accounts, free_used=free_used)
-        cursor.execute(text, {"run_id": run_id})
-        excess = cursor.execute(statement("adopted_excess", draws=draws, accounts=accounts, used=used)).fetchone()
+            cursor.execute(statement("adopt_draws", draws=draws, adoptable=adoptable), {"run_id": run_id})
+        _, used = _used(held)
+        table = draws if logged else adoptable
+        excess = cursor.execute(statement("adopted_excess", draws=table, accounts=accounts, used=used)).fetchone()
     assert excess is not None  # noqa: S101 - an aggregate is always one row
     return Adopted(found["rows"], found["total"], excess["users"], excess["excess"])
 
 
+def as_ledger(settings: Settings, held: CreditSource) -> sql.Composed:
+    """What an adoption would enter into the ledger, as a table in parentheses: in row order free until the free credits
+    used are exhausted, then purchased."""
+    deducted = statement("deducted", usage=source(settings, "usage_daily"))
+    free_used, _ = _used(held)
+    accounts = source(settings, "user_credits")
+    return statement("adoptable_draws", deducted=deducted, accounts=accounts, free_used=free_used)
+
+
 def _used(held: CreditSource) -> tuple[sql.Composed, sql.Composed]:
     """What an account says of free credits used, and of both kinds."""
-    used, free = amount("total_used", held, "a"), amount("free_credits_used", held, "a")
+    used, free = held.amount("total_used", "a"), held.amount("free_credits_used", "a")
     if held.splits:
         return free, sql.SQL("{} + {}").format(used, free)
-    granted = amount("free_credits_granted", held, "a")
+    granted = held.amount("free_credits_granted", "a")
     return sql.SQL("least({}, {})").format(granted, used), used

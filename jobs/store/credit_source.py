@@ -7,9 +7,22 @@ where it is: usage_daily.credits_deducted, credit_transactions, free credits cou
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from jobs.store.catalog import Catalog, Column
+from psycopg import sql
 
+from jobs.settings import Settings
+from jobs.store.catalog import Catalog, Column
+from jobs.store.database import Connection
+from jobs.store.statements import source, statement
+
+COLUMNS = {
+    "granted": "free_credits_granted",
+    "bought": "total_purchased",
+    "free_used": "free_credits_used",
+    "used": "total_used",
+}
+"""The amounts of an account, by their name in frames (frames.ACCOUNTS)."""
 INTEGERS = ("smallint", "integer", "bigint")
+BINARIES = ("double precision", "real")
 NUMBERS = ("numeric", *INTEGERS)
 ACCOUNT = ("total_purchased", "total_used")
 FREE = ("free_credits_granted", "free_credits_used")
@@ -43,6 +56,17 @@ class CreditSource:
         """Whether free credits used are counted apart."""
         return self.account is not None and "free_credits_used" in self.account
 
+    def amount(self, column: str, of: str = "") -> sql.Composed:
+        """An amount of user_credits (of the alias ``of``) as SQL; 0 where there is no such column."""
+        if self.account is None or column not in self.account:
+            return sql.SQL("0::numeric").format()
+        return sql.SQL("coalesce({}, 0)::numeric").format(sql.Identifier(*([of] if of else []), column))
+
+    def balance(self, of: str = "a") -> sql.Composed:
+        """What an account could spend, as SQL."""
+        parts = {name: self.amount(column, of) for name, column in COLUMNS.items()}
+        return sql.SQL("({bought} + {granted} - {used} - {free_used})").format(**parts)
+
 
 def credit_source(known: Catalog) -> CreditSource:
     """What is there to read and to write."""
@@ -67,3 +91,11 @@ def _scale(tables: Mapping[str, Mapping[str, Column]]) -> int | None:
 def decimals_of(column: Column) -> int | None:
     """The decimals that a column declares; None where it has no limit."""
     return 0 if column.type in INTEGERS else column.scale
+
+
+def unusable_accounts(connection: Connection, settings: Settings, held: CreditSource) -> list[str]:
+    """The first users whose accounts hold amounts that are no numbers: they are left as they are."""
+    if held.account is None:
+        return []
+    text = statement("unusable_accounts", accounts=source(settings, "user_credits"), balance=held.balance())
+    return [str(row[0]) for row in connection.execute(text)]

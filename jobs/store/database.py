@@ -13,6 +13,7 @@ from typing import Any
 
 import psycopg
 from psycopg import sql
+from psycopg.pq import TransactionStatus
 
 from jobs.model.errors import UsageJobsError
 from jobs.store import silence, unreachable
@@ -33,6 +34,7 @@ NETWORK: dict[str, Any] = {
 }
 """A network that swallows packets is noticed within about a minute."""
 BLOCK = 16 * 2**20
+READ_COMMITTED, REPEATABLE_READ = psycopg.IsolationLevel.READ_COMMITTED, psycopg.IsolationLevel.REPEATABLE_READ
 LIMITS = (
     "SET LOCAL statement_timeout = '15min'",
     "SET LOCAL lock_timeout = '30s'",
@@ -132,22 +134,25 @@ class Link:
 
 @contextmanager
 def transaction(
-    connection: Connection, *, undone: bool = False, snapshot: bool = False, shared: str | None = None
+    connection: Connection, *, snapshot: bool = False, lock_timeout: str | None = None
 ) -> Iterator[Connection]:
-    """One READ COMMITTED transaction under our limits; COMMIT is a round trip of its own.
+    """One READ COMMITTED transaction under our limits; COMMIT is a round trip of its own. Inside another one a
+    savepoint of that.
 
-    ``undone``: it ends in ROLLBACK whatever happens, for a dry run that asks what a statement would change;
-    ``snapshot``: all of it sees the same moment, and cannot write; ``shared``: that of a snapshot that another exports.
+    ``snapshot``: all of it sees the same moment, and cannot write; ``lock_timeout``: another one than LIMITS has.
     """
     with ExitStack() as whole:
         with deadline(connection, ADMISSION_SECONDS):
-            whole.enter_context(connection.transaction(force_rollback=undone))
-            if snapshot or shared:
-                connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-            if shared:
-                connection.execute(sql.SQL("SET TRANSACTION SNAPSHOT {}").format(shared))
-            # In one round trip: a server far away would make five a tenth of a second.
-            connection.execute("; ".join(LIMITS))
+            if connection.info.transaction_status == TransactionStatus.INTRANS:
+                whole.enter_context(connection.transaction())
+            else:
+                # Named in BEGIN, because a role or a database may default to another level.
+                connection.isolation_level = REPEATABLE_READ if snapshot else READ_COMMITTED
+                connection.read_only = snapshot
+                whole.enter_context(connection.transaction())
+                # In one round trip: a server far away would make seven of them a fifth of a second.
+                more = [f"SET LOCAL lock_timeout = '{lock_timeout}'"] if lock_timeout else []
+                connection.execute("; ".join([*LIMITS, *more]).encode())
         yield connection
 
 

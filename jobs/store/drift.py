@@ -76,7 +76,7 @@ def judged(known: Catalog, need: Need) -> Finding:
     label = f" (meter {need.meter})" if need.meter not in ("", need.column) else ""
     subject = f"{need.table}.{need.column}{label}"
     if column is None:
-        there = ", ".join(sorted(held.keys() - {"xmin", "ctid"})) or "no such table"
+        there = ", ".join(sorted(held.keys())) or "no such table"
         level: Level = "refused" if need.lack is None else "note"
         found = f"no such column (there are: {there})" if need.lack is None else "no such column"
         return Finding(level, subject, need.expected, found, need.lack or "The job cannot do without", need.remedy)

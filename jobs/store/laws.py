@@ -8,7 +8,6 @@ from decimal import Decimal
 from psycopg import sql
 
 from jobs.settings import Settings
-from jobs.store.accounts import amount, balance
 from jobs.store.credit_source import CreditSource
 from jobs.store.database import Connection
 from jobs.store.statements import own, source, statement
@@ -131,7 +130,7 @@ def _ledger(settings: Settings, held: CreditSource) -> Iterator[tuple[str, sql.C
         yield "4 ledger by row = credits_deducted", statement("law_ledger_rows", draws=draws, usage=usage)
     if not held.transactions:
         # With a history, what others gave back of it is told there.
-        used = sql.SQL("({} + {})").format(amount("total_used", held, "a"), amount("free_credits_used", held, "a"))
+        used = sql.SQL("({} + {})").format(held.amount("total_used", "a"), held.amount("free_credits_used", "a"))
         accounts = source(settings, "user_credits")
         yield "4 drawn by us <= used in user_credits", statement("law_used", draws=draws, accounts=accounts, used=used)
 
@@ -150,7 +149,7 @@ def _transactions(connection: Connection, settings: Settings, held: CreditSource
     arithmetic = statement("law_arithmetic", **parts)
     yield _judged(connection, "3 balance before + amount = after, not below 0", arithmetic, {})
     accounts = source(settings, "user_credits")
-    balances = statement("law_balances", accounts=accounts, balance=balance(held), **parts)
+    balances = statement("law_balances", accounts=accounts, balance=held.balance(), **parts)
     law = _judged(connection, "4 transactions add up = balance in user_credits", balances, {})
     gaps = connection.execute(statement("explained_gaps", **parts)).fetchone()
     note = f"other programs posted between two of ours {gaps[0]:,} times" if gaps and gaps[0] else ""

@@ -1,16 +1,16 @@
 """``rollup.billing_modes``: how each user has paid since when, because users.billing_mode only says how now."""
 
-from collections.abc import Iterator
 from datetime import date, timedelta
 
-import polars as pl
 from psycopg import sql
 
 from jobs.settings import Settings
-from jobs.store import tables
 from jobs.store.credit_source import CreditSource
 from jobs.store.database import Connection
 from jobs.store.statements import own, source, statement
+
+Entry = tuple[str, date, str | None]
+"""A user, the first day on which it holds, how he pays."""
 
 
 def recorded(connection: Connection, settings: Settings) -> date | None:
@@ -19,13 +19,8 @@ def recorded(connection: Connection, settings: Settings) -> date | None:
     return None if row is None else row[0]
 
 
-def append(
-    connection: Connection, settings: Settings, held: CreditSource, before: date | None, run_id: int
-) -> list[tuple[str, date, str | None]]:
-    """Records how users pay who differ, from the day after ``before`` on; in the caller's transaction.
-
-    Who, from which day, how.
-    """
+def pending(connection: Connection, settings: Settings, held: CreditSource, before: date | None) -> list[Entry]:
+    """The entries that a run adds: of users who pay otherwise than the history says, from the day after ``before``."""
     if not held.modes:
         return []
     flag = settings.credits.feature_flag
@@ -33,17 +28,15 @@ def append(
         sql.SQL("billing_mode::text").format() if flag is None else statement("effective_mode", flag=sql.Literal(flag))
     )
     text = statement(
-        "append_modes",
-        modes=own(settings, "billing_modes"),
-        users=source(settings, "users"),
-        effective=effective,
+        "pending_modes", modes=own(settings, "billing_modes"), users=source(settings, "users"), effective=effective
     )
     since = date.min if before is None else before + timedelta(days=1)
-    return connection.execute(text, {"since": since, "run_id": run_id}).fetchall()
+    return connection.execute(text, {"since": since}).fetchall()
 
 
-def history(connection: Connection, settings: Settings, user: str | None = None) -> Iterator[pl.DataFrame]:
-    """Every entry (of ``user``) as frames.MODES, in blocks; needs an open transaction."""
-    of = tables.table(settings, "billing_modes")
-    rows = sql.SQL("true") if user is None else sql.SQL("user_id = {}").format(sql.Literal(user))
-    yield from tables.read(connection, settings, of, ["user_id", "valid_from", "mode"], rows)
+def append(connection: Connection, settings: Settings, entries: list[Entry], run_id: int) -> None:
+    """Adds entries, in the caller's transaction."""
+    if entries:
+        users, days, modes = zip(*entries, strict=True)
+        values = {"users": list(users), "days": list(days), "modes": list(modes), "run_id": run_id}
+        connection.execute(statement("append_modes", modes=own(settings, "billing_modes")), values)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from jobs.model.meters import Meter
 from jobs.settings import Settings
 from jobs.store.catalog import ENUM, Catalog
-from jobs.store.credit_source import ACCOUNT, FREE, NUMBERS, credit_source
+from jobs.store.credit_source import ACCOUNT, BINARIES, FREE, NUMBERS, credit_source
 from jobs.store.schema import APPEND_ONLY
 
 TEXT = ("text", "character varying")
@@ -45,6 +45,7 @@ OWN_RIGHTS = (
     | {"corrections": ("INSERT",)}  # kept for people: no run reads them
 )
 EVERY_RIGHT = ("SELECT", "INSERT", "UPDATE", "DELETE")
+QUANTITIES = (*NUMBERS, *BINARIES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,7 @@ class Need:
 
     @property
     def expected(self) -> str:
-        return "a number" if self.types == NUMBERS else " or ".join(self.types) or "any type"
+        return "a number" if self.types in (NUMBERS, QUANTITIES) else " or ".join(self.types) or "any type"
 
 
 def own_rights(table: str) -> tuple[str, ...]:
@@ -88,13 +89,6 @@ def _usage(known: Catalog, settings: Settings) -> Iterator[Need]:
     for name, types in {"id": ("uuid",), "user_id": TEXT, "date": ("date",), "hopsworks_cluster_id": ("uuid",)}.items():
         yield Need(usage, name, types)
     yield Need(usage, "total_cost", ("numeric",), (*READ, "UPDATE") if rated else READ)
-    if rated or held.shown:
-        yield Need(usage, "xmin", ("xid",), remedy="Name the table itself: a view has no row versions")
-    slower, table = (
-        "Usage is read row by row, which takes longer",
-        "Name the table itself: rows of a view have no place",
-    )
-    yield Need(usage, "ctid", ("tid",), lack=slower, spare=True, remedy=table)
     for meter in settings.meters:
         yield _meter(meter)
     if held.account is not None or held.deducted:
@@ -109,7 +103,7 @@ def _usage(known: Catalog, settings: Settings) -> Iterator[Need]:
 def _meter(meter: Meter) -> Need:
     lack = "The meter is left out until it appears" if meter.optional else None
     remedy = "" if meter.optional else "Map the meter to its column ([meters.…] column in the settings)"
-    return Need("usage_daily", meter.column, NUMBERS, lack=lack, meter=meter.name, remedy=remedy)
+    return Need("usage_daily", meter.column, QUANTITIES, lack=lack, meter=meter.name, remedy=remedy)
 
 
 def _users(known: Catalog, settings: Settings) -> Iterator[Need]:

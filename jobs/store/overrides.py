@@ -1,4 +1,7 @@
-"""Reads user_pricing_overrides in either variant, judges each row, and gives the frame that pricing joins."""
+"""Reads user_pricing_overrides in either variant, judges each row, and gives the rows that pricing joins.
+
+No polars here: a run that finds nothing changed reads overrides, too.
+"""
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
@@ -7,36 +10,39 @@ from datetime import date
 from decimal import Decimal
 from typing import Any
 
-import polars as pl
 from psycopg import sql
 from psycopg.rows import dict_row
 
 from jobs.model.errors import ConfigError
-from jobs.model.frames import OVERRIDES
 from jobs.model.meters import Meter
 from jobs.model.rates import MAX_PRICE
 from jobs.model.scale import scaled
 from jobs.settings import Settings
-from jobs.store.database import Connection, transaction
+from jobs.store.database import Connection
 from jobs.store.preflight import Source
 from jobs.store.statements import source, statement
 
 
 @dataclass(frozen=True, slots=True)
 class Overrides:
-    """``frame``: ``frames.OVERRIDES``, one row per override and meter; ``notes``: what was ignored, and why."""
+    """``rows``: one per override and meter, with the columns of ``frames.OVERRIDES``; ``notes``: what was ignored, and
+    why."""
 
-    frame: pl.DataFrame
+    rows: tuple[Mapping[str, Any], ...]
     notes: tuple[str, ...]
 
     @property
     def meters(self) -> frozenset[str]:
-        return frozenset(self.frame["meter"].unique())
+        return frozenset(row["meter"] for row in self.rows)
+
+    @property
+    def users(self) -> frozenset[str]:
+        return frozenset(row["user_id"] for row in self.rows)
 
     def digests(self, first: date, last: date) -> dict[str, str]:
         """Per user with an override on the days ``first`` to ``last``, a stable hash of those."""
         facts: dict[str, list[tuple[Any, ...]]] = {}
-        for row in self.frame.sort("meter", "rank").iter_rows(named=True):
+        for row in sorted(self.rows, key=lambda row: (row["meter"], row["rank"])):
             since, until = row["first"] or first, row["last"] or last
             if since <= last and until >= first:
                 days = (max(since, first).isoformat(), min(until, last).isoformat())
@@ -47,7 +53,7 @@ class Overrides:
 def read(connection: Connection, settings: Settings, held: Source, first: date, last: date) -> Overrides:
     """The overrides that touch ``first`` to ``last``; ConfigError naming the id of one that cannot be right."""
     if held.overrides is None:
-        return Overrides(pl.DataFrame(schema=OVERRIDES), ())
+        return Overrides((), ())
     text = statement(
         "overrides",
         overrides=source(settings, "user_pricing_overrides"),
@@ -59,7 +65,7 @@ def read(connection: Connection, settings: Settings, held: Source, first: date, 
         active=sql.SQL("active" if "active" in held.overrides else "true"),
     )
     # In UTC by the transaction's own time zone: a day is a UTC day.
-    with transaction(connection), connection.cursor(row_factory=dict_row) as cursor:
+    with connection.cursor(row_factory=dict_row) as cursor:
         rows = cursor.execute(text, {"first": first, "last": last}).fetchall()
     return _judged(rows, settings.meters)
 
@@ -79,7 +85,7 @@ def _judged(rows: Iterable[Mapping[str, Any]], meters: Sequence[Meter]) -> Overr
         elif row["user_id"] is not None:
             same = {key: row[key] for key in ("id", "user_id", "first", "last", "rank")}
             kept += [{**same, "meter": name, "price": price, "discount": discount} for name in names]
-    return Overrides(pl.DataFrame(kept, schema=OVERRIDES), tuple(notes))
+    return Overrides(tuple(kept), tuple(notes))
 
 
 def _price(row: Mapping[str, Any]) -> int | None:

@@ -12,7 +12,7 @@ from jobs.model.meters import Meter
 from jobs.settings import Settings
 from jobs.store import catalog, credit_source, drift, walls
 from jobs.store.catalog import Catalog, Column
-from jobs.store.credit_source import INTEGERS, CreditSource
+from jobs.store.credit_source import BINARIES, INTEGERS, CreditSource
 from jobs.store.database import Connection, transaction
 from jobs.store.findings import REFUSING, Finding, Level
 from jobs.store.needs import Need, needs
@@ -23,10 +23,16 @@ OLDEST = 150000
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """What a run reads. ``cost_scale``: the decimals of usage_daily.total_cost, None where it has no limit."""
+    """What a run reads. ``types``: those of the meters' columns, by column; ``rows_by_index``: whether an
+    index leads to a usage row by its id; ``integers``, ``binaries``: meters whose
+    column is of an integer, or a binary floating-point type; ``cost_scale``: the decimals of usage_daily.total_cost,
+    None where it has no limit."""
 
     meters: tuple[Meter, ...]
+    types: Mapping[str, str]
+    rows_by_index: bool
     integers: frozenset[str]
+    binaries: frozenset[str]
     cost_scale: int | None
     has_clusters: bool
     has_users: bool
@@ -67,7 +73,10 @@ def _source(known: Catalog, settings: Settings, needed: list[Need]) -> Source:
     overrides = known.source.get("user_pricing_overrides")
     return Source(
         meters=meters,
+        types={m.column: usage[m.column].type for m in meters},
+        rows_by_index=bool(known.server["usage_by_id"]),
         integers=frozenset(m.name for m in meters if usage[m.column].type in INTEGERS),
+        binaries=frozenset(m.name for m in meters if usage[m.column].type in BINARIES),
         cost_scale=usage["total_cost"].scale if "total_cost" in usage else None,
         has_clusters=_usable(known, needed, "hopsworks_clusters", ("id", "name")),
         has_users=_usable(known, needed, "users", ("id",)),

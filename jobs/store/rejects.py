@@ -1,7 +1,7 @@
 """``rollup.rejects``: rows that cannot be priced, each with the reason and the row (DESIGN section 8)."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
@@ -9,7 +9,7 @@ from typing import Any
 
 from jobs.settings import Settings
 from jobs.store.database import Connection
-from jobs.store.statements import own, source, statement
+from jobs.store.statements import listed, own, source, statement
 from jobs.store.usage import UsageQuery
 
 
@@ -23,16 +23,18 @@ class Reject:
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
-    """A row of rollup.rejects that came, changed or went: whose usage it is, what it said and says."""
+class RejectChange:
+    """A row of rollup.rejects that comes, changes or goes: whose usage it is, what it says and shall say, and the
+    ``reject`` that it becomes (None: it goes)."""
 
     id: str
     user: str | None
     old: str | None
     new: str | None
+    reject: Reject | None
 
 
-def read(connection: Connection, query: UsageQuery, ids: Sequence[str]) -> list[Reject]:
+def read(connection: Connection, query: UsageQuery, ids: Collection[str]) -> list[Reject]:
     """The rows ``ids`` as they are now, each with its reason; a row deleted since is none."""
     if not ids:
         return []
@@ -45,18 +47,67 @@ def _loaded(text: str) -> dict[str, Any]:
     return loaded
 
 
-def write(
-    connection: Connection, settings: Settings, rejects: Sequence[Reject], spans: Sequence[tuple[date, date]]
-) -> list[Written]:
-    """Makes the table hold these rejects for the days of ``spans``, in the caller's transaction; the rows changed."""
-    table = own(settings, "rejects")
-    ids = [reject.id for reject in rejects]
+def changes_of_users(
+    connection: Connection,
+    settings: Settings,
+    rejects: Sequence[Reject],
+    users: Collection[str],
+    spans: Sequence[tuple[date, date]],
+) -> list[RejectChange]:
+    """What makes the table hold just ``rejects`` of ``users`` on the days of ``spans``."""
+    text = statement("rejects_of_users", rejects=own(settings, "rejects"), users=listed(users))
     days = {"firsts": [str(first) for first, _ in spans], "lasts": [str(last) for _, last in spans]}
-    heal = statement("heal_rejects", rejects=table, usage=source(settings, "usage_daily"))
-    healed = [Written(id_, user, old, None) for id_, user, old in connection.execute(heal, {"ids": ids, **days})]
-    if not rejects:
-        return healed
-    held = dict(connection.execute(statement("standing_rejects", rejects=table), [ids]).fetchall())
-    rows = {"ids": ids, "reasons": [r.reason for r in rejects], "rows": [r.row for r in rejects]}
-    put = connection.execute(statement("put_rejects", rejects=table), rows)
-    return [*healed, *(Written(id_, user, held.get(id_), new) for id_, user, new in put)]
+    found = connection.execute(text, {"ids": [reject.id for reject in rejects], **days}).fetchall()
+    return _changes(rejects, found)
+
+
+def changes_without_owner(
+    connection: Connection,
+    settings: Settings,
+    rejects: Sequence[Reject],
+    spans: Sequence[tuple[date, date]],
+) -> list[RejectChange]:
+    """What makes the table hold just ``rejects`` of rows without a user or a day; and those go of rows that have moved
+    into ``spans`` from elsewhere and are none any more."""
+    text = statement("rejects_without_owner", rejects=own(settings, "rejects"), usage=source(settings, "usage_daily"))
+    days = {"firsts": [first for first, _ in spans], "lasts": [last for _, last in spans]}
+    found = connection.execute(text, {"ids": [reject.id for reject in rejects], **days}).fetchall()
+    return _changes(rejects, found)
+
+
+def _changes(rejects: Sequence[Reject], found: Sequence[tuple[str, str | None, str]]) -> list[RejectChange]:
+    """``found``: id, user and text of each row that the table holds, of those in question."""
+    stored = {id_: (user, text) for id_, user, text in found}
+    ids = {reject.id for reject in rejects}
+    gone = [RejectChange(id_, user, text, None, None) for id_, (user, text) in stored.items() if id_ not in ids]
+    come = []
+    for reject in rejects:
+        _, old = stored.get(reject.id, (None, None))
+        new = f"{reject.reason} {reject.row}"
+        if new != old:
+            come.append(RejectChange(reject.id, _loaded(reject.row)["user_id"], old, new, reject))
+    return [*gone, *come]
+
+
+def count_change(change: RejectChange) -> int:
+    """By how much a change makes the table longer."""
+    return -1 if change.reject is None else int(change.old is None)
+
+
+def write(connection: Connection, settings: Settings, changes: Sequence[RejectChange]) -> None:
+    """Makes these changes, in the caller's transaction."""
+    table = own(settings, "rejects")
+    gone = [change.id for change in changes if change.reject is None]
+    come = [change.reject for change in changes if change.reject is not None]
+    if gone:
+        connection.execute(statement("heal_rejects", rejects=table), {"ids": gone})
+    if come:
+        rows = {"ids": [r.id for r in come], "reasons": [r.reason for r in come], "rows": [r.row for r in come]}
+        connection.execute(statement("put_rejects", rejects=table), rows)
+
+
+def count(connection: Connection, settings: Settings, spans: Sequence[tuple[date, date]]) -> int:
+    """How many rows of the days of ``spans``, or of no day, are rejected."""
+    days = {"firsts": [str(first) for first, _ in spans], "lasts": [str(last) for _, last in spans]}
+    row = connection.execute(statement("count_rejects", rejects=own(settings, "rejects")), days).fetchone()
+    return int(row[0]) if row else 0

@@ -11,6 +11,7 @@ from typing import Any
 from psycopg.rows import dict_row
 
 from jobs.model.errors import PreflightError
+from jobs.model.scale import PLACES
 from jobs.model.windows import History, Window
 from jobs.settings import Settings
 from jobs.store.database import Connection, transaction
@@ -19,39 +20,34 @@ from jobs.store.statements import own, statement
 
 
 @dataclass(frozen=True, slots=True)
-class Booked:
-    """What stands for each month: its cost mode, the rows that the last run counted and their hash, the users in the
-    roll-up, the hash of what priced it and its cost."""
+class MonthRecords:
+    """What rollup.months has of each month: its cost mode, the rows that the last run counted and their hash, the hash
+    of what priced it, its cost, and what the fingerprints of its rows cover."""
 
     modes: Mapping[date, str]
     rows: Mapping[date, int]
-    users: Mapping[date, int]
     hashes: Mapping[date, int | None]
     rates: Mapping[date, str | None]
     totals: Mapping[date, Decimal | None]
+    fingerprints: Mapping[date, str | None]
 
 
-def history(connection: Connection, settings: Settings) -> tuple[History, Booked]:
-    """What earlier runs left, for windows and for the brake."""
+def history(connection: Connection, settings: Settings) -> tuple[History, MonthRecords]:
+    """What earlier runs left, for windows and for the shrink check."""
     runs, months = own(settings, "runs"), own(settings, "months")
     with connection.cursor(row_factory=dict_row) as cursor:
         past = (
             cursor.execute(statement("history", runs=runs, user_monthly=own(settings, "user_monthly"))).fetchone() or {}
         )
         known = cursor.execute(statement("months", months=months)).fetchall()
-    counted = connection.execute(
-        statement("booked_users", user_monthly=own(settings, "user_monthly")), [[row["month"] for row in known]]
-    ).fetchall()
     closed = frozenset(row["month"] for row in known if row["closed"])
     return (
         History(past.get("first_run"), past.get("furthest"), closed),
-        Booked(
-            {row["month"]: row["cost_mode"] for row in known},
-            {row["month"]: row["row_count"] for row in known},
-            dict(counted),
-            {row["month"]: row["usage_hash"] for row in known},
-            {row["month"]: row["rates_hash"] for row in known},
-            {row["month"]: row["total_cost"] for row in known},
+        MonthRecords(
+            *(
+                {row["month"]: row[name] for row in known}
+                for name in ("cost_mode", "row_count", "usage_hash", "rates_hash", "total_cost", "fingerprint")
+            )
         ),
     )
 
@@ -128,14 +124,27 @@ def book_months(
     connection: Connection, settings: Settings, figures: Sequence[Mapping[str, Any]]
 ) -> list[tuple[date, str, str]]:
     """Writes what the run found in each month, and closes those that it closes; what changed: before, after."""
-    months = own(settings, "months")
-    text, held = statement("book_month", months=months), statement("figures_of_month", months=months)
+    changed = months_to_book(connection, settings, figures)
+    text = statement("book_month", months=own(settings, "months"))
+    for figure in figures:
+        connection.execute(text, figure)
+    return changed
+
+
+def months_to_book(
+    connection: Connection, settings: Settings, figures: Sequence[Mapping[str, Any]]
+) -> list[tuple[date, str, str]]:
+    """The months of which what a person sees would change: before, after."""
+    text = statement("figures_of_months", months=own(settings, "months"))
+    stored = dict(connection.execute(text, [[figure["month"] for figure in figures]]).fetchall())
     changed = []
     for figure in figures:
-        before = connection.execute(held, [figure["month"]]).fetchone()
-        if before and connection.execute(text, figure).rowcount:
-            after = connection.execute(held, [figure["month"]]).fetchone() or ("",)
-            changed.append((figure["month"], before[0], after[0]))
+        month, before = figure["month"], stored.get(figure["month"], "")
+        closed = figure["closes"] or before.endswith(" closed")
+        total = format(figure["total_cost"].quantize(Decimal(1).scaleb(-PLACES)), "f")
+        after = f"{figure['row_count']} {figure['rates_hash']} {total}{' closed' if closed else ''}"
+        if before != after:
+            changed.append((month, before, after))
     return changed
 
 

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 
 from psycopg import sql
 
-from jobs.model.frames import cost_of
-from jobs.model.meters import Meter
+from jobs.model.meters import Meter, cost_of, days_of
 from jobs.settings import Settings
 from jobs.store.database import Connection, transaction
 from jobs.store.faults import writing
@@ -50,16 +49,19 @@ def tables(meters: Sequence[Meter]) -> list[Table]:
     """Every table of the schema ``rollup`` for the configured meters."""
     metered = {name: AMOUNT for meter in meters for name in (meter.name, cost_of(meter.name))}
     costs = metered | {"adjustment_cost": AMOUNT, "total_cost": AMOUNT}
+    monthly = costs | {days_of(meter.name): AMOUNT for meter in meters if meter.is_level}
     written = {"run_id": RUN, "updated_at": MOMENT}
     return [
-        Table("user_monthly", _USER | costs | _CREDITS | _HASHES | written, ("month", "user_id")),
+        Table("user_daily", _USER_DAY | costs | {"credits_deducted": AMOUNT, "run_id": RUN}, _USER_DAY_KEY, True),
+        Table("user_monthly", _USER | monthly | _CREDITS | _HASHES | written, ("month", "user_id")),
         Table("cluster_daily", _cluster("date", {"users": COUNT}, costs) | written, ("date", "cluster_id"), True),
         Table(
             "cluster_monthly",
-            _cluster("month", _MONTHLY_USERS, costs) | {"cost_per_user": AMOUNT} | written,
+            _cluster("month", _MONTHLY_USERS, monthly) | {"cost_per_user": AMOUNT} | written,
             ("month", "cluster_id"),
             True,
         ),
+        Table("touched_days", _TOUCHED, ("run_id", "batch", "date")),
         Table("credit_draws", _DRAWS, ("usage_daily_id", "user_id", "revision")),
         Table("billing_modes", _MODES, ("user_id", "valid_from")),
         Table("months", _MONTHS, ("month",)),
@@ -71,20 +73,32 @@ def tables(meters: Sequence[Meter]) -> list[Table]:
 
 _NOT_COMPUTED = frozenset({"run_id", "updated_at", "revision"})
 COUNT = "bigint NOT NULL DEFAULT 0"
-_USER = {"month": "date NOT NULL", "user_id": "text NOT NULL", "currency": "text NOT NULL", "days": COUNT}
+_USER_DAY = {"date": "date NOT NULL", "user_id": "text NOT NULL", "cluster_id": "uuid"}
+_USER_DAY_KEY = ("date", "user_id", "cluster_id")
+_USER = {
+    "month": "date NOT NULL",
+    "user_id": "text NOT NULL",
+    "currency": "text NOT NULL",
+    "billing_mode": "text",
+    "days": COUNT,
+    "clusters": "uuid[]",
+}
 _CREDITS = dict.fromkeys(("credits_free", "credits_purchased", "credits_deducted"), AMOUNT) | dict.fromkeys(
     # Null: written before these were computed. A 0 would say that nothing is owed.
-    ("uncovered", "amount_due", "amount_reported"),
+    ("uncovered", "amount_due", "amount_reported", "amount_free"),
     "numeric(38,10)",
 )
 _HASHES = {
     "revision": "integer NOT NULL DEFAULT 1",
+    "row_count": "bigint",
     "usage_hash": "bigint",
+    "written_hash": "bigint",
     "rates_hash": "text",
     "overrides_hash": "text",
     "credits_hash": "text",
 }
 _MONTHLY_USERS = {"users": COUNT, "active_users": COUNT, "max_users": COUNT}
+_TOUCHED = {"run_id": RUN, "batch": "integer NOT NULL", "date": "date NOT NULL"}
 _DRAWS = {
     "usage_daily_id": "uuid NOT NULL",
     "user_id": "text NOT NULL",
@@ -105,6 +119,7 @@ _MONTHS = {
     "usage_hash": "bigint",
     "rates_hash": "text",
     "total_cost": "numeric(38,10)",
+    "fingerprint": "text",
 }
 _REJECTS = {
     "usage_daily_id": "uuid NOT NULL",
@@ -188,8 +203,10 @@ def _table(name: sql.Identifier, table: Table) -> list[sql.Composed]:
         columns=sql.Literal(sorted(table.key)),
         nulls=sql.Literal(table.null_in_key),
     )
-    alter = sql.SQL("ALTER TABLE {}\n{}").format(name, sql.SQL(",\n").join(added))
-    return [create, *_irreplaceable(name, table), alter, kept, *_nullable(name, table)]
+    alter = [sql.SQL("ALTER TABLE {}\n{}").format(name, sql.SQL(",\n").join(added))] if added else []
+    # Without a primary key a publication FOR ALL TABLES would stop every UPDATE and DELETE.
+    identity = [sql.SQL("ALTER TABLE {} REPLICA IDENTITY FULL").format(name)] if table.null_in_key else []
+    return [create, *_irreplaceable(name, table), *alter, kept, *identity, *_nullable(name, table)]
 
 
 def _irreplaceable(name: sql.Identifier, table: Table) -> list[sql.Composed]:

@@ -1,14 +1,14 @@
 """What decides how long a run takes and how much memory it has: shown by `check`, and never in a run's way."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from psycopg import sql
 
 from jobs.settings import Settings
-from jobs.store import arms, spill
 from jobs.store.database import Connection
 from jobs.store.findings import Finding
-from jobs.store.statements import source
+from jobs.store.statements import source, statement
 
 MANY_PAGES = 12_800
 """100 MB: what is read in a tenth of a second need not be found by an index."""
@@ -17,28 +17,61 @@ HALF = 50
 are written in 0.4 s instead of 6.8 s, with 7 MB of the server's log instead of 1,029 MB."""
 BYTES_OF_ENTRY = 8
 """Of a btree whose keys are equal by the thousand; measured: 6.9 on 3 million rows of 30 days."""
+BYTES_OF_PYTHON = 150 * 2**20
+BYTES_AT_WORK = 1_500
+"""Of a row while its batch is computed and written. Both measured on size M of tests/bench."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """How usage_daily lies on disk: its pages and bytes, whether an index leads to a user's days, and to a day, by the
+    statistics its rows (0: not known), and how many per cent of a page new rows may fill."""
+
+    pages: int
+    size: int
+    by_user: bool
+    by_day: bool
+    rows: int
+    fillfactor: int
+
+
+def shape(connection: Connection, settings: Settings) -> Shape | None:
+    """None where there is no such table."""
+    quoted = sql.Literal(source(settings, "usage_daily").as_string(None))
+    row = connection.execute(statement("usage_shape", quoted=quoted)).fetchone()
+    return None if row is None else Shape(*row)
 
 
 def findings(connection: Connection, settings: Settings, *, writes: bool) -> Iterator[Finding]:
     """What would help where the table is large, and the memory that a run takes. ``writes``: runs write usage_daily."""
-    shape = arms.shape(connection, settings)
-    if shape is not None and shape.pages >= MANY_PAGES:
-        yield from _of_table(shape, source(settings, "usage_daily"), writes=writes)
-    yield Finding("ok", "memory", "at most 1 GiB, however large the table", f"about {memory(settings):,} MiB")
+    found = shape(connection, settings)
+    if found is not None and found.pages >= MANY_PAGES:
+        yield from _of_table(found, source(settings, "usage_daily"), writes=writes)
+    yield Finding("ok", "memory", "at most 512 MiB, however large the table", f"about {memory(settings):,} MiB")
 
 
-def _of_table(shape: arms.Shape, usage: sql.Identifier, *, writes: bool) -> Iterator[Finding]:
+def _of_table(shape: Shape, usage: sql.Identifier, *, writes: bool) -> Iterator[Finding]:
     size = f"on {shape.size // 10**6:,} MB"
-    if not shape.by_day:
-        make = sql.SQL("CREATE INDEX CONCURRENTLY ON {} (date)").format(usage).as_string(None)
-        yield Finding(
-            "note",
-            "index on usage_daily (date)",
+    for there, columns, use, consequence in (
+        (
+            shape.by_user,
+            ("user_id", "date"),
+            "one, so that a batch reads its users' rows and no others",
+            "Every batch reads the whole table; its results are the same",
+        ),
+        (
+            shape.by_day,
+            ("date",),
             "one, so that a night costs the same however old the table is",
-            f"none, {size}",
-            "Every run reads the whole table; its results are the same",
-            f"{make} (about {shape.rows * BYTES_OF_ENTRY // 10**6 + 1:,} MB, and a little of every insert)",
-        )
+            "Every run looks at the whole table; its results are the same",
+        ),
+    ):
+        if not there:
+            keys = sql.SQL(", ").join(map(sql.Identifier, columns))
+            make = sql.SQL("CREATE INDEX CONCURRENTLY ON {} ({})").format(usage, keys).as_string(None)
+            remedy = f"{make} (about {shape.rows * BYTES_OF_ENTRY // 10**6 + 1:,} MB, and a little of every insert)"
+            subject = f"index on usage_daily ({', '.join(columns)})"
+            yield Finding("note", subject, use, f"none, {size}", consequence, remedy)
     if writes and shape.fillfactor > HALF:
         leave = sql.SQL("ALTER TABLE {} SET (fillfactor = {})").format(usage, HALF).as_string(None)
         yield Finding(
@@ -52,8 +85,6 @@ def _of_table(shape: arms.Shape, usage: sql.Identifier, *, writes: bool) -> Iter
 
 
 def memory(settings: Settings) -> int:
-    """The most that a run takes, in MiB, by construction: rows that are held or at work, times what a row takes."""
-    held = min(settings.max_rows_per_chunk, spill.HELD_ROWS) * spill.BYTES_HELD
-    chunk = spill.chunk_rows(settings.max_rows_per_chunk, settings.workers)
-    at_work = settings.workers * chunk * spill.BYTES_AT_WORK
-    return (spill.BYTES_OF_PYTHON + held + at_work) // 2**20 + 1
+    """The most that a run takes, in MiB: rows at work, times what a row takes."""
+    at_work = settings.workers * settings.batch_rows * BYTES_AT_WORK
+    return (BYTES_OF_PYTHON + at_work) // 2**20 + 1

@@ -1,4 +1,4 @@
-"""Reads what stands in a roll-up table, and writes differences to it, by way of COPY into a stage.
+"""Reads what a roll-up table holds, and writes differences to it, by way of COPY into a temporary table.
 
 Frames hold amounts as Int128 units of 10^-10 and uuids as UInt128; a table's definition says which column is what.
 """
@@ -25,7 +25,9 @@ _TEXT_OF_CSV: dict[str, pl.DataType | type[pl.DataType]] = {
     "integer": pl.Int64,
     "bigint": pl.Int64,
     "uuid": pl.String,
+    "uuid[]": pl.String,
     "text": pl.String,
+    "boolean": pl.Boolean,
 }
 
 
@@ -34,7 +36,7 @@ def table(settings: Settings, name: str) -> Table:
     return next(table for table in tables(settings.meters) if table.name == name)
 
 
-def standing(
+def stored(
     connection: Connection, settings: Settings, of: Table, months: Iterable[date], users: Collection[str] | None = None
 ) -> Iterator[pl.DataFrame]:
     """The computed columns of the rows of ``months`` (of ``users``), in blocks; needs an open transaction."""
@@ -45,14 +47,22 @@ def standing(
     rows = sql.SQL("({})").format(sql.SQL(" OR ").join(spans))
     if users is not None:
         rows += sql.SQL(" AND user_id = ANY({})").format(listed(users))
-    yield from read(connection, settings, of, of.computed, rows)
+    yield from read(connection, of, of.computed, own(settings, of.name), rows)
 
 
 def read(
-    connection: Connection, settings: Settings, of: Table, names: Sequence[str], rows: sql.Composable
+    connection: Connection, of: Table, names: Sequence[str], table: sql.Composable, rows: sql.Composable
 ) -> Iterator[pl.DataFrame]:
-    """Some columns of the rows for which the condition ``rows`` holds, in blocks; needs an open transaction."""
-    text = sql.SQL("SELECT {} FROM {} WHERE {}").format(columns(list(names)), own(settings, of.name), rows)
+    """Some columns of the rows for which the condition ``rows`` holds, in blocks; needs an open transaction.
+
+    ``table``: where they are read, with the columns of ``of``.
+    """
+    text = sql.SQL("SELECT {} FROM {} WHERE {}").format(columns(list(names)), table, rows)
+    return read_query(connection, of, names, text)
+
+
+def read_query(connection: Connection, of: Table, names: Sequence[str], text: sql.Composable) -> Iterator[pl.DataFrame]:
+    """The rows of a query whose columns ``names`` are of the types that they have in ``of``, in blocks."""
     for block in blocks(connection, text):
         yield _parsed(block, of, names)
 
@@ -102,6 +112,7 @@ def put(
         key=columns(list(of.key)),
         assignments=_each("{0} = EXCLUDED.{0}", values),
         revision=sql.SQL("revision = t.revision + (t.month = ANY(%(closed)s))::integer, " if revised else ""),
+        updated=sql.SQL(", updated_at = now()" if "updated_at" in of.columns else ""),
         standing=_each("t.{0}", values),
         excluded=_each("EXCLUDED.{0}", values),
     )
@@ -125,12 +136,9 @@ def _each(pattern: str, names: Sequence[str], between: str = ", ") -> sql.Compos
 def staged(connection: Connection, settings: Settings, of: Table, rows: pl.DataFrame) -> sql.Identifier:
     """A temporary table of the rows, gone with the transaction; dropped first, for a chunk may stage twice."""
     stage = sql.Identifier(f"usage_jobs_{of.name}")
-    connection.execute(sql.SQL("DROP TABLE IF EXISTS pg_temp.{}").format(stage))
-    connection.execute(
-        sql.SQL("CREATE TEMP TABLE {} ON COMMIT DROP AS SELECT {} FROM {} WITH NO DATA").format(
-            stage, columns(rows.columns), own(settings, of.name)
-        )
-    )
+    # In one round trip: a server far away makes each of them dear.
+    text = "DROP TABLE IF EXISTS pg_temp.{0}; CREATE TEMP TABLE {0} ON COMMIT DROP AS SELECT {1} FROM {2} WITH NO DATA"
+    connection.execute(sql.SQL(text).format(stage, columns(rows.columns), own(settings, of.name)))
     copy_in(connection, stage, rows)
     return stage
 

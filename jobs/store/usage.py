@@ -28,13 +28,14 @@ class UsageQuery:
     """What to read of usage_daily for a window.
 
     ``since``: per meter the first day with a card: before it an optional meter is left out, read as 0 and not
-    judged. ``versions``: whether rows will be written, so that their xmin must be known.
+    judged. ``usage_hash``, ``written_hash``: the fingerprints of a row, as SQL (jobs.postgres.fingerprints).
     """
 
     settings: Settings
     read: Source
     since: Mapping[str, date]
-    versions: bool
+    usage_hash: sql.Composable
+    written_hash: sql.Composable
 
     @property
     def meters(self) -> tuple[Meter, ...]:
@@ -56,8 +57,9 @@ class UsageQuery:
         return statement(
             "usage",
             **fields,
-            version=sql.SQL("xmin::text::bigint" if self.versions else "NULL::bigint"),
             reported=sql.SQL("CASE WHEN {} THEN 1::bigint ELSE 0 END").format(self.reported),
+            usage_hash=self.usage_hash,
+            written_hash=self.written_hash,
             quantities=sql.SQL(",\n  ").join(quantities),
             usage=source(self.settings, "usage_daily"),
             filter=rows,
@@ -66,20 +68,10 @@ class UsageQuery:
     def numbers(self) -> dict[str, sql.Composed]:
         """By column of the frame the bigint that it is read as; null: there is none, -1: it cannot be taken."""
         cost = sql.Identifier("total_cost")
-        recorded = sql.SQL("CASE {} WHEN {} IS NOT NULL THEN -1 END").format(self._units(cost), cost)
+        units = self._units(cost, sql.SQL("({} * {})::bigint").format(cost, ONE))
+        recorded = sql.SQL("CASE {} WHEN {} IS NOT NULL THEN -1 END").format(units, cost)
         deducted = sql.SQL(_DEDUCTED if self.read.credits.deducted else "0::bigint").format(ONE)
         return {"recorded": recorded, "deducted": deducted} | {m.name: self._quantity(m) for m in self.meters}
-
-    def counts(self) -> dict[str, sql.Composable]:
-        """By name the meters whose columns are integers, as they are."""
-        found = [meter for meter in self.meters if meter.name in self.read.integers]
-        return {meter.name: sql.SQL("{}::bigint").format(sql.Identifier(meter.column)) for meter in found}
-
-    def decimals(self) -> dict[str, sql.Composable]:
-        """By column of the frame every other number, as it stands in the table."""
-        deducted = {"deducted": sql.SQL("credits_deducted::numeric")} if self.read.credits.deducted else {}
-        found = [meter for meter in self.meters if meter.name not in self.read.integers]
-        return {"recorded": sql.SQL("total_cost"), **deducted, **{m.name: sql.Identifier(m.column) for m in found}}
 
     @property
     def reported(self) -> sql.SQL:
@@ -89,19 +81,27 @@ class UsageQuery:
     def _quantity(self, meter: Meter) -> sql.Composed:
         column, since = sql.Identifier(meter.column), self.since[meter.name]
         before = sql.SQL("WHEN date < {} THEN 0").format(since) if since > date.min else sql.SQL("").format()
-        units = self._units(column, integer=meter.name in self.read.integers)
+        units = self._units(column, self._exact(meter, column))
         return sql.SQL("CASE {} {} WHEN {} IS NULL THEN 0 ELSE -1 END").format(before, units, column)
 
-    def _units(self, column: sql.Identifier, *, integer: bool = False) -> sql.Composed:
+    def _exact(self, meter: Meter, column: sql.Identifier) -> sql.Composed:
+        """A quantity in units of 10^-10, before it is rounded to a whole number of them."""
+        if meter.name in self.read.integers:
+            return sql.SQL("{}::bigint * {}").format(column, ONE)
+        # The shortest decimal that stands for the binary number: what whoever wrote it meant.
+        value = sql.SQL("{}::text::numeric" if meter.name in self.read.binaries else "{}").format(column)
+        return sql.SQL("({} * {})::bigint").format(value, ONE)
+
+    def _units(self, column: sql.Identifier, units: sql.Composed) -> sql.Composed:
         # NaN and Infinity compare as greater than any number, so the bound catches both. A cast to bigint rounds as
         # round() does: half away from zero.
         most = sql.Literal(self.settings.max_quantity)
-        units = "{}::bigint * {}" if integer else "({} * {})::bigint"
         inside = sql.SQL("{} >= 0 AND {} <= {}").format(column, column, most)
-        return sql.SQL("WHEN {} THEN {}").format(inside, sql.SQL(units).format(column, ONE))
+        return sql.SQL("WHEN {} THEN {}").format(inside, units)
 
-    def undated(self) -> sql.Composed:
-        return statement("undated", usage=source(self.settings, "usage_daily"))
+    def ownerless(self, spans: Collection[tuple[date, date]]) -> sql.Composed:
+        """The ids of rows without a day, or on the days of ``spans`` without a user."""
+        return statement("ownerless", usage=source(self.settings, "usage_daily"), days=on_days(spans))
 
     def reject_rows(self) -> sql.Composed:
         names = ["id", "user_id", "date", "hopsworks_cluster_id", "total_cost", *(m.column for m in self.meters)]

@@ -2,17 +2,20 @@
 
     python tests/bench --size M [--case first --case unchanged] [--contender a --contender b] [--repeat 3]
 
-It makes the data, restores the same state before each contender, runs them in turn, and prints medians as Markdown.
+It makes the data, restores the same state before each contender, runs them in turn, and prints medians as Markdown, and
+under each table how they meet the targets. One more pass, which is not timed, leads each contender through a proxy that
+counts its bytes (--no-wire: none).
 Exit code 1: a contender came to other results than usage-jobs; who and where is named.
 
 sizes: S 10,000 users × 30 days, M 100,000 × 30, L 1,000,000 × 30, Y 10,000 × 365; --users and --days change one.
 cases: first (all writes), unchanged (the same again), late (one row has changed); only where named: night (6 July on
-    histories of 30 and of 300 days, 100,000 users), backfill (the year Y).
-contenders: a usage-jobs, b one SQL script, c pandas + SQLAlchemy (c2: its own reading by COPY), d one function call
-    per drawn row, from a sample, e DuckDB with its postgres extension, f the floor: the raw bytes. Those whose modules
-    are not installed are left out: pip install pandas sqlalchemy duckdb-extension-postgres-scanner (which names its
-    duckdb).
---workdir DIR keeps the server, the usage, and what has lived up to the night, for the next time.
+    histories of 30 and of 300 days, 100,000 users), backfill (the year Y), buyer (how long a purchase waits while
+    usage-jobs is at work).
+contenders: a usage-jobs, b one SQL script, d one function call per credit draw, from a sample, e DuckDB with its
+    postgres extension, f the floor: the raw bytes; only where named: c pandas + SQLAlchemy, c2 its own reading by COPY.
+    Those whose modules are not installed are left out: pip install pandas sqlalchemy duckdb-extension-postgres-scanner
+    (which names its duckdb).
+--workdir DIR keeps the server, the usage, and what is covered up to the night, for the next time.
 """
 
 import argparse
@@ -26,9 +29,11 @@ from pathlib import Path
 sys.path.pop(0)  # this folder, whose files are modules of the package bench
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from bench.arguments import plain
 from bench.backfill import backfill
+from bench.buyer import buyer
 from bench.cases import first, late, unchanged
-from bench.contenders import CASES, Contender, contenders
+from bench.contenders import CASES, DEFAULT, Contender, contenders
 from bench.databases import serving
 from bench.night import night
 from bench.sizes import SIZES
@@ -38,7 +43,7 @@ from bench.table import machine
 
 def main() -> None:
     given = _arguments()
-    chosen = list(_present(contenders(given.connections), given.contender))
+    chosen = list(_present(contenders(given.connections), given.contender or DEFAULT))
     with ExitStack() as stack:
         folder = given.workdir or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
         folder.mkdir(parents=True, exist_ok=True)
@@ -50,24 +55,25 @@ def main() -> None:
         size = SIZES[given.size]
         size = replace(size, users=given.users or size.users, days=given.days or size.days)
         year = replace(SIZES["Y"], users=given.users or SIZES["Y"].users, days=given.days or SIZES["Y"].days)
-        shared = Bench(databases, size, chosen, given.repeat, given.calls, folder)
+        shared = Bench(databases, size, chosen, given.repeat, given.wire, given.calls, folder)
         for case in given.case or ("first", "unchanged", "late"):
             if case == "night":
-                night(databases, given.users or 100_000, given.history, chosen, given.repeat, folder)
+                night(shared, given.users or 100_000, given.history)
             elif case == "backfill":
-                backfill(Bench(databases, year, chosen, given.repeat, given.calls, folder))
+                backfill(replace(shared, size=year))
             else:
-                {"first": first, "unchanged": unchanged, "late": late}[case](shared)
+                {"first": first, "unchanged": unchanged, "late": late, "buyer": buyer}[case](shared)
 
 
 def _arguments() -> argparse.Namespace:
-    words = argparse.ArgumentParser(
-        prog="python tests/bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    words = plain(__doc__ or "", "python tests/bench")
     words.add_argument("--size", choices=SIZES, default="S")
     words.add_argument("--case", action="append", choices=CASES)
     words.add_argument("--contender", action="append", choices=dict.fromkeys(one.letter for one in contenders([1])))
     words.add_argument("--repeat", type=int, default=3)
+    words.add_argument(
+        "--wire", action=argparse.BooleanOptionalAction, default=True, help="count bytes, in a pass more"
+    )
     words.add_argument("--users", type=int)
     words.add_argument("--days", type=int)
     words.add_argument("--workdir", type=Path)
@@ -77,9 +83,9 @@ def _arguments() -> argparse.Namespace:
     return words.parse_args()
 
 
-def _present(known: Sequence[Contender], letters: Sequence[str] | None) -> list[Contender]:
+def _present(known: Sequence[Contender], letters: Sequence[str]) -> list[Contender]:
     """Those that were asked for and can run; a line about each that cannot."""
-    wanted = [one for one in known if letters is None or one.letter in letters]
+    wanted = [one for one in known if one.letter in letters]
     for one in wanted:
         if one.missing:
             print(f"{one.letter}. {one.title}: left out, {' and '.join(one.missing)} not installed here", flush=True)

@@ -1,12 +1,11 @@
-"""The peer that calls a function of the database for each drawn row, in a transaction of its own, on a sample.
+"""The peer that calls a function of the database for each credit draw, in a transaction of its own, on a sample.
 
-    PYTHONPATH=tests python -m bench.calls URL --costs URL --sample 10000
+    PYTHONPATH=tests python -m bench.calls URL --first 2026-06-01 --last 2026-06-30 --costs URL --sample 10000
 
 Nothing but draws: what the rows cost is recorded beforehand, as the database ``--costs`` has it. Prints the seconds of
-the calls alone, how many they were, and how many rows are drawn in all, as JSON.
+the calls alone, how many they were, and how many rows have draws in all, as JSON.
 """
 
-import argparse
 import json
 from pathlib import Path
 from time import perf_counter
@@ -14,27 +13,31 @@ from typing import Any
 
 import psycopg
 
+from bench.arguments import program
+
 
 def main() -> None:
-    words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    words.add_argument("url")
+    words = program(__doc__ or "")
     words.add_argument("--costs", required=True)
     words.add_argument("--sample", type=int, required=True)
+    words.add_argument("--through", help="another URL of the same database, for the calls alone")
     given = words.parse_args()
     with psycopg.connect(given.costs) as costs:
-        count = costs.execute("SELECT count(*) FROM usage_daily WHERE credits_deducted > 0").fetchone()
+        drawn = "FROM usage_daily WHERE credits_deducted > 0 AND date BETWEEN %s AND %s"
+        count = costs.execute(f"SELECT count(*) {drawn}".encode(), [given.first, given.last]).fetchone()
         # In the order in which a night comes upon them: the pages that one call has read, the next one needs.
         rows = costs.execute(
-            "SELECT id, total_cost FROM usage_daily WHERE credits_deducted > 0 ORDER BY date, user_id LIMIT %s",
-            [given.sample],
+            f"SELECT id, total_cost {drawn} ORDER BY date, user_id LIMIT %s".encode(),
+            [given.first, given.last, given.sample],
         ).fetchall()
     assert count is not None
     with psycopg.connect(given.url, autocommit=True) as connection:
         record(connection, rows)
+    with psycopg.connect(given.through or given.url, autocommit=True) as connection:
         started = perf_counter()
         for row_id, _ in rows:
             connection.execute("SELECT deduct(%s)", [row_id])
-        print(json.dumps({"seconds": perf_counter() - started, "calls": len(rows), "drawn": count[0]}))
+        print(json.dumps({"seconds": perf_counter() - started, "calls": len(rows), "draws": count[0]}))
 
 
 def record(connection: psycopg.Connection[Any], rows: list[tuple[Any, ...]]) -> None:

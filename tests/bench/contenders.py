@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.prices import RATES
 from bench.sizes import Size
 from bench.timing import Ran, ran
 
@@ -14,16 +15,24 @@ CASES: Mapping[str, Sequence[str]] = {
     "first": ("a", "b", "d", "f"),
     "unchanged": ("a", "b", "c", "c2", "e", "f"),
     "late": ("a", "b"),
-    "night": ("a",),
+    "night": ("a", "b"),
     "backfill": ("a",),
+    "buyer": ("a",),
 }
 """Who takes part in what: c and e do not write, d does nothing but draw."""
+DEFAULT = ("a", "b", "d", "e", "f")
+"""Those that a target is about."""
 
 
 @dataclass(frozen=True, slots=True)
 class Contender:
-    """``program``: a module beside this one and its first words, none for usage-jobs itself; ``schema``: where it keeps
-    its results, "" for who keeps none; ``needs``: modules that may not be installed; ``connections``: of the floor."""
+    """A program beside usage-jobs, or usage-jobs itself.
+
+    - ``program``: a module of this folder and its first words, none for usage-jobs
+    - ``schema``: where it keeps its results, "" for who keeps none
+    - ``needs``: modules that may not be installed
+    - ``connections``: of the floor
+    """
 
     letter: str
     title: str
@@ -33,30 +42,33 @@ class Contender:
     connections: int = 0
 
     @property
+    def key(self) -> str:
+        """What tells it from all others."""
+        return f"{self.letter}{self.connections or ''}"
+
+    @property
     def missing(self) -> list[str]:
         return [name for name in self.needs if importlib.util.find_spec(name) is None]
 
-    def run(self, url: str, size: Size, folder: Path, *more: str | Path, rates: Path | None = None) -> Ran:
-        """Once over all days of a size, or what ``more`` says of it."""
+    def run(self, url: str, size: Size, folder: Path, *more: str | Path, rates: Path = RATES) -> Ran:
+        """Once over all days of a size; ``more``: further words for its program."""
         if not self.program:
             return job(url, size, folder, "run", "--date", str(size.last), rates=rates)
-        return self.call(url, folder, "--first", str(size.first), "--last", str(size.last), *more, rates=rates)
-
-    def call(self, url: str, folder: Path, *words: str | Path, rates: Path | None = None) -> Ran:
-        """The program with other words than those of a size."""
         program, *own = self.program
-        env = {"PYTHONPATH": str(HERE.parent)} | _priced_by(rates)
-        return ran([sys.executable, "-m", f"bench.{program}", url, *own, *words], env, folder)
+        days = ("--first", str(size.first), "--last", str(size.last))
+        env = {"PYTHONPATH": str(HERE.parent), "USAGE_JOBS_RATES": str(rates)}
+        return ran([sys.executable, "-m", f"bench.{program}", url, *days, *own, *more], env, folder)
 
 
-def job(url: str, size: Size, folder: Path, *words: str, rates: Path | None = None) -> Ran:
+def job(url: str, size: Size, folder: Path, *words: str, rates: Path = RATES) -> Ran:
     """A command of usage-jobs on usage that begins with the first day of ``size``."""
-    env = {"DATABASE_URL": url, "USAGE_JOBS_START": size.start, "USAGE_JOBS_COST": "rated"} | _priced_by(rates)
+    env = {
+        "DATABASE_URL": url,
+        "USAGE_JOBS_START": size.start,
+        "USAGE_JOBS_COST": "rated",
+        "USAGE_JOBS_RATES": str(rates),
+    }
     return ran([Path(sys.executable).with_name("usage-jobs"), *words, "--json"], env, folder)
-
-
-def _priced_by(rates: Path | None) -> dict[str, str]:
-    return {} if rates is None else {"USAGE_JOBS_RATES": str(rates)}
 
 
 def contenders(connections: Iterable[int]) -> list[Contender]:
@@ -67,7 +79,7 @@ def contenders(connections: Iterable[int]) -> list[Contender]:
         Contender("b", "one SQL script", ("script",), schema="peer"),
         Contender("c", "pandas + SQLAlchemy", ("pandas_peer",), needs=pandas),
         Contender("c2", "pandas, COPY into read_csv", ("pandas_peer", "--copy"), needs=pandas),
-        Contender("d", "one function call per drawn row", ("calls",)),
+        Contender("d", "one function call per credit draw", ("calls",)),
         Contender("e", "DuckDB, postgres extension", ("duck",), needs=duckdb),
         *(
             Contender("f", _floor(count), ("floor", "--connections", str(count)), connections=count)

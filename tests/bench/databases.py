@@ -12,10 +12,10 @@ from urllib.parse import urlsplit
 import psycopg
 from psycopg import sql
 
+from bench.contenders import HERE, job
 from bench.sizes import Size
 from jobs.demo.server import running
 
-HERE = Path(__file__).parent
 SETTINGS = {
     "shared_buffers": "1GB",
     # No checkpoint and no vacuum of the server's own in the middle of somebody's seconds: both are done before.
@@ -29,9 +29,10 @@ SETTINGS = {
 
 @dataclass(frozen=True, slots=True)
 class Databases:
-    """Databases on one server, by name."""
+    """Databases on one server, by name; ``folder``: of the programs that fill them."""
 
     url: str
+    folder: Path
 
     def named(self, name: str) -> str:
         """The URL of a database."""
@@ -39,12 +40,13 @@ class Databases:
 
     def of(self, size: Size) -> str:
         """The name of the database of a size, made if it is not there; nobody changes it."""
-        words = ["--users", str(size.users), "--days", str(size.days), "--last", str(size.last)]
+        words = ["--first", str(size.first), "--last", str(size.last), "--users", str(size.users)]
         env = os.environ | {"PYTHONPATH": str(HERE.parent)}
 
         def fill(fresh: str) -> None:
             self._do("CREATE DATABASE {}", fresh)
             subprocess.run([sys.executable, "-m", "bench.data", self.named(fresh), *words], env=env, check=True)
+            job(self.named(fresh), size, self.folder, "schema", "--apply")
 
         return self.once(size.database, fill)
 
@@ -64,7 +66,7 @@ class Databases:
         self.calm()
         return self.named(name)
 
-    def settle(self, name: str) -> None:
+    def vacuum(self, name: str) -> None:
         """What autovacuum would have done by the next night."""
         with psycopg.connect(self.named(name), autocommit=True) as connection:
             connection.execute("VACUUM ANALYZE")
@@ -97,4 +99,4 @@ class Databases:
 def serving(folder: Path) -> Iterator[Databases]:
     """A server in ``folder``, started for as long as it is needed."""
     with running(folder / "server", settings=SETTINGS) as url:
-        yield Databases(url)
+        yield Databases(url, folder)

@@ -2,11 +2,10 @@
 
     PYTHONPATH=tests python -m bench.duck URL --first 2026-06-01 --last 2026-06-30 [--steps] [--out DIR]
 
-Nothing is compared with what stands, and overrides, rejects, hashes and switches of how users pay are left out: it is
-faster than it would have to be. The extension comes from the wheel duckdb-extension-postgres-scanner.
+Nothing is compared with stored rows; user_daily, overrides, rejects, hashes and changes of the billing mode are left
+out: it is faster than it would have to be. The extension comes from the wheel duckdb-extension-postgres-scanner.
 """
 
-import argparse
 import importlib.util
 import re
 from pathlib import Path
@@ -14,6 +13,7 @@ from time import perf_counter
 
 import duckdb  # type: ignore[import-not-found, unused-ignore]
 
+from bench.arguments import program
 from bench.script import variables
 
 WHEEL = "duckdb_extension_postgres_scanner"
@@ -27,14 +27,11 @@ ORDERS = {
 
 
 def main() -> None:
-    words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    words.add_argument("url")
-    words.add_argument("--first", required=True)
-    words.add_argument("--last", required=True)
+    words = program(__doc__ or "")
     words.add_argument("--steps", action="store_true", help="print what each statement took")
     words.add_argument("--out", type=Path, help="write every result as a file into this folder")
     given = words.parse_args()
-    bound = variables("//") | {"first": given.first, "last": given.last, "url": given.url}
+    bound = variables("//") | {"first": str(given.first), "last": str(given.last), "url": given.url}
     text = re.sub("--.*", "", Path(__file__).with_suffix(".sql").read_text())
     connection = duckdb.connect()
     connection.execute(f"LOAD '{extension()}'")

@@ -48,7 +48,7 @@ FROM (
 ) AS n;
 
 -- The draws of every prepaid row, in cents: free credits first, then purchased ones
-CREATE TEMP TABLE drawn AS
+CREATE TEMP TABLE draws AS
 WITH running AS (
   SELECT c.id, c.user_id, c.date, c.month, c.cluster_id, c.total_cost, p.free_left, p.bought_left,
     CAST(sum(c.total_cost) OVER (PARTITION BY c.user_id, c.month ORDER BY c.date, c.cluster_id NULLS LAST, c.id
@@ -72,7 +72,7 @@ FROM demanded;
 
 CREATE TEMP TABLE rows AS
 SELECT c.id, c.total_cost, coalesce(d.free + d.purchased, 0) * 100000000 AS credits_deducted
-FROM charged AS c LEFT JOIN drawn AS d ON d.id = c.id;
+FROM charged AS c LEFT JOIN draws AS d ON d.id = c.id;
 
 CREATE TEMP TABLE months AS
 SELECT s.* EXCLUDE cents, coalesce(d.free, 0) * 100000000 AS credits_free, coalesce(d.purchased, 0) * 100000000 AS credits_purchased,
@@ -90,7 +90,7 @@ FROM (
     (sum(total_cost) + 49999999 + (sum(total_cost) // 100000000 & 1)) // 100000000 AS cents
   FROM charged GROUP BY month, user_id
 ) AS s LEFT JOIN (
-  SELECT month, user_id, sum(free) AS free, sum(purchased) AS purchased FROM drawn GROUP BY month, user_id
+  SELECT month, user_id, sum(free) AS free, sum(purchased) AS purchased FROM draws GROUP BY month, user_id
 ) AS d USING (month, user_id) LEFT JOIN payers AS p USING (user_id);
 
 CREATE TEMP TABLE clusters AS
@@ -105,7 +105,7 @@ FROM (
     sum(model_inference_calls_cost) AS model_inference_calls_cost, sum(total_cost) AS total_cost
   FROM charged GROUP BY date, cluster_id
 ) AS s LEFT JOIN (
-  SELECT date, cluster_id, sum(free + purchased) AS credits FROM drawn GROUP BY date, cluster_id
+  SELECT date, cluster_id, sum(free + purchased) AS credits FROM draws GROUP BY date, cluster_id
 ) AS d ON d.date = s.date AND d.cluster_id IS NOT DISTINCT FROM s.cluster_id;
 
 CREATE TEMP TABLE cluster_months AS

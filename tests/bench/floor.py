@@ -2,21 +2,20 @@
 
     PYTHONPATH=tests python -m bench.floor URL --first 2026-06-01 --last 2026-06-30 [--connections 2] [--write DIR]
 
-The days are split between the connections. What arrives is taken from the socket in large pieces and not looked at:
+The days are split between the connections. What arrives is taken from the socket in large blocks and not looked at:
 the driver's own calls, one per row, would cost three times as much. What is written are the rows that a first run must
 write (see payload.py), into temporary tables, which no log and no disk slow down.
 """
 
-import argparse
 import os
 import select
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from datetime import date
 from pathlib import Path
 
 import psycopg
 
+from bench.arguments import program
 from bench.payload import PARTS, days_of, none_of
 
 READ = (
@@ -32,10 +31,7 @@ READY = b"Z\0\0\0\5"
 
 
 def main() -> None:
-    words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    words.add_argument("url")
-    words.add_argument("--first", type=date.fromisoformat, required=True)
-    words.add_argument("--last", type=date.fromisoformat, required=True)
+    words = program(__doc__ or "")
     words.add_argument("--connections", type=int, default=2)
     words.add_argument("--write", type=Path, help="the folder of what is to be written, made for as many connections")
     given = words.parse_args()

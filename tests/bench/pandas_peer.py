@@ -3,23 +3,22 @@
     PYTHONPATH=tests python -m bench.pandas_peer URL --first 2026-06-01 --last 2026-06-30 [--copy] [--out DIR]
 
 Quantities come as whole numbers of 10^-10, which numpy adds and divides exactly. By default a server-side cursor hands
-over rows in chunks; with --copy the same connection copies text, and read_csv parses it. Nothing is compared with
-what stands, and overrides, rejects, hashes and switches of how users pay are left out: it is faster than it would have
-to be.
+over rows in batches; with --copy the same connection copies text, and read_csv parses it. Nothing is compared with
+stored rows; user_daily, overrides, rejects, hashes and changes of the billing mode are left out: it is faster than it
+would have to be.
 """
 
-import argparse
-from datetime import date
 from io import BytesIO
 from pathlib import Path
 
 import pandas as pd  # type: ignore[import-not-found, import-untyped, unused-ignore]
 import sqlalchemy as sa  # type: ignore[import-not-found, unused-ignore]
 
+from bench.arguments import program
 from bench.frames import Results, computed
 from bench.prices import prices
 
-CHUNK_ROWS = 200_000
+BATCH_ROWS = 200_000
 USAGE = """
 SELECT id::text AS id, user_id, date - DATE '{first}' AS day, hopsworks_cluster_id::text AS cluster_id,
   coalesce(cpu_hours * 10000000000, 0)::bigint AS cpu_hours, coalesce(gpu_hours * 10000000000, 0)::bigint AS gpu_hours,
@@ -44,10 +43,7 @@ KINDS = {"day": "int16", "cluster_id": "category", "user_id": "category"} | dict
 
 
 def main() -> None:
-    words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    words.add_argument("url")
-    words.add_argument("--first", type=date.fromisoformat, required=True)
-    words.add_argument("--last", type=date.fromisoformat, required=True)
+    words = program(__doc__ or "")
     words.add_argument("--copy", action="store_true")
     words.add_argument("--out", type=Path, help="write every result as a file into this folder")
     given = words.parse_args()
@@ -62,19 +58,19 @@ def main() -> None:
 
 
 def _streamed(connection: sa.Connection, query: str) -> pd.DataFrame:
-    """Chunks from a server-side cursor: texts become codes at once, while a chunk is small."""
-    options = {"stream_results": True, "max_row_buffer": CHUNK_ROWS}
+    """Batches from a server-side cursor: texts become codes at once, while a batch is small."""
+    options = {"stream_results": True, "max_row_buffer": BATCH_ROWS}
     rows = connection.execution_options(**options).execute(sa.text(query))
     names = list(rows.keys())
-    chunks = [
+    batches = [
         pd.DataFrame(dict(zip(names, zip(*part, strict=True), strict=True))).astype(KINDS)
-        for part in rows.partitions(CHUNK_ROWS)
+        for part in rows.partitions(BATCH_ROWS)
     ]
     for text in ("user_id", "cluster_id"):
-        codes = pd.api.types.union_categoricals([chunk[text] for chunk in chunks])
-        for chunk in chunks:
-            chunk[text] = chunk[text].cat.set_categories(codes.categories)
-    return pd.concat(chunks, ignore_index=True)
+        codes = pd.api.types.union_categoricals([batch[text] for batch in batches])
+        for batch in batches:
+            batch[text] = batch[text].cat.set_categories(codes.categories)
+    return pd.concat(batches, ignore_index=True)
 
 
 def _copied(connection: sa.Connection, query: str) -> pd.DataFrame:

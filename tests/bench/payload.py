@@ -11,10 +11,12 @@ from bench.sizes import Size
 PARTS = {
     "rows": "SELECT id, total_cost, credits_deducted FROM usage_daily WHERE date BETWEEN '{first}' AND '{last}'",
     "draws": "SELECT * FROM rollup.credit_draws WHERE usage_date BETWEEN '{first}' AND '{last}'",
-    "transactions": "SELECT * FROM credit_transactions WHERE metadata->>'usage_date' BETWEEN '{first}' AND '{last}'",
+    "transactions": "SELECT * FROM credit_transactions WHERE type = 'usage' AND "
+    "abs(hashtext(user_id)::bigint) % {of} = {number}",
+    "days": "SELECT * FROM rollup.user_daily WHERE date BETWEEN '{first}' AND '{last}'",
     "months": "SELECT * FROM rollup.user_monthly WHERE abs(hashtext(user_id)::bigint) % {of} = {number}",
 }
-"""Rows of usage_daily, the ledger, the transactions, the months of users; each connection writes its part of each."""
+"""Rows of usage_daily, ledger, transactions, days and months of users; each connection writes its part of each."""
 
 
 def days_of(first: date, last: date, connections: int) -> list[tuple[date, date]]:
@@ -30,7 +32,7 @@ def none_of(query: str) -> str:
 
 
 def save(url: str, size: Size, connections: int, folder: Path) -> Path:
-    """Saves what stands in the database of a finished first run; the folder of it."""
+    """Saves what the database of a finished first run holds; the folder of it."""
     folder.mkdir(parents=True, exist_ok=True)
     with psycopg.connect(url) as connection:
         for number, (first, last) in enumerate(days_of(size.first, size.last, connections)):

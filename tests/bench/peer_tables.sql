@@ -1,6 +1,25 @@
 -- Where the SQL script keeps what the job keeps in its schema rollup: the same columns, less what only a job of many
--- runs needs (hashes, revisions of months, who wrote it). Made beforehand; its making is not timed.
+-- runs needs (hashes, revisions of months, who wrote it) and what is the same in each row here. Made beforehand; its making is not timed.
 CREATE SCHEMA peer;
+CREATE TABLE peer.user_daily (
+  date date NOT NULL,
+  user_id text NOT NULL,
+  cluster_id uuid,
+  cpu_hours numeric(38,10) NOT NULL,
+  cpu_hours_cost numeric(38,10) NOT NULL,
+  gpu_hours numeric(38,10) NOT NULL,
+  gpu_hours_cost numeric(38,10) NOT NULL,
+  storage_gb numeric(38,10) NOT NULL,
+  storage_gb_cost numeric(38,10) NOT NULL,
+  feature_store_api_calls numeric(38,10) NOT NULL,
+  feature_store_api_calls_cost numeric(38,10) NOT NULL,
+  model_inference_calls numeric(38,10) NOT NULL,
+  model_inference_calls_cost numeric(38,10) NOT NULL,
+  adjustment_cost numeric(38,10) NOT NULL,
+  total_cost numeric(38,10) NOT NULL,
+  credits_deducted numeric(38,10) NOT NULL,
+  UNIQUE NULLS NOT DISTINCT (date, user_id, cluster_id)
+);
 CREATE TABLE peer.user_monthly (
   month date,
   user_id text,
@@ -20,6 +39,11 @@ CREATE TABLE peer.user_monthly (
   credits_purchased numeric(38,10) NOT NULL,
   uncovered numeric(38,10) NOT NULL,
   amount_due numeric(38,10) NOT NULL,
+  storage_gb_days numeric(38,10) NOT NULL,
+  adjustment_cost numeric(38,10) NOT NULL,
+  credits_deducted numeric(38,10) NOT NULL,
+  clusters uuid[] NOT NULL,
+  row_count bigint NOT NULL,
   PRIMARY KEY (month, user_id)
 );
 CREATE TABLE peer.cluster_daily (

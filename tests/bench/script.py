@@ -2,11 +2,10 @@
 
     PYTHONPATH=tests python -m bench.script URL --first 2026-06-01 --last 2026-06-30 [--steps]
 
-It need not handle overrides, rejects, modes of costs or of payment that change, hashes, or be killed: it is faster than
-it would have to be. Prints the rows that it has written, as JSON.
+It need not handle overrides, rejects, changes of the billing mode or the cost mode, hashes, or be killed: it is faster
+than it would have to be. Prints the rows that it has written, as JSON.
 """
 
-import argparse
 import json
 import os
 import re
@@ -15,21 +14,19 @@ from time import perf_counter
 
 import psycopg
 
+from bench.arguments import program
 from bench.prices import flow_sql, prices, storage_sql
 
 VARIABLE = re.compile(r"(?<![:\w]):('?)([a-z_]+)\1")
 
 
 def main() -> None:
-    words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    words.add_argument("url")
-    words.add_argument("--first", required=True)
-    words.add_argument("--last", required=True)
+    words = program(__doc__ or "")
     words.add_argument("--steps", action="store_true", help="print what each statement took")
     given = words.parse_args()
     text = Path(__file__).with_suffix(".sql").read_text()
     workers = max(1, min(8, (os.cpu_count() or 2) - 1))  # beside the process that leads them
-    bound = variables() | {"first": given.first, "last": given.last, "workers": str(workers)}
+    bound = variables() | {"first": str(given.first), "last": str(given.last), "workers": str(workers)}
     filled = VARIABLE.sub(lambda found: found[1] + bound[found[2]] + found[1], re.sub("--.*", "", text))
     written = 0
     with psycopg.connect(given.url, autocommit=True) as connection:
@@ -45,10 +42,10 @@ def main() -> None:
 
 def variables(divide: str = "/") -> dict[str, str]:
     """The prices as expressions of the columns of script.sql and duck.sql."""
-    held = prices()
-    flows = {f"{meter}_cost": flow_sql(price, meter, divide) for meter, price in held.flows.items()}
-    upto, before = (storage_sql(held.storage, total) for total in ("(storage_gb + storage_before)", "storage_before"))
-    return flows | {"storage_upto": upto, "storage_before": before, "per_storage": str(held.per_storage)}
+    card = prices()
+    flows = {f"{meter}_cost": flow_sql(price, meter, divide) for meter, price in card.flows.items()}
+    upto, before = (storage_sql(card.storage, total) for total in ("(storage_gb + storage_before)", "storage_before"))
+    return flows | {"storage_upto": upto, "storage_before": before, "per_storage": str(card.per_storage)}
 
 
 if __name__ == "__main__":

@@ -56,7 +56,7 @@ FROM (
       coalesce(u.feature_store_api_calls, 0) * 10000000000 AS feature_store_api_calls,
       coalesce(u.model_inference_calls, 0) * 10000000000 AS model_inference_calls,
       coalesce(s.storage_before, 0) AS storage_before, coalesce(s.new_day, true) AS new_day,
-      coalesce(s.new_cluster, true) AS new_cluster, u.total_cost, u.credits_deducted
+      coalesce(s.new_cluster, true) AS new_cluster, s.id IS NULL AS is_alone, u.total_cost, u.credits_deducted
     FROM usage_daily AS u JOIN peer.calendar AS c USING (date) LEFT JOIN peer.shared AS s ON s.id = u.id
     WHERE u.date BETWEEN :'first' AND :'last'
     OFFSET 0
@@ -66,7 +66,8 @@ FROM (
 
 -- Sums by user and cluster, of which those by user and those by cluster are made
 CREATE UNLOGGED TABLE peer.by_user AS
-SELECT month, month_days, user_id, cluster_id, count(*) FILTER (WHERE new_day) AS days,
+SELECT month, month_days, user_id, cluster_id, count(*) AS row_count,
+  count(*) FILTER (WHERE new_day) AS days,
   sum(cpu_hours)::bigint AS cpu_hours, sum(cpu_hours_cost)::bigint AS cpu_hours_cost,
   sum(gpu_hours)::bigint AS gpu_hours, sum(gpu_hours_cost)::bigint AS gpu_hours_cost,
   sum(storage_gb)::bigint AS storage_gb, sum(storage_gb_cost)::bigint AS storage_gb_cost,
@@ -106,7 +107,7 @@ FROM (
 ANALYZE peer.payers;
 
 -- The draws of every prepaid row, in cents: free credits first, then purchased ones
-CREATE UNLOGGED TABLE peer.drawn AS
+CREATE UNLOGGED TABLE peer.draws AS
 WITH running AS (
   SELECT c.id, p.number, c.user_id, c.date, c.month, c.cluster_id, c.cost, p.free_left, p.bought_left,
     (sum(c.cost) OVER (PARTITION BY p.number, c.month ORDER BY c.date, c.cluster_id, c.id
@@ -127,14 +128,14 @@ SELECT id, user_id, date, month, cluster_id, least(demand, free_left) - least(de
   least(greatest(demand - free_left, 0), bought_left)
     - least(greatest(demand - part - free_left, 0), bought_left) AS purchased
 FROM demanded;
-ANALYZE peer.drawn;
+ANALYZE peer.draws;
 
 -- What the ledger lacks
 CREATE UNLOGGED TABLE peer.due AS
 SELECT coalesce(d.id, b.id) AS id, coalesce(d.user_id, b.user_id) AS user_id, coalesce(d.date, b.date) AS date,
   coalesce(b.revision, 0) + 1 AS revision, coalesce(d.free, 0) * 0.01 - coalesce(b.free, 0) AS free,
   coalesce(d.purchased, 0) * 0.01 - coalesce(b.purchased, 0) AS purchased
-FROM peer.drawn AS d FULL JOIN (
+FROM peer.draws AS d FULL JOIN (
   SELECT usage_daily_id AS id, user_id, max(usage_date) AS date, max(revision) AS revision, sum(free) AS free,
     sum(purchased) AS purchased
   FROM peer.credit_draws WHERE usage_date BETWEEN :'first' AND :'last' GROUP BY usage_daily_id, user_id
@@ -175,7 +176,7 @@ WHERE a.user_id = d.user_id AND (d.free <> 0 OR d.purchased <> 0);
 -- Both columns of usage_daily at once, where one of them differs
 CREATE UNLOGGED TABLE peer.changed AS
 SELECT c.id, c.cost * 0.0000000001 AS total_cost, coalesce(d.free + d.purchased, 0) * 0.01 AS credits_deducted
-FROM peer.charged AS c LEFT JOIN peer.drawn AS d ON d.id = c.id
+FROM peer.charged AS c LEFT JOIN peer.draws AS d ON d.id = c.id
 WHERE c.total_cost IS DISTINCT FROM c.cost * 0.0000000001
   OR c.credits_deducted IS DISTINCT FROM coalesce(d.free + d.purchased, 0) * 0.01;
 ANALYZE peer.changed;
@@ -183,15 +184,76 @@ ANALYZE peer.changed;
 UPDATE usage_daily AS u SET total_cost = c.total_cost, credits_deducted = c.credits_deducted
 FROM peer.changed AS c WHERE u.id = c.id;
 
+-- Days of users in each cluster: those that differ go, and come again. Only users with several rows on a day need sums.
+ANALYZE peer.charged;
+SET LOCAL enable_mergejoin = off;
+CREATE UNLOGGED TABLE peer.days_due AS
+SELECT coalesce(n.date, t.date) AS date, coalesce(n.user_id, t.user_id) AS user_id,
+  coalesce(n.cluster_id, t.cluster_id) AS cluster_id, t.date IS NOT NULL AS stored, n.date IS NOT NULL AS wanted,
+  n.cpu_hours, n.cpu_hours_cost, n.gpu_hours, n.gpu_hours_cost, n.storage_gb, n.storage_gb_cost,
+  n.feature_store_api_calls, n.feature_store_api_calls_cost, n.model_inference_calls, n.model_inference_calls_cost,
+  n.total_cost, n.credits_deducted
+FROM (
+  SELECT date, user_id, cluster_id,
+    cpu_hours * 0.0000000001 AS cpu_hours, cpu_hours_cost * 0.0000000001 AS cpu_hours_cost,
+    gpu_hours * 0.0000000001 AS gpu_hours, gpu_hours_cost * 0.0000000001 AS gpu_hours_cost,
+    storage_gb * 0.0000000001 AS storage_gb, storage_gb_cost * 0.0000000001 AS storage_gb_cost,
+    feature_store_api_calls * 0.0000000001 AS feature_store_api_calls,
+    feature_store_api_calls_cost * 0.0000000001 AS feature_store_api_calls_cost,
+    model_inference_calls * 0.0000000001 AS model_inference_calls,
+    model_inference_calls_cost * 0.0000000001 AS model_inference_calls_cost, cost * 0.0000000001 AS total_cost,
+    credits * 0.01 AS credits_deducted
+  FROM (
+    SELECT date, user_id, cluster_id, cpu_hours, cpu_hours_cost, gpu_hours, gpu_hours_cost, storage_gb,
+      storage_gb_cost, feature_store_api_calls, feature_store_api_calls_cost, model_inference_calls,
+      model_inference_calls_cost, cost, coalesce(d.free + d.purchased, 0) AS credits
+    FROM peer.charged LEFT JOIN (SELECT id, free, purchased FROM peer.draws) AS d USING (id) WHERE is_alone
+    UNION ALL
+    SELECT date, user_id, cluster_id,
+      sum(cpu_hours)::bigint, sum(cpu_hours_cost)::bigint, sum(gpu_hours)::bigint, sum(gpu_hours_cost)::bigint,
+      sum(storage_gb)::bigint, sum(storage_gb_cost)::bigint, sum(feature_store_api_calls)::bigint,
+      sum(feature_store_api_calls_cost)::bigint, sum(model_inference_calls)::bigint,
+      sum(model_inference_calls_cost)::bigint, sum(cost)::bigint, coalesce(sum(d.free + d.purchased), 0)
+    FROM peer.charged LEFT JOIN (SELECT id, free, purchased FROM peer.draws) AS d USING (id) WHERE NOT is_alone
+    GROUP BY date, user_id, cluster_id
+  ) AS days
+) AS n FULL JOIN (
+  SELECT * FROM peer.user_daily WHERE date BETWEEN :'first' AND :'last'
+) AS t ON t.date = n.date AND t.user_id = n.user_id
+  AND coalesce(t.cluster_id, '00000000-0000-0000-0000-000000000000')
+    = coalesce(n.cluster_id, '00000000-0000-0000-0000-000000000000')
+WHERE t.date IS NULL OR n.date IS NULL OR (
+    n.cpu_hours, n.cpu_hours_cost, n.gpu_hours, n.gpu_hours_cost, n.storage_gb, n.storage_gb_cost,
+    n.feature_store_api_calls, n.feature_store_api_calls_cost, n.model_inference_calls, n.model_inference_calls_cost,
+    n.total_cost, n.credits_deducted
+  ) IS DISTINCT FROM (
+    t.cpu_hours, t.cpu_hours_cost, t.gpu_hours, t.gpu_hours_cost, t.storage_gb, t.storage_gb_cost,
+    t.feature_store_api_calls, t.feature_store_api_calls_cost, t.model_inference_calls, t.model_inference_calls_cost,
+    t.total_cost, t.credits_deducted
+  );
+ANALYZE peer.days_due;
+SET LOCAL enable_mergejoin = on;
+
+DELETE FROM peer.user_daily AS t USING peer.days_due AS n
+WHERE n.stored AND n.date = t.date AND n.user_id = t.user_id AND n.cluster_id IS NOT DISTINCT FROM t.cluster_id;
+
+INSERT INTO peer.user_daily
+SELECT date, user_id, cluster_id, cpu_hours, cpu_hours_cost, gpu_hours, gpu_hours_cost, storage_gb, storage_gb_cost,
+  feature_store_api_calls, feature_store_api_calls_cost, model_inference_calls, model_inference_calls_cost,
+  0, total_cost, credits_deducted
+FROM peer.days_due WHERE wanted;
+
 -- Months of users
 CREATE UNLOGGED TABLE peer.months_now AS
 SELECT b.month, b.user_id, b.days, b.cpu_hours, b.cpu_hours_cost, b.gpu_hours, b.gpu_hours_cost,
   (2 * b.storage_gb + b.month_days - 1 + (b.storage_gb / b.month_days & 1)) / (2 * b.month_days) AS storage_gb,
   b.storage_gb_cost, b.feature_store_api_calls, b.feature_store_api_calls_cost, b.model_inference_calls,
-  b.model_inference_calls_cost, b.cost, coalesce(d.free, 0) AS free, coalesce(d.purchased, 0) AS purchased,
+  b.model_inference_calls_cost, b.cost, b.storage_gb AS storage_gb_days, b.clusters, b.row_count,
+  coalesce(d.free, 0) AS free, coalesce(d.purchased, 0) AS purchased,
   (b.cost + 49999999 + (b.cost / 100000000 & 1)) / 100000000 AS cents, p.user_id IS NOT NULL AS prepaid
 FROM (
-  SELECT month, month_days, user_id, sum(days)::bigint AS days,
+  SELECT month, month_days, user_id, sum(days)::bigint AS days, sum(row_count)::bigint AS row_count,
+    coalesce(array_agg(cluster_id ORDER BY cluster_id) FILTER (WHERE cluster_id IS NOT NULL), '{}') AS clusters,
     sum(cpu_hours)::bigint AS cpu_hours, sum(cpu_hours_cost)::bigint AS cpu_hours_cost,
     sum(gpu_hours)::bigint AS gpu_hours, sum(gpu_hours_cost)::bigint AS gpu_hours_cost,
     sum(storage_gb)::bigint AS storage_gb, sum(storage_gb_cost)::bigint AS storage_gb_cost,
@@ -204,7 +266,7 @@ FROM (
   FROM peer.by_user GROUP BY month, month_days, user_id
 ) AS b LEFT JOIN (
   SELECT month, user_id, sum(free)::bigint AS free, sum(purchased)::bigint AS purchased
-  FROM peer.drawn GROUP BY month, user_id
+  FROM peer.draws GROUP BY month, user_id
 ) AS d USING (month, user_id) LEFT JOIN peer.payers AS p USING (user_id);
 
 DELETE FROM peer.user_monthly AS t WHERE month IN (SELECT month FROM peer.calendar)
@@ -216,7 +278,8 @@ SELECT month, user_id, days, cpu_hours * 0.0000000001, cpu_hours_cost * 0.000000
   feature_store_api_calls * 0.0000000001, feature_store_api_calls_cost * 0.0000000001,
   model_inference_calls * 0.0000000001, model_inference_calls_cost * 0.0000000001, cost * 0.0000000001,
   free * 0.01, purchased * 0.01, CASE WHEN prepaid THEN (cents - free - purchased) * 0.01 ELSE 0 END,
-  CASE WHEN prepaid THEN 0 ELSE cents * 0.01 END
+  CASE WHEN prepaid THEN 0 ELSE cents * 0.01 END, storage_gb_days * 0.0000000001, 0, (free + purchased) * 0.01,
+  clusters, row_count
 FROM peer.months_now
 EXCEPT SELECT * FROM peer.user_monthly WHERE month IN (SELECT month FROM peer.calendar)
 ON CONFLICT (month, user_id) DO UPDATE SET days = EXCLUDED.days, cpu_hours = EXCLUDED.cpu_hours,
@@ -227,7 +290,8 @@ ON CONFLICT (month, user_id) DO UPDATE SET days = EXCLUDED.days, cpu_hours = EXC
   model_inference_calls = EXCLUDED.model_inference_calls,
   model_inference_calls_cost = EXCLUDED.model_inference_calls_cost, total_cost = EXCLUDED.total_cost,
   credits_free = EXCLUDED.credits_free, credits_purchased = EXCLUDED.credits_purchased,
-  uncovered = EXCLUDED.uncovered, amount_due = EXCLUDED.amount_due;
+  uncovered = EXCLUDED.uncovered, amount_due = EXCLUDED.amount_due, storage_gb_days = EXCLUDED.storage_gb_days,
+  credits_deducted = EXCLUDED.credits_deducted, clusters = EXCLUDED.clusters, row_count = EXCLUDED.row_count;
 
 -- Days of clusters
 DELETE FROM peer.cluster_daily AS t WHERE date BETWEEN :'first' AND :'last' AND NOT EXISTS (
@@ -242,7 +306,7 @@ SELECT b.date, b.cluster_id, h.name, b.users, b.cpu_hours * 0.0000000001, b.cpu_
   (b.cpu_hours_cost + b.gpu_hours_cost + b.storage_gb_cost + b.feature_store_api_calls_cost
     + b.model_inference_calls_cost) * 0.0000000001, coalesce(d.credits, 0) * 0.01
 FROM peer.by_cluster AS b LEFT JOIN hopsworks_clusters AS h ON h.id = b.cluster_id LEFT JOIN (
-  SELECT date, cluster_id, sum(free + purchased) AS credits FROM peer.drawn GROUP BY date, cluster_id
+  SELECT date, cluster_id, sum(free + purchased) AS credits FROM peer.draws GROUP BY date, cluster_id
 ) AS d ON d.date = b.date AND d.cluster_id IS NOT DISTINCT FROM b.cluster_id
 EXCEPT SELECT * FROM peer.cluster_daily WHERE date BETWEEN :'first' AND :'last'
 ON CONFLICT (date, cluster_id) DO UPDATE SET cluster_name = EXCLUDED.cluster_name, users = EXCLUDED.users,
@@ -290,5 +354,5 @@ ON CONFLICT (month, cluster_id) DO UPDATE SET cluster_name = EXCLUDED.cluster_na
   credits_deducted = EXCLUDED.credits_deducted, cost_per_user = EXCLUDED.cost_per_user;
 
 DROP TABLE peer.calendar, peer.several, peer.shared, peer.charged, peer.by_user, peer.by_cluster, peer.payers,
-  peer.drawn, peer.due, peer.changed, peer.months_now;
+  peer.draws, peer.due, peer.changed, peer.days_due, peer.months_now;
 COMMIT

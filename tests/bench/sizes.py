@@ -29,7 +29,7 @@ class Size:
 
     @property
     def database(self) -> str:
-        return f"usage_{self.users}_{self.days}_{self.last:%Y%m%d}"
+        return f"sample_{self.users}_{self.days}_{self.last:%Y%m%d}"
 
 
 SIZES = {

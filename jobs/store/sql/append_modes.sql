@@ -1,9 +1,4 @@
--- How each user pays now, where the history says otherwise or nothing: users.billing_mode itself keeps none.
+-- New entries only: the table refuses everything else.
 INSERT INTO {modes} (user_id, valid_from, mode, run_id)
-SELECT u.id, CASE WHEN newest.user_id IS NULL THEN date '0001-01-01' ELSE %(since)s::date END, u.mode, %(run_id)s
-FROM (SELECT id::text AS id, {effective} AS mode FROM {users} WHERE id IS NOT NULL) AS u
-LEFT JOIN (SELECT DISTINCT ON (user_id) user_id, mode FROM {modes} ORDER BY user_id, valid_from DESC) AS newest
-  ON newest.user_id = u.id
-WHERE newest.user_id IS NULL OR newest.mode IS DISTINCT FROM u.mode
-ORDER BY u.id
-RETURNING user_id, valid_from, mode
+SELECT user_id, valid_from, mode, %(run_id)s
+FROM unnest(%(users)s::text[], %(days)s::date[], %(modes)s::text[]) AS e(user_id, valid_from, mode)

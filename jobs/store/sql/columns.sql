@@ -11,11 +11,11 @@ SELECT
     CASE WHEN has_table_privilege(c.oid, 'DELETE') THEN 'DELETE' END
   ], NULL) AS rights,
   a.attgenerated <> '' AS generated,
-  a.attnotnull AND NOT a.atthasdef AND a.attidentity = '' AND a.attnum > 0 AS demanded
+  a.attnotnull AND NOT a.atthasdef AND a.attidentity = '' AS demanded
 FROM pg_class c
 JOIN pg_namespace n ON n.oid = c.relnamespace
 JOIN pg_attribute a ON a.attrelid = c.oid AND NOT a.attisdropped
-  AND (a.attnum > 0 OR (a.attname IN ('xmin', 'ctid') AND c.relname = 'usage_daily'))  -- a changed row, pages
+  AND a.attnum > 0
 JOIN pg_type t ON t.oid = a.atttypid
 WHERE n.nspname = %(schema)s AND c.relname = ANY(%(tables)s) AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
 ORDER BY c.relname, a.attnum

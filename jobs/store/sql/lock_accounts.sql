@@ -1,2 +1,6 @@
--- Until we commit nobody changes these accounts; in one order, so that no two writers wait for each other.
-SELECT FROM {accounts} WHERE user_id = ANY(%(users)s) ORDER BY user_id FOR NO KEY UPDATE
+-- Until we commit nobody changes these accounts; whose account could not be locked comes back. In one order, so that no
+-- two writers wait for each other.
+WITH locked AS (
+  SELECT user_id FROM {accounts} WHERE user_id = ANY({users}) ORDER BY user_id {lock}
+)
+SELECT user_id FROM {accounts} WHERE user_id = ANY({users}) AND user_id NOT IN (SELECT user_id FROM locked)

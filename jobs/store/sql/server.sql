@@ -10,4 +10,9 @@ SELECT
   CASE WHEN to_regnamespace(%(own)s) IS NULL THEN has_database_privilege(current_database(), 'CREATE')
        ELSE has_schema_privilege(%(own)s, 'USAGE') END AS may_use_schema,
   to_regnamespace(%(source)s) IS NULL OR has_schema_privilege(%(source)s, 'USAGE') AS may_use_source,
-  has_database_privilege(current_database(), 'TEMPORARY') AS may_stage
+  has_database_privilege(current_database(), 'TEMPORARY') AS may_stage,
+  EXISTS (
+    SELECT FROM pg_index AS i JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
+    WHERE i.indrelid = to_regclass(format('%%I.usage_daily', %(source)s::text)) AND i.indisvalid AND i.indpred IS NULL
+      AND a.attname = 'id'
+  ) AS usage_by_id

@@ -6,9 +6,10 @@ SELECT
   date,
   hopsworks_cluster_id::text AS cluster_id,
   {recorded} AS recorded,
-  {version} AS version,
   {deducted} AS deducted,
   {reported} AS reported,
+  {usage_hash} AS usage_hash,
+  {written_hash} AS written_hash,
   {quantities}
 FROM {usage}
 WHERE {filter}

@@ -1,0 +1,120 @@
+"""Which credit pays for which row of a batch, one draw window after another, and what must be posted for it."""
+
+import polars as pl
+
+from jobs.compute import credits, postings
+from jobs.compute.exact import Bounds
+from jobs.compute.lots import LOTS
+from jobs.model.frames import CODED, DRAWS
+from jobs.postgres.run_scope import RunScope
+
+
+def window_draws(draws: pl.DataFrame, rows: pl.DataFrame, scope: RunScope) -> pl.DataFrame:
+    """The draws that the run decides about. On days that it does not cover another program may have drawn, which stays
+    as it is until they are covered, unless the row has come to a day that is."""
+    later = pl.col("date") > scope.window.last
+    if not draws.select(later.any()).item():
+        return draws
+    here = rows.select("id", pl.col("user_id").cast(pl.String))
+    return pl.concat([draws.filter(~later), draws.filter(later).join(here, on=["id", "user_id"], how="semi")])
+
+
+def imported_rows(mismatched: pl.DataFrame) -> pl.DataFrame:
+    """Adopted rows, whatever month they have come from, as draws of nothing (frames.DRAWS): they still are prepaid."""
+    adopted = mismatched.filter("imported").with_columns(revision=0, free=0, purchased=0)
+    return adopted.select(pl.col(name).cast(kind) for name, kind in DRAWS.items())
+
+
+def needs_account(modes: pl.DataFrame, draws: pl.DataFrame) -> set[str]:
+    """The users of whom an account may decide something: prepaid on some day, or with draws in the window."""
+    prepaid = modes.filter(pl.col("mode") == "prepaid")["user_id"]
+    return {*prepaid, *draws["user_id"]}
+
+
+def allocate(
+    scope: RunScope, rows: pl.DataFrame, modes: pl.DataFrame, accounts: pl.DataFrame, draws: pl.DataFrame
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """``rows`` with their draws and how each is paid, and what must be posted (compute.postings).
+
+    In: rated rows in row order; accounts (frames.ACCOUNTS); the draws of the window as they are in the ledger.
+    """
+    parts = []
+    for months in scope.window.draws:
+        here = pl.col("date").dt.month_start().is_in(months)
+        whole = len(scope.window.draws) == 1
+        mine, theirs = (rows, draws) if whole else (rows.filter(here), draws.filter(here))
+        part = _window(scope, mine, modes, accounts, theirs)
+        accounts = after_posting(scope, accounts, part[1])
+        parts.append(part)
+    return pl.concat([paid for paid, _ in parts]), pl.concat([due for _, due in parts])
+
+
+def _window(
+    scope: RunScope, rows: pl.DataFrame, modes: pl.DataFrame, accounts: pl.DataFrame, draws: pl.DataFrame
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """One draw window; its credit is what the accounts have left without its own draws (invariant 3)."""
+    known = Bounds.of(rows, ["total_cost"])
+    paid = credits.credited(
+        rows.lazy(), modes.lazy(), accounts.lazy(), draws.lazy(), scope.credit_rules, known
+    ).collect()
+    return paid, postings.postings(paid.lazy(), accounts.lazy(), draws.lazy()).collect()
+
+
+def as_posted(scope: RunScope, rows: pl.DataFrame, modes: pl.DataFrame, draws: pl.DataFrame) -> pl.DataFrame:
+    """``rows`` as the ledger pays them, whatever it should say."""
+    return credits.as_booked(rows.lazy(), modes.lazy(), draws.lazy(), scope.credit_rules).collect()
+
+
+def after_posting(scope: RunScope, accounts: pl.DataFrame, postings_: pl.DataFrame) -> pl.DataFrame:
+    """The accounts once ``postings_`` are posted."""
+    if postings_.is_empty():
+        return accounts
+    sums = postings_.group_by("user_id").agg(pl.col(lot).sum().alias(f"more_{lot}") for lot in LOTS)
+    free, purchased = (pl.col(f"more_{lot}").fill_null(0) for lot in ("free", "purchased"))
+    splits = scope.query.read.credits.splits
+    return (
+        accounts.join(sums, on="user_id", how="left")
+        .with_columns(
+            free_used=pl.col("free_used") + free if splits else pl.col("free_used"),
+            used=pl.col("used") + purchased + (0 if splits else free),
+        )
+        .select(accounts.columns)
+    )
+
+
+def rows_to_write(
+    scope: RunScope, rows: pl.DataFrame, unpriced: pl.DataFrame, postings_: pl.DataFrame, mismatched: pl.DataFrame
+) -> pl.DataFrame:
+    """The rows of usage_daily that are to be written: id, user_id, date, month, written_hash (as read), recorded,
+    deducted (as they are), target and credits (as they shall be; null: left as it is).
+
+    In: ``rows`` with their draws, and rows that cannot be priced (``unpriced``), which are not drawn at all.
+    """
+    # Joins copy every column that they carry along.
+    facts = ["id", "user_id", "date", "month", "written_hash", "recorded", "deducted"]
+    priced = rows.select(*facts, "target", shown=pl.col("free") + pl.col("purchased"))
+    month = pl.col("date").dt.month_start().alias("month")
+    others = unpriced.with_columns(CODED, month).select(
+        *facts, target=pl.lit(None, pl.Int128), shown=pl.lit(0, pl.Int128)
+    )
+    every = pl.concat([priced, others]).with_columns(pl.col("recorded", "deducted").cast(pl.Int128))
+    costs = pl.col("target").is_not_null() & pl.col("recorded").ne_missing(pl.col("target"))
+    target = pl.when(costs).then("target")
+    if not scope.query.read.credits.shown:
+        written = every.filter(costs).with_columns(target=target, credits=pl.lit(None, pl.Int128))
+        return written.drop("shown")
+    sums = postings_.group_by("id", CODED).agg((pl.col("free") + pl.col("purchased")).sum().alias("posted"))
+    known = mismatched.select("id", known="drawn")
+    # What is posted now counts even where the column shows that amount already, from draws in a closed month. The
+    # column shows what all months say: known where that is not what was read, and what is posted now.
+    shall = pl.coalesce("known", "deducted") + pl.col("posted").fill_null(0)
+    changes = (pl.col("posted").fill_null(0) != 0) | pl.col("deducted").ne_missing(pl.coalesce("known", "shown"))
+    return (
+        every.lazy()
+        .join(sums.lazy(), on=["id", "user_id"], how="left")
+        .join(known.lazy(), on="id", how="left")
+        .with_columns(target=target, credits=pl.when(changes).then(shall))
+        .filter(costs | pl.col("credits").is_not_null())
+        .drop("shown", "posted", "known")
+        .collect()
+    )

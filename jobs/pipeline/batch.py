@@ -1,0 +1,136 @@
+"""One batch: some users with all months of the run, computed without a lock and written in one transaction.
+
+::
+
+    read, rate                no lock
+    BEGIN
+    ownership check           our row of rollup.runs still says running
+    lock accounts             SKIP LOCKED: nobody is waited for
+    allocate                  which rows are to be written is known now
+    lock usage rows           SKIP LOCKED
+    verify                    the server's fingerprints of the users are those of the rows that were read
+    write, COMMIT             ledger, transactions, accounts, usage rows, roll-ups, rejects
+
+Users of whom something was locked by others, or is no longer what was read, leave the batch before anything is written;
+they come later, one at a time (``run_single``). So the application's transactions are never killed, and wait for one
+batch at most.
+"""
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+
+import polars as pl
+import psycopg
+
+from jobs.pipeline.allocation import needs_account
+from jobs.pipeline.batch_changes import BatchChanges, compute_changes
+from jobs.pipeline.batch_input import BatchInput, read_input
+from jobs.pipeline.plan import Plan
+from jobs.postgres import detection, usage_writeback
+from jobs.postgres.usage_reader import Reader
+from jobs.postgres.usage_writeback import ConcurrentChangeError
+from jobs.store import accounts
+from jobs.store.database import Connection, transaction
+from jobs.store.guard import pass_fence
+
+LOCK_TIMEOUT = "1s"
+"""How long a batch waits for a lock that it could not foresee (a foreign key's), or a single user for his account."""
+HELD = ("55P03", "40P01")
+"""What the server says where a lock could not be had in time, or two waited for each other."""
+
+
+@dataclass(frozen=True, slots=True)
+class BatchResult:
+    """``done``: users who were written; ``left``: users who could not be; ``changes``: of those done."""
+
+    done: frozenset[str]
+    left: frozenset[str]
+    rows_read: int
+    changes: BatchChanges | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """How batches of a run are done. ``number``: of this one, in rollup.touched_days; ``check``: hears what is about to
+    be committed (changes.CHANGES), and may raise."""
+
+    plan: Plan
+    reader: Reader
+    run_id: int | None
+    number: int = 0
+    check: Callable[[pl.DataFrame], None] = field(default=lambda _: None)
+
+    def run(self, connection: Connection, users: Collection[str]) -> BatchResult:
+        """Computes ``users`` and writes what differs."""
+        read = read_input(connection, self.reader, self.plan, users)
+        try:
+            with transaction(connection, lock_timeout=LOCK_TIMEOUT):
+                return self._write(connection, read, read.rows_read, wait=False)
+        except ConcurrentChangeError:
+            return BatchResult(frozenset(), read.users, read.rows_read)
+        except psycopg.Error as error:
+            if error.sqlstate not in HELD:
+                raise
+            return BatchResult(frozenset(), read.users, read.rows_read)
+
+    def run_single(self, connection: Connection, user: str) -> BatchResult:
+        """The same for one user, who is locked before he is read: nothing of his moves then. It waits for his account
+        only, while it holds nothing that anybody could wait for; his rows are had at once, or not at all."""
+        alone, plan = frozenset([user]), self.plan
+        try:
+            with transaction(connection, lock_timeout=LOCK_TIMEOUT):
+                pass_fence(connection, plan.settings, self._run_id)
+                accounts.lock(connection, plan.settings, plan.query.read.credits, alone, wait=True)
+                usage_writeback.lock_users(connection, plan, alone)
+                reader = Reader("copy", self.reader.address)
+                read = read_input(connection, reader, plan, alone)
+                return self._write(connection, read, read.rows_read, wait=True)
+        except psycopg.Error as error:
+            if error.sqlstate not in HELD:
+                raise
+            return BatchResult(frozenset(), alone, 0)
+
+    def compute(self, connection: Connection, users: Collection[str]) -> BatchResult:
+        """What ``run`` would write, computed read-only inside the caller's transaction."""
+        read = read_input(connection, self.reader, self.plan, users)
+        changes = compute_changes(connection, self.plan, None, read, self._accounts(connection, read, read.users))
+        return BatchResult(read.users, frozenset(), read.rows_read, changes.completed(connection))
+
+    @property
+    def _run_id(self) -> int:
+        assert self.run_id is not None  # noqa: S101 - a dry run only computes
+        return self.run_id
+
+    def _write(self, connection: Connection, read: BatchInput, rows_read: int, *, wait: bool) -> BatchResult:
+        plan, everybody = self.plan, read.users
+        if not wait:
+            pass_fence(connection, plan.settings, self._run_id)
+        paying = needs_account(read.modes, read.draws)
+        read = read.without(accounts.lock(connection, plan.settings, plan.query.read.credits, paying, wait=wait))
+        held = self._accounts(connection, read, paying & read.users)
+        changes = compute_changes(connection, plan, self._run_id, read, held, first=not wait)
+        moved = changes.lock(connection) | self._moved(connection, read)
+        if wait and moved:
+            return BatchResult(frozenset(), everybody, rows_read)
+        changes = changes.without(moved)
+        if not changes.users:
+            return BatchResult(frozenset(), everybody, rows_read)
+        changes = changes.completed(connection)
+        self.check(changes.listed())
+        changes.write(connection, self.number, moved)
+        return BatchResult(changes.users, everybody - changes.users, rows_read, changes)
+
+    def _accounts(self, connection: Connection, read: BatchInput, users: Collection[str]) -> pl.DataFrame:
+        paying = needs_account(read.modes, read.draws)
+        return accounts.read(connection, self.plan.settings, self.plan.query.read.credits, paying & set(users))
+
+    def _moved(self, connection: Connection, read: BatchInput) -> frozenset[str]:
+        """The users whose rows are no longer what was read."""
+        now = detection.users_fingerprints(connection, self.plan, read.users)
+        then = {
+            (user, month): (rows, usage, written)
+            for user, month, rows, usage, written in read.fingerprints.select(
+                "user_id", "month", "row_count", "usage_hash", "written_hash"
+            ).iter_rows()
+        }
+        return frozenset(user for (user, _), _ in now.items() ^ then.items())

@@ -1,0 +1,269 @@
+"""What a batch changes in every table: computed once, for a dry run as for a run, and then written as it is."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, replace
+from uuid import UUID
+
+import polars as pl
+
+from jobs.compute import rollup
+from jobs.compute.billing import EARLY, PREPAID
+from jobs.compute.causes import KEY, UNCHANGED, causes, keep_closed_months
+from jobs.compute.changes import NONE
+from jobs.compute.exact import whole
+from jobs.pipeline import allocation, row_changes
+from jobs.pipeline.batch_input import BatchInput, of_users
+from jobs.pipeline.plan import Plan
+from jobs.pipeline.rollup_writer import TableDiff, with_left_out
+from jobs.postgres import batch_hashes, cluster_rollups, usage_writeback
+from jobs.postgres.usage_writeback import ConcurrentChangeError, LostRow
+from jobs.store import accounts, corrections, rejects, tables
+from jobs.store.database import Connection
+from jobs.store.rejects import RejectChange
+
+OF_USERS = ("rows", "accounts", "after", "postings", "usage", "days_target", "months_target")
+
+
+@dataclass(frozen=True, slots=True)
+class BatchChanges:
+    """``rows``: rated rows with their draws; ``accounts``: before, and ``after`` the ``postings``; ``usage``: rows of
+    usage_daily to write (allocation.rows_to_write), and ``lost`` ones; what user_daily and user_monthly shall hold, the
+    latter's hashes apart; ``rejects``. Once complete (``completed``): ``daily`` and ``monthly``, what differs in these
+    tables, and of a backfill why user-months change (``causes``)."""
+
+    plan: Plan
+    run_id: int | None
+    read: BatchInput
+    rows: pl.DataFrame
+    accounts: pl.DataFrame
+    after: pl.DataFrame
+    postings: pl.DataFrame
+    usage: pl.DataFrame
+    lost: Sequence[LostRow]
+    days_target: pl.DataFrame
+    months_target: pl.DataFrame
+    rejects: Sequence[RejectChange]
+    daily: TableDiff | None = None
+    monthly: TableDiff | None = None
+    causes: pl.DataFrame = field(default_factory=lambda: UNCHANGED)
+
+    @property
+    def users(self) -> frozenset[str]:
+        return self.read.users
+
+    @property
+    def foreign(self) -> list[int]:
+        """Ids of rows whose credits_deducted some other program wrote."""
+        return self.read.mismatched.filter("foreign")["id"].to_list()
+
+    @property
+    def corrected(self) -> pl.DataFrame:
+        """What goes into rollup.corrections."""
+        closed = pl.col("month").is_in(sorted(self.plan.window.closed))
+        return self.causes.filter(closed).drop("old_credits", "new_credits")
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Rows that change, by table; once complete."""
+        held, counts = self.plan.query.read.credits, {"usage_daily": self.usage.height + len(self.lost)}
+        if not self.postings.is_empty():
+            counts["credit_draws"] = self.postings.height
+            counts["user_credits"] = accounts.changed_accounts(self.postings, held)
+            if held.transactions:
+                counts["credit_transactions"] = accounts.changed_transactions(self.postings)
+        counts |= {diff.table.name: diff.rows for diff in (self.daily, self.monthly) if diff is not None}
+        return counts | {"corrections": self.corrected.height, "rejects": len(self.rejects)}
+
+    def without(self, users: Collection[str]) -> "BatchChanges":
+        """The same of everybody but ``users``; before it is complete."""
+        gone = self.users & frozenset(users)
+        if not gone:
+            return self
+        stay = ~of_users(gone)
+        return replace(
+            self,
+            read=self.read.without(gone),
+            **{name: getattr(self, name).filter(stay) for name in OF_USERS},
+            lost=[row for row in self.lost if not row.reversed & gone],
+            rejects=[change for change in self.rejects if change.user not in gone],
+        )
+
+    def completed(self, connection: Connection) -> "BatchChanges":
+        """The same with what differs in the roll-ups. Before anything is written: the server computes the hashes of
+        what is about to be."""
+        settings, closed = self.plan.settings, sorted(self.plan.window.closed)
+        months, stored = self._with_hashes(connection), self.read.months
+        if closed:
+            months = keep_closed_months(months.lazy(), stored.lazy(), closed).collect()
+        monthly = TableDiff.of(tables.table(settings, "user_monthly"), months.select(stored.columns), stored)
+        days = self.days_target.select(self.read.days.columns)
+        daily = TableDiff.of(tables.table(settings, "user_daily"), days, self.read.days)
+        why = self._causes(connection, monthly) if self.plan.keeps_changes else UNCHANGED
+        return replace(self, daily=daily, monthly=monthly, causes=why)
+
+    def listed(self) -> pl.DataFrame:
+        """Every row that changes (changes.CHANGES), where a plan is shown or compared; once complete."""
+        if not self.plan.keeps_changes or self.daily is None or self.monthly is None:
+            return NONE
+        return pl.concat(
+            [
+                row_changes.posting_changes(self.plan, self.postings, self.accounts, self.after),
+                row_changes.usage_changes(self.usage, self.lost),
+                self.daily.changes(),
+                self.monthly.changes(),
+                row_changes.correction_changes(self.corrected),
+                row_changes.reject_changes(self.rejects),
+            ]
+        )
+
+    def lock(self, connection: Connection) -> frozenset[str]:
+        """Locks the rows of usage_daily that are to be written; users of whom one could not be had."""
+        held = frozenset[str]()
+        if not self.usage.is_empty():
+            usage_writeback.stage_rows(connection, self.usage)
+            held = usage_writeback.lock_rows(connection, self.plan)
+        return held | usage_writeback.lock_lost_rows(connection, self.plan, self.lost)
+
+    def write(self, connection: Connection, batch: int, left: Collection[str]) -> None:
+        """Writes all of it; once complete, and its rows locked. ``left``: users whose staged rows are not written.
+
+        Raises ConcurrentChangeError where a row is not what it was taken for: the transaction is to be rolled back.
+        """
+        plan, run_id = self.plan, self.run_id
+        assert run_id is not None and self.daily is not None and self.monthly is not None  # noqa: S101, PT018
+        if not self.postings.is_empty():
+            held = plan.query.read.credits
+            posted = accounts.post(connection, plan.settings, held, self.postings, run_id)
+            if posted["credit_draws"] != self.postings.height:
+                raise ConcurrentChangeError(frozenset(self.postings.filter("first")["user_id"]))
+        if not self.usage.is_empty():
+            if left:
+                usage_writeback.unstage_users(connection, left)
+            usage_writeback.write_rows(connection, plan, self.usage)
+        usage_writeback.write_lost_rows(connection, plan, self.lost)
+        self.daily.write(connection, plan, run_id)
+        cluster_rollups.touch_days(connection, plan, run_id, batch, self.daily.keys["date"].unique().to_list())
+        self.monthly.write(connection, plan, run_id)
+        corrections.append(connection, plan.settings, self.corrected, plan.reason, run_id)
+        rejects.write(connection, plan.settings, self.rejects)
+
+    def _with_hashes(self, connection: Connection) -> pl.DataFrame:
+        """What user_monthly shall hold."""
+        plan, read = self.plan, self.read
+        credits = batch_hashes.credit_hashes(connection, plan, read.users, self.postings)
+        written = batch_hashes.written_changes(connection, plan, self.usage)
+        digests = [
+            {"user_id": user, "month": month, "overrides_hash": digest}
+            for month in plan.window.months
+            for user, digest in plan.overrides.digests(month, plan.window.last_of(month)).items()
+        ]
+        overridden = pl.DataFrame(digests, schema={"user_id": pl.String, "month": pl.Date, "overrides_hash": pl.String})
+        rates = {month: plan.rates_hash(month) for month in plan.window.months}
+        account = pl.col("account_hash").cast(pl.String).fill_null("-")
+        parts = [
+            pl.col("modes_hash").fill_null(0).cast(pl.String),
+            # Whose account decides nothing has none in his hash: it may move without making him differ.
+            pl.when(of_users(self._paying)).then(account).otherwise(pl.lit("")),
+            pl.lit(str(plan.credit_rules)),
+        ]
+        user_months = ["user_id", "month"]
+        return (
+            self.months_target.lazy()
+            .join(credits.lazy(), on=user_months, how="left")
+            .join(written.lazy(), on=user_months, how="left")
+            .join(overridden.lazy(), on=user_months, how="left")
+            .with_columns(
+                written_hash=pl.col("written_hash").xor(pl.col("changed").fill_null(0)),
+                rates_hash=pl.col("month").replace_strict(rates, return_dtype=pl.String),
+                credits_hash=pl.concat_str(parts, separator="."),
+            )
+            .drop("changed", "modes_hash", "account_hash")
+            .collect()
+        )
+
+    @property
+    def _paying(self) -> set[str]:
+        """The users whose account decides how they pay."""
+        prepaid = self.rows.filter(pl.col("class").is_in([PREPAID, EARLY]))["user_id"].cast(pl.String).unique()
+        return {*prepaid, *self.read.draws["user_id"]}
+
+    def _causes(self, connection: Connection, monthly: TableDiff) -> pl.DataFrame:
+        keys = monthly.keys.select(KEY)
+        before = batch_hashes.accounts_before(connection, self.plan, keys, self.run_id)
+        changed = (
+            keys.lazy()
+            .join(monthly.put.lazy(), on=KEY, how="left")
+            .join(monthly.stored.lazy(), on=KEY, how="left", suffix="_held")
+            .join(before.lazy(), on=KEY, how="left")
+        )
+        return causes(changed).sort(KEY).collect()
+
+
+def compute_changes(
+    connection: Connection,
+    plan: Plan,
+    run_id: int | None,
+    read: BatchInput,
+    held: pl.DataFrame,
+    *,
+    first: bool = False,
+) -> BatchChanges:
+    """What is to change for the users of ``read``, whose accounts are ``held`` (frames.ACCOUNTS).
+
+    ``first``: a row that shows no credits and has no draws in the window is taken for one that never had any: were
+    there one, posting it would find out. Reads rows of usage_daily and rollup.rejects besides.
+    """
+    rows, due = allocation.allocate(plan, read.rated, read.modes, held, read.draws)
+    known = read.mismatched["id"]
+    is_first = pl.col("fresh") & ~pl.col("vanished") if first else pl.lit(value=False)
+    due = due.with_columns(first=is_first)
+    if first and len(known):
+        odd = due.join(known.to_frame(), on="id", how="semi").with_columns(first=pl.lit(value=False))
+        due = pl.concat([due.join(known.to_frame(), on="id", how="anti"), odd]).sort("user_id", "date", "id", "month")
+    vanished = due.filter("vanished")
+    ids = [str(UUID(int=id_)) for id_ in read.unpriced["id"]]
+    found = rejects.read(connection, plan.query, ids)
+    spans = plan.window.spans()
+    return BatchChanges(
+        plan=plan,
+        run_id=run_id,
+        read=read,
+        rows=rows,
+        accounts=held,
+        after=allocation.after_posting(plan, held, due),
+        postings=due,
+        usage=allocation.rows_to_write(plan, rows, read.unpriced, due, read.mismatched),
+        lost=usage_writeback.lost_rows(connection, plan, vanished),
+        days_target=days_target(plan, rows),
+        months_target=months_target(plan, read, rows),
+        rejects=rejects.changes_of_users(connection, plan.settings, found, read.users, spans),
+    )
+
+
+def days_target(plan: Plan, rows: pl.DataFrame) -> pl.DataFrame:
+    """What user_daily shall hold of rated rows with their draws."""
+    return with_left_out(rollup.user_days(rows.lazy(), plan.meters), plan, monthly=False).collect()
+
+
+def months_target(plan: Plan, read: BatchInput, rows: pl.DataFrame) -> pl.DataFrame:
+    """What user_monthly shall hold, its hashes of credits, overrides and prices apart; with ``unpriced``.
+
+    A user all of whose rows are rejected has a row of zeros: it says that he was looked at.
+    """
+    sums = with_left_out(rollup.user_months(rows.lazy(), plan.meters), plan, monthly=True)
+    schema = sums.collect_schema()
+    zeros = [
+        pl.col(name).fill_null(whole(0) if kind == pl.Int128 else pl.lit(0, dtype=kind))
+        for name, kind in schema.items()
+        if kind.is_integer()
+    ]
+    return (
+        read.fingerprints.lazy()
+        .join(sums, on=["user_id", "month"], how="left")
+        .with_columns(
+            *zeros,
+            pl.col("clusters").fill_null("{}"),
+            currency=pl.lit(plan.settings.currency),
+        )
+        .collect()
+    )

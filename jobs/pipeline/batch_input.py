@@ -1,0 +1,90 @@
+"""What a batch reads of its users, and their rows rated: everything that is known before an account is looked at."""
+
+from collections.abc import Collection
+from dataclasses import dataclass, fields, replace
+
+import polars as pl
+
+from jobs.model.frames import CODED
+from jobs.pipeline.allocation import imported_rows, window_draws
+from jobs.pipeline.rating import is_priceable, rate_rows
+from jobs.postgres import batch_inputs
+from jobs.postgres.run_scope import RunScope
+from jobs.postgres.usage_reader import Reader
+from jobs.store.database import Connection, transaction
+
+KEY = ["user_id", "month"]
+
+
+@dataclass(frozen=True, slots=True)
+class BatchInput:
+    """Some ``users``. ``rated``: their rows with costs, in row order; ``unpriced``: rows that cannot be priced;
+    ``fingerprints``: by user and month row_count, usage_hash and written_hash of all rows as read; ``modes``: how they
+    paid; ``draws``: of the window, adopted rows included; ``mismatched``: rows whose credits_deducted is not what these
+    say; ``months``, ``days``: what user_monthly and user_daily hold of them."""
+
+    users: frozenset[str]
+    rated: pl.DataFrame
+    unpriced: pl.DataFrame
+    fingerprints: pl.DataFrame
+    modes: pl.DataFrame
+    draws: pl.DataFrame
+    mismatched: pl.DataFrame
+    months: pl.DataFrame
+    days: pl.DataFrame
+
+    def without(self, users: Collection[str]) -> "BatchInput":
+        """The same of everybody but ``users``."""
+        if not users:
+            return self
+        stay = ~of_users(users)
+        frames = {f.name: getattr(self, f.name).filter(stay) for f in fields(self) if f.name != "users"}
+        return replace(self, users=self.users - frozenset(users), **frames)
+
+    @property
+    def rows_read(self) -> int:
+        return self.rated.height + self.unpriced.height
+
+
+def of_users(users: Collection[str]) -> pl.Expr:
+    """Rows of ``users``."""
+    return pl.col("user_id").cast(pl.String).is_in(sorted(users))
+
+
+def read_input(connection: Connection, reader: Reader, scope: RunScope, users: Collection[str]) -> BatchInput:
+    """Reads ``users`` and rates their rows; nothing is locked by it. Inside or outside a transaction."""
+    text = scope.query.of_users(users, scope.window.spans())
+    with transaction(connection):
+        usage = reader.read(connection, scope.query, text)
+        modes = batch_inputs.billing_modes(connection, scope, users)
+        draws = batch_inputs.window_draws(connection, scope, users)
+        months = batch_inputs.stored_months(connection, scope, users)
+        stored = months["user_id"].unique().to_list()
+        days = batch_inputs.stored_days(connection, scope, scope.window.days, stored)
+        good = is_priceable(scope)
+        rated = rate_rows(usage.filter(good).lazy(), scope)
+        unpriced = usage.filter(~good).with_columns(CODED)
+        draws = window_draws(draws, rated, scope)
+        shown = ["id", "user_id", "date", "deducted"]
+        mismatched = batch_inputs.mismatched_rows(
+            connection, scope, pl.concat([rated.select(shown), unpriced.select(shown)]), draws
+        )
+    return BatchInput(
+        users=frozenset(users),
+        rated=rated,
+        unpriced=unpriced,
+        fingerprints=_fingerprints(usage),
+        modes=modes,
+        draws=pl.concat([draws, imported_rows(mismatched)]),
+        mismatched=mismatched,
+        months=months,
+        days=days,
+    )
+
+
+def _fingerprints(usage: pl.DataFrame) -> pl.DataFrame:
+    return usage.group_by("user_id", pl.col("date").dt.month_start().alias("month")).agg(
+        pl.len().cast(pl.Int64).alias("row_count"),
+        pl.col("usage_hash").bitwise_xor(),
+        pl.col("written_hash").bitwise_xor(),
+    )

@@ -1,0 +1,72 @@
+"""The work list of a run, cut into batches; and at the end, one at a time, the users who left theirs.
+
+A batch is cut by the rows that it reads (``batch_rows``: memory) and by those that it may write (``batch_writes``: an
+application's transaction waits for one batch at most).
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+from jobs.pipeline.batch import Batch, BatchResult
+from jobs.pipeline.totals import Totals
+from jobs.pipeline.workers import run_side_by_side
+from jobs.postgres.detection import UserWork
+from jobs.store.database import Link
+from jobs.store.faults import retried
+
+PASSES = 3
+"""How often the users who left their batch are tried one after another. Whoever is locked so long is the next run's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """``rows``: that a batch reads, ``writes``: rows of usage_daily that it may write, at most; one user may be more."""
+
+    rows: int
+    writes: int
+
+
+def cut(work: Sequence[UserWork], limits: Limits) -> Iterator[list[str]]:
+    """The users of each batch, in their order."""
+    users: list[str] = []
+    rows = writes = 0
+    for each in work:
+        if users and (rows + each.rows > limits.rows or writes + each.writes > limits.writes):
+            yield users
+            users, rows, writes = [], 0, 0
+        users.append(each.user)
+        rows, writes = rows + each.rows, writes + each.writes
+    if users:
+        yield users
+
+
+def run_batches(
+    links: Sequence[Link],
+    batch: Batch,
+    work: Sequence[UserWork],
+    totals: Totals,
+    progress: Callable[[str, int, int | None], None],
+) -> None:
+    """Does the whole ``work``; who could not be had stays in ``totals.left``."""
+    settings = batch.plan.settings
+    parts = list(enumerate(cut(work, Limits(settings.batch_rows, settings.batch_writes))))
+
+    def done(link: Link, part: tuple[int, list[str]]) -> BatchResult:
+        number, users = part
+        numbered = replace(batch, number=number)
+        return retried(lambda: numbered.run(link.connection, users))
+
+    for number, result in enumerate(run_side_by_side(links, done, parts), start=1):
+        totals.add(result)
+        progress("compute and write", number, len(parts))
+    alone = replace(batch, number=len(parts))
+    for _ in range(PASSES):
+        for user in sorted(totals.left):
+            totals.add(retried(partial(_single, links[0], alone, user)))
+        if not totals.left:
+            return
+
+
+def _single(link: Link, batch: Batch, user: str) -> BatchResult:
+    return batch.run_single(link.connection, user)

@@ -1,0 +1,96 @@
+"""cluster_daily and cluster_monthly of some days, regrouped from user_daily and user_monthly."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import date
+
+import polars as pl
+
+from jobs.compute import rollup
+from jobs.model.windows import first_of
+from jobs.pipeline.batch_changes import BatchChanges
+from jobs.pipeline.rollup_writer import TableDiff
+from jobs.postgres import cluster_rollups
+from jobs.postgres.run_scope import RunScope
+from jobs.store import tables
+from jobs.store.database import Connection
+
+DAY, MONTH = ["date", "cluster_id"], ["month", "cluster_id"]
+
+
+@dataclass(slots=True)
+class ClusterDeltas:
+    """What a dry run would change in sums by day and cluster, and in users by month and cluster: a run has written it
+    by the time it regroups."""
+
+    days: list[pl.DataFrame] = field(default_factory=list)
+    users: list[pl.DataFrame] = field(default_factory=list)
+
+    def add(self, changes: BatchChanges) -> None:
+        """Takes what a batch would change."""
+        if changes.daily is None or changes.monthly is None:
+            return
+        amounts = [name for name, kind in changes.daily.put.schema.items() if kind == pl.Int128]
+        self.days.append(
+            _delta(
+                changes.daily, DAY, lambda rows: rows.group_by(DAY).agg(pl.len().alias("users"), *map(_sum, amounts))
+            )
+        )
+        self.users.append(_delta(changes.monthly, MONTH, _count_clusters))
+
+    @property
+    def touched(self) -> set[date]:
+        return {day for frame in self.days for day in frame["date"]}
+
+
+def regroup(connection: Connection, scope: RunScope, days: Sequence[date], deltas: ClusterDeltas) -> list[TableDiff]:
+    """What differs in the cluster tables on ``days`` and in their months; inside the caller's transaction."""
+    settings = scope.settings
+    daily, monthly = (tables.table(settings, name) for name in ("cluster_daily", "cluster_monthly"))
+    months = sorted({first_of(day) for day in days})
+    names = cluster_rollups.names(connection, scope)
+    stored = pl.concat(tables.stored(connection, settings, daily, months))
+    here = pl.col("date").is_in(list(days))
+    grouped = _added([cluster_rollups.grouped_days(connection, scope, days), *deltas.days], DAY)
+    target = _named(grouped.filter(pl.col("users") != 0), names)
+    changed = TableDiff.of(daily, target.select(stored.columns), stored.filter(here))
+    whole = pl.concat([stored.filter(~here), target.select(stored.columns)])
+    users = _added([cluster_rollups.month_users(connection, scope, months), *deltas.users], MONTH)
+    by_month = rollup.cluster_months(whole.lazy(), users.lazy(), settings.meters).collect()
+    held = pl.concat(tables.stored(connection, settings, monthly, months))
+    target = _named(by_month, names).select(held.columns)
+    return [changed, TableDiff.of(monthly, target, held)]
+
+
+def _named(rows: pl.DataFrame, names: pl.DataFrame) -> pl.DataFrame:
+    return rows.join(names, on="cluster_id", how="left")
+
+
+def _added(parts: Sequence[pl.DataFrame], keys: list[str]) -> pl.DataFrame:
+    columns = parts[0].columns
+    aligned = [part.select(columns).cast(dict(parts[0].schema)) for part in parts]  # type: ignore[arg-type]
+    return pl.concat(aligned).group_by(keys).agg(pl.all().sum())
+
+
+def _delta(diff: TableDiff, keys: list[str], summed: "object") -> pl.DataFrame:
+    """What the rows that change add to sums by ``keys``."""
+    before = diff.stored.join(diff.keys, on=list(diff.table.key), how="semi", nulls_equal=True)
+    new, old = summed(diff.put), summed(before)  # type: ignore[operator]
+    numbers = [name for name in new.columns if name not in keys]
+    less = old.with_columns(-pl.col(name).cast(pl.Int128) for name in numbers)
+    more = new.with_columns(pl.col(name).cast(pl.Int128) for name in numbers)
+    return pl.concat([more, less]).group_by(keys).agg(pl.col(numbers).sum())
+
+
+def _sum(name: str) -> pl.Expr:
+    return pl.col(name).sum()
+
+
+def _count_clusters(rows: pl.DataFrame) -> pl.DataFrame:
+    """Users by month and cluster, of rows of user_monthly."""
+    texts = pl.col("clusters").fill_null("{}").str.strip_chars("{}")
+    each = rows.select("month", clusters=pl.when(texts != "").then(texts.str.split(","))).explode("clusters")
+    each = each.filter(pl.col("clusters").is_not_null())
+    named = pl.when(pl.col("clusters") != rollup.NO_CLUSTER).then(pl.col("clusters").str.replace_all("-", ""))
+    numbers = named.str.to_integer(base=16, dtype=pl.UInt128)
+    return each.select("month", cluster_id=numbers).group_by(MONTH).agg(pl.len().alias("active_users"))

@@ -1,0 +1,213 @@
+"""The end of a run, in one transaction: cluster tables of touched days, rejects without an owner, months, the run's row.
+
+A month closes only if detection, asked once more in this transaction, finds nobody who differs. A run that dies before
+leaves its touched days marked; the next one regroups them. No polars where no day was touched.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from datetime import date
+from typing import TYPE_CHECKING, Any
+
+from jobs.model.errors import LockedError
+from jobs.model.scale import scaled, unscaled
+from jobs.pipeline.plan import Plan
+from jobs.pipeline.totals import Totals
+from jobs.postgres import cluster_rollups, detection
+from jobs.postgres.detection import Detected
+from jobs.postgres.month_figures import MonthFigures, month_figures, ran_out
+from jobs.store import rejects, runlog
+from jobs.store.database import Connection, transaction
+from jobs.store.guard import pass_fence
+from jobs.store.rejects import RejectChange
+
+if TYPE_CHECKING:
+    import polars as pl
+
+END = "end"
+
+
+class UnsettledError(Exception):
+    """A month that was to be closed is no longer what was computed: ``work`` is to be done first."""
+
+    def __init__(self, work: Sequence[detection.UserWork]) -> None:
+        super().__init__(f"{len(work)} users differ")
+        self.work = work
+
+
+@dataclass(frozen=True, slots=True)
+class Finalized:
+    """``whole``: figures of all months of the window, ``by_month`` of each; ``rejected``: rows of the window that are
+    rejected; ``changed``: rows by table."""
+
+    whole: MonthFigures
+    by_month: dict[date, MonthFigures]
+    rejected: int
+    changed: dict[str, int]
+
+
+def finalize(
+    connection: Connection, plan: Plan, run_id: int, totals: Totals, closing: Collection[date], *, full: bool
+) -> Finalized:
+    """Writes what only the whole run knows, and marks it done. ``full``: the cluster tables are rebuilt whole.
+
+    Raises UnsettledError, with nothing written, where a month of ``closing`` cannot be closed yet; MovedError where the
+    changes are not what was approved; LockedError where another run has taken over.
+    """
+    settings = plan.settings
+    with transaction(connection):
+        if runlog.status(connection, settings, run_id) == "done":
+            # The answer to an earlier COMMIT was lost, and this is another try: done is done.
+            by_month, whole = month_figures(connection, plan, plan.window.months)
+            return Finalized(whole, by_month, rejects.count(connection, settings, plan.window.spans()), {})
+        pass_fence(connection, settings, run_id)
+        if closing:
+            work = detection.detect(connection, plan, sorted(closing), again=True).work
+            if work:
+                raise UnsettledError(work)
+        days = cluster_rollups.days_to_regroup(connection, plan)
+        changed, listed = _regroup(
+            connection, plan, run_id, sorted({*days, *(plan.window.days if full else ())}), totals
+        )
+        rejected = ownerless_rejects(connection, plan)
+        rejects.write(connection, settings, rejected)
+        by_month, whole = month_figures(connection, plan, plan.window.months)
+        figures = [_booked(plan, month, by_month[month], closing, run_id) for month in plan.window.months]
+        booked = runlog.book_months(connection, settings, figures)
+        changed |= {"rejects": totals.changed["rejects"] + len(rejected), "months": len(booked)}
+        if totals.recorder is not None:
+            totals.recorder.add_stage(END, _listed(listed, rejected, booked))
+        count = rejects.count(connection, settings, plan.window.spans())
+        total = sum((totals.changed | changed).values())
+        _mark_done(connection, plan, run_id, totals, count, total, whole)
+    return Finalized(whole, by_month, count, changed)
+
+
+def preview(connection: Connection, plan: Plan, totals: Totals, detected: Detected, before: Finalized) -> Finalized:
+    """What ``finalize`` would write after the changes in ``totals``, computed read-only inside the caller's
+    transaction. ``before``: the figures of the months as they are stored."""
+    from jobs.pipeline import cluster_tables
+
+    deltas = totals.deltas or cluster_tables.ClusterDeltas()
+    days = sorted({*cluster_rollups.days_to_regroup(connection, plan), *deltas.touched})
+    diffs = cluster_tables.regroup(connection, plan, days, deltas) if days else []
+    rejected = ownerless_rejects(connection, plan)
+    by_month, whole = _after(plan, totals, detected, before)
+    whole = replace(whole, users_ran_out=ran_out_rows(connection, plan, totals)["user_id"].n_unique())
+    figures = [_booked(plan, month, by_month[month], plan.window.closing, None) for month in plan.window.months]
+    booked = runlog.months_to_book(connection, plan.settings, figures)
+    changed = {diff.table.name: diff.rows for diff in diffs}
+    changed |= {"rejects": totals.changed["rejects"] + len(rejected), "months": len(booked)}
+    if totals.recorder is not None:
+        totals.recorder.add_stage(END, _listed(diffs, rejected, booked))
+    count = rejects.count(connection, plan.settings, plan.window.spans())
+    count += totals.rejected + sum(map(rejects.count_change, rejected))
+    return Finalized(whole, by_month, count, changed)
+
+
+def ran_out_rows(connection: Connection, plan: Plan, totals: Totals) -> "pl.DataFrame":
+    """user_id, month and amount (``uncovered``, units of 10^-10) of prepaid usage that no credit covers; in a dry run
+    with what its batches change."""
+    import polars as pl
+
+    schema = {"user_id": pl.String, "month": pl.Date, "uncovered": pl.Int128}
+    stored = [(user, month, scaled(amount)) for user, month, amount in ran_out(connection, plan, plan.window.months)]
+    rows = pl.DataFrame(stored, schema=schema, orient="row")
+    for put, before in totals.months:
+        rows = rows.join(before.select("user_id", "month"), on=["user_id", "month"], how="anti")
+        added = put.filter(pl.col("uncovered") > 0).select(pl.col(name).cast(kind) for name, kind in schema.items())
+        rows = pl.concat([rows, added])
+    return rows
+
+
+def ownerless_rejects(connection: Connection, plan: Plan) -> list[RejectChange]:
+    """What is to change in rollup.rejects for rows without a user or a day, which belong to no batch."""
+    spans = plan.window.spans()
+    ids = [str(row[0]) for row in connection.execute(plan.query.ownerless(spans))]
+    found = rejects.read(connection, plan.query, ids)
+    return rejects.changes_without_owner(connection, plan.settings, found, spans)
+
+
+def _regroup(
+    connection: Connection, plan: Plan, run_id: int, days: Sequence[date], totals: Totals
+) -> tuple[dict[str, int], list[Any]]:
+    """Rows written by table, and what differed."""
+    if not days:
+        return {"cluster_daily": 0, "cluster_monthly": 0}, []
+    from jobs.pipeline import cluster_tables
+
+    diffs = cluster_tables.regroup(connection, plan, days, cluster_tables.ClusterDeltas())
+    changed = {diff.table.name: diff.write(connection, plan, run_id) for diff in diffs}
+    cluster_rollups.untouch_days(connection, plan, days)
+    return changed, diffs if totals.recorder is not None else []
+
+
+def _listed(diffs: Sequence[Any], rejected: Sequence[RejectChange], booked: Sequence[tuple[date, str, str]]) -> Any:
+    import polars as pl
+
+    from jobs.pipeline import row_changes
+
+    parts = [row_changes.reject_changes(rejected), row_changes.month_changes(booked)]
+    return pl.concat([*(diff.changes() for diff in diffs), *parts])
+
+
+def _booked(
+    plan: Plan, month: date, figures: MonthFigures, closing: Collection[date], run_id: int | None
+) -> dict[str, Any]:
+    """What rollup.months shall hold of a month."""
+    return {
+        "month": month,
+        "row_count": figures.row_count,
+        "usage_hash": figures.usage_hash,
+        "rates_hash": plan.rates_hash(month),
+        "total_cost": figures.total_cost,
+        "fingerprint": plan.fingerprints[month].text,
+        "closes": month in closing,
+        "run_id": run_id,
+        "cost_mode": plan.modes[month],
+    }
+
+
+def _after(
+    plan: Plan, totals: Totals, detected: Detected, before: Finalized
+) -> tuple[dict[date, MonthFigures], MonthFigures]:
+    """The figures as they would be with what the batches change."""
+    names = ("total_cost", "credits_deducted", "uncovered", "amount_due", "amount_reported")
+    sums: dict[date, dict[str, int]] = {month: dict.fromkeys(names, 0) for month in plan.window.months}
+    for put, stored in totals.months:
+        for frame, sign in ((put, 1), (stored, -1)):
+            for row in frame.select("month", *names).group_by("month").sum().iter_rows(named=True):
+                for name in names:
+                    sums[row["month"]][name] += sign * (row[name] or 0)
+    by_month = {}
+    for month in plan.window.months:
+        old, now = before.by_month[month], detected.months.get(month)
+        figures = {name: getattr(old, name) + unscaled(sums[month][name]) for name in names}
+        by_month[month] = MonthFigures(row_count=now.rows if now else 0, usage_hash=None, **figures)
+    whole = {name: sum((getattr(each, name) for each in by_month.values()), start=unscaled(0)) for name in names}
+    return by_month, MonthFigures(usage_hash=None, **whole)
+
+
+def _mark_done(
+    connection: Connection,
+    plan: Plan,
+    run_id: int,
+    totals: Totals,
+    rejected: int,
+    changed: int,
+    whole: MonthFigures,
+) -> None:
+    done = runlog.finish(
+        connection,
+        plan.settings,
+        run_id,
+        "done",
+        rows_read=totals.rows_read,
+        rows_rejected=rejected,
+        rows_changed=changed,
+        total_cost=whole.total_cost,
+        # Null where there is nothing to draw from: a run that keeps no ledger leaves adoption to one that does.
+        credits=None if plan.query.read.credits.account is None else whole.credits_deducted,
+    )
+    if not done:
+        raise LockedError(f"run {run_id} is no longer marked running: another run has taken over and completes it")

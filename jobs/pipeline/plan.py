@@ -1,0 +1,133 @@
+"""What a run is going to do, decided before any usage is read: days, cost modes, prices, overrides, the query."""
+
+from dataclasses import dataclass, replace
+from datetime import date
+from typing import Any
+
+from jobs.model.backfill import Backfill
+from jobs.model.errors import ConfigError
+from jobs.model.meters import Meter
+from jobs.model.rates import RateCard
+from jobs.model.rules import CostRules, Terms
+from jobs.model.windows import Window, backfill, cost_modes, nightly
+from jobs.postgres import fingerprints
+from jobs.postgres.fingerprints import RowFingerprint
+from jobs.postgres.run_scope import RunScope
+from jobs.settings import Settings
+from jobs.store import overrides, runlog
+from jobs.store.database import Connection
+from jobs.store.preflight import Source
+from jobs.store.runlog import MonthRecords
+from jobs.store.usage import UsageQuery
+
+
+@dataclass(frozen=True, slots=True)
+class Plan(RunScope):
+    """Everything that a batch needs to know, besides its users. ``notes``: what a person should know."""
+
+    notes: tuple[str, ...] = ()
+    backfill: Backfill | None = None
+
+    @property
+    def keeps_changes(self) -> bool:
+        """Whether every row to be written is listed, for a plan that is shown or compared."""
+        return self.backfill is not None
+
+    @property
+    def kind(self) -> str:
+        """Of the run, in rollup.runs."""
+        return "run" if self.backfill is None else "backfill"
+
+    @property
+    def reason(self) -> str | None:
+        return None if self.backfill is None else self.backfill.reason
+
+
+def make_plan(
+    connection: Connection, settings: Settings, source: Source, asked: date | Backfill | None, today: date
+) -> Plan:
+    """The plan of `run --date asked`, or of a backfill.
+
+    Raises ConfigError (exit 2) for a day, a reason, a card or an override that is missing or wrong.
+    """
+    history, months = runlog.history(connection, settings)
+    calendar: dict[str, Any] = {
+        "today": today,
+        "history": history,
+        "start": settings.start,
+        "close_after_days": settings.close_after_days,
+    }
+    if not isinstance(asked, Backfill):
+        return for_window(connection, settings, source, nightly(asked, **calendar), months)
+    window = backfill(asked.since, asked.until, **calendar)
+    if window.closed and not asked.reason:
+        some = ", ".join(f"{month:%Y-%m}" for month in sorted(window.closed))
+        raise ConfigError(f"--reason: expected why closed months ({some}) are to change, for rollup.corrections")
+    return replace(for_window(connection, settings, source, window, months), backfill=asked)
+
+
+def for_window(
+    connection: Connection, settings: Settings, source: Source, window: Window, months: MonthRecords
+) -> Plan:
+    """The plan for given days. Raises ConfigError for a card or an override that is missing or wrong."""
+    modes, notes = cost_modes(window.months, months.modes, settings.cost)
+    rated = frozenset(month for month, mode in modes.items() if mode == "rated")
+    since = first_days(settings.rate_card, source.meters, window)
+    held = overrides.read(connection, settings, source, window.first, window.last)
+    meters = tuple(meter for meter in source.meters if meter.name in since)
+    covered = {month: row_fingerprint(source, rated=month in rated) for month in window.months}
+    return Plan(
+        settings=settings,
+        window=window,
+        modes=modes,
+        months=months,
+        query=usage_query(settings, source, since, covered, rated),
+        fingerprints=covered,
+        terms=Terms(meters, settings.rate_card, window.first, window.last, settings.tiers, held.meters & since.keys()),
+        rules=CostRules(rated, settings.zero_means == "unpriced", source.cost_scale),
+        overrides=held,
+        pending_modes=(),
+        adopts=False,
+        rows_by_index=source.rows_by_index,
+        notes=(*notes, *held.notes),
+    )
+
+
+def row_fingerprint(source: Source, *, rated: bool) -> RowFingerprint:
+    """What decides what a row of a recorded or a ``rated`` month costs. Every meter that has a column, whether it has
+    a price or not: a price that comes later must not make all fingerprints worthless."""
+    meters = sorted(source.meters, key=lambda meter: meter.name)
+    inputs = tuple((meter.column, source.types[meter.column]) for meter in meters)
+    return RowFingerprint(inputs, recorded=not rated, reported=source.credits.reported)
+
+
+def usage_query(
+    settings: Settings,
+    source: Source,
+    since: dict[str, date],
+    covered: dict[date, RowFingerprint],
+    rated: frozenset[date],
+) -> UsageQuery:
+    """The query that reads usage, with the fingerprints of its rows."""
+    written = fingerprints.written_columns(rated, shows_credits=source.credits.shown)
+    return UsageQuery(settings, source, since, fingerprints.usage_hash(covered), written)
+
+
+def first_days(rates: RateCard, meters: tuple[Meter, ...], window: Window) -> dict[str, date]:
+    """Per meter that can be priced, the first day that has a card: date.min where it holds from the start.
+
+    Raises ConfigError where a meter that is not optional has none: a price is never zero by default.
+    """
+    since = {}
+    for meter in meters:
+        if rates.on(meter.name, window.first):
+            since[meter.name] = date.min
+        elif not meter.optional:
+            raise ConfigError(
+                f"{rates.source}: no card of {meter.name} is effective on {window.first}, the first day of the "
+                f"window (to {window.last}); expected one with effective_from on or before it. Add the line, or set "
+                f"start in the settings, or mark the meter optional"
+            )
+        elif cards := rates.between(meter.name, window.first, window.last):
+            since[meter.name] = cards[0].effective_from
+    return since

@@ -1,0 +1,68 @@
+"""A roll-up table is made to hold what it should: only rows that differ are written."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import polars as pl
+
+from jobs.compute.changes import list_replaced
+from jobs.compute.differences import difference
+from jobs.compute.exact import whole
+from jobs.model.meters import cost_of, days_of
+from jobs.postgres.run_scope import RunScope
+from jobs.store import tables
+from jobs.store.database import Connection
+from jobs.store.schema import Table
+
+
+@dataclass(frozen=True, slots=True)
+class TableDiff:
+    """Of one table: whole rows to be put in, keys of rows that go, and the rows that are ``stored``."""
+
+    table: Table
+    put: pl.DataFrame
+    gone: pl.DataFrame
+    stored: pl.DataFrame
+
+    @classmethod
+    def of(cls, table: Table, target: pl.DataFrame, stored: pl.DataFrame) -> "TableDiff":
+        found = difference(target.lazy(), stored.lazy(), table.key)
+        put, gone = pl.collect_all([found.put, found.gone])
+        return cls(table, put, gone, stored)
+
+    @property
+    def rows(self) -> int:
+        return self.put.height + self.gone.height
+
+    @property
+    def keys(self) -> pl.DataFrame:
+        """The keys of all rows that change."""
+        key = list(self.table.key)
+        return pl.concat([self.put.select(key), self.gone.select(key)])
+
+    def changes(self) -> pl.DataFrame:
+        """Each row that changes (changes.CHANGES)."""
+        return list_replaced(self.table.name, self.put, self.gone, self.stored.lazy(), self.table.key)
+
+    def write(self, connection: Connection, scope: RunScope, run_id: int) -> int:
+        """Writes the rows that change; how many. A row of a closed month gets its next revision."""
+        removed = tables.remove(connection, scope.settings, self.table, self.gone)
+        return removed + tables.put(connection, scope.settings, self.table, self.put, run_id, scope.window.closed)
+
+
+def with_left_out(target: pl.LazyFrame, scope: RunScope, *, monthly: bool) -> pl.LazyFrame:
+    """Configured meters that this run leaves out cost nothing: what an earlier run wrote for them must go.
+
+    ``monthly``: whether the table has the sum of a level over days as well.
+    """
+    names: Sequence[str] = [
+        name
+        for meter in scope.settings.meters
+        if meter not in scope.meters
+        for name in (
+            meter.name,
+            cost_of(meter.name),
+            *([days_of(meter.name)] if monthly and meter.is_level else []),
+        )
+    ]
+    return target.with_columns(whole(0).alias(name) for name in names)

@@ -1,0 +1,304 @@
+"""One run: plan → detect → check → batches → finalize → summary. The order of the stages is here and nowhere else."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from datetime import date
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+import psycopg
+
+from jobs import log
+from jobs.model.backfill import Backfill
+from jobs.model.errors import UsageJobsError
+from jobs.model.report import Report
+from jobs.pipeline.finalize import Finalized, UnsettledError, finalize, preview, ran_out_rows
+from jobs.pipeline.plan import Plan, make_plan
+from jobs.pipeline.run_summary import summarize
+from jobs.pipeline.shrink_check import check_shrink
+from jobs.pipeline.totals import Totals
+from jobs.pipeline.workers import Workers
+from jobs.postgres import detection
+from jobs.postgres.detection import Detected, UserWork
+from jobs.postgres.month_figures import month_figures
+from jobs.settings import Settings
+from jobs.store import adoption, modes, pooling, preflight, runlog
+from jobs.store.address import Address
+from jobs.store.adoption import Adopted
+from jobs.store.credit_source import unusable_accounts
+from jobs.store.database import Connection, Link, linked, transaction
+from jobs.store.faults import retried
+from jobs.store.guard import guarded, name_of_work, pass_fence
+from jobs.store.preflight import Source
+
+if TYPE_CHECKING:
+    from jobs.postgres.usage_reader import Reader
+
+Progress = Callable[[str, int, int | None], None]
+"""Called with a stage's name, how much of it is done, and how much there is (None: not known)."""
+CLOSING_TRIES = 3
+"""How often a month that is to be closed may be found changed since its batches, before it stays open."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What was asked for: `run --date day` or a backfill, on a clock that says ``today`` (UTC).
+
+    ``full``: everybody is recomputed, and the cluster tables rebuilt; ``ran_out``: where to write which users' prepaid
+    usage is not covered; nowhere else are they named. ``who``: for the run log.
+    """
+
+    settings: Settings
+    address: Address
+    today: date
+    day: date | None = None
+    backfill: Backfill | None = None
+    full: bool = False
+    dry_run: bool = False
+    allow_shrink: bool = False
+    ran_out: Path | None = None
+    who: str | None = None
+    progress: Progress = lambda _stage, _done, _of: None
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def asked(self) -> date | Backfill | None:
+        return self.backfill or self.day
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Times a stage, and tells whoever waits that it has begun."""
+        started = perf_counter()
+        self.progress(name, 0, None)
+        yield
+        self.seconds[name] = self.seconds.get(name, 0) + perf_counter() - started
+
+
+def perform(job: Job) -> Report:
+    """A run covers every open month up to the last day, a backfill what it names; says what it did.
+
+    Raises UsageJobsError: its class and ``exit_code`` tell what is wrong.
+    """
+    # The run lock before anything else: its pings notice when the way to the server is dead.
+    name = name_of_work(job.settings)
+    with linked(job.address, name) as link, Workers(link) as workers, guarded(job.address, job.settings, workers):
+        with job.stage("check"):
+            source, findings = retried(lambda: preflight.source(link.connection, job.settings))
+            preflight.refuse(findings)
+            pooled = retried(lambda: pooling.is_transaction_pooled(job.address, link.connection))
+        if job.dry_run:
+            report, totals = retried(lambda: _dry_run(job, link, source, pooled=pooled))
+            if totals.recorder is not None:
+                totals.recorder.enforce_limits()
+            return report
+        totals = _approved(job, link, source, pooled=pooled)
+        if not pooled:
+            workers.grow(job.address, name, job.settings.workers)
+        return _logged(job, workers, source, totals, pooled=pooled)
+
+
+def _approved(job: Job, link: Link, source: Source, *, pooled: bool) -> Totals:
+    """Empty totals, with the plan that the run is compared with, where not everything may be written: all of it is
+    computed before the first write."""
+    asked = job.backfill
+    if asked is None:
+        return Totals()
+    from jobs.pipeline.plan_approval import ChangeRecorder
+
+    if asked.plan is None and not asked.limits.any:
+        return Totals(recorder=ChangeRecorder(asked.limits))
+    _, found = retried(lambda: _dry_run(job, link, source, pooled=pooled))
+    assert found.recorder is not None  # noqa: S101 - a backfill's dry run has one
+    found.recorder.enforce_limits()
+    return Totals(recorder=ChangeRecorder(asked.limits, found.recorder.approve(asked.plan)))
+
+
+def _dry_run(job: Job, link: Link, source: Source, *, pooled: bool) -> tuple[Report, Totals]:
+    """What a run would write, computed read-only on one snapshot: what it would write first is added to what is read."""
+    from jobs.pipeline.batch import Batch
+    from jobs.pipeline.batches import Limits, cut
+    from jobs.pipeline.cluster_tables import ClusterDeltas
+    from jobs.pipeline.plan_approval import ADOPTION, BEGIN, ChangeRecorder
+    from jobs.pipeline.row_changes import adoption_changes, mode_changes
+
+    settings, totals = job.settings, Totals(deltas=ClusterDeltas())
+    if job.backfill is not None:
+        totals.recorder = ChangeRecorder(job.backfill.limits)
+    with transaction(link.connection, snapshot=True) as connection:
+        with job.stage("plan"):
+            plan = make_plan(connection, settings, source, job.asked, job.today)
+            entries = _pending_modes(connection, plan, totals)
+            adopted = None
+            if adoption.is_due(connection, settings, source.credits):
+                adopted = adoption.adopt(connection, settings, source.credits, logged=False)
+            plan = replace(plan, pending_modes=entries, adopts=adopted is not None)
+            if totals.recorder is not None:
+                totals.recorder.add_stage(BEGIN, mode_changes(entries))
+                totals.recorder.add_stage(ADOPTION, adoption_changes(adopted))
+            totals.unusable = unusable_accounts(connection, settings, source.credits)
+        with job.stage("detect"):
+            detected = detection.detect(connection, plan, plan.window.months, full=job.full or adopted is not None)
+            if not job.allow_shrink:
+                check_shrink(plan, detected)
+            by_month, whole = month_figures(connection, plan, plan.window.months)
+            before = Finalized(whole, by_month, 0, {})
+        with job.stage("compute and write"):
+            batch = Batch(plan, _reader(job, connection, pooled=pooled, exported=True), None)
+            parts = list(cut(detected.work, Limits(settings.batch_rows, settings.batch_writes)))
+            for number, users in enumerate(parts, start=1):
+                totals.add(batch.compute(connection, users))
+                job.progress("compute and write", number, len(parts))
+        with job.stage("finish"):
+            ended = preview(connection, plan, totals, detected, before)
+        if job.ran_out is not None:
+            _write_ran_out(connection, plan, totals, job.ran_out)
+    return summarize(job.seconds, plan, None, totals, ended, adopted, plan.window.closing), totals
+
+
+def _reader(job: Job, connection: Connection, *, pooled: bool, exported: bool = False) -> "Reader":
+    from jobs.postgres.usage_reader import Reader, choose
+
+    kind, snapshot = choose(job.settings.reader, job.address, pooled=pooled), None
+    if exported and kind == "connectorx":
+        row = connection.execute("SELECT pg_export_snapshot()").fetchone()
+        snapshot = None if row is None else str(row[0])
+    return Reader(kind, job.address, snapshot)
+
+
+def _pending_modes(connection: Connection, plan: Plan, totals: Totals) -> list[modes.Entry]:
+    """A run that covers new days records how users pay; what it finds holds from the day after those covered."""
+    before = modes.recorded(connection, plan.settings)
+    if before is not None and plan.window.last <= before:
+        return []
+    entries = modes.pending(connection, plan.settings, plan.query.read.credits, before)
+    totals.changed["billing_modes"] = len(entries)
+    return entries
+
+
+def _begin(job: Job, link: Link, source: Source, totals: Totals) -> tuple[Plan, int]:
+    """The plan, and the number of our row in rollup.runs; tried again, an earlier row of ours is marked crashed."""
+    with runlog.beginning(link.connection, job.settings) as connection:
+        plan = make_plan(connection, job.settings, source, job.asked, job.today)
+        names = [meter.name for meter in plan.meters]
+        rates_hash = job.settings.rate_card.digest(names, plan.window.first, plan.window.last)
+        if plan.backfill is not None:
+            totals.continues = runlog.interrupted(connection, job.settings, plan.window)
+        entries = _pending_modes(connection, plan, totals)
+        kept = {"rates_hash": rates_hash, "reason": plan.reason, "who": job.who}
+        run_id = runlog.begin(connection, job.settings, plan.kind, plan.window, **kept)
+        modes.append(connection, job.settings, entries, run_id)
+        if totals.recorder is not None:
+            from jobs.pipeline.plan_approval import BEGIN
+            from jobs.pipeline.row_changes import mode_changes
+
+            totals.recorder.add_stage(BEGIN, mode_changes(entries))
+    return plan, run_id
+
+
+def _logged(job: Job, workers: Workers, source: Source, totals: Totals, *, pooled: bool) -> Report:
+    """The work, with its first and last word in rollup.runs."""
+    link = workers.link
+    with job.stage("plan"):
+        plan, run_id = retried(lambda: _begin(job, link, source, totals))
+        log.of_run(run_id)
+    try:
+        return _work(job, workers, plan, run_id, totals, pooled=pooled)
+    except BaseException as error:
+        # Where even this fails the row says running, and the next run marks it crashed.
+        with suppress(psycopg.Error, UsageJobsError):
+            word = str(error) if isinstance(error, UsageJobsError) else f"{type(error).__name__}: {error}".rstrip(": ")
+            figures = {"rows_changed": totals.changed.total(), "error": job.address.scrubbed(word)}
+            with transaction(link.connection) as connection:
+                runlog.finish(connection, job.settings, run_id, "failed", **figures)
+        raise
+
+
+def _work(job: Job, workers: Workers, plan: Plan, run_id: int, totals: Totals, *, pooled: bool) -> Report:
+    link, settings = workers.link, job.settings
+    with job.stage("detect"):
+        detected = retried(lambda: _detect(link, plan, full=job.full))
+        if not job.allow_shrink:
+            check_shrink(plan, detected)
+        adopted = retried(lambda: _prepare(link, plan, run_id, totals))
+        if adopted is not None:
+            detected = retried(lambda: _detect(link, plan, full=True))
+    _run_work(job, workers, plan, run_id, detected.work, totals, pooled=pooled)
+    with job.stage("finish"):
+        ended, closed = _finish(job, workers, plan, run_id, totals, pooled=pooled)
+        if job.ran_out is not None:
+            with transaction(link.connection) as connection:
+                _write_ran_out(connection, plan, totals, job.ran_out)
+    return summarize(job.seconds, plan, run_id, totals, ended, adopted, closed)
+
+
+def _detect(link: Link, plan: Plan, *, full: bool) -> Detected:
+    with transaction(link.connection) as connection:
+        return detection.detect(connection, plan, plan.window.months, full=full)
+
+
+def _prepare(link: Link, plan: Plan, run_id: int, totals: Totals) -> Adopted | None:
+    """The cost mode of months that no run has covered, and the draws of another program, once."""
+    held, found = plan.query.read.credits, None
+    with transaction(link.connection) as connection:
+        pass_fence(connection, plan.settings, run_id)
+        runlog.keep_modes(connection, plan.settings, plan.modes)
+        if adoption.is_due(connection, plan.settings, held):
+            found = adoption.adopt(connection, plan.settings, held, logged=True)
+        totals.unusable = unusable_accounts(connection, plan.settings, held)
+        if totals.recorder is not None:
+            from jobs.pipeline.plan_approval import ADOPTION
+            from jobs.pipeline.row_changes import adoption_changes
+
+            totals.recorder.add_stage(ADOPTION, adoption_changes(found))
+    return found
+
+
+def _run_work(
+    job: Job,
+    workers: Workers,
+    plan: Plan,
+    run_id: int,
+    work: Sequence[UserWork],
+    totals: Totals,
+    *,
+    pooled: bool,
+) -> None:
+    """Does the work list; where it is empty polars is not even imported."""
+    if not work:
+        return
+    with job.stage("compute and write"):
+        from jobs.pipeline.batch import Batch
+        from jobs.pipeline.batches import run_batches
+
+        check = totals.recorder.check_batch if totals.recorder is not None else lambda _: None
+        reader = _reader(job, workers.link.connection, pooled=pooled)
+        run_batches(workers.links, Batch(plan, reader, run_id, check=check), work, totals, job.progress)
+
+
+def _finish(
+    job: Job, workers: Workers, plan: Plan, run_id: int, totals: Totals, *, pooled: bool
+) -> tuple[Finalized, frozenset[date]]:
+    """Ends the run, and says which months it closed: none where users went on to differ from what was computed."""
+    closing = plan.window.closing
+    for _ in range(CLOSING_TRIES):
+        try:
+            ended = retried(lambda: finalize(workers.link.connection, plan, run_id, totals, closing, full=job.full))
+        except UnsettledError as unsettled:
+            _run_work(job, workers, plan, run_id, unsettled.work, totals, pooled=pooled)
+        else:
+            return ended, closing
+    nothing = frozenset[date]()
+    return retried(lambda: finalize(workers.link.connection, plan, run_id, totals, nothing, full=job.full)), nothing
+
+
+def _write_ran_out(connection: Connection, plan: Plan, totals: Totals, file: Path) -> None:
+    """Writes who ran out of credit; the run is done, so that a full disk is a note and no failure."""
+    from jobs.compute.exact import in_decimals
+
+    rows = ran_out_rows(connection, plan, totals)
+    try:
+        rows.sort("user_id", "month").with_columns(in_decimals("uncovered")).write_csv(file)
+    except OSError as error:
+        totals.notes.append(f"--ran-out {file} could not be written: {error.strerror}")

@@ -1,0 +1,139 @@
+"""What a run says of itself when it is over (model.report)."""
+
+from collections.abc import Collection, Mapping
+from datetime import date
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from jobs.model.report import Change, CreditStory, Entries, MonthChange, PlanReport, Report
+from jobs.model.scale import unscaled
+from jobs.pipeline.finalize import Finalized
+from jobs.pipeline.plan import Plan
+from jobs.pipeline.totals import Totals
+from jobs.store.adoption import Adopted
+
+if TYPE_CHECKING:
+    from jobs.pipeline.plan_approval import ChangeRecorder
+
+FIGURES = ["old_total", "new_total", "old_credits", "new_credits"]
+NOTHING = dict.fromkeys(("users", *FIGURES), 0)
+SOME = 3
+
+
+def summarize(
+    seconds: Mapping[str, float],
+    plan: Plan,
+    run_id: int | None,
+    totals: Totals,
+    ended: Finalized,
+    adopted: Adopted | None,
+    closed: Collection[date],
+) -> Report:
+    """The figures and notes of a run, or of a dry run (without ``run_id``). ``closed``: the months that it closed."""
+    unsettled = tuple(sorted(plan.window.closing - frozenset(closed)))
+    return Report(
+        run_id=run_id,
+        kind=plan.kind,
+        window_from=plan.window.first,
+        window_to=plan.window.last,
+        closed=tuple(sorted(closed)),
+        unsettled=unsettled,
+        rows_read=totals.rows_read,
+        rows_rejected=ended.rejected,
+        users_recomputed=len(totals.users),
+        unpriced=totals.unpriced,
+        changed={**totals.changed, **ended.changed},
+        total_cost=ended.whole.total_cost,
+        credits=_credits(totals, ended),
+        currency=plan.settings.currency,
+        seconds=seconds,
+        notes=(*plan.notes, *_notes(plan, totals, adopted, unsettled)),
+        dry_run=run_id is None,
+        plan=None if totals.recorder is None else _plan(plan, totals.recorder, ended),
+    )
+
+
+def _notes(plan: Plan, totals: Totals, adopted: Adopted | None, unsettled: Collection[date]) -> list[str]:
+    notes = [*totals.notes, *([adopted.note] if adopted else [])]
+    if totals.left:
+        notes.append(
+            f"{len(totals.left):,} users ({_some(totals.left)}) were not recomputed: another transaction held their "
+            "usage rows or their account all the time. Nothing of theirs was written; the next run takes them"
+        )
+    if unsettled:
+        months = ", ".join(f"{month:%Y-%m}" for month in unsettled)
+        notes.append(
+            f"{months} stays open: usage went on to change while it was to be closed. The next run closes it; run "
+            "again when nothing writes to these days"
+        )
+    if totals.unusable:
+        notes.append(
+            f"user_credits of {', '.join(totals.unusable)}: amounts that are no numbers; nothing is drawn on these, nor "
+            "given back, until they are corrected"
+        )
+    if totals.foreign:
+        some = ", ".join(str(UUID(int=id_)) for id_ in sorted(totals.foreign)[:SOME])
+        notes.append(
+            f"credits_deducted of {len(totals.foreign):,} rows ({some}) was not what the ledger says, and was put right: "
+            "something else writes it. If it also takes from user_credits, these users pay twice: stop it, and give "
+            "back what it took"
+        )
+    if totals.continues is not None:
+        run, status = totals.continues
+        notes.append(f"goes on where run {run} ({status}) ended: what that run has written was not written again")
+    return notes
+
+
+def _some(users: Collection[str]) -> str:
+    named = ", ".join(sorted(users)[:SOME])
+    return f"{named} and {len(users) - SOME:,} more" if len(users) > SOME else named
+
+
+def _credits(totals: Totals, ended: Finalized) -> CreditStory:
+    """What the run did with credits."""
+    posted, whole = totals.posted, ended.whole
+    return CreditStory(
+        users_drawn=posted["users"],
+        free=unscaled(posted["free"]),
+        purchased=unscaled(posted["purchased"]),
+        taken=Entries(posted["taken rows"], unscaled(posted["taken"])),
+        given_back=Entries(posted["given back rows"], unscaled(-posted["given back"])),
+        reassigned=posted["reassigned rows"],
+        credits_deducted=whole.credits_deducted,
+        uncovered=whole.uncovered,
+        users_ran_out=whole.users_ran_out,
+        amount_due=whole.amount_due,
+        amount_reported=whole.amount_reported,
+        foreign_rows=len(totals.foreign),
+    )
+
+
+def _plan(plan: Plan, recorder: "ChangeRecorder", ended: Finalized) -> PlanReport:
+    """What a backfill changes; each month's figures before are those after it less what changes."""
+    found = recorder.changed_months
+    changes = tuple(
+        Change(row["month"], row["user_id"], row["cause"], *(unscaled(row[name]) for name in FIGURES))
+        for row in found.iter_rows(named=True)
+    )
+    moved: dict[date, dict[str, int]] = {}
+    for row in found.iter_rows(named=True):
+        sums = moved.setdefault(row["month"], dict(NOTHING))
+        sums["users"] += 1
+        for name in FIGURES:
+            sums[name] += row[name]
+    hash_ = recorder.hash if recorder.approved is None else recorder.approved.hash
+    months = tuple(_month(plan, month, moved.get(month, NOTHING), ended) for month in plan.window.months)
+    return PlanReport(hash_, months, changes)
+
+
+def _month(plan: Plan, month: date, moved: Mapping[str, int], ended: Finalized) -> MonthChange:
+    total, credits = ended.by_month[month].total_cost, ended.by_month[month].credits_deducted
+    return MonthChange(
+        month,
+        month in plan.window.closed,
+        moved["users"],
+        total - unscaled(moved["new_total"]) + unscaled(moved["old_total"]),
+        total,
+        credits - unscaled(moved["new_credits"]) + unscaled(moved["old_credits"]),
+        credits,
+    )

@@ -1,0 +1,83 @@
+"""What the batches of a run add up to: for its end, for its summary, for its plan. No polars at import."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from jobs.store import rejects
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from jobs.pipeline.batch import BatchResult
+    from jobs.pipeline.cluster_tables import ClusterDeltas
+    from jobs.pipeline.plan_approval import ChangeRecorder
+
+BEFORE_THE_END = (
+    *("billing_modes", "credit_draws", "credit_transactions"),
+    *("user_credits", "usage_daily", "user_daily", "user_monthly"),
+)
+"""The tables that are written before the end of a run, in this order."""
+
+
+@dataclass(slots=True)
+class Totals:
+    """``users``: recomputed; ``left``: users who could not be had, because another transaction held a row of theirs;
+    ``rejected``: rows that are rejected now and were not before, less those healed; ``changed``: rows by table; ``posted``: users, rows and amounts (units of 10^-10) by kind of entry; ``foreign``: ids
+    of rows whose credits_deducted some other program wrote. Of a dry run ``deltas`` and ``months``, what user_monthly
+    would hold where it changes; of a backfill ``recorder``."""
+
+    users: set[str] = field(default_factory=set)
+    left: set[str] = field(default_factory=set)
+    rows_read: int = 0
+    unpriced: int = 0
+    rejected: int = 0
+    changed: Counter[str] = field(default_factory=lambda: Counter(dict.fromkeys(BEFORE_THE_END, 0)))
+    posted: Counter[str] = field(default_factory=Counter)
+    foreign: set[int] = field(default_factory=set)
+    unusable: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    continues: tuple[int, str] | None = None
+    """The backfill of the same days that did not come to its end, and how it ended."""
+    deltas: "ClusterDeltas | None" = None
+    months: "list[tuple[pl.DataFrame, pl.DataFrame]]" = field(default_factory=list)
+    recorder: "ChangeRecorder | None" = None
+
+    def add(self, result: "BatchResult") -> None:
+        """Takes what a batch did."""
+        self.users |= result.done
+        self.left = (self.left | result.left) - result.done
+        self.rows_read += result.rows_read
+        changes = result.changes
+        if changes is None:
+            return
+        self.changed.update(changes.counts)
+        self.rejected += sum(map(rejects.count_change, changes.rejects))
+        self.unpriced += int(changes.months_target["unpriced"].sum())
+        self.posted.update(_posted(changes.postings))
+        self.foreign.update(changes.foreign)
+        if self.deltas is not None and changes.monthly is not None:
+            self.deltas.add(changes)
+            before = changes.monthly.stored.join(changes.monthly.keys, on=["month", "user_id"], how="semi")
+            self.months.append((changes.monthly.put, before))
+        if self.recorder is not None:
+            self.recorder.add_batch(changes.listed(), changes.causes)
+
+
+def _posted(postings: "pl.DataFrame") -> dict[str, int]:
+    """What was posted: new draws, and corrections by direction."""
+    if postings.is_empty():
+        return {}
+    rows = postings.with_columns(amount=postings["free"] + postings["purchased"])
+    corrected = rows.filter(~rows["fresh"])
+    taken, back = corrected.filter(corrected["amount"] > 0), corrected.filter(corrected["amount"] < 0)
+    return {
+        "users": postings["user_id"].n_unique(),
+        "free": int(postings["free"].sum()),
+        "purchased": int(postings["purchased"].sum()),
+        "taken rows": taken.height,
+        "taken": int(taken["amount"].sum()),
+        "given back rows": back.height,
+        "given back": int(back["amount"].sum()),
+        "reassigned rows": corrected.height - taken.height - back.height,
+    }

@@ -1,0 +1,77 @@
+"""Several connections at work side by side, each in a thread of its own; what they find comes out in one."""
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from contextlib import suppress
+from queue import SimpleQueue
+from typing import TypeVar
+
+from jobs.model.errors import PreflightError
+from jobs.store.address import Address
+from jobs.store.database import Link
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class Workers:
+    """The run's own ``link``, and ``others`` beside it that do its batches: none where it works alone."""
+
+    def __init__(self, link: Link) -> None:
+        self.link = link
+        self.others: list[Link] = []
+
+    @property
+    def links(self) -> list[Link]:
+        return self.others or [self.link]
+
+    def grow(self, address: Address, name: str, size: int) -> None:
+        """Connections for ``size`` workers; fewer where the server, or the role, has no more to give."""
+        with suppress(PreflightError):
+            while 1 < size > len(self.others):
+                self.others.append(Link(address, name))
+
+    def lost(self) -> None:
+        """The way to the server is dead: nobody need wait for an answer."""
+        for link in (self.link, *self.others):
+            link.lost()
+
+    def __enter__(self) -> "Workers":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for link in self.others:
+            link.__exit__()
+
+
+def run_side_by_side(links: Sequence[Link], work: Callable[[Link, T], R], items: Sequence[T]) -> Iterator[R]:
+    """What ``work(link, item)`` returns, of all items, as it comes; each link works on one item at a time.
+
+    A single link works in this thread. Raises what a work raises; the others then stop, and their links for good.
+    """
+    if len(links) == 1:
+        for item in items:
+            yield work(links[0], item)
+        return
+    idle: SimpleQueue[Link] = SimpleQueue()
+    for link in links:
+        idle.put(link)
+
+    def with_link(item: T) -> R:
+        link = idle.get()
+        try:
+            return work(link, item)
+        finally:
+            idle.put(link)
+
+    pool = ThreadPoolExecutor(len(links))
+    try:
+        futures: list[Future[R]] = [pool.submit(with_link, item) for item in items]
+        for done in as_completed(futures):
+            yield done.result()
+    except BaseException:
+        for link in links:
+            link.retire()
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)

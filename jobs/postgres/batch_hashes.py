@@ -1,0 +1,111 @@
+"""Hashes of what a batch is about to write, computed by the server as detection will compute them."""
+
+from collections.abc import Collection, Mapping
+from uuid import UUID
+
+import polars as pl
+from psycopg import sql
+
+from jobs.model.scale import unscaled
+from jobs.postgres import fingerprints
+from jobs.postgres.detection import mode_values, modes
+from jobs.postgres.queries import query
+from jobs.postgres.run_scope import RunScope
+from jobs.store.database import Connection
+from jobs.store.statements import listed, own, source, statement
+
+KEY = ["user_id", "month"]
+CREDIT_HASHES = {"user_id": pl.String, "month": pl.Date, "modes_hash": pl.Int64, "account_hash": pl.Int64}
+WRITTEN = {"user_id": pl.String, "month": pl.Date, "changed": pl.Int64}
+ACCOUNTS_BEFORE = {"month": pl.Date, "user_id": pl.String, "account_hash": pl.String}
+
+
+def credit_hashes(
+    connection: Connection, scope: RunScope, users: Collection[str], postings: pl.DataFrame
+) -> pl.DataFrame:
+    """How ``users`` paid in each month, and their accounts once ``postings`` are posted (CREDIT_HASHES).
+
+    Before anything is posted; the accounts of whoever has postings are locked.
+    """
+    paid = scope.query.read.credits
+    sums = postings.group_by("user_id").agg(pl.col("free", "purchased").sum())
+    drawn = {
+        "drawn_users": sums["user_id"].to_list(),
+        "drawn_free": [unscaled(amount) for amount in sums["free"]],
+        "drawn_purchased": [unscaled(amount) for amount in sums["purchased"]],
+    }
+    free, purchased = (sql.SQL("coalesce(d.{}, 0)").format(sql.Identifier(kind)) for kind in ("free", "purchased"))
+    if paid.splits:
+        used = {
+            "used": sql.SQL("{} + {}").format(paid.amount("total_used", "a"), purchased),
+            "free_used": sql.SQL("{} + {}").format(paid.amount("free_credits_used", "a"), free),
+        }
+    else:
+        used = {"used": sql.SQL("{} + {} + {}").format(paid.amount("total_used", "a"), free, purchased)}
+    text = query(
+        "detection.credit_hashes" if paid.account is not None else "detection.mode_hashes",
+        user_ids=listed(users),
+        modes=modes(scope, sql.SQL("user_id = ANY({})").format(listed(users))),
+        accounts=source(scope.settings, "user_credits"),
+        account_hash=fingerprints.account_hash(paid, used=used),
+    )
+    rows = connection.execute(text, mode_values(scope, scope.window.months) | drawn).fetchall()
+    return pl.DataFrame(rows, schema=CREDIT_HASHES, orient="row")
+
+
+def written_changes(connection: Connection, scope: RunScope, rows: pl.DataFrame) -> pl.DataFrame:
+    """By user and month what writing ``rows`` (pipeline.allocation.rows_to_write) changes in its written_hash."""
+    if rows.is_empty():
+        return pl.DataFrame(schema=WRITTEN)
+    rated = pl.col("month").is_in(sorted(scope.rules.rated))
+    values = rows.select(
+        pl.col("user_id").cast(pl.String),
+        "month",
+        "id",
+        "written_hash",
+        cost=pl.when(rated).then(pl.coalesce("target", "recorded")),
+        credits=pl.coalesce("credits", "deducted"),
+    )
+    shown = scope.query.read.credits.shown
+    text = query(
+        "detection.written_changes",
+        new_hash=fingerprints.written_hash(
+            sql.SQL("total_cost").format(), sql.SQL("credits_deducted" if shown else "0::numeric").format()
+        ),
+    )
+    bound = {
+        "ids": [UUID(int=id_) for id_ in values["id"]],
+        "users": values["user_id"].to_list(),
+        "months": values["month"].to_list(),
+        "old_hashes": values["written_hash"].to_list(),
+        "costs": [None if amount is None else unscaled(amount) for amount in values["cost"]],
+        "credits": [None if amount is None else unscaled(amount) for amount in values["credits"]],
+    }
+    return pl.DataFrame(connection.execute(text, bound).fetchall(), schema=WRITTEN, orient="row")
+
+
+def accounts_before(connection: Connection, scope: RunScope, keys: pl.DataFrame, run_id: int | None) -> pl.DataFrame:
+    """By user-month of ``keys`` (month, user_id) the hash of its account, had we drawn nothing since it was stored
+    (ACCOUNTS_BEFORE). Before anything is posted."""
+    paid = scope.query.read.credits
+    if paid.account is None or keys.is_empty():
+        return pl.DataFrame(schema=ACCOUNTS_BEFORE)
+    if paid.splits:
+        used: Mapping[str, sql.Composable] = {
+            "used": sql.SQL("{} - d.purchased").format(paid.amount("total_used", "a")),
+            "free_used": sql.SQL("{} - d.free").format(paid.amount("free_credits_used", "a")),
+        }
+    else:
+        used = {"used": sql.SQL("{} - d.free - d.purchased").format(paid.amount("total_used", "a"))}
+    settings = scope.settings
+    text = query(
+        "detection.accounts_before",
+        account_hash=fingerprints.account_hash(paid, used=used),
+        accounts=source(settings, "user_credits"),
+        drawn_since=statement(
+            "drawn_since", user_monthly=own(settings, "user_monthly"), draws=own(settings, "credit_draws")
+        ),
+    )
+    values = {"months": keys["month"].to_list(), "users": keys["user_id"].to_list(), "run_id": run_id}
+    found = [(month, user, str(hash_)) for month, user, hash_ in connection.execute(text, values)]
+    return pl.DataFrame(found, schema=ACCOUNTS_BEFORE, orient="row")

@@ -1,0 +1,93 @@
+"""What a batch reads besides usage: how its users paid, their draws, and what the roll-ups hold of them.
+
+Only runs write these tables, one run at a time, so that they may be read before anything is locked.
+"""
+
+from collections.abc import Collection, Sequence
+from datetime import date
+
+import polars as pl
+from psycopg import sql
+
+from jobs.model.frames import CODED, DRAWS, MODES
+from jobs.postgres.run_scope import RunScope
+from jobs.store import adoption, ledger, tables
+from jobs.store.database import Connection
+from jobs.store.statements import listed, own
+
+MISMATCHED: dict[str, pl.DataType | type[pl.DataType]] = {
+    "id": pl.UInt128,
+    "user_id": pl.Categorical,
+    "date": pl.Date,
+    "drawn": pl.Int128,
+    "imported": pl.Boolean,
+    "foreign": pl.Boolean,
+}
+
+
+def billing_modes(connection: Connection, scope: RunScope, users: Collection[str]) -> pl.DataFrame:
+    """The entries of ``users`` (frames.MODES), those included that a dry run would have written."""
+    of = tables.table(scope.settings, "billing_modes")
+    rows = sql.SQL("user_id = ANY({})").format(listed(users))
+    found = tables.read(connection, of, list(MODES), own(scope.settings, of.name), rows)
+    pending = pl.DataFrame(list(scope.pending_modes), schema=MODES, orient="row")
+    return pl.concat([*found, pending.filter(pl.col("user_id").is_in(list(users)))])
+
+
+def window_draws(connection: Connection, scope: RunScope, users: Collection[str]) -> pl.DataFrame:
+    """The draws of ``users`` in the months of the window (frames.DRAWS)."""
+    if scope.query.read.credits.account is None:
+        return pl.DataFrame(schema=DRAWS)
+    return ledger.draws(connection, scope.settings, _ledger(scope), scope.window.months, users)
+
+
+def _ledger(scope: RunScope) -> sql.Composable:
+    if scope.adopts:
+        return adoption.as_ledger(scope.settings, scope.query.read.credits)
+    return own(scope.settings, "credit_draws")
+
+
+def mismatched_rows(connection: Connection, scope: RunScope, rows: pl.DataFrame, draws: pl.DataFrame) -> pl.DataFrame:
+    """Rows whose credits_deducted is not what the window's ``draws`` of their user come to, with what the whole ledger
+    says of them: id, user_id, date, drawn (by the present user in all months), imported, ``foreign`` (neither that, nor
+    what another user or all of them have drawn on the row: some other program wrote it).
+
+    ``rows``: id, user_id, date, deducted.
+    """
+    if not scope.query.read.credits.shown:
+        return pl.DataFrame(schema=MISMATCHED)
+    sums = draws.lazy().group_by("id", CODED).agg((pl.col("free") + pl.col("purchased")).sum().alias("booked"))
+    read = pl.col("deducted").cast(pl.Int128)
+    shown = rows.lazy().select("id", "user_id", "date", "deducted")  # a join copies every column
+    found = (
+        shown.join(sums, on=["id", "user_id"], how="left")
+        .filter(read.ne_missing(pl.col("booked").fill_null(0)))
+        .collect()
+    )
+    known = ledger.totals_of_rows(connection, _ledger(scope), found["id"].to_list())
+    anybody = known.group_by("id").agg("drawn", pl.col("drawn").sum().alias("whole"))
+    mine = known.with_columns(CODED).rename({"drawn": "own"})
+    marked = (
+        found.join(mine, on=["id", "user_id"], how="left")
+        .join(anybody, on="id", how="left")
+        .with_columns(pl.col("own", "whole").fill_null(0), pl.col("imported").fill_null(value=False))
+    )
+    explained = (read == pl.col("own")) | (read == pl.col("whole")) | pl.col("drawn").list.contains(read)
+    return marked.with_columns(foreign=~explained.fill_null(value=False), drawn=pl.col("own")).select(
+        pl.col(name).cast(kind) for name, kind in MISMATCHED.items()
+    )
+
+
+def stored_months(connection: Connection, scope: RunScope, users: Collection[str]) -> pl.DataFrame:
+    """What user_monthly holds of ``users``."""
+    of = tables.table(scope.settings, "user_monthly")
+    return pl.concat(tables.stored(connection, scope.settings, of, scope.window.months, users))
+
+
+def stored_days(connection: Connection, scope: RunScope, days: Sequence[date], users: Collection[str]) -> pl.DataFrame:
+    """What user_daily holds of ``users`` on ``days``: each is looked for by the key, which begins with the day."""
+    of = tables.table(scope.settings, "user_daily")
+    rows = sql.SQL("date = ANY({}::date[]) AND user_id = ANY({})").format(
+        sql.Literal([day.isoformat() for day in days]), listed(users)
+    )
+    return pl.concat(tables.read(connection, of, of.computed, own(scope.settings, of.name), rows))

@@ -1,0 +1,98 @@
+"""The days that batches have touched, and user_daily and user_monthly grouped by cluster for them.
+
+No polars at import: whether there is anything to regroup is asked by every run.
+"""
+
+from collections.abc import Collection, Sequence
+from datetime import date
+from typing import TYPE_CHECKING
+
+from psycopg import sql
+
+from jobs.model.windows import first_of
+from jobs.postgres.queries import query
+from jobs.postgres.run_scope import RunScope
+from jobs.store.database import Connection
+from jobs.store.statements import own, source
+from jobs.store.usage import on_days
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+def touch_days(connection: Connection, scope: RunScope, run_id: int, batch: int, days: Collection[date]) -> None:
+    """Marks ``days`` as touched, in the transaction of a batch."""
+    if days:
+        values = {"run_id": run_id, "batch": batch, "days": sorted(days)}
+        table = own(scope.settings, "touched_days")
+        connection.execute(query("cluster_rollups.touch_days", touched_days=table), values)
+
+
+def days_to_regroup(connection: Connection, scope: RunScope) -> list[date]:
+    """Days that any run has touched, and days of the window of which the name of a cluster has changed."""
+    settings = scope.settings
+    text = query(
+        "cluster_rollups.days_to_regroup",
+        touched_days=own(settings, "touched_days"),
+        months=own(settings, "months"),
+        cluster_daily=own(settings, "cluster_daily"),
+        names=_names(scope),
+        days=on_days(scope.window.spans()),
+    )
+    return [row[0] for row in connection.execute(text, {"months": list(scope.window.months)})]
+
+
+def untouch_days(connection: Connection, scope: RunScope, days: Collection[date]) -> None:
+    """Removes the marks, whichever run left them; in the transaction that regroups these days."""
+    table = own(scope.settings, "touched_days")
+    connection.execute(query("cluster_rollups.untouch_days", touched_days=table), {"days": list(days)})
+
+
+def names(connection: Connection, scope: RunScope) -> "pl.DataFrame":
+    """cluster_id and cluster_name of every cluster. No other column of hopsworks_clusters is ever read."""
+    import polars as pl
+
+    rows = connection.execute(_names(scope)).fetchall() if scope.query.read.has_clusters else []
+    return pl.DataFrame(
+        {"cluster_id": [id_.int for id_, _ in rows], "cluster_name": [name for _, name in rows]},
+        schema={"cluster_id": pl.UInt128, "cluster_name": pl.String},
+    )
+
+
+def grouped_days(connection: Connection, scope: RunScope, days: Sequence[date]) -> "pl.DataFrame":
+    """user_daily of ``days`` by day and cluster: users and the sums of every amount (units of 10^-10)."""
+    import polars as pl
+
+    from jobs.store import tables
+
+    of = tables.table(scope.settings, "cluster_daily")
+    amounts = [name for name in of.computed if of.kind(name).startswith("numeric")]
+    sums = sql.SQL(", ").join(sql.SQL("sum({0}) AS {0}").format(sql.Identifier(name)) for name in amounts)
+    text = query(
+        "cluster_rollups.grouped_days",
+        user_daily=own(scope.settings, "user_daily"),
+        sums=sums,
+        days=sql.Literal([day.isoformat() for day in days]),
+    )
+    return pl.concat(tables.read_query(connection, of, ["date", "cluster_id", "users", *amounts], text))
+
+
+def month_users(connection: Connection, scope: RunScope, months: Sequence[date]) -> "pl.DataFrame":
+    """The distinct users of each month and cluster, as ``active_users``."""
+    import polars as pl
+
+    from jobs.store import tables
+
+    text = query(
+        "cluster_rollups.month_users",
+        user_monthly=own(scope.settings, "user_monthly"),
+        months=sql.Literal([first_of(month).isoformat() for month in months]),
+    )
+    of = tables.table(scope.settings, "cluster_monthly")
+    return pl.concat(tables.read_query(connection, of, ["month", "cluster_id", "active_users"], text))
+
+
+def _names(scope: RunScope) -> sql.Composed:
+    if scope.query.read.has_clusters:
+        return query("cluster_rollups.names", clusters=source(scope.settings, "hopsworks_clusters"))
+    return query("cluster_rollups.no_names")

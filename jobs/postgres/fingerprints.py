@@ -1,0 +1,129 @@
+"""Fingerprints: hashes that the server computes of usage rows, accounts and billing modes, as SQL expressions.
+
+A row's hash is ``hash_record_extended(ROW(…), uuid_hash_extended(id, SEED))``. The seed by row matters: with one seed
+for all, the same change of two rows cancels out in a XOR, NaN equals null, and a null that became 0 is not seen. A
+user's month has the XOR of its rows' hashes, so that order does not count. PostgreSQL keeps these functions stable
+across versions, because hash partitioning depends on them.
+
+usage_hash covers what a result is computed from, written_hash what the job itself wrote to the row. Columns of which
+the type may differ between the table and what the job computes are cast, so that equal numbers have equal hashes.
+"""
+
+import json
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+
+from psycopg import sql
+
+from jobs.model.windows import last_of
+from jobs.store.credit_source import COLUMNS, CreditSource
+
+SEED = 7_305_829_461_983_240_517
+"""Any large constant. Another one makes every stored fingerprint worthless: each month is then computed again."""
+
+
+@dataclass(frozen=True, slots=True)
+class RowFingerprint:
+    """What the fingerprints of a usage row cover.
+
+    ``inputs``: the columns that decide what a row costs, with their types; ``recorded``: whether total_cost is one of
+    them; ``reported``: whether reported_to_stripe is.
+    """
+
+    inputs: tuple[tuple[str, str], ...]
+    recorded: bool
+    reported: bool
+
+    @property
+    def text(self) -> str:
+        """As rollup.months.fingerprint keeps it."""
+        covered = {"inputs": [list(part) for part in self.inputs], "recorded": self.recorded, "reported": self.reported}
+        return json.dumps({"seed": SEED} | covered, separators=(",", ":"))
+
+    @classmethod
+    def parse(cls, text: str) -> "RowFingerprint | None":
+        """The one that a month was written with; None where its seed is another one."""
+        kept = json.loads(text)
+        if kept.get("seed") != SEED:
+            return None
+        return cls(tuple((name, kind) for name, kind in kept["inputs"]), kept["recorded"], kept["reported"])
+
+    @property
+    def columns(self) -> set[str]:
+        """The columns of usage_daily that must be there to compute it."""
+        more = {name for name, used in (("total_cost", self.recorded), ("reported_to_stripe", self.reported)) if used}
+        return {name for name, _ in self.inputs} | more
+
+    def usage_hash(self, of: str = "") -> sql.Composed:
+        """A row's hash over its inputs, as a bigint."""
+        names = ["date", "hopsworks_cluster_id", *(name for name, _ in self.inputs)]
+        if self.recorded:
+            names.append("total_cost")
+        parts: list[sql.Composable] = [_column(name, of) for name in names]
+        if self.reported:
+            # Null and false are the same to everybody who reads it.
+            parts.append(sql.SQL("{} IS TRUE").format(_column("reported_to_stripe", of)))
+        return _hash(parts, of)
+
+
+def usage_hash(of_month: Mapping[date, RowFingerprint]) -> sql.Composed:
+    """A row's hash over its inputs, by the fingerprint of its month. At least one month."""
+    different = sorted(set(of_month.values()), key=lambda each: each.text)
+    if len(different) == 1:
+        return different[0].usage_hash()
+    cases = [
+        sql.SQL("WHEN {} THEN {}").format(
+            in_months([month for month, kept in of_month.items() if kept == each]), each.usage_hash()
+        )
+        for each in different
+    ]
+    return sql.SQL("CASE {} END").format(sql.SQL(" ").join(cases))
+
+
+def written_hash(total_cost: sql.Composable, credits_deducted: sql.Composable) -> sql.Composed:
+    """A row's hash over the values that the job writes to it (numeric, as SQL); 0 where both are null or 0."""
+    values = [sql.SQL("coalesce({}, 0)").format(value) for value in (total_cost, credits_deducted)]
+    return sql.SQL("CASE WHEN {} <> 0 OR {} <> 0 THEN {} ELSE 0 END").format(*values, _hash(values, ""))
+
+
+def written_columns(rated: Collection[date], *, shows_credits: bool) -> sql.Composed:
+    """``written_hash`` of the columns as they stand: total_cost in ``rated`` months, credits_deducted where it is ours."""
+    nothing = sql.SQL("0::numeric").format()
+    cost = sql.SQL("CASE WHEN {} THEN total_cost::numeric END").format(in_months(rated)) if rated else nothing
+    return written_hash(cost, sql.SQL("credits_deducted::numeric").format() if shows_credits else nothing)
+
+
+def in_months(months: Collection[date]) -> sql.Composed:
+    """The condition that a row's day lies in one of some months."""
+    spans = [sql.SQL("date BETWEEN {} AND {}").format(month, last_of(month)) for month in sorted(months)]
+    return sql.SQL("({})").format(sql.SQL(" OR ").join(spans))
+
+
+def month_of(months: Sequence[date]) -> sql.Composed:
+    """The month that a row's day lies in, one of ``months``: cheaper than date_trunc, which goes by timestamps."""
+    *earlier, last = sorted(months)
+    cases = [sql.SQL("WHEN date <= {} THEN {}::date").format(last_of(month), month) for month in earlier]
+    return (
+        sql.SQL("CASE {} ELSE {}::date END").format(sql.SQL(" ").join(cases), last)
+        if cases
+        else (sql.SQL("{}::date").format(last))
+    )
+
+
+def account_hash(
+    held: CreditSource, *, used: Mapping[str, sql.Composable] | None = None, of: str = "a"
+) -> sql.Composed:
+    """An account's hash over its four amounts, as a bigint. ``used``: other values of some of these, as SQL."""
+    values = {name: held.amount(column, of) for name, column in COLUMNS.items()} | dict(used or {})
+    record = sql.SQL(", ").join(values.values())
+    return sql.SQL("hash_record_extended(ROW({}), {})").format(record, SEED)
+
+
+def _hash(parts: Sequence[sql.Composable], of: str) -> sql.Composed:
+    row, id_ = sql.SQL(", ").join(parts), _column("id", of)
+    return sql.SQL("hash_record_extended(ROW({}), uuid_hash_extended({}, {}))").format(row, id_, SEED)
+
+
+def _column(name: str, of: str) -> sql.Identifier:
+    return sql.Identifier(*([of] if of else []), name)

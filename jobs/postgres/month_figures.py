@@ -1,0 +1,48 @@
+"""What user_monthly adds up to, by month. No polars: every run asks for it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
+
+from psycopg.rows import dict_row
+
+from jobs.postgres.queries import query
+from jobs.postgres.run_scope import RunScope
+from jobs.store.database import Connection
+from jobs.store.statements import own
+
+NOTHING = Decimal(0)
+
+
+@dataclass(frozen=True, slots=True)
+class MonthFigures:
+    """Sums over the users of a month, or of several; amounts in the currency. ``usage_hash``: of whose rows they are."""
+
+    users: int = 0
+    row_count: int = 0
+    usage_hash: int | None = 0
+    total_cost: Decimal = NOTHING
+    credits_deducted: Decimal = NOTHING
+    uncovered: Decimal = NOTHING
+    amount_due: Decimal = NOTHING
+    amount_reported: Decimal = NOTHING
+    users_ran_out: int = 0
+
+
+def month_figures(
+    connection: Connection, scope: RunScope, months: Sequence[date]
+) -> tuple[dict[date, MonthFigures], MonthFigures]:
+    """The figures of each of ``months``, and of all of them."""
+    text = query("months.figures", user_monthly=own(scope.settings, "user_monthly"))
+    with connection.cursor(row_factory=dict_row) as cursor:
+        rows = cursor.execute(text, {"months": list(months)}).fetchall()
+    found = {row.pop("month"): MonthFigures(**row) for row in rows}
+    whole = found.pop(None, MonthFigures())
+    return {month: found.get(month, MonthFigures()) for month in months}, whole
+
+
+def ran_out(connection: Connection, scope: RunScope, months: Sequence[date]) -> list[tuple[str, date, Decimal]]:
+    """User, month and amount of prepaid usage that no credit covers."""
+    text = query("months.ran_out", user_monthly=own(scope.settings, "user_monthly"))
+    return connection.execute(text, {"months": list(months)}).fetchall()

@@ -1,0 +1,70 @@
+"""What a run looks at: its days, cost modes, prices, price overrides, billing modes, and the query that reads usage.
+
+Decided before any usage is read, and the same for every batch. No polars here: a run that finds nothing changed needs
+none.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+
+from jobs.model.meters import Meter
+from jobs.model.rules import CostRules, CreditRules, Terms
+from jobs.model.scale import PLACES
+from jobs.model.windows import Window
+from jobs.postgres.fingerprints import RowFingerprint
+from jobs.settings import Settings
+from jobs.store.overrides import Overrides
+from jobs.store.runlog import MonthRecords
+from jobs.store.usage import UsageQuery
+
+PendingMode = tuple[str, date, str | None]
+"""An entry of rollup.billing_modes: user, the first day on which it holds, mode."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunScope:
+    """``modes``: the cost mode of each month; ``months``: what rollup.months has of them; ``fingerprints``: what the
+    hashes of each month's rows cover; ``pending_modes``: how users pay, where rollup.billing_modes does not say so yet
+    (in a dry run; a run has written them); ``adopts``: whether a dry run is to take draws of another program for ours; ``rows_by_index``: whether
+    an index leads to a usage row by its id."""
+
+    settings: Settings
+    window: Window
+    modes: Mapping[date, str]
+    months: MonthRecords
+    query: UsageQuery
+    fingerprints: Mapping[date, RowFingerprint]
+    terms: Terms
+    rules: CostRules
+    overrides: Overrides
+    pending_modes: Sequence[PendingMode]
+    adopts: bool
+    rows_by_index: bool
+
+    @property
+    def credit_rules(self) -> CreditRules:
+        """By what draws are computed. The ledger's scale is the smallest that any table of the source declares."""
+        held, due = self.query.read.credits, self.settings.currency_scale
+        scale = due if held.scale is None else min(held.scale, PLACES)
+        return CreditRules(scale, due, self.settings.first_drawn, held.splits)
+
+    @property
+    def meters(self) -> tuple[Meter, ...]:
+        """The meters of this run: configured, with their column, with a card on some day."""
+        return self.terms.meters
+
+    @property
+    def not_comparable(self) -> frozenset[date]:
+        """Months whose stored fingerprints cover something else than those that are computed now."""
+        kept = self.months.fingerprints
+        return frozenset(month for month in self.window.months if kept.get(month) != self.fingerprints[month].text)
+
+    def rates_hash(self, month: date) -> str:
+        """A hash of all that prices the days of ``month`` that the run covers, price overrides aside."""
+        digest = self.settings.rate_card.digest(
+            (meter.name for meter in self.meters), month, self.window.last_of(month)
+        )
+        settings = self.settings
+        most = format(settings.max_quantity.normalize(), "f")
+        return f"{digest}-{self.modes[month]}-{settings.tiers}-{settings.zero_means}-{most}"

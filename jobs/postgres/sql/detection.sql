@@ -1,0 +1,101 @@
+-- name: compared
+-- Each user's months in question as their usage is now, beside what user_monthly was computed from.
+WITH found AS (
+  SELECT user_id, month, count(*) AS row_count, bit_xor(usage_hash) AS usage_hash, bit_xor(written_hash) AS written_hash
+  FROM (
+    SELECT user_id, {month} AS month, {usage_hash} AS usage_hash, {written_hash} AS written_hash
+    FROM {usage} WHERE {days} AND user_id IS NOT NULL
+  ) AS u
+  GROUP BY user_id, month
+), stored AS (
+  SELECT user_id, month, row_count, usage_hash, written_hash, rates_hash, overrides_hash, credits_hash, currency
+  FROM {user_monthly} WHERE month = ANY(%(months)s::date[])
+), compared AS (
+  SELECT user_id, month, f.row_count, s.user_id IS NOT NULL AS is_stored, {flags}
+  FROM found AS f FULL JOIN stored AS s USING (user_id, month)
+  JOIN unnest(%(months)s::date[], %(rates)s::text[], %(forced)s::boolean[]) AS m(month, rates_hash, forced) USING (month)
+  LEFT JOIN unnest(%(override_users)s::text[], %(override_months)s::date[], %(override_hashes)s::text[])
+    AS o(user_id, month, overrides_hash) USING (user_id, month)
+  {joins}
+)
+
+-- name: work_list
+-- By month how many rows and users there are now, and how many users are stored; and every user of whom a month
+-- differs, with his rows of all months, and how many of these a batch may write.
+{compared}
+SELECT NULL AS user_id, month, coalesce(sum(row_count), 0)::bigint AS row_count,
+  count(row_count) AS users, count(*) FILTER (WHERE is_stored) AS stored, 0::bigint AS writes
+FROM compared GROUP BY month
+UNION ALL
+SELECT user_id, NULL, coalesce(sum(row_count), 0)::bigint, 0, 0,
+  coalesce(sum(row_count) FILTER (WHERE is_written), 0)::bigint
+FROM compared GROUP BY user_id HAVING {all_users} OR bool_or(differs)
+
+-- name: differences
+-- Every user-month that differs, and in which of its inputs; and by month how many rows there are now.
+{compared}
+SELECT NULL AS user_id, month, coalesce(sum(row_count), 0)::bigint AS row_count, false AS usage, false AS price,
+  false AS override
+FROM compared GROUP BY month
+UNION ALL
+SELECT user_id, month, coalesce(row_count, 0), differs_usage, differs_price AND is_stored AND row_count IS NOT NULL,
+  differs_override AND is_stored AND row_count IS NOT NULL
+FROM compared WHERE differs_usage OR differs_price OR differs_override
+
+-- name: modes
+-- By user and month a hash of how he paid up to its last day in question, and whether he was prepaid on any.
+SELECT user_id, m.month, bit_xor(hash_record_extended(ROW(valid_from, mode), 0)) AS modes_hash,
+  bool_or(mode = 'prepaid') AS is_prepaid
+FROM (
+  SELECT user_id, valid_from, mode FROM {billing_modes} WHERE {users}
+  UNION ALL
+  SELECT * FROM unnest(%(pending_users)s::text[], %(pending_days)s::date[], %(pending_modes)s::text[])
+    AS p(user_id, valid_from, mode) WHERE {users}
+) AS e JOIN unnest(%(months)s::date[], %(ends)s::date[]) AS m(month, last) ON e.valid_from <= m.last
+GROUP BY user_id, m.month
+
+-- name: accounts
+-- By user a hash of his account.
+SELECT user_id, bit_xor({account_hash}) AS account_hash FROM {accounts} AS a WHERE {users} GROUP BY user_id
+
+-- name: users_fingerprints
+-- The fingerprints of some users' months as they are now: compared with what a batch has read of them.
+SELECT user_id, month, count(*), bit_xor(usage_hash), bit_xor(written_hash)
+FROM (
+  SELECT user_id, {month} AS month, {usage_hash} AS usage_hash, {written_hash} AS written_hash
+  FROM {usage} WHERE user_id = ANY({users}) AND {days}
+) AS u
+GROUP BY user_id, month
+
+-- name: credit_hashes
+-- Of some users how they paid, and their accounts once the draws of a batch are posted, by user and month.
+SELECT u.user_id, m.month, coalesce(b.modes_hash, 0), a.account_hash
+FROM unnest({user_ids}) AS u(user_id)
+CROSS JOIN unnest(%(months)s::date[]) AS m(month)
+LEFT JOIN ({modes}) AS b ON b.user_id = u.user_id AND b.month = m.month
+LEFT JOIN (
+  SELECT a.user_id, bit_xor({account_hash}) AS account_hash
+  FROM {accounts} AS a
+  LEFT JOIN unnest(%(drawn_users)s::text[], %(drawn_free)s::numeric[], %(drawn_purchased)s::numeric[])
+    AS d(user_id, free, purchased) ON d.user_id = a.user_id
+  WHERE a.user_id = ANY({user_ids}) GROUP BY a.user_id
+) AS a ON a.user_id = u.user_id
+
+-- name: mode_hashes
+-- The same where nobody has an account.
+SELECT u.user_id, m.month, coalesce(b.modes_hash, 0), NULL::bigint
+FROM unnest({user_ids}) AS u(user_id)
+CROSS JOIN unnest(%(months)s::date[]) AS m(month)
+LEFT JOIN ({modes}) AS b ON b.user_id = u.user_id AND b.month = m.month
+
+-- name: written_changes
+-- By user and month what writing some rows changes in its written_hash.
+SELECT user_id, month, bit_xor(old_hash # ({new_hash}))
+FROM unnest(%(ids)s::uuid[], %(users)s::text[], %(months)s::date[], %(old_hashes)s::bigint[], %(costs)s::numeric[],
+  %(credits)s::numeric[]) AS r(id, user_id, month, old_hash, total_cost, credits_deducted)
+GROUP BY user_id, month
+
+-- name: accounts_before
+-- By user-month a hash of the account as it would be had we drawn nothing since the user-month was stored.
+SELECT d.month, d.user_id, {account_hash}
+FROM ({drawn_since}) AS d JOIN {accounts} AS a ON a.user_id = d.user_id

@@ -1,0 +1,15 @@
+-- name: figures
+-- What user_monthly comes to, by month and (month null) in all: users, rows, a hash of whose rows they are, sums, and how
+-- many users have usage that no credit covers.
+SELECT month, count(*) AS users, coalesce(sum(row_count), 0)::bigint AS row_count,
+  coalesce(bit_xor(hash_record_extended(ROW(user_id, usage_hash), 0)), 0) AS usage_hash,
+  coalesce(sum(total_cost), 0) AS total_cost, coalesce(sum(credits_deducted), 0) AS credits_deducted,
+  coalesce(sum(uncovered), 0) AS uncovered, coalesce(sum(amount_due), 0) AS amount_due,
+  coalesce(sum(amount_reported), 0) AS amount_reported,
+  count(DISTINCT user_id) FILTER (WHERE uncovered > 0) AS users_ran_out
+FROM {user_monthly} WHERE month = ANY(%(months)s::date[]) GROUP BY GROUPING SETS ((month), ())
+
+-- name: ran_out
+-- Who has prepaid usage that no credit covers.
+SELECT user_id, month, uncovered FROM {user_monthly}
+WHERE month = ANY(%(months)s::date[]) AND uncovered > 0 ORDER BY user_id, month

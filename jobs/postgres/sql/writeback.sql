@@ -1,0 +1,41 @@
+-- name: stage_rows
+-- Rows of usage_daily to write: their cost where it is ours, and the credits that they shall show where these differ.
+DROP TABLE IF EXISTS pg_temp.usage_jobs_rows;
+CREATE TEMP TABLE usage_jobs_rows (id uuid, user_id text, date date, target numeric, credits numeric) ON COMMIT DROP
+
+-- name: lock_rows
+-- Locks the rows to be written, and never waits. Users of whom a row is locked by another transaction come back, or of
+-- whom it is no longer there.
+WITH locked AS (
+  SELECT u.id FROM {usage} AS u JOIN usage_jobs_rows AS s ON u.id = s.id AND u.date = s.date
+  FOR NO KEY UPDATE OF u SKIP LOCKED
+)
+SELECT DISTINCT s.user_id FROM usage_jobs_rows AS s LEFT JOIN locked AS l ON l.id = s.id WHERE l.id IS NULL
+
+-- name: lock_users
+-- Locks all rows of some users on the days in question, or fails at once.
+SELECT count(*) FROM (
+  SELECT FROM {usage} WHERE user_id = ANY({users}) AND {days} FOR NO KEY UPDATE NOWAIT
+) AS locked
+
+-- name: write_rows
+-- By id, day and user: a row that is no longer there is missing in the count, and the batch rolls back.
+UPDATE {usage} AS u SET {assignments}
+FROM usage_jobs_rows AS s
+WHERE u.id = s.id AND u.date = s.date AND u.user_id = s.user_id
+
+-- name: lost_rows
+-- Rows whose draws were reversed for a user who has lost them, and that no batch of a present user will write: they have
+-- no user now, or no day in question. Each is to show what its present user has drawn on it.
+SELECT r.id, r.user_id, coalesce(r.credits_deducted, 0)::numeric AS deducted,
+  coalesce((SELECT sum(d.free + d.purchased) FROM {draws} AS d
+            WHERE d.usage_daily_id = r.id AND d.user_id = r.user_id), 0) AS drawn
+FROM {usage} AS r WHERE r.id = ANY(%(ids)s::uuid[]) AND (r.user_id IS NULL OR NOT coalesce({days}, false))
+
+-- name: lock_lost_rows
+-- These rows, locked, without waiting.
+SELECT id FROM {usage} WHERE id = ANY(%(ids)s::uuid[]) FOR NO KEY UPDATE SKIP LOCKED
+
+-- name: write_lost_rows
+UPDATE {usage} AS u SET credits_deducted = trim_scale(s.credits)
+FROM unnest(%(ids)s::uuid[], %(credits)s::numeric[]) AS s(id, credits) WHERE u.id = s.id

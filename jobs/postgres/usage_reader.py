@@ -1,0 +1,146 @@
+"""Two readers of usage, one frame: connectorx wherever it can go, psycopg's COPY elsewhere.
+
+connectorx always prepares a statement, which a transaction pooler does not take; it cannot check a host name, nor use a
+unix socket; and it opens a connection of its own, which sees no lock of ours. Wherever rows are held locked, COPY reads
+on the connection that holds them. Either way a read is one query of some users: one snapshot, bounded in memory.
+"""
+
+import re
+from dataclasses import dataclass
+from io import BytesIO
+from urllib.parse import quote, urlencode
+
+import polars as pl
+from psycopg import sql
+
+from jobs.model.errors import ConfigError, UnreachableError, UsageJobsError
+from jobs.model.frames import usage_schema
+from jobs.store.address import Address
+from jobs.store.database import NETWORK, Connection, blocks
+from jobs.store.usage import UsageQuery
+
+LOST = re.compile(
+    r"kind: (Closed|Io)\b|SqlState\(E(08|57P|53300)|timed out waiting for connection|connection closed"
+    "|error (communicating with|connecting to) (the )?server"
+)
+"""What connectorx says where the server or the way to it went away: its driver's errors, in its driver's words."""
+
+UNDERSTOOD = frozenset(
+    {"user", "password", "host", "port", "dbname", "sslmode", "sslrootcert"}
+    | {"application_name", "connect_timeout", "client_encoding"}  # of no matter to what is read
+)
+"""Options of an address that connectorx honours, or need not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """``kind``: "connectorx" or "copy"; ``snapshot``: the name of an exported snapshot that connectorx joins."""
+
+    kind: str
+    address: Address
+    snapshot: str | None = None
+
+    def read(self, connection: Connection, query: UsageQuery, text: sql.Composed) -> pl.DataFrame:
+        """The rows of ``text`` (see UsageQuery) as ``frames.usage_schema``. With "copy" inside an open transaction.
+
+        A quantity that cannot be taken is -1, and so is a recorded cost.
+        """
+        if self.kind == "connectorx":
+            return _by_connectorx(self.address, text, query, self.snapshot)
+        return by_copy(connection, query, text)
+
+
+def choose(reader: str, address: Address, *, pooled: bool) -> str:
+    """ "connectorx" or "copy"; ConfigError where the settings demand connectorx and it cannot work there.
+
+    ``pooled``: whether a transaction pooler answers (``pooling.is_transaction_pooled``).
+    """
+    why = "a transaction pooler" if pooled else _beyond(address)
+    if reader == "connectorx" and why is not None:
+        raise ConfigError(f'reader = "connectorx": cannot read over {why}; expected "copy" or "auto"')
+    if reader == "auto":
+        return "connectorx" if why is None else "copy"
+    return reader
+
+
+def _beyond(address: Address) -> str | None:
+    """What of an address connectorx does not know, or would drop in silence: the read might go elsewhere."""
+    if not address.host or address.host.startswith("/"):
+        return "a unix socket"
+    if "," in address.host:
+        return "several hosts"
+    mode = address.parts.get("sslmode", "prefer")
+    if mode not in ("disable", "prefer", "require"):
+        return f"sslmode={mode}"
+    unknown = sorted(address.parts.keys() - UNDERSTOOD)
+    return f"an address with {', '.join(unknown)}" if unknown else None
+
+
+def _by_connectorx(address: Address, text: sql.Composed, query: UsageQuery, snapshot: str | None) -> pl.DataFrame:
+    import connectorx
+
+    joined = sql.SQL("SET TRANSACTION SNAPSHOT {}").format(snapshot).as_string(None)
+    first = ["BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", joined] if snapshot else None
+    try:
+        # Whole, not as a stream: with a stream its connection stays idle in transaction as long as the stream lives.
+        table = connectorx.read_sql(
+            _plain_url(address), text.as_string(None), return_type="arrow", pre_execution_query=first
+        )
+    except BaseException as error:
+        # What breaks in the middle is a panic of the library's, which is no Exception.
+        if not isinstance(error, RuntimeError) and type(error).__name__ != "PanicException":
+            raise
+        kind = UnreachableError if LOST.search(str(error)) else UsageJobsError
+        raise kind(
+            f"connectorx could not read usage_daily from {address!r}: {address.scrubbed(str(error))}. Run again; if "
+            'it stays so, set reader = "copy"'
+        ) from None
+    frame = pl.from_arrow(table)
+    assert isinstance(frame, pl.DataFrame)  # noqa: S101 - a table is a frame, never a series
+    return _coded(frame, query)
+
+
+def _plain_url(address: Address) -> str:
+    parts = address.parts
+    login = quote(parts.get("user", ""), safe="")
+    if "password" in parts:
+        login += ":" + quote(parts["password"], safe="")
+    options: dict[str, str] = {key: parts[key] for key in parts.keys() & {"sslmode", "sslrootcert"}}
+    database = quote(parts.get("dbname", parts.get("user", "")), safe="")
+    host = f"[{parts['host']}]" if ":" in parts["host"] else parts["host"]
+    # As patient with a network that swallows packets as we are, by other names and all in seconds.
+    options |= {
+        "keepalives_idle": str(NETWORK["keepalives_idle"]),
+        "keepalives_interval": str(NETWORK["keepalives_interval"]),
+        "keepalives_retries": str(NETWORK["keepalives_count"]),
+        "tcp_user_timeout": str(NETWORK["tcp_user_timeout"] // 1000),
+    }
+    # connectorx opens its own connection, to which no SET LOCAL of ours reaches: a role's short statement_timeout
+    # would end exactly the longest read.
+    options["options"] = (
+        "-c statement_timeout=15min -c lock_timeout=10s -c timezone=UTC -c datestyle=ISO"
+        " -c idle_in_transaction_session_timeout=1min -c application_name=usage-jobs-reader"
+    )
+    return f"postgresql://{login}@{host}:{parts.get('port', '5432')}/{database}?{urlencode(options, quote_via=quote)}"
+
+
+def by_copy(connection: Connection, query: UsageQuery, text: sql.Composed) -> pl.DataFrame:
+    """The rows of ``text`` by COPY, inside an open transaction."""
+    return pl.concat(_parsed(block, query) for block in blocks(connection, text))
+
+
+def _parsed(block: BytesIO, query: UsageQuery) -> pl.DataFrame:
+    names = usage_schema([meter.name for meter in query.meters])
+    kinds = {"id": pl.String, "user_id": pl.String, "date": pl.Date, "cluster_id": pl.String}
+    schema = {name: kinds.get(name, pl.Int64) for name in names}
+    if not block.getbuffer().nbytes:
+        return _coded(pl.DataFrame(schema=schema), query)
+    return _coded(pl.read_csv(block, has_header=False, schema=schema), query)
+
+
+def _coded(frame: pl.DataFrame, query: UsageQuery) -> pl.DataFrame:
+    """Ids as 128-bit numbers: a third of the memory of their text, and fast to sort; columns in one order."""
+    schema = usage_schema([meter.name for meter in query.meters])
+    hexadecimal = pl.col("id", "cluster_id").cast(pl.String).str.replace_all("-", "", literal=True)
+    numbers = hexadecimal.str.to_integer(base=16, dtype=pl.UInt128)
+    return frame.with_columns(numbers).select(pl.col(name).cast(kind) for name, kind in schema.items())

@@ -1,0 +1,140 @@
+"""Writes to usage_daily: total_cost (rated months) and credits_deducted, of rows that are locked first."""
+
+from collections.abc import Collection
+from contextlib import nullcontext
+from dataclasses import dataclass
+from decimal import Decimal
+from uuid import UUID
+
+import polars as pl
+from psycopg import sql
+
+from jobs.model.errors import UsageJobsError
+from jobs.model.scale import unscaled
+from jobs.postgres.queries import query
+from jobs.postgres.run_scope import RunScope
+from jobs.store.database import Connection, by_index
+from jobs.store.faults import writing
+from jobs.store.statements import listed, own, source
+from jobs.store.tables import copy_in
+from jobs.store.usage import on_days
+
+STAGE = sql.Identifier("usage_jobs_rows")
+
+
+class ConcurrentChangeError(UsageJobsError):
+    """Rows or draws of ``users`` are not what they were taken for: the batch is rolled back."""
+
+    def __init__(self, users: Collection[str]) -> None:
+        some = ", ".join(sorted(users)[:3])
+        super().__init__(
+            f"usage_daily (total_cost, credits_deducted) of {len(users)} users ({some}) could not be written: expected "
+            "each UPDATE to find the row that was just read and locked; it did not. Look for a row-level policy "
+            "without UPDATE for this role, or a trigger that swallows updates; nothing of these users was written"
+        )
+        self.users = frozenset(users)
+
+
+@dataclass(frozen=True, slots=True)
+class LostRow:
+    """A row of usage_daily that no batch of a present user writes: its credits_deducted before and after, and the
+    users whose draws on it are ``reversed``."""
+
+    id: UUID
+    user: str | None
+    old: Decimal
+    new: Decimal
+    reversed: frozenset[str] = frozenset()
+
+
+def stage_rows(connection: Connection, rows: pl.DataFrame) -> None:
+    """Puts ``rows`` (id, user_id, date, target, credits in units of 10^-10) where the queries below find them."""
+    connection.execute(query("writeback.stage_rows"))
+    copy_in(connection, STAGE, rows.select("id", "user_id", "date", "target", "credits"))
+
+
+def lock_rows(connection: Connection, scope: RunScope) -> frozenset[str]:
+    """Locks the staged rows; users of whom a row could not be locked."""
+    text = query("writeback.lock_rows", usage=source(scope.settings, "usage_daily"))
+    with _by_index(connection, scope):
+        return frozenset(str(row[0]) for row in connection.execute(text))
+
+
+def unstage_users(connection: Connection, users: Collection[str]) -> None:
+    """Takes the staged rows of ``users`` out again."""
+    text = sql.SQL("DELETE FROM {} WHERE user_id = ANY({})").format(STAGE, listed(users))
+    connection.execute(text)
+
+
+def lock_users(connection: Connection, scope: RunScope, users: Collection[str]) -> None:
+    """Locks all rows of ``users`` in the window. Raises psycopg.errors.LockNotAvailable at once where one is held."""
+    days = on_days(scope.window.spans())
+    usage = source(scope.settings, "usage_daily")
+    connection.execute(query("writeback.lock_users", usage=usage, users=listed(users), days=days))
+
+
+def write_rows(connection: Connection, scope: RunScope, rows: pl.DataFrame) -> None:
+    """Writes the staged and locked ``rows``. Raises ConcurrentChangeError where one is no longer there."""
+    assignments: list[sql.Composable] = []
+    # A column that no row needs is not named: the role may lack the privilege.
+    if rows["target"].count():
+        assignments.append(sql.SQL("total_cost = coalesce(s.target, u.total_cost)"))
+    if rows["credits"].count():
+        assignments.append(sql.SQL("credits_deducted = coalesce(trim_scale(s.credits), u.credits_deducted)"))
+    text = query(
+        "writeback.write_rows",
+        usage=source(scope.settings, "usage_daily"),
+        assignments=sql.SQL(", ").join(assignments),
+    )
+    with writing("usage_daily"), _by_index(connection, scope):
+        written = connection.execute(text).rowcount
+    if written != rows.height:
+        raise ConcurrentChangeError(frozenset(rows["user_id"].cast(pl.String)))
+
+
+def lost_rows(connection: Connection, scope: RunScope, reversed_: pl.DataFrame) -> list[LostRow]:
+    """Rows of ``reversed_`` (id, user_id, free, purchased: draws that are about to be given back) that are to show other
+    credits, and that no batch of a present user writes."""
+    ids = reversed_["id"].to_list()
+    if not ids or not scope.query.read.credits.shown:
+        return []
+    text = query(
+        "writeback.lost_rows",
+        usage=source(scope.settings, "usage_daily"),
+        draws=own(scope.settings, "credit_draws"),
+        days=on_days(scope.window.spans()),
+    )
+    more: dict[tuple[int, str], int] = {}
+    for id_, user, free, purchased in reversed_.select("id", "user_id", "free", "purchased").iter_rows():
+        more[id_, user] = more.get((id_, user), 0) + free + purchased
+    found = connection.execute(text, {"ids": [UUID(int=id_) for id_ in ids]}).fetchall()
+    users: dict[int, set[str]] = {}
+    for id_, user in more:
+        users.setdefault(id_, set()).add(user)
+    rows = [
+        LostRow(id_, user, deducted, drawn + unscaled(more.get((id_.int, user), 0)), frozenset(users[id_.int]))
+        for id_, user, deducted, drawn in found
+    ]
+    return [row for row in rows if row.old != row.new]
+
+
+def lock_lost_rows(connection: Connection, scope: RunScope, rows: Collection[LostRow]) -> frozenset[str]:
+    """Locks such rows; the users whose draws are reversed on one that another transaction holds."""
+    if not rows:
+        return frozenset()
+    text = query("writeback.lock_lost_rows", usage=source(scope.settings, "usage_daily"))
+    locked = {row[0] for row in connection.execute(text, {"ids": [row.id for row in rows]})}
+    return frozenset(user for row in rows if row.id not in locked for user in row.reversed)
+
+
+def write_lost_rows(connection: Connection, scope: RunScope, rows: Collection[LostRow]) -> None:
+    """Writes such rows, which are locked."""
+    if rows:
+        text = query("writeback.write_lost_rows", usage=source(scope.settings, "usage_daily"))
+        values = {"ids": [row.id for row in rows], "credits": [row.new for row in rows]}
+        with writing("usage_daily"):
+            connection.execute(text, values)
+
+
+def _by_index(connection: Connection, scope: RunScope) -> "nullcontext[None]":
+    return by_index(connection) if scope.rows_by_index else nullcontext()  # type: ignore[return-value]

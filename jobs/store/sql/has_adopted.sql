@@ -1,1 +1,0 @@
-SELECT EXISTS (SELECT FROM {draws} WHERE revision = 0 AND {rows})

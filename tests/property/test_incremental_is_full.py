@@ -1,0 +1,201 @@
+"""Incremental = full: after any history, runs that computed only what had changed have come to what one run that
+computes everybody makes of the final facts.
+
+A history is a small generated database, edits by other programs, nights and backfills. Before its last night the
+database is copied, and all that runs have made of open months is undone in the copy; there `--full` makes that night.
+HISTORIES histories are played, half of each shape, from HISTORY_SEED on: one is played again by HISTORY_SEED=its number
+with HISTORIES=1.
+"""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import date, timedelta
+from pathlib import Path
+
+import psycopg
+import pytest
+from conftest import Databases
+from counts import count
+from fresh_start import closed_months, forget_open_months, outcome
+from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis import strategies as st
+from job_runs import Runner, copied, differences
+from oracle import month_of, next_month
+from other_programs import OtherPrograms, first_day, peopled
+from ways import READERS
+from worlds import Case, cases, load, write_config
+
+from jobs.model.report import Report
+
+HISTORIES = count("HISTORIES")
+SEED = int(os.environ.get("HISTORY_SEED", "0"))
+SHARES = min(4, HISTORIES)
+"""Into how many tests the histories are divided: workers of pytest-xdist take one each."""
+NIGHTS = 4
+SETTINGS = settings(
+    # The first example is always the simplest one: it makes no database, and one history a seed is left.
+    max_examples=2,
+    deadline=None,
+    derandomize=False,
+    database=None,
+    print_blob=False,
+    # Shrinking a whole database history takes minutes and says little more: the number reproduces a failure.
+    phases=[Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
+
+
+@dataclass
+class History:
+    """A generated database and the job at work on it; ``furthest`` is the last day that a run has covered."""
+
+    databases: Databases
+    case: Case
+    folder: Path
+    data: st.DataObject
+    urls: list[str] = field(default_factory=list)
+    furthest: date | None = None
+
+    def begin(self) -> None:
+        case, draw = self.case, self.data.draw
+        self.url = self.databases.create(case.shape.lower())
+        self.urls.append(self.url)
+        with psycopg.connect(self.url) as link:
+            load(link, case.world, case.shape)
+            peopled(link, case.world, draw, case)
+            if case.shape == "B" and draw(st.integers(0, 3)) == 2:
+                link.execute("ALTER TABLE user_credits DROP COLUMN free_credits_used")
+        self.programs = OtherPrograms(case, self.url, case.options, self._env(), draw)
+        for _ in range(6):
+            self.programs.make("insert_rows")
+        self.runner = Runner(self.folder / "settings.toml", self.programs.env)
+        self._configure()
+        self.runner.apply_schema(self.url)
+
+    def play(self) -> None:
+        """Nights and backfills with edits between them; the last night is compared with a full one."""
+        draw = self.data.draw
+        self.night(first_day(self.case, draw))
+        for _ in range(draw(st.integers(0, NIGHTS - 1), label="nights")):
+            how = draw(st.sampled_from(["night"] * 5 + ["backfill"] * 2 + ["foreign write"]), label="next")
+            if how == "foreign write":
+                # By itself: a row that is spoiled as well is no longer ours to put right.
+                self.programs.overwrite_deducted(*self.window)
+            else:
+                self.edits()
+            if how == "backfill":
+                self.backfill()
+            else:
+                self.night(self.next_day())
+        self.edits()
+        self.last_night(self.next_day())
+
+    def edits(self) -> None:
+        for _ in range(self.data.draw(st.integers(1, 6), label="edits")):
+            self.programs.edit()
+        self._configure()
+
+    def next_day(self) -> date:
+        """A day after the furthest one, the same, or one shortly before, in an open month."""
+        assert self.furthest is not None
+        day = self.furthest + timedelta(days=self.data.draw(st.sampled_from([1, 1, 0, 2, 5, 10, 31, -3]), label="days"))
+        while month_of(day) in closed_months(self.url):
+            day = next_month(day)
+        return day
+
+    def night(self, day: date) -> Report:
+        """A run, and the same at once again: nobody is computed, nothing is read and nothing is written."""
+        report = self.runner.run(self.url, day)
+        self.window = (report.window_from, report.window_to)
+        self.furthest = max(report.window_to, self.furthest or day)
+        # Of a month that has closed a run is refused; once it has closed, what is left to others is looked at anew.
+        if month_of(day) not in closed_months(self.url):
+            again = self.runner.run(self.url, day)
+            assert again.rows_changed == 0, dict(again.changed)
+            assert again.rows_rejected == (report.rows_rejected if not report.closed else again.rows_rejected)
+            if not report.closed:
+                assert (again.users_recomputed, again.rows_read) == (0, 0)
+        return report
+
+    def backfill(self) -> None:
+        """Of one of the months up to the furthest day, closed ones among them, or before the first."""
+        assert self.furthest is not None
+        months = [month_of(self.furthest)]
+        while months[0] >= self.case.season:
+            months.insert(0, month_of(months[0] - timedelta(days=1)))
+        since = self.data.draw(st.sampled_from(months), label="backfill")
+        until = min(self.furthest, next_month(since) - timedelta(days=1))
+        report = self.runner.backfill(self.url, since, until)
+        if not report.closed:
+            again = self.runner.backfill(self.url, since, until)
+            assert again.rows_changed == 0, dict(again.changed)
+
+    def last_night(self, day: date) -> None:
+        copy = copied(self.databases, self.url)
+        self.urls.append(copy)
+        report = self.night(day)
+        first, last = report.window_from, report.window_to
+        forget_open_months(copy, first, last)
+        self.runner.run(copy, day, full=True)
+        assert not differences(outcome(copy, first, last), outcome(self.url, first, last))
+        assert not self.runner.broken_invariants(self.url)
+        if month_of(day) not in closed_months(self.url):
+            full = self.runner.run(self.url, day, full=True)
+            assert full.rows_changed == 0, dict(full.changed)
+
+    def _env(self) -> dict[str, str]:
+        """How the work is divided, and who reads: no result depends on it."""
+        draw = self.data.draw
+        return {
+            "USAGE_JOBS_BATCH_ROWS": str(draw(st.sampled_from([1_000_000] * 4 + [7, 3]))),
+            "USAGE_JOBS_BATCH_WRITES": str(draw(st.sampled_from([1_000_000, 1_000_000, 3]))),
+            "USAGE_JOBS_READER": draw(st.sampled_from(("auto", *READERS))),
+        }
+
+    def _configure(self) -> None:
+        """The settings and prices that other programs have left."""
+        self.runner.config = write_config(self.folder, self.programs.options)
+
+
+@contextmanager
+def begun(databases: Databases, case: Case, data: st.DataObject) -> Iterator[History]:
+    with tempfile.TemporaryDirectory() as folder:
+        history = History(databases, case, Path(folder), data)
+        try:
+            history.begin()
+            yield history
+        finally:
+            databases.retire(history.urls)
+
+
+def play(databases: Databases, number: int) -> None:
+    """The history of that number."""
+
+    @seed(number)
+    @SETTINGS
+    @given(data=st.data())
+    def history(data: st.DataObject) -> None:
+        if data.draw(st.integers(0, 2**32), label="not the simplest example") == 0:
+            return
+        case = data.draw(cases("A" if number % 2 == 0 else "B", max_rows=20), label="case")
+        # Mostly two or three months are open beside one another.
+        closing = data.draw(st.sampled_from([40, 40, 3, 10, 0]), label="close_after_days")
+        case = replace(case, options=replace(case.options, close_after_days=closing))
+        with begun(databases, case, data) as made:
+            made.play()
+
+    history()
+
+
+@pytest.mark.database
+@pytest.mark.parametrize("share", range(SHARES))
+def test_incremental_runs_come_to_what_a_full_run_comes_to(databases: Databases, share: int) -> None:
+    for number in range(SEED + share, SEED + HISTORIES, SHARES):
+        try:
+            play(databases, number)
+        except BaseException as error:
+            error.add_note(f"history {number}: HISTORY_SEED={number} HISTORIES=1 plays it again")
+            raise

@@ -1,0 +1,46 @@
+"""Runs of the job on a database under the variables that a test gives, in this process."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, timedelta
+from pathlib import Path
+
+from ways import job_url, owner_url
+
+from jobs.look import apply_schema
+from jobs.model.report import Report
+from jobs.pipeline.run import Job, perform
+from jobs.reconcile import reconciled
+from jobs.settings import Settings, load
+from jobs.store.address import Address
+
+
+@dataclass(frozen=True)
+class Runs:
+    """``values``: the USAGE_JOBS_… variables that every run of this test is given."""
+
+    values: Mapping[str, str]
+
+    def settings(self) -> Settings:
+        return load(None, self.values, Path(__file__).parent)
+
+    def prepare(self, url: str) -> None:
+        """Makes the job's own tables."""
+        apply_schema(self.settings(), Address(owner_url(url)))
+
+    def address(self, url: str) -> str:
+        """Where the job connects instead of ``url`` on the way that is tested."""
+        return job_url(url, self.settings)
+
+    def run(self, url: str, day: date, *, full: bool = False, directly: bool = False) -> Report:
+        """The report of a run that is started on the morning after ``day``.
+
+        ``directly``: ``url`` is already the address that the job is to be given.
+        """
+        address = url if directly else self.address(url)
+        return perform(Job(self.settings(), Address(address), today=day + timedelta(days=1), day=day, full=full))
+
+    def broken(self, url: str, day: date) -> list[str]:
+        """Each invariant that `reconcile` finds broken, with the first culprits."""
+        found = reconciled(self.settings(), Address(self.address(url)), None, None, day + timedelta(days=1))
+        return [f"{law.law}: {law.left} and {law.right}, {law.culprits}" for law in found if law.broken]
