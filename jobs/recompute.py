@@ -108,7 +108,7 @@ def _judge(
     *,
     draws: bool,
 ) -> set[date]:
-    """Judges the users of ``read`` of whom nothing is ``stale`` (users, and user-months); months in which somebody is."""
+    """Judges what of ``read`` is not ``stale`` (users, and user-months); the months in which somebody is."""
     changed, differs = stale
     paying = needs_account(read.modes, read.draws)
     held = accounts.read(connection, plan.settings, plan.query.read.credits, paying)
@@ -138,7 +138,9 @@ def _judge_days(found: Found, plan: Plan, rows: pl.DataFrame, read: BatchInput, 
     month = pl.col("date").dt.month_start().alias("month")
     target = days_target(plan, rows).select(columns).with_columns(month).join(same, on=USER_MONTH, how="semi")
     stored = read.days.with_columns(month).join(same, on=USER_MONTH, how="semi")
-    equal = stored.join(target, on=[*columns, "month"], how="semi", nulls_equal=True).select("date", "user_id", "cluster_id")
+    equal = stored.join(target, on=[*columns, "month"], how="semi", nulls_equal=True).select(
+        "date", "user_id", "cluster_id"
+    )
     both = pl.concat([target.select(equal.columns), stored.select(equal.columns)]).unique()
     marked = both.join(equal.with_columns(equal=pl.lit(1)), on=equal.columns, how="left", nulls_equal=True)
     key = pl.col("user_id") + " " + pl.col("date").dt.to_string()
@@ -160,7 +162,7 @@ def _judge_months(found: Found, target: pl.DataFrame, stands: pl.DataFrame) -> N
 
 
 def _judge_rows(found: Found, rows: pl.DataFrame, stands: pl.DataFrame, same: pl.DataFrame) -> None:
-    """Invariant 3 with the draws that are in the ledger; it asks nothing of accounts, so that they may have moved on."""
+    """Invariant 3 with the draws that are in the ledger; accounts are not asked, so that they may have moved on."""
     keys = ["user_id", "month"]
     theirs = rows.with_columns(pl.col("user_id").cast(pl.String)).join(same, on=keys, how="semi")
     drawn, parts = pl.col("free") + pl.col("purchased"), pl.col("part") + pl.col("due_part")

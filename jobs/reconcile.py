@@ -29,6 +29,7 @@ def reconciled(settings: Settings, address: Address, since: date | None, until: 
     Sums of our own tables are judged in all months, unless these days limit them. Raises ConfigError (exit 2) where
     no month in question has been covered.
     """
+
     def judged() -> tuple[list[Law], int | None]:
         with transaction(link.connection, snapshot=True) as connection:
             return _judged(connection, settings, address, (since, until), today)

@@ -227,8 +227,8 @@ def _meters(file: Path, tables: object, origins: Mapping[str, str]) -> tuple[Met
         if not re.fullmatch(IDENTIFIER, name) or _taken(name):
             raise ConfigError(
                 f"{file}: [meters.{name}]: expected lower-case letters, digits and _ (at most 50), not beginning "
-                f"with override_ nor ending in _cost or _days, and none of {', '.join(sorted(RESERVED))}: a column of that name "
-                "stands beside the job's own"
+                f"with override_ nor ending in _cost or _days, and none of {', '.join(sorted(RESERVED))}: a column of "
+                "that name stands beside the job's own"
             )
         meters.append(_validated(MeterSettings, table, file, origins, ("meters", name)).meter(name))
     return tuple(meters)

@@ -97,7 +97,7 @@ def accounts(draw: Draw, shape: Shape, *, counts_free: bool) -> tuple[Account, d
 
 @dataclass
 class Setup:
-    """Where a sequence begins. chunk is max_rows_per_chunk; env what the job finds in its environment.
+    """Where a sequence begins. chunk is batch_rows; env what the job finds in its environment.
 
     quiet: Hypothesis begins with the simplest example of all, for which no database is made.
     """

@@ -20,7 +20,7 @@ from jobs.look import apply_schema
 from jobs.model.backfill import Backfill
 from jobs.model.errors import ConfigError
 from jobs.model.report import Report
-from jobs.run import Job, perform
+from jobs.pipeline.run import Job, perform
 from jobs.settings import load as load_settings
 from jobs.store.address import Address
 

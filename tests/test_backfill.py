@@ -19,7 +19,7 @@ from ways import job_url
 
 from jobs.model.backfill import Backfill
 from jobs.model.errors import MovedError
-from jobs.run import Job, perform
+from jobs.pipeline.run import Job, perform
 from jobs.settings import load
 from jobs.store.address import Address
 

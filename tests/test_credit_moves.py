@@ -72,7 +72,7 @@ def test_a_row_moves_to_a_postpaid_user_and_back(rich: str, size: str) -> None:
     """In one chunk or two: only the present user's writes credits_deducted."""
     for name, of_row in (("eve", 0), ("ada", Decimal("0.30"))):
         ask(rich, "UPDATE usage_daily SET user_id = %s WHERE id = %s", name, UUID(int=2))
-        night(rich, USAGE_JOBS_MAX_ROWS_PER_CHUNK=size)
+        night(rich, USAGE_JOBS_BATCH_ROWS=size)
         assert (deducted(rich).get(2, 0), drawn(rich).get(2, (0, 0))[1]) == (of_row, of_row)
         repeats(rich)
     revisions = [found[1:] for found in booked(rich) if found[0] == 2]

@@ -65,14 +65,14 @@ def test_small_days_are_drawn_as_the_rounded_whole(ready: str, size: str, days: 
     for name in names:
         pennies(ready, name)
     for day in range(days, 31, days):
-        night(ready, "--date", str(june(day)), today=JULY, USAGE_JOBS_MAX_ROWS_PER_CHUNK=size)
+        night(ready, "--date", str(june(day)), today=JULY, USAGE_JOBS_BATCH_ROWS=size)
     for name in names:
         text = "SELECT credits_deducted * 100 AS cents FROM usage_daily WHERE user_id = %s ORDER BY date"
         assert [held["cents"] for held in ask(ready, text, name)] == [*CENTS_OF_FIVE_DAYS * 6]
         assert used(ready, name) == amounts("0.05", "0.07")
         assert sum(amount for amount, *_ in transactions(ready, name)) == Decimal("-0.12")
         assert len(booked(ready, name)) == 12, "a row whose draw is 0 is not booked"
-    repeats(ready, today=JULY, USAGE_JOBS_MAX_ROWS_PER_CHUNK=size)
+    repeats(ready, today=JULY, USAGE_JOBS_BATCH_ROWS=size)
 
 
 def only(url: str, query: str) -> dict[str, Any]:

@@ -115,7 +115,7 @@ def test_sigterm_in_the_middle_of_a_run(database: str) -> None:
     )
     with (
         psycopg.connect(database) as blocker,
-        scheduled(database, USAGE_JOBS_MAX_ROWS_PER_CHUNK="500") as (process, _),
+        scheduled(database, USAGE_JOBS_BATCH_ROWS="500") as (process, _),
     ):
         blocker.execute("LOCK TABLE rollup.user_monthly IN SHARE MODE")  # its first chunk waits here
         until(process, "compute and write")

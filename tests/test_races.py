@@ -14,7 +14,7 @@ from ways import job_url, owner_url
 from jobs.look import apply_schema
 from jobs.model.errors import LockedError, PreflightError
 from jobs.model.report import Report
-from jobs.run import Job, perform
+from jobs.pipeline.run import Job, perform
 from jobs.settings import load
 from jobs.store.address import Address
 
@@ -95,7 +95,7 @@ def counts_once(url: str) -> None:
 @pytest.fixture(params=["1", "1000000"], ids=["chunks of one user", "one chunk"])
 def any_chunk(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Users of a move may be in one chunk or in two, in either order."""
-    monkeypatch.setenv("USAGE_JOBS_MAX_ROWS_PER_CHUNK", request.param)
+    monkeypatch.setenv("USAGE_JOBS_BATCH_ROWS", request.param)
 
 
 USERS = [("ann", "ben"), ("ben", "ann"), ("cy", "dora"), ("dora", "cy"), ("eve", "new")]

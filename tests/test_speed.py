@@ -80,7 +80,7 @@ def test_memory_is_told(database: str) -> None:
 @pytest.mark.parametrize("workers", range(1, 17))
 @pytest.mark.parametrize("rows", [1, 100_000, 1_000_000, 10**9])
 def test_memory_is_at_most_one_gibibyte_whatever_the_settings(workers: int, rows: int) -> None:
-    given = {"USAGE_JOBS_WORKERS": str(workers), "USAGE_JOBS_MAX_ROWS_PER_CHUNK": str(rows)}
+    given = {"USAGE_JOBS_WORKERS": str(workers), "USAGE_JOBS_BATCH_ROWS": str(rows)}
     assert speed.memory(load(None, given, Path.cwd())) <= 1024
 
 

@@ -73,9 +73,9 @@ class PlanReport:
 @dataclass(frozen=True, slots=True)
 class Report:
     """The figures of a run. ``changed``: rows written per table; ``seconds``: by stage; ``notes``: what a person
-    should know; ``rows_read``: usage rows that batches read; ``users_recomputed``: of whom; ``unpriced``: those of these
-    rows without a recorded cost, priced for everything but total_cost; ``unsettled``: months that were to be closed and
-    stay open."""
+    should know; ``rows_read``: usage rows that batches read; ``users_recomputed``: of whom; ``unpriced``: those of
+    these rows without a recorded cost, priced for everything but total_cost; ``unsettled``: months that were to be
+    closed and stay open."""
 
     run_id: int | None
     kind: str

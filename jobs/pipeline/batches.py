@@ -21,7 +21,7 @@ PASSES = 3
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """``rows``: that a batch reads, ``writes``: rows of usage_daily that it may write, at most; one user may be more."""
+    """What a batch reads (``rows``) and may write to usage_daily (``writes``) at most; one user may be more."""
 
     rows: int
     writes: int

@@ -1,6 +1,6 @@
 """cluster_daily and cluster_monthly of some days, regrouped from user_daily and user_monthly."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 
@@ -72,12 +72,12 @@ def _added(parts: Sequence[pl.DataFrame], keys: list[str]) -> pl.DataFrame:
     return pl.concat(aligned).group_by(keys).agg(pl.all().sum())
 
 
-def _delta(diff: TableDiff, keys: list[str], summed: "object") -> pl.DataFrame:
+def _delta(diff: TableDiff, keys: list[str], summed: Callable[[pl.DataFrame], pl.DataFrame]) -> pl.DataFrame:
     """What the rows that change add to sums by ``keys``."""
     before = diff.stored.join(diff.keys, on=list(diff.table.key), how="semi", nulls_equal=True)
-    new, old = summed(diff.put), summed(before)  # type: ignore[operator]
+    new, old = summed(diff.put), summed(before)
     numbers = [name for name in new.columns if name not in keys]
-    less = old.with_columns(-pl.col(name).cast(pl.Int128) for name in numbers)
+    less = old.with_columns((0 - pl.col(name).cast(pl.Int128)).alias(name) for name in numbers)
     more = new.with_columns(pl.col(name).cast(pl.Int128) for name in numbers)
     return pl.concat([more, less]).group_by(keys).agg(pl.col(numbers).sum())
 

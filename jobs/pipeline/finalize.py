@@ -1,11 +1,11 @@
-"""The end of a run, in one transaction: cluster tables of touched days, rejects without an owner, months, the run's row.
+"""The end of a run, in one transaction: cluster tables of touched days, rejects without an owner, months, run log.
 
 A month closes only if detection, asked once more in this transaction, finds nobody who differs. A run that dies before
 leaves its touched days marked; the next one regroups them. No polars where no day was touched.
 """
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
@@ -38,12 +38,13 @@ class UnsettledError(Exception):
 @dataclass(frozen=True, slots=True)
 class Finalized:
     """``whole``: figures of all months of the window, ``by_month`` of each; ``rejected``: rows of the window that are
-    rejected; ``changed``: rows by table."""
+    rejected; ``changed``: rows by table; ``closed``: the months that were closed."""
 
     whole: MonthFigures
     by_month: dict[date, MonthFigures]
-    rejected: int
-    changed: dict[str, int]
+    rejected: int = 0
+    changed: dict[str, int] = field(default_factory=dict)
+    closed: frozenset[date] = frozenset()
 
 
 def finalize(
@@ -59,7 +60,9 @@ def finalize(
         if runlog.status(connection, settings, run_id) == "done":
             # The answer to an earlier COMMIT was lost, and this is another try: done is done.
             by_month, whole = month_figures(connection, plan, plan.window.months)
-            return Finalized(whole, by_month, rejects.count(connection, settings, plan.window.spans()), {})
+            return Finalized(
+                whole, by_month, rejects.count(connection, settings, plan.window.spans()), {}, frozenset(closing)
+            )
         pass_fence(connection, settings, run_id)
         if closing:
             work = detection.detect(connection, plan, sorted(closing), again=True).work
@@ -78,9 +81,9 @@ def finalize(
         if totals.recorder is not None:
             totals.recorder.add_stage(END, _listed(listed, rejected, booked))
         count = rejects.count(connection, settings, plan.window.spans())
-        total = sum((totals.changed | changed).values())
-        _mark_done(connection, plan, run_id, totals, count, total, whole)
-    return Finalized(whole, by_month, count, changed)
+        ended = Finalized(whole, by_month, count, changed, frozenset(closing))
+        _mark_done(connection, plan, run_id, totals, ended)
+    return ended
 
 
 def preview(connection: Connection, plan: Plan, totals: Totals, detected: Detected, before: Finalized) -> Finalized:
@@ -102,7 +105,7 @@ def preview(connection: Connection, plan: Plan, totals: Totals, detected: Detect
         totals.recorder.add_stage(END, _listed(diffs, rejected, booked))
     count = rejects.count(connection, plan.settings, plan.window.spans())
     count += totals.rejected + sum(map(rejects.count_change, rejected))
-    return Finalized(whole, by_month, count, changed)
+    return Finalized(whole, by_month, count, changed, plan.window.closing)
 
 
 def ran_out_rows(connection: Connection, plan: Plan, totals: Totals) -> "pl.DataFrame":
@@ -182,32 +185,24 @@ def _after(
     by_month = {}
     for month in plan.window.months:
         old, now = before.by_month[month], detected.months.get(month)
-        figures = {name: getattr(old, name) + unscaled(sums[month][name]) for name in names}
+        figures: Any = {name: getattr(old, name) + unscaled(sums[month][name]) for name in names}
         by_month[month] = MonthFigures(row_count=now.rows if now else 0, usage_hash=None, **figures)
-    whole = {name: sum((getattr(each, name) for each in by_month.values()), start=unscaled(0)) for name in names}
+    whole: Any = {name: sum((getattr(each, name) for each in by_month.values()), start=unscaled(0)) for name in names}
     return by_month, MonthFigures(usage_hash=None, **whole)
 
 
-def _mark_done(
-    connection: Connection,
-    plan: Plan,
-    run_id: int,
-    totals: Totals,
-    rejected: int,
-    changed: int,
-    whole: MonthFigures,
-) -> None:
+def _mark_done(connection: Connection, plan: Plan, run_id: int, totals: Totals, ended: Finalized) -> None:
     done = runlog.finish(
         connection,
         plan.settings,
         run_id,
         "done",
         rows_read=totals.rows_read,
-        rows_rejected=rejected,
-        rows_changed=changed,
-        total_cost=whole.total_cost,
+        rows_rejected=ended.rejected,
+        rows_changed=sum((totals.changed | ended.changed).values()),
+        total_cost=ended.whole.total_cost,
         # Null where there is nothing to draw from: a run that keeps no ledger leaves adoption to one that does.
-        credits=None if plan.query.read.credits.account is None else whole.credits_deducted,
+        credits=None if plan.query.read.credits.account is None else ended.whole.credits_deducted,
     )
     if not done:
         raise LockedError(f"run {run_id} is no longer marked running: another run has taken over and completes it")

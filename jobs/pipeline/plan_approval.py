@@ -50,7 +50,8 @@ class ChangeRecorder:
         if self.approved is None:
             return
         # Nothing to be written is right as well: an earlier run, or try, has written it.
-        moved = sorted(user or "" for user, number in digests(rows).items() if number != self.approved.users.get(user))
+        found = {user: number for user, number in digests(rows).items() if user is not None}
+        moved = sorted(user for user, number in found.items() if number != self.approved.users.get(user))
         if moved:
             raise MovedError(
                 f"the data changed since the plan {self.approved.hash} was made: other changes are to be made of "
@@ -60,7 +61,8 @@ class ChangeRecorder:
 
     def add_batch(self, rows: pl.DataFrame, causes: pl.DataFrame) -> None:
         """Takes the changes of a batch that is committed, or that a dry run would write, and why user-months change."""
-        self.users |= digests(rows)
+        for user, number in digests(rows).items():
+            self.users[user] = (self.users.get(user, 0) + number) % MODULUS
         self.outside |= outside_limits(rows, self.limits)
         self.causes.append(causes)
 

@@ -96,7 +96,10 @@ def perform(job: Job) -> Report:
         totals = _approved(job, link, source, pooled=pooled)
         if not pooled:
             workers.grow(job.address, name, job.settings.workers)
-        return _logged(job, workers, source, totals, pooled=pooled)
+        with job.stage("plan"):
+            plan, run_id = retried(lambda: _begin(job, link, source, totals))
+            log.of_run(run_id)
+        return _Run(job, workers, plan, run_id, totals, pooled).perform()
 
 
 def _approved(job: Job, link: Link, source: Source, *, pooled: bool) -> Totals:
@@ -116,7 +119,7 @@ def _approved(job: Job, link: Link, source: Source, *, pooled: bool) -> Totals:
 
 
 def _dry_run(job: Job, link: Link, source: Source, *, pooled: bool) -> tuple[Report, Totals]:
-    """What a run would write, computed read-only on one snapshot: what it would write first is added to what is read."""
+    """What a run would write, read-only, on one snapshot; what it would write first is added to what is read."""
     from jobs.pipeline.batch import Batch
     from jobs.pipeline.batches import Limits, cut
     from jobs.pipeline.cluster_tables import ClusterDeltas
@@ -143,7 +146,7 @@ def _dry_run(job: Job, link: Link, source: Source, *, pooled: bool) -> tuple[Rep
             if not job.allow_shrink:
                 check_shrink(plan, detected)
             by_month, whole = month_figures(connection, plan, plan.window.months)
-            before = Finalized(whole, by_month, 0, {})
+            before = Finalized(whole, by_month)
         with job.stage("compute and write"):
             batch = Batch(plan, _reader(job, connection, pooled=pooled, exported=True), None)
             parts = list(cut(detected.work, Limits(settings.batch_rows, settings.batch_writes)))
@@ -154,7 +157,7 @@ def _dry_run(job: Job, link: Link, source: Source, *, pooled: bool) -> tuple[Rep
             ended = preview(connection, plan, totals, detected, before)
         if job.ran_out is not None:
             _write_ran_out(connection, plan, totals, job.ran_out)
-    return summarize(job.seconds, plan, None, totals, ended, adopted, plan.window.closing), totals
+    return summarize(job.seconds, plan, None, totals, ended, adopted), totals
 
 
 def _reader(job: Job, connection: Connection, *, pooled: bool, exported: bool = False) -> "Reader":
@@ -197,100 +200,96 @@ def _begin(job: Job, link: Link, source: Source, totals: Totals) -> tuple[Plan, 
     return plan, run_id
 
 
-def _logged(job: Job, workers: Workers, source: Source, totals: Totals, *, pooled: bool) -> Report:
-    """The work, with its first and last word in rollup.runs."""
-    link = workers.link
-    with job.stage("plan"):
-        plan, run_id = retried(lambda: _begin(job, link, source, totals))
-        log.of_run(run_id)
-    try:
-        return _work(job, workers, plan, run_id, totals, pooled=pooled)
-    except BaseException as error:
-        # Where even this fails the row says running, and the next run marks it crashed.
-        with suppress(psycopg.Error, UsageJobsError):
-            word = str(error) if isinstance(error, UsageJobsError) else f"{type(error).__name__}: {error}".rstrip(": ")
-            figures = {"rows_changed": totals.changed.total(), "error": job.address.scrubbed(word)}
-            with transaction(link.connection) as connection:
-                runlog.finish(connection, job.settings, run_id, "failed", **figures)
-        raise
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """A run that has its row in rollup.runs. ``pooled``: whether a transaction pooler answers."""
 
+    job: Job
+    workers: Workers
+    plan: Plan
+    run_id: int
+    totals: Totals
+    pooled: bool
 
-def _work(job: Job, workers: Workers, plan: Plan, run_id: int, totals: Totals, *, pooled: bool) -> Report:
-    link, settings = workers.link, job.settings
-    with job.stage("detect"):
-        detected = retried(lambda: _detect(link, plan, full=job.full))
-        if not job.allow_shrink:
-            check_shrink(plan, detected)
-        adopted = retried(lambda: _prepare(link, plan, run_id, totals))
-        if adopted is not None:
-            detected = retried(lambda: _detect(link, plan, full=True))
-    _run_work(job, workers, plan, run_id, detected.work, totals, pooled=pooled)
-    with job.stage("finish"):
-        ended, closed = _finish(job, workers, plan, run_id, totals, pooled=pooled)
-        if job.ran_out is not None:
-            with transaction(link.connection) as connection:
-                _write_ran_out(connection, plan, totals, job.ran_out)
-    return summarize(job.seconds, plan, run_id, totals, ended, adopted, closed)
-
-
-def _detect(link: Link, plan: Plan, *, full: bool) -> Detected:
-    with transaction(link.connection) as connection:
-        return detection.detect(connection, plan, plan.window.months, full=full)
-
-
-def _prepare(link: Link, plan: Plan, run_id: int, totals: Totals) -> Adopted | None:
-    """The cost mode of months that no run has covered, and the draws of another program, once."""
-    held, found = plan.query.read.credits, None
-    with transaction(link.connection) as connection:
-        pass_fence(connection, plan.settings, run_id)
-        runlog.keep_modes(connection, plan.settings, plan.modes)
-        if adoption.is_due(connection, plan.settings, held):
-            found = adoption.adopt(connection, plan.settings, held, logged=True)
-        totals.unusable = unusable_accounts(connection, plan.settings, held)
-        if totals.recorder is not None:
-            from jobs.pipeline.plan_approval import ADOPTION
-            from jobs.pipeline.row_changes import adoption_changes
-
-            totals.recorder.add_stage(ADOPTION, adoption_changes(found))
-    return found
-
-
-def _run_work(
-    job: Job,
-    workers: Workers,
-    plan: Plan,
-    run_id: int,
-    work: Sequence[UserWork],
-    totals: Totals,
-    *,
-    pooled: bool,
-) -> None:
-    """Does the work list; where it is empty polars is not even imported."""
-    if not work:
-        return
-    with job.stage("compute and write"):
-        from jobs.pipeline.batch import Batch
-        from jobs.pipeline.batches import run_batches
-
-        check = totals.recorder.check_batch if totals.recorder is not None else lambda _: None
-        reader = _reader(job, workers.link.connection, pooled=pooled)
-        run_batches(workers.links, Batch(plan, reader, run_id, check=check), work, totals, job.progress)
-
-
-def _finish(
-    job: Job, workers: Workers, plan: Plan, run_id: int, totals: Totals, *, pooled: bool
-) -> tuple[Finalized, frozenset[date]]:
-    """Ends the run, and says which months it closed: none where users went on to differ from what was computed."""
-    closing = plan.window.closing
-    for _ in range(CLOSING_TRIES):
+    def perform(self) -> Report:
+        """The stages after the plan; where one fails, the run's row says how."""
         try:
-            ended = retried(lambda: finalize(workers.link.connection, plan, run_id, totals, closing, full=job.full))
-        except UnsettledError as unsettled:
-            _run_work(job, workers, plan, run_id, unsettled.work, totals, pooled=pooled)
-        else:
-            return ended, closing
-    nothing = frozenset[date]()
-    return retried(lambda: finalize(workers.link.connection, plan, run_id, totals, nothing, full=job.full)), nothing
+            return self._stages()
+        except BaseException as error:
+            # Where even this fails the row says running, and the next run marks it crashed.
+            with suppress(psycopg.Error, UsageJobsError):
+                self._log_failure(error)
+            raise
+
+    def _stages(self) -> Report:
+        job, link, plan = self.job, self.workers.link, self.plan
+        with job.stage("detect"):
+            detected = retried(lambda: self._detect(full=job.full))
+            if not job.allow_shrink:
+                check_shrink(plan, detected)
+            adopted = retried(self._prepare)
+            if adopted is not None:
+                detected = retried(lambda: self._detect(full=True))
+        self._recompute(detected.work)
+        with job.stage("finish"):
+            ended = self._finish()
+            if job.ran_out is not None:
+                with transaction(link.connection) as connection:
+                    _write_ran_out(connection, plan, self.totals, job.ran_out)
+        return summarize(job.seconds, plan, self.run_id, self.totals, ended, adopted)
+
+    def _detect(self, *, full: bool) -> Detected:
+        with transaction(self.workers.link.connection) as connection:
+            return detection.detect(connection, self.plan, self.plan.window.months, full=full)
+
+    def _prepare(self) -> Adopted | None:
+        """The cost mode of months that no run has covered, and the draws of another program, once."""
+        plan, found = self.plan, None
+        held = plan.query.read.credits
+        with transaction(self.workers.link.connection) as connection:
+            pass_fence(connection, plan.settings, self.run_id)
+            runlog.keep_modes(connection, plan.settings, plan.modes)
+            if adoption.is_due(connection, plan.settings, held):
+                found = adoption.adopt(connection, plan.settings, held, logged=True)
+            self.totals.unusable = unusable_accounts(connection, plan.settings, held)
+            if self.totals.recorder is not None:
+                from jobs.pipeline.plan_approval import ADOPTION
+                from jobs.pipeline.row_changes import adoption_changes
+
+                self.totals.recorder.add_stage(ADOPTION, adoption_changes(found))
+        return found
+
+    def _recompute(self, work: Sequence[UserWork]) -> None:
+        """Does the work list; where it is empty polars is not even imported."""
+        if not work:
+            return
+        with self.job.stage("compute and write"):
+            from jobs.pipeline.batch import Batch
+            from jobs.pipeline.batches import run_batches
+
+            check = self.totals.recorder.check_batch if self.totals.recorder is not None else lambda _: None
+            reader = _reader(self.job, self.workers.link.connection, pooled=self.pooled)
+            batch = Batch(self.plan, reader, self.run_id, check=check)
+            run_batches(self.workers.links, batch, work, self.totals, self.job.progress)
+
+    def _finish(self) -> Finalized:
+        """Ends the run; a month of which users go on to differ from what was computed is not closed."""
+        for _ in range(CLOSING_TRIES):
+            try:
+                return retried(lambda: self._finalize(self.plan.window.closing))
+            except UnsettledError as unsettled:
+                self._recompute(unsettled.work)
+        return retried(lambda: self._finalize(frozenset()))
+
+    def _finalize(self, closing: frozenset[date]) -> Finalized:
+        connection = self.workers.link.connection
+        return finalize(connection, self.plan, self.run_id, self.totals, closing, full=self.job.full)
+
+    def _log_failure(self, error: BaseException) -> None:
+        word = str(error) if isinstance(error, UsageJobsError) else f"{type(error).__name__}: {error}".rstrip(": ")
+        figures = {"rows_changed": self.totals.changed.total(), "error": self.job.address.scrubbed(word)}
+        with transaction(self.workers.link.connection) as connection:
+            runlog.finish(connection, self.job.settings, self.run_id, "failed", **figures)
 
 
 def _write_ran_out(connection: Connection, plan: Plan, totals: Totals, file: Path) -> None:

@@ -27,16 +27,15 @@ def summarize(
     totals: Totals,
     ended: Finalized,
     adopted: Adopted | None,
-    closed: Collection[date],
 ) -> Report:
-    """The figures and notes of a run, or of a dry run (without ``run_id``). ``closed``: the months that it closed."""
-    unsettled = tuple(sorted(plan.window.closing - frozenset(closed)))
+    """The figures and notes of a run, or of a dry run (without ``run_id``)."""
+    unsettled = tuple(sorted(plan.window.closing - ended.closed))
     return Report(
         run_id=run_id,
         kind=plan.kind,
         window_from=plan.window.first,
         window_to=plan.window.last,
-        closed=tuple(sorted(closed)),
+        closed=tuple(sorted(ended.closed)),
         unsettled=unsettled,
         rows_read=totals.rows_read,
         rows_rejected=ended.rejected,
@@ -47,13 +46,13 @@ def summarize(
         credits=_credits(totals, ended),
         currency=plan.settings.currency,
         seconds=seconds,
-        notes=(*plan.notes, *_notes(plan, totals, adopted, unsettled)),
+        notes=(*plan.notes, *_notes(totals, adopted, unsettled)),
         dry_run=run_id is None,
         plan=None if totals.recorder is None else _plan(plan, totals.recorder, ended),
     )
 
 
-def _notes(plan: Plan, totals: Totals, adopted: Adopted | None, unsettled: Collection[date]) -> list[str]:
+def _notes(totals: Totals, adopted: Adopted | None, unsettled: Collection[date]) -> list[str]:
     notes = [*totals.notes, *([adopted.note] if adopted else [])]
     if totals.left:
         notes.append(
@@ -68,15 +67,15 @@ def _notes(plan: Plan, totals: Totals, adopted: Adopted | None, unsettled: Colle
         )
     if totals.unusable:
         notes.append(
-            f"user_credits of {', '.join(totals.unusable)}: amounts that are no numbers; nothing is drawn on these, nor "
-            "given back, until they are corrected"
+            f"user_credits of {', '.join(totals.unusable)}: amounts that are no numbers; nothing is drawn on these, "
+            "nor given back, until they are corrected"
         )
     if totals.foreign:
         some = ", ".join(str(UUID(int=id_)) for id_ in sorted(totals.foreign)[:SOME])
         notes.append(
-            f"credits_deducted of {len(totals.foreign):,} rows ({some}) was not what the ledger says, and was put right: "
-            "something else writes it. If it also takes from user_credits, these users pay twice: stop it, and give "
-            "back what it took"
+            f"credits_deducted of {len(totals.foreign):,} rows ({some}) was not what the ledger says, and was put "
+            "right: something else writes it. If it also takes from user_credits, these users pay twice: stop it, and "
+            "give back what it took"
         )
     if totals.continues is not None:
         run, status = totals.continues

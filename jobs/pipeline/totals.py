@@ -23,9 +23,10 @@ BEFORE_THE_END = (
 @dataclass(slots=True)
 class Totals:
     """``users``: recomputed; ``left``: users who could not be had, because another transaction held a row of theirs;
-    ``rejected``: rows that are rejected now and were not before, less those healed; ``changed``: rows by table; ``posted``: users, rows and amounts (units of 10^-10) by kind of entry; ``foreign``: ids
-    of rows whose credits_deducted some other program wrote. Of a dry run ``deltas`` and ``months``, what user_monthly
-    would hold where it changes; of a backfill ``recorder``."""
+    ``rejected``: rows that are rejected now and were not before, less those healed; ``changed``: rows by table;
+    ``posted``: users, rows and amounts (units of 10^-10) by kind of entry; ``foreign``: ids of rows whose
+    credits_deducted some other program wrote. Of a dry run ``deltas``, and ``months``: what user_monthly would hold
+    where it changes, and what it holds there; of a backfill ``recorder``."""
 
     users: set[str] = field(default_factory=set)
     left: set[str] = field(default_factory=set)

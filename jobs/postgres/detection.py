@@ -19,7 +19,7 @@ from jobs.store.statements import listed, own, source
 from jobs.store.usage import on_days
 
 MEMORY = "SET LOCAL work_mem = '128MB'"
-"""For grouping 100,000 users: with the server's usual 4 MB it takes twice as long. Back to normal with the transaction."""
+"""For grouping 100,000 users: with the server's usual 4 MB it takes twice as long. Until the transaction ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +74,8 @@ class Differences:
 def detect(
     connection: Connection, scope: RunScope, months: Sequence[date], *, full: bool = False, again: bool = False
 ) -> Detected:
-    """Compares all users' months; ``full``: everybody is to be recomputed, whatever the comparison says; ``again``: this
-    run has recomputed months whose stored fingerprints covered something else."""
+    """Compares all users' months. ``full``: everybody is to be recomputed, whatever the comparison says; ``again``:
+    this run has recomputed months whose stored fingerprints covered something else."""
     connection.execute(MEMORY)
     paid = scope.query.read.credits
     everybody = sql.SQL("true").format()

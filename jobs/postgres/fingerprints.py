@@ -88,7 +88,7 @@ def written_hash(total_cost: sql.Composable, credits_deducted: sql.Composable) -
 
 
 def written_columns(rated: Collection[date], *, shows_credits: bool) -> sql.Composed:
-    """``written_hash`` of the columns as they stand: total_cost in ``rated`` months, credits_deducted where it is ours."""
+    """``written_hash`` of the columns as they are: total_cost in ``rated`` months, credits_deducted where it is ours."""
     nothing = sql.SQL("0::numeric").format()
     cost = sql.SQL("CASE WHEN {} THEN total_cost::numeric END").format(in_months(rated)) if rated else nothing
     return written_hash(cost, sql.SQL("credits_deducted::numeric").format() if shows_credits else nothing)

@@ -17,7 +17,7 @@ NOTHING = Decimal(0)
 
 @dataclass(frozen=True, slots=True)
 class MonthFigures:
-    """Sums over the users of a month, or of several; amounts in the currency. ``usage_hash``: of whose rows they are."""
+    """Sums over the users of a month, or of several; amounts in the currency. ``usage_hash``: of users and rows."""
 
     users: int = 0
     row_count: int = 0

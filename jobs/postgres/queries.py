@@ -18,7 +18,7 @@ def _queries(subject: str) -> dict[str, LiteralString]:
     # The files are this package's own: as constant as a literal in the code.
     text: LiteralString = files("jobs.postgres").joinpath("sql", f"{subject}.sql").read_text("utf-8")
     found = _NAME.split(text)
-    return {name: body.strip() + "\n" for name, body in zip(found[1::2], found[2::2], strict=True)}  # type: ignore[misc]
+    return {name: body.strip() + "\n" for name, body in zip(found[1::2], found[2::2], strict=True)}
 
 
 def query(name: str, **parts: sql.Composable) -> sql.Composed:

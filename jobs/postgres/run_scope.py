@@ -26,8 +26,8 @@ PendingMode = tuple[str, date, str | None]
 class RunScope:
     """``modes``: the cost mode of each month; ``months``: what rollup.months has of them; ``fingerprints``: what the
     hashes of each month's rows cover; ``pending_modes``: how users pay, where rollup.billing_modes does not say so yet
-    (in a dry run; a run has written them); ``adopts``: whether a dry run is to take draws of another program for ours; ``rows_by_index``: whether
-    an index leads to a usage row by its id."""
+    (in a dry run; a run has written them); ``adopts``: whether a dry run is to take draws of another program for ours;
+    ``rows_by_index``: whether an index leads to a usage row by its id."""
 
     settings: Settings
     window: Window

@@ -9,7 +9,7 @@ from uuid import UUID
 import polars as pl
 from psycopg import sql
 
-from jobs.model.errors import UsageJobsError
+from jobs.model.errors import PreflightError
 from jobs.model.scale import unscaled
 from jobs.postgres.queries import query
 from jobs.postgres.run_scope import RunScope
@@ -22,7 +22,7 @@ from jobs.store.usage import on_days
 STAGE = sql.Identifier("usage_jobs_rows")
 
 
-class ConcurrentChangeError(UsageJobsError):
+class ConcurrentChangeError(PreflightError):
     """Rows or draws of ``users`` are not what they were taken for: the batch is rolled back."""
 
     def __init__(self, users: Collection[str]) -> None:
@@ -93,8 +93,8 @@ def write_rows(connection: Connection, scope: RunScope, rows: pl.DataFrame) -> N
 
 
 def lost_rows(connection: Connection, scope: RunScope, reversed_: pl.DataFrame) -> list[LostRow]:
-    """Rows of ``reversed_`` (id, user_id, free, purchased: draws that are about to be given back) that are to show other
-    credits, and that no batch of a present user writes."""
+    """Rows that no batch of a present user writes, of those of which draws are about to be given back (``reversed_``:
+    id, user_id, free, purchased)."""
     ids = reversed_["id"].to_list()
     if not ids or not scope.query.read.credits.shown:
         return []

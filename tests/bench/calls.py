@@ -23,11 +23,11 @@ def main() -> None:
     words.add_argument("--through", help="another URL of the same database, for the calls alone")
     given = words.parse_args()
     with psycopg.connect(given.costs) as costs:
-        drawn = "FROM usage_daily WHERE credits_deducted > 0 AND date BETWEEN %s AND %s"
-        count = costs.execute(f"SELECT count(*) {drawn}".encode(), [given.first, given.last]).fetchone()
+        with_draws = "FROM usage_daily WHERE credits_deducted > 0 AND date BETWEEN %s AND %s"
+        count = costs.execute(f"SELECT count(*) {with_draws}".encode(), [given.first, given.last]).fetchone()
         # In the order in which a night comes upon them: the pages that one call has read, the next one needs.
         rows = costs.execute(
-            f"SELECT id, total_cost {drawn} ORDER BY date, user_id LIMIT %s".encode(),
+            f"SELECT id, total_cost {with_draws} ORDER BY date, user_id LIMIT %s".encode(),
             [given.first, given.last, given.sample],
         ).fetchall()
     assert count is not None

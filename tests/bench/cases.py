@@ -8,7 +8,7 @@ from bench import same
 from bench.contenders import Contender
 from bench.payload import save
 from bench.proxy import counting
-from bench.state import AFTER, Bench, changed, measure
+from bench.state import Bench, changed, measure
 from bench.table import Line
 
 
@@ -34,13 +34,13 @@ def first(bench: Bench) -> None:
 def _payload(bench: Bench, floor: Contender) -> tuple[str, str]:
     """The words that name what the floor is to write, saved now."""
     folder = bench.folder / f"payload-{floor.connections}"
-    save(bench.databases.named(AFTER), bench.size, floor.connections, folder)
+    save(bench.databases.named(bench.finished), bench.size, floor.connections, folder)
     return "--write", str(folder)
 
 
 def _call(bench: Bench, contender: Contender, line: Line, url: str, *, timed: bool) -> str:
     """Measures a sample of the calls, and scales it; a note about the scale."""
-    words = ("--costs", bench.databases.named(AFTER), "--sample", str(bench.calls))
+    words = ("--costs", bench.databases.named(bench.finished), "--sample", str(bench.calls))
     with counting(url) as traffic:
         through = () if timed else ("--through", traffic.url)
         done = contender.run(url, bench.size, bench.folder, *words, *through)

@@ -87,9 +87,9 @@ def _price(rows: pd.DataFrame, prices: Prices) -> None:
     for meter in FLOWS:
         price = prices.flows[meter]
         rows[f"{meter}_cost"] = _half_even(rows[meter].to_numpy() * price.numerator, price.denominator)
-    held = rows["storage_gb"].to_numpy()
-    before = _before(held, rows["new_day"].to_numpy())
-    owed = _owed(before + held, prices.storage)
+    stored = rows["storage_gb"].to_numpy()
+    before = _before(stored, rows["new_day"].to_numpy())
+    owed = _owed(before + stored, prices.storage)
     if before.any():
         owed = owed - _owed(before, prices.storage)
     rows["storage_gb_cost"] = _half_even(owed, rows["month_days"].to_numpy() * prices.per_storage)
@@ -118,8 +118,8 @@ def _draw(rows: pd.DataFrame, accounts: pd.DataFrame) -> None:
     cost = np.where(prepaid[code], rows["total_cost"].to_numpy(), 0)
     before = _before(cost, rows["new_month"].to_numpy())
     demand = _half_even(before + cost, CENT) - _half_even(before, CENT)
-    for lot, holds in left.items():
-        asked, most = _before(demand, starts), holds[code]
+    for lot, balances in left.items():
+        asked, most = _before(demand, starts), balances[code]
         rows[lot] = np.minimum(asked + demand, most) - np.minimum(asked, most)
         demand = demand - rows[lot].to_numpy()
 

@@ -18,7 +18,6 @@ from bench.table import Line, table
 from bench.targets import verdicts
 from bench.timing import Ran
 
-AFTER = "after_first_run"
 P = ParamSpec("P")
 
 
@@ -61,19 +60,24 @@ class Bench:
         """The database that nothing has run on."""
         return self.databases.of(self.size)
 
+    @property
+    def finished(self) -> str:
+        """The database that a first run has left, once there is the reference."""
+        return f"finished_{self.size.database}"
+
     @cached_property
     def reference(self) -> same.Digests:
-        """What usage-jobs comes to. Makes the database AFTER: its first run, and the same in the script's tables."""
-        url = self.databases.copy(AFTER, self.usage)
+        """What usage-jobs comes to. Makes the database ``finished``, the script's tables filled as well."""
+        url = self.databases.copy(self.finished, self.usage)
         job(url, self.size, self.folder, "run", "--date", str(self.size.last))
         seed_script(url)
-        self.databases.vacuum(AFTER)
+        self.databases.vacuum(self.finished)
         return same.of_database(url, "rollup", same.EVERY, self.folder / "reference")
 
     def after(self, name: str) -> str:
         """The URL of a fresh copy of what a first run leaves."""
         assert self.reference
-        return self.databases.copy(name, AFTER)
+        return self.databases.copy(name, self.finished)
 
     def check(self, contender: Contender, url: str) -> None:
         """SystemExit where a contender has left other cents in the database than usage-jobs."""

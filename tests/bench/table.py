@@ -67,8 +67,8 @@ def machine(server: str) -> str:
     """Where this was measured, and with what."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    held = [f"PostgreSQL {server}", f"Python {platform.python_version()}", *_versions()]
-    return f"{cores} cores ({_processor()}), {memory:.0f} GiB, {platform.system()}; {', '.join(held)}"
+    software = [f"PostgreSQL {server}", f"Python {platform.python_version()}", *_versions()]
+    return f"{cores} cores ({_processor()}), {memory:.0f} GiB, {platform.system()}; {', '.join(software)}"
 
 
 def _versions() -> list[str]:

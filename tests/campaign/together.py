@@ -33,7 +33,7 @@ from jobs.demo.server import running  # noqa: E402
 
 USERS, DAYS = 200, 90
 SETTINGS = {"USAGE_JOBS_SCHEDULE__NIGHTLY": "* * * * *", "USAGE_JOBS_SCHEDULE__RECONCILE": "* * * * *"}
-SETTINGS |= {"USAGE_JOBS_SCHEDULE__LISTEN": "", "USAGE_JOBS_MAX_ROWS_PER_CHUNK": "3000"}
+SETTINGS |= {"USAGE_JOBS_SCHEDULE__LISTEN": "", "USAGE_JOBS_BATCH_ROWS": "3000"}
 CONTRACT = {
     "run": {0, 3, 4},
     "backfill": {0, 3, 4},

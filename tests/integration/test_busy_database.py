@@ -62,8 +62,8 @@ def morning(day: date, first_open: date) -> Morning:
     return Morning(day, [one for one in near if one >= first_open and (closes_none or one.month == day.month)])
 
 
-def run(url: str, day: date, *, full: bool = False) -> Ended:
-    return run_in_process(RUNS.address(url), day, RUNS.values, full=full)
+def run(address: str, day: date, *, full: bool = False) -> Ended:
+    return run_in_process(address, day, RUNS.values, full=full)
 
 
 def ended_well(report: Ended, day: date, open_before: date, open_after: date) -> None:
@@ -95,12 +95,13 @@ def test_nights_beside_clients_that_never_stop(
     fill_users(url, USERS)
     fill_days(url, USERS, STORED, FIRST - timedelta(days=1))
     nights = [FIRST + timedelta(days=n) for n in range(NIGHTS)]
+    address = RUNS.address(url)  # before the clients: what a role is granted would have to wait for them
     with BusyClients(url, USERS, NIGHTS, Morning(FIRST - timedelta(days=1), [FIRST - timedelta(days=1)])) as clients:
         for day in nights:
             fill_days(url, USERS, day, day)
             before = first_open(url)
             clients.morning = morning(day, before)
-            ended_well(run(url, day), day, before, first_open(url))
+            ended_well(run(address, day), day, before, first_open(url))
             assert clients.errors == []
     record_property("transactions", dict(clients.transactions))
     record_property("longest", clients.longest)
@@ -116,14 +117,15 @@ def test_nights_beside_clients_that_never_stop(
 
 def agrees_at_rest(url: str, last: date) -> None:
     """One quiet run, and everything is as a run that computes everybody afresh would have it."""
-    assert run(url, last).exit_code == 0
+    address = RUNS.address(url)
+    assert run(address, last).exit_code == 0
     assert RUNS.broken(url, last) == []
     since = first_open(url)
     assert since > JUNE, "with nobody at work June closes"
     assert wrong_money(url, since) == {}
     assert wrong_months(url, last.replace(day=1), last) == []
     assert wrong_days(url, since, last) == []
-    full = run(url, last, full=True)
+    full = run(address, last, full=True)
     assert (full.rows_changed, full.exit_code) == (0, 0), full.changed
 
 

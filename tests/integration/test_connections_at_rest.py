@@ -82,7 +82,7 @@ def test_no_transaction_is_idle_but_the_run_lock_and_the_batch_at_work(url: str,
     asked: list[str] = []
 
     def hook(statement: Statement) -> Verdict:
-        word = statement.text.split(maxsplit=1)[0].rstrip(";").upper()
+        word = "".join(statement.text.split(maxsplit=1)[:1]).rstrip(";").upper()
         if word in ("BEGIN", "COMMIT"):
             found = watcher.others(IDLE)
             asked.append(word)

@@ -21,7 +21,7 @@ from wire import Hook, Statement, Verdict, Wire
 
 from jobs.look import apply_schema
 from jobs.model.report import Report
-from jobs.run import Job, perform
+from jobs.pipeline.run import Job, perform
 from jobs.settings import Settings, load
 from jobs.store.address import Address
 
@@ -32,9 +32,9 @@ SETTINGS = {
     "USAGE_JOBS_WORKERS": "1",  # in one order, statement after statement
     "USAGE_JOBS_START": "2026-05",
     "USAGE_JOBS_CLOSE_AFTER_DAYS": "60",  # both months stay open
-    "USAGE_JOBS_MAX_ROWS_PER_CHUNK": "45",  # two chunks
+    "USAGE_JOBS_BATCH_ROWS": "45",  # two chunks
 }
-EACH_USER_ALONE = SETTINGS | {"USAGE_JOBS_MAX_ROWS_PER_CHUNK": "5"}
+EACH_USER_ALONE = SETTINGS | {"USAGE_JOBS_BATCH_ROWS": "5"}
 MONEY = {  # mode, free credits granted, credits purchased
     "ann": ("prepaid", "5", "100"),
     "ben": ("prepaid", "1", "2"),  # short, and buys too little

@@ -30,7 +30,7 @@ from worlds import Case, apply, cases, edits, load, write_config
 from jobs.look import apply_schema
 from jobs.model.errors import BrakeError, ConfigError
 from jobs.model.report import Report
-from jobs.run import Job, perform
+from jobs.pipeline.run import Job, perform
 from jobs.settings import load as load_settings
 from jobs.store.address import Address
 
@@ -51,7 +51,7 @@ class Trial:
     def run(self, day: date, *, allow_shrink: bool = False) -> Report:
         env = {
             "DATABASE_URL": self.url,
-            "USAGE_JOBS_MAX_ROWS_PER_CHUNK": str(self.chunk),
+            "USAGE_JOBS_BATCH_ROWS": str(self.chunk),
             "USAGE_JOBS_READER": self.reader,
         }
         made = load_settings(self.config, env, self.config.parent)
@@ -116,7 +116,7 @@ def trial(databases: Databases, case: Case, data: st.DataObject) -> Iterator[Tri
     url = databases.create(case.shape.lower())
     with tempfile.TemporaryDirectory() as folder:
         config = write_config(Path(folder), case.options)
-        chunk = data.draw(st.sampled_from([1, 2, 7, 1_000_000]), "max_rows_per_chunk")
+        chunk = data.draw(st.sampled_from([1, 2, 7, 1_000_000]), "batch_rows")
         reader = data.draw(st.sampled_from(READERS), "reader")
         made = Trial(case, url, config, chunk, reader)
         with psycopg.connect(url) as connection:

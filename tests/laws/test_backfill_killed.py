@@ -25,7 +25,7 @@ LAST_DAY = date(2026, 6, 20)
 FIRST = date((2026 * 12 + 4 - MONTHS) // 12, (4 - MONTHS) % 12 + 1, 1)
 """So that this many months lie before May, the first that is open."""
 SETTINGS = {"USAGE_JOBS_START": "2026-05", "USAGE_JOBS_CREDITS__START": "2020-01"}
-SETTINGS |= {"USAGE_JOBS_MAX_ROWS_PER_CHUNK": str(max(200, MONTHS * USERS * 30 // 15))}
+SETTINGS |= {"USAGE_JOBS_BATCH_ROWS": str(max(200, MONTHS * USERS * 30 // 15))}
 BACKFILL = ("backfill", "--from", str(FIRST), "--to", "2026-04-30", "--reason", "never covered")
 
 

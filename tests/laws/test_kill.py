@@ -21,7 +21,7 @@ from jobs.demo import sample
 
 KILLS = count("KILLS")
 LAST_DAY = date(2026, 6, 20)
-SETTINGS = {"USAGE_JOBS_COST": "rated", "USAGE_JOBS_MAX_ROWS_PER_CHUNK": "1500", "USAGE_JOBS_START": "2026-05"}
+SETTINGS = {"USAGE_JOBS_COST": "rated", "USAGE_JOBS_BATCH_ROWS": "1500", "USAGE_JOBS_START": "2026-05"}
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ RUNS = count("POOL_RUNS")
 SIZE = 8
 SETTINGS = world.SETTINGS | {"USAGE_JOBS_READER": "auto"}
 # After hundreds of runs with corrections the ledger is long, and a chunk takes its rows as well.
-SETTINGS |= {"USAGE_JOBS_MAX_ROWS_PER_CHUNK": "400"}
+SETTINGS |= {"USAGE_JOBS_BATCH_ROWS": "400"}
 
 pytestmark = [
     pytest.mark.skipif(pooler.PROGRAM is None, reason=pooler.MISSING),

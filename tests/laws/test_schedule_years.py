@@ -19,7 +19,7 @@ from ways import job_url
 from jobs import daemon, schedule
 from jobs.model.errors import UnreachableError
 from jobs.model.report import Report
-from jobs.run import Job, perform
+from jobs.pipeline.run import Job, perform
 from jobs.settings import load
 from jobs.store.address import Address
 

@@ -233,7 +233,9 @@ class OtherPrograms:
         return sorted(self.case.world.users)
 
     def _user(self) -> str:
-        return self._users()[self.draw(INDEX) % len(self._users())]
+        users = self._users()
+        n: int = self.draw(INDEX)
+        return users[n % len(users)]
 
     def _accounts(self) -> list[str]:
         return [user for (user,) in self.link.execute("SELECT user_id FROM user_credits ORDER BY 1")]
@@ -243,7 +245,8 @@ class OtherPrograms:
         return accounts[self.draw(INDEX) % len(accounts)] if accounts else None
 
     def _column(self) -> str:
-        return str(self.draw(st.sampled_from(sorted(COLUMNS[self.case.shape]))))
+        column: str = self.draw(st.sampled_from(sorted(COLUMNS[self.case.shape])))
+        return column
 
     def _counts_free(self) -> bool:
         query = "SELECT FROM information_schema.columns WHERE column_name = 'free_credits_used'"
