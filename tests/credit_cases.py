@@ -114,7 +114,7 @@ class Setup:
     @property
     def env(self) -> dict[str, str]:
         terms = self.others.credits.terms
-        found = {"MAX_ROWS_PER_CHUNK": str(self.chunk), "CURRENCY_SCALE": str(self.options.currency_scale)}
+        found = {"BATCH_ROWS": str(self.chunk), "CURRENCY_SCALE": str(self.options.currency_scale)}
         if terms.start is not None:
             found["CREDITS__START"] = terms.start.isoformat()
         if terms.feature_flag is not None:

@@ -114,6 +114,7 @@ def agree(link: Link, others: Others) -> None:
     """Every figure that the oracle knows."""
     credits = others.credits
     book = credits.book
+    _same(_rows(link, "user_daily", "date", "user_id", "cluster_id"), book.user_daily)
     _same(_rows(link, "user_monthly", "month", "user_id"), book.user_monthly)
     _same(_rows(link, "cluster_daily", "date", "cluster_id"), book.cluster_daily)
     _same(_rows(link, "cluster_monthly", "month", "cluster_id"), book.cluster_monthly)

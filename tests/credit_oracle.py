@@ -252,8 +252,13 @@ class CreditBook:
         net = self.net()
         daily: defaultdict[tuple[date, UUID | None], Fraction] = defaultdict(Fraction)
         monthly: defaultdict[tuple[date, UUID | None], Fraction] = defaultdict(Fraction)
+        users: defaultdict[tuple[date, str, UUID | None], Fraction] = defaultdict(Fraction)
         for lot in self.lots.values():
-            daily[lot.one.day, lot.one.row.cluster_id] += net.get(lot.key, NOTHING).total
+            amount = net.get(lot.key, NOTHING).total
+            daily[lot.one.day, lot.one.row.cluster_id] += amount
+            users[lot.one.day, lot.one.user, lot.one.row.cluster_id] += amount
+        for place, amount in users.items():
+            self.book.user_daily[place]["credits_deducted"] = shown(amount)
         for (day, cluster), amount in daily.items():
             self.book.cluster_daily[day, cluster]["credits_deducted"] = shown(amount)
             monthly[month_of(day), cluster] += amount

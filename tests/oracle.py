@@ -200,6 +200,11 @@ def covers(row: Row, months: Iterable[date], last: date) -> bool:
     return isinstance(row.date, date) and row.date <= last and month_of(row.date) in months
 
 
+def counted(month: date, last: date, world: World) -> list[Row]:
+    """Section 7: rows with a user and a day, whether they can be priced or not."""
+    return [row for row in world.rows if covers(row, [month], last) and row.user_id is not None]
+
+
 def accepted(month: date, last: date, world: World, options: Options) -> list[Row]:
     return [row for row in world.rows if covers(row, [month], last) and not causes(row, world, options)]
 
@@ -350,6 +355,8 @@ def sums(rows: list[Priced], meters: Iterable[Meter], month: date | None) -> Fig
         share = Fraction(1, days_in(month)) if month and meter.kind == "level" else Fraction(1)
         figures[meter.name] = shown(share * total(row.quantities[meter.name] for row in rows))
         figures[f"{meter.name}_cost"] = shown(total(row.charges[meter.name] for row in rows))
+        if month and meter.kind == "level":
+            figures[f"{meter.name}_days"] = shown(total(row.quantities[meter.name] for row in rows))
     figures["adjustment_cost"] = shown(total(row.cost - total(row.charges.values()) for row in rows))
     figures["total_cost"] = shown(total(row.cost for row in rows))
     return figures
@@ -361,7 +368,7 @@ def distinct_users(rows: Iterable[Priced]) -> int:
 
 @dataclass
 class Month:
-    """A row of rollup.months; row_count counts accepted rows."""
+    """A row of rollup.months; row_count counts rows with a user and a day, rejected or not."""
 
     cost_mode: str
     closed: bool
@@ -373,6 +380,7 @@ class Month:
 class Book:
     """The tables of section 5 after a sequence of runs; `priced` and `total_cost_written` are the last run's."""
 
+    user_daily: dict[tuple[date, str, UUID | None], Figures] = field(default_factory=dict)
     user_monthly: dict[tuple[date, str], Figures] = field(default_factory=dict)
     cluster_daily: dict[tuple[date, UUID | None], Figures] = field(default_factory=dict)
     cluster_monthly: dict[tuple[date, UUID | None], Figures] = field(default_factory=dict)
@@ -430,8 +438,9 @@ class Book:
             closes = last + timedelta(days=1) >= next_month(month) + timedelta(days=options.close_after_days)
             if month in closed:
                 closes = known is not None and known.closed
-            self.months[month] = Month(mode, closes, len(rows), shown(total(row.cost for row in rows)))
-            self.roll_up(month, rows, world, options)
+            all_rows = counted(month, last, world)
+            self.months[month] = Month(mode, closes, len(all_rows), shown(total(row.cost for row in rows)))
+            self.roll_up(month, rows, all_rows, world, options)
 
     def window(self, options: Options, day: date) -> list[date]:
         """Section 3: all open months from start to the last day; a day in a closed month is refused."""
@@ -472,13 +481,18 @@ class Book:
         self.priced |= {one.row.id: one for one in priced}
         return priced
 
-    def roll_up(self, month: date, rows: list[Priced], world: World, options: Options) -> None:
-        """Section 5: replaces what the three tables hold of the month."""
+    def roll_up(self, month: date, rows: list[Priced], every: list[Row], world: World, options: Options) -> None:
+        """Section 6: replaces what the four tables hold of the month. Who has rejected rows alone has a row of zeros."""
+        self.user_daily = {key: old for key, old in self.user_daily.items() if month_of(key[0]) != month}
         self.user_monthly = {key: old for key, old in self.user_monthly.items() if key[0] != month}
         self.cluster_daily = {key: old for key, old in self.cluster_daily.items() if month_of(key[0]) != month}
         self.cluster_monthly = {key: old for key, old in self.cluster_monthly.items() if key[0] != month}
-        for user, mine in grouped(rows, lambda row: row.user).items():
+        for user, all_rows in grouped(every, lambda row: row.user_id or "").items():
+            mine = [row for row in rows if row.user == user]
             self.user_monthly[month, user] = user_figures(user, mine, month, world, options)
+            self.user_monthly[month, user]["row_count"] = len(all_rows)
+        for (day, user, cluster), mine in grouped(rows, lambda row: (row.day, row.user, row.row.cluster_id)).items():
+            self.user_daily[day, user, cluster] = sums(mine, options.meters, None)
         for (day, cluster), mine in grouped(rows, lambda row: (row.day, row.row.cluster_id)).items():
             name = world.clusters.get(cluster) if cluster else None
             self.cluster_daily[day, cluster] = {"cluster_name": name, "users": distinct_users(mine)}
@@ -491,7 +505,7 @@ class Book:
         """Law 8: the months for which the run must end with exit 5 and write nothing. Changes nothing itself."""
         last, found = max(day, self.last_day or day), set()
         for month in set(self.window(options, day)) & set(self.months):
-            rows = accepted(month, last, world, options)
+            rows = counted(month, last, world)
             users = {user for booked, user in self.user_monthly if booked == month}
             pairs = (
                 (self.months[month].row_count, len(rows)),

@@ -273,7 +273,7 @@ def test_an_optional_meter_needs_no_card(make_database: Callable[..., str]) -> N
         ("currency_scale = 'two'\n", ["config/settings.toml: currency_scale = two: ", "integer"]),
         ("max_shrink = 20\n", ["config/settings.toml: max_shrink = 20: ", "less than or equal to 1"]),
         ("max_quantity = 1e12\n", ["config/settings.toml: max_quantity = 1E+12: ", "less than or equal to 900000000"]),
-        ("batch_rows = 0\n", ["config/settings.toml: max_rows_per_chunk = 0: ", "greater than or equal to 1"]),
+        ("batch_rows = 0\n", ["config/settings.toml: batch_rows = 0: ", "greater than or equal to 1"]),
         ("start = 'spring'\n", ["config/settings.toml: start = spring: ", "date"]),
         ("currency = 'dollars'\n", ["config/settings.toml: currency = dollars: "]),
         ("schema = 'Roll-up'\n", ["config/settings.toml: schema = Roll-up: "]),

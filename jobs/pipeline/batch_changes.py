@@ -92,10 +92,11 @@ class BatchChanges:
         """The same with what differs in the roll-ups. Before anything is written: the server computes the hashes of
         what is about to be."""
         settings, closed = self.plan.settings, sorted(self.plan.window.closed)
-        months, stored = self._with_hashes(connection), self.read.months
+        stored = self.read.months
+        months = self._with_hashes(connection).select(stored.columns)
         if closed:
             months = keep_closed_months(months.lazy(), stored.lazy(), closed).collect()
-        monthly = TableDiff.of(tables.table(settings, "user_monthly"), months.select(stored.columns), stored)
+        monthly = TableDiff.of(tables.table(settings, "user_monthly"), months, stored)
         days = self.days_target.select(self.read.days.columns)
         daily = TableDiff.of(tables.table(settings, "user_daily"), days, self.read.days)
         why = self._causes(connection, monthly) if self.plan.keeps_changes else UNCHANGED

@@ -1,6 +1,7 @@
 """Hashes of what a batch is about to write, computed by the server as detection will compute them."""
 
 from collections.abc import Collection, Mapping
+from contextlib import nullcontext
 from uuid import UUID
 
 import polars as pl
@@ -11,7 +12,7 @@ from jobs.postgres import fingerprints
 from jobs.postgres.detection import mode_values, modes
 from jobs.postgres.queries import query
 from jobs.postgres.run_scope import RunScope
-from jobs.store.database import Connection
+from jobs.store.database import Connection, by_index
 from jobs.store.statements import listed, own, source, statement
 
 KEY = ["user_id", "month"]
@@ -57,31 +58,26 @@ def written_changes(connection: Connection, scope: RunScope, rows: pl.DataFrame)
     """By user and month what writing ``rows`` (pipeline.allocation.rows_to_write) changes in its written_hash."""
     if rows.is_empty():
         return pl.DataFrame(schema=WRITTEN)
-    rated = pl.col("month").is_in(sorted(scope.rules.rated))
-    values = rows.select(
-        pl.col("user_id").cast(pl.String),
-        "month",
-        "id",
-        "written_hash",
-        cost=pl.when(rated).then(pl.coalesce("target", "recorded")),
-        credits=pl.coalesce("credits", "deducted"),
-    )
-    shown = scope.query.read.credits.shown
+    rated, shown = sorted(scope.rules.rated), scope.query.read.credits.shown
+    nothing = sql.SQL("0::numeric").format()
+    cost = sql.SQL("CASE WHEN r.month = ANY({}) THEN coalesce(r.target, u.total_cost::numeric) END").format(rated)
+    credits = sql.SQL("coalesce(r.credits, u.credits_deducted::numeric)").format()
     text = query(
         "detection.written_changes",
-        new_hash=fingerprints.written_hash(
-            sql.SQL("total_cost").format(), sql.SQL("credits_deducted" if shown else "0::numeric").format()
-        ),
+        new_hash=fingerprints.written_hash(cost if rated else nothing, credits if shown else nothing, of="u"),
+        usage=source(scope.settings, "usage_daily"),
     )
     bound = {
-        "ids": [UUID(int=id_) for id_ in values["id"]],
-        "users": values["user_id"].to_list(),
-        "months": values["month"].to_list(),
-        "old_hashes": values["written_hash"].to_list(),
-        "costs": [None if amount is None else unscaled(amount) for amount in values["cost"]],
-        "credits": [None if amount is None else unscaled(amount) for amount in values["credits"]],
+        "ids": [UUID(int=id_) for id_ in rows["id"]],
+        "users": rows["user_id"].cast(pl.String).to_list(),
+        "months": rows["month"].to_list(),
+        "old_hashes": rows["written_hash"].to_list(),
+        "targets": [None if amount is None else unscaled(amount) for amount in rows["target"]],
+        "credits": [None if amount is None else unscaled(amount) for amount in rows["credits"]],
     }
-    return pl.DataFrame(connection.execute(text, bound).fetchall(), schema=WRITTEN, orient="row")
+    with by_index(connection) if scope.rows_by_index else nullcontext():
+        found = connection.execute(text, bound).fetchall()
+    return pl.DataFrame(found, schema=WRITTEN, orient="row")
 
 
 def accounts_before(connection: Connection, scope: RunScope, keys: pl.DataFrame, run_id: int | None) -> pl.DataFrame:

@@ -81,14 +81,15 @@ def usage_hash(of_month: Mapping[date, RowFingerprint]) -> sql.Composed:
     return sql.SQL("CASE {} END").format(sql.SQL(" ").join(cases))
 
 
-def written_hash(total_cost: sql.Composable, credits_deducted: sql.Composable) -> sql.Composed:
+def written_hash(total_cost: sql.Composable, credits_deducted: sql.Composable, of: str = "") -> sql.Composed:
     """A row's hash over the values that the job writes to it (numeric, as SQL); 0 where both are null or 0."""
     values = [sql.SQL("coalesce({}, 0)").format(value) for value in (total_cost, credits_deducted)]
-    return sql.SQL("CASE WHEN {} <> 0 OR {} <> 0 THEN {} ELSE 0 END").format(*values, _hash(values, ""))
+    signs = [sql.SQL("{} < 0").format(value) for value in values]
+    return sql.SQL("CASE WHEN {} <> 0 OR {} <> 0 THEN {} ELSE 0 END").format(*values, _hash([*values, *signs], of))
 
 
 def written_columns(rated: Collection[date], *, shows_credits: bool) -> sql.Composed:
-    """``written_hash`` of the columns as they are: total_cost in ``rated`` months, credits_deducted where it is ours."""
+    """``written_hash`` of the columns: total_cost in ``rated`` months, credits_deducted where it is ours."""
     nothing = sql.SQL("0::numeric").format()
     cost = sql.SQL("CASE WHEN {} THEN total_cost::numeric END").format(in_months(rated)) if rated else nothing
     return written_hash(cost, sql.SQL("credits_deducted::numeric").format() if shows_credits else nothing)

@@ -7,10 +7,11 @@ from decimal import Decimal
 
 from psycopg import sql
 
+from jobs.model.meters import cost_of, days_of
 from jobs.settings import Settings
 from jobs.store.credit_source import CreditSource
 from jobs.store.database import Connection
-from jobs.store.statements import own, source, statement
+from jobs.store.statements import columns, own, source, statement
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +76,43 @@ def _rolled_up(settings: Settings, names: Sequence[str]) -> Iterator[tuple[str, 
         for column, by in (("months", "month"), ("days", "day")):
             text = statement("law_clusters", sums=sums, which=sql.Identifier(column))
             yield f"1 {what} by user = by cluster and {by}", text
+    yield from _grouped(settings)
     yield (
         "1 cost of the months as booked = by user",
         statement("law_months", months=own(settings, "months"), user_monthly=own(settings, "user_monthly")),
     )
+
+
+def _grouped(settings: Settings) -> Iterator[tuple[str, sql.Composed]]:
+    """Every roll-up is a GROUP BY of user_daily."""
+    meters = settings.meters
+    daily = [
+        *(name for meter in meters for name in (meter.name, cost_of(meter.name))),
+        *("adjustment_cost", "total_cost", "credits_deducted"),
+    ]
+    levels = {meter.name for meter in meters if meter.is_level}
+    monthly = [days_of(name) if name in levels else name for name in daily]
+    tables = ("user_daily", "user_monthly", "cluster_daily", "cluster_monthly", "months", "touched_days")
+    parts: dict[str, sql.Composable] = {table: own(settings, table) for table in tables}
+    parts["sums"] = sql.SQL(", ").join(sql.SQL("sum({0}) AS {0}").format(sql.Identifier(name)) for name in daily)
+    for law, text, of, stored in (
+        ("1 user_monthly = user_daily by user and month", "law_user_days", "m", monthly),
+        ("1 cluster_daily = user_daily by day and cluster", "law_cluster_days", "c", daily),
+        ("1 cluster_monthly = user_daily by month and cluster", "law_cluster_months", "c", monthly),
+    ):
+        pairs = zip(daily, stored, strict=True)
+        sides = [(sql.Identifier("d", name), sql.Identifier(of, kept)) for name, kept in pairs]
+        yield (
+            law,
+            statement(
+                text,
+                # Nothing to group is a sum of 0: a user all of whose rows are rejected.
+                grouped=sql.SQL(", ").join(sql.SQL("coalesce({}, 0)").format(side) for side, _ in sides),
+                stored=sql.SQL(", ").join(sql.SQL("coalesce({}, 0)").format(side) for _, side in sides),
+                columns=columns(stored),
+                **parts,
+            ),
+        )
 
 
 def _sums(settings: Settings, names: Sequence[str]) -> sql.Composed:

@@ -105,6 +105,8 @@ def test_nights_beside_clients_that_never_stop(
             assert clients.errors == []
     record_property("transactions", dict(clients.transactions))
     record_property("longest", clients.longest)
+    took = "SELECT extract(epoch FROM finished_at - started_at)::float AS seconds FROM rollup.runs ORDER BY run_id"
+    record_property("seconds of the runs", [row["seconds"] for row in ask(url, took)])
     assert clients.errors == []
     assert min(clients.transactions.values()) >= NIGHTS, "every client was at work"
     if closed_at(url, JUNE) is not None:

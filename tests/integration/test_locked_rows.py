@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import date
 from decimal import Decimal
+from uuid import UUID
 
 import pytest
 from commands import ask
@@ -99,7 +100,8 @@ def raise_hours(url: str) -> None:
 
 
 def insert_row(url: str) -> None:
-    ask(url, "INSERT INTO usage_daily (user_id, date, cpu_hours) VALUES (%s, %s, 5)", POSTPAID, DAY)
+    text = "INSERT INTO usage_daily (user_id, date, cpu_hours, hopsworks_cluster_id) VALUES (%s, %s, 5, %s)"
+    ask(url, text, POSTPAID, DAY, UUID(int=1))
 
 
 def buy_credit(url: str) -> None:

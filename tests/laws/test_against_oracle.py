@@ -66,6 +66,7 @@ class Trial:
 
     def expect(self, book: Book) -> None:
         """Every table holds what the oracle holds, row by row and column by column."""
+        same(self.rows("user_daily", "date", "user_id", "cluster_id"), book.user_daily)
         same(self.rows("user_monthly", "month", "user_id"), book.user_monthly)
         same(self.rows("cluster_daily", "date", "cluster_id"), book.cluster_daily)
         same(self.rows("cluster_monthly", "month", "cluster_id"), book.cluster_monthly)
@@ -88,7 +89,8 @@ class Trial:
                 sums = [
                     connection.execute(
                         sql.SQL(
-                            "SELECT date_trunc('month', {day})::date, sum({column}) FROM rollup.{table} GROUP BY 1"
+                            "SELECT date_trunc('month', {day})::date, sum({column}) FROM rollup.{table}"
+                            " GROUP BY 1 HAVING sum({column}) <> 0"
                         ).format(day=sql.Identifier(day), column=sql.Identifier(column), table=sql.Identifier(table))
                     ).fetchall()
                     for table, day in (

@@ -89,11 +89,12 @@ CROSS JOIN unnest(%(months)s::date[]) AS m(month)
 LEFT JOIN ({modes}) AS b ON b.user_id = u.user_id AND b.month = m.month
 
 -- name: written_changes
--- By user and month what writing some rows changes in its written_hash.
-SELECT user_id, month, bit_xor(old_hash # ({new_hash}))
-FROM unnest(%(ids)s::uuid[], %(users)s::text[], %(months)s::date[], %(old_hashes)s::bigint[], %(costs)s::numeric[],
-  %(credits)s::numeric[]) AS r(id, user_id, month, old_hash, total_cost, credits_deducted)
-GROUP BY user_id, month
+-- By user and month what writing some rows changes in its written_hash. A column that is not written keeps its value.
+SELECT r.user_id, r.month, bit_xor(r.old_hash # ({new_hash}))
+FROM unnest(%(ids)s::uuid[], %(users)s::text[], %(months)s::date[], %(old_hashes)s::bigint[], %(targets)s::numeric[],
+  %(credits)s::numeric[]) AS r(id, user_id, month, old_hash, target, credits)
+JOIN {usage} AS u ON u.id = r.id
+GROUP BY r.user_id, r.month
 
 -- name: accounts_before
 -- By user-month a hash of the account as it would be had we drawn nothing since the user-month was stored.

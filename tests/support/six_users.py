@@ -1,0 +1,90 @@
+"""Six users with six rows each, run up to DAY: where the tests of single changes begin.
+
+ada is prepaid and her credit has run out; bob is prepaid, rich, and has a price of his own; cyd and dee are postpaid;
+eve is prepaid and has no account; all of fay's rows are rejected. May and June are open.
+"""
+
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+from uuid import UUID
+
+import psycopg
+from commands import HEADER, configured
+from conftest import Databases
+from job_runs import Runner
+
+DAY = date(2026, 6, 20)
+USERS = ("ada", "bob", "cyd", "dee", "eve", "fay")
+EVERYBODY = frozenset(USERS)
+NORTH, SOUTH = UUID(int=0xA1), UUID(int=0xA2)
+OVERRIDE = UUID(int=0xB0)
+"""The price of his own that bob has for cpu_hours from 5 June on."""
+RATES = HEADER + (
+    "cpu_hours,2020-01-01,0,0.10,1,list\n"
+    "cpu_hours,2020-01-01,10,0.07,1,list\n"
+    "gpu_hours,2020-01-01,0,0.50,1,list\n"
+    "storage_gb,2020-01-01,0,0.30,1,list\n"
+    "feature_store_api_calls,2020-01-01,0,0.10,1000,list\n"
+    "model_inference_calls,2020-01-01,0,1.00,1000,list\n"
+)
+DAYS = {
+    "a": ("2026-05-30", "2026-05-31", "2026-06-01", "2026-06-10", "2026-06-10", "2026-06-19"),
+    "b": ("2026-05-30", "2026-05-31", "2026-06-01", "2026-06-10", "2026-06-11", "2026-06-19"),
+}
+"""Shape B has one row a user and day."""
+ROWS = """
+INSERT INTO usage_daily (id, user_id, date, hopsworks_cluster_id, cpu_hours, gpu_hours, storage_gb,
+  feature_store_api_calls, model_inference_calls, total_cost, credits_deducted)
+VALUES (%(id)s, %(user)s, %(day)s, %(cluster)s, %(cpu)s, 1, 20, %(reads)s, %(calls)s, %(cost)s, 0)
+"""
+
+
+def row_id(user: str, number: int) -> UUID:
+    """The id of a user's row, of 1 to 6."""
+    return UUID(int=(USERS.index(user) + 1) * 0x100 + number)
+
+
+def fill(url: str, shape: str) -> None:
+    """Row 2 has a cost, row 3 a cost of 0; row 4 has a null quantity, row 5 a quantity of 0; row 6 has no cluster."""
+    with psycopg.connect(url) as link:
+        for cluster, name in ((NORTH, "north"), (SOUTH, "south")):
+            link.execute("INSERT INTO hopsworks_clusters (id, name) VALUES (%s, %s)", [cluster, name])
+        for user in USERS:
+            mode = "prepaid" if user in {"ada", "bob", "eve"} else "postpaid"
+            text = "INSERT INTO users (id, billing_mode, feature_flags) VALUES (%s, %s, '{\"prepaid\": true}')"
+            link.execute(text, [user, mode])
+            for number, day in enumerate(DAYS[shape], 1):
+                values = {
+                    "id": row_id(user, number),
+                    "user": user,
+                    "day": day,
+                    "cluster": [NORTH, SOUTH, NORTH, SOUTH, NORTH, None][number - 1],
+                    "cpu": -1 if user == "fay" else 3 * number,
+                    "reads": 1000 + 100 * number,
+                    "calls": {4: None, 5: 0}.get(number, 700),
+                    "cost": {2: "1.50", 3: "0"}.get(number),
+                }
+                link.execute(ROWS, values)
+        for user, purchased, granted in (("ada", 4, 1), ("bob", 1000, 0)):
+            text = "INSERT INTO user_credits (user_id, total_purchased, free_credits_granted) VALUES (%s, %s, %s)"
+            link.execute(text, [user, purchased, granted])
+        start = "valid_from" if shape == "a" else "created_at"
+        text = f"INSERT INTO user_pricing_overrides (id, user_id, resource_type, override_price, {start})"
+        link.execute(f"{text} VALUES (%s, 'bob', 'cpu_hours', 0.05, '2026-06-05')".encode(), [OVERRIDE])
+
+
+def runner(folder: Path, *, settings: str = "close_after_days = 365\n", rates: str = RATES, **env: str) -> Runner:
+    """The job with these settings; both months stay open unless they say otherwise."""
+    configured(folder, settings=settings, rates=rates)
+    return Runner(folder / "config" / "settings.toml", {f"USAGE_JOBS_{name}": value for name, value in env.items()})
+
+
+def made(databases: Databases, shape: str, prepare: Callable[[str], None], job: Runner) -> str:
+    """The URL of a new database with the six users, prepared and run up to DAY."""
+    url = databases.create(shape)
+    fill(url, shape)
+    prepare(url)
+    job.apply_schema(url)
+    job.run(url, DAY)
+    return url
