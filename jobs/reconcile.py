@@ -46,7 +46,7 @@ def reconciled(settings: Settings, address: Address, since: date | None, until: 
 
 
 def _in_between(law: Law, run_id: int) -> Law:
-    """What a run writes at its end, in one transaction, cannot agree before with what its chunks have written."""
+    """What a run writes at its end, in one transaction, cannot agree before with what its batches have written."""
     if not law.law.startswith(laws.WRITTEN_LAST) or not law.broken:
         return law
     note = f"run {run_id} is at work: it writes these sums at its end"

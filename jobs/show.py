@@ -63,7 +63,7 @@ def _bar() -> Iterator[Callable[[str, int, int | None], None]]:
         TimeRemainingColumn,
     )
 
-    # What is left is told by the chunks done so far in this stage: they are of one size.
+    # What is left is told by the batches done so far in this stage: they are of one size.
     columns = (
         *(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()),
         *(TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn()),

@@ -1,4 +1,4 @@
-"""Lots of credit, settled for all users of a chunk at once (DESIGN section 4, law 3).
+"""Lots of credit, settled for all users of a batch at once (invariant 3).
 
 Each user has *lots* of credit that are used up in order (today two: free, then purchased) and rows that demand some,
 in row order. One pass per lot settles the k-th lot of every user together, without a loop over rows: of a row, the lot

@@ -124,10 +124,11 @@ def ran_out_rows(connection: Connection, plan: Plan, totals: Totals) -> "pl.Data
 
 
 def ownerless_rejects(connection: Connection, plan: Plan) -> list[RejectChange]:
-    """What is to change in rollup.rejects for rows without a user or a day, which belong to no batch."""
+    """What is to change in rollup.rejects for rows that no batch sees: without a user or a day, or changed in a way
+    that no fingerprint covers."""
     spans = plan.window.spans()
     ids = [str(row[0]) for row in connection.execute(plan.query.ownerless(spans))]
-    found = rejects.read(connection, plan.query, ids)
+    found = rejects.read(connection, plan.query, ids) + rejects.read_outdated(connection, plan.query, spans)
     return rejects.changes_without_owner(connection, plan.settings, found, spans)
 
 

@@ -3,7 +3,8 @@
 A row's hash is ``hash_record_extended(ROW(…), uuid_hash_extended(id, SEED))``. The seed by row matters: with one seed
 for all, the same change of two rows cancels out in a XOR, NaN equals null, and a null that became 0 is not seen. A
 user's month has the XOR of its rows' hashes, so that order does not count. PostgreSQL keeps these functions stable
-across versions, because hash partitioning depends on them.
+across versions, because hash partitioning depends on them. Two things they do not cover: the sign of a numeric, which
+is added here, and whether it is NaN or Infinity, which changes nothing but the words of a reject (store.rejects).
 
 usage_hash covers what a result is computed from, written_hash what the job itself wrote to the row. Columns of which
 the type may differ between the table and what the job computes are cast, so that equal numbers have equal hashes.
@@ -57,14 +58,21 @@ class RowFingerprint:
 
     def usage_hash(self, of: str = "") -> sql.Composed:
         """A row's hash over its inputs, as a bigint."""
-        names = ["date", "hopsworks_cluster_id", *(name for name, _ in self.inputs)]
-        if self.recorded:
-            names.append("total_cost")
+        amounts = [*self.inputs, *([("total_cost", "numeric")] if self.recorded else [])]
+        names = ["date", "hopsworks_cluster_id", *(name for name, _ in amounts)]
         parts: list[sql.Composable] = [_column(name, of) for name in names]
         if self.reported:
             # Null and false are the same to everybody who reads it.
             parts.append(sql.SQL("{} IS TRUE").format(_column("reported_to_stripe", of)))
-        return _hash(parts, of)
+        signed = [_column(name, of) for name, kind in amounts if kind == "numeric"]
+        if not signed:
+            return _hash(parts, of)
+        # The server's hash of a numeric does not cover its sign. Negative numbers are rare: their text is added.
+        negative = sql.SQL(" OR ").join(sql.SQL("{} < 0").format(column) for column in signed)
+        texts = [sql.SQL("{}::text").format(column) for column in signed]
+        return sql.SQL("CASE WHEN {} THEN {} ELSE {} END").format(
+            negative, _hash([*parts, *texts], of), _hash(parts, of)
+        )
 
 
 def usage_hash(of_month: Mapping[date, RowFingerprint]) -> sql.Composed:

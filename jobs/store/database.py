@@ -208,8 +208,8 @@ def by_index(connection: Connection) -> Iterator[None]:
     """Statements inside find rows by index; in an open transaction.
 
     A planner has no statistics of a stage, and of a table that was vacuumed while it was empty the wrong ones. It then
-    makes a hash of all of usage_daily for each chunk (as long as all updates take), or reads the ledger from its first
-    row for each draw while the chunks fill it: minutes, where it should be a second.
+    makes a hash of all of usage_daily for each batch (as long as all updates take), or reads the ledger from its first
+    row for each draw while the batches fill it: minutes, where it should be a second.
     """
     ways = ("enable_hashjoin", "enable_mergejoin", "enable_seqscan")
     connection.execute("; ".join(f"SET LOCAL {way} = off" for way in ways).encode())

@@ -73,7 +73,7 @@ def explained(error: psycopg.Error, address: Address) -> UsageJobsError:
     if lost:
         remedy = "the connection was lost, and again when it was made anew: is the server (or its pooler) up?"
     else:
-        remedy = REMEDIES.get(state, "nothing half-written is left behind: run again; finished chunks write nothing")
+        remedy = REMEDIES.get(state, "nothing half-written is left behind: run again; finished batches write nothing")
     kind = PreflightError if lost or state in ("42501", "42P01", "42703", "42704", "25006", "53300") else UsageJobsError
     return kind(f"{address!r} answered {state}: {text}. What to do: {remedy}")
 

@@ -42,6 +42,12 @@ def read(connection: Connection, query: UsageQuery, ids: Collection[str]) -> lis
     return [Reject(id_, query.reason(_loaded(text)), text) for id_, text in found]
 
 
+def read_outdated(connection: Connection, query: UsageQuery, spans: Sequence[tuple[date, date]]) -> list[Reject]:
+    """Rejects on the days of ``spans`` of which the table does not show what the row says now."""
+    ids = [row[0] for row in connection.execute(query.outdated_rejects(spans))]
+    return [found for found in read(connection, query, ids) if not query.is_priceable(_loaded(found.row))]
+
+
 def _loaded(text: str) -> dict[str, Any]:
     loaded: dict[str, Any] = json.loads(text, parse_float=Decimal, parse_int=Decimal)
     return loaded

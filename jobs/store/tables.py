@@ -134,7 +134,7 @@ def _each(pattern: str, names: Sequence[str], between: str = ", ") -> sql.Compos
 
 
 def staged(connection: Connection, settings: Settings, of: Table, rows: pl.DataFrame) -> sql.Identifier:
-    """A temporary table of the rows, gone with the transaction; dropped first, for a chunk may stage twice."""
+    """A temporary table of the rows, gone with the transaction; dropped first, for a batch may stage twice."""
     stage = sql.Identifier(f"usage_jobs_{of.name}")
     # In one round trip: a server far away makes each of them dear.
     text = "DROP TABLE IF EXISTS pg_temp.{0}; CREATE TEMP TABLE {0} ON COMMIT DROP AS SELECT {1} FROM {2} WITH NO DATA"
@@ -147,7 +147,7 @@ def copy_in(connection: Connection, stage: sql.Identifier, rows: pl.DataFrame) -
     """COPY of a frame into a stage whose columns are named as the frame's."""
     text = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT csv)").format(stage, columns(rows.columns))
     with copying(connection, text) as copy:
-        # A million rows at a time: the text of a whole chunk would double its memory.
+        # A million rows at a time: the text of a whole batch would double its memory.
         for piece in rows.iter_slices(200_000):
             copy.write(piece.with_columns(_outward(piece)).write_csv(include_header=False).encode())
 

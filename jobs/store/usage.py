@@ -14,7 +14,7 @@ from jobs.model.meters import Meter
 from jobs.model.scale import ONE
 from jobs.settings import Settings
 from jobs.store.preflight import Source
-from jobs.store.statements import listed, source, statement
+from jobs.store.statements import listed, own, source, statement
 
 # Null, which equals no target, where the value is none of ours: it is put right.
 _DEDUCTED = (
@@ -104,12 +104,30 @@ class UsageQuery:
         return statement("ownerless", usage=source(self.settings, "usage_daily"), days=on_days(spans))
 
     def reject_rows(self) -> sql.Composed:
+        """Rows that cannot be taken, as rollup.rejects keeps them."""
+        return statement("reject_rows", fields=self._reject_fields(), usage=source(self.settings, "usage_daily"))
+
+    def outdated_rejects(self, spans: Collection[tuple[date, date]]) -> sql.Composed:
+        """The ids of rejects on the days of ``spans`` that rollup.rejects does not show as they are now."""
+        usage, rejects = source(self.settings, "usage_daily"), own(self.settings, "rejects")
+        return statement(
+            "outdated_rejects", rejects=rejects, usage=usage, days=on_days(spans), fields=self._reject_fields("u")
+        )
+
+    def is_priceable(self, row: Mapping[str, object]) -> bool:
+        """Whether a row (as ``reject_rows`` gives it) can be priced now."""
+        return self._why(row) is None
+
+    def _reject_fields(self, *of: str) -> sql.Composed:
         names = ["id", "user_id", "date", "hopsworks_cluster_id", "total_cost", *(m.column for m in self.meters)]
-        fields = [sql.SQL("{}, {}").format(sql.Literal(n), sql.Identifier(n)) for n in dict.fromkeys(names)]
-        return statement("reject_rows", fields=sql.SQL(", ").join(fields), usage=source(self.settings, "usage_daily"))
+        fields = [sql.SQL("{}, {}").format(sql.Literal(n), sql.Identifier(*of, n)) for n in dict.fromkeys(names)]
+        return sql.SQL(", ").join(fields)
 
     def reason(self, row: Mapping[str, object]) -> str:
         """Why a row (as ``reject_rows`` gives it) cannot be taken: the column, its value, what was expected."""
+        return self._why(row) or "the row changed while it was read: the next run takes it"
+
+    def _why(self, row: Mapping[str, object]) -> str | None:
         if row["user_id"] is None:
             return "user_id is null: expected the user who is to pay"
         if row["date"] is None or "infinity" in str(row["date"]):
@@ -120,7 +138,7 @@ class UsageQuery:
             if value is not None and not self._takeable(Decimal(str(value))):
                 shown = str(value) if len(str(value)) <= len("-99999999999999999999.9999999999") else f"{value:.3e}"
                 return f"{name} is {shown}: expected a number from 0 to {most}"
-        return "the row changed while it was read: the next run takes it"
+        return None
 
     def _takeable(self, value: Decimal) -> bool:
         return value.is_finite() and 0 <= value <= self.settings.max_quantity

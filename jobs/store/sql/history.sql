@@ -1,4 +1,4 @@
--- What earlier runs left. A run that died counts only if a chunk of it has been committed: that is what a later run must
+-- What earlier runs left. A run that died counts only if a batch of it has been committed: that is what a later run must
 -- not un-count. A done run counts always.
 WITH committed AS (
   SELECT run_id, kind, window_to FROM {runs} AS r

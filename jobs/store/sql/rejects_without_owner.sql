@@ -1,4 +1,5 @@
--- Rejects of rows that had no user or no day, and of rows that have moved to a user and a day in question since.
+-- Rejects of rows that had no user or no day, of rows that have moved to a user and a day in question since, and of
+-- rows that are to be described again.
 SELECT r.usage_daily_id::text, r.row->>'user_id', concat_ws(' ', r.reason, r.row)
 FROM {rejects} AS r
 WHERE r.usage_daily_id = ANY(%(ids)s::uuid[])
