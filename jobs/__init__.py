@@ -16,7 +16,7 @@ How data flows, and which package each step is in::
 The path of one usage row, once detection (``postgres.detection``) has found that a month of its user differs:
 
 1. ``pipeline.batches`` puts the user into a batch; ``pipeline.batch_input`` reads his rows with their hashes
-   (``postgres.usage_reader``) and rates them (``pipeline.rating`` → ``compute.pricing``, ``compute.costs``). No lock yet.
+   (``postgres.usage_reader``) and rates them (``pipeline.rating`` → ``compute.pricing`` and ``costs``). No lock yet.
 2. ``pipeline.batch`` opens the transaction, locks his account and computes which credit pays for the row
    (``pipeline.allocation`` → ``compute.credits``, ``compute.lots``, ``compute.postings``).
 3. The rows to be written are locked, and the server's fingerprint of the user is compared with what was read.

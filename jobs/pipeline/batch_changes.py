@@ -152,7 +152,7 @@ class BatchChanges:
         """What user_monthly shall hold."""
         plan, read = self.plan, self.read
         credits = batch_hashes.credit_hashes(connection, plan, read.users, self.postings)
-        written = batch_hashes.written_changes(connection, plan, self.usage)
+        written = batch_hashes.written_changes(connection, plan, self.usage, staged=self.run_id is not None)
         digests = [
             {"user_id": user, "month": month, "overrides_hash": digest}
             for month in plan.window.months

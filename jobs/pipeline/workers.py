@@ -1,8 +1,9 @@
 """Several connections at work side by side, each in a thread of its own; what they find comes out in one."""
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
+from itertools import islice
 from queue import SimpleQueue
 from typing import TypeVar
 
@@ -64,11 +65,19 @@ def run_side_by_side(links: Sequence[Link], work: Callable[[Link, T], R], items:
         finally:
             idle.put(link)
 
-    pool = ThreadPoolExecutor(len(links))
+    pool, left = ThreadPoolExecutor(len(links)), iter(items)
+
+    def submit(count: int) -> set[Future[R]]:
+        return {pool.submit(with_link, item) for item in islice(left, count)}
+
     try:
-        futures: list[Future[R]] = [pool.submit(with_link, item) for item in items]
-        for done in as_completed(futures):
-            yield done.result()
+        # Never more under way than links: what was found is let go as soon as it was taken.
+        pending = submit(len(links))
+        while pending:
+            done, pending = wait(pending, return_when=FIRST_COMPLETED)
+            pending |= submit(len(done))
+            while done:
+                yield done.pop().result()
     except BaseException:
         for link in links:
             link.retire()

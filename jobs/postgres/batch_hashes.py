@@ -12,6 +12,7 @@ from jobs.postgres import fingerprints
 from jobs.postgres.detection import mode_values, modes
 from jobs.postgres.queries import query
 from jobs.postgres.run_scope import RunScope
+from jobs.postgres.usage_writeback import STAGE
 from jobs.store.database import Connection, by_index
 from jobs.store.statements import listed, own, source, statement
 
@@ -54,8 +55,11 @@ def credit_hashes(
     return pl.DataFrame(rows, schema=CREDIT_HASHES, orient="row")
 
 
-def written_changes(connection: Connection, scope: RunScope, rows: pl.DataFrame) -> pl.DataFrame:
-    """By user and month what writing ``rows`` (pipeline.allocation.rows_to_write) changes in its written_hash."""
+def written_changes(connection: Connection, scope: RunScope, rows: pl.DataFrame, *, staged: bool) -> pl.DataFrame:
+    """By user and month what writing ``rows`` (pipeline.allocation.rows_to_write) changes in its written_hash.
+
+    ``staged``: they are in the temporary table of usage_writeback, perhaps with rows of other users.
+    """
     if rows.is_empty():
         return pl.DataFrame(schema=WRITTEN)
     rated, shown = sorted(scope.rules.rated), scope.query.read.credits.shown
@@ -64,20 +68,25 @@ def written_changes(connection: Connection, scope: RunScope, rows: pl.DataFrame)
     credits = sql.SQL("coalesce(r.credits, u.credits_deducted::numeric)").format()
     text = query(
         "detection.written_changes",
+        rows=STAGE if staged else sql.SQL("({})").format(query("detection.unstaged_rows")),
         new_hash=fingerprints.written_hash(cost if rated else nothing, credits if shown else nothing, of="u"),
         usage=source(scope.settings, "usage_daily"),
     )
-    bound = {
+    with by_index(connection) if scope.rows_by_index else nullcontext():
+        found = connection.execute(text, {} if staged else _values(rows)).fetchall()
+    return pl.DataFrame(found, schema=WRITTEN, orient="row")
+
+
+def _values(rows: pl.DataFrame) -> dict[str, list[object]]:
+    return {
         "ids": [UUID(int=id_) for id_ in rows["id"]],
         "users": rows["user_id"].cast(pl.String).to_list(),
+        "dates": rows["date"].to_list(),
         "months": rows["month"].to_list(),
-        "old_hashes": rows["written_hash"].to_list(),
+        "hashes": rows["written_hash"].to_list(),
         "targets": [None if amount is None else unscaled(amount) for amount in rows["target"]],
         "credits": [None if amount is None else unscaled(amount) for amount in rows["credits"]],
     }
-    with by_index(connection) if scope.rows_by_index else nullcontext():
-        found = connection.execute(text, bound).fetchall()
-    return pl.DataFrame(found, schema=WRITTEN, orient="row")
 
 
 def accounts_before(connection: Connection, scope: RunScope, keys: pl.DataFrame, run_id: int | None) -> pl.DataFrame:

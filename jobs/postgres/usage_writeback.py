@@ -48,9 +48,9 @@ class LostRow:
 
 
 def stage_rows(connection: Connection, rows: pl.DataFrame) -> None:
-    """Puts ``rows`` (id, user_id, date, target, credits in units of 10^-10) where the queries below find them."""
+    """Puts ``rows`` (pipeline.allocation.rows_to_write) where the queries below find them."""
     connection.execute(query("writeback.stage_rows"))
-    copy_in(connection, STAGE, rows.select("id", "user_id", "date", "target", "credits"))
+    copy_in(connection, STAGE, rows.select("id", "user_id", "date", "month", "written_hash", "target", "credits"))
 
 
 def lock_rows(connection: Connection, scope: RunScope) -> frozenset[str]:

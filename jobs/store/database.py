@@ -212,6 +212,6 @@ def by_index(connection: Connection) -> Iterator[None]:
     row for each draw while the batches fill it: minutes, where it should be a second.
     """
     ways = ("enable_hashjoin", "enable_mergejoin", "enable_seqscan")
-    connection.execute("; ".join(f"SET LOCAL {way} = off" for way in ways).encode())
+    connection.execute("; ".join([*(f"SET LOCAL {way} = off" for way in ways), "SET LOCAL work_mem = '64MB'"]).encode())
     yield
-    connection.execute("; ".join(f"SET LOCAL {way} TO DEFAULT" for way in ways).encode())
+    connection.execute("; ".join(f"SET LOCAL {way} TO DEFAULT" for way in (*ways, "work_mem")).encode())

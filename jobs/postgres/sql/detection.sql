@@ -90,11 +90,15 @@ LEFT JOIN ({modes}) AS b ON b.user_id = u.user_id AND b.month = m.month
 
 -- name: written_changes
 -- By user and month what writing some rows changes in its written_hash. A column that is not written keeps its value.
-SELECT r.user_id, r.month, bit_xor(r.old_hash # ({new_hash}))
-FROM unnest(%(ids)s::uuid[], %(users)s::text[], %(months)s::date[], %(old_hashes)s::bigint[], %(targets)s::numeric[],
-  %(credits)s::numeric[]) AS r(id, user_id, month, old_hash, target, credits)
-JOIN {usage} AS u ON u.id = r.id
+SELECT r.user_id, r.month, bit_xor(r.written_hash # ({new_hash}))
+FROM {rows} AS r JOIN {usage} AS u ON u.id = r.id AND u.date = r.date
 GROUP BY r.user_id, r.month
+
+-- name: unstaged_rows
+-- Where nothing may be written, not even a temporary table: rows that would be staged.
+SELECT id, user_id, date, month, written_hash, target, credits
+FROM unnest(%(ids)s::uuid[], %(users)s::text[], %(dates)s::date[], %(months)s::date[], %(hashes)s::bigint[],
+  %(targets)s::numeric[], %(credits)s::numeric[]) AS s(id, user_id, date, month, written_hash, target, credits)
 
 -- name: accounts_before
 -- By user-month a hash of the account as it would be had we drawn nothing since the user-month was stored.

@@ -1,7 +1,9 @@
 -- name: stage_rows
--- Rows of usage_daily to write: their cost where it is ours, and the credits that they shall show where these differ.
+-- Rows of usage_daily to write: their cost where it is ours, and the credits that they shall show where these differ;
+-- and what their written_hash is now.
 DROP TABLE IF EXISTS pg_temp.usage_jobs_rows;
-CREATE TEMP TABLE usage_jobs_rows (id uuid, user_id text, date date, target numeric, credits numeric) ON COMMIT DROP
+CREATE TEMP TABLE usage_jobs_rows
+  (id uuid, user_id text, date date, month date, written_hash bigint, target numeric, credits numeric) ON COMMIT DROP
 
 -- name: lock_rows
 -- Locks the rows to be written, and never waits. Users of whom a row is locked by another transaction come back, or of
@@ -10,7 +12,8 @@ WITH locked AS (
   SELECT u.id FROM {usage} AS u JOIN usage_jobs_rows AS s ON u.id = s.id AND u.date = s.date
   FOR NO KEY UPDATE OF u SKIP LOCKED
 )
-SELECT DISTINCT s.user_id FROM usage_jobs_rows AS s LEFT JOIN locked AS l ON l.id = s.id WHERE l.id IS NULL
+-- NOT IN is looked up in a hash, whatever joins the planner may use.
+SELECT DISTINCT user_id FROM usage_jobs_rows WHERE id NOT IN (SELECT id FROM locked)
 
 -- name: lock_users
 -- Locks all rows of some users on the days in question, or fails at once.
