@@ -97,7 +97,7 @@ def accounts(draw: Draw, shape: Shape, *, counts_free: bool) -> tuple[Account, d
 
 @dataclass
 class Setup:
-    """Where a sequence begins. chunk is batch_rows; env what the job finds in its environment.
+    """Where a sequence begins. ``env`` is what the job finds in its environment.
 
     quiet: Hypothesis begins with the simplest example of all, for which no database is made.
     """
@@ -108,13 +108,13 @@ class Setup:
     options: Options
     others: Others = field(repr=False)
     counts_free: bool
-    chunk: int
+    batch_rows: int
     quiet: bool
 
     @property
     def env(self) -> dict[str, str]:
         terms = self.others.credits.terms
-        found = {"BATCH_ROWS": str(self.chunk), "CURRENCY_SCALE": str(self.options.currency_scale)}
+        found = {"BATCH_ROWS": str(self.batch_rows), "CURRENCY_SCALE": str(self.options.currency_scale)}
         if terms.start is not None:
             found["CREDITS__START"] = terms.start.isoformat()
         if terms.feature_flag is not None:
@@ -150,9 +150,9 @@ def setups(draw: Draw, shape: Shape) -> Setup:
     users = draw(st.lists(st.sampled_from(USERS), min_size=size, max_size=size, unique=True))
     counts_free = shape == "A" or draw(st.sampled_from([True, True, False]))
     others = Others(shape, CreditBook(terms), CLUSTERS)
-    chunk = draw(st.sampled_from([1_000_000] * 7 + [3, 3, 1]))
+    batch_rows = draw(st.sampled_from([1_000_000] * 7 + [3, 3, 1]))
     quiet = draw(st.integers(0, 2**32)) == 0
-    made = Setup(shape, season, users, options, others, counts_free, chunk, quiet)
+    made = Setup(shape, season, users, options, others, counts_free, batch_rows, quiet)
     draw(peopled(made))
     draw(used(made))
     return made

@@ -76,6 +76,7 @@ class CreditBook:
             for user in sorted(known_to_us | rows.keys()):
                 touched |= self.settle(user, self.classified(user, rows.get(user, []), facts, options))
         self.covered = [month for window in windows for month in window]
+        self.write_rejected_users()
         self.write_deducted(facts, touched)
         self.write_clusters()
 
@@ -240,6 +241,12 @@ class CreditBook:
             "amount_reported": shown(reported),
         }
 
+    def write_rejected_users(self) -> None:
+        """Users all of whose rows of a month are rejected: nothing is drawn or owed."""
+        for (month, user), figures in self.book.user_monthly.items():
+            if month in self.covered and "credits_deducted" not in figures:
+                self.write_user(user, month, [])
+
     def write_deducted(self, facts: Facts, touched: set[UUID]) -> None:
         """usage_daily.credits_deducted: all draws of the row by its present user, those of closed months too."""
         for row in facts.world.rows:
@@ -257,8 +264,8 @@ class CreditBook:
             amount = net.get(lot.key, NOTHING).total
             daily[lot.one.day, lot.one.row.cluster_id] += amount
             users[lot.one.day, lot.one.user, lot.one.row.cluster_id] += amount
-        for place, amount in users.items():
-            self.book.user_daily[place]["credits_deducted"] = shown(amount)
+        for key, amount in users.items():
+            self.book.user_daily[key]["credits_deducted"] = shown(amount)
         for (day, cluster), amount in daily.items():
             self.book.cluster_daily[day, cluster]["credits_deducted"] = shown(amount)
             monthly[month_of(day), cluster] += amount

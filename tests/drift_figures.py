@@ -9,6 +9,7 @@ import psycopg
 Figures = dict[str, dict[str, dict[str, str]]]
 """By table and key: column and value, all as texts, numbers without the zeros at their end."""
 KEYS = {
+    "rollup.user_daily": ("date", "user_id", "cluster_id"),
     "rollup.user_monthly": ("month", "user_id"),
     "rollup.cluster_daily": ("date", "cluster_id"),
     "rollup.cluster_monthly": ("month", "cluster_id"),
@@ -28,8 +29,11 @@ NOT_COMPARED = {
     "closed_at",
     "closed_by",
     "created_at",
-} | {*("usage_hash", "rates_hash", "overrides_hash", "credits_hash", "id", "row", "reason", "metadata", "revision")}
-"""When and by which run; hashes and reasons, which say why and not how much."""
+} | {
+    *("usage_hash", "written_hash", "rates_hash", "overrides_hash", "credits_hash", "fingerprint"),
+    *("id", "row", "reason", "metadata", "revision"),
+}
+"""When and by which run; hashes, what they cover, and reasons, which say why and not how much."""
 ONLY = {"usage_daily": {"total_cost", "credits_deducted"}, "user_credits": {"total_used", "free_credits_used"}}
 
 

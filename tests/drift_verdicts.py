@@ -12,7 +12,7 @@ from typing import Any, Literal
 from commands import Ran
 from drift_figures import Figures, differences, digest, figures
 from drift_world import Copies, command, do
-from drifts import EXACT_AS, Drift, statement
+from drifts import Drift, statement
 
 Verdict = Literal["refused", "noted", "exact", "lawful", "guarded"]
 """refused: exit 5 by name. noted: a note by name, the twin's figures. exact: the same figures. lawful: one of these.
@@ -47,7 +47,7 @@ def verdict(drift: Drift) -> Verdict:
         return "noted"
     if drift.is_gone and drift.subject not in TWINS:
         return "refused"
-    if drift.how in EXACT_AS.get(drift.kind, ()) or drift.how == "varchar(200)":
+    if drift.is_exact:
         return "exact"
     numbers = drift.kind in ("numeric", "integer") and drift.subject not in TWINS
     return "refused" if numbers and drift.how in INEXACT else "lawful"

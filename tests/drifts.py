@@ -58,8 +58,12 @@ METERS = {
     "c": ("cpu_hours", "gpu_hours", "ram_gb_hours", "online_storage_gb", "offline_storage_gb", "network_egress_gb"),
 }
 """The names of the configured meters: each is two columns of the roll-ups."""
+LEVELS = {**dict.fromkeys("ab", ("storage_gb",)), "c": ("online_storage_gb", "offline_storage_gb")}
+"""Those that are a stock: their daily quantities are summed up beside the months' GB-months."""
 WRITTEN = {"run_id": "bigint", "updated_at": "timestamptz"}
-CREDITS = dict.fromkeys(("credits_free", "credits_purchased", "credits_deducted", "uncovered", "amount_due"), AMOUNT)
+CREDITS = dict.fromkeys(
+    ("credits_free", "credits_purchased", "credits_deducted", "uncovered", "amount_due", "amount_reported"), AMOUNT
+) | {"amount_free": AMOUNT}
 
 
 def own(shape: str) -> dict[str, dict[str, str]]:
@@ -67,19 +71,24 @@ def own(shape: str) -> dict[str, dict[str, str]]:
     meters = METERS[shape]
     costs = [*meters, *(f"{meter}_cost" for meter in meters), "adjustment_cost", "total_cost"]
     metered = dict.fromkeys(costs, AMOUNT)
+    monthly = metered | {f"{level}_days": AMOUNT for level in LEVELS[shape]}
     cluster = {"cluster_id": "uuid", "cluster_name": "text", "users": "bigint"}
     return {
-        "user_monthly": {"month": "date", "user_id": "text", "currency": "text", "days": "bigint"}
+        "user_daily": {"date": "date", "user_id": "text", "cluster_id": "uuid"}
         | metered
+        | {"credits_deducted": AMOUNT, "run_id": "bigint"},
+        "user_monthly": {"month": "date", "user_id": "text", "currency": "text", "billing_mode": "text"}
+        | {"days": "bigint", "clusters": "uuid[]"}
+        | monthly
         | CREDITS
-        | {"amount_reported": AMOUNT, "revision": "integer", "usage_hash": "bigint"}
+        | {"revision": "integer", "row_count": "bigint", "usage_hash": "bigint", "written_hash": "bigint"}
         | dict.fromkeys(("rates_hash", "overrides_hash", "credits_hash"), "text")
         | WRITTEN,
         "cluster_daily": {"date": "date"} | cluster | metered | {"credits_deducted": AMOUNT} | WRITTEN,
         "cluster_monthly": {"month": "date"}
         | cluster
         | {"active_users": "bigint", "max_users": "bigint", "cost_per_user": AMOUNT}
-        | metered
+        | monthly
         | {"credits_deducted": AMOUNT}
         | WRITTEN,
         **LEDGERS,
@@ -87,11 +96,13 @@ def own(shape: str) -> dict[str, dict[str, str]]:
 
 
 LEDGERS = {
+    "touched_days": {"run_id": "bigint", "batch": "integer", "date": "date"},
     "credit_draws": {"usage_daily_id": "uuid", "user_id": "text", "revision": "integer", "usage_date": "date"}
     | {"free": AMOUNT, "purchased": AMOUNT, "run_id": "bigint", "posted_at": "timestamptz"},
     "billing_modes": {"user_id": "text", "valid_from": "date", "mode": "text", "run_id": "bigint"},
     "months": {"month": "date", "cost_mode": "text", "closed_at": "timestamptz", "closed_by": "bigint"}
-    | {"row_count": "bigint", "usage_hash": "bigint", "rates_hash": "text", "total_cost": AMOUNT},
+    | {"row_count": "bigint", "usage_hash": "bigint", "rates_hash": "text", "total_cost": AMOUNT}
+    | {"fingerprint": "text"},
     "rejects": {"usage_daily_id": "uuid", "reason": "text", "row": "jsonb"}
     | dict.fromkeys(("first_seen", "last_seen"), "timestamptz"),
     "corrections": {"month": "date", "user_id": "text", "old_total": AMOUNT, "new_total": AMOUNT}
@@ -112,6 +123,7 @@ RETYPED = {
     "date": ("timestamptz", "timestamp", "text"),
     "timestamptz": ("timestamp", "date", "text", "bigint"),
     "uuid": ("text", "varchar(36)", "bytea"),
+    "uuid[]": ("text[]", "text"),
     "text": ("varchar(200)", "char(40)", "uuid", "jsonb"),
     "boolean": ("text", "integer"),
     "jsonb": ("json", "text"),
@@ -119,6 +131,10 @@ RETYPED = {
 """What a column of a type has been met as; ``amount`` is a domain over numeric(12,2)."""
 EXACT_AS = {"numeric": {"bigint", "numeric(12,2)"}, "integer": {"bigint", "smallint", "numeric"}}
 """Types in which a quantity or an amount is as exact as before: there is nothing to refuse."""
+BINARY = ("double precision", "real")
+"""Types of which a quantity is taken as the shortest decimal that stands for it."""
+MEASURED = QUANTITIES.keys() | OPENCOST.keys() | {"instance_hours"}
+"""The columns of usage_daily that hold a quantity."""
 FRACTIONS = {"total_cost", "credits_deducted", "total_used", "free_credits_used", "amount", "balance_before"} | {
     *("balance_after", "override_price", "total_purchased")
 }
@@ -165,8 +181,20 @@ class Drift:
 
     @property
     def is_rollup(self) -> bool:
-        """Whether a run computes all of the table anew."""
-        return self.table in ("rollup.user_monthly", "rollup.cluster_daily", "rollup.cluster_monthly")
+        """Whether all of the table can be computed from usage."""
+        return self.table in (
+            *("rollup.user_daily", "rollup.user_monthly"),
+            *("rollup.cluster_daily", "rollup.cluster_monthly"),
+        )
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether the application's values can be taken as before."""
+        if self.is_own:
+            return False
+        if self.table == "usage_daily" and (self.how == "a view" or (self.column in MEASURED and self.how in BINARY)):
+            return True
+        return self.how in EXACT_AS.get(self.kind, ()) or self.how == "varchar(200)"
 
     @property
     def found(self) -> str:

@@ -12,12 +12,21 @@ from urllib.parse import quote, urlsplit
 from uuid import UUID
 
 import psycopg
-from catalogs import OWN
 from commands import Ran, ask, configured
 from conftest import SHAPES
 from drift_world import BEFORE, CARDS, Copies, command, copies, do, meters, past, since, usage
 from psycopg import sql
 
+EVERY_RIGHT = ("SELECT", "INSERT", "UPDATE", "DELETE")
+RIGHTS: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(("user_daily", "user_monthly", "cluster_daily", "cluster_monthly"), EVERY_RIGHT),
+    "rejects": EVERY_RIGHT,
+    "touched_days": ("SELECT", "INSERT", "DELETE"),
+    **dict.fromkeys(("months", "runs"), ("SELECT", "INSERT", "UPDATE")),
+    **dict.fromkeys(("credit_draws", "billing_modes"), ("SELECT", "INSERT")),
+    "corrections": ("INSERT",),
+}
+"""What the role may do with the job's own tables: an oracle, not read from anywhere."""
 PASSWORD = "s3cret"  # noqa: S105 - of roles that live as long as a test
 ADOPTED = f"""
 UPDATE usage_daily SET credits_deducted = 0.5 WHERE id = '{UUID(int=2)}';
@@ -156,7 +165,7 @@ def grants(url: str, role: str) -> list[Grant]:
 def every_grant() -> list[Grant]:
     """What `schema --role` grants in shape A: an oracle, not read from anywhere."""
     reads = {
-        "usage_daily": "id user_id date hopsworks_cluster_id total_cost xmin ctid cpu_hours gpu_hours storage_gb"
+        "usage_daily": "id user_id date hopsworks_cluster_id total_cost cpu_hours gpu_hours storage_gb"
         " feature_store_api_calls model_inference_calls credits_deducted",
         "hopsworks_clusters": "id name",
         "users": "id billing_mode",
@@ -170,9 +179,7 @@ def every_grant() -> list[Grant]:
     found += [Grant("credit_transactions", column, "INSERT") for column in posted.split()]
     found += [Grant("user_credits", column, "UPDATE") for column in ("total_used", "free_credits_used")]
     found += [Grant("usage_daily", "credits_deducted", "UPDATE")]
-    kept = dict.fromkeys(OWN, "SELECT INSERT UPDATE DELETE") | dict.fromkeys(("months", "runs"), "SELECT INSERT UPDATE")
-    kept |= dict.fromkeys(("credit_draws", "billing_modes"), "SELECT INSERT") | {"corrections": "INSERT"}
-    return found + [Grant(f"rollup.{table}", None, right) for table, rights in kept.items() for right in rights.split()]
+    return found + [Grant(f"rollup.{table}", None, right) for table, rights in RIGHTS.items() for right in rights]
 
 
 def quoted(role: str) -> str:

@@ -13,12 +13,13 @@ from uuid import UUID
 
 import psycopg
 import pytest
-from commands import Ran, applied, ask, mapped, usage_jobs
+from commands import Ran, applied, ask, insert, mapped, usage_jobs
 from prepaid import amounts, drawn, others, prepaid, reprice, row
 from ways import job_url
 
 from jobs.model.backfill import Backfill
 from jobs.model.errors import MovedError
+from jobs.model.report import Report
 from jobs.pipeline.run import Job, perform
 from jobs.settings import load
 from jobs.store.address import Address
@@ -26,6 +27,8 @@ from jobs.store.address import Address
 TODAY = date(2026, 6, 21)
 APRIL = ("--from", "2026-04-10", "--to", "2026-04-12")
 START = {"USAGE_JOBS_START": "2026-04"}
+LEDGER = ("months", "credit_draws", "billing_modes")
+SWAP = "UPDATE usage_daily SET user_id = CASE user_id WHEN 'ada' THEN 'ben' ELSE 'ada' END WHERE date = '2026-04-10'"
 
 
 def backfill(url: str, *arguments: str, code: int = 0) -> Ran:
@@ -141,7 +144,7 @@ def test_a_backfill_of_all_open_months_is_a_nightly_run(make_database: Callable[
     ran = usage_jobs("backfill", "--from", "2026-06-01", "--to", "2026-06-01", url=filled, today=TODAY,
                      USAGE_JOBS_START="2026-05")  # fmt: skip
     assert ran.code == 0, ran.err
-    for table in ("user_monthly", "cluster_daily", "cluster_monthly", "months", "credit_draws", "billing_modes"):
+    for table in ("user_daily", "user_monthly", "cluster_daily", "cluster_monthly", *LEDGER):
         moments = "'{run_id,updated_at,closed_at,posted_at}'::text[]"
         text = f"SELECT (to_jsonb(t) - {moments})::text AS row FROM rollup.{table} AS t ORDER BY 1"
         assert ask(nightly, text) == ask(filled, text), table
@@ -194,43 +197,117 @@ def everything(screen: int) -> str:
 # The plan
 
 
-def test_a_plan_is_written_once_the_world_is_as_it_was(closed: str) -> None:
+def test_a_plan_is_written_once_the_data_is_as_it_was(closed: str) -> None:
     reprice(closed, 40, "1.5")
     agreed = backfill(closed, *APRIL, "--reason", "late", "--dry-run", "--json").object["plan"]
     assert [change["cause"] for change in agreed["changes"]] == ["usage"]
     reprice(closed, 41, "7")
     moved = backfill(closed, *APRIL, "--reason", "late", "--plan", agreed["hash"], code=6)
-    assert f"--plan {agreed['hash']}: the world moved since: the plan is" in moved.err
+    assert f"--plan {agreed['hash']}: the data changed since that plan was made: the plan is" in moved.err
     assert corrections(closed) == []
     reprice(closed, 41, "2")
     backfill(closed, *APRIL, "--reason", "late", "--plan", agreed["hash"])
     assert [row[:2] for row in corrections(closed)] == [("04", "ada")]
 
 
-def test_the_world_moves_while_the_plan_is_carried_out(closed: str) -> None:
-    """After it was compared, before its chunk is written: the chunk is not."""
+def carried_out(url: str, hash_: str | None = None, **hooks: Any) -> Report:
+    """The backfill of April, user by user, in this process; without a hash the dry run."""
+    asked = Backfill(date(2026, 4, 1), date(2026, 4, 30), "late", plan=hash_)
+    settings = load(None, {**START, "USAGE_JOBS_BATCH_ROWS": "1", "USAGE_JOBS_WORKERS": "1"}, Path.cwd())
+    address = Address(job_url(url, lambda: settings))
+    return perform(Job(settings, address, today=TODAY, backfill=asked, dry_run=hash_ is None, **hooks))
+
+
+def planned(url: str) -> str:
+    """The hash of a dry run."""
+    plan = carried_out(url).plan
+    assert plan is not None
+    return plan.hash
+
+
+def changing(change: Callable[[], object], *, after: int) -> Callable[[str, int, int | None], None]:
+    """Another program makes a change while the plan is carried out, once so many batches are committed. The first time
+    that they are computed is the comparison of the plans."""
+    begun = 0
+
+    def progress(stage: str, done: int, _of: int | None) -> None:
+        nonlocal begun
+        if stage == "compute and write":
+            begun += done == 0
+            if begun == 2 and done == after:
+                change()
+
+    return progress
+
+
+def test_the_data_changes_after_the_plans_were_compared(closed: str) -> None:
+    """The batch that would write something else is not committed."""
     reprice(closed, 40, "1.5")
-    asked = Backfill(date(2026, 4, 1), date(2026, 4, 30), "late")
-    settings = load(None, START, Path.cwd())
-    address = Address(job_url(closed, lambda: settings))
-    tried = perform(Job(settings, address, today=TODAY, backfill=asked, dry_run=True))
-    assert tried.plan is not None
-    reads = 0
-
-    def progress(stage: str, _done: int, _of: int | None) -> None:
-        nonlocal reads
-        reads += stage == "read" and _of is None and _done == 0
-        if stage == "read" and reads == 2 and _done == 0:
-            reprice(closed, 40, "9")
-
-    agreed = Backfill(asked.since, asked.until, asked.reason, asked.limits, tried.plan.hash)
-    with pytest.raises(MovedError, match="the world moved since the plan"):
-        perform(Job(settings, address, today=TODAY, backfill=agreed, progress=progress))
+    plan, change = planned(closed), changing(lambda: reprice(closed, 40, "9"), after=0)
+    with pytest.raises(MovedError, match=f"the data changed since the plan {plan} was made: .* of ada. They were not"):
+        carried_out(closed, plan, progress=change)
     assert corrections(closed) == []
     assert [row["status"] for row in ask(closed, "SELECT status FROM rollup.runs ORDER BY run_id")] == [
         "done",
         "failed",
     ]
+
+
+def test_what_was_committed_before_the_data_changed_stands_and_a_new_plan_does_the_rest(closed: str) -> None:
+    reprice(closed, 40, "1.5")
+    reprice(closed, 41, "2.5")
+    plan, change = planned(closed), changing(lambda: reprice(closed, 41, "9"), after=1)
+    with pytest.raises(MovedError, match=r"of ben\. They were not written; users who were finished before stand"):
+        carried_out(closed, plan, progress=change)
+    ada = ("04", "ada", 1, Decimal("1.5"), "usage", "late")
+    assert corrections(closed) == [ada]
+    assert drawn(closed)[40] == amounts("0", "1.5")
+    with pytest.raises(MovedError, match=f"--plan {plan}: the data changed since that plan was made"):
+        carried_out(closed, plan)
+    carried_out(closed, planned(closed))
+    assert corrections(closed) == [ada, ("04", "ben", 2, 9, "usage", "late")]
+    assert [row["status"] for row in ask(closed, "SELECT status FROM rollup.runs ORDER BY run_id")] == [
+        "done",
+        "failed",
+        "done",
+    ]
+    assert usage_jobs("reconcile", "--from", "2026-04-01", url=closed, today=TODAY, **START).code == 0
+
+
+REJECTED = {"user_id": "ben", "gpu_hours": -1}
+"""What is wrong with row 77, besides what a test changes."""
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "rejected"),
+    [
+        ({}, "user_id = 'ada'", 1),
+        ({}, "gpu_hours = -2", 1),
+        ({}, "gpu_hours = 0", 0),
+        ({}, "date = '2026-06-10'", 0),
+        ({"user_id": None}, "user_id = 'ada'", 1),
+        ({"user_id": None, "gpu_hours": 0}, "user_id = 'ada'", 0),
+        ({"user_id": None}, "gpu_hours = -2", 1),
+    ],
+)
+@pytest.mark.parametrize("batch_rows", ["1", "100"])
+def test_a_plan_counts_a_rejected_row_once_and_can_be_carried_out(
+    closed: str, first: dict[str, object], then: str, rejected: int, batch_rows: str
+) -> None:
+    """Whoever it belongs to before and after, in whichever batch."""
+    row(closed, 77, "1", date(2026, 4, 11), **REJECTED | first)
+    done(closed, *APRIL, code=3)
+    reprice(closed, 40, "1.5")
+    reprice(closed, 41, "2.5")
+    ask(closed, f"UPDATE usage_daily SET {then} WHERE id = %s", UUID(int=77))
+    words, code = ("backfill", *APRIL, "--reason", "late", "--json"), 3 if rejected else 0
+    size = {"USAGE_JOBS_BATCH_ROWS": batch_rows, **START}
+    planned = usage_jobs(*words, "--dry-run", url=closed, today=TODAY, **size)
+    assert (planned.code, planned.object["rows_rejected"]) == (code, rejected)
+    kept = usage_jobs(*words, "--plan", planned.object["plan"]["hash"], url=closed, today=TODAY, **size)
+    assert kept.code == code, kept.err
+    assert kept.object["changed"] == planned.object["changed"]
+    assert done(closed, *APRIL, code=code)["rows_changed"] == 0
 
 
 # Limits
@@ -240,7 +317,8 @@ def test_only_these_users_may_change(closed: str) -> None:
     reprice(closed, 40, "1.5")
     reprice(closed, 41, "3")
     beyond = backfill(closed, *APRIL, "--reason", "late", "--yes", "--user", "ada", code=6)
-    assert "beyond --user and --cluster would change: corrections of user ben, user_monthly of user ben" in beyond.err
+    assert "beyond --user and --cluster would change: corrections of user ben, user_daily of user ben" in beyond.err
+    assert "user_monthly of user ben" in beyond.err
     assert corrections(closed) == []
     assert len(ask(closed, "SELECT run_id FROM rollup.runs")) == 1
     reprice(closed, 41, "2")
@@ -266,17 +344,8 @@ def test_a_dry_run_tells_what_is_beyond_the_limits(closed: str) -> None:
 
 def test_watch_sees_what_has_changed_and_a_backfill_mends_it(closed: str) -> None:
     assert usage_jobs("watch", url=closed, today=TODAY, **START).code == 0
-    ask(
-        closed,
-        "UPDATE usage_daily SET user_id = CASE user_id WHEN 'ada' THEN 'ben' ELSE 'ada' END, cpu_hours = 7"
-        " WHERE date = '2026-04-10'",
-    )
-    done(closed, *APRIL)
-    # Two users swap equal sums, and two rows of theirs each other's cost.
-    ask(
-        closed,
-        "UPDATE usage_daily SET user_id = CASE user_id WHEN 'ada' THEN 'ben' ELSE 'ada' END WHERE date = '2026-04-10'",
-    )
+    # Two users swap their rows: the rows of the month, its sum, and those of its days and clusters are what they were.
+    ask(closed, SWAP)
     seen = usage_jobs("watch", "--json", url=closed, today=TODAY, **START)
     assert seen.code == 6
     april, may = seen.object["months"]
@@ -284,7 +353,37 @@ def test_watch_sees_what_has_changed_and_a_backfill_mends_it(closed: str) -> Non
     assert may["changed"] is False
     assert april["backfill"] == "usage-jobs backfill --from 2026-04-01 --to 2026-04-30 --reason 'usage changed'"
     done(closed, *APRIL)
+    assert [row[:4] for row in corrections(closed)] == [("04", "ada", 1, 2), ("04", "ben", 2, 1)]
     assert usage_jobs("watch", "--all", url=closed, today=TODAY, **START).code == 0
+
+
+def test_watch_is_silent_where_every_figure_comes_out_the_same(closed: str) -> None:
+    """A price that nobody pays, and rows that were reported since."""
+    ask(closed, "ALTER TABLE usage_daily ADD COLUMN reported_to_stripe boolean")
+    done(closed, *APRIL)
+    insert(
+        closed,
+        "user_pricing_overrides",
+        user_id="ben",
+        resource_type="gpu_hours",
+        override_price=9,
+        valid_from="2026-04-01",
+    )
+    ask(closed, "UPDATE usage_daily SET reported_to_stripe = true WHERE user_id = 'ben'")
+    seen = usage_jobs("watch", "--all", "--json", url=closed, today=TODAY, **START)
+    assert (seen.code, seen.object["changed"]) == (0, 0)
+    insert(
+        closed,
+        "user_pricing_overrides",
+        user_id="ben",
+        resource_type="cpu_hours",
+        override_price=9,
+        valid_from="2026-04-01",
+        valid_until="2026-05-01",
+    )
+    seen = usage_jobs("watch", "--all", "--json", url=closed, today=TODAY, **START)
+    april, may = seen.object["months"]
+    assert (seen.code, april["users"], may["changed"]) == (6, 1, False)
 
 
 def test_watch_looks_at_the_last_months(closed: str) -> None:

@@ -102,7 +102,11 @@ def test_bad_usage(arguments: tuple[str, ...], words: str) -> None:
         (("schema",), {"schema", "applied", "ddl"}),
         (("schema", "--apply"), {"schema", "applied", "ddl"}),
         (("check",), {"address", "settings", "findings"}),
-        (("run",), {"run_id", "window_from", "window_to", "rows_read", "rows_rejected", "changed", "total_cost"}),
+        (
+            ("run",),
+            {"run_id", "window_from", "window_to", "rows_read", "rows_rejected", "changed", "total_cost"}
+            | {"users_recomputed"},
+        ),
         (("run", "--dry-run"), {"run_id", "window_from", "window_to", "changed", "total_cost", "exit_code"}),
         (("runs",), {"runs"}),
         (EXPLAIN, {"user", "month", "lines", "sums", "rollup", "agrees"}),
@@ -237,16 +241,25 @@ def test_check_tells_that_the_next_run_has_no_price(ready: str, tmp_path: Path) 
 # run
 
 
+COUNTED = """
+SELECT count(*) AS rows, count(DISTINCT user_id) AS users FROM usage_daily
+WHERE user_id IS NOT NULL AND date BETWEEN '2026-05-01' AND '2026-06-20'"""
+"""What a first run reads."""
+
+
 def test_a_second_run_writes_nothing(sample: str) -> None:
     first = usage_jobs("run", "--json", url=sample)
     assert (first.code, first.object["rows_rejected"]) == (3, 10)
     assert first.object["rows_changed"] == sum(first.object["changed"].values()) > 0
+    [held] = ask(sample, COUNTED)
+    assert (first.object["rows_read"], first.object["users_recomputed"]) == (held["rows"], held["users"])
     before, counts = contents(sample, but=["rollup.runs"]), written(sample)
 
     second = usage_jobs("run", "--json", url=sample)
     assert second.code == 3
     assert second.object["changed"].keys() == first.object["changed"].keys()
     assert set(second.object["changed"].values()) == {0}
+    assert (second.object["rows_read"], second.object["users_recomputed"]) == (0, 0)
     [open_month] = ask(
         sample, "SELECT sum(total_cost)::text AS cost FROM rollup.user_monthly WHERE month = '2026-06-01'"
     )
@@ -277,7 +290,10 @@ def test_a_dry_run_writes_nothing_and_tells_what_would_change(
         assert (dry.code, dry.object["run_id"]) == (3, None)
         assert contents(sample) == before
         real = usage_jobs("run", "--json", url=sample)
-        same = ("changed", "rows_read", "rows_rejected", "unpriced", "total_cost", "window_from", "window_to", "closed")
+        same = (
+            *("changed", "rows_read", "users_recomputed", "rows_rejected", "unpriced", "total_cost"),
+            *("window_from", "window_to", "closed"),
+        )
         assert {name: dry.object[name] for name in same} == {name: real.object[name] for name in same}
         assert real.object["rows_changed"] > 0
 
@@ -287,6 +303,8 @@ def test_the_summary_tells_what_was_done(sample: str) -> None:
     told = dict(re.findall(r"^  (\S.*?)  +(.*)$", ran.out, re.MULTILINE))
     assert told["window"].strip() == "2026-05-01 to 2026-06-20, closes 2026-05"
     assert told["rejected"].strip() == "10 (see rollup.rejects)"
+    [held] = ask(sample, COUNTED)
+    assert told["users recomputed"].strip() == f"{held['users']} (rows read: {held['rows']})"
     assert "credit_draws " in told["rows changed"]
     assert told["total cost"].strip().endswith(" USD")
     assert told["note"].startswith("override ")
@@ -308,12 +326,12 @@ def test_runs_are_listed_newest_first(ready: str) -> None:
         (2, "done", "2026-06-20"),
         (1, "done", "2026-06-19"),
     ]
-    assert "0 accepted rows where 2 were booked" in listed[0]["error"]
+    assert "0 rows where 2 were counted" in listed[0]["error"]
     assert (listed[1]["rows_read"], listed[1]["total_cost"]) == (2, "0.3000000000")
     assert len(usage_jobs("runs", "--json", "--limit", "2", url=ready).object["runs"]) == 2
     shown = usage_jobs("runs", url=ready)
     assert shown.code == 0
-    assert "run 3: 2026-06: 0 accepted rows" in shown.out
+    assert "run 3: 2026-06: 0 rows where 2 were counted" in shown.out
     [who] = {run["who"] for run in listed}
     assert who.endswith(f"@{socket.gethostname()}")
     assert f"by {who}: 3, 2, 1\n" in shown.out

@@ -1,6 +1,6 @@
 """Other programs beside the job: what they draw, date ahead, break or erase, and what run and reconcile say of it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection
 from datetime import date
 from decimal import Decimal
 from typing import Any
@@ -10,10 +10,11 @@ import pytest
 from commands import DAY, TODAY, ask, usage_jobs
 from prepaid import account, amounts, booked, deducted, drawn, june, night, others, prepaid, repeats, row, used, user
 
-from jobs import drawing, parts
-from jobs.plan import Plan
+from jobs.pipeline import allocation
+from jobs.postgres.run_scope import RunScope
 from jobs.settings import Settings
 from jobs.store import accounts
+from jobs.store.credit_source import CreditSource
 from jobs.store.database import Connection
 
 BOOK = "INSERT INTO rollup.credit_draws (usage_daily_id, user_id, revision, usage_date, free, purchased, run_id) "
@@ -158,12 +159,15 @@ def test_a_purchase_dated_before_our_first_draw_that_came_after_it_is_explained(
 
 
 def before_locking(monkeypatch: pytest.MonkeyPatch, meanwhile: Callable[[], object]) -> None:
-    """Something happens after a chunk was computed, and before its accounts are locked."""
-    lock = accounts.lock
+    """Something happens, once, after a batch has read and before it locks accounts."""
+    lock, happened = accounts.lock, list[object]()
 
-    def late(connection: Connection, settings: Settings, users: Sequence[str]) -> None:
-        meanwhile()
-        lock(connection, settings, users)
+    def late(
+        connection: Connection, settings: Settings, held: CreditSource, users: Collection[str], *, wait: bool
+    ) -> frozenset[str]:
+        if not happened:
+            happened.append(meanwhile())
+        return lock(connection, settings, held, users, wait=wait)
 
     monkeypatch.setattr(accounts, "lock", late)
 
@@ -209,12 +213,12 @@ def test_a_draw_booked_beside_the_first_run_of_all_is_not_booked_again(
 def test_what_nobody_has_moved_before_the_lock_is_computed_once(ready: str, monkeypatch: pytest.MonkeyPatch) -> None:
     prepaid(ready, purchased="5")
     row(ready, 1, "3.00")
-    computed, computes = list[int](), parts.computed
+    computed, allocate = list[int](), allocation.allocate
 
-    def counted(plan: Plan, rows: pl.DataFrame, *more: Any) -> tuple[pl.DataFrame, pl.DataFrame]:
+    def counted(scope: RunScope, rows: pl.DataFrame, *more: Any) -> tuple[pl.DataFrame, pl.DataFrame]:
         computed.append(rows.height)
-        return computes(plan, rows, *more)
+        return allocate(scope, rows, *more)
 
-    monkeypatch.setattr(drawing, "computed", counted)
+    monkeypatch.setattr(allocation, "allocate", counted)
     night(ready)
     assert (computed, drawn(ready)) == ([1], {1: amounts("0", "3.00")})

@@ -125,7 +125,9 @@ def test_a_deleted_a_rejected_and_a_moved_row_are_reversed() -> None:
     assert sum((draw.amount.total for draw in made.credits.ledger if draw.user == "ann"), ZERO) == 0
     assert made.credits.accounts["ann"] == account("5", "0", "1", "0")
     assert made.credits.deducted == {FIRST: 1, UUID(int=2): 0, UUID(int=3): 1}  # the first row is gone
-    assert (JUNE, "ann") not in made.credits.book.user_monthly
+    assert made.figures() == ("0.000",) * 5  # the rejected row is still ann's, and counts
+    of_ann = made.credits.book.user_monthly[JUNE, "ann"]
+    assert (of_ann["row_count"], of_ann["days"], of_ann["total_cost"]) == (1, 0, 0)
     assert made.figures("bob") == ("0.000", "1.000", "0.000", "0.000", "0.000")
     assert made.credits.posted[3:] == [Posted("ann", exact(3), JUNE), Posted("bob", exact(-1), UUID(int=3))]
 

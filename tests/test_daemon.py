@@ -88,7 +88,7 @@ def test_what_is_missing_is_done_at_once_and_told(database: str) -> None:
         code, text = get(f"{address}/metrics")
         assert code == 200
         assert 'usage_jobs_runs_total{kind="run",status="done"} 1.0' in text
-        assert 'usage_jobs_stage_seconds{kind="run",stage="read"}' in text
+        assert 'usage_jobs_stage_seconds{kind="run",stage="detect"}' in text
         assert get(f"{address}/")[0] == 404
         process.send_signal(signal.SIGTERM)
         assert process.wait() == 0, "nothing was being done: that is no failure"
@@ -117,7 +117,7 @@ def test_sigterm_in_the_middle_of_a_run(database: str) -> None:
         psycopg.connect(database) as blocker,
         scheduled(database, USAGE_JOBS_BATCH_ROWS="500") as (process, _),
     ):
-        blocker.execute("LOCK TABLE rollup.user_monthly IN SHARE MODE")  # its first chunk waits here
+        blocker.execute("LOCK TABLE rollup.user_monthly IN SHARE MODE")  # its first batch waits here
         until(process, "compute and write")
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=10) == 143
@@ -156,5 +156,5 @@ def test_log_lines_are_objects_with_the_run(database: str) -> None:
     add_usage(applied(database))
     ran = usage_jobs("run", url=database)
     found = [json.loads(line) for line in ran.err.splitlines()]
-    assert [line["event"] for line in found] == ["check", "plan", "read", "compute and write", "finish"]
+    assert [line["event"] for line in found] == ["check", "plan", "detect", "compute and write", "finish"]
     assert [line.get("run_id") for line in found] == [None, None, 1, 1, 1]

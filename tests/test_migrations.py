@@ -1,8 +1,10 @@
 """`schema --apply` on the tables of an earlier version, and after other settings: complete, with every old row kept."""
 
 from collections.abc import Iterator
+from datetime import date
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 from catalogs import ROLLUPS, catalog, lost, rows, unlike
@@ -14,6 +16,8 @@ pytestmark = pytest.mark.direct("compares catalogs, to which what a role is gran
 FIRST = Path(__file__).parent / "shapes" / "rollup_0_1.sql"
 METERS = ("cpu_hours", "gpu_hours", "feature_store_api_calls", "model_inference_calls", "storage_gb")
 EGRESS = "egress_gb,2020-01-01,0,0.10,1,list\n"
+DAILY_AND_MONTHLY = {*ROLLUPS, "user_daily"}
+JUNE = date(2026, 6, 1)
 NOT_COMPUTED = ("uncovered", "amount_due", "amount_reported")
 
 
@@ -104,12 +108,29 @@ def test_what_the_first_version_did_not_compute_is_no_debt_of_nothing(old: str) 
 
 
 def test_the_first_version_and_a_fresh_start_price_alike(old: str, new: str) -> None:
+    """Of the closed month a backfill makes what the first version did not have: fingerprints, and its days."""
     for url in (old, new):
         applied(url)
         assert usage_jobs("run", url=url).code == 3
-    figures = "month, user_id, days, cpu_hours, cpu_hours_cost, storage_gb, storage_gb_cost, total_cost, usage_hash"
-    text = f"SELECT {figures} FROM rollup.user_monthly ORDER BY 1, 2"
-    assert ask(old, text) == ask(new, text)
+    figures = "month, user_id, days, cpu_hours, cpu_hours_cost, storage_gb, storage_gb_cost, total_cost"
+    assert user_months(old, figures) == user_months(new, figures)
+    assert of_month(old, "2026-06-01", "usage_hash") == of_month(new, "2026-06-01", "usage_hash")
+    assert user_days(old) == [row for row in user_days(new) if row["date"] >= JUNE]
+    may = ("backfill", "--from", "2026-05-01", "--to", "2026-05-31", "--reason", "upgraded", "--yes")
+    assert usage_jobs(*may, url=old).code == 0
+    figures += ", row_count, usage_hash"
+    assert user_months(old, figures) == user_months(new, figures)
+    assert user_days(old) == user_days(new)
+
+
+def user_months(url: str, columns: str) -> list[dict[str, Any]]:
+    return ask(url, f"SELECT {columns} FROM rollup.user_monthly ORDER BY month, user_id")
+
+
+def user_days(url: str) -> list[dict[str, Any]]:
+    """What user_daily holds, run ids and draws aside: the first version drew nothing in May."""
+    found = ask(url, "SELECT * FROM rollup.user_daily ORDER BY date, user_id, cluster_id")
+    return [{name: row[name] for name in row.keys() - {"run_id", "credits_deducted"}} for row in found]
 
 
 # A new column
@@ -151,15 +172,16 @@ def metered(directory: Path, *more: str, without: str = "") -> None:
 def test_a_meter_that_is_added_gets_its_columns_and_keeps_every_row(old: str, tmp_path: Path) -> None:
     applied(old)
     assert usage_jobs("run", url=old).code == 3
-    before = rows(old)
+    before, days = rows(old), user_days(old)
     metered(tmp_path, "egress_gb")
     do(old, "ALTER TABLE usage_daily ADD COLUMN egress_gb numeric(10,2) DEFAULT 5")
     checked = usage_jobs("check", "--json", url=old)
     refused = {f["subject"]: f["found"] for f in checked.object["findings"] if f["level"] == "refused"}
-    assert refused == {f"rollup.{table}": "without egress_gb, egress_gb_cost" for table in ROLLUPS}
+    assert refused == {f"rollup.{table}": "without egress_gb, egress_gb_cost" for table in DAILY_AND_MONTHLY}
     assert usage_jobs("run", url=old).code == 5
     applied(old)
     assert lost(before, rows(old)) == []
+    assert [row.items() <= now.items() for row, now in zip(days, user_days(old), strict=True)] == [True] * len(days)
     assert usage_jobs("check", url=old).code == 0
     assert usage_jobs("run", url=old).code == 3
     assert lost(before, rows(old), month="2026-05") == []

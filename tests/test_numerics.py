@@ -5,9 +5,7 @@ NUMERICS=1000000 takes a million.
 
 import os
 from collections.abc import Iterator, Sequence
-from datetime import date
 from itertools import islice
-from pathlib import Path
 from uuid import UUID
 
 import numerics
@@ -16,12 +14,7 @@ import psycopg
 import pytest
 from commands import DAY, applied, ask, usage_jobs
 from polars.testing import assert_frame_equal
-
-from jobs.settings import load
-from jobs.store import preflight, readers
-from jobs.store.address import Address
-from jobs.store.database import connect
-from jobs.store.usage import UsageQuery
+from usage_reads import read_usage
 
 COUNT = int(os.environ.get("NUMERICS", "20000"))
 QUANTITIES = ("cpu_hours", "gpu_hours", "storage_gb")
@@ -52,11 +45,7 @@ def put(url: str, found: Sequence[Row]) -> None:
 
 
 def read(url: str, reader: str) -> pl.DataFrame:
-    with connect(Address(url)) as connection:
-        settings = load(None, {}, Path.cwd())
-        source, _ = preflight.source(connection, settings)
-        query = UsageQuery(settings, source, {meter.name: date.min for meter in source.meters}, versions=False)
-        return pl.concat(readers.batches(Address(url), connection, reader, query, [(DAY, DAY)])).sort("id")
+    return read_usage(url, reader, [(DAY, DAY)])
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -304,8 +304,9 @@ def test_user_monthly_sums_rows_days_and_gb_months() -> None:
     assert book.user_monthly == {
         (JUNE, "ann"): {
             "days": 2, "cpu_hours": 1, "cpu_hours_cost": D("0.1"), "storage_gb": D("1.5"),
-            "storage_gb_cost": D("0.0833333333"), "model_inference_calls": 0, "model_inference_calls_cost": 0,
-            "adjustment_cost": 0, "total_cost": D("0.1833333333"), "amount_due": D("0.18"),
+            "storage_gb_cost": D("0.0833333333"), "storage_gb_days": 45, "model_inference_calls": 0,
+            "model_inference_calls_cost": 0, "adjustment_cost": 0, "total_cost": D("0.1833333333"),
+            "amount_due": D("0.18"), "row_count": 3,
         }
     }  # fmt: skip
     assert (book.months[JUNE].row_count, book.months[JUNE].total_cost) == (3, D("0.1833333333"))

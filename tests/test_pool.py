@@ -105,13 +105,20 @@ def test_check_names_the_pooler_and_the_reader(booked: str, pool: Pooler) -> Non
     told = {f["subject"]: f["found"] for f in usage_jobs("check", "--json", url=pool.url(booked)).object["findings"]}
     assert (told["connection"], told["reader"]) == ("transaction pooler", "copy")
     told = {f["subject"]: f["found"] for f in usage_jobs("check", "--json", url=booked).object["findings"]}
-    assert (told["connection"], told["reader"]) == ("direct", "copy")
+    assert (told["connection"], told["reader"]) == ("direct", "connectorx")
 
 
-def test_connectorx_is_refused_by_name(booked: str, pool: Pooler) -> None:
-    ran = usage_jobs("run", url=pool.url(booked), USAGE_JOBS_READER="connectorx")
+@pytest.mark.parametrize("command", [("check",), ("run",), ("run", "--dry-run")], ids=" ".join)
+@pytest.mark.parametrize("has_changed", [False, True])
+def test_connectorx_is_refused_by_name(booked: str, pool: Pooler, command: tuple[str, ...], has_changed: bool) -> None:
+    """Before anything is read or written, and whether there is anything to read or not."""
+    if has_changed:
+        add_usage(booked, user_id="bob")
+    before = contents(booked)
+    ran = usage_jobs(*command, url=pool.url(booked), USAGE_JOBS_READER="connectorx")
     assert ran.code == 2
     assert "a transaction pooler" in ran.err
+    assert contents(booked) == before
 
 
 def test_a_lock_that_another_client_of_the_pool_holds(booked: str, pool: Pooler) -> None:

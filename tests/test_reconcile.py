@@ -98,13 +98,23 @@ def test_the_table_names_both_figures_and_the_verdict(url: str) -> None:
          "1 total cost by user = by cluster and day", "2026-06 total_cost"),
         ("rollup.cluster_monthly", "gpu_hours = 1", "month = '2026-06-01'",
          "1 quantities, charges and credits by user = by cluster and month", "2026-06 gpu_hours"),
+        ("rollup.user_daily", "gpu_hours = gpu_hours + 1", "user_id = 'cy' AND date = '2026-06-20'",
+         "1 user_monthly = user_daily by user and month", "cy 2026-06"),
+        ("rollup.user_daily", "total_cost = total_cost + 0.01", "user_id = 'cy' AND date = '2026-06-20'",
+         "1 cluster_daily = user_daily by day and cluster", "2026-06-20 none"),
+        ("rollup.user_daily", "credits_deducted = 0", "user_id = 'ada' AND date = '2026-06-20'",
+         "1 cluster_monthly = user_daily by month and cluster", "2026-06 none"),
+        ("rollup.user_daily", "user_id = 'cy', cluster_id = gen_random_uuid()",
+         "user_id = 'ada' AND date = '2026-06-20'", "2 user-days, computed anew = roll-up", "ada 2026-06-20"),
+        ("rollup.user_daily", "", "user_id = 'cy' AND date = '2026-06-20'",
+         "2 user-days, computed anew = roll-up", "cy 2026-06-20"),
         ("rollup.months", "total_cost = 1", "month = '2026-06-01'",
          "1 cost of the months as booked = by user", "2026-06"),
         ("rollup.months", "row_count = 9", "month = '2026-06-01'",
-         "6 rows accepted now = rows booked, in unchanged months", "2026-06"),
+         "6 rows now = rows counted, in unchanged months", "2026-06"),
         ("rollup.rejects", "", "true", "6 rejected as counted = rejects that stand", "run 1"),
         ("rollup.runs", "status = 'crashed'", "true", "7 the last run is done", "run 1: usage-jobs run completes it"),
-        ("usage_daily", "", "true", "8 usage has not shrunk since (rows booked, rows now)", "2026-06"),
+        ("usage_daily", "", "true", "8 usage has not shrunk since (rows counted, rows now)", "2026-06"),
     ],
 )  # fmt: skip
 def test_what_is_tampered_with_is_found_and_named(
@@ -130,6 +140,7 @@ def test_a_draw_beyond_the_cost_is_found_where_every_sum_agrees(url: str) -> Non
         ("user_credits", "total_used = total_used + 1", ada),
         ("credit_transactions", "amount = amount - 1, balance_after = balance_after - 1",
          f"{ada} AND metadata ->> 'usage_date' = '2026-06-20'"),
+        ("rollup.user_daily", "credits_deducted = credits_deducted + 1", f"{ada} AND date = '2026-06-20'"),
         ("rollup.user_monthly", "credits_purchased = credits_purchased + 1", month),
         ("rollup.user_monthly", "credits_deducted = credits_deducted + 1", month),
         ("rollup.cluster_daily", "credits_deducted = credits_deducted + 1", "date = '2026-06-20'"),
@@ -139,6 +150,29 @@ def test_a_draw_beyond_the_cost_is_found_where_every_sum_agrees(url: str) -> Non
     found = broken(reconciled(url))
     [row] = ask(url, f"SELECT id FROM usage_daily WHERE {one_row}")
     assert found == {"3 drawn of a row <= its part of the cost": [f"ada {row['id']}"]}
+
+
+def test_days_that_wait_for_the_cluster_tables_break_no_law(url: str) -> None:
+    """What a run that died has left: user_daily is written, its days are marked, and the next run regroups them."""
+    for change in (
+        "UPDATE usage_daily SET cpu_hours = 8 WHERE user_id = 'cy' AND date = '2026-06-20'",
+        "UPDATE rollup.user_daily SET cpu_hours = 8, cpu_hours_cost = 0.8, total_cost = 0.8"
+        " WHERE user_id = 'cy' AND date = '2026-06-20'",
+        "UPDATE rollup.user_monthly SET cpu_hours = 15, cpu_hours_cost = 1.5, total_cost = 1.5"
+        " WHERE user_id = 'cy' AND month = '2026-06-01'",
+    ):
+        tamper(url, change)
+    grouped = {
+        "1 cluster_daily = user_daily by day and cluster": ["2026-06-20 none"],
+        "1 cluster_monthly = user_daily by month and cluster": ["2026-06 none"],
+    }
+    assert broken(reconciled(url)).items() >= grouped.items()
+    tamper(url, "INSERT INTO rollup.touched_days (run_id, batch, date) VALUES (1, 1, '2026-06-20')")
+    assert broken(reconciled(url)).keys() & grouped.keys() == set()
+    assert usage_jobs("run", url=url).code == 3
+    assert ask(url, "SELECT * FROM rollup.touched_days") == []
+    ran = reconciled(url)
+    assert (ran.code, broken(ran)) == (0, {})
 
 
 def test_usage_that_moved_on_breaks_no_law(url: str) -> None:

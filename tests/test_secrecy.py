@@ -13,13 +13,11 @@ from passwords import SUPABASE, role, with_password
 from psycopg.conninfo import make_conninfo
 from strangers import Stranger, door
 from told import under
+from usage_reads import READERS, read_usage
 
 from jobs.model.errors import UsageJobsError
-from jobs.settings import load
-from jobs.store import preflight, readers
 from jobs.store.address import Address
 from jobs.store.database import linked
-from jobs.store.usage import UsageQuery
 
 ENCODED = quote(SECRET, safe="")
 OPTIONS = ((), ("--json",))
@@ -156,7 +154,7 @@ def test_a_run_whose_server_is_taken_away(ready: str) -> None:
     assert in_tables(ready) == set()
 
 
-@pytest.mark.parametrize("reader", ["connectorx", "copy"])
+@pytest.mark.parametrize("reader", READERS)
 def test_a_read_that_fails(ready: str, reader: str) -> None:
     words = ready.replace("'", "''")
     ask(
@@ -165,17 +163,9 @@ def test_a_read_that_fails(ready: str, reader: str) -> None:
         "CREATE FUNCTION trouble() RETURNS boolean LANGUAGE plpgsql AS $_$ BEGIN RAISE EXCEPTION 'cannot reach %', "
         f"'{words}'; END $_$; CREATE VIEW usage_daily AS SELECT * FROM usage_rows WHERE trouble()",
     )
-    with pytest.raises(UsageJobsError, match="cannot reach") as failed:
-        read(ready, reader)
+    with pytest.raises(UsageJobsError, match="cannot reach") as failed, linked(Address(ready)):
+        read_usage(ready, reader, [(DAY, DAY)])
     assert leaks(str(failed.value)) == set()
-
-
-def read(url: str, reader: str) -> None:
-    settings, address = load(None, {}, Path.cwd()), Address(url)
-    with linked(address) as link:
-        source, _ = preflight.source(link.connection, settings)
-        query = UsageQuery(settings, source, {meter.name: DAY for meter in source.meters}, versions=False)
-        list(readers.batches(address, link.connection, reader, query, [(DAY, DAY)]))
 
 
 UNEXPECTED = {
@@ -200,7 +190,7 @@ def test_an_unexpected_failure(ready: str, what: str) -> None:
 
 
 @pytest.mark.skipif(not strangers.addressable() or not Path("/proc/self/cmdline").exists(), reason="Linux only")
-@pytest.mark.parametrize("reader", ["connectorx", "copy"])
+@pytest.mark.parametrize("reader", READERS)
 def test_the_list_of_processes(ready: str, reader: str) -> None:
     """Looked at whenever the job connects, and while it runs."""
     found, enter = [], door(ready)

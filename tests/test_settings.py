@@ -137,7 +137,7 @@ def test_settings_are_frozen(tmp_path: Path) -> None:
 def test_nothing_is_read_at_import(tmp_path: Path) -> None:
     (tmp_path / ".env.local").write_text("USAGE_JOBS_COST=nonsense\n")
     configured(tmp_path, settings="nonsense")
-    modules = "jobs.cli, jobs.run, jobs.look, jobs.explain, jobs.show, jobs.settings, jobs.demo.story"
+    modules = "jobs.cli, jobs.pipeline.run, jobs.pipeline.batches, jobs.look, jobs.explain, jobs.show, jobs.demo.story"
     watch = f"""
 import os, sys
 class Watched(dict):

@@ -2,6 +2,7 @@
 
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -9,16 +10,17 @@ from commands import DAY, add_usage, applied, ask, usage_jobs
 from psycopg import sql
 
 from jobs.settings import load
-from jobs.store import speed
+from jobs.store import preflight, speed
 from jobs.store.address import Address
 from jobs.store.database import by_index, connect, transaction
-from jobs.store.statements import own, source, statement
+from jobs.store.statements import own, statement
 
 INDEX, ROOM = "index on usage_daily (date)", "room on the pages of usage_daily"
+BY_USER = "index on usage_daily (user_id, date)"
 
 
-def found(url: str) -> dict[str, dict[str, str]]:
-    ran = usage_jobs("check", "--json", url=url)
+def found(url: str, **environment: Any) -> dict[str, dict[str, str]]:
+    ran = usage_jobs("check", "--json", url=url, **environment)
     return {finding["subject"]: finding for finding in ran.object["findings"]}
 
 
@@ -28,15 +30,26 @@ def database(database: str) -> str:
     return applied(database)
 
 
-def test_the_index_that_is_missing_is_told_with_the_statement_that_makes_it(
-    database: str, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("subject", [INDEX, BY_USER])
+def test_the_index_that_is_missing_is_named_with_the_statement_that_makes_it(
+    database: str, monkeypatch: pytest.MonkeyPatch, subject: str
 ) -> None:
-    assert INDEX not in found(database), "a small table is read at once"
+    without_index(database)
+    assert subject not in found(database), "a small table is read at once"
     monkeypatch.setattr(speed, "MANY_PAGES", 1)
-    note = found(database)[INDEX]
+    note = found(database)[subject]
     assert (note["level"], note["found"]) == ("note", "none, on 0 MB")
     ask(database, note["remedy"].split(" (about")[0].replace("CONCURRENTLY ", ""))  # which no transaction allows
-    assert INDEX not in found(database)
+    assert {INDEX, BY_USER} - found(database).keys() == {subject}
+
+
+def without_index(url: str) -> None:
+    """Drops the indexes of usage_daily, its key aside."""
+    text = (
+        "SELECT indexrelid::regclass AS name FROM pg_index WHERE indrelid = 'usage_daily'::regclass AND NOT indisunique"
+    )
+    for index in ask(url, text):
+        ask(url, f"DROP INDEX {index['name']}")
 
 
 @pytest.mark.parametrize("index", ["(user_id, date)", "(date) WHERE total_cost > 0"])
@@ -44,6 +57,14 @@ def test_an_index_that_leads_to_no_day_is_none(database: str, monkeypatch: pytes
     monkeypatch.setattr(speed, "MANY_PAGES", 1)
     ask(database, f"CREATE INDEX ON usage_daily {index}")
     assert INDEX in found(database)
+
+
+@pytest.mark.parametrize("index", ["(date, user_id)", "(user_id) WHERE total_cost > 0"])
+def test_an_index_that_leads_to_no_user_is_none(database: str, monkeypatch: pytest.MonkeyPatch, index: str) -> None:
+    monkeypatch.setattr(speed, "MANY_PAGES", 1)
+    without_index(database)
+    ask(database, f"CREATE INDEX ON usage_daily {index}")
+    assert BY_USER in found(database)
 
 
 def test_rows_stay_on_their_pages_where_check_has_had_its_way(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,15 +94,34 @@ def test_a_table_that_no_run_writes_needs_no_room(database: str, monkeypatch: py
     assert ROOM not in found(database)
 
 
-def test_memory_is_told(database: str) -> None:
-    assert found(database)["memory"]["level"] == "ok"
+def test_memory_is_shown(database: str) -> None:
+    memory = found(database)["memory"]
+    assert (memory["level"], memory["found"]) == ("ok", f"about {most()} MiB")
+
+
+def test_memory_beyond_what_a_run_may_take_is_noted_with_the_settings_that_decide_it(database: str) -> None:
+    memory = found(database, USAGE_JOBS_BATCH_ROWS="1000000", USAGE_JOBS_WORKERS="16")["memory"]
+    assert memory["level"] == "note"
+    assert "batch_rows" in memory["remedy"]
+    assert "workers" in memory["remedy"]
+
+
+def most(workers: int | None = None, rows: int | None = None) -> int:
+    """What a run takes at the most, in MiB."""
+    given = {"USAGE_JOBS_WORKERS": workers, "USAGE_JOBS_BATCH_ROWS": rows}
+    return speed.memory(load(None, {name: str(value) for name, value in given.items() if value}, Path.cwd()))
+
+
+def test_memory_is_at_most_512_mebibyte_with_the_settings_that_ship() -> None:
+    assert most() <= 512
 
 
 @pytest.mark.parametrize("workers", range(1, 17))
-@pytest.mark.parametrize("rows", [1, 100_000, 1_000_000, 10**9])
-def test_memory_is_at_most_one_gibibyte_whatever_the_settings(workers: int, rows: int) -> None:
-    given = {"USAGE_JOBS_WORKERS": str(workers), "USAGE_JOBS_BATCH_ROWS": str(rows)}
-    assert speed.memory(load(None, given, Path.cwd())) <= 1024
+@pytest.mark.parametrize("rows", [1, 100_000, 1_000_000])
+def test_the_rows_at_work_decide_the_memory(workers: int, rows: int) -> None:
+    """However they are shared out among workers, and whatever else is set."""
+    assert most(workers, rows) == most(1, workers * rows)
+    assert most(workers, rows) <= most(workers, 2 * rows) <= most(workers, 2 * rows + 10_000) - 14
 
 
 @pytest.mark.direct("what a planner does is no matter of the way to it")
@@ -103,9 +143,8 @@ def test_a_ledger_that_was_vacuumed_while_it_was_empty_is_searched_by_its_key(da
 @pytest.mark.direct("what a planner does is no matter of the way to it")
 @pytest.mark.parametrize("has_key", [True, False])
 def test_rows_to_be_written_are_found_by_their_key_where_it_has_an_index(database: str, *, has_key: bool) -> None:
-    usage = source(load(None, {}, Path.cwd()), "usage_daily")
     if not has_key:
         ask(database, "ALTER TABLE usage_daily DROP CONSTRAINT usage_daily_pkey CASCADE")
     with connect(Address(database)) as connection:
-        row = connection.execute(statement("has_key", quoted=sql.Literal(usage.as_string(None)))).fetchone()
-    assert row == (has_key,)
+        read, _ = preflight.source(connection, load(None, {}, Path.cwd()))
+    assert read.rows_by_index == has_key

@@ -1,6 +1,6 @@
 """Both readers on a server that speaks TLS: what each can verify, and that neither gives a row of one that it refuses.
 
-What connectorx cannot do is pinned here: `readers.chosen` is built on it.
+What connectorx cannot do is pinned here: `usage_reader.choose` is built on it.
 """
 
 import os
@@ -19,17 +19,12 @@ from commands import applied, usage_jobs
 from conftest import SHAPES
 from tls_server import TlsServer
 from told import refused, under
+from usage_reads import READERS, read_usage
 
 from jobs.model.errors import PreflightError, UsageJobsError
-from jobs.settings import load
-from jobs.store import preflight, readers
-from jobs.store.address import Address
-from jobs.store.database import connect
-from jobs.store.usage import UsageQuery
 
 pytestmark = pytest.mark.skipif(tls_server.PROGRAM is None, reason=tls_server.MISSING)
 JUNE = (date(2026, 6, 1), date(2026, 6, 30))
-READERS = ("connectorx", "copy")
 Servers = dict[str, TlsServer]
 
 
@@ -58,12 +53,7 @@ def servers(folder: Path) -> Iterator[Servers]:
 
 def read(url: str, reader: str) -> pl.DataFrame:
     """June, over a connection to ``url`` that psycopg has made before, as each run does."""
-    address = Address(url)
-    with connect(address) as connection:
-        settings = load(None, {}, Path.cwd())
-        source, _ = preflight.source(connection, settings)
-        query = UsageQuery(settings, source, {meter.name: date.min for meter in source.meters}, versions=False)
-        return pl.concat(readers.batches(address, connection, reader, query, [JUNE]))
+    return read_usage(url, reader, [JUNE])
 
 
 def option(text: str, folder: Path) -> str:

@@ -46,8 +46,15 @@ class TableDiff:
 
     def write(self, connection: Connection, scope: RunScope, run_id: int) -> int:
         """Writes the rows that change; how many. A row of a closed month gets its next revision."""
-        removed = tables.remove(connection, scope.settings, self.table, self.gone)
-        return removed + tables.put(connection, scope.settings, self.table, self.put, run_id, scope.window.closed)
+        settings, key = scope.settings, list(self.table.key)
+        new, changed = self.put, self.put.clear()
+        if not self.stored.is_empty():
+            before = self.stored.select(key)
+            new = self.put.join(before, on=key, how="anti", nulls_equal=True)
+            changed = self.put.join(before, on=key, how="semi", nulls_equal=True)
+        written = tables.remove(connection, settings, self.table, self.gone)
+        written += tables.insert(connection, settings, self.table, new, run_id)
+        return written + tables.put(connection, settings, self.table, changed, run_id, scope.window.closed)
 
 
 def with_left_out(target: pl.LazyFrame, scope: RunScope, *, monthly: bool) -> pl.LazyFrame:

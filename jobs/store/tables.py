@@ -16,7 +16,7 @@ from jobs.model.windows import last_of
 from jobs.settings import Settings
 from jobs.store.database import Connection, blocks, copying
 from jobs.store.faults import writing
-from jobs.store.schema import Table, tables
+from jobs.store.schema import AMOUNT, Table, tables
 from jobs.store.statements import columns, listed, own, statement
 
 _TEXT_OF_CSV: dict[str, pl.DataType | type[pl.DataType]] = {
@@ -86,6 +86,21 @@ def _inward(of: Table, name: str) -> pl.Expr:
     if kind == "uuid":
         return column.str.replace_all("-", "", literal=True).str.to_integer(base=16, dtype=pl.UInt128)
     return column
+
+
+def insert(connection: Connection, settings: Settings, of: Table, rows: pl.DataFrame, run_id: int) -> int:
+    """Adds whole rows whose keys are new, inside the caller's transaction; how many."""
+    if rows.is_empty():
+        return 0
+    # A third of the columns is 0 in every row (meters that nobody used), which is their default as well: what is not
+    # sent need not be parsed.
+    amounts = [name for name, kind in rows.schema.items() if kind == pl.Int128 and of.columns[name] == AMOUNT]
+    used = rows.select((pl.col(name) != 0).any() for name in amounts).row(0)
+    sent = rows.drop(name for name, is_used in zip(amounts, used, strict=True) if not is_used).sort(of.key)
+    stage = staged(connection, settings, of, sent)
+    text = statement("insert", table=own(settings, of.name), columns=columns(sent.columns), stage=stage)
+    with writing(f"{settings.rollup_schema}.{of.name}"):
+        return connection.execute(text, {"run_id": run_id}).rowcount
 
 
 def put(

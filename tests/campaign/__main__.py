@@ -3,7 +3,7 @@
 python tests/campaign [--faults 500] [--first-seed 0] [--lanes 4] [--workers 2] [--log FILE] [--only SEED]
 
 Each seed is an episode: which command, which fault, at which statement; --only plays one again. With several workers
-chunks go side by side, each a user alone, and a statement is not always the same one. --log keeps an outcome a line;
+batches go side by side, each a user alone, and a statement is not always the same one. --log keeps an outcome a line;
 with the same file a campaign that was interrupted goes on where it stood. Exit code 1: a problem.
 """
 

@@ -49,7 +49,7 @@ class Play:
 
 
 def plays(databases: Databases, workers: int) -> list[Play]:
-    """All three, on this server; so many chunks are at work at a time."""
+    """All three, on this server; so many batches are at work at a time."""
     open_ = world.EACH_USER_ALONE | {"USAGE_JOBS_WORKERS": str(workers)}
     closing = open_ | CLOSING
     night = ("run", "--date", str(world.LAST_DAY))
@@ -97,12 +97,12 @@ def _play(
 
     with Wire(copy, hook) as wire:
         _ended(wire.url, words, variables)
-    # Chunks are side by side: what stands between two of them is a user before and another after.
+    # Batches are side by side: what stands between two of them is a user before and another after.
     return Play(name, words, variables, url, _whole(states, tables(copy)), len(seen), seen.count("COMMIT"))
 
 
 def _whole(states: list[Tables], after: Tables) -> tuple[Tables, ...]:
-    """The first state, that after adoption (which comes before any chunk) where it differs, and the last one."""
+    """The first state, that after adoption (which comes before any batch) where it differs, and the last one."""
     adopted = next((state for state in states if state["credit_draws"] != states[0]["credit_draws"]), after)
     imported = all(key[2] == 0 for key in adopted["credit_draws"])
     return (states[0], adopted, after) if imported and adopted["credit_draws"] else (states[0], after)

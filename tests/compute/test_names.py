@@ -5,19 +5,22 @@ from datetime import date
 import polars as pl
 
 from jobs.compute import rollup
-from jobs.compute.billing import CreditRules
-from jobs.compute.costs import CostRules, costs
+from jobs.compute.costs import costs
 from jobs.compute.credits import credited
 from jobs.compute.lots import LOTS, settled
 from jobs.compute.overrides import by_day, joined
-from jobs.compute.pricing import Terms, charges, in_row_order
+from jobs.compute.pricing import charges, in_row_order
 from jobs.model.frames import ACCOUNTS, DRAWS, MODES, OVERRIDES, usage_schema
 from jobs.model.meters import Meter
 from jobs.model.rates import parse
+from jobs.model.rules import CostRules, CreditRules, Terms
+from jobs.postgres.batch_hashes import CREDIT_HASHES, WRITTEN
 from jobs.settings import RESERVED
 
 JUNE = date(2026, 6, 1)
 METER = Meter("m", "m", "level", "GB", False, ("m",))
+FINGERPRINTS = {"row_count": pl.Int64, "usage_hash": pl.Int64, "written_hash": pl.Int64, "overrides_hash": pl.String}
+"""What is joined to the months of users besides: what says what they were computed from."""
 
 
 def test_every_column_that_pricing_makes_is_reserved() -> None:
@@ -26,16 +29,21 @@ def test_every_column_that_pricing_makes_is_reserved() -> None:
     held = by_day(pl.LazyFrame(schema=OVERRIDES), terms.first, terms.last)
     ordered = joined(in_row_order(pl.LazyFrame(schema=usage_schema(["m"]))), held, terms.overridden)
     priced = costs(charges(ordered, terms), [METER], CostRules(frozenset(), True, None))
-    priced = priced.with_columns(row_hash=pl.lit(0, dtype=pl.UInt64))
     rules = CreditRules(scale=2, due_scale=2, start=JUNE, splits=True)
-    modes, accounts, booked = (pl.LazyFrame(schema=schema) for schema in (MODES, ACCOUNTS, DRAWS))
-    paid = credited(priced, modes, accounts, booked, rules)
+    modes, accounts, posted = (pl.LazyFrame(schema=schema) for schema in (MODES, ACCOUNTS, DRAWS))
+    paid = credited(priced, modes, accounts, posted, rules)
     # What the passes on the way add, they take away again; a meter of that name would be overwritten all the same.
     between = settled(paid.with_columns(demand=0, free_left=0, purchased_left=0), LOTS)
-    days, users = rollup.cluster_days(paid, [METER]), rollup.cluster_users(paid)
-    months = [rollup.by_user(paid, [METER]), rollup.cluster_months(days, users, [METER])]
-    frames = [ordered, priced, paid, between, accounts, booked, modes, days, *months]
+    user_days, user_months = rollup.user_days(paid, [METER]), rollup.user_months(paid, [METER])
+    cluster_days = user_days.drop("user_id").with_columns(users=0)
+    clusters = pl.LazyFrame(schema={"month": pl.Date, "cluster_id": pl.UInt128, "active_users": pl.Int64})
+    cluster_months = rollup.cluster_months(cluster_days, clusters, [METER])
+    hashes = [pl.LazyFrame(schema=schema) for schema in (FINGERPRINTS, CREDIT_HASHES, WRITTEN)]
+    frames = [ordered, priced, paid, between, accounts, posted, modes, user_days, user_months]
+    frames += [cluster_days, cluster_months, *hashes]
     names = {name for frame in frames for name in frame.collect_schema().names()}
-    assert {"month_days", "new_day", "version", "rows"} <= names
-    taken = {name for name in names - {"m"} if not name.endswith("_cost") and not name.startswith("override_")}
+    assert {"month_days", "new_day", "max_users", "amount_free", "clusters"} <= names
+    taken = {
+        name for name in names - {"m"} if not name.endswith(("_cost", "_days")) and not name.startswith("override_")
+    }
     assert taken - RESERVED == set()

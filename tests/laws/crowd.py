@@ -12,7 +12,7 @@ from multiprocessing.synchronize import Barrier
 import night as world
 from ways import job_url
 
-import jobs.run
+import jobs.pipeline.run
 from jobs.model.errors import LockedError
 
 TRIES = 3
@@ -62,7 +62,7 @@ def unguarded(*_: object) -> Iterator[None]:
 
 def _member(pipe: Connection, barrier: Barrier, guarded: bool) -> None:
     if not guarded:
-        setattr(jobs.run, "guarded", unguarded)  # noqa: B010 - a name that the module does not offer
+        setattr(jobs.pipeline.run, "guarded", unguarded)  # noqa: B010 - a name that the module does not offer
     try:
         while url := pipe.recv():
             barrier.wait(PATIENCE)

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from decimal import Decimal
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
@@ -17,9 +18,11 @@ from psycopg.rows import dict_row
 from ways import left
 
 OWN = {
+    "user_daily": ("date", "user_id", "cluster_id"),
     "user_monthly": ("month", "user_id"),
     "cluster_daily": ("date", "cluster_id"),
     "cluster_monthly": ("month", "cluster_id"),
+    "touched_days": ("batch", "date"),
     "months": ("month",),
     "rejects": ("usage_daily_id",),
     "credit_draws": ("usage_daily_id", "user_id", "revision"),
@@ -40,8 +43,10 @@ KEYS_OF_THEIRS = {
     "credit_transactions": ("user_id", "type", "amount", "balance_before", "balance_after", "metadata"),
 }
 OF_THE_RUN = {"run_id", "updated_at", "first_seen", "last_seen", "closed_at", "closed_by", "posted_at"}
-OF_USERS = ("user_monthly", "usage_daily", "user_credits", "credit_draws", "credit_transactions")
+OF_USERS = ("user_daily", "user_monthly", "usage_daily", "user_credits", "credit_draws", "credit_transactions")
 """Tables whose rows are written with their user, all together."""
+HISTORY = {"credit_draws": ["usage_daily_id", "user_id"], "credit_transactions": ["user_id"]}
+"""Tables that also say in how many steps their sums came about."""
 Rows = dict[tuple[Any, ...], dict[str, Any]]
 Tables = Mapping[str, Rows]
 Row = dict[str, Any] | None
@@ -60,11 +65,9 @@ def command(url: str, *arguments: str, **environment: str) -> subprocess.Popen[s
 
 
 def began(process: subprocess.Popen[str]) -> None:
-    """Waits until the run says that it reads: what comes before touches nothing, and takes most of the time."""
+    """Waits until the run says that it plans: what comes before writes nothing, and takes most of the time."""
     assert process.stdout is not None
-    for line in process.stdout:
-        if "read" in line:
-            return
+    assert any('"plan"' in line for line in process.stdout), "it ended before it had a plan"
 
 
 class Server(Protocol):
@@ -118,6 +121,24 @@ def tables(url: str) -> dict[str, Rows]:
         for name, text in THEIRS.items():
             found[name] = _keyed(connection.execute(text.encode()).fetchall(), KEYS_OF_THEIRS[name])
     return found
+
+
+def without_history(found: Tables) -> dict[str, Any]:
+    """The tables, of those that also say in how many steps their sums came about only these sums; and not how often a
+    month was written."""
+    rest = {name: rows for name, rows in found.items() if name not in HISTORY}
+    months = [{k: v for k, v in row.items() if k != "revision"} for row in found["user_monthly"].values()]
+    ordered = sorted(months, key=lambda row: (row["month"], row["user_id"]))
+    return rest | {name: _summed(found, name, by) for name, by in HISTORY.items()} | {"user_monthly": ordered}
+
+
+def _summed(found: Tables, name: str, by: list[str]) -> dict[tuple[Any, ...], list[Decimal]]:
+    sums: dict[tuple[Any, ...], list[Decimal]] = {}
+    for row in found[name].values():
+        moved = [row["amount"] * row["count"]] if "amount" in row else [row["free"], row["purchased"]]
+        key = tuple(row[column] for column in by)
+        sums[key] = [a + b for a, b in zip(sums.get(key, [Decimal(0)] * 2), moved, strict=False)]
+    return {key: parts for key, parts in sums.items() if any(parts)}
 
 
 def _keyed(rows: list[dict[str, Any]], key: tuple[str, ...]) -> Rows:

@@ -32,7 +32,7 @@ SETTINGS = {
     "USAGE_JOBS_WORKERS": "1",  # in one order, statement after statement
     "USAGE_JOBS_START": "2026-05",
     "USAGE_JOBS_CLOSE_AFTER_DAYS": "60",  # both months stay open
-    "USAGE_JOBS_BATCH_ROWS": "45",  # two chunks
+    "USAGE_JOBS_BATCH_ROWS": "25",  # two batches
 }
 EACH_USER_ALONE = SETTINGS | {"USAGE_JOBS_BATCH_ROWS": "5"}
 MONEY = {  # mode, free credits granted, credits purchased
@@ -46,8 +46,10 @@ MONEY = {  # mode, free credits granted, credits purchased
     "hal": ("prepaid", "0", "20"),  # one row heals, one is spoiled
 }
 SHORT = ("ben", "eve")
-CHUNK = ("FOR SHARE", '"usage_jobs_user_monthly"')
-"""What a chunk says and no other transaction: its fence, and the stage of its users' months."""
+BATCH = ("FOR SHARE", '"usage_jobs_user_monthly"')
+"""What a batch says and no other transaction: its ownership check, and the stage of its users' months."""
+READ = "COPY (-- Usage of some days"
+"""How the statement begins with which a batch reads usage, in a transaction before its own."""
 CHANGES = (
     "UPDATE usage_daily SET cpu_hours = cpu_hours + 3.33 WHERE user_id = 'ann' AND date = '2026-05-30'",
     "UPDATE usage_daily SET cpu_hours = cpu_hours - 5 WHERE user_id = 'ann' AND date = '2026-06-01'",
@@ -69,35 +71,40 @@ SELECT user_id, 'purchase', %(amount)s, balance - %(amount)s, balance, clock_tim
 
 @dataclass(frozen=True)
 class Night:
-    """A database before the night's run; what every table holds before and after an undisturbed one, every statement
-    of that one, and how long it took."""
+    """A database before the night's run; what every table holds before and after an undisturbed one; every statement
+    of that one."""
 
     url: str
     before: Tables
     after: Tables
     statements: tuple[Statement, ...]
-    seconds: float
 
     @property
     def name(self) -> str:
         return named(self.url)
 
     def writing(self) -> list[list[Statement]]:
-        """The statements of each transaction that may write: its begin, its modes, its chunks, its end."""
+        """The statements of each transaction that may write: its begin, its modes, its batches, its end."""
         return [t for t in self.committing() if any("FOR SHARE" in text or "INSERT" in text for text in map(bare, t))]
 
-    def chunks(self) -> list[list[Statement]]:
-        """Those of them that pass the fence and write users' months."""
-        written = [t for t in self.writing() if all(any(word in bare(s) for s in t) for word in CHUNK)]
-        assert len(written) > 1, "the night should have more than one chunk"
+    def batches(self) -> list[list[Statement]]:
+        """Those of them that make the ownership check and write users' months."""
+        written = [t for t in self.writing() if all(any(word in bare(s) for s in t) for word in BATCH)]
+        assert len(written) > 1, "the night should have more than one batch"
         return written
+
+    def reads(self) -> list[list[Statement]]:
+        """The transactions, before those of the batches, in which these read without a lock."""
+        read = [t for t in self.committing() if any(s.text.startswith(READ) for s in t)]
+        assert len(read) == len(self.batches()), "each batch should read by itself"
+        return read
 
     def committing(self) -> list[list[Statement]]:
         """The statements from each BEGIN to its COMMIT."""
         found: list[list[Statement]] = []
         for connection in {statement.connection for statement in self.statements}:
             ours = [statement for statement in self.statements if statement.connection == connection]
-            begins = [n for n, statement in enumerate(ours) if statement.text == "BEGIN"]
+            begins = [n for n, statement in enumerate(ours) if statement.text.startswith("BEGIN")]
             for begin, after in zip(begins, [*begins[1:], None], strict=True):
                 texts = [statement.text for statement in ours[begin:after]]
                 if "COMMIT" in texts:
@@ -162,7 +169,7 @@ def made(databases: Databases) -> Night:
     before, copy = tables(url), cloned(databases, named(url))
     seen: list[Statement] = []
     wired(copy, watching(seen.append))
-    night = Night(url, before, tables(copy), tuple(seen), took(copy))
+    night = Night(url, before, tables(copy), tuple(seen))
     databases.retire([copy])
     return night
 

@@ -94,10 +94,10 @@ class Credits(RuleBasedStateMachine):
     def night(self, day: date, *, dry_first: bool = False) -> None:
         """Up to NIGHTS times: Hypothesis also makes histories of hardly anything but nights.
 
-        A third of it where each row is a chunk, which takes ten times as long.
+        A third of it where each user is a batch, which takes ten times as long.
         """
         self.nights += 1
-        if self.nights <= (NIGHTS // 3 if self.setup.chunk == 1 else NIGHTS):
+        if self.nights <= (NIGHTS // 3 if self.setup.batch_rows == 1 else NIGHTS):
             (self.made.rehearsal if dry_first else self.made.night)(day)
 
     def row(self, n: int) -> Row | None:

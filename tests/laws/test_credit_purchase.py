@@ -1,28 +1,28 @@
 """Law 3 and DESIGN section 7: a purchase made while a run is at work is never lost, and balances stay a chain.
 
-At each statement of each chunk another client buys credit for the users who are short of it. Where the run holds
-their rows, the purchase has to wait; wherever it comes, one more run makes the most of it.
+At each statement of each batch, and of the transaction in which it reads before, another client buys credit for the
+users who are short of it. From the lock of their accounts to COMMIT the purchase has to wait; wherever it comes, one
+more run makes the most of it.
 """
 
 import threading
 from collections.abc import Callable
 from decimal import Decimal
-from typing import Any
 
 import night as world
 import psycopg
 import pytest
 from commands import ask
 from counts import count
-from killing import Tables, tables
+from killing import Tables, tables, without_history
 from night import PURCHASE, SHORT, Night
 from wire import Statement, Verdict
 
 PARTS = 4
 EVERY = max(1, count("STATEMENT_STRIDE") // 3)
 AMOUNT = Decimal(5)
-HISTORY = {"credit_draws": ["usage_daily_id", "user_id"], "credit_transactions": ["user_id"]}
-"""Tables that also tell in how many steps their sums came about; of them only these sums are compared."""
+ACCOUNTS = "FOR NO KEY UPDATE"
+"""What the statement that locks accounts says, which is the first to lock anything for the application."""
 
 
 @pytest.fixture
@@ -63,23 +63,34 @@ class Purchase:
 
 
 @pytest.mark.parametrize("part", range(PARTS))
-def test_a_purchase_at_any_statement_of_a_chunk_is_not_lost(
+def test_a_purchase_at_any_statement_of_a_batch_is_not_lost(
     part: int, copy: Callable[[], str], night: Night, expected: Tables
 ) -> None:
-    for target in world.boundaries(night.chunks())[part * EVERY :: PARTS * EVERY]:
+    for target in world.boundaries([*night.reads(), *night.batches()])[part * EVERY :: PARTS * EVERY]:
         url = copy()
         bought_at(target, url)
         sound(url)
         world.run(url)
-        assert settled(tables(url)) == settled(expected), target
+        assert without_history(tables(url)) == without_history(expected), target
         sound(url)
 
 
 def test_a_purchase_waits_where_the_run_holds_the_row_and_only_there(copy: Callable[[], str], night: Night) -> None:
     """Without a statement in that window the test above would prove too little; with all of them the lock too much."""
-    waited = [[not all(bought_at(chunk[at], copy())) for at in (0, -1)] for chunk in night.chunks()]
-    assert [at_begin for at_begin, _ in waited] == [False] * len(waited)
-    assert any(at_commit for _, at_commit in waited)
+    for read in night.reads():
+        assert not any(waits(read[at], copy()) for at in (0, len(read) // 2, -1)), "nothing is locked yet"
+    held = []
+    for batch in night.batches():
+        lock = next(n for n, statement in enumerate(batch) if ACCOUNTS in world.bare(statement))
+        assert not any(waits(batch[at], copy()) for at in (0, lock)), "the accounts are not locked yet"
+        [waited] = {waits(batch[at], copy()) for at in (lock + 1, len(batch) // 2, -1)}
+        held.append(waited)
+    assert sorted(held) == [False, True], "both users are in one batch, and wait for that only"
+
+
+def waits(target: Statement, url: str) -> bool:
+    """Whether a purchase before one statement of the night has to wait."""
+    return not all(bought_at(target, url))
 
 
 def bought_at(target: Statement, url: str) -> list[bool]:
@@ -98,23 +109,6 @@ def bought_at(target: Statement, url: str) -> list[bool]:
         purchase.join()
     assert len(at_once) == len(SHORT), "the run never came to this statement"
     return at_once
-
-
-def settled(found: Tables) -> dict[str, Any]:
-    """The tables, of those with a history only its sums; not how often a month was written."""
-    rest = {name: rows for name, rows in found.items() if name not in HISTORY}
-    months = [{k: v for k, v in row.items() if k != "revision"} for row in found["user_monthly"].values()]
-    ordered = sorted(months, key=lambda row: (row["month"], row["user_id"]))
-    return rest | {name: summed(found, name, by) for name, by in HISTORY.items()} | {"user_monthly": ordered}
-
-
-def summed(found: Tables, name: str, by: list[str]) -> dict[tuple[Any, ...], list[Decimal]]:
-    sums: dict[tuple[Any, ...], list[Decimal]] = {}
-    for row in found[name].values():
-        moved = [row["amount"] * row["count"]] if "amount" in row else [row["free"], row["purchased"]]
-        key = tuple(row[column] for column in by)
-        sums[key] = [a + b for a, b in zip(sums.get(key, [Decimal(0)] * 2), moved, strict=False)]
-    return {key: parts for key, parts in sums.items() if any(parts)}
 
 
 def sound(url: str) -> None:

@@ -1,4 +1,4 @@
-"""What `backfill --dry-run` tells is what the backfill then does, row for row; and each change has its true cause.
+"""What `backfill --dry-run` lists is what the backfill then does, row for row; and each change has its true cause.
 
 Each case is a small business with three closed months, in which something is changed upstream that the case knows: late
 usage, prices, overrides, credit, or several of them. PLANS sets how many cases, from PLAN_SEED on.
@@ -22,8 +22,8 @@ from counts import count
 from killing import Rows, differing, tables
 from prepaid import others
 
-from jobs.agreed import Told
 from jobs.compute.changes import BETWEEN, CHANGES
+from jobs.pipeline.plan_approval import ChangeRecorder
 
 CASES = count("PLANS")
 SEED = int(os.environ.get("PLAN_SEED", "0"))
@@ -35,6 +35,7 @@ NIGHTLY = {"USAGE_JOBS_START": "2026-03"}
 METERS = ("cpu_hours", "gpu_hours", "storage_gb", "feature_store_api_calls", "model_inference_calls")
 CARDS = HEADER + "".join(f"{meter},2020-01-01,0,0.{n + 1}0,1,list\n" for n, meter in enumerate(METERS))
 KEYS = {
+    "user_daily": ("date", "user_id", "cluster_id"),
     "user_monthly": ("month", "user_id"),
     "cluster_daily": ("date", "cluster_id"),
     "cluster_monthly": ("month", "cluster_id"),
@@ -152,19 +153,22 @@ class Case:
 
 
 @pytest.fixture
-def recorded(monkeypatch: pytest.MonkeyPatch) -> dict[str, pl.DataFrame]:
-    """Every row that the last run or dry run has told, by part."""
-    parts: dict[str, pl.DataFrame] = {}
-    add = Told.add
+def recorded(monkeypatch: pytest.MonkeyPatch) -> list[pl.DataFrame]:
+    """Every row that the last run or dry run has listed."""
+    listed: list[pl.DataFrame] = []
 
-    def adding(self: Told, part: str, rows: pl.DataFrame, *more: pl.DataFrame) -> None:
-        if not self.digests:
-            parts.clear()
-        parts[part] = rows
-        add(self, part, rows, *more)
+    def listing(add: Callable[..., None], *, at: int) -> Callable[..., None]:
+        def adding(self: ChangeRecorder, *arguments: Any) -> None:
+            if not self.users and not self.stages:
+                listed.clear()
+            listed.append(arguments[at])
+            add(self, *arguments)
 
-    monkeypatch.setattr(Told, "add", adding)
-    return parts
+        return adding
+
+    monkeypatch.setattr(ChangeRecorder, "add_batch", listing(ChangeRecorder.add_batch, at=0))
+    monkeypatch.setattr(ChangeRecorder, "add_stage", listing(ChangeRecorder.add_stage, at=1))
+    return listed
 
 
 KINDS = ("usage", "price", "override", "credit", "mixed", "mixed")
@@ -172,7 +176,7 @@ KINDS = ("usage", "price", "override", "credit", "mixed", "mixed")
 
 @pytest.mark.parametrize("number", range(SEED, SEED + CASES))
 def test_the_plan_is_what_is_done(
-    number: int, make_database: Callable[..., str], tmp_path: Path, recorded: dict[str, pl.DataFrame]
+    number: int, make_database: Callable[..., str], tmp_path: Path, recorded: list[pl.DataFrame]
 ) -> None:
     case = Case(make_database("a", ready=True), random.Random(number))
     configured(tmp_path, rates=CARDS)
@@ -185,14 +189,14 @@ def test_the_plan_is_what_is_done(
     promised = case.jobs(*backfill, "--dry-run")
     assert promised.code == 0, promised.err
     assert differing(tables(case.url), before) == [], "a dry run writes nothing"
-    plan, told = promised.object["plan"], pl.concat(recorded.values())
+    plan, planned = promised.object["plan"], pl.concat(recorded)
     kept = case.jobs(*backfill, "--plan", plan["hash"])
     assert kept.code == 0, kept.err
     done = kept.object
     assert done["changed"] == promised.object["changed"]
     assert done["plan"] | {"months": None} == plan | {"months": None}
-    assert sorted(told.rows()) == sorted(pl.concat(recorded.values()).rows())
-    assert_same_rows(told, before, tables(case.url))
+    assert sorted(map(str, planned.rows())) == sorted(map(str, pl.concat(recorded).rows()))
+    assert_same_rows(planned, before, tables(case.url))
     assert_causes(case, plan, ask(case.url, "SELECT * FROM rollup.corrections"))
     assert_nothing_else(before, tables(case.url))
     again = case.jobs(*backfill, "--yes")
@@ -202,16 +206,16 @@ def test_the_plan_is_what_is_done(
     assert laws.code == 0, laws.out
 
 
-def assert_same_rows(told: pl.DataFrame, before: dict[str, Rows], after: dict[str, Rows]) -> None:
-    """Of each table just the rows that were told have changed, from what was told to what was told."""
+def assert_same_rows(planned: pl.DataFrame, before: dict[str, Rows], after: dict[str, Rows]) -> None:
+    """Of each table just the rows that were listed have changed, from what was listed to what was listed."""
     for table, key in KEYS.items():
-        expected = {tuple(row["key"].split(BETWEEN)): row for row in told.rows(named=True) if row["table"] == table}
+        expected = {tuple(row["key"].split(BETWEEN)): row for row in planned.rows(named=True) if row["table"] == table}
         changed = {
             textual(table, place, key): (before[table].get(place), after[table].get(place))
             for place in before[table].keys() | after[table].keys()
             if before[table].get(place) != after[table].get(place)
         }
-        if table == "credit_draws":  # told by row, user and month
+        if table == "credit_draws":  # listed by row, user and month
             expected = {place[:2]: row for place, row in expected.items()}
         assert changed.keys() == expected.keys(), table
         for place, (old, new) in changed.items():
@@ -222,14 +226,14 @@ def assert_same_rows(told: pl.DataFrame, before: dict[str, Rows], after: dict[st
             if table == "usage_daily":
                 assert new
                 assert row["new"].split(BETWEEN)[1] == units(new["credits_deducted"]), place
-            if table in ("user_monthly", "cluster_daily", "cluster_monthly") and new:
+            if table in ("user_daily", "user_monthly", "cluster_daily", "cluster_monthly") and new:
                 values = {units(new[name]) for name in ("total_cost", "credits_deducted", "cpu_hours")}
                 assert values <= set(row["new"].split(BETWEEN)), (table, place)
     posted = sum(row["count"] for row in after["credit_transactions"].values())
     posted -= sum(row["count"] for row in before["credit_transactions"].values())
-    assert posted == told.filter(pl.col("table") == "credit_transactions").height
-    assert set(told["table"]) <= {*KEYS, "credit_transactions", "billing_modes"}
-    assert told.columns == list(CHANGES)
+    assert posted == planned.filter(pl.col("table") == "credit_transactions").height
+    assert set(planned["table"]) <= {*KEYS, "credit_transactions", "billing_modes"}
+    assert planned.columns == list(CHANGES)
 
 
 def assert_nothing_else(before: dict[str, Rows], after: dict[str, Rows]) -> None:
@@ -248,9 +252,10 @@ def units(value: Decimal | None) -> str:
 def textual(table: str, place: tuple[Any, ...], key: tuple[str, ...]) -> Key:
     """A key of the database as the plan writes it."""
     parts = [part for part, _ in zip(place, key, strict=False)]
-    if table.startswith("cluster_"):
-        return str(parts[0]), "\x00" if parts[1] is None else str(parts[1].int)
-    return tuple(str(part) for part in parts)
+    numbers = table.startswith("cluster_") or table == "user_daily"
+    return tuple(
+        "\x00" if part is None else str(part.int) if numbers and isinstance(part, UUID) else str(part) for part in parts
+    )
 
 
 def assert_causes(case: Case, plan: dict[str, Any], corrections: list[dict[str, Any]]) -> None:

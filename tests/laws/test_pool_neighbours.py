@@ -24,8 +24,6 @@ from pooler import Pooler
 RUNS = count("POOL_RUNS")
 SIZE = 8
 SETTINGS = world.SETTINGS | {"USAGE_JOBS_READER": "auto"}
-# After hundreds of runs with corrections the ledger is long, and a chunk takes its rows as well.
-SETTINGS |= {"USAGE_JOBS_BATCH_ROWS": "400"}
 
 pytestmark = [
     pytest.mark.skipif(pooler.PROGRAM is None, reason=pooler.MISSING),

@@ -1,4 +1,4 @@
-"""Chunks that go side by side leave what they leave one after the other; what stops one of them stops them all."""
+"""Batches that go side by side leave what they leave one after the other; what stops one of them stops them all."""
 
 import signal
 from collections.abc import Callable
@@ -47,8 +47,9 @@ def test_one_that_fails(night: Night, copy: Callable[[], str]) -> None:
     assert differing(tables(url), night.after) == []
 
 
-def test_a_signal_while_all_wait(night: Night, copy: Callable[[], str]) -> None:
-    """Each for an account that somebody holds: none is posted, and the process ends as it was told to."""
+def test_a_signal_while_it_waits(night: Night, copy: Callable[[], str]) -> None:
+    """Somebody holds all accounts: nothing is posted, one user after another is waited for, and the process ends as the
+    signal says."""
     url = copy()
     with psycopg.connect(url) as holder:
         holder.execute("SELECT FROM user_credits FOR UPDATE")

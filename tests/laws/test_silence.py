@@ -98,7 +98,7 @@ def test_a_hole_while_the_guard_is_taken(
 
 def test_a_guard_that_is_lost_is_taken_again(night: Night, copy: Callable[[], str]) -> None:
     url = copy()
-    target = night.chunks()[0][0]
+    target = night.batches()[0][0]
     guards: list[list[object]] = []
 
     def hook(statement: Statement) -> Verdict:

@@ -1,0 +1,40 @@
+"""Reads usage as a run in recorded mode does, with either reader, outside of any run."""
+
+from collections.abc import Collection
+from datetime import date
+from pathlib import Path
+
+import polars as pl
+
+from jobs.model.windows import first_of
+from jobs.pipeline.plan import row_fingerprint, usage_query
+from jobs.postgres.usage_reader import Reader
+from jobs.settings import Settings, load
+from jobs.store import preflight
+from jobs.store.address import Address
+from jobs.store.database import Connection, connect, transaction
+from jobs.store.usage import UsageQuery
+
+Spans = Collection[tuple[date, date]]
+READERS = ("connectorx", "copy")
+
+
+def recorded_query(connection: Connection, settings: Settings, month: date) -> UsageQuery:
+    """The query of every meter that has a column, each with a price on every day; ``month``: what it reads of."""
+    source, _ = preflight.source(connection, settings)
+    covered = {first_of(month): row_fingerprint(source, rated=False)}
+    return usage_query(settings, source, {meter.name: date.min for meter in source.meters}, covered, frozenset())
+
+
+def read_spans(connection: Connection, reader: Reader, query: UsageQuery, spans: Spans) -> pl.DataFrame:
+    """The rows of the days of ``spans``, sorted by id."""
+    with transaction(connection):
+        return reader.read(connection, query, query.days(spans)).sort("id")
+
+
+def read_usage(url: str, kind: str, spans: Spans) -> pl.DataFrame:
+    """The same over a connection of its own to ``url``, with the settings that ship; ``kind`` of READERS."""
+    address, settings = Address(url), load(None, {}, Path.cwd())
+    with connect(address) as connection:
+        query = recorded_query(connection, settings, min(spans)[0])
+        return read_spans(connection, Reader(kind, address), query, spans)
