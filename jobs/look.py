@@ -6,6 +6,7 @@ from typing import Any
 
 from jobs.model.errors import UsageJobsError
 from jobs.pipeline.plan import Plan, make_plan
+from jobs.postgres.reader_choice import choose
 from jobs.settings import Settings
 from jobs.store import exposure, orphans, pooling, preflight, privileges, runlog, schema, speed, user_view
 from jobs.store.address import Address
@@ -31,8 +32,6 @@ def _way(connection: Connection, settings: Settings, address: Address) -> Iterat
     pool = pooling.named(address, connection)
     yield Finding("ok", "connection", "a server, or a pooler", pool)
     yield _tls(connection, address)
-    from jobs.postgres.usage_reader import choose
-
     reader = choose(settings.reader, address, pooled=pool not in (pooling.DIRECT, pooling.SESSION))
     yield Finding("ok", "reader", f"reader = {settings.reader!r}", reader)
 

@@ -66,6 +66,19 @@ class Found:
             yield Law(ROWS, now, before, len(bad), tuple(bad))
 
 
+NO_MONTHS = pl.DataFrame(schema={"user_id": pl.String, "month": pl.Date})
+
+
+@dataclass(frozen=True, slots=True)
+class Stale:
+    """What detection finds to differ from what was computed: all months of ``users``; user-months whose usage, prices
+    or overrides differ (``priced``); and ``months``, user-months of which nothing is judged."""
+
+    users: set[str]
+    priced: pl.DataFrame
+    months: pl.DataFrame = field(default_factory=lambda: NO_MONTHS)
+
+
 COSTS, SAME, SAME_DAYS, PAID, OVER, POSTED, ROWS = (
     "1 cost of the rows, priced anew = roll-up",
     "2 user-months, computed anew = roll-up",
@@ -79,21 +92,21 @@ COSTS, SAME, SAME_DAYS, PAID, OVER, POSTED, ROWS = (
 
 def recompute(connection: Connection, address: Address, plan: Plan, found: Found, *, draws: bool) -> Detected:
     """Every user's months of ``plan``; ``draws``: the months are one draw window, and the draws are computed, too."""
-    everybody = detection.detect(connection, plan, plan.window.months, full=True)
+    months = plan.window.months
+    everybody = detection.detect(connection, plan, months, full=True)
+    pairs = [(each.user, each.month) for each in detection.differences(connection, plan, months).found]
+    priced = pl.DataFrame(pairs, schema=NO_MONTHS.schema, orient="row")
     if draws:
         # What changed in one month of a draw window may move draws in another.
-        changed = {work.user for work in detection.detect(connection, plan, plan.window.months).work}
-        differs = pl.DataFrame(schema={"user_id": pl.String, "month": pl.Date})
+        stale = Stale({work.user for work in detection.detect(connection, plan, months).work}, priced)
     else:
-        pairs = [(each.user, each.month) for each in detection.differences(connection, plan, plan.window.months).found]
-        differs = pl.DataFrame(pairs, schema={"user_id": pl.String, "month": pl.Date}, orient="row")
-        changed = set()
+        stale = Stale(set(), priced, months=priced)
     reader, settings = Reader("copy", address), plan.settings
     moved = set()
     for users in cut(everybody.work, Limits(settings.batch_rows, settings.batch_rows)):
         read = read_input(connection, reader, plan, users)
-        moved |= _judge(connection, plan, found, read, (changed, differs), draws=draws)
-    for month in plan.window.months:
+        moved |= _judge(connection, plan, found, read, stale, draws=draws)
+    for month in months:
         if month not in moved and month in everybody.months:
             found.rows[month] = everybody.months[month].rows, plan.months.rows.get(month, 0)
     return everybody
@@ -104,19 +117,18 @@ def _judge(
     plan: Plan,
     found: Found,
     read: BatchInput,
-    stale: tuple[set[str], pl.DataFrame],
+    stale: Stale,
     *,
     draws: bool,
 ) -> set[date]:
-    """Judges what of ``read`` is not ``stale`` (users, and user-months); the months in which somebody is."""
-    changed, differs = stale
+    """Judges what of ``read`` is not ``stale``; the months in which somebody is."""
     paying = needs_account(read.modes, read.draws)
     held = accounts.read(connection, plan.settings, plan.query.read.credits, paying)
     posted = as_posted(plan, read.rated, read.modes, read.draws)
     computed, due = allocate(plan, read.rated, read.modes, held, read.draws) if draws else (posted, None)
     target = months_target(plan, read, computed)
     every = pl.concat([target.select(USER_MONTH), read.months.select(USER_MONTH)]).unique()
-    same = every.filter(~of_users(changed & read.users)).join(differs, on=USER_MONTH, how="anti")
+    same = every.filter(~of_users(stale.users & read.users)).join(stale.months, on=USER_MONTH, how="anti")
     found.same += same.height
     found.stale += every.height - same.height
     # Of a closed month, accounts and what was reported have moved on lawfully since.
@@ -125,10 +137,10 @@ def _judge(
     _judge_months(found, target.join(same, on=USER_MONTH, how="semi"), read.months.select(columns))
     _judge_days(found, plan, computed, read, same)
     mine = posted.with_columns(known=posted["user_id"].cast(pl.String).is_in(held["user_id"].to_list()))
-    _judge_rows(found, mine, read.months, same)
+    _judge_rows(found, mine, read.months, same, every.join(stale.priced, on=USER_MONTH, how="anti"))
     if due is not None:
         key = pl.col("user_id") + " " + pl.col("id").map_elements(_uuid, return_dtype=pl.String)
-        judged = due.filter(~of_users(changed & read.users))
+        judged = due.filter(~of_users(stale.users & read.users))
         found.add(POSTED, judged, pl.col("free") + pl.col("purchased"), pl.lit(0), key)
     return set(every.join(same, on=USER_MONTH, how="anti")["month"])
 
@@ -161,13 +173,18 @@ def _judge_months(found: Found, target: pl.DataFrame, stands: pl.DataFrame) -> N
     found.add(SAME, both, pl.lit(1), equal, key)
 
 
-def _judge_rows(found: Found, rows: pl.DataFrame, stands: pl.DataFrame, same: pl.DataFrame) -> None:
+def _judge_rows(
+    found: Found, rows: pl.DataFrame, stands: pl.DataFrame, same: pl.DataFrame, priced: pl.DataFrame
+) -> None:
     """Invariant 3 with the draws that are in the ledger; accounts are not asked, so that they may have moved on."""
     keys = ["user_id", "month"]
-    theirs = rows.with_columns(pl.col("user_id").cast(pl.String)).join(same, on=keys, how="semi")
+    every = rows.with_columns(pl.col("user_id").cast(pl.String))
+    theirs = every.join(same, on=keys, how="semi")
     drawn, parts = pl.col("free") + pl.col("purchased"), pl.col("part") + pl.col("due_part")
     # Whose account is gone keeps what was booked, and what was reported was invoiced with its draws.
-    mine = theirs.filter((pl.col("class") == PREPAID) & ~pl.col("reported") & pl.col("known"))
+    mine = every.join(priced, on=keys, how="semi").filter(
+        (pl.col("class") == PREPAID) & ~pl.col("reported") & pl.col("known")
+    )
     key = pl.col("user_id") + " " + pl.col("id").map_elements(_uuid, return_dtype=pl.String)
     found.add(OVER, mine, pl.min_horizontal(drawn, "part"), drawn, key)
     # What was invoiced elsewhere, or drawn by another program, may be more than the row costs now.

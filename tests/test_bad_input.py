@@ -596,7 +596,7 @@ BRAKED = [
     (
         (101, 5),
         "date = '2026-06-01' or user_id = 'user 1'",
-        "105 rows where 505 were counted, 101 users where 101 were",
+        "400 rows where 505 were counted, 100 users where 101 were",
     ),
     ((505, 1), "substr(user_id, 6)::int <= 102", "403 rows where 505 were counted, 403 users where 505 were"),
 ]

@@ -59,8 +59,8 @@ def read_input(connection: Connection, reader: Reader, scope: RunScope, users: C
         modes = batch_inputs.billing_modes(connection, scope, users)
         draws = batch_inputs.window_draws(connection, scope, users)
         months = batch_inputs.stored_months(connection, scope, users)
-        stored = months["user_id"].unique().to_list()
-        days = batch_inputs.stored_days(connection, scope, scope.window.days, stored)
+        # In a first run nobody has any: looking for each user's days would take as long as reading his usage.
+        days = batch_inputs.stored_days(connection, scope, scope.window.days, users if scope.has_user_days else ())
         good = is_priceable(scope)
         rated = rate_rows(usage.filter(good).lazy(), scope)
         unpriced = usage.filter(~good).with_columns(CODED)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from jobs.model.errors import LockedError
 from jobs.model.scale import scaled, unscaled
+from jobs.model.windows import first_of
 from jobs.pipeline.plan import Plan
 from jobs.pipeline.totals import Totals
 from jobs.postgres import cluster_rollups, detection
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 END = "end"
+NO_CLUSTERS = {"cluster_daily": 0, "cluster_monthly": 0}
 
 
 class UnsettledError(Exception):
@@ -69,10 +71,11 @@ def finalize(
             if work:
                 raise UnsettledError(work)
         days = cluster_rollups.days_to_regroup(connection, plan)
-        changed, listed = _regroup(
-            connection, plan, run_id, sorted({*days, *(plan.window.days if full else ())}), totals
-        )
-        rejected = ownerless_rejects(connection, plan)
+        # A month that was computed otherwise before, or whose tables have lost something, is regrouped whole.
+        rebuilt = plan.window.months if full else plan.not_comparable
+        days = sorted({*days, *(day for day in plan.window.days if first_of(day) in rebuilt)})
+        changed, listed = _regroup(connection, plan, run_id, days, totals)
+        rejected = ownerless_rejects(connection, plan, totals)
         rejects.write(connection, settings, rejected)
         by_month, whole = month_figures(connection, plan, plan.window.months)
         figures = [_booked(plan, month, by_month[month], closing, run_id) for month in plan.window.months]
@@ -92,14 +95,16 @@ def preview(connection: Connection, plan: Plan, totals: Totals, detected: Detect
     from jobs.pipeline import cluster_tables
 
     deltas = totals.deltas or cluster_tables.ClusterDeltas()
-    days = sorted({*cluster_rollups.days_to_regroup(connection, plan), *deltas.touched})
+    rebuilt = {day for day in plan.window.days if first_of(day) in plan.not_comparable}
+    days = sorted({*cluster_rollups.days_to_regroup(connection, plan), *deltas.touched, *rebuilt})
     diffs = cluster_tables.regroup(connection, plan, days, deltas) if days else []
-    rejected = ownerless_rejects(connection, plan)
+    # What its own batches would have described by then, a run does not find outdated.
+    rejected = [each for each in ownerless_rejects(connection, plan, totals) if each.id not in totals.reject_ids]
     by_month, whole = _after(plan, totals, detected, before)
     whole = replace(whole, users_ran_out=ran_out_rows(connection, plan, totals)["user_id"].n_unique())
     figures = [_booked(plan, month, by_month[month], plan.window.closing, None) for month in plan.window.months]
     booked = runlog.months_to_book(connection, plan.settings, figures)
-    changed = {diff.table.name: diff.rows for diff in diffs}
+    changed = NO_CLUSTERS | {diff.table.name: diff.rows for diff in diffs}
     changed |= {"rejects": totals.changed["rejects"] + len(rejected), "months": len(booked)}
     if totals.recorder is not None:
         totals.recorder.add_stage(END, _listed(diffs, rejected, booked))
@@ -123,11 +128,12 @@ def ran_out_rows(connection: Connection, plan: Plan, totals: Totals) -> "pl.Data
     return rows
 
 
-def ownerless_rejects(connection: Connection, plan: Plan) -> list[RejectChange]:
+def ownerless_rejects(connection: Connection, plan: Plan, totals: Totals) -> list[RejectChange]:
     """What is to change in rollup.rejects for rows that no batch sees: without a user or a day, or changed in a way
     that no fingerprint covers."""
     spans = plan.window.spans()
-    ids = [str(row[0]) for row in connection.execute(plan.query.ownerless(spans))]
+    # Without an index on date this reads the whole table: detection has counted whether there are any.
+    ids = [str(row[0]) for row in connection.execute(plan.query.ownerless(spans))] if totals.ownerless else []
     found = rejects.read(connection, plan.query, ids) + rejects.read_outdated(connection, plan.query, spans)
     return rejects.changes_without_owner(connection, plan.settings, found, spans)
 
@@ -137,7 +143,7 @@ def _regroup(
 ) -> tuple[dict[str, int], list[Any]]:
     """Rows written by table, and what differed."""
     if not days:
-        return {"cluster_daily": 0, "cluster_monthly": 0}, []
+        return NO_CLUSTERS, []
     from jobs.pipeline import cluster_tables
 
     diffs = cluster_tables.regroup(connection, plan, days, cluster_tables.ClusterDeltas())

@@ -89,6 +89,7 @@ def for_window(
         pending_modes=(),
         adopts=False,
         rows_by_index=source.rows_by_index,
+        has_user_days=runlog.has_user_days(connection, settings, window),
         notes=(*notes, *held.notes),
     )
 

@@ -23,6 +23,7 @@ from jobs.pipeline.workers import Workers
 from jobs.postgres import detection
 from jobs.postgres.detection import Detected, UserWork
 from jobs.postgres.month_figures import month_figures
+from jobs.postgres.reader_choice import choose
 from jobs.settings import Settings
 from jobs.store import adoption, modes, pooling, preflight, runlog
 from jobs.store.address import Address
@@ -88,21 +89,22 @@ def perform(job: Job) -> Report:
             source, findings = retried(lambda: preflight.source(link.connection, job.settings))
             preflight.refuse(findings)
             pooled = retried(lambda: pooling.is_transaction_pooled(job.address, link.connection))
+            reader = choose(job.settings.reader, job.address, pooled=pooled)
         if job.dry_run:
-            report, totals = retried(lambda: _dry_run(job, link, source, pooled=pooled))
+            report, totals = retried(lambda: _dry_run(job, link, source, reader))
             if totals.recorder is not None:
                 totals.recorder.enforce_limits()
             return report
-        totals = _approved(job, link, source, pooled=pooled)
+        totals = _approved(job, link, source, reader)
         if not pooled:
             workers.grow(job.address, name, job.settings.workers)
         with job.stage("plan"):
             plan, run_id = retried(lambda: _begin(job, link, source, totals))
             log.of_run(run_id)
-        return _Run(job, workers, plan, run_id, totals, pooled).perform()
+        return _Run(job, workers, plan, run_id, totals, reader).perform()
 
 
-def _approved(job: Job, link: Link, source: Source, *, pooled: bool) -> Totals:
+def _approved(job: Job, link: Link, source: Source, reader: str) -> Totals:
     """Empty totals, with the plan that the run is compared with, where not everything may be written: all of it is
     computed before the first write."""
     asked = job.backfill
@@ -112,13 +114,13 @@ def _approved(job: Job, link: Link, source: Source, *, pooled: bool) -> Totals:
 
     if asked.plan is None and not asked.limits.any:
         return Totals(recorder=ChangeRecorder(asked.limits))
-    _, found = retried(lambda: _dry_run(job, link, source, pooled=pooled))
+    _, found = retried(lambda: _dry_run(job, link, source, reader))
     assert found.recorder is not None  # noqa: S101 - a backfill's dry run has one
     found.recorder.enforce_limits()
     return Totals(recorder=ChangeRecorder(asked.limits, found.recorder.approve(asked.plan)))
 
 
-def _dry_run(job: Job, link: Link, source: Source, *, pooled: bool) -> tuple[Report, Totals]:
+def _dry_run(job: Job, link: Link, source: Source, reader: str) -> tuple[Report, Totals]:
     """What a run would write, read-only, on one snapshot; what it would write first is added to what is read."""
     from jobs.pipeline.batch import Batch
     from jobs.pipeline.batches import Limits, cut
@@ -145,10 +147,11 @@ def _dry_run(job: Job, link: Link, source: Source, *, pooled: bool) -> tuple[Rep
             detected = detection.detect(connection, plan, plan.window.months, full=job.full or adopted is not None)
             if not job.allow_shrink:
                 check_shrink(plan, detected)
+            totals.ownerless = detected.ownerless
             by_month, whole = month_figures(connection, plan, plan.window.months)
             before = Finalized(whole, by_month)
         with job.stage("compute and write"):
-            batch = Batch(plan, _reader(job, connection, pooled=pooled, exported=True), None)
+            batch = Batch(plan, _joined_reader(job, connection, reader), None)
             parts = list(cut(detected.work, Limits(settings.batch_rows, settings.batch_writes)))
             for number, users in enumerate(parts, start=1):
                 totals.add(batch.compute(connection, users))
@@ -160,14 +163,14 @@ def _dry_run(job: Job, link: Link, source: Source, *, pooled: bool) -> tuple[Rep
     return summarize(job.seconds, plan, None, totals, ended, adopted), totals
 
 
-def _reader(job: Job, connection: Connection, *, pooled: bool, exported: bool = False) -> "Reader":
-    from jobs.postgres.usage_reader import Reader, choose
+def _joined_reader(job: Job, connection: Connection, kind: str) -> "Reader":
+    """A reader that sees what the snapshot of our transaction sees."""
+    from jobs.postgres.usage_reader import Reader
 
-    kind, snapshot = choose(job.settings.reader, job.address, pooled=pooled), None
-    if exported and kind == "connectorx":
-        row = connection.execute("SELECT pg_export_snapshot()").fetchone()
-        snapshot = None if row is None else str(row[0])
-    return Reader(kind, job.address, snapshot)
+    if kind != "connectorx":
+        return Reader(kind, job.address)
+    row = connection.execute("SELECT pg_export_snapshot()").fetchone()
+    return Reader(kind, job.address, None if row is None else str(row[0]))
 
 
 def _pending_modes(connection: Connection, plan: Plan, totals: Totals) -> list[modes.Entry]:
@@ -202,14 +205,14 @@ def _begin(job: Job, link: Link, source: Source, totals: Totals) -> tuple[Plan, 
 
 @dataclass(frozen=True, slots=True)
 class _Run:
-    """A run that has its row in rollup.runs. ``pooled``: whether a transaction pooler answers."""
+    """A run that has its row in rollup.runs. ``reader``: "connectorx" or "copy"."""
 
     job: Job
     workers: Workers
     plan: Plan
     run_id: int
     totals: Totals
-    pooled: bool
+    reader: str
 
     def perform(self) -> Report:
         """The stages after the plan; where one fails, the run's row says how."""
@@ -230,6 +233,7 @@ class _Run:
             adopted = retried(self._prepare)
             if adopted is not None:
                 detected = retried(lambda: self._detect(full=True))
+            self.totals.ownerless = detected.ownerless
         self._recompute(detected.work)
         with job.stage("finish"):
             ended = self._finish()
@@ -266,10 +270,10 @@ class _Run:
         with self.job.stage("compute and write"):
             from jobs.pipeline.batch import Batch
             from jobs.pipeline.batches import run_batches
+            from jobs.postgres.usage_reader import Reader
 
             check = self.totals.recorder.check_batch if self.totals.recorder is not None else lambda _: None
-            reader = _reader(self.job, self.workers.link.connection, pooled=self.pooled)
-            batch = Batch(self.plan, reader, self.run_id, check=check)
+            batch = Batch(self.plan, Reader(self.reader, self.job.address), self.run_id, check=check)
             run_batches(self.workers.links, batch, work, self.totals, self.job.progress)
 
     def _finish(self) -> Finalized:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 BEFORE_THE_END = (
     *("billing_modes", "credit_draws", "credit_transactions"),
-    *("user_credits", "usage_daily", "user_daily", "user_monthly"),
+    *("user_credits", "usage_daily", "user_daily", "user_monthly", "corrections"),
 )
 """The tables that are written before the end of a run, in this order."""
 
@@ -23,7 +23,8 @@ BEFORE_THE_END = (
 @dataclass(slots=True)
 class Totals:
     """``users``: recomputed; ``left``: users who could not be had, because another transaction held a row of theirs;
-    ``rejected``: rows that are rejected now and were not before, less those healed; ``changed``: rows by table;
+    ``ownerless``: rows without a user or a day; ``rejected``: rows that are rejected now and were not before, less
+    those healed; ``reject_ids``: rows of which batches change what rejects has; ``changed``: rows by table;
     ``posted``: users, rows and amounts (units of 10^-10) by kind of entry; ``foreign``: ids of rows whose
     credits_deducted some other program wrote. Of a dry run ``deltas``, and ``months``: what user_monthly would hold
     where it changes, and what it holds there; of a backfill ``recorder``."""
@@ -32,10 +33,12 @@ class Totals:
     left: set[str] = field(default_factory=set)
     rows_read: int = 0
     unpriced: int = 0
+    ownerless: int = 0
     rejected: int = 0
     changed: Counter[str] = field(default_factory=lambda: Counter(dict.fromkeys(BEFORE_THE_END, 0)))
     posted: Counter[str] = field(default_factory=Counter)
     foreign: set[int] = field(default_factory=set)
+    reject_ids: set[str] = field(default_factory=set)
     unusable: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     continues: tuple[int, str] | None = None
@@ -53,6 +56,7 @@ class Totals:
         if changes is None:
             return
         self.changed.update(changes.counts)
+        self.reject_ids.update(change.id for change in changes.rejects)
         self.rejected += sum(map(rejects.count_change, changes.rejects))
         self.unpriced += int(changes.months_target["unpriced"].sum())
         self.posted.update(_posted(changes.postings))

@@ -42,10 +42,11 @@ class UserWork:
 
 @dataclass(frozen=True, slots=True)
 class Detected:
-    """What was counted by month, and the work list, sorted by user."""
+    """What was counted by month, and the work list, sorted by user; ``ownerless``: rows without a user or a day."""
 
     months: Mapping[date, MonthCount]
     work: Sequence[UserWork]
+    ownerless: int
 
     @property
     def rows(self) -> int:
@@ -98,13 +99,10 @@ def detect(
     if again:
         values["forced"] = [False] * len(months)
     rows = connection.execute(text, values).fetchall()
-    return Detected(
-        {month: MonthCount(count, users, stored) for user, month, count, users, stored, _ in rows if user is None},
-        sorted(
-            (UserWork(user, count, writes) for user, _, count, _, _, writes in rows if user is not None),
-            key=lambda work: work.user,
-        ),
-    )
+    by_month = {month: MonthCount(*counts) for user, month, *counts, _ in rows if month is not None}
+    work = [UserWork(user, count, writes) for user, _, count, _, _, writes in rows if user is not None]
+    ownerless = sum(count for user, month, count, *_ in rows if user is None and month is None)
+    return Detected(by_month, sorted(work, key=lambda each: each.user), ownerless)
 
 
 def query_flags(account: sql.Composable, *, is_written: sql.Composable) -> sql.Composed:

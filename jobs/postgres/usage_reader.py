@@ -13,7 +13,7 @@ from urllib.parse import quote, urlencode
 import polars as pl
 from psycopg import sql
 
-from jobs.model.errors import ConfigError, UnreachableError, UsageJobsError
+from jobs.model.errors import UnreachableError, UsageJobsError
 from jobs.model.frames import usage_schema
 from jobs.store.address import Address
 from jobs.store.database import NETWORK, Connection, blocks
@@ -21,15 +21,11 @@ from jobs.store.usage import UsageQuery
 
 LOST = re.compile(
     r"kind: (Closed|Io)\b|SqlState\(E(08|57P|53300)|timed out waiting for connection|connection closed"
+    r"|db error: FATAL\b|due to lock timeout|deadlock detected"
     "|error (communicating with|connecting to) (the )?server"
 )
-"""What connectorx says where the server or the way to it went away: its driver's errors, in its driver's words."""
-
-UNDERSTOOD = frozenset(
-    {"user", "password", "host", "port", "dbname", "sslmode", "sslrootcert"}
-    | {"application_name", "connect_timeout", "client_encoding"}  # of no matter to what is read
-)
-"""Options of an address that connectorx honours, or need not."""
+"""What connectorx says where another try may succeed: the server or the way to it went away, or a lock could not be
+had. Its driver's errors, in its driver's words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,32 +44,6 @@ class Reader:
         if self.kind == "connectorx":
             return _by_connectorx(self.address, text, query, self.snapshot)
         return by_copy(connection, query, text)
-
-
-def choose(reader: str, address: Address, *, pooled: bool) -> str:
-    """ "connectorx" or "copy"; ConfigError where the settings demand connectorx and it cannot work there.
-
-    ``pooled``: whether a transaction pooler answers (``pooling.is_transaction_pooled``).
-    """
-    why = "a transaction pooler" if pooled else _beyond(address)
-    if reader == "connectorx" and why is not None:
-        raise ConfigError(f'reader = "connectorx": cannot read over {why}; expected "copy" or "auto"')
-    if reader == "auto":
-        return "connectorx" if why is None else "copy"
-    return reader
-
-
-def _beyond(address: Address) -> str | None:
-    """What of an address connectorx does not know, or would drop in silence: the read might go elsewhere."""
-    if not address.host or address.host.startswith("/"):
-        return "a unix socket"
-    if "," in address.host:
-        return "several hosts"
-    mode = address.parts.get("sslmode", "prefer")
-    if mode not in ("disable", "prefer", "require"):
-        return f"sslmode={mode}"
-    unknown = sorted(address.parts.keys() - UNDERSTOOD)
-    return f"an address with {', '.join(unknown)}" if unknown else None
 
 
 def _by_connectorx(address: Address, text: sql.Composed, query: UsageQuery, snapshot: str | None) -> pl.DataFrame:
@@ -118,7 +88,7 @@ def _plain_url(address: Address) -> str:
     # connectorx opens its own connection, to which no SET LOCAL of ours reaches: a role's short statement_timeout
     # would end exactly the longest read.
     options["options"] = (
-        "-c statement_timeout=15min -c lock_timeout=10s -c timezone=UTC -c datestyle=ISO"
+        "-c statement_timeout=15min -c lock_timeout=10s -c timezone=UTC -c datestyle=ISO -c extra_float_digits=1"
         " -c idle_in_transaction_session_timeout=1min -c application_name=usage-jobs-reader"
     )
     return f"postgresql://{login}@{host}:{parts.get('port', '5432')}/{database}?{urlencode(options, quote_via=quote)}"

@@ -44,6 +44,7 @@ LIMITS = (
     # What a database tells every session must not change how values are read.
     "SET LOCAL timezone = 'UTC'",
     "SET LOCAL datestyle = 'ISO, MDY'",
+    "SET LOCAL extra_float_digits = 1",  # the shortest decimal that stands for a binary number
 )
 
 
@@ -148,7 +149,8 @@ def transaction(
             else:
                 # Named in BEGIN, because a role or a database may default to another level.
                 connection.isolation_level = REPEATABLE_READ if snapshot else READ_COMMITTED
-                connection.read_only = snapshot
+                # None, not False: READ WRITE would overrule a database that is read-only by default.
+                connection.read_only = True if snapshot else None
                 whole.enter_context(connection.transaction())
                 # In one round trip: a server far away would make seven of them a fifth of a second.
                 more = [f"SET LOCAL lock_timeout = '{lock_timeout}'"] if lock_timeout else []

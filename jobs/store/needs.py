@@ -42,6 +42,7 @@ TRANSACTION: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 OWN_RIGHTS = (
     dict.fromkeys(APPEND_ONLY, ("SELECT", "INSERT"))
     | dict.fromkeys(("months", "runs"), ("SELECT", "INSERT", "UPDATE"))
+    | {"touched_days": ("SELECT", "INSERT", "DELETE")}
     | {"corrections": ("INSERT",)}  # kept for people: no run reads them
 )
 EVERY_RIGHT = ("SELECT", "INSERT", "UPDATE", "DELETE")

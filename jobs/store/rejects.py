@@ -10,7 +10,7 @@ from typing import Any
 from jobs.settings import Settings
 from jobs.store.database import Connection
 from jobs.store.statements import listed, own, source, statement
-from jobs.store.usage import UsageQuery
+from jobs.store.usage import UsageQuery, on_days
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,13 @@ def changes_of_users(
     spans: Sequence[tuple[date, date]],
 ) -> list[RejectChange]:
     """What makes the table hold just ``rejects`` of ``users`` on the days of ``spans``."""
-    text = statement("rejects_of_users", rejects=own(settings, "rejects"), users=listed(users))
+    text = statement(
+        "rejects_of_users",
+        rejects=own(settings, "rejects"),
+        users=listed(users),
+        usage=source(settings, "usage_daily"),
+        days=on_days(spans),
+    )
     days = {"firsts": [str(first) for first, _ in spans], "lasts": [str(last) for _, last in spans]}
     found = connection.execute(text, {"ids": [reject.id for reject in rejects], **days}).fetchall()
     return _changes(rejects, found)

@@ -8,6 +8,7 @@ from decimal import Decimal
 from importlib.metadata import version
 from typing import Any
 
+from psycopg import sql
 from psycopg.rows import dict_row
 
 from jobs.model.errors import PreflightError
@@ -52,6 +53,13 @@ def history(connection: Connection, settings: Settings) -> tuple[History, MonthR
     )
 
 
+def has_user_days(connection: Connection, settings: Settings, window: Window) -> bool:
+    """Whether user_daily has any row of the days of ``window``."""
+    days = sql.SQL(" OR ").join(sql.SQL("date BETWEEN {} AND {}").format(first, last) for first, last in window.spans())
+    row = connection.execute(statement("has_user_days", user_daily=own(settings, "user_daily"), days=days)).fetchone()
+    return row is not None and bool(row[0])
+
+
 @contextmanager
 def beginning(connection: Connection, settings: Settings) -> Iterator[Connection]:
     """The transaction in which a run begins: older running rows are marked crashed, and may write no more.
@@ -69,7 +77,7 @@ def beginning(connection: Connection, settings: Settings) -> Iterator[Connection
 def begin(connection: Connection, settings: Settings, kind: str, window: Window, **told: str | None) -> int:
     """Adds our own row, running, inside ``beginning``; its id.
 
-    ``told``: rates_hash; who; of a backfill its reason, and as JSON the plan that was agreed to (jobs.agreed).
+    ``told``: rates_hash; who; of a backfill its reason.
     """
     own_words = {"reason": None, "plan": None, "who": None, "version": version("usage-jobs")} | told
     days = {"kind": kind, "window_from": window.first, "window_to": window.last}
@@ -106,12 +114,6 @@ def interrupted(connection: Connection, settings: Settings, window: Window) -> t
     text = statement("interrupted", runs=own(settings, "runs"))
     row = connection.execute(text, [window.first, window.last]).fetchone()
     return None if row is None or row[1] == "done" else (int(row[0]), str(row[1]))
-
-
-def begun_plan(connection: Connection, settings: Settings, hash_: str) -> dict[str, Any] | None:
-    """What an earlier run kept of the plan of this hash."""
-    row = connection.execute(statement("begun_plan", runs=own(settings, "runs")), [hash_]).fetchone()
-    return None if row is None else dict(row[0])
 
 
 def keep_modes(connection: Connection, settings: Settings, modes: Mapping[date, str]) -> None:

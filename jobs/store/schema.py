@@ -18,6 +18,7 @@ AMOUNT = "numeric(38,10) NOT NULL DEFAULT 0"
 RUN = "bigint NOT NULL"
 APPEND_ONLY = ("credit_draws", "billing_modes", "corrections")
 """Tables of which the database itself refuses UPDATE, DELETE and TRUNCATE: what was booked stays booked."""
+ROLL_UPS = ("user_daily", "user_monthly", "cluster_daily", "cluster_monthly")
 IRREPLACEABLE = {
     "credit_draws": ("usage_daily_id", "user_id", "revision", "usage_date", "free", "purchased"),
     "billing_modes": ("user_id", "valid_from", "mode"),
@@ -169,7 +170,7 @@ def ddl(settings: Settings) -> list[sql.Composed]:
     schema = sql.Identifier(settings.rollup_schema)
     made = [sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(schema)]
     for table in tables(settings.meters):
-        made += _table(own(settings, table.name), table)
+        made += _table(own(settings, table.name), table, own(settings, "months"))
     draws = own(settings, "credit_draws")
     made += [
         statement("draws_by_user", draws=draws),
@@ -183,7 +184,7 @@ def ddl(settings: Settings) -> list[sql.Composed]:
     return [*made, statement("walls", schema=schema, quoted=quoted, tables=names)]
 
 
-def _table(name: sql.Identifier, table: Table) -> list[sql.Composed]:
+def _table(name: sql.Identifier, table: Table, months: sql.Identifier) -> list[sql.Composed]:
     definitions = [sql.SQL("  {} ").format(sql.Identifier(c)) + _raw(kind) for c, kind in table.columns.items()]
     # The names are plain: a DO block around the statement could not quote them as sql.Identifier does.
     key = _raw(f"{'UNIQUE NULLS NOT DISTINCT' if table.null_in_key else 'PRIMARY KEY'} ({', '.join(table.key)})")
@@ -206,7 +207,30 @@ def _table(name: sql.Identifier, table: Table) -> list[sql.Composed]:
     alter = [sql.SQL("ALTER TABLE {}\n{}").format(name, sql.SQL(",\n").join(added))] if added else []
     # Without a primary key a publication FOR ALL TABLES would stop every UPDATE and DELETE.
     identity = [sql.SQL("ALTER TABLE {} REPLICA IDENTITY FULL").format(name)] if table.null_in_key else []
-    return [create, *_irreplaceable(name, table), *alter, kept, *identity, *_nullable(name, table)]
+    return [
+        *_renewed(name, months, table),
+        create,
+        *_irreplaceable(name, table),
+        *alter,
+        kept,
+        *identity,
+        *_nullable(name, table),
+    ]
+
+
+def _renewed(name: sql.Identifier, months: sql.Identifier, table: Table) -> list[sql.Composed]:
+    """A column that a roll-up lacks, or a whole one, is filled by the next run: open months are then recomputed."""
+    if table.name not in ROLL_UPS:
+        return []
+    return [
+        statement(
+            "renewed",
+            months=months,
+            quoted=sql.Literal(name.as_string(None)),
+            quoted_months=sql.Literal(months.as_string(None)),
+            columns=sql.Literal(list(table.columns)),
+        )
+    ]
 
 
 def _irreplaceable(name: sql.Identifier, table: Table) -> list[sql.Composed]:

@@ -20,6 +20,8 @@ BYTES_OF_ENTRY = 8
 BYTES_OF_PYTHON = 150 * 2**20
 BYTES_AT_WORK = 1_500
 """Of a row while its batch is computed and written. Both measured on size M of tests/bench."""
+ENOUGH = 512
+"""MiB that a run may take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,16 @@ def findings(connection: Connection, settings: Settings, *, writes: bool) -> Ite
     found = shape(connection, settings)
     if found is not None and found.pages >= MANY_PAGES:
         yield from _of_table(found, source(settings, "usage_daily"), writes=writes)
-    yield Finding("ok", "memory", "at most 512 MiB, however large the table", f"about {memory(settings):,} MiB")
+    most = memory(settings)
+    remedy = "" if most <= ENOUGH else "Take smaller batches (batch_rows), or fewer workers"
+    yield Finding(
+        "note" if remedy else "ok",
+        "memory",
+        f"at most {ENOUGH} MiB, however large the table",
+        f"about {most:,} MiB",
+        "A run may be ended by the system" if remedy else "",
+        remedy,
+    )
 
 
 def _of_table(shape: Shape, usage: sql.Identifier, *, writes: bool) -> Iterator[Finding]:

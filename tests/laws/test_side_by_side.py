@@ -51,10 +51,11 @@ def test_a_signal_while_it_waits(night: Night, copy: Callable[[], str]) -> None:
     """Somebody holds all accounts: nothing is posted, one user after another is waited for, and the process ends as the
     signal says."""
     url = copy()
+    address = job_url(url, world.settings)  # a role is given its rights here, which would wait for the lock
     with psycopg.connect(url) as holder:
         holder.execute("SELECT FROM user_credits FOR UPDATE")
         settings = world.EACH_USER_ALONE | {"USAGE_JOBS_WORKERS": "3"}
-        process = command(job_url(url, world.settings), "run", "--date", str(LAST_DAY), **settings)
+        process = command(address, "run", "--date", str(LAST_DAY), **settings)
         began(process)
         waiting = (
             "SELECT count(*) AS n FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"

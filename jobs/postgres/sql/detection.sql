@@ -1,10 +1,11 @@
 -- name: compared
--- Each user's months in question as their usage is now, beside what user_monthly was computed from.
+-- Each user's months in question as their usage is now, beside what user_monthly was computed from. Rows without a day
+-- (whose month is null) are found by the same look at the table, so that it need not be read once more.
 WITH found AS (
   SELECT user_id, month, count(*) AS row_count, bit_xor(usage_hash) AS usage_hash, bit_xor(written_hash) AS written_hash
   FROM (
-    SELECT user_id, {month} AS month, {usage_hash} AS usage_hash, {written_hash} AS written_hash
-    FROM {usage} WHERE {days} AND user_id IS NOT NULL
+    SELECT user_id, CASE WHEN {days} THEN {month} END AS month, {usage_hash} AS usage_hash, {written_hash} AS written_hash
+    FROM {usage} WHERE {days} OR date IS NULL OR date = 'infinity' OR date = '-infinity'
   ) AS u
   GROUP BY user_id, month
 ), stored AS (
@@ -12,7 +13,8 @@ WITH found AS (
   FROM {user_monthly} WHERE month = ANY(%(months)s::date[])
 ), compared AS (
   SELECT user_id, month, f.row_count, s.user_id IS NOT NULL AS is_stored, {flags}
-  FROM found AS f FULL JOIN stored AS s USING (user_id, month)
+  FROM (SELECT * FROM found WHERE user_id IS NOT NULL AND month IS NOT NULL) AS f
+  FULL JOIN stored AS s USING (user_id, month)
   JOIN unnest(%(months)s::date[], %(rates)s::text[], %(forced)s::boolean[]) AS m(month, rates_hash, forced) USING (month)
   LEFT JOIN unnest(%(override_users)s::text[], %(override_months)s::date[], %(override_hashes)s::text[])
     AS o(user_id, month, overrides_hash) USING (user_id, month)
@@ -20,8 +22,8 @@ WITH found AS (
 )
 
 -- name: work_list
--- By month how many rows and users there are now, and how many users are stored; and every user of whom a month
--- differs, with his rows of all months, and how many of these a batch may write.
+-- By month how many rows and users there are now, and how many users are stored; every user of whom a month differs,
+-- with his rows of all months, and how many of these a batch may write; and how many rows have no user or no day.
 {compared}
 SELECT NULL AS user_id, month, coalesce(sum(row_count), 0)::bigint AS row_count,
   count(row_count) AS users, count(*) FILTER (WHERE is_stored) AS stored, 0::bigint AS writes
@@ -30,6 +32,8 @@ UNION ALL
 SELECT user_id, NULL, coalesce(sum(row_count), 0)::bigint, 0, 0,
   coalesce(sum(row_count) FILTER (WHERE is_written), 0)::bigint
 FROM compared GROUP BY user_id HAVING {all_users} OR bool_or(differs)
+UNION ALL
+SELECT NULL, NULL, coalesce(sum(row_count), 0)::bigint, 0, 0, 0 FROM found WHERE user_id IS NULL OR month IS NULL
 
 -- name: differences
 -- Every user-month that differs, and in which of its inputs; and by month how many rows there are now.

@@ -13,6 +13,6 @@ SELECT
   has_database_privilege(current_database(), 'TEMPORARY') AS may_stage,
   EXISTS (
     SELECT FROM pg_index AS i JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
-    WHERE i.indrelid = to_regclass(format('%%I.usage_daily', %(source)s::text)) AND i.indisvalid AND i.indpred IS NULL
-      AND a.attname = 'id'
+    JOIN pg_class AS c ON c.oid = i.indrelid AND c.relname = 'usage_daily'
+    WHERE c.relnamespace = to_regnamespace(%(source)s) AND i.indisvalid AND i.indpred IS NULL AND a.attname = 'id'
   ) AS usage_by_id
