@@ -27,8 +27,8 @@ class RunScope:
     """``modes``: the cost mode of each month; ``months``: what rollup.months has of them; ``fingerprints``: what the
     hashes of each month's rows cover; ``pending_modes``: how users pay, where rollup.billing_modes does not say so yet
     (in a dry run; a run has written them); ``adopts``: whether a dry run is to take draws of another program for ours;
-    ``rows_by_index``: whether an index leads to a usage row by its id; ``has_user_days``: whether user_daily has a row of
-    these days."""
+    ``rows_by_index``: whether an index leads to a usage row by its id; ``has_user_days``: whether user_daily has rows
+    of these days."""
 
     settings: Settings
     window: Window
