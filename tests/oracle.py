@@ -482,7 +482,7 @@ class Book:
         return priced
 
     def roll_up(self, month: date, rows: list[Priced], every: list[Row], world: World, options: Options) -> None:
-        """Section 6: replaces what the four tables hold of the month. Who has rejected rows alone has a row of zeros."""
+        """Section 6: replaces what the four tables hold of the month. Rejected rows alone make a row of zeros."""
         self.user_daily = {key: old for key, old in self.user_daily.items() if month_of(key[0]) != month}
         self.user_monthly = {key: old for key, old in self.user_monthly.items() if key[0] != month}
         self.cluster_daily = {key: old for key, old in self.cluster_daily.items() if month_of(key[0]) != month}

@@ -222,3 +222,35 @@ def test_what_nobody_has_moved_before_the_lock_is_computed_once(ready: str, monk
     monkeypatch.setattr(allocation, "allocate", counted)
     night(ready)
     assert (computed, drawn(ready)) == ([1], {1: amounts("0", "3.00")})
+
+
+def test_adopted_draws_of_a_user_whose_rows_are_gone_before_his_batch_are_given_back(ready: str) -> None:
+    """Adoption is committed by itself: whoever it imported draws of has no month stored until his batch."""
+    prepaid(ready, purchased="5", used="0.30")
+    row(ready, 1, "0.30", credits_deducted="0.30")
+    ask(
+        ready,
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'not now'; END $$;"
+        "CREATE TRIGGER t BEFORE INSERT ON rollup.user_monthly FOR EACH ROW EXECUTE FUNCTION refuse()",
+    )
+    night(ready, code=5)
+    assert drawn(ready) == {1: amounts("0", "0.30")}
+    ask(ready, "DROP FUNCTION refuse CASCADE")
+    ask(ready, "DELETE FROM usage_daily")
+    night(ready)
+    assert (drawn(ready), used(ready)) == ({}, amounts("0", "0"))
+    repeats(ready)
+
+
+def test_what_an_account_that_was_no_number_is_owed_is_given_back_once_it_is_corrected(ready: str) -> None:
+    """As the note says of it, although by then the user has neither usage nor a stored month."""
+    prepaid(ready, purchased="5")
+    row(ready, 1, "0.30")
+    night(ready)
+    ask(ready, "UPDATE user_credits SET total_purchased = 'NaN'")
+    ask(ready, "DELETE FROM usage_daily")
+    night(ready, "--allow-shrink")
+    ask(ready, "UPDATE user_credits SET total_purchased = 5")
+    night(ready)
+    assert (drawn(ready), used(ready)) == ({}, amounts("0", "0"))
+    repeats(ready)

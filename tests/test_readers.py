@@ -21,7 +21,8 @@ from wire import Statement, Verdict, Wire
 from jobs.model.errors import ConfigError, UnreachableError, UsageJobsError
 from jobs.model.frames import usage_schema
 from jobs.postgres.fingerprints import SEED
-from jobs.postgres.usage_reader import Reader, choose
+from jobs.postgres.reader_choice import choose
+from jobs.postgres.usage_reader import Reader
 from jobs.settings import Settings, load
 from jobs.store.address import Address
 from jobs.store.database import Connection, connect, transaction

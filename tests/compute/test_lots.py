@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.compute.billing import CreditRules, classed
+from jobs.compute.billing import classed
 from jobs.compute.lots import available, settled
 from jobs.compute.postings import postings
 from jobs.model.frames import ACCOUNTS, DRAWS
+from jobs.model.rules import CreditRules
 
 CENT = 10**8
 JUNE = date(2026, 6, 1)

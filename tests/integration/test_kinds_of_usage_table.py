@@ -1,7 +1,7 @@
-"""usage_daily may be a table partitioned by month, an updatable view, or hold binary numbers: the results are the same."""
+"""usage_daily may be partitioned by month, an updatable view, or hold binary numbers: the results are the same."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import date
 from decimal import Decimal
 from typing import Any
@@ -46,7 +46,7 @@ TABLES = {
 
 
 @pytest.fixture
-def filled(make_database: Callable[..., str]) -> Iterator[Callable[[str], str]]:
+def filled(make_database: Callable[..., str]) -> Callable[[str], str]:
     """filled(SQL): a database with the sample's usage, changed by the SQL, and with the job's own tables."""
 
     def fill(change: str) -> str:
@@ -57,7 +57,7 @@ def filled(make_database: Callable[..., str]) -> Iterator[Callable[[str], str]]:
         apply_schema(load(None, {}, sample_folder()), Address(owner_url(url)))
         return url
 
-    yield fill
+    return fill
 
 
 def sample_folder() -> Any:
@@ -84,7 +84,8 @@ def rolled_up(url: str) -> dict[str, list[tuple[Any, ...]]]:
             names = [
                 row[0]
                 for row in link.execute(
-                    "SELECT column_name FROM information_schema.columns WHERE table_schema = 'rollup' AND table_name = %s"
+                    "SELECT column_name FROM information_schema.columns"
+                    " WHERE table_schema = 'rollup' AND table_name = %s"
                     " AND column_name NOT IN ('run_id', 'updated_at') AND column_name NOT LIKE '%%hash' ORDER BY 1",
                     [table],
                 )
@@ -94,7 +95,7 @@ def rolled_up(url: str) -> dict[str, list[tuple[Any, ...]]]:
     return found
 
 
-@pytest.mark.parametrize("change", [PARTITIONED, VIEW, BINARY], ids=["partitioned by month", "a view", "binary numbers"])
+@pytest.mark.parametrize("change", [PARTITIONED, VIEW, BINARY], ids=["partitioned", "a view", "binary numbers"])
 def test_the_results_are_those_of_a_plain_table(filled: Callable[[str], str], change: str) -> None:
     plain, other = filled(PLAIN), filled(change)
     run(plain)
