@@ -1,5 +1,6 @@
 """Logs: one event a stage, on standard error; key=value where a person looks, one JSON object a line elsewhere."""
 
+import logging
 import sys
 import time
 from collections.abc import Callable
@@ -16,6 +17,8 @@ EVERY_SECONDS = 30
 def configure() -> None:
     """To be called once, by whoever owns the process."""
     of_run(None)
+    # What the driver says of a rollback on a connection that is gone: the error that comes up says it better.
+    logging.getLogger("psycopg").setLevel(logging.ERROR)
     last: Any = structlog.processors.JSONRenderer(ensure_ascii=False)
     if sys.stderr.isatty():
         last = structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "event", "run_id"])

@@ -90,7 +90,9 @@ def test_the_tables_that_lack_are_made_and_the_others_kept(url: str, gone: tuple
     before, made = rows(url), catalog(url)
     do(url, "".join(f"DROP TABLE rollup.{table};" for table in gone))
     applied(url)
-    assert lost({table: some for table, some in before.items() if table not in gone}, rows(url)) == []
+    # Where a roll-up was lost, open months have no fingerprint any more: the next run computes them again.
+    kept = {table: some for table, some in before.items() if table not in gone}
+    assert lost(kept, rows(url), but=("fingerprint",)) == []
     assert unlike(catalog(url), made) == {}
 
 

@@ -135,6 +135,9 @@ def user_days(url: str) -> list[dict[str, Any]]:
 
 # A new column
 
+TO_BE_COMPUTED = ("fingerprint",)
+"""Of open months `schema --apply` takes it away where a roll-up gets a column: the next run computes them again."""
+
 
 def test_a_new_column_comes_without_losing_a_row(old: str, new: str) -> None:
     """As it came into 0.1.0: NULL is what nobody has computed, and a count is 0."""
@@ -148,7 +151,7 @@ def test_a_new_column_comes_without_losing_a_row(old: str, new: str) -> None:
     assert refused.code == 5
     assert [name for name in ("uncovered", "cluster_monthly", "usage_hash", "error") if name not in refused.err] == []
     applied(old)
-    assert lost(before, rows(old)) == []
+    assert lost(before, rows(old), but=TO_BE_COMPUTED) == []
     assert of_month(old, "2026-05-01", ", ".join(NOT_COMPUTED)) == [(None, None, None)] * 2
     assert set(catalog(old)) == set(catalog(new))
     assert usage_jobs("run", url=old).code == 3
@@ -180,7 +183,7 @@ def test_a_meter_that_is_added_gets_its_columns_and_keeps_every_row(old: str, tm
     assert refused == {f"rollup.{table}": "without egress_gb, egress_gb_cost" for table in DAILY_AND_MONTHLY}
     assert usage_jobs("run", url=old).code == 5
     applied(old)
-    assert lost(before, rows(old)) == []
+    assert lost(before, rows(old), but=TO_BE_COMPUTED) == []
     assert [row.items() <= now.items() for row, now in zip(days, user_days(old), strict=True)] == [True] * len(days)
     assert usage_jobs("check", url=old).code == 0
     assert usage_jobs("run", url=old).code == 3

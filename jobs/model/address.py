@@ -83,6 +83,11 @@ def _checked(url: str) -> str:
     if found is None or (body.count("@") > 1 and _REST.fullmatch(body.partition("@")[2])):
         raise _unclear()
     password = found["password"] or ""
+    try:
+        unquote(password, errors="strict")
+    except UnicodeDecodeError:
+        # Bytes that are no text: this % was not meant to begin an encoded character.
+        raise _unclear() from None
     # libpq would take a part of such a password for the host, the port or the database, and so would our messages.
     if not _NOT_ENCODED.search(password):
         return url

@@ -20,8 +20,9 @@ KEY = ["user_id", "month"]
 class BatchInput:
     """Some ``users``. ``rated``: their rows with costs, in row order; ``unpriced``: rows that cannot be priced;
     ``fingerprints``: by user and month row_count, usage_hash and written_hash of all rows as read; ``modes``: how they
-    paid; ``draws``: of the window, adopted rows included; ``mismatched``: rows whose credits_deducted is not what these
-    say; ``months``, ``days``: what user_monthly and user_daily hold of them."""
+    paid; ``draws``: of the window, adopted rows included; ``entries``: how many the ledger had of each user;
+    ``mismatched``: rows whose credits_deducted is not what the draws say; ``months``, ``days``: what user_monthly and
+    user_daily hold of them."""
 
     users: frozenset[str]
     rated: pl.DataFrame
@@ -29,6 +30,7 @@ class BatchInput:
     fingerprints: pl.DataFrame
     modes: pl.DataFrame
     draws: pl.DataFrame
+    entries: pl.DataFrame
     mismatched: pl.DataFrame
     months: pl.DataFrame
     days: pl.DataFrame
@@ -64,6 +66,7 @@ def read_input(connection: Connection, reader: Reader, scope: RunScope, users: C
         good = is_priceable(scope)
         rated = rate_rows(usage.filter(good).lazy(), scope)
         unpriced = usage.filter(~good).with_columns(CODED)
+        entries = draws.group_by("user_id").agg(pl.len().alias("entries"))
         draws = window_draws(draws, rated, scope)
         shown = ["id", "user_id", "date", "deducted"]
         mismatched = batch_inputs.mismatched_rows(
@@ -76,6 +79,7 @@ def read_input(connection: Connection, reader: Reader, scope: RunScope, users: C
         fingerprints=_fingerprints(usage),
         modes=modes,
         draws=pl.concat([draws, imported_rows(mismatched)]),
+        entries=entries,
         mismatched=mismatched,
         months=months,
         days=days,

@@ -11,6 +11,7 @@ from typing import Any
 
 from psycopg import sql
 
+from jobs.model.windows import last_of
 from jobs.postgres import fingerprints
 from jobs.postgres.queries import query
 from jobs.postgres.run_scope import RunScope
@@ -94,6 +95,7 @@ def detect(
         "detection.work_list",
         compared=_compared(scope, months, flags, joins),
         all_users=sql.SQL("true" if full else "false"),
+        unpaid=_draws_without_usage(scope, months),
     )
     values = _values(scope, months) | mode_values(scope, months)
     if again:
@@ -153,6 +155,32 @@ def users_fingerprints(
         days=on_days(scope.window.spans()),
     )
     return {(user, month): (rows, usage, written) for user, month, rows, usage, written in connection.execute(text)}
+
+
+def draw_counts(connection: Connection, scope: RunScope, users: Collection[str]) -> dict[str, int]:
+    """How many entries the ledger has of ``users`` in the months of the window."""
+    draws, days = own(scope.settings, "credit_draws"), draw_days(scope.window.months)
+    text = query("detection.draw_counts", draws=draws, users=listed(users), draw_days=days)
+    return dict(connection.execute(text).fetchall())
+
+
+def draw_days(months: Sequence[date]) -> sql.Composed:
+    """The condition that a ledger entry is of one of ``months``."""
+    spans = [sql.SQL("usage_date BETWEEN {} AND {}").format(month, last_of(month)) for month in months]
+    return sql.SQL("({})").format(sql.SQL(" OR ").join(spans))
+
+
+def _draws_without_usage(scope: RunScope, months: Sequence[date]) -> sql.Composed:
+    paid = scope.query.read.credits
+    if paid.account is None:
+        return sql.SQL("").format()
+    return query(
+        "detection.draws_without_usage",
+        accounts=source(scope.settings, "user_credits"),
+        balance=paid.balance(),
+        draws=own(scope.settings, "credit_draws"),
+        draw_days=draw_days(months),
+    )
 
 
 def modes(scope: RunScope, users: sql.Composable) -> sql.Composed:

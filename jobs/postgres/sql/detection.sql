@@ -13,7 +13,9 @@ WITH found AS (
   FROM {user_monthly} WHERE month = ANY(%(months)s::date[])
 ), compared AS (
   SELECT user_id, month, f.row_count, s.user_id IS NOT NULL AS is_stored, {flags}
-  FROM (SELECT * FROM found WHERE user_id IS NOT NULL AND month IS NOT NULL) AS f
+  FROM (
+    SELECT user_id, month, row_count, usage_hash, written_hash FROM found WHERE user_id IS NOT NULL AND month IS NOT NULL
+  ) AS f
   FULL JOIN stored AS s USING (user_id, month)
   JOIN unnest(%(months)s::date[], %(rates)s::text[], %(forced)s::boolean[]) AS m(month, rates_hash, forced) USING (month)
   LEFT JOIN unnest(%(override_users)s::text[], %(override_months)s::date[], %(override_hashes)s::text[])
@@ -34,6 +36,19 @@ SELECT user_id, NULL, coalesce(sum(row_count), 0)::bigint, 0, 0,
 FROM compared GROUP BY user_id HAVING {all_users} OR bool_or(differs)
 UNION ALL
 SELECT NULL, NULL, coalesce(sum(row_count), 0)::bigint, 0, 0, 0 FROM found WHERE user_id IS NULL OR month IS NULL
+{unpaid}
+
+-- name: draws_without_usage
+-- Users without usage and without a stored month who still have draws there: their account could not be used when their
+-- usage went, or a run died between adopting their draws and their batch.
+UNION ALL
+SELECT a.user_id, NULL, 0, 0, 0, 0 FROM {accounts} AS a
+WHERE a.user_id NOT IN (SELECT user_id FROM compared) AND {balance} NOT IN ('NaN', 'Infinity', '-Infinity')
+  AND (SELECT sum(d.free) <> 0 OR sum(d.purchased) <> 0 FROM {draws} AS d WHERE d.user_id = a.user_id AND {draw_days})
+
+-- name: draw_counts
+-- By user how many entries the ledger has in the months in question.
+SELECT user_id, count(*) FROM {draws} WHERE user_id = ANY({users}) AND {draw_days} GROUP BY user_id
 
 -- name: differences
 -- Every user-month that differs, and in which of its inputs; and by month how many rows there are now.
