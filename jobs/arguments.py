@@ -76,7 +76,7 @@ def _backfill(commands: Any) -> None:
     backfill.add_argument("--full", action="store_true", help="recompute everybody, whether something differs or not")
     backfill.add_argument("--dry-run", action="store_true", help="show the plan and its hash; write nothing")
     backfill.add_argument(
-        "--plan", type=_hash, metavar="HASH", help="write this plan, or nothing if the world has moved"
+        "--plan", type=_hash, metavar="HASH", help="write this plan, or nothing if the data has changed"
     )
     backfill.add_argument("--yes", action="store_true", help="do not ask before a closed month changes")
     backfill.add_argument("--metrics-file", type=Path, metavar="FILE", help="write Prometheus metrics to this file")

@@ -25,7 +25,7 @@ class LockedError(UsageJobsError):
 
 
 class MovedError(UsageJobsError):
-    """The world is no longer what was agreed to: more, or something else, would change."""
+    """The data is no longer what was approved: more, or something else, would change."""
 
     exit_code = 6
 
