@@ -75,7 +75,7 @@ class Report:
     """The figures of a run. ``changed``: rows written per table; ``seconds``: by stage; ``notes``: what a person
     should know; ``rows_read``: usage rows that batches read; ``users_recomputed``: of whom; ``unpriced``: those of
     these rows without a recorded cost, priced for everything but total_cost; ``unsettled``: months that were to be
-    closed and stay open."""
+    closed and stay open; ``users_left``: users who could not be had, because somebody held their rows locked."""
 
     run_id: int | None
     kind: str
@@ -94,6 +94,7 @@ class Report:
     seconds: Mapping[str, float]
     notes: tuple[str, ...]
     dry_run: bool
+    users_left: int = 0
     plan: PlanReport | None = None
 
     @property
@@ -106,4 +107,6 @@ class Report:
 
     @property
     def exit_code(self) -> int:
-        return 3 if self.rows_rejected or self.unsettled else 0
+        # Whom a nightly run has left the next one takes; nobody takes him in a closed month.
+        left = self.users_left if self.kind == "backfill" else 0
+        return 3 if self.rows_rejected or self.unsettled or left else 0

@@ -33,20 +33,25 @@ from jobs.store import accounts
 from jobs.store.database import Connection, transaction
 from jobs.store.guard import pass_fence
 
+UNFORESEEN = "500ms"
+"""How long a batch waits for a lock that it could not foresee (a foreign key's): less than the server's
+deadlock_timeout, after which the application's transaction might be the one that is ended."""
 LOCK_TIMEOUT = "1s"
-"""How long a batch waits for a lock that it could not foresee (a foreign key's), or a single user for his account."""
+"""How long a single user waits for his account, while nothing is locked."""
 HELD = ("55P03", "40P01")
 """What the server says where a lock could not be had in time, or two waited for each other."""
 
 
 @dataclass(frozen=True, slots=True)
 class BatchResult:
-    """``done``: users who were written; ``left``: users who could not be; ``changes``: of those done."""
+    """``done``: users who were written; ``left``: users who could not be; ``changes``: of those done; ``failed``:
+    nobody was, because of somebody who is not known."""
 
     done: frozenset[str]
     left: frozenset[str]
     rows_read: int
     changes: BatchChanges | None = None
+    failed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,14 +69,14 @@ class Batch:
         """Computes ``users`` and writes what differs."""
         read = read_input(connection, self.reader, self.plan, users)
         try:
-            with transaction(connection, lock_timeout=LOCK_TIMEOUT):
+            with transaction(connection, lock_timeout=UNFORESEEN):
                 return self._write(connection, read, read.rows_read, wait=False)
         except ConcurrentChangeError:
-            return BatchResult(frozenset(), read.users, read.rows_read)
+            return BatchResult(frozenset(), read.users, read.rows_read, failed=True)
         except psycopg.Error as error:
             if error.sqlstate not in HELD:
                 raise
-            return BatchResult(frozenset(), read.users, read.rows_read)
+            return BatchResult(frozenset(), read.users, read.rows_read, failed=True)
 
     def run_single(self, connection: Connection, user: str) -> BatchResult:
         """The same for one user, who is locked before he is read: nothing of his moves then. It waits for his account
@@ -81,7 +86,8 @@ class Batch:
             with transaction(connection, lock_timeout=LOCK_TIMEOUT):
                 pass_fence(connection, plan.settings, self._run_id)
                 accounts.lock(connection, plan.settings, plan.query.read.credits, alone, wait=True)
-                usage_writeback.lock_users(connection, plan, alone)
+                if plan.writes_usage:
+                    usage_writeback.lock_users(connection, plan, alone)
                 reader = Reader("copy", self.reader.address)
                 read = read_input(connection, reader, plan, alone)
                 return self._write(connection, read, read.rows_read, wait=True)
@@ -93,7 +99,9 @@ class Batch:
     def compute(self, connection: Connection, users: Collection[str]) -> BatchResult:
         """What ``run`` would write, computed read-only inside the caller's transaction."""
         read = read_input(connection, self.reader, self.plan, users)
-        changes = compute_changes(connection, self.plan, None, read, self._accounts(connection, read, read.users))
+        paying = needs_account(read.modes, read.draws)
+        held = accounts.read(connection, self.plan.settings, self.plan.query.read.credits, paying)
+        changes = compute_changes(connection, self.plan, None, read, held)
         return BatchResult(read.users, frozenset(), read.rows_read, changes.completed(connection))
 
     @property
@@ -106,8 +114,10 @@ class Batch:
         if not wait:
             pass_fence(connection, plan.settings, self._run_id)
         paying = needs_account(read.modes, read.draws)
-        read = read.without(accounts.lock(connection, plan.settings, plan.query.read.credits, paying, wait=wait))
-        held = self._accounts(connection, read, paying & read.users)
+        locked, skipped = accounts.lock(connection, plan.settings, plan.query.read.credits, paying, wait=wait)
+        read = read.without(skipped)
+        # An account that was opened since is none of those that are locked: the next run takes it.
+        held = accounts.read(connection, plan.settings, plan.query.read.credits, locked)
         changes = compute_changes(connection, plan, self._run_id, read, held, first=not wait)
         moved = changes.lock(connection) | self._moved(connection, read)
         if wait and moved:
@@ -119,10 +129,6 @@ class Batch:
         self.check(changes.listed())
         changes.write(connection, self.number, moved)
         return BatchResult(changes.users, everybody - changes.users, rows_read, changes)
-
-    def _accounts(self, connection: Connection, read: BatchInput, users: Collection[str]) -> pl.DataFrame:
-        paying = needs_account(read.modes, read.draws)
-        return accounts.read(connection, self.plan.settings, self.plan.query.read.credits, paying & set(users))
 
     def _moved(self, connection: Connection, read: BatchInput) -> frozenset[str]:
         """The users whose rows, or whose entries in the ledger, are no longer what was read."""

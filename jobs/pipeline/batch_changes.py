@@ -160,12 +160,14 @@ class BatchChanges:
         ]
         overridden = pl.DataFrame(digests, schema={"user_id": pl.String, "month": pl.Date, "overrides_hash": pl.String})
         rates = {month: plan.rates_hash(month) for month in plan.window.months}
-        account = pl.col("account_hash").cast(pl.String).fill_null("-")
+        # An account that can be used and that was not there when it was looked for has been opened since.
+        opened = pl.col("is_usable") & ~of_users(self.accounts["user_id"])
+        account = pl.when(~opened).then(pl.col("account_hash").cast(pl.String)).fill_null("-")
         parts = [
             pl.col("modes_hash").fill_null(0).cast(pl.String),
             # Whose account decides nothing has none in his hash: it may move without making him differ.
             pl.when(of_users(self._paying)).then(account).otherwise(pl.lit("")),
-            pl.lit(str(plan.credit_rules)),
+            pl.lit(plan.credit_terms),
         ]
         user_months = ["user_id", "month"]
         return (
@@ -178,7 +180,7 @@ class BatchChanges:
                 rates_hash=pl.col("month").replace_strict(rates, return_dtype=pl.String),
                 credits_hash=pl.concat_str(parts, separator="."),
             )
-            .drop("changed", "modes_hash", "account_hash")
+            .drop("changed", "modes_hash", "account_hash", "is_usable")
             .collect()
         )
 
@@ -197,7 +199,11 @@ class BatchChanges:
             .join(monthly.stored.lazy(), on=KEY, how="left", suffix="_held")
             .join(before.lazy(), on=KEY, how="left")
         )
-        return causes(changed).sort(KEY).collect()
+        # A month of the first edition gets hashes and columns that it had not: that is no change of it.
+        renewed = monthly.stored.lazy().filter(pl.col("row_count").is_null()).select(*KEY, renewed=pl.lit(value=True))
+        same = (pl.col("old_total") == pl.col("new_total")) & (pl.col("old_credits") == pl.col("new_credits"))
+        found = causes(changed).join(renewed, on=KEY, how="left")
+        return found.filter(~(same & pl.col("renewed").fill_null(value=False))).drop("renewed").sort(KEY).collect()
 
 
 def compute_changes(

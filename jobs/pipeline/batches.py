@@ -52,13 +52,13 @@ def run_batches(
     settings = batch.plan.settings
     parts = list(enumerate(cut(work, Limits(settings.batch_rows, settings.batch_writes))))
 
-    def done(link: Link, part: tuple[int, list[str]]) -> BatchResult:
+    def done(link: Link, part: tuple[int, list[str]]) -> list[BatchResult]:
         number, users = part
-        numbered = replace(batch, number=number)
-        return retried(lambda: numbered.run(link.connection, users))
+        return list(_run(link, replace(batch, number=number), users))
 
-    for number, result in enumerate(run_side_by_side(links, done, parts), start=1):
-        totals.add(result)
+    for number, results in enumerate(run_side_by_side(links, done, parts), start=1):
+        for result in results:
+            totals.add(result)
         progress("compute and write", number, len(parts))
     alone = replace(batch, number=len(parts))
     for _ in range(PASSES):
@@ -66,6 +66,17 @@ def run_batches(
             totals.add(retried(partial(_single, links[0], alone, user)))
         if not totals.left:
             return
+
+
+def _run(link: Link, batch: Batch, users: Sequence[str]) -> Iterator[BatchResult]:
+    """A batch; where it failed because of somebody who is not known, its halves, so that this one is soon alone."""
+    result = retried(lambda: batch.run(link.connection, users))
+    if not result.failed or len(users) == 1:
+        yield result
+        return
+    middle = len(users) // 2
+    for half in (users[:middle], users[middle:]):
+        yield from _run(link, batch, half)
 
 
 def _single(link: Link, batch: Batch, user: str) -> BatchResult:

@@ -17,7 +17,7 @@ from jobs.pipeline.totals import Totals
 from jobs.postgres import cluster_rollups, detection
 from jobs.postgres.detection import Detected
 from jobs.postgres.month_figures import MonthFigures, month_figures, ran_out
-from jobs.store import rejects, runlog
+from jobs.store import overrides, rejects, runlog
 from jobs.store.database import Connection, transaction
 from jobs.store.guard import pass_fence
 from jobs.store.rejects import RejectChange
@@ -67,18 +67,26 @@ def finalize(
             )
         pass_fence(connection, settings, run_id)
         if closing:
-            work = detection.detect(connection, plan, sorted(closing), again=True).work
-            if work:
-                raise UnsettledError(work)
+            again = detection.detect(connection, plan, sorted(closing), again=True)
+            if again.work or _overrides_moved(connection, plan):
+                raise UnsettledError(again.work)
+            totals.ownerless = max(totals.ownerless, again.ownerless)
         days = cluster_rollups.days_to_regroup(connection, plan)
-        # A month that was computed otherwise before, or whose tables have lost something, is regrouped whole.
+        # A month that was computed otherwise before, or whose tables have lost something, is regrouped whole: once
+        # everybody has been computed. Until then its days stay marked.
+        unfinished = plan.not_comparable if totals.left else frozenset[date]()
         rebuilt = plan.window.months if full else plan.not_comparable
-        days = sorted({*days, *(day for day in plan.window.days if first_of(day) in rebuilt)})
+        every = {*days, *(day for day in plan.window.days if first_of(day) in rebuilt)}
+        days = sorted(day for day in every if first_of(day) not in unfinished)
         changed, listed = _regroup(connection, plan, run_id, days, totals)
         rejected = ownerless_rejects(connection, plan, totals)
         rejects.write(connection, settings, rejected)
         by_month, whole = month_figures(connection, plan, plan.window.months)
-        figures = [_booked(plan, month, by_month[month], closing, run_id) for month in plan.window.months]
+        figures = [
+            _booked(plan, month, by_month[month], closing, run_id)
+            | (_as_before(plan, month) if month in unfinished else {})
+            for month in plan.window.months
+        ]
         booked = runlog.book_months(connection, settings, figures)
         changed |= {"rejects": totals.changed["rejects"] + len(rejected), "months": len(booked)}
         if totals.recorder is not None:
@@ -89,13 +97,22 @@ def finalize(
     return ended
 
 
-def preview(connection: Connection, plan: Plan, totals: Totals, detected: Detected, before: Finalized) -> Finalized:
+def _overrides_moved(connection: Connection, plan: Plan) -> bool:
+    """Whether price overrides are no longer those by which this run has priced."""
+    now = overrides.read(connection, plan.settings, plan.query.read, plan.window.first, plan.window.last)
+    return now.rows != plan.overrides.rows
+
+
+def preview(
+    connection: Connection, plan: Plan, totals: Totals, detected: Detected, before: Finalized, *, full: bool
+) -> Finalized:
     """What ``finalize`` would write after the changes in ``totals``, computed read-only inside the caller's
     transaction. ``before``: the figures of the months as they are stored."""
     from jobs.pipeline import cluster_tables
 
     deltas = totals.deltas or cluster_tables.ClusterDeltas()
-    rebuilt = {day for day in plan.window.days if first_of(day) in plan.not_comparable}
+    months = plan.window.months if full else plan.not_comparable
+    rebuilt = {day for day in plan.window.days if first_of(day) in months}
     days = sorted({*cluster_rollups.days_to_regroup(connection, plan), *deltas.touched, *rebuilt})
     diffs = cluster_tables.regroup(connection, plan, days, deltas) if days else []
     # What its own batches would have described by then, a run does not find outdated.
@@ -176,6 +193,11 @@ def _booked(
         "run_id": run_id,
         "cost_mode": plan.modes[month],
     }
+
+
+def _as_before(plan: Plan, month: date) -> dict[str, Any]:
+    """What rollup.months keeps of a month of which somebody has not been recomputed: the next run goes on with it."""
+    return {"rates_hash": plan.months.rates.get(month), "fingerprint": plan.months.fingerprints.get(month)}
 
 
 def _after(

@@ -9,7 +9,6 @@ import polars as pl
 from jobs.compute.causes import KEY
 from jobs.compute.changes import NONE, list_changes, text_of
 from jobs.model.frames import NUMBERS
-from jobs.model.scale import scaled
 from jobs.postgres.run_scope import RunScope
 from jobs.postgres.usage_writeback import LostRow
 from jobs.store.accounts import transactions
@@ -26,7 +25,8 @@ def usage_changes(rows: pl.DataFrame, lost: Sequence[LostRow]) -> pl.DataFrame:
         text_of(["recorded", "deducted"]).alias("old"),
         text_of([pl.coalesce("target", "recorded"), pl.coalesce("credits", "deducted")]).alias("new"),
     )
-    others = [(str(row.id), row.user, f"\x00\x1f{scaled(row.old)}", f"\x00\x1f{scaled(row.new)}") for row in lost]
+    # Of the user whose batch writes them, whoever has them now.
+    others = [(str(row.id), min(row.reversed), f"\x00\x1f{row.old}", f"\x00\x1f{row.new}") for row in lost]
     every = pl.concat([written, pl.DataFrame(others, schema=written.schema, orient="row")])
     return list_changes("usage_daily", every.lazy(), ["id"], old=pl.col("old"), new=pl.col("new"), owner="user_id")
 

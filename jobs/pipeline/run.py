@@ -157,7 +157,7 @@ def _dry_run(job: Job, link: Link, source: Source, reader: str) -> tuple[Report,
                 totals.add(batch.compute(connection, users))
                 job.progress("compute and write", number, len(parts))
         with job.stage("finish"):
-            ended = preview(connection, plan, totals, detected, before)
+            ended = preview(connection, plan, totals, detected, before, full=job.full)
         if job.ran_out is not None:
             _write_ran_out(connection, plan, totals, job.ran_out)
     return summarize(job.seconds, plan, None, totals, ended, adopted), totals

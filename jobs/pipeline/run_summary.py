@@ -46,18 +46,20 @@ def summarize(
         credits=_credits(totals, ended),
         currency=plan.settings.currency,
         seconds=seconds,
-        notes=(*plan.notes, *_notes(totals, adopted, unsettled)),
+        notes=(*plan.notes, *_notes(plan.kind, totals, adopted, unsettled)),
         dry_run=run_id is None,
+        users_left=len(totals.left),
         plan=None if totals.recorder is None else _plan(plan, totals.recorder, ended),
     )
 
 
-def _notes(totals: Totals, adopted: Adopted | None, unsettled: Collection[date]) -> list[str]:
+def _notes(kind: str, totals: Totals, adopted: Adopted | None, unsettled: Collection[date]) -> list[str]:
     notes = [*totals.notes, *([adopted.note] if adopted else [])]
     if totals.left:
+        remedy = "the next run takes them" if kind == "run" else "the same backfill, done again, takes them"
         notes.append(
             f"{len(totals.left):,} users ({_some(totals.left)}) were not recomputed: another transaction held their "
-            "usage rows or their account all the time. Nothing of theirs was written; the next run takes them"
+            f"usage rows or their account all the time. Nothing of theirs was written; {remedy}"
         )
     if unsettled:
         months = ", ".join(f"{month:%Y-%m}" for month in unsettled)

@@ -14,10 +14,16 @@ from jobs.postgres.queries import query
 from jobs.postgres.run_scope import RunScope
 from jobs.postgres.usage_writeback import STAGE
 from jobs.store.database import Connection, by_index
-from jobs.store.statements import listed, own, source, statement
+from jobs.store.statements import own, source, statement
 
 KEY = ["user_id", "month"]
-CREDIT_HASHES = {"user_id": pl.String, "month": pl.Date, "modes_hash": pl.Int64, "account_hash": pl.Int64}
+CREDIT_HASHES = {
+    "user_id": pl.String,
+    "month": pl.Date,
+    "modes_hash": pl.Int64,
+    "account_hash": pl.Int64,
+    "is_usable": pl.Boolean,
+}
 WRITTEN = {"user_id": pl.String, "month": pl.Date, "changed": pl.Int64}
 ACCOUNTS_BEFORE = {"month": pl.Date, "user_id": pl.String, "account_hash": pl.String}
 
@@ -46,12 +52,15 @@ def credit_hashes(
         used = {"used": sql.SQL("{} + {} + {}").format(paid.amount("total_used", "a"), free, purchased)}
     text = query(
         "detection.credit_hashes" if paid.account is not None else "detection.mode_hashes",
-        user_ids=listed(users),
-        modes=modes(scope, sql.SQL("user_id = ANY({})").format(listed(users))),
+        # Bound, not composed: a user's id may hold a %.
+        user_ids=sql.SQL("%(users)s::text[]"),
+        modes=modes(scope, sql.SQL("user_id = ANY(%(users)s::text[])")),
         accounts=source(scope.settings, "user_credits"),
         account_hash=fingerprints.account_hash(paid, used=used),
+        balance=paid.balance(),
     )
-    rows = connection.execute(text, mode_values(scope, scope.window.months) | drawn).fetchall()
+    values = mode_values(scope, scope.window.months) | drawn | {"users": sorted(users)}
+    rows = connection.execute(text, values).fetchall()
     return pl.DataFrame(rows, schema=CREDIT_HASHES, orient="row")
 
 

@@ -11,11 +11,11 @@ from typing import Any
 
 from psycopg import sql
 
-from jobs.model.windows import last_of
 from jobs.postgres import fingerprints
 from jobs.postgres.queries import query
 from jobs.postgres.run_scope import RunScope
 from jobs.store.database import Connection
+from jobs.store.ledger_days import ledger_days
 from jobs.store.statements import listed, own, source
 from jobs.store.usage import on_days
 
@@ -159,14 +159,15 @@ def users_fingerprints(
 
 def draw_counts(connection: Connection, scope: RunScope, users: Collection[str]) -> dict[str, int]:
     """How many entries the ledger has of ``users`` in the months of the window."""
-    draws, days = own(scope.settings, "credit_draws"), draw_days(scope.window.months)
+    draws = own(scope.settings, "credit_draws")
+    days = ledger_days(scope.window.months)
     text = query("detection.draw_counts", draws=draws, users=listed(users), draw_days=days)
     return dict(connection.execute(text).fetchall())
 
 
-def draw_days(months: Sequence[date]) -> sql.Composed:
-    """The condition that a ledger entry is of one of ``months``."""
-    spans = [sql.SQL("usage_date BETWEEN {} AND {}").format(month, last_of(month)) for month in months]
+def draw_days(scope: RunScope, months: Sequence[date]) -> sql.Composed:
+    """The condition that a ledger entry is of a day of ``months`` that the run covers."""
+    spans = [sql.SQL("usage_date BETWEEN {} AND {}").format(month, scope.window.last_of(month)) for month in months]
     return sql.SQL("({})").format(sql.SQL(" OR ").join(spans))
 
 
@@ -179,7 +180,7 @@ def _draws_without_usage(scope: RunScope, months: Sequence[date]) -> sql.Compose
         accounts=source(scope.settings, "user_credits"),
         balance=paid.balance(),
         draws=own(scope.settings, "credit_draws"),
-        draw_days=draw_days(months),
+        draw_days=draw_days(scope, months),
     )
 
 
@@ -246,5 +247,5 @@ def _values(scope: RunScope, months: Sequence[date]) -> dict[str, Any]:
         "override_months": [month for _, month, _ in overridden],
         "override_hashes": [digest for _, _, digest in overridden],
         "currency": scope.settings.currency,
-        "credit_rules": str(scope.credit_rules),
+        "credit_rules": scope.credit_terms,
     }

@@ -125,7 +125,8 @@ def account_hash(
 ) -> sql.Composed:
     """An account's hash over its four amounts, as a bigint. ``used``: other values of some of these, as SQL."""
     values = {name: held.amount(column, of) for name, column in COLUMNS.items()} | dict(used or {})
-    record = sql.SQL(", ").join(values.values())
+    signs = [sql.SQL("{} < 0").format(value) for value in values.values()]
+    record = sql.SQL(", ").join([*values.values(), *signs])
     return sql.SQL("hash_record_extended(ROW({}), {})").format(record, SEED)
 
 

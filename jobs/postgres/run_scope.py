@@ -69,4 +69,16 @@ class RunScope:
         )
         settings = self.settings
         most = format(settings.max_quantity.normalize(), "f")
-        return f"{digest}-{self.modes[month]}-{settings.tiers}-{settings.zero_means}-{most}"
+        kinds = "".join(meter.kind[0] for meter in self.meters)
+        scale = f"-{self.rules.scale}" if self.modes[month] == "rated" else ""
+        return f"{digest}-{kinds}-{self.modes[month]}-{settings.tiers}-{settings.zero_means}-{most}{scale}"
+
+    @property
+    def credit_terms(self) -> str:
+        """All of the settings and of the database's shape that decides how usage is paid: a part of credits_hash."""
+        return f"{self.credit_rules}-{'shown' if self.query.read.credits.shown else 'apart'}"
+
+    @property
+    def writes_usage(self) -> bool:
+        """Whether anything of usage_daily is ours to write."""
+        return bool(self.rules.rated) or self.query.read.credits.shown

@@ -57,20 +57,22 @@ def _parsed(block: BytesIO) -> pl.DataFrame:
 
 def lock(
     connection: Connection, settings: Settings, held: CreditSource, users: Collection[str], *, wait: bool
-) -> frozenset[str]:
-    """Locks the accounts of ``users`` until the transaction ends; those whose account another transaction holds.
+) -> tuple[frozenset[str], frozenset[str]]:
+    """Locks the accounts of ``users`` until the transaction ends: whose it has, and whose another transaction holds.
 
     ``wait``: it is waited for, up to the lock_timeout.
     """
     if held.account is None or not users:
-        return frozenset()
+        return frozenset(), frozenset()
     text = statement(
         "lock_accounts",
         accounts=source(settings, "user_credits"),
         users=listed(users),
         lock=sql.SQL("FOR NO KEY UPDATE" if wait else "FOR NO KEY UPDATE SKIP LOCKED"),
     )
-    return frozenset(str(row[0]) for row in connection.execute(text))
+    found = connection.execute(text).fetchall()
+    locked, skipped = (frozenset(user for user, is_locked in found if is_locked is which) for which in (True, False))
+    return locked, skipped
 
 
 def post(

@@ -12,10 +12,10 @@ from psycopg import sql
 
 from jobs.model.frames import DRAWS
 from jobs.model.scale import scaled
-from jobs.model.windows import last_of
 from jobs.settings import Settings
 from jobs.store import tables
 from jobs.store.database import Connection
+from jobs.store.ledger_days import ledger_days
 from jobs.store.statements import listed, statement
 
 
@@ -24,16 +24,11 @@ def draws(
 ) -> pl.DataFrame:
     """The draws of ``users`` in ``months`` as frames.DRAWS; needs an open transaction."""
     of = tables.table(settings, "credit_draws")
-    rows = sql.SQL("user_id = ANY({}) AND {}").format(listed(users), _in_months(months))
+    rows = sql.SQL("user_id = ANY({}) AND {}").format(listed(users), ledger_days(months))
     names = {"usage_daily_id": "id", "usage_date": "date"}
     columns = ["usage_daily_id", "user_id", "usage_date", "revision", "free", "purchased"]
     found = pl.concat(tables.read(connection, of, columns, table, rows))
     return found.rename(names).select(pl.col(name).cast(kind) for name, kind in DRAWS.items())
-
-
-def _in_months(months: Iterable[date]) -> sql.Composed:
-    spans = [sql.SQL("usage_date BETWEEN {} AND {}").format(month, last_of(month)) for month in months]
-    return sql.SQL("({})").format(sql.SQL(" OR ").join(spans))
 
 
 def totals_of_rows(connection: Connection, table: sql.Composable, ids: Collection[int]) -> pl.DataFrame:

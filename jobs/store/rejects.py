@@ -7,9 +7,11 @@ from datetime import date
 from decimal import Decimal
 from typing import Any
 
+from psycopg import sql
+
 from jobs.settings import Settings
 from jobs.store.database import Connection
-from jobs.store.statements import listed, own, source, statement
+from jobs.store.statements import own, source, statement
 from jobs.store.usage import UsageQuery, on_days
 
 
@@ -64,12 +66,14 @@ def changes_of_users(
     text = statement(
         "rejects_of_users",
         rejects=own(settings, "rejects"),
-        users=listed(users),
+        users=sql.SQL("%(users)s::text[]"),  # bound, not composed: a user's id may hold a %
         usage=source(settings, "usage_daily"),
         days=on_days(spans),
     )
     days = {"firsts": [str(first) for first, _ in spans], "lasts": [str(last) for _, last in spans]}
-    found = connection.execute(text, {"ids": [reject.id for reject in rejects], **days}).fetchall()
+    found = connection.execute(
+        text, {"ids": [reject.id for reject in rejects], "users": sorted(users), **days}
+    ).fetchall()
     return _changes(rejects, found)
 
 

@@ -140,7 +140,12 @@ def remove(connection: Connection, settings: Settings, of: Table, keys: pl.DataF
     if keys.is_empty():
         return 0
     stage = staged(connection, settings, of, keys)
-    same = _each("t.{0} IS NOT DISTINCT FROM s.{0}", list(of.key), " AND ")
+    # Only what may be null is compared as if nulls were equal: no index, and no hash, helps to do that.
+    *first, last = of.key if of.null_in_key else (*of.key, None)
+    parts = [_each("t.{0} = s.{0}", list(filter(None, first)), " AND ")]
+    if last is not None:
+        parts.append(_each("t.{0} IS NOT DISTINCT FROM s.{0}", [last]))
+    same = sql.SQL(" AND ").join(parts)
     return connection.execute(statement("remove", table=own(settings, of.name), stage=stage, same=same)).rowcount
 
 

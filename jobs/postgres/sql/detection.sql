@@ -43,7 +43,7 @@ SELECT NULL, NULL, coalesce(sum(row_count), 0)::bigint, 0, 0, 0 FROM found WHERE
 -- usage went, or a run died between adopting their draws and their batch.
 UNION ALL
 SELECT a.user_id, NULL, 0, 0, 0, 0 FROM {accounts} AS a
-WHERE a.user_id NOT IN (SELECT user_id FROM compared) AND {balance} NOT IN ('NaN', 'Infinity', '-Infinity')
+WHERE NOT EXISTS (SELECT FROM compared AS c WHERE c.user_id = a.user_id) AND {balance} NOT IN ('NaN', 'Infinity', '-Infinity')
   AND (SELECT sum(d.free) <> 0 OR sum(d.purchased) <> 0 FROM {draws} AS d WHERE d.user_id = a.user_id AND {draw_days})
 
 -- name: draw_counts
@@ -88,12 +88,13 @@ GROUP BY user_id, month
 
 -- name: credit_hashes
 -- Of some users how they paid, and their accounts once the draws of a batch are posted, by user and month.
-SELECT u.user_id, m.month, coalesce(b.modes_hash, 0), a.account_hash
+SELECT u.user_id, m.month, coalesce(b.modes_hash, 0), a.account_hash, coalesce(a.is_usable, false)
 FROM unnest({user_ids}) AS u(user_id)
 CROSS JOIN unnest(%(months)s::date[]) AS m(month)
 LEFT JOIN ({modes}) AS b ON b.user_id = u.user_id AND b.month = m.month
 LEFT JOIN (
-  SELECT a.user_id, bit_xor({account_hash}) AS account_hash
+  SELECT a.user_id, bit_xor({account_hash}) AS account_hash,
+    bool_and({balance} NOT IN ('NaN', 'Infinity', '-Infinity')) AS is_usable
   FROM {accounts} AS a
   LEFT JOIN unnest(%(drawn_users)s::text[], %(drawn_free)s::numeric[], %(drawn_purchased)s::numeric[])
     AS d(user_id, free, purchased) ON d.user_id = a.user_id
@@ -102,7 +103,7 @@ LEFT JOIN (
 
 -- name: mode_hashes
 -- The same where nobody has an account.
-SELECT u.user_id, m.month, coalesce(b.modes_hash, 0), NULL::bigint
+SELECT u.user_id, m.month, coalesce(b.modes_hash, 0), NULL::bigint, false
 FROM unnest({user_ids}) AS u(user_id)
 CROSS JOIN unnest(%(months)s::date[]) AS m(month)
 LEFT JOIN ({modes}) AS b ON b.user_id = u.user_id AND b.month = m.month

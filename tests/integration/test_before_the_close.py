@@ -1,0 +1,116 @@
+"""What happens after a user's batch and before the run ends: the month closes with it, or stays open."""
+
+import json
+from collections.abc import Callable
+from datetime import date
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+import psycopg
+import pytest
+from commands import add_row, applied, ask, configured, insert, usage_jobs
+from psycopg import sql
+
+from jobs.pipeline import run as pipeline
+
+MAY, JUNE_3 = date(2026, 5, 10), date(2026, 6, 3)
+TODAY = date(2026, 6, 4)
+NORTH, SOUTH = UUID(int=1), UUID(int=2)
+
+
+@pytest.fixture
+def url(database: str, tmp_path: Any) -> str:
+    """Three users with usage in May, which the next run closes: ada is prepaid and short of credit."""
+    configured(tmp_path, settings='start = "2026-05"\nworkers = 1\n')
+    for user in ("ada", "bob", "50%off%%"):
+        for day in (10, 11, 12):
+            add_row(database, user_id=user, date=MAY.replace(day=day), cpu_hours=100, hopsworks_cluster_id=NORTH)
+    add_row(database, user_id="bob", date=MAY, cpu_hours=1, hopsworks_cluster_id=SOUTH)
+    with psycopg.connect(database) as link:
+        link.execute(b"UPDATE users SET billing_mode = 'prepaid' WHERE id IN ('ada', '50%off%%')")
+    insert(database, "user_credits", user_id="ada", total_purchased=5)
+    return applied(database)
+
+
+def night(url: str) -> dict[str, Any]:
+    ran = usage_jobs("run", "--json", "--date", str(JUNE_3), url=url, today=TODAY)
+    assert ran.code == 0, ran.err
+    report: dict[str, Any] = json.loads(ran.out)
+    return report
+
+
+@pytest.fixture
+def before_the_end(monkeypatch: pytest.MonkeyPatch, url: str) -> Callable[[str], None]:
+    """before_the_end(SQL): another program does this once, after the batches and before the run ends."""
+    ended, waiting = pipeline.finalize, []
+
+    def finalize(*arguments: Any, **named: Any) -> Any:
+        while waiting:
+            with psycopg.connect(url) as link:
+                link.execute(sql.SQL(waiting.pop()))
+        return ended(*arguments, **named)
+
+    monkeypatch.setattr(pipeline, "finalize", finalize)
+    return waiting.append
+
+
+CHANGES = {
+    "a purchase": (
+        "UPDATE user_credits SET total_purchased = total_purchased + 45 WHERE user_id = 'ada';"
+        "INSERT INTO credit_transactions (user_id, type, amount, balance_before, balance_after)"
+        " SELECT user_id, 'purchase', 45, balance - 45, balance FROM (SELECT user_id, total_purchased"
+        " + free_credits_granted - total_used - free_credits_used AS balance FROM user_credits"
+        " WHERE user_id = 'ada') AS a"
+    ),
+    "a row moves to another cluster": (
+        "UPDATE usage_daily SET hopsworks_cluster_id = '00000000-0000-0000-0000-000000000002' WHERE user_id = 'ada'"
+    ),
+    "a row goes": "DELETE FROM usage_daily WHERE user_id = 'bob' AND cpu_hours = 1",
+    "a row loses its user": "UPDATE usage_daily SET user_id = NULL WHERE user_id = 'bob' AND cpu_hours = 1",
+    "a first account": "INSERT INTO user_credits (user_id, total_purchased) VALUES ('50%off%%', 100)",
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_the_month_closes_with_what_changed_after_the_batches(
+    url: str, before_the_end: Callable[[str], None], change: str
+) -> None:
+    before_the_end(change)
+    ran = usage_jobs("run", "--json", "--date", str(JUNE_3), url=url, today=TODAY)
+    assert ran.code == (3 if "NULL" in change else 0), ran.err
+    assert [row["closed"] for row in ask(url, CLOSED)] == [True]
+    proof = usage_jobs("reconcile", "--from", "2026-05-01", "--to", "2026-06-03", url=url, today=TODAY)
+    assert proof.code == 0, proof.out
+    [row] = ask(url, NEITHER)
+    assert row["rows"] == 0, "neither priced nor rejected"
+
+
+CLOSED = "SELECT closed_at IS NOT NULL AS closed FROM rollup.months WHERE month = '2026-05-01'"
+NEITHER = """
+SELECT count(*) AS rows FROM usage_daily AS u
+WHERE NOT EXISTS (SELECT FROM rollup.rejects AS r WHERE r.usage_daily_id = u.id)
+  AND NOT EXISTS (SELECT FROM rollup.user_daily AS d WHERE d.date = u.date AND d.user_id = u.user_id
+                  AND d.cluster_id IS NOT DISTINCT FROM u.hopsworks_cluster_id)
+"""
+
+
+def test_an_override_that_comes_before_the_close_keeps_the_month_open(
+    url: str, before_the_end: Callable[[str], None]
+) -> None:
+    before_the_end(
+        "INSERT INTO user_pricing_overrides (user_id, resource_type, override_price, valid_from)"
+        " VALUES ('bob', 'cpu_hours', 9, '2026-05-01')"
+    )
+    ran = usage_jobs("run", "--json", "--date", str(JUNE_3), url=url, today=TODAY)
+    assert (ran.code, [row["closed"] for row in ask(url, CLOSED)]) == (3, [False])
+    assert night(url)["closed"] == ["2026-05-01"]
+    [row] = ask(url, "SELECT total_cost FROM rollup.user_monthly WHERE user_id = 'bob' AND month = '2026-05-01'")
+    assert row["total_cost"] == 301 * 9
+
+
+def test_a_user_whose_id_holds_a_per_cent_sign_is_one_like_any_other(url: str) -> None:
+    night(url)
+    [row] = ask(url, "SELECT total_cost, uncovered FROM rollup.user_monthly WHERE user_id = '50%off%%'")
+    assert (row["total_cost"], row["uncovered"]) == (Decimal(30), Decimal(30))
+    assert night(url)["users_recomputed"] == 0
