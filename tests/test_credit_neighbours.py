@@ -164,7 +164,7 @@ def before_locking(monkeypatch: pytest.MonkeyPatch, meanwhile: Callable[[], obje
 
     def late(
         connection: Connection, settings: Settings, held: CreditSource, users: Collection[str], *, wait: bool
-    ) -> frozenset[str]:
+    ) -> tuple[frozenset[str], frozenset[str]]:
         if not happened:
             happened.append(meanwhile())
         return lock(connection, settings, held, users, wait=wait)

@@ -10,9 +10,9 @@ from uuid import UUID
 import psycopg
 import pytest
 from commands import add_row, applied, ask, configured, insert, usage_jobs
-from psycopg import sql
 
-from jobs.pipeline import run as pipeline
+from jobs.pipeline import run
+from jobs.pipeline.finalize import finalize
 
 MAY, JUNE_3 = date(2026, 5, 10), date(2026, 6, 3)
 TODAY = date(2026, 6, 4)
@@ -43,15 +43,15 @@ def night(url: str) -> dict[str, Any]:
 @pytest.fixture
 def before_the_end(monkeypatch: pytest.MonkeyPatch, url: str) -> Callable[[str], None]:
     """before_the_end(SQL): another program does this once, after the batches and before the run ends."""
-    ended, waiting = pipeline.finalize, []
+    waiting: list[str] = []
 
-    def finalize(*arguments: Any, **named: Any) -> Any:
+    def first(*arguments: Any, **named: Any) -> Any:
         while waiting:
             with psycopg.connect(url) as link:
-                link.execute(sql.SQL(waiting.pop()))
-        return ended(*arguments, **named)
+                link.execute(waiting.pop().encode())
+        return finalize(*arguments, **named)
 
-    monkeypatch.setattr(pipeline, "finalize", finalize)
+    monkeypatch.setattr(run, "finalize", first)
     return waiting.append
 
 
