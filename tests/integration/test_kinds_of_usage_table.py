@@ -30,7 +30,7 @@ DROP TABLE usage_plain
 """
 VIEW = """
 ALTER TABLE usage_daily RENAME TO usage_plain;
-CREATE VIEW usage_daily WITH (security_invoker = true) AS SELECT * FROM usage_plain WHERE date IS NOT NULL
+CREATE VIEW usage_daily AS SELECT * FROM usage_plain WHERE date IS NOT NULL
 """
 BINARY = """
 DELETE FROM usage_daily WHERE date IS NULL;
