@@ -23,7 +23,7 @@ from jobs.pipeline.workers import Workers
 from jobs.postgres import detection
 from jobs.postgres.detection import Detected, UserWork
 from jobs.postgres.month_figures import month_figures
-from jobs.postgres.reader_choice import choose
+from jobs.postgres.reader_choice import choose, for_rows
 from jobs.settings import Settings
 from jobs.store import adoption, modes, pooling, preflight, runlog
 from jobs.store.address import Address
@@ -273,7 +273,8 @@ class _Run:
             from jobs.postgres.usage_reader import Reader
 
             check = self.totals.recorder.check_batch if self.totals.recorder is not None else lambda _: None
-            batch = Batch(self.plan, Reader(self.reader, self.job.address), self.run_id, check=check)
+            kind = for_rows(self.reader, self.job.settings.reader, sum(user.rows for user in work))
+            batch = Batch(self.plan, Reader(kind, self.job.address), self.run_id, check=check)
             run_batches(self.workers.links, batch, work, self.totals, self.job.progress)
 
     def _finish(self) -> Finalized:

@@ -8,6 +8,8 @@ UNDERSTOOD = frozenset(
     | {"application_name", "connect_timeout", "client_encoding"}  # of no matter to what is read
 )
 """Options of an address that connectorx honours, or need not."""
+FEW = 1_000
+"""Fewer rows are read by COPY: loading connectorx and pyarrow and opening its connection takes longer than they do."""
 
 
 def choose(reader: str, address: Address, *, pooled: bool) -> str:
@@ -21,6 +23,11 @@ def choose(reader: str, address: Address, *, pooled: bool) -> str:
     if reader == "auto":
         return "connectorx" if why is None else "copy"
     return reader
+
+
+def for_rows(chosen: str, reader: str, rows: int) -> str:
+    """COPY instead of what was ``chosen``, where ``reader`` is "auto" and few rows are to be read."""
+    return "copy" if reader == "auto" and rows < FEW else chosen
 
 
 def _beyond(address: Address) -> str | None:
