@@ -102,7 +102,7 @@ class Batch:
         paying = needs_account(read.modes, read.draws)
         held = accounts.read(connection, self.plan.settings, self.plan.query.read.credits, paying)
         changes = compute_changes(connection, self.plan, None, read, held)
-        return BatchResult(read.users, frozenset(), read.rows_read, changes.completed(connection))
+        return BatchResult(read.users, frozenset(), read.rows_read, changes.unlocked(connection).completed(connection))
 
     @property
     def _run_id(self) -> int:
@@ -119,7 +119,8 @@ class Batch:
         # An account that was opened since is none of those that are locked: the next run takes it.
         held = accounts.read(connection, plan.settings, plan.query.read.credits, locked)
         changes = compute_changes(connection, plan, self._run_id, read, held, first=not wait)
-        moved = changes.lock(connection) | self._moved(connection, read)
+        changes, missing = changes.locked(connection)
+        moved = missing | self._moved(connection, read)
         if wait and moved:
             return BatchResult(frozenset(), everybody, rows_read)
         changes = changes.without(moved)

@@ -21,15 +21,16 @@ from jobs.store import accounts, corrections, rejects, tables
 from jobs.store.database import Connection
 from jobs.store.rejects import RejectChange
 
-OF_USERS = ("rows", "accounts", "after", "postings", "usage", "days_target", "months_target")
+OF_USERS = ("rows", "accounts", "after", "postings", "usage", "days_target", "months_target", "written")
 
 
 @dataclass(frozen=True, slots=True)
 class BatchChanges:
     """``rows``: rated rows with their draws; ``accounts``: before, and ``after`` the ``postings``; ``usage``: rows of
     usage_daily to write (allocation.rows_to_write), and ``lost`` ones; what user_daily and user_monthly shall hold, the
-    latter's hashes apart; ``rejects``. Once complete (``completed``): ``daily`` and ``monthly``, what differs in these
-    tables, and of a backfill why user-months change (``causes``)."""
+    latter's hashes apart; ``rejects``; ``written``: what writing ``usage`` changes in written_hash. Once complete
+    (``completed``): ``daily`` and ``monthly``, what differs in these tables, and of a backfill why user-months change
+    (``causes``)."""
 
     plan: Plan
     run_id: int | None
@@ -46,6 +47,7 @@ class BatchChanges:
     daily: TableDiff | None = None
     monthly: TableDiff | None = None
     causes: pl.DataFrame = field(default_factory=lambda: UNCHANGED)
+    written: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=usage_writeback.WRITTEN))
 
     @property
     def users(self) -> frozenset[str]:
@@ -117,13 +119,18 @@ class BatchChanges:
             ]
         )
 
-    def lock(self, connection: Connection) -> frozenset[str]:
-        """Locks the rows of usage_daily that are to be written; users of whom one could not be had."""
-        held = frozenset[str]()
+    def locked(self, connection: Connection) -> "tuple[BatchChanges, frozenset[str]]":
+        """The same with ``written``, the rows of usage_daily locked; and the users of whom one could not be had."""
+        written, missing = self.written, frozenset[str]()
         if not self.usage.is_empty():
             usage_writeback.stage_rows(connection, self.usage)
-            held = usage_writeback.lock_rows(connection, self.plan)
-        return held | usage_writeback.lock_lost_rows(connection, self.plan, self.lost)
+            written, missing = usage_writeback.lock_rows(connection, self.plan, self.usage)
+        missing |= usage_writeback.lock_lost_rows(connection, self.plan, self.lost)
+        return replace(self, written=written), missing
+
+    def unlocked(self, connection: Connection) -> "BatchChanges":
+        """The same with ``written``; for a dry run."""
+        return replace(self, written=usage_writeback.written_changes(connection, self.plan, self.usage))
 
     def write(self, connection: Connection, batch: int, left: Collection[str]) -> None:
         """Writes all of it; once complete, and its rows locked. ``left``: users whose staged rows are not written.
@@ -152,7 +159,6 @@ class BatchChanges:
         """What user_monthly shall hold."""
         plan, read = self.plan, self.read
         credits = batch_hashes.credit_hashes(connection, plan, read.users, self.postings)
-        written = batch_hashes.written_changes(connection, plan, self.usage, staged=self.run_id is not None)
         digests = [
             {"user_id": user, "month": month, "overrides_hash": digest}
             for month in plan.window.months
@@ -173,14 +179,14 @@ class BatchChanges:
         return (
             self.months_target.lazy()
             .join(credits.lazy(), on=user_months, how="left")
-            .join(written.lazy(), on=user_months, how="left")
+            .join(self.written.lazy(), on=user_months, how="left")
             .join(overridden.lazy(), on=user_months, how="left")
             .with_columns(
                 written_hash=pl.col("written_hash").xor(pl.col("changed").fill_null(0)),
                 rates_hash=pl.col("month").replace_strict(rates, return_dtype=pl.String),
                 credits_hash=pl.concat_str(parts, separator="."),
             )
-            .drop("changed", "modes_hash", "account_hash", "is_usable")
+            .drop("rows", "changed", "modes_hash", "account_hash", "is_usable")
             .collect()
         )
 

@@ -1,8 +1,6 @@
 """Hashes of what a batch is about to write, computed by the server as detection will compute them."""
 
 from collections.abc import Collection, Mapping
-from contextlib import nullcontext
-from uuid import UUID
 
 import polars as pl
 from psycopg import sql
@@ -12,8 +10,7 @@ from jobs.postgres import fingerprints
 from jobs.postgres.detection import mode_values, modes
 from jobs.postgres.queries import query
 from jobs.postgres.run_scope import RunScope
-from jobs.postgres.usage_writeback import STAGE
-from jobs.store.database import Connection, by_index
+from jobs.store.database import Connection
 from jobs.store.statements import own, source, statement
 
 KEY = ["user_id", "month"]
@@ -24,7 +21,6 @@ CREDIT_HASHES = {
     "account_hash": pl.Int64,
     "is_usable": pl.Boolean,
 }
-WRITTEN = {"user_id": pl.String, "month": pl.Date, "changed": pl.Int64}
 ACCOUNTS_BEFORE = {"month": pl.Date, "user_id": pl.String, "account_hash": pl.String}
 
 
@@ -62,40 +58,6 @@ def credit_hashes(
     values = mode_values(scope, scope.window.months) | drawn | {"users": sorted(users)}
     rows = connection.execute(text, values).fetchall()
     return pl.DataFrame(rows, schema=CREDIT_HASHES, orient="row")
-
-
-def written_changes(connection: Connection, scope: RunScope, rows: pl.DataFrame, *, staged: bool) -> pl.DataFrame:
-    """By user and month what writing ``rows`` (pipeline.allocation.rows_to_write) changes in its written_hash.
-
-    ``staged``: they are in the temporary table of usage_writeback, perhaps with rows of other users.
-    """
-    if rows.is_empty():
-        return pl.DataFrame(schema=WRITTEN)
-    rated, shown = sorted(scope.rules.rated), scope.query.read.credits.shown
-    nothing = sql.SQL("0::numeric").format()
-    cost = sql.SQL("CASE WHEN r.month = ANY({}) THEN coalesce(r.target, u.total_cost::numeric) END").format(rated)
-    credits = sql.SQL("coalesce(r.credits, u.credits_deducted::numeric)").format()
-    text = query(
-        "detection.written_changes",
-        rows=STAGE if staged else sql.SQL("({})").format(query("detection.unstaged_rows")),
-        new_hash=fingerprints.written_hash(cost if rated else nothing, credits if shown else nothing, of="u"),
-        usage=source(scope.settings, "usage_daily"),
-    )
-    with by_index(connection) if scope.rows_by_index else nullcontext():
-        found = connection.execute(text, {} if staged else _values(rows)).fetchall()
-    return pl.DataFrame(found, schema=WRITTEN, orient="row")
-
-
-def _values(rows: pl.DataFrame) -> dict[str, list[object]]:
-    return {
-        "ids": [UUID(int=id_) for id_ in rows["id"]],
-        "users": rows["user_id"].cast(pl.String).to_list(),
-        "dates": rows["date"].to_list(),
-        "months": rows["month"].to_list(),
-        "hashes": rows["written_hash"].to_list(),
-        "targets": [None if amount is None else unscaled(amount) for amount in rows["target"]],
-        "credits": [None if amount is None else unscaled(amount) for amount in rows["credits"]],
-    }
 
 
 def accounts_before(connection: Connection, scope: RunScope, keys: pl.DataFrame, run_id: int | None) -> pl.DataFrame:

@@ -11,6 +11,7 @@ from psycopg import sql
 
 from jobs.model.errors import PreflightError
 from jobs.model.scale import unscaled
+from jobs.postgres import fingerprints
 from jobs.postgres.queries import query
 from jobs.postgres.run_scope import RunScope
 from jobs.store.database import Connection, by_index
@@ -20,6 +21,7 @@ from jobs.store.tables import copy_in
 from jobs.store.usage import on_days
 
 STAGE = sql.Identifier("usage_jobs_rows")
+WRITTEN = {"user_id": pl.String, "month": pl.Date, "rows": pl.Int64, "changed": pl.Int64}
 
 
 class ConcurrentChangeError(PreflightError):
@@ -53,11 +55,49 @@ def stage_rows(connection: Connection, rows: pl.DataFrame) -> None:
     copy_in(connection, STAGE, rows.select("id", "user_id", "date", "month", "written_hash", "target", "credits"))
 
 
-def lock_rows(connection: Connection, scope: RunScope) -> frozenset[str]:
-    """Locks the staged rows; users of whom a row could not be locked."""
-    text = query("writeback.lock_rows", usage=source(scope.settings, "usage_daily"))
+def lock_rows(connection: Connection, scope: RunScope, rows: pl.DataFrame) -> tuple[pl.DataFrame, frozenset[str]]:
+    """Locks the staged ``rows``: what writing them changes (WRITTEN), and users of whom one could not be locked."""
+    locking = sql.SQL("FOR NO KEY UPDATE OF u SKIP LOCKED").format()
     with _by_index(connection, scope):
-        return frozenset(str(row[0]) for row in connection.execute(text))
+        found = connection.execute(_written_changes(scope, STAGE, locking)).fetchall()
+    locked = pl.DataFrame(found, schema=WRITTEN, orient="row")
+    key = [pl.col("user_id").cast(pl.String), "month"]
+    staged = rows.group_by(key).agg(pl.len().cast(pl.Int64).alias("rows"))
+    missing = staged.join(locked, on=["user_id", "month", "rows"], how="anti")
+    return locked, frozenset(missing["user_id"])
+
+
+def written_changes(connection: Connection, scope: RunScope, rows: pl.DataFrame) -> pl.DataFrame:
+    """What writing ``rows`` would change (WRITTEN); nothing is staged or locked."""
+    if rows.is_empty():
+        return pl.DataFrame(schema=WRITTEN)
+    values = {
+        "ids": [UUID(int=id_) for id_ in rows["id"]],
+        "users": rows["user_id"].cast(pl.String).to_list(),
+        "dates": rows["date"].to_list(),
+        "months": rows["month"].to_list(),
+        "hashes": rows["written_hash"].to_list(),
+        "targets": [None if amount is None else unscaled(amount) for amount in rows["target"]],
+        "credits": [None if amount is None else unscaled(amount) for amount in rows["credits"]],
+    }
+    unstaged = sql.SQL("({})").format(query("writeback.unstaged_rows"))
+    with _by_index(connection, scope):
+        found = connection.execute(_written_changes(scope, unstaged, sql.SQL("").format()), values).fetchall()
+    return pl.DataFrame(found, schema=WRITTEN, orient="row")
+
+
+def _written_changes(scope: RunScope, rows: sql.Composable, locking: sql.Composable) -> sql.Composed:
+    rated, shown = sorted(scope.rules.rated), scope.query.read.credits.shown
+    nothing = sql.SQL("0::numeric").format()
+    cost = sql.SQL("CASE WHEN s.month = ANY({}) THEN coalesce(s.target, u.total_cost::numeric) END").format(rated)
+    credits = sql.SQL("coalesce(s.credits, u.credits_deducted::numeric)").format()
+    return query(
+        "writeback.written_changes",
+        rows=rows,
+        new_hash=fingerprints.written_hash(cost if rated else nothing, credits if shown else nothing, of="u"),
+        usage=source(scope.settings, "usage_daily"),
+        locking=locking,
+    )
 
 
 def unstage_users(connection: Connection, users: Collection[str]) -> None:

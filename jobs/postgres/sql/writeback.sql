@@ -5,15 +5,22 @@ DROP TABLE IF EXISTS pg_temp.usage_jobs_rows;
 CREATE TEMP TABLE usage_jobs_rows
   (id uuid, user_id text, date date, month date, written_hash bigint, target numeric, credits numeric) ON COMMIT DROP
 
--- name: lock_rows
--- Locks the rows to be written, and never waits. Users of whom a row is locked by another transaction come back, or of
--- whom it is no longer there.
-WITH locked AS (
-  SELECT u.id FROM {usage} AS u JOIN usage_jobs_rows AS s ON u.id = s.id AND u.date = s.date
-  FOR NO KEY UPDATE OF u SKIP LOCKED
+-- name: written_changes
+-- By user and month how many of the rows to be written are there, and what writing them changes in written_hash: a
+-- column that is not written keeps its value. A run locks them and never waits: rows that another transaction holds are
+-- not counted.
+WITH found AS (
+  SELECT s.user_id, s.month, s.written_hash # ({new_hash}) AS changed
+  FROM {rows} AS s JOIN {usage} AS u ON u.id = s.id AND u.date = s.date
+  {locking}
 )
--- NOT IN is looked up in a hash, whatever joins the planner may use.
-SELECT DISTINCT user_id FROM usage_jobs_rows WHERE id NOT IN (SELECT id FROM locked)
+SELECT user_id, month, count(*), bit_xor(changed) FROM found GROUP BY user_id, month
+
+-- name: unstaged_rows
+-- Where nothing may be written, not even a temporary table: rows that would be staged.
+SELECT id, user_id, date, month, written_hash, target, credits
+FROM unnest(%(ids)s::uuid[], %(users)s::text[], %(dates)s::date[], %(months)s::date[], %(hashes)s::bigint[],
+  %(targets)s::numeric[], %(credits)s::numeric[]) AS s(id, user_id, date, month, written_hash, target, credits)
 
 -- name: lock_users
 -- Locks all rows of some users on the days in question, or fails at once.
