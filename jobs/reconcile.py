@@ -6,6 +6,7 @@ What SQL can add up by itself is judged there (``store.laws``); the rest is comp
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date
+from functools import partial
 
 from jobs.compute.rollup import amounts
 from jobs.model.errors import ConfigError
@@ -20,7 +21,7 @@ from jobs.store.address import Address
 from jobs.store.database import Connection, linked, transaction
 from jobs.store.faults import retried
 from jobs.store.guard import is_at_work
-from jobs.store.laws import Law, Scope
+from jobs.store.laws import LastRun, Law, Scope, Unfinished
 
 
 def reconciled(settings: Settings, address: Address, since: date | None, until: date | None, today: date) -> list[Law]:
@@ -30,7 +31,7 @@ def reconciled(settings: Settings, address: Address, since: date | None, until: 
     no month in question has been covered.
     """
 
-    def judged() -> tuple[list[Law], int | None]:
+    def judged() -> tuple[list[Law], list[Unfinished], LastRun | None]:
         with transaction(link.connection, snapshot=True) as connection:
             return _judged(connection, settings, address, (since, until), today)
 
@@ -39,24 +40,17 @@ def reconciled(settings: Settings, address: Address, since: date | None, until: 
             return is_at_work(connection, settings, run_id)
 
     with linked(address) as link:
-        found, running = retried(judged)
-        if running is None or not retried(lambda: is_alive(running)):
-            return found
-        return [_in_between(law, running) for law in found]
-
-
-def _in_between(law: Law, run_id: int) -> Law:
-    """What a run writes at its end, in one transaction, cannot agree before with what its batches have written."""
-    if not law.law.startswith(laws.WRITTEN_LAST) or not law.broken:
-        return law
-    note = f"run {run_id} is at work: it writes these sums at its end"
-    return replace(law, broken=0, culprits=(), note=note, judged=False)
+        found, unfinished, newest = retried(judged)
+        # Whoever is killed cannot say so: its row says running until the next run marks it.
+        if newest is not None and newest.status == "running" and not retried(partial(is_alive, newest.number)):
+            newest = replace(newest, status="crashed")
+    return sorted([*_run(unfinished, newest), *found], key=lambda law: law.law)
 
 
 def _judged(
     connection: Connection, settings: Settings, address: Address, days: tuple[date | None, date | None], today: date
-) -> tuple[list[Law], int | None]:
-    """The laws, and the run that was running then."""
+) -> tuple[list[Law], list[Unfinished], LastRun | None]:
+    """The laws, the runs that wrote and did not come to their end, and the newest run."""
     source, findings = preflight.source(connection, settings)
     preflight.refuse(findings, purpose="prove")
     history, booked = runlog.history(connection, settings)
@@ -76,10 +70,8 @@ def _judged(
             plan = for_window(connection, settings, source, Window(some, last, frozenset()), booked)
             detected = recompute(connection, address, plan, found, draws=are_open)
             yielded += _shrink(plan, detected) if are_open else []
-    newest = laws.last_run(connection, settings)
-    every = [*_run(connection, settings, newest), *yielded, *found.laws()]
-    running = newest[0] if newest is not None and newest[1] == "running" else None
-    return [*sorted(every, key=lambda law: law.law), _stale(found)], running
+    every = [*yielded, *found.laws(), _stale(found)]
+    return every, laws.unfinished(connection, settings), laws.last_run(connection, settings)
 
 
 def _within(month: date, since: date | None, until: date | None) -> bool:
@@ -92,15 +84,17 @@ def _additive(settings: Settings) -> list[str]:
     return [*own, "credits_deducted"]
 
 
-def _run(connection: Connection, settings: Settings, last: tuple[int, str, bool] | None) -> Iterator[Law]:
+def _run(unfinished: list[Unfinished], last: LastRun | None) -> Iterator[Law]:
     if last is not None:
-        number, status, wrote = last
-        law = Law("7 the last run is done", "done", status)
-        if status == "running":
-            law = replace(law, note=f"run {number} is at work: until it ends, figures may disagree", judged=False)
-        elif status != "done" and not wrote:
-            law = replace(law, note=f"run {number} wrote nothing", judged=False)
-        if culprits := [_remedy(*run) for run in laws.unfinished(connection, settings) if run[0] != number or wrote]:
+        law = Law("7 the last run is done", "done", last.status)
+        if last.status == "running":
+            law = replace(law, note=f"run {last.number} is at work", judged=False)
+        elif last.status != "done" and not last.wrote:
+            law = replace(law, note=f"run {last.number} wrote nothing", judged=False)
+        if last.status == "crashed" and last.wrote:
+            unfinished = sorted({*unfinished, (last.number, last.kind, last.first, last.last)})
+        if unfinished:
+            culprits = [_remedy(*run) for run in unfinished]
             law = replace(law, broken=len(culprits), culprits=tuple(culprits), judged=True)
         yield law
 

@@ -165,10 +165,13 @@ def test_days_that_wait_for_the_cluster_tables_break_no_law(url: str) -> None:
     grouped = {
         "1 cluster_daily = user_daily by day and cluster": ["2026-06-20 none"],
         "1 cluster_monthly = user_daily by month and cluster": ["2026-06 none"],
+        "1 cost of the months as booked = by user": ["2026-06"],
+        "1 total cost by user = by cluster and day": ["2026-06 total_cost"],
+        "1 total cost by user = by cluster and month": ["2026-06 total_cost"],
     }
     assert broken(reconciled(url)).items() >= grouped.items()
     tamper(url, "INSERT INTO rollup.touched_days (run_id, batch, date) VALUES (1, 1, '2026-06-20')")
-    assert broken(reconciled(url)).keys() & grouped.keys() == set()
+    assert not [law for law in broken(reconciled(url)) if law.startswith("1 ")]
     assert usage_jobs("run", url=url).code == 3
     assert ask(url, "SELECT * FROM rollup.touched_days") == []
     ran = reconciled(url)

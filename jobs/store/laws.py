@@ -32,8 +32,20 @@ class Law:
         return "broken" if self.broken else "holds" if self.judged else "not judged"
 
 
-WRITTEN_LAST = "1 "
-"""How the laws begin whose one side a run writes at its end."""
+Unfinished = tuple[int, str, date, date]
+"""A run that did not come to its end: its number, kind, and days from and to."""
+
+
+@dataclass(frozen=True, slots=True)
+class LastRun:
+    """A row of rollup.runs; ``wrote``: whether it has written anything."""
+
+    number: int
+    kind: str
+    first: date
+    last: date
+    status: str
+    wrote: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,15 +83,21 @@ def _judged(connection: Connection, law: str, text: sql.Composed, values: Mappin
 
 
 def _rolled_up(settings: Settings, names: Sequence[str]) -> Iterator[tuple[str, sql.Composed]]:
+    touched = own(settings, "touched_days")
     for of, what in ((["total_cost"], "total cost"), (names, "quantities, charges and credits")):
         sums = _sums(settings, of)
         for column, by in (("months", "month"), ("days", "day")):
-            text = statement("law_clusters", sums=sums, which=sql.Identifier(column))
+            text = statement("law_clusters", sums=sums, which=sql.Identifier(column), touched_days=touched)
             yield f"1 {what} by user = by cluster and {by}", text
     yield from _grouped(settings)
     yield (
         "1 cost of the months as booked = by user",
-        statement("law_months", months=own(settings, "months"), user_monthly=own(settings, "user_monthly")),
+        statement(
+            "law_months",
+            months=own(settings, "months"),
+            user_monthly=own(settings, "user_monthly"),
+            touched_days=touched,
+        ),
     )
 
 
@@ -201,14 +219,14 @@ def _closed(connection: Connection, settings: Settings) -> Iterator[Law]:
         yield Law("users without an account", row[0], "", note=note, judged=False)
 
 
-def unfinished(connection: Connection, settings: Settings) -> list[tuple[int, str, date, date]]:
-    """Runs that wrote and that nothing has completed: their number, kind and days."""
+def unfinished(connection: Connection, settings: Settings) -> list[Unfinished]:
+    """Runs that wrote and that nothing has completed."""
     text = statement("unfinished", runs=own(settings, "runs"), user_monthly=own(settings, "user_monthly"))
     return [(row[0], row[1], row[2], row[3]) for row in connection.execute(text)]
 
 
-def last_run(connection: Connection, settings: Settings) -> tuple[int, str, bool] | None:
-    """The newest run, its status, and whether it wrote anything; None before the first."""
+def last_run(connection: Connection, settings: Settings) -> LastRun | None:
+    """The newest run; None before the first."""
     text = statement("last_run", runs=own(settings, "runs"), user_monthly=own(settings, "user_monthly"))
     row = connection.execute(text).fetchone()
-    return None if row is None else (row[0], row[1], row[2])
+    return None if row is None else LastRun(*row)

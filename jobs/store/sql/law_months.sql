@@ -1,4 +1,6 @@
--- Law 1: the sum that a month was booked with is the sum of its users.
+-- Law 1: the sum that a month was booked with is the sum of its users, but of months with a day that is not regrouped
+-- yet: a run writes both at its end.
 SELECT to_char(m.month, 'YYYY-MM') AS key, m.total_cost AS left_,
   coalesce((SELECT sum(u.total_cost) FROM {user_monthly} AS u WHERE u.month = m.month), 0) AS right_
 FROM {months} AS m WHERE m.month BETWEEN %(first)s AND %(last)s AND m.total_cost IS NOT NULL
+  AND m.month NOT IN (SELECT date_trunc('month', date)::date FROM {touched_days})
