@@ -90,6 +90,7 @@ def for_window(
         adopts=False,
         rows_by_index=source.rows_by_index,
         has_user_days=runlog.has_user_days(connection, settings, window),
+        new_months=runlog.new_months(connection, settings, window.months),
         notes=(*notes, *held.notes),
     )
 

@@ -252,7 +252,8 @@ class _Run:
         held = plan.query.read.credits
         with transaction(self.workers.link.connection) as connection:
             pass_fence(connection, plan.settings, self.run_id)
-            runlog.keep_modes(connection, plan.settings, plan.modes)
+            covered = {month: plan.fingerprints[month].text for month in plan.new_months}
+            runlog.keep_modes(connection, plan.settings, plan.modes, covered)
             if adoption.is_due(connection, plan.settings, held):
                 found = adoption.adopt(connection, plan.settings, held, logged=True)
             self.totals.unusable = unusable_accounts(connection, plan.settings, held)

@@ -28,7 +28,7 @@ class RunScope:
     hashes of each month's rows cover; ``pending_modes``: how users pay, where rollup.billing_modes does not say so yet
     (in a dry run; a run has written them); ``adopts``: whether a dry run is to take draws of another program for ours;
     ``rows_by_index``: whether an index leads to a usage row by its id; ``has_user_days``: whether user_daily has rows
-    of these days."""
+    of these days; ``new_months``: those of which nothing is stored."""
 
     settings: Settings
     window: Window
@@ -43,6 +43,7 @@ class RunScope:
     adopts: bool
     rows_by_index: bool
     has_user_days: bool
+    new_months: frozenset[date]
 
     @property
     def credit_rules(self) -> CreditRules:
@@ -59,8 +60,9 @@ class RunScope:
     @property
     def not_comparable(self) -> frozenset[date]:
         """Months whose stored fingerprints cover something else than those that are computed now."""
-        kept = self.months.fingerprints
-        return frozenset(month for month in self.window.months if kept.get(month) != self.fingerprints[month].text)
+        kept, months = self.months.fingerprints, self.window.months
+        different = {month for month in months if kept.get(month) != self.fingerprints[month].text}
+        return frozenset(different - self.new_months)
 
     def rates_hash(self, month: date) -> str:
         """A hash of all that prices the days of ``month`` that the run covers, price overrides aside."""

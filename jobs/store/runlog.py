@@ -116,10 +116,22 @@ def interrupted(connection: Connection, settings: Settings, window: Window) -> t
     return None if row is None or row[1] == "done" else (int(row[0]), str(row[1]))
 
 
-def keep_modes(connection: Connection, settings: Settings, modes: Mapping[date, str]) -> None:
-    """Records the cost mode of months that no run has covered; inside the caller's transaction."""
+def new_months(connection: Connection, settings: Settings, months: Sequence[date]) -> frozenset[date]:
+    """Those of ``months`` of which nothing is stored yet."""
+    tables = {name: own(settings, name) for name in ("months", "user_monthly")}
+    found = connection.execute(statement("new_months", **tables), [list(months)])
+    return frozenset(row[0] for row in found)
+
+
+def keep_modes(
+    connection: Connection, settings: Settings, modes: Mapping[date, str], fingerprints: Mapping[date, str]
+) -> None:
+    """Records the cost mode of months that no run has covered, and what the hashes of new ones cover, so that after a
+    crash only the rest is computed; inside the caller's transaction."""
+    text = statement("keep_modes", months=own(settings, "months"))
     for month, mode in modes.items():
-        connection.execute(statement("keep_modes", months=own(settings, "months")), {"month": month, "cost_mode": mode})
+        kept = {"month": month, "cost_mode": mode, "fingerprint": fingerprints.get(month)}
+        connection.execute(text, kept)
 
 
 def book_months(
