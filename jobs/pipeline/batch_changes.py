@@ -171,8 +171,8 @@ class BatchChanges:
         account = pl.when(~opened).then(pl.col("account_hash").cast(pl.String)).fill_null("-")
         parts = [
             pl.col("modes_hash").fill_null(0).cast(pl.String),
-            # Whose account decides nothing has none in his hash: it may move without making him differ.
-            pl.when(of_users(self._paying)).then(account).otherwise(pl.lit("")),
+            # Where the account decides nothing it is not in the hash: it may move without making the user differ.
+            pl.when("is_paying").then(account).otherwise(pl.lit("")),
             pl.lit(plan.credit_terms),
         ]
         user_months = ["user_id", "month"]
@@ -181,20 +181,34 @@ class BatchChanges:
             .join(credits.lazy(), on=user_months, how="left")
             .join(self.written.lazy(), on=user_months, how="left")
             .join(overridden.lazy(), on=user_months, how="left")
+            .join(self._paying.lazy().with_columns(is_paying=True), on=user_months, how="left")
             .with_columns(
                 written_hash=pl.col("written_hash").xor(pl.col("changed").fill_null(0)),
                 rates_hash=pl.col("month").replace_strict(rates, return_dtype=pl.String),
                 credits_hash=pl.concat_str(parts, separator="."),
             )
-            .drop("rows", "changed", "modes_hash", "account_hash", "is_usable")
+            .drop("rows", "changed", "modes_hash", "account_hash", "is_usable", "is_paying")
             .collect()
         )
 
     @property
-    def _paying(self) -> set[str]:
-        """The users whose account decides how they pay."""
-        prepaid = self.rows.filter(pl.col("class").is_in([PREPAID, EARLY]))["user_id"].cast(pl.String).unique()
-        return {*prepaid, *self.read.draws["user_id"]}
+    def _paying(self) -> pl.DataFrame:
+        """The user-months whose account decides how they pay: those with prepaid rows, or with draws that stay."""
+        user_months = ["user_id", "month"]
+        prepaid = self.rows.filter(pl.col("class").is_in([PREPAID, EARLY]))
+        paying = prepaid.select(pl.col("user_id").cast(pl.String), "month").unique()
+        month = pl.col("date").dt.month_start().alias("month")
+        drawn = pl.concat(
+            part.select("id", "user_id", when, "free", "purchased")
+            for part, when in ((self.read.draws, month), (self.postings, pl.col("month")))
+        ).join(paying, on=user_months, how="anti")
+        stay = drawn.group_by("id", *user_months).agg(pl.col("free", "purchased").sum())
+        stay = stay.filter((pl.col("free") != 0) | (pl.col("purchased") != 0)).select(user_months).unique()
+        # Draws of a month that has no row wait for an account that can be used: the user's other months tell when.
+        targets = self.months_target.select(user_months)
+        waiting = stay.join(targets, on=user_months, how="anti")
+        others = targets.join(waiting, on="user_id", how="semi")
+        return pl.concat([paying, stay, others]).unique()
 
     def _causes(self, connection: Connection, monthly: TableDiff) -> pl.DataFrame:
         keys = monthly.keys.select(KEY)

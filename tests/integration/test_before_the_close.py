@@ -33,8 +33,8 @@ def url(database: str, tmp_path: Any) -> str:
     return applied(database)
 
 
-def night(url: str) -> dict[str, Any]:
-    ran = usage_jobs("run", "--json", "--date", str(JUNE_3), url=url, today=TODAY)
+def night(url: str, day: date = JUNE_3, *words: str) -> dict[str, Any]:
+    ran = usage_jobs("run", "--json", "--date", str(day), *words, url=url, today=TODAY)
     assert ran.code == 0, ran.err
     report: dict[str, Any] = json.loads(ran.out)
     return report
@@ -113,4 +113,17 @@ def test_a_user_whose_id_holds_a_per_cent_sign_is_one_like_any_other(url: str) -
     night(url)
     [row] = ask(url, "SELECT total_cost, uncovered FROM rollup.user_monthly WHERE user_id = '50%off%%'")
     assert (row["total_cost"], row["uncovered"]) == (Decimal(30), Decimal(30))
+    assert night(url)["users_recomputed"] == 0
+
+
+def test_after_the_close_only_the_months_that_an_account_pays_depend_on_it(url: str) -> None:
+    """ada pays May by credits and June, from its first row on, by invoice: a full run finds nothing to change."""
+    assert night(url, JUNE_3.replace(day=1))["closed"] == []
+    with psycopg.connect(url) as link:
+        link.execute(b"UPDATE users SET billing_mode = 'postpaid' WHERE id = 'ada'")
+    add_row(url, user_id="ada", date=JUNE_3, cpu_hours=100)
+    assert night(url)["closed"] == ["2026-05-01"]
+    assert night(url, JUNE_3, "--full")["rows_changed"] == 0
+    with psycopg.connect(url) as link:
+        link.execute(b"UPDATE user_credits SET total_purchased = total_purchased + 45 WHERE user_id = 'ada'")
     assert night(url)["users_recomputed"] == 0

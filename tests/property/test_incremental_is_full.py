@@ -144,7 +144,7 @@ class History:
         assert not self.runner.broken_invariants(self.url)
         if month_of(day) not in closed_months(self.url):
             full = self.runner.run(self.url, day, full=True)
-            assert full.rows_changed == 0, dict(full.changed)
+            assert full.rows_changed == 0, repr(dict(full.changed))
 
     def _env(self) -> dict[str, str]:
         """How the work is divided, and who reads: no result depends on it."""
