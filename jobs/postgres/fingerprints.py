@@ -90,15 +90,22 @@ def usage_hash(of_month: Mapping[date, RowFingerprint]) -> sql.Composed:
 
 
 def written_hash(total_cost: sql.Composable, credits_deducted: sql.Composable, of: str = "") -> sql.Composed:
-    """A row's hash over the values that the job writes to it (numeric, as SQL); 0 where both are null or 0."""
-    values = [sql.SQL("coalesce({}, 0)").format(value) for value in (total_cost, credits_deducted)]
-    signs = [sql.SQL("{} < 0").format(value) for value in values]
-    return sql.SQL("CASE WHEN {} <> 0 OR {} <> 0 THEN {} ELSE 0 END").format(*values, _hash([*values, *signs], of))
+    """A row's hash over the values that the job writes to it (numeric, as SQL); 0 where it wrote nothing.
+
+    A cost of 0 is written, so that a null in its place is a change; credits of 0 are not.
+    """
+    cost, credits = (sql.SQL("coalesce({}, 0)").format(value) for value in (total_cost, credits_deducted))
+    # Null and negative costs: no server's hash tells them from 0 and from positive ones.
+    odd = sql.SQL("coalesce({} < 0, true)").format(total_cost)
+    record = [cost, credits, odd, sql.SQL("{} < 0").format(credits)]
+    return sql.SQL("CASE WHEN {} IS NOT NULL OR {} <> 0 THEN {} ELSE 0 END").format(
+        total_cost, credits, _hash(record, of)
+    )
 
 
 def written_columns(rated: Collection[date], *, shows_credits: bool) -> sql.Composed:
     """``written_hash`` of the columns: total_cost in ``rated`` months, credits_deducted where it is ours."""
-    nothing = sql.SQL("0::numeric").format()
+    nothing = sql.SQL("NULL::numeric").format()
     cost = sql.SQL("CASE WHEN {} THEN total_cost::numeric END").format(in_months(rated)) if rated else nothing
     return written_hash(cost, sql.SQL("credits_deducted::numeric").format() if shows_credits else nothing)
 

@@ -88,7 +88,7 @@ def written_changes(connection: Connection, scope: RunScope, rows: pl.DataFrame)
 
 def _written_changes(scope: RunScope, rows: sql.Composable, locking: sql.Composable) -> sql.Composed:
     rated, shown = sorted(scope.rules.rated), scope.query.read.credits.shown
-    nothing = sql.SQL("0::numeric").format()
+    nothing = sql.SQL("NULL::numeric").format()
     cost = sql.SQL("CASE WHEN s.month = ANY({}) THEN coalesce(s.target, u.total_cost::numeric) END").format(rated)
     credits = sql.SQL("coalesce(s.credits, u.credits_deducted::numeric)").format()
     return query(

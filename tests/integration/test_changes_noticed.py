@@ -358,6 +358,20 @@ def test_a_row_of_the_roll_up_that_is_gone_comes_back(copy: Callable[[str], str]
 
 
 @pytest.mark.database
+def test_a_cost_of_0_that_was_written_comes_back(copy: Callable[[str], str], tmp_path: Path) -> None:
+    """Where the job writes costs, a null is not the 0 that it has written."""
+    url, job = copy("rated"), runner(tmp_path, COST="rated")
+    nothing = ", ".join(f"{column} = 0" for column in COLUMNS)
+    change(url, change_row(nothing))
+    job.run(url, DAY)
+    change(url, change_row("total_cost = NULL"))
+    report = job.run(url, DAY)
+    assert (report.users_recomputed, report.changed["usage_daily"]) == (1, 1)
+    assert ask(url, f"SELECT total_cost FROM usage_daily WHERE {row('ada', 4)}") == [{"total_cost": 0}]
+    is_final(job, url, DAY, report)
+
+
+@pytest.mark.database
 def test_a_cost_mode_is_of_months_to_come(copy: Callable[[str], str], tmp_path: Path) -> None:
     """A month keeps the cost mode of the first run that covered it."""
     url = copy("recorded")
