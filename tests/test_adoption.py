@@ -178,3 +178,19 @@ def test_a_dry_run_adopts_nothing(before_us: str) -> None:
     same = ("changed", "credits", "notes", "total_cost")
     assert {name: dry[name] for name in same} == {name: real[name] for name in same}
     assert len(adoptions(before_us)) == 1
+
+
+def test_an_imported_draw_of_a_later_day_is_given_back_when_its_row_is_gone(ready: str) -> None:
+    """It was imported before its day was covered: no usage, and no month of a roll-up, tells of it."""
+    user(ready, "bob", "postpaid")
+    account(ready, "bob", purchased="9", used="5")
+    row(ready, 1, "1", june(3), user_id="bob")
+    row(ready, 2, "5", june(15), user_id="bob", credits_deducted="5")
+    night(ready, "--date", "2026-06-10")
+    assert (drawn(ready, "bob"), used(ready, "bob")) == ({2: amounts("0", "5")}, amounts("0", "5"))
+    ask(ready, "DELETE FROM usage_daily WHERE id = %s", UUID(int=2))
+    assert night(ready, "--date", "2026-06-12")["users_recomputed"] == 0
+    assert night(ready, "--date", "2026-06-16")["users_recomputed"] == 1
+    assert (drawn(ready, "bob"), used(ready, "bob")) == ({}, amounts("0", "0"))
+    assert night(ready, "--date", "2026-06-16")["users_recomputed"] == 0
+    assert usage_jobs("reconcile", url=ready).code == 0

@@ -188,3 +188,16 @@ def test_a_day_that_is_not_covered_yet_is_not_drawn(ready: str) -> None:
     row(ready, 1, "0.30", june(20))
     night(ready, "--date", "2026-06-19")
     assert (booked(ready), used(ready)) == ([], amounts("0", "0"))
+
+
+def test_an_account_that_is_too_large_is_named_once_and_left_as_it_is(ready: str) -> None:
+    """As some programs write "unlimited": no run can compute with it, and none computes its user again for it."""
+    prepaid(ready, purchased=str(2**63 - 1))
+    row(ready, 1, "0.40")
+    [note] = [note for note in night(ready)["notes"] if "user_credits" in note]
+    assert "user_credits of ada: expected amounts below 10^18" in note
+    assert night(ready)["users_recomputed"] == 0
+    assert drawn(ready) == {}
+    ask(ready, "UPDATE user_credits SET total_purchased = 9")
+    assert night(ready)["users_recomputed"] == 1
+    assert drawn(ready) == {1: amounts("0", "0.40")}

@@ -53,7 +53,7 @@ def credit_hashes(
         modes=modes(scope, sql.SQL("user_id = ANY(%(users)s::text[])")),
         accounts=source(scope.settings, "user_credits"),
         account_hash=fingerprints.account_hash(paid, used=used),
-        balance=paid.balance(),
+        usable=paid.usable(),
     )
     values = mode_values(scope, scope.window.months) | drawn | {"users": sorted(users)}
     rows = connection.execute(text, values).fetchall()

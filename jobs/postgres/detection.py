@@ -102,9 +102,10 @@ def detect(
         values["forced"] = [False] * len(months)
     rows = connection.execute(text, values).fetchall()
     by_month = {month: MonthCount(*counts) for user, month, *counts, _ in rows if month is not None}
-    work = [UserWork(user, count, writes) for user, _, count, _, _, writes in rows if user is not None]
+    # A user may be found in more than one way.
+    work = {user: UserWork(user, count, writes) for user, _, count, _, _, writes in reversed(rows) if user is not None}
     ownerless = sum(count for user, month, count, *_ in rows if user is None and month is None)
-    return Detected(by_month, sorted(work, key=lambda each: each.user), ownerless)
+    return Detected(by_month, sorted(work.values(), key=lambda each: each.user), ownerless)
 
 
 def query_flags(account: sql.Composable, *, is_written: sql.Composable) -> sql.Composed:
@@ -114,7 +115,7 @@ def query_flags(account: sql.Composable, *, is_written: sql.Composable) -> sql.C
         "\n    OR m.forced OR s.rates_hash IS DISTINCT FROM m.rates_hash"
         "\n    OR s.overrides_hash IS DISTINCT FROM o.overrides_hash"
         "\n    OR s.currency IS DISTINCT FROM %(currency)s"
-        # Whose account decides nothing has none in his hash (pipeline.changes): it may move.
+        # A month that the account does not pay has no account in its hash (pipeline.batch_changes).
         "\n    OR s.credits_hash IS DISTINCT FROM concat_ws('.', coalesce(b.modes_hash, 0)::text,"
         "\n      CASE WHEN split_part(s.credits_hash, '.', 2) = '' THEN '' ELSE {account} END, %(credit_rules)s::text)"
         "\n      AS differs, {is_written} AS is_written"
@@ -178,9 +179,10 @@ def _draws_without_usage(scope: RunScope, months: Sequence[date]) -> sql.Compose
     return query(
         "detection.draws_without_usage",
         accounts=source(scope.settings, "user_credits"),
-        balance=paid.balance(),
+        usable=paid.usable(),
         draws=own(scope.settings, "credit_draws"),
         draw_days=draw_days(scope, months),
+        month_days=ledger_days(months),
     )
 
 

@@ -11,7 +11,7 @@ from psycopg import sql
 
 from jobs.model.errors import PreflightError
 from jobs.model.frames import ACCOUNTS
-from jobs.model.scale import MOST_DIGITS, ONE
+from jobs.model.scale import ONE
 from jobs.settings import Settings
 from jobs.store.credit_source import COLUMNS, CreditSource
 from jobs.store.database import Connection, blocks, by_index
@@ -28,13 +28,11 @@ def read(connection: Connection, settings: Settings, held: CreditSource, users: 
     if held.account is None or not users:
         return pl.DataFrame(schema=ACCOUNTS)
     units = {name: sql.SQL("{} * {}").format(held.amount(column), ONE) for name, column in COLUMNS.items()}
-    most = sql.Literal(10**MOST_DIGITS)
-    numbers = [sql.SQL("abs({}) < {}").format(value, most) for value in units.values()]
     text = statement(
         "accounts",
         accounts=source(settings, "user_credits"),
         users=listed(users),
-        numbers=sql.SQL(" AND ").join(numbers),  # NaN and Infinity compare as greater than any number
+        usable=held.usable(of=""),
         **units,
     )
     found = pl.concat(_parsed(block) for block in blocks(connection, text))

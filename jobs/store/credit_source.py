@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from psycopg import sql
 
+from jobs.model.scale import MOST_DIGITS, PLACES
 from jobs.settings import Settings
 from jobs.store.catalog import Catalog, Column
 from jobs.store.database import Connection
@@ -67,6 +68,13 @@ class CreditSource:
         parts = {name: self.amount(column, of) for name, column in COLUMNS.items()}
         return sql.SQL("({bought} + {granted} - {used} - {free_used})").format(**parts)
 
+    def usable(self, of: str = "a") -> sql.Composed:
+        """The condition that all amounts of an account are numbers, and not too large for ours: NaN and Infinity
+        compare as greater than any number."""
+        amounts = [self.amount(column, of) for column in COLUMNS.values()]
+        numbers = [sql.SQL("abs({}) < {}").format(amount, 10 ** (MOST_DIGITS - PLACES)) for amount in amounts]
+        return sql.SQL("({})").format(sql.SQL(" AND ").join(numbers))
+
 
 def credit_source(known: Catalog) -> CreditSource:
     """What is there to read and to write."""
@@ -94,8 +102,8 @@ def decimals_of(column: Column) -> int | None:
 
 
 def unusable_accounts(connection: Connection, settings: Settings, held: CreditSource) -> list[str]:
-    """The first users whose accounts hold amounts that are no numbers: they are left as they are."""
+    """The first users whose accounts hold amounts that cannot be computed with: they are left as they are."""
     if held.account is None:
         return []
-    text = statement("unusable_accounts", accounts=source(settings, "user_credits"), balance=held.balance())
+    text = statement("unusable_accounts", accounts=source(settings, "user_credits"), usable=held.usable())
     return [str(row[0]) for row in connection.execute(text)]
