@@ -35,7 +35,7 @@ RESERVED = frozenset(
     | {"id", "recorded", "rows", "unpriced", "target", "cost_per_user", "month_days"}
     | {"new_user", "new_month", "new_day", "new_cluster", "none", "cluster", "quantity", "price", "per"}
     | {"deducted", "reported", "imported", "class", "part", "due_part", "free", "purchased", "demand", "open"}
-    | {"changed", "modes_hash", "account_hash", "is_usable"}
+    | {"changed", "modes_hash", "account_hash", "is_usable", "is_paying"}
     | {"has_account", "valid_from", "mode", "granted", "bought", "used", "free_used", "posted", "drawn"}
     | {f"{kind}_{lot}" for kind in ("booked", "imported", "kept") for lot in ("free", "purchased")}
     | {f"{lot}_{kind}" for kind in ("left", "drawn") for lot in ("free", "purchased")}

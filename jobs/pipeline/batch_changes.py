@@ -120,7 +120,8 @@ class BatchChanges:
         )
 
     def locked(self, connection: Connection) -> "tuple[BatchChanges, frozenset[str]]":
-        """The same with ``written``, the rows of usage_daily locked; and the users of whom one could not be had."""
+        """Locks the rows to be written. Returns these changes with ``written``, and the users of whom a row could not
+        be locked."""
         written, missing = self.written, frozenset[str]()
         if not self.usage.is_empty():
             usage_writeback.stage_rows(connection, self.usage)
@@ -204,7 +205,8 @@ class BatchChanges:
         ).join(paying, on=user_months, how="anti")
         stay = drawn.group_by("id", *user_months).agg(pl.col("free", "purchased").sum())
         stay = stay.filter((pl.col("free") != 0) | (pl.col("purchased") != 0)).select(user_months).unique()
-        # Draws of a month that has no row wait for an account that can be used: the user's other months tell when.
+        # A month without rows has no hash of its own. So the account is put into those of the user's other months:
+        # when it can be used again, these differ, and the draws are reversed.
         targets = self.months_target.select(user_months)
         waiting = stay.join(targets, on=user_months, how="anti")
         others = targets.join(waiting, on="user_id", how="semi")

@@ -9,7 +9,7 @@ UNDERSTOOD = frozenset(
 )
 """Options of an address that connectorx honours, or need not."""
 FEW = 1_000
-"""Fewer rows are read by COPY: loading connectorx and pyarrow and opening its connection takes longer than they do."""
+"""Fewer rows are read by COPY: to load connectorx and pyarrow and to open its connection would take longer."""
 
 
 def choose(reader: str, address: Address, *, pooled: bool) -> str:

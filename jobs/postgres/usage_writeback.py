@@ -22,6 +22,7 @@ from jobs.store.usage import on_days
 
 STAGE = sql.Identifier("usage_jobs_rows")
 WRITTEN = {"user_id": pl.String, "month": pl.Date, "rows": pl.Int64, "changed": pl.Int64}
+"""By user and month: how many rows to be written are there, and what writing them changes in written_hash (XOR)."""
 
 
 class ConcurrentChangeError(PreflightError):

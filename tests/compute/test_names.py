@@ -14,7 +14,8 @@ from jobs.model.frames import ACCOUNTS, DRAWS, MODES, OVERRIDES, usage_schema
 from jobs.model.meters import Meter
 from jobs.model.rates import parse
 from jobs.model.rules import CostRules, CreditRules, Terms
-from jobs.postgres.batch_hashes import CREDIT_HASHES, WRITTEN
+from jobs.postgres.batch_hashes import CREDIT_HASHES
+from jobs.postgres.usage_writeback import WRITTEN
 from jobs.settings import RESERVED
 
 JUNE = date(2026, 6, 1)

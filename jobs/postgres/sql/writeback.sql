@@ -7,11 +7,11 @@ CREATE TEMP TABLE usage_jobs_rows
 
 -- name: written_changes
 -- By user and month how many of the rows to be written are there, and what writing them changes in written_hash: a
--- column that is not written keeps its value. A run locks them and never waits: rows that another transaction holds are
--- not counted.
+-- column that is not written keeps its value. A run locks them and never waits. Rows that another transaction holds are
+-- not counted, nor are those that are gone, or have another day or user by now.
 WITH found AS (
   SELECT s.user_id, s.month, s.written_hash # ({new_hash}) AS changed
-  FROM {rows} AS s JOIN {usage} AS u ON u.id = s.id AND u.date = s.date
+  FROM {rows} AS s JOIN {usage} AS u ON u.id = s.id AND u.date = s.date AND u.user_id = s.user_id
   {locking}
 )
 SELECT user_id, month, count(*), bit_xor(changed) FROM found GROUP BY user_id, month
