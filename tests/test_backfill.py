@@ -20,6 +20,7 @@ from ways import job_url
 from jobs.model.backfill import Backfill
 from jobs.model.errors import MovedError
 from jobs.model.report import Report
+from jobs.pipeline import run
 from jobs.pipeline.run import Job, perform
 from jobs.settings import load
 from jobs.store.address import Address
@@ -308,6 +309,26 @@ def test_a_plan_counts_a_rejected_row_once_and_can_be_carried_out(
     assert kept.code == code, kept.err
     assert kept.object["changed"] == planned.object["changed"]
     assert done(closed, *APRIL, code=code)["rows_changed"] == 0
+
+
+def test_a_backfill_that_died_is_completed_by_another(closed: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The night between them regroups what its batches have written, and says what the month comes to now."""
+
+    def dies(*_: Any, **__: Any) -> Any:
+        raise RuntimeError("killed")
+
+    reprice(closed, 40, "1.5")
+    with monkeypatch.context() as at_the_end:
+        at_the_end.setattr(run, "finalize", dies)
+        done_or_not = usage_jobs("backfill", *APRIL, "--reason", "late", "--yes", url=closed, today=TODAY, **START)
+    assert done_or_not.code == 1
+    assert usage_jobs("run", url=closed, today=TODAY, **START).code == 0
+    [april] = ask(closed, "SELECT total_cost FROM rollup.months WHERE month = '2026-04-01'")
+    assert april["total_cost"] == Decimal("3.5")
+    laws = usage_jobs("reconcile", "--json", url=closed, today=TODAY, **START).object["laws"]
+    assert [law["law"] for law in laws if law["verdict"] == "broken"] == ["7 the last run is done"]
+    assert done(closed, *APRIL)["rows_changed"] == 0
+    assert usage_jobs("reconcile", url=closed, today=TODAY, **START).code == 0
 
 
 # Limits

@@ -40,13 +40,15 @@ class UnsettledError(Exception):
 @dataclass(frozen=True, slots=True)
 class Finalized:
     """``whole``: figures of all months of the window, ``by_month`` of each; ``rejected``: rows of the window that are
-    rejected; ``changed``: rows by table; ``closed``: the months that were closed."""
+    rejected; ``changed``: rows by table; ``closed``: the months that were closed; ``waiting``: months whose cluster
+    tables wait until every user is in user_daily."""
 
     whole: MonthFigures
     by_month: dict[date, MonthFigures]
     rejected: int = 0
     changed: dict[str, int] = field(default_factory=dict)
     closed: frozenset[date] = frozenset()
+    waiting: frozenset[date] = frozenset()
 
 
 def finalize(
@@ -72,27 +74,29 @@ def finalize(
                 raise UnsettledError(again.work)
             totals.ownerless = max(totals.ownerless, again.ownerless)
         days = cluster_rollups.days_to_regroup(connection, plan)
-        # A month that was computed otherwise before, or whose tables have lost something, is regrouped whole: once
-        # everybody has been computed. Until then its days stay marked.
-        unfinished = plan.not_comparable if totals.left else frozenset[date]()
+        # A month that was computed otherwise before, or whose tables have lost something, is regrouped whole. Where it
+        # was not in user_daily yet, that is once everybody is: until then its days stay marked.
+        behind = plan.not_comparable if totals.left else frozenset[date]()
+        waiting = frozenset(month for month in behind if plan.months.fingerprints.get(month) is None)
         rebuilt = plan.window.months if full else plan.not_comparable
         every = {*days, *(day for day in plan.window.days if first_of(day) in rebuilt)}
-        days = sorted(day for day in every if first_of(day) not in unfinished)
+        days = sorted(day for day in every if first_of(day) not in waiting)
         changed, listed = _regroup(connection, plan, run_id, days, totals)
         rejected = ownerless_rejects(connection, plan, totals)
         rejects.write(connection, settings, rejected)
         by_month, whole = month_figures(connection, plan, plan.window.months)
         figures = [
             _booked(plan, month, by_month[month], closing, run_id)
-            | (_as_before(plan, month) if month in unfinished else {})
+            | (_as_before(plan, month) if month in behind else {})
             for month in plan.window.months
         ]
+        figures += _regrouped_besides(connection, plan, days)
         booked = runlog.book_months(connection, settings, figures)
         changed |= {"rejects": totals.changed["rejects"] + len(rejected), "months": len(booked)}
         if totals.recorder is not None:
             totals.recorder.add_stage(END, _listed(listed, rejected, booked))
         count = rejects.count(connection, settings, plan.window.spans())
-        ended = Finalized(whole, by_month, count, changed, frozenset(closing))
+        ended = Finalized(whole, by_month, count, changed, frozenset(closing), waiting)
         _mark_done(connection, plan, run_id, totals, ended)
     return ended
 
@@ -120,6 +124,7 @@ def preview(
     by_month, whole = _after(plan, totals, detected, before)
     whole = replace(whole, users_ran_out=ran_out_rows(connection, plan, totals)["user_id"].n_unique())
     figures = [_booked(plan, month, by_month[month], plan.window.closing, None) for month in plan.window.months]
+    figures += _regrouped_besides(connection, plan, days)
     booked = runlog.months_to_book(connection, plan.settings, figures)
     changed = NO_CLUSTERS | {diff.table.name: diff.rows for diff in diffs}
     changed |= {"rejects": totals.changed["rejects"] + len(rejected), "months": len(booked)}
@@ -181,22 +186,38 @@ def _listed(diffs: Sequence[Any], rejected: Sequence[RejectChange], booked: Sequ
 def _booked(
     plan: Plan, month: date, figures: MonthFigures, closing: Collection[date], run_id: int | None
 ) -> dict[str, Any]:
-    """What rollup.months shall hold of a month."""
-    return {
-        "month": month,
-        "row_count": figures.row_count,
-        "usage_hash": figures.usage_hash,
-        "rates_hash": plan.rates_hash(month),
-        "total_cost": figures.total_cost,
-        "fingerprint": plan.fingerprints[month].text,
-        "closes": month in closing,
-        "run_id": run_id,
-        "cost_mode": plan.modes[month],
-    }
+    """What rollup.months shall hold of a month of the window."""
+    computed = {"rates_hash": plan.rates_hash(month), "fingerprint": plan.fingerprints[month].text}
+    return (
+        _counted(month, figures)
+        | computed
+        | {
+            "closes": month in closing,
+            "run_id": run_id,
+            "cost_mode": plan.modes[month],
+        }
+    )
+
+
+def _counted(month: date, figures: MonthFigures) -> dict[str, Any]:
+    names = ("row_count", "usage_hash", "total_cost")
+    return {"month": month} | {name: getattr(figures, name) for name in names}
+
+
+def _regrouped_besides(connection: Connection, plan: Plan, days: Collection[date]) -> list[dict[str, Any]]:
+    """What rollup.months shall hold of months that are not this run's, of which it regroups ``days``: a backfill that
+    died has changed user_monthly."""
+    months = sorted({first_of(day) for day in days} - set(plan.window.months))
+    by_month, _ = month_figures(connection, plan, months)
+    unchanged = {"closes": False, "run_id": None}
+    return [
+        _counted(month, by_month[month]) | _as_before(plan, month) | unchanged | {"cost_mode": plan.months.modes[month]}
+        for month in months
+    ]
 
 
 def _as_before(plan: Plan, month: date) -> dict[str, Any]:
-    """What rollup.months keeps of a month of which somebody has not been recomputed: the next run goes on with it."""
+    """What rollup.months keeps of a month that has not been recomputed whole: the next run goes on with it."""
     return {"rates_hash": plan.months.rates.get(month), "fingerprint": plan.months.fingerprints.get(month)}
 
 

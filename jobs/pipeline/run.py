@@ -247,13 +247,13 @@ class _Run:
             return detection.detect(connection, self.plan, self.plan.window.months, full=full)
 
     def _prepare(self) -> Adopted | None:
-        """The cost mode of months that no run has covered, and the draws of another program, once."""
+        """Keeps the cost mode of months that no run has covered, and adopts the draws of another program, once."""
         plan, found = self.plan, None
         held = plan.query.read.credits
         with transaction(self.workers.link.connection) as connection:
             pass_fence(connection, plan.settings, self.run_id)
-            covered = {month: plan.fingerprints[month].text for month in plan.new_months}
-            runlog.keep_modes(connection, plan.settings, plan.modes, covered)
+            fingerprints = {month: plan.fingerprints[month].text for month in plan.new_months}
+            runlog.keep_modes(connection, plan.settings, plan.modes, fingerprints)
             if adoption.is_due(connection, plan.settings, held):
                 found = adoption.adopt(connection, plan.settings, held, logged=True)
             self.totals.unusable = unusable_accounts(connection, plan.settings, held)

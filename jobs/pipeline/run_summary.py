@@ -46,11 +46,16 @@ def summarize(
         credits=_credits(totals, ended),
         currency=plan.settings.currency,
         seconds=seconds,
-        notes=(*plan.notes, *_notes(plan.kind, totals, adopted, unsettled)),
+        notes=(*plan.notes, *_notes(plan.kind, totals, adopted, unsettled), *_waiting(ended)),
         dry_run=run_id is None,
         users_left=len(totals.left),
         plan=None if totals.recorder is None else _plan(plan, totals.recorder, ended),
     )
+
+
+def _waiting(ended: Finalized) -> list[str]:
+    months = ", ".join(f"{month:%Y-%m}" for month in sorted(ended.waiting))
+    return [f"the cluster tables of {months} wait for these users"] if months else []
 
 
 def _notes(kind: str, totals: Totals, adopted: Adopted | None, unsettled: Collection[date]) -> list[str]:
@@ -58,8 +63,8 @@ def _notes(kind: str, totals: Totals, adopted: Adopted | None, unsettled: Collec
     if totals.left:
         remedy = "the next run takes them" if kind == "run" else "the same backfill, done again, takes them"
         notes.append(
-            f"{len(totals.left):,} users ({_some(totals.left)}) were not recomputed: another transaction held their "
-            f"usage rows or their account all the time. Nothing of theirs was written; {remedy}"
+            f"not recomputed: {_some(totals.left)}. Another transaction held usage rows or the account of each of "
+            f"these users ({len(totals.left):,}) all the time. Nothing of theirs was written; {remedy}"
         )
     if unsettled:
         months = ", ".join(f"{month:%Y-%m}" for month in unsettled)
@@ -69,8 +74,8 @@ def _notes(kind: str, totals: Totals, adopted: Adopted | None, unsettled: Collec
         )
     if totals.unusable:
         notes.append(
-            f"user_credits of {', '.join(totals.unusable)}: amounts that are no numbers; nothing is drawn on these, "
-            "nor given back, until they are corrected"
+            f"user_credits of {', '.join(totals.unusable)}: expected amounts below 10^18; found others, or no numbers. "
+            "Nothing is drawn on these accounts, nor given back, until they are corrected"
         )
     if totals.foreign:
         some = ", ".join(str(UUID(int=id_)) for id_ in sorted(totals.foreign)[:SOME])
