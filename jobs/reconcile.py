@@ -14,14 +14,17 @@ from jobs.model.windows import Window, first_of, last_of, opening
 from jobs.pipeline.plan import Plan, for_window
 from jobs.pipeline.shrink_check import has_shrunk
 from jobs.postgres.detection import Detected
-from jobs.recompute import Found, recompute
+from jobs.recompute import ROWS, Found, recompute
 from jobs.settings import Settings
 from jobs.store import laws, preflight, runlog
 from jobs.store.address import Address
 from jobs.store.database import Connection, linked, transaction
 from jobs.store.faults import retried
-from jobs.store.guard import is_at_work
+from jobs.store.guard import state_of_run
 from jobs.store.laws import LastRun, Law, Scope, Unfinished
+
+BETWEEN_BATCHES = (laws.LEDGER_BY_ROW, ROWS)
+"""A row that has moved to another user is in the batches of both; the rows of a month are counted at the end."""
 
 
 def reconciled(settings: Settings, address: Address, since: date | None, until: date | None, today: date) -> list[Law]:
@@ -35,16 +38,26 @@ def reconciled(settings: Settings, address: Address, since: date | None, until: 
         with transaction(link.connection, snapshot=True) as connection:
             return _judged(connection, settings, address, (since, until), today)
 
-    def is_alive(run_id: int) -> bool:
+    def state(run_id: int) -> str:
         with transaction(link.connection) as connection:
-            return is_at_work(connection, settings, run_id)
+            return state_of_run(connection, settings, run_id)
 
     with linked(address) as link:
         found, unfinished, newest = retried(judged)
-        # Whoever is killed cannot say so: its row says running until the next run marks it.
-        if newest is not None and newest.status == "running" and not retried(partial(is_alive, newest.number)):
-            newest = replace(newest, status="crashed")
+        # A run that is killed cannot say so: its row says running until the next run marks it.
+        if newest is not None and newest.status == "running":
+            newest = replace(newest, status=retried(partial(state, newest.number)))
+    if newest is not None and newest.status != "done":
+        found = [_between_batches(law, newest) for law in found]
     return sorted([*_run(unfinished, newest), *found], key=lambda law: law.law)
+
+
+def _between_batches(law: Law, run: LastRun) -> Law:
+    """What holds only once every batch of a run, and its end, are committed."""
+    if law.law not in BETWEEN_BATCHES or not law.broken:
+        return law
+    end = "is at work" if run.status == "running" else "did not come to its end"
+    return replace(law, broken=0, culprits=(), note=f"run {run.number} {end}", judged=False)
 
 
 def _judged(

@@ -178,6 +178,20 @@ def test_days_that_wait_for_the_cluster_tables_break_no_law(url: str) -> None:
     assert (ran.code, broken(ran)) == (0, {})
 
 
+def test_a_run_that_was_killed_is_named_whatever_it_had_written(url: str) -> None:
+    """It had only taken a user away: no row of user_monthly is its own. Other invariants wait for its end."""
+    running = "INSERT INTO rollup.runs (kind, window_from, window_to, status, version) VALUES ('run', %s, %s, %s, '2')"
+    ask(url, running, MAY, DAY, "running")
+    tamper(url, "INSERT INTO rollup.touched_days (run_id, batch, date) VALUES (2, 1, '2026-06-20')")
+    add_row(url, user_id="cy", credits_deducted=1, hopsworks_cluster_id=None)
+    ran = reconciled(url)
+    assert (ran.code, broken(ran)) == (6, {"7 the last run is done": ["run 2: usage-jobs run completes it"]})
+    laws = {law["law"]: law for law in ran.object["laws"]}
+    by_cluster = laws["1 cluster_monthly = user_daily by month and cluster"]
+    assert (by_cluster["verdict"], by_cluster["note"][-7:]) == ("holds", "2026-06")
+    assert laws["4 ledger by row = credits_deducted"]["note"] == "run 2 did not come to its end"
+
+
 def test_usage_that_moved_on_breaks_no_law(url: str) -> None:
     """It is counted, and the next run takes it."""
     ask(url, "UPDATE usage_daily SET cpu_hours = 9 WHERE user_id = 'ada' AND date = %s AND cpu_hours = 7", DAY)

@@ -133,11 +133,11 @@ def _holder(connection: Connection, settings: Settings) -> str:
     )
 
 
-def is_at_work(connection: Connection, settings: Settings, run_id: int) -> bool:
-    """Whether a run that was running a moment ago is no dead one: it holds the lock, or has ended since."""
+def state_of_run(connection: Connection, settings: Settings, run_id: int) -> str:
+    """The status of a run that said running: crashed, where it is dead and could not say so."""
     values = {"schema": settings.rollup_schema, "run_id": run_id}
-    row = connection.execute(statement("at_work", runs=own(settings, "runs")), values).fetchone()
-    return row is not None and bool(row[0])
+    row = connection.execute(statement("state_of_run", runs=own(settings, "runs")), values).fetchone()
+    return "crashed" if row is None else str(row[0])
 
 
 def pass_fence(connection: Connection, settings: Settings, run_id: int) -> None:

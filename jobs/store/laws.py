@@ -32,6 +32,8 @@ class Law:
         return "broken" if self.broken else "holds" if self.judged else "not judged"
 
 
+USER_MONTHS = "1 user_monthly = user_daily by user and month"
+LEDGER_BY_ROW = "4 ledger by row = credits_deducted"
 Unfinished = tuple[int, str, date, date]
 """A run that did not come to its end: its number, kind, and days from and to."""
 
@@ -64,8 +66,12 @@ def judged(
     """Every law in turn. ``names``: the additive columns besides total_cost."""
     covered = {"covered": list(scope.months), "first": scope.months[0], "last": scope.months[-1]}
     days = covered | {"months": list(scope.rows_of), "until": scope.until}
+    left_out = connection.execute(
+        statement("left_out", months=own(settings, "months"), touched_days=own(settings, "touched_days")),
+        [list(scope.months)],
+    ).fetchall()
     for law, text in _rolled_up(settings, names):
-        yield _judged(connection, law, text, days)
+        yield _with_left_out(_judged(connection, law, text, days), scope, left_out)
     yield _judged(connection, "6 rejected as counted = rejects that stand", _rejects(settings), {})
     for law, text in _ledger(settings, held):
         yield _judged(connection, law, text, days)
@@ -80,6 +86,18 @@ def _judged(connection: Connection, law: str, text: sql.Composed, values: Mappin
     assert row is not None  # noqa: S101 - an aggregate is always one row
     left, right, broken, culprits = row
     return Law(law, left, right, broken, tuple(culprits))
+
+
+def _with_left_out(law: Law, scope: Scope, left_out: Sequence[tuple[date, bool, bool]]) -> Law:
+    """``law`` with a note of the months that it leaves out. ``left_out``: month, whether it has days that are not
+    regrouped yet, whether it is not in user_daily yet."""
+    by_user, grouped = law.law == USER_MONTHS, "user_daily" in law.law
+    out = [month for month, waits, is_bare in left_out if (waits and not by_user) or (is_bare and grouped)]
+    if not out:
+        return law
+    some = ", ".join(f"{month:%Y-%m}" for month in out[:3]) + (f" and {len(out) - 3} more" if len(out) > 3 else "")
+    note = f"left out, until a run or backfill has computed them whole: {some}"
+    return replace(law, note=note, judged=law.judged and len(out) < len(scope.months))
 
 
 def _rolled_up(settings: Settings, names: Sequence[str]) -> Iterator[tuple[str, sql.Composed]]:
@@ -114,7 +132,7 @@ def _grouped(settings: Settings) -> Iterator[tuple[str, sql.Composed]]:
     parts: dict[str, sql.Composable] = {table: own(settings, table) for table in tables}
     parts["sums"] = sql.SQL(", ").join(sql.SQL("sum({0}) AS {0}").format(sql.Identifier(name)) for name in daily)
     for law, text, of, stored in (
-        ("1 user_monthly = user_daily by user and month", "law_user_days", "m", monthly),
+        (USER_MONTHS, "law_user_days", "m", monthly),
         ("1 cluster_daily = user_daily by day and cluster", "law_cluster_days", "c", daily),
         ("1 cluster_monthly = user_daily by month and cluster", "law_cluster_months", "c", monthly),
     ):
@@ -179,7 +197,7 @@ def _ledger(settings: Settings, held: CreditSource) -> Iterator[tuple[str, sql.C
     )
     yield "4 ledger by user and month = roll-up", months
     if held.deducted:
-        yield "4 ledger by row = credits_deducted", statement("law_ledger_rows", draws=draws, usage=usage)
+        yield LEDGER_BY_ROW, statement("law_ledger_rows", draws=draws, usage=usage)
     if not held.transactions:
         # With a history, what others gave back of it is told there.
         used = sql.SQL("({} + {})").format(held.amount("total_used", "a"), held.amount("free_credits_used", "a"))
@@ -219,14 +237,18 @@ def _closed(connection: Connection, settings: Settings) -> Iterator[Law]:
         yield Law("users without an account", row[0], "", note=note, judged=False)
 
 
+def _of_runs(settings: Settings) -> dict[str, sql.Identifier]:
+    return {name: own(settings, name) for name in ("runs", "user_monthly", "touched_days")}
+
+
 def unfinished(connection: Connection, settings: Settings) -> list[Unfinished]:
     """Runs that wrote and that nothing has completed."""
-    text = statement("unfinished", runs=own(settings, "runs"), user_monthly=own(settings, "user_monthly"))
+    text = statement("unfinished", **_of_runs(settings))
     return [(row[0], row[1], row[2], row[3]) for row in connection.execute(text)]
 
 
 def last_run(connection: Connection, settings: Settings) -> LastRun | None:
     """The newest run; None before the first."""
-    text = statement("last_run", runs=own(settings, "runs"), user_monthly=own(settings, "user_monthly"))
+    text = statement("last_run", **_of_runs(settings))
     row = connection.execute(text).fetchone()
     return None if row is None else LastRun(*row)

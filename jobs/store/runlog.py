@@ -36,10 +36,9 @@ class MonthRecords:
 def history(connection: Connection, settings: Settings) -> tuple[History, MonthRecords]:
     """What earlier runs left, for windows and for the shrink check."""
     runs, months = own(settings, "runs"), own(settings, "months")
+    tables = {name: own(settings, name) for name in ("user_monthly", "touched_days")}
     with connection.cursor(row_factory=dict_row) as cursor:
-        past = (
-            cursor.execute(statement("history", runs=runs, user_monthly=own(settings, "user_monthly"))).fetchone() or {}
-        )
+        past = cursor.execute(statement("history", runs=runs, **tables)).fetchone() or {}
         known = cursor.execute(statement("months", months=months)).fetchall()
     closed = frozenset(row["month"] for row in known if row["closed"])
     return (

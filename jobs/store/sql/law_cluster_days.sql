@@ -1,4 +1,4 @@
--- Invariant 1: cluster_daily is a GROUP BY of user_daily, but on days that a run has touched and not regrouped yet.
+-- Invariant 1: cluster_daily is a GROUP BY of user_daily. Days that a run has touched and not regrouped yet are left out.
 SELECT coalesce(d.date, c.date) || ' ' || coalesce(d.cluster_id, c.cluster_id, 'none') AS key,
   coalesce(d.total_cost, 0) AS left_,
   CASE WHEN (d.users, {grouped}) IS NOT DISTINCT FROM (c.users, {stored}) THEN coalesce(d.total_cost, 0) END AS right_

@@ -1,4 +1,4 @@
--- Invariant 1: cluster_monthly is a GROUP BY of user_daily, but of months with a day that is not regrouped yet.
+-- Invariant 1: cluster_monthly is a GROUP BY of user_daily. Months with a day that is not regrouped yet are left out.
 SELECT to_char(coalesce(d.month, c.month), 'YYYY-MM') || ' ' || coalesce(d.cluster_id, c.cluster_id, 'none') AS key,
   coalesce(d.total_cost, 0) AS left_,
   CASE WHEN (d.users, {grouped}) IS NOT DISTINCT FROM (c.active_users, {stored}) THEN coalesce(d.total_cost, 0) END
