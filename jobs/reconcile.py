@@ -47,7 +47,7 @@ def reconciled(settings: Settings, address: Address, since: date | None, until: 
         # A run that is killed cannot say so: its row says running until the next run marks it.
         if newest is not None and newest.status == "running":
             newest = replace(newest, status=retried(partial(state, newest.number)))
-    if newest is not None and newest.status != "done":
+    if newest is not None and (newest.status == "running" or (newest.status != "done" and newest.wrote)):
         found = [_between_batches(law, newest) for law in found]
     return sorted([*_run(unfinished, newest), *found], key=lambda law: law.law)
 

@@ -192,6 +192,13 @@ def test_a_run_that_was_killed_is_named_whatever_it_had_written(url: str) -> Non
     assert laws["4 ledger by row = credits_deducted"]["note"] == "run 2 did not come to its end"
 
 
+def test_a_run_that_wrote_nothing_excuses_nothing(url: str) -> None:
+    failed = "INSERT INTO rollup.runs (kind, window_from, window_to, status, version) VALUES ('run', %s, %s, %s, '2')"
+    ask(url, failed, MAY, DAY, "failed")
+    ask(url, "UPDATE usage_daily SET credits_deducted = 3 WHERE user_id = 'cy' AND date = %s", DAY)
+    assert "4 ledger by row = credits_deducted" in broken(reconciled(url))
+
+
 def test_usage_that_moved_on_breaks_no_law(url: str) -> None:
     """It is counted, and the next run takes it."""
     ask(url, "UPDATE usage_daily SET cpu_hours = 9 WHERE user_id = 'ada' AND date = %s AND cpu_hours = 7", DAY)
