@@ -74,8 +74,8 @@ def _notes(kind: str, totals: Totals, adopted: Adopted | None, unsettled: Collec
         )
     if totals.unusable:
         notes.append(
-            f"user_credits of {', '.join(totals.unusable)}: expected amounts below 10^18; found others, or no numbers. "
-            "Nothing is drawn on these accounts, nor given back, until they are corrected"
+            f"user_credits of {', '.join(totals.unusable)}: amounts that are no numbers, or not below 10^18; nothing "
+            "is drawn on these accounts, nor given back, until they are corrected"
         )
     if totals.foreign:
         some = ", ".join(str(UUID(int=id_)) for id_ in sorted(totals.foreign)[:SOME])
