@@ -19,7 +19,7 @@ from conftest import Databases
 from counts import count
 from killing import began, cloned, command, differing, released, states, tables, whole_users, without_history
 from night import LAST_DAY, Night
-from ways import job_url
+from ways import WAY, job_url
 from wire import Hook, Statement, Then, Verdict, Wire
 
 from jobs.model.errors import UsageJobsError
@@ -65,6 +65,8 @@ def test_the_night_moves_credit_in_every_way(night: Night) -> None:
 @pytest.mark.parametrize("at_the_end", [False, True])
 def test_reconcile_in_the_midst_of_a_run(night: Night, copy: Callable[[], str], at_the_end: bool) -> None:
     """At work it breaks no law; nor does a dead one, but that it is dead is told, with the run that completes it."""
+    if at_the_end and WAY == "pooler":
+        pytest.skip("its pool of two has no connection for reconcile while the run ends")
     url, target = copy(), world.boundaries(night.writing())[-1] if at_the_end else night.batches()[1][0]
     judged: list[list[Law]] = []
 
