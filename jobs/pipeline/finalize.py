@@ -86,11 +86,10 @@ def finalize(
         rejects.write(connection, settings, rejected)
         by_month, whole = month_figures(connection, plan, plan.window.months)
         figures = [
-            _booked(plan, month, by_month[month], closing, run_id)
-            | (_as_before(plan, month) if month in behind else {})
+            _booked(plan, month, by_month[month], run_id, closes=month in closing, is_whole=month not in behind)
             for month in plan.window.months
         ]
-        figures += _regrouped_besides(connection, plan, days)
+        figures += _regrouped_besides(connection, plan, days, run_id)
         booked = runlog.book_months(connection, settings, figures)
         changed |= {"rejects": totals.changed["rejects"] + len(rejected), "months": len(booked)}
         if totals.recorder is not None:
@@ -123,8 +122,9 @@ def preview(
     rejected = [each for each in ownerless_rejects(connection, plan, totals) if each.id not in totals.reject_ids]
     by_month, whole = _after(plan, totals, detected, before)
     whole = replace(whole, users_ran_out=ran_out_rows(connection, plan, totals)["user_id"].n_unique())
-    figures = [_booked(plan, month, by_month[month], plan.window.closing, None) for month in plan.window.months]
-    figures += _regrouped_besides(connection, plan, days)
+    closing = plan.window.closing
+    figures = [_booked(plan, month, by_month[month], None, closes=month in closing) for month in plan.window.months]
+    figures += _regrouped_besides(connection, plan, days, None)
     booked = runlog.months_to_book(connection, plan.settings, figures)
     changed = NO_CLUSTERS | {diff.table.name: diff.rows for diff in diffs}
     changed |= {"rejects": totals.changed["rejects"] + len(rejected), "months": len(booked)}
@@ -184,41 +184,33 @@ def _listed(diffs: Sequence[Any], rejected: Sequence[RejectChange], booked: Sequ
 
 
 def _booked(
-    plan: Plan, month: date, figures: MonthFigures, closing: Collection[date], run_id: int | None
+    plan: Plan, month: date, figures: MonthFigures, run_id: int | None, *, closes: bool, is_whole: bool = True
 ) -> dict[str, Any]:
-    """What rollup.months shall hold of a month of the window."""
-    computed = {"rates_hash": plan.rates_hash(month), "fingerprint": plan.fingerprints[month].text}
-    return (
-        _counted(month, figures)
-        | computed
-        | {
-            "closes": month in closing,
-            "run_id": run_id,
-            "cost_mode": plan.modes[month],
-        }
-    )
+    """What rollup.months shall hold of a month. Where it was not computed whole (``is_whole``), what its prices and
+    hashes cover stays as it was, and the next run goes on with it."""
+    return {
+        "month": month,
+        "row_count": figures.row_count,
+        "usage_hash": figures.usage_hash,
+        "rates_hash": plan.rates_hash(month) if is_whole else plan.months.rates.get(month),
+        "total_cost": figures.total_cost,
+        "fingerprint": plan.fingerprints[month].text if is_whole else plan.months.fingerprints.get(month),
+        "closes": closes,
+        "run_id": run_id,
+        "cost_mode": plan.modes.get(month) or plan.months.modes[month],
+    }
 
 
-def _counted(month: date, figures: MonthFigures) -> dict[str, Any]:
-    names = ("row_count", "usage_hash", "total_cost")
-    return {"month": month} | {name: getattr(figures, name) for name in names}
-
-
-def _regrouped_besides(connection: Connection, plan: Plan, days: Collection[date]) -> list[dict[str, Any]]:
+def _regrouped_besides(
+    connection: Connection, plan: Plan, days: Collection[date], run_id: int | None
+) -> list[dict[str, Any]]:
     """What rollup.months shall hold of months that are not this run's, of which it regroups ``days``: a backfill that
     died has changed user_monthly."""
     months = sorted({first_of(day) for day in days} - set(plan.window.months))
+    if not months:
+        return []
     by_month, _ = month_figures(connection, plan, months)
-    unchanged = {"closes": False, "run_id": None}
-    return [
-        _counted(month, by_month[month]) | _as_before(plan, month) | unchanged | {"cost_mode": plan.months.modes[month]}
-        for month in months
-    ]
-
-
-def _as_before(plan: Plan, month: date) -> dict[str, Any]:
-    """What rollup.months keeps of a month that has not been recomputed whole: the next run goes on with it."""
-    return {"rates_hash": plan.months.rates.get(month), "fingerprint": plan.months.fingerprints.get(month)}
+    return [_booked(plan, month, by_month[month], run_id, closes=False, is_whole=False) for month in months]
 
 
 def _after(
