@@ -9,6 +9,7 @@ from psycopg import sql
 
 from jobs.model.meters import cost_of, days_of
 from jobs.settings import Settings
+from jobs.store import runlog
 from jobs.store.credit_source import CreditSource
 from jobs.store.database import Connection
 from jobs.store.statements import columns, own, source, statement
@@ -237,18 +238,14 @@ def _closed(connection: Connection, settings: Settings) -> Iterator[Law]:
         yield Law("users without an account", row[0], "", note=note, judged=False)
 
 
-def _of_runs(settings: Settings) -> dict[str, sql.Identifier]:
-    return {name: own(settings, name) for name in ("runs", "user_monthly", "touched_days")}
-
-
 def unfinished(connection: Connection, settings: Settings) -> list[Unfinished]:
     """Runs that wrote and that nothing has completed."""
-    text = statement("unfinished", **_of_runs(settings))
+    text = statement("unfinished", runs=own(settings, "runs"), wrote=runlog.wrote(settings))
     return [(row[0], row[1], row[2], row[3]) for row in connection.execute(text)]
 
 
 def last_run(connection: Connection, settings: Settings) -> LastRun | None:
     """The newest run; None before the first."""
-    text = statement("last_run", **_of_runs(settings))
+    text = statement("last_run", runs=own(settings, "runs"), wrote=runlog.wrote(settings))
     row = connection.execute(text).fetchone()
     return None if row is None else LastRun(*row)

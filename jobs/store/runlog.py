@@ -36,9 +36,8 @@ class MonthRecords:
 def history(connection: Connection, settings: Settings) -> tuple[History, MonthRecords]:
     """What earlier runs left, for windows and for the shrink check."""
     runs, months = own(settings, "runs"), own(settings, "months")
-    tables = {name: own(settings, name) for name in ("user_monthly", "touched_days")}
     with connection.cursor(row_factory=dict_row) as cursor:
-        past = cursor.execute(statement("history", runs=runs, **tables)).fetchone() or {}
+        past = cursor.execute(statement("history", runs=runs, wrote=wrote(settings))).fetchone() or {}
         known = cursor.execute(statement("months", months=months)).fetchall()
     closed = frozenset(row["month"] for row in known if row["closed"])
     return (
@@ -113,6 +112,12 @@ def interrupted(connection: Connection, settings: Settings, window: Window) -> t
     text = statement("interrupted", runs=own(settings, "runs"))
     row = connection.execute(text, [window.first, window.last]).fetchone()
     return None if row is None or row[1] == "done" else (int(row[0]), str(row[1]))
+
+
+def wrote(settings: Settings) -> sql.Composed:
+    """The condition that a run, ``r`` in rollup.runs, has written something: one that died could not say so."""
+    tables = {name: own(settings, name) for name in ("user_monthly", "touched_days")}
+    return statement("run_wrote", **tables)
 
 
 def new_months(connection: Connection, settings: Settings, months: Sequence[date]) -> frozenset[date]:

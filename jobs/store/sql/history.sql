@@ -3,10 +3,7 @@
 WITH committed AS (
   SELECT run_id, kind, window_to FROM {runs} AS r
   WHERE kind IN ('run', 'backfill')
-    AND (status = 'done' OR rows_changed > 0
-         OR EXISTS (SELECT FROM {user_monthly} AS u
-                    WHERE u.month BETWEEN r.window_from AND r.window_to AND u.run_id = r.run_id)
-         OR EXISTS (SELECT FROM {touched_days} AS t WHERE t.run_id = r.run_id))
+    AND (status = 'done' OR {wrote})
 )
 SELECT
   (SELECT window_to FROM committed WHERE kind = 'run' ORDER BY run_id LIMIT 1) AS first_run,
