@@ -107,6 +107,6 @@ class Report:
 
     @property
     def exit_code(self) -> int:
-        # Whom a nightly run has left the next one takes; nobody takes him in a closed month.
+        # The next nightly run takes the users whom this one has left; in a closed month no run does.
         left = self.users_left if self.kind == "backfill" else 0
         return 3 if self.rows_rejected or self.unsettled or left else 0

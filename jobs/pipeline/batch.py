@@ -45,7 +45,7 @@ HELD = ("55P03", "40P01")
 @dataclass(frozen=True, slots=True)
 class BatchResult:
     """``done``: users who were written; ``left``: users who could not be; ``changes``: of those done; ``failed``:
-    nobody was, because of somebody who is not known."""
+    no user was written; which of them is the cause is not known."""
 
     done: frozenset[str]
     left: frozenset[str]

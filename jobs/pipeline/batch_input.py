@@ -61,8 +61,8 @@ def read_input(connection: Connection, reader: Reader, scope: RunScope, users: C
         modes = batch_inputs.billing_modes(connection, scope, users)
         draws = batch_inputs.window_draws(connection, scope, users)
         months = batch_inputs.stored_months(connection, scope, users)
-        # Whoever has no month has no days either, unless a roll-up was lost. In a first run nobody has any: looking for
-        # each user's days would take as long as reading his usage.
+        # A user without a stored month has no stored days either, unless a roll-up was lost. In a first run no user has
+        # any: looking for each user's days would take as long as reading the usage.
         stored = users if scope.has_user_days else months["user_id"].unique().to_list()
         days = batch_inputs.stored_days(connection, scope, scope.window.days, stored)
         good = is_priceable(scope)

@@ -69,7 +69,7 @@ def run_batches(
 
 
 def _run(link: Link, batch: Batch, users: Sequence[str]) -> Iterator[BatchResult]:
-    """A batch; where it failed because of somebody who is not known, its halves, so that this one is soon alone."""
+    """A batch; where it failed and the user who is the cause is not known, its halves, until that user is alone."""
     result = retried(lambda: batch.run(link.connection, users))
     if not result.failed or len(users) == 1:
         yield result

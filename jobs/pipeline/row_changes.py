@@ -25,7 +25,7 @@ def usage_changes(rows: pl.DataFrame, lost: Sequence[LostRow]) -> pl.DataFrame:
         text_of(["recorded", "deducted"]).alias("old"),
         text_of([pl.coalesce("target", "recorded"), pl.coalesce("credits", "deducted")]).alias("new"),
     )
-    # Of the user whose batch writes them, whoever has them now.
+    # They are listed under the user whose batch writes them, whichever user has the row now.
     others = [(str(row.id), min(row.reversed), f"\x00\x1f{row.old}", f"\x00\x1f{row.new}") for row in lost]
     every = pl.concat([written, pl.DataFrame(others, schema=written.schema, orient="row")])
     return list_changes("usage_daily", every.lazy(), ["id"], old=pl.col("old"), new=pl.col("new"), owner="user_id")

@@ -1,5 +1,5 @@
--- Until we commit nobody changes these accounts; whether each could be locked. In one order, so that no two writers wait
--- for each other.
+-- Locks accounts until we commit, so that no other transaction changes them; says whether each could be locked. In one
+-- order, so that no two writers wait for each other.
 WITH locked AS (
   SELECT user_id FROM {accounts} WHERE user_id = ANY({users}) ORDER BY user_id {lock}
 )
