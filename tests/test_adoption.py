@@ -15,6 +15,7 @@ from prepaid import (
     entry,
     june,
     night,
+    others,
     paid,
     prepaid,
     repeats,
@@ -194,3 +195,16 @@ def test_an_imported_draw_of_a_later_day_is_given_back_when_its_row_is_gone(read
     assert (drawn(ready, "bob"), used(ready, "bob")) == ({}, amounts("0", "0"))
     assert night(ready, "--date", "2026-06-16")["users_recomputed"] == 0
     assert usage_jobs("reconcile", url=ready).code == 0
+
+
+def test_what_was_given_back_of_an_imported_draw_is_not_taken_again(ready: str) -> None:
+    """credits.start leaves earlier days as they are: as the ledger has them now, not as they were imported."""
+    prepaid(ready, purchased="10", used="5")
+    user(ready, "bob", "postpaid")
+    row(ready, 1, "3", june(5), credits_deducted="5")
+    night(ready, "--date", "2026-06-10")
+    assert drawn(ready) == {1: amounts("0", "3")}
+    others(ready, type_="usage", used="6")
+    row(ready, 2, "1", june(12), user_id="bob")
+    night(ready, "--date", "2026-06-12", USAGE_JOBS_CREDITS__START="2026-06-10")
+    assert (drawn(ready), used(ready)) == ({1: amounts("0", "3")}, amounts("0", "9"))

@@ -14,6 +14,7 @@ from uuid import UUID
 import psycopg
 import pytest
 from commands import Ran, applied, ask, insert, mapped, usage_jobs
+from holding import holding
 from prepaid import amounts, drawn, others, prepaid, reprice, row
 from ways import job_url
 
@@ -329,6 +330,31 @@ def test_a_backfill_that_died_is_completed_by_another(closed: str, monkeypatch: 
     assert [law["law"] for law in laws if law["verdict"] == "broken"] == ["7 the last run is done"]
     assert done(closed, *APRIL)["rows_changed"] == 0
     assert usage_jobs("reconcile", url=closed, today=TODAY, **START).code == 0
+
+
+def test_a_plan_with_a_healed_row_of_another_user_is_carried_out(closed: str) -> None:
+    """The user who has the row now takes it out of the rejects, not the one whom it was rejected of."""
+    row(closed, 77, "1", date(2026, 4, 11), user_id="ada")
+    ask(closed, "UPDATE usage_daily SET cpu_hours = 'NaN' WHERE id = %s", UUID(int=77))
+    done(closed, *APRIL, code=3)
+    ask(closed, "UPDATE usage_daily SET cpu_hours = 7, user_id = 'zed' WHERE id = %s", UUID(int=77))
+    words, size = ("backfill", *APRIL, "--reason", "late", "--json"), {"USAGE_JOBS_BATCH_ROWS": "1", **START}
+    planned = usage_jobs(*words, "--dry-run", url=closed, today=TODAY, **size).object
+    kept = usage_jobs(*words, "--plan", planned["plan"]["hash"], url=closed, today=TODAY, **size)
+    assert kept.code == 0, kept.err
+    assert kept.object["changed"] == planned["changed"]
+
+
+def test_a_plan_goes_on_without_a_user_who_is_locked(closed: str) -> None:
+    reprice(closed, 40, "1.5")
+    reprice(closed, 41, "3")
+    words = ("backfill", *APRIL, "--reason", "late", "--json")
+    plan = usage_jobs(*words, "--dry-run", url=closed, today=TODAY, **START).object["plan"]["hash"]
+    with holding(closed, "SELECT FROM user_credits WHERE user_id = 'ada' FOR UPDATE"):
+        kept = usage_jobs(*words, "--plan", plan, url=closed, today=TODAY, **START)
+    assert (kept.code, kept.object["users_left"]) == (3, 1), kept.err
+    assert [row[:2] for row in corrections(closed)] == [("04", "ben")]
+    assert done(closed, *APRIL)["users_recomputed"] == 1
 
 
 # Limits

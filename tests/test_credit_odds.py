@@ -5,6 +5,7 @@ from uuid import UUID
 
 import pytest
 from commands import ask, insert
+from holding import holding
 from prepaid import (
     BOTH_OPEN,
     MAY,
@@ -201,3 +202,38 @@ def test_an_account_that_is_too_large_is_named_once_and_left_as_it_is(ready: str
     ask(ready, "UPDATE user_credits SET total_purchased = 9")
     assert night(ready)["users_recomputed"] == 1
     assert drawn(ready) == {1: amounts("0", "0.40")}
+
+
+def test_a_drawn_row_that_is_rejected_while_its_account_is_no_number_is_written_once(ready: str) -> None:
+    prepaid(ready, purchased="10")
+    row(ready, 1, "3")
+    night(ready)
+    ask(ready, "UPDATE user_credits SET total_purchased = 'NaN'")
+    ask(ready, "UPDATE usage_daily SET cpu_hours = -1")
+    night(ready, code=3)
+    assert (night(ready, "--full", code=3)["rows_changed"], deducted(ready)) == (0, {1: Decimal(3)})
+
+
+def test_a_reject_whose_numbers_are_written_otherwise_stays_as_it_is(ready: str) -> None:
+    row(ready, 1, "1", user_id="bob", gpu_hours=Decimal("12.50"))
+    ask(ready, "UPDATE usage_daily SET date = 'infinity'")
+    row(ready, 2, "1", user_id="bob")
+    night(ready, code=3)
+    ask(ready, "ALTER TABLE usage_daily ALTER gpu_hours TYPE numeric(12, 4)")
+    night(ready, code=3)
+    assert night(ready, code=3)["rows_changed"] == 0
+
+
+def test_a_rejected_row_of_a_user_who_is_locked_stays_rejected(ready: str) -> None:
+    prepaid(ready, purchased="10")
+    prepaid(ready, "zed", purchased="10")
+    row(ready, 1, "1")
+    row(ready, 2, "1", user_id="zed")
+    ask(ready, "UPDATE usage_daily SET cpu_hours = 'NaN' WHERE id = %s", UUID(int=1))
+    night(ready, code=3)
+    ask(ready, "UPDATE usage_daily SET cpu_hours = 7, user_id = 'zed' WHERE id = %s", UUID(int=1))
+    row(ready, 3, "1")
+    with holding(ready, "SELECT FROM user_credits WHERE user_id = 'zed' FOR UPDATE"):
+        assert night(ready, code=3)["rows_rejected"] == 1
+    assert night(ready)["rows_rejected"] == 0
+    assert drawn(ready, "zed") == {1: amounts("0", "0.7"), 2: amounts("0", "1")}

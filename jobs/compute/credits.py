@@ -90,13 +90,14 @@ def _known(accounts: pl.LazyFrame) -> pl.LazyFrame:
 
 
 def _kept(held: pl.LazyFrame) -> pl.LazyFrame:
-    """Draws that stand whatever the row costs now: what was invoiced besides them, or what another program drew."""
+    """Draws that stand whatever the row costs now: what was invoiced besides them, or what another program drew, as far
+    as it has not been given back since."""
     frozen = pl.col("reported") | pl.col("has_account").is_null()
     return held.with_columns(
         pl.when(frozen)
         .then(pl.col(f"booked_{lot}"))
         .when(pl.col("class") == EARLY)
-        .then(pl.col(f"imported_{lot}"))
+        .then(pl.min_horizontal(f"imported_{lot}", f"booked_{lot}"))
         .otherwise(whole(0))
         .alias(f"kept_{lot}")
         for lot in LOTS

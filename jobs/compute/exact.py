@@ -88,7 +88,9 @@ class Whole:
         by = Whole.of(denominator)
         if by.least == by.most == 1:
             return self
-        ends = [end // part for end, part in product((self.least, self.most), (by.least, by.most))]
+        # Where nothing is known of the denominator it is still above 0.
+        smallest, largest = max(by.least, 1), max(by.most, 1)
+        ends = [end // part for end, part in product((self.least, self.most), (smallest, largest))]
         narrow = self.is_narrow and _fits(0, 2 * by.most)
         parts = (self.expr, by.expr) if narrow else (self.wide, by.wide)
         return _kept(_once(_half_even, *parts, narrow=narrow), min(ends), max(ends) + 1, narrow=narrow)

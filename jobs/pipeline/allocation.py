@@ -92,29 +92,26 @@ def rows_to_write(
     """
     # Joins copy every column that they carry along.
     facts = ["id", "user_id", "date", "month", "written_hash", "recorded", "deducted"]
-    priced = rows.select(*facts, "target", shown=pl.col("free") + pl.col("purchased"))
+    priced = rows.select(*facts, "target")
     month = pl.col("date").dt.month_start().alias("month")
-    others = unpriced.with_columns(CODED, month).select(
-        *facts, target=pl.lit(None, pl.Int128), shown=pl.lit(0, pl.Int128)
-    )
+    others = unpriced.with_columns(CODED, month).select(*facts, target=pl.lit(None, pl.Int128))
     every = pl.concat([priced, others]).with_columns(pl.col("recorded", "deducted").cast(pl.Int128))
     costs = pl.col("target").is_not_null() & pl.col("recorded").ne_missing(pl.col("target"))
     target = pl.when(costs).then("target")
     if not scope.query.read.credits.shown:
-        written = every.filter(costs).with_columns(target=target, credits=pl.lit(None, pl.Int128))
-        return written.drop("shown")
+        return every.filter(costs).with_columns(target=target, credits=pl.lit(None, pl.Int128))
     sums = postings_.group_by("id", CODED).agg((pl.col("free") + pl.col("purchased")).sum().alias("posted"))
     known = mismatched.select("id", known="drawn")
     # What is posted now counts even where the column shows that amount already, from draws in a closed month. The
     # column shows what all months say: known where that is not what was read, and what is posted now.
     shall = pl.coalesce("known", "deducted") + pl.col("posted").fill_null(0)
-    changes = (pl.col("posted").fill_null(0) != 0) | pl.col("deducted").ne_missing(pl.coalesce("known", "shown"))
+    changes = shall.ne_missing(pl.col("deducted"))
     return (
         every.lazy()
         .join(sums.lazy(), on=["id", "user_id"], how="left")
         .join(known.lazy(), on="id", how="left")
         .with_columns(target=target, credits=pl.when(changes).then(shall))
         .filter(costs | pl.col("credits").is_not_null())
-        .drop("shown", "posted", "known")
+        .drop("posted", "known")
         .collect()
     )

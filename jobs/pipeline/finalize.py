@@ -92,7 +92,8 @@ def finalize(
         figures += _regrouped_besides(connection, plan, days, run_id)
         booked = runlog.book_months(connection, settings, figures)
         changed |= {"rejects": totals.changed["rejects"] + len(rejected), "months": len(booked)}
-        if totals.recorder is not None:
+        # What was approved is what the end comes to with everybody.
+        if totals.recorder is not None and not totals.left:
             totals.recorder.add_stage(END, _listed(listed, rejected, booked))
         count = rejects.count(connection, settings, plan.window.spans())
         ended = Finalized(whole, by_month, count, changed, frozenset(closing), waiting)
@@ -157,7 +158,9 @@ def ownerless_rejects(connection: Connection, plan: Plan, totals: Totals) -> lis
     # Without an index on date this reads the whole table: detection has counted whether there are any.
     ids = [str(row[0]) for row in connection.execute(plan.query.ownerless(spans))] if totals.ownerless else []
     found = rejects.read(connection, plan.query, ids) + rejects.read_outdated(connection, plan.query, spans)
-    return rejects.changes_without_owner(connection, plan.settings, found, spans)
+    changes = rejects.changes_without_owner(connection, plan.settings, found, spans)
+    # Of a user who was not recomputed a row stays rejected until it is priced.
+    return [change for change in changes if change.user not in totals.left]
 
 
 def _regroup(

@@ -100,9 +100,15 @@ def _changes(rejects: Sequence[Reject], found: Sequence[tuple[str, str | None, s
     for reject in rejects:
         _, old = stored.get(reject.id, (None, None))
         new = f"{reject.reason} {reject.row}"
-        if new != old:
+        if old is None or not _is_same(old, reject):
             come.append(RejectChange(reject.id, _loaded(reject.row)["user_id"], old, new, reject))
     return [*gone, *come]
+
+
+def _is_same(stored: str, reject: Reject) -> bool:
+    """Whether the table holds the reject: 12.50 is 12.5, as it is to the server."""
+    reason, row = stored[: len(reject.reason)], stored[len(reject.reason) + 1 :]
+    return reason == reject.reason and row.startswith("{") and _loaded(row) == _loaded(reject.row)
 
 
 def count_change(change: RejectChange) -> int:
