@@ -110,11 +110,18 @@ def watched(found: Sequence[Watched], currency: str, *, as_json: bool) -> None:
         table.add_column(heading, justify="left" if "month" in heading else "right", overflow="fold")
     for month in found:
         differ = ", ".join(f"{count:,} by {cause}" for cause, count in sorted(month.causes.items()))
+        if month.missing:
+            differ = f"not compared: no column {', '.join(month.missing)}"
         before = "" if month.total_before is None else short(month.total_before)
         rows = (f"{month.rows_before:,}", f"{month.rows_now:,}")
         table.add_row(f"{month.month:%Y-%m}", *rows, before, short(month.total_now), differ or "none")
     console().print(table if found else "no month is closed yet")
     for month in changed:
         print(f"{month.month:%Y-%m} changed upstream; to see what to do: {month.remedy} --dry-run")
-    if found and not changed:
+    if lost := sorted({column for month in found for column in month.missing}):
+        print(
+            f"some months closed by columns of usage_daily that are gone, or that this role may not read "
+            f"({', '.join(lost)}): they are not compared. A backfill computes them without these"
+        )
+    elif found and not changed:
         print("nothing has changed upstream")

@@ -102,8 +102,7 @@ def _look(connection: Connection, settings: Settings, address: Address, today: d
 
 def _as_closed(plan: Plan) -> tuple[Plan, dict[date, tuple[str, ...]]]:
     """The plan with the fingerprints that each month was closed with; columns of theirs that are gone, by month."""
-    read, covered, missing = plan.query.read, dict(plan.fingerprints), {}
-    there = {*read.types, "total_cost", *(["reported_to_stripe"] if read.credits.reported else [])}
+    there, covered, missing = plan.query.read.columns, dict(plan.fingerprints), {}
     for month in plan.window.months:
         text = plan.months.fingerprints.get(month)
         kept = None if text is None else RowFingerprint.parse(text)

@@ -18,6 +18,7 @@ from jobs.postgres import cluster_rollups, detection
 from jobs.postgres.detection import Detected
 from jobs.postgres.month_figures import MonthFigures, month_figures, ran_out
 from jobs.store import overrides, rejects, runlog
+from jobs.store.credit_source import unusable_payers
 from jobs.store.database import Connection, transaction
 from jobs.store.guard import pass_fence
 from jobs.store.rejects import RejectChange
@@ -30,11 +31,13 @@ NO_CLUSTERS = {"cluster_daily": 0, "cluster_monthly": 0}
 
 
 class UnsettledError(Exception):
-    """A month that was to be closed is no longer what was computed: ``work`` is to be done first."""
+    """A month that was to be closed cannot be: ``work`` is to be done first, or the accounts of the users ``unusable``
+    are to be corrected."""
 
-    def __init__(self, work: Sequence[detection.UserWork]) -> None:
+    def __init__(self, work: Sequence[detection.UserWork], unusable: Sequence[str] = ()) -> None:
         super().__init__(f"{len(work)} users differ")
         self.work = work
+        self.unusable = unusable
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +75,8 @@ def finalize(
             again = detection.detect(connection, plan, sorted(closing), again=True)
             if again.work or _overrides_moved(connection, plan):
                 raise UnsettledError(again.work)
+            if unusable := unusable_payers(connection, settings, plan.query.read.credits, closing):
+                raise UnsettledError((), unusable)
             totals.ownerless = max(totals.ownerless, again.ownerless)
         days = cluster_rollups.days_to_regroup(connection, plan)
         # A month that was computed otherwise before, or whose tables have lost something, is regrouped whole. Where it
@@ -122,8 +127,11 @@ def preview(
     # What its own batches would have described by then, a run does not find outdated.
     rejected = [each for each in ownerless_rejects(connection, plan, totals) if each.id not in totals.reject_ids]
     by_month, whole = _after(plan, totals, detected, before)
-    whole = replace(whole, users_ran_out=ran_out_rows(connection, plan, totals)["user_id"].n_unique())
     closing = plan.window.closing
+    totals.holding_up = unusable_payers(connection, plan.settings, plan.query.read.credits, closing)
+    if totals.holding_up:
+        closing = frozenset()
+    whole = replace(whole, users_ran_out=ran_out_rows(connection, plan, totals)["user_id"].n_unique())
     figures = [_booked(plan, month, by_month[month], None, closes=month in closing) for month in plan.window.months]
     figures += _regrouped_besides(connection, plan, days, None)
     booked = runlog.months_to_book(connection, plan.settings, figures)
@@ -133,7 +141,7 @@ def preview(
         totals.recorder.add_stage(END, _listed(diffs, rejected, booked))
     count = rejects.count(connection, plan.settings, plan.window.spans())
     count += totals.rejected + sum(map(rejects.count_change, rejected))
-    return Finalized(whole, by_month, count, changed, plan.window.closing)
+    return Finalized(whole, by_month, count, changed, closing)
 
 
 def ran_out_rows(connection: Connection, plan: Plan, totals: Totals) -> "pl.DataFrame":

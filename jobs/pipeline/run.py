@@ -284,6 +284,9 @@ class _Run:
             try:
                 return retried(lambda: self._finalize(self.plan.window.closing))
             except UnsettledError as unsettled:
+                self.totals.holding_up = unsettled.unusable
+                if not unsettled.work:
+                    break
                 self._recompute(unsettled.work)
         return retried(lambda: self._finalize(frozenset()))
 

@@ -53,6 +53,20 @@ def summarize(
     )
 
 
+def _why_open(totals: Totals) -> str:
+    if totals.left:
+        return "not every user was recomputed. The next run closes it"
+    if totals.holding_up:
+        some = ", ".join(totals.holding_up)
+        return (
+            f"what {some} pay by credits is not known as long as their accounts cannot be computed with. Correct these"
+        )
+    return (
+        "usage or prices went on to change while it was to be closed. The next run closes it; run again when nothing "
+        "writes to these days"
+    )
+
+
 def _waiting(ended: Finalized) -> list[str]:
     months = ", ".join(f"{month:%Y-%m}" for month in sorted(ended.waiting))
     return [f"the cluster tables of {months} wait for these users"] if months else []
@@ -68,10 +82,7 @@ def _notes(kind: str, totals: Totals, adopted: Adopted | None, unsettled: Collec
         )
     if unsettled:
         months = ", ".join(f"{month:%Y-%m}" for month in unsettled)
-        notes.append(
-            f"{months} stays open: usage went on to change while it was to be closed. The next run closes it; run "
-            "again when nothing writes to these days"
-        )
+        notes.append(f"{months} stays open: {_why_open(totals)}")
     if totals.unusable:
         notes.append(
             f"user_credits of {', '.join(totals.unusable)}: amounts that are no numbers, or not below 10^18; nothing "

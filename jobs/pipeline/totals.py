@@ -1,6 +1,7 @@
 """What the batches of a run add up to: for its end, for its summary, for its plan. No polars at import."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -40,6 +41,8 @@ class Totals:
     foreign: set[int] = field(default_factory=set)
     reject_ids: set[str] = field(default_factory=set)
     unusable: list[str] = field(default_factory=list)
+    holding_up: Sequence[str] = ()
+    """Users whose accounts keep a month open that was to be closed."""
     notes: list[str] = field(default_factory=list)
     continues: tuple[int, str] | None = None
     """The backfill of the same days that did not come to its end, and how it ended."""

@@ -4,8 +4,9 @@ Only two things are needed to draw: accounts (user_credits) and how users pay (u
 where it is: usage_daily.credits_deducted, credit_transactions, free credits counted apart from purchased ones.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from datetime import date
 
 from psycopg import sql
 
@@ -13,7 +14,8 @@ from jobs.model.scale import MOST_DIGITS, PLACES
 from jobs.settings import Settings
 from jobs.store.catalog import Catalog, Column
 from jobs.store.database import Connection
-from jobs.store.statements import source, statement
+from jobs.store.ledger_days import ledger_days
+from jobs.store.statements import own, source, statement
 
 COLUMNS = {
     "granted": "free_credits_granted",
@@ -107,3 +109,20 @@ def unusable_accounts(connection: Connection, settings: Settings, held: CreditSo
         return []
     text = statement("unusable_accounts", accounts=source(settings, "user_credits"), usable=held.usable())
     return [str(row[0]) for row in connection.execute(text)]
+
+
+def unusable_payers(
+    connection: Connection, settings: Settings, held: CreditSource, months: Collection[date]
+) -> list[str]:
+    """The first users with such an account who have draws or uncovered usage in ``months``."""
+    if held.account is None or not months:
+        return []
+    text = statement(
+        "unusable_payers",
+        accounts=source(settings, "user_credits"),
+        usable=held.usable(),
+        user_monthly=own(settings, "user_monthly"),
+        draws=own(settings, "credit_draws"),
+        days=ledger_days(months),
+    )
+    return [str(row[0]) for row in connection.execute(text, {"months": list(months)})]

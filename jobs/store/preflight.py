@@ -23,13 +23,14 @@ OLDEST = 150000
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """What a run reads. ``types``: those of the meters' columns, by column; ``rows_by_index``: whether an
-    index leads to a usage row by its id; ``integers``, ``binaries``: meters whose
-    column is of an integer, or a binary floating-point type; ``cost_scale``: the decimals of usage_daily.total_cost,
-    None where it has no limit."""
+    """What a run reads. ``types``: those of the meters' columns, by column; ``columns``: those of usage_daily that this
+    role may read; ``rows_by_index``: whether an index leads to a usage row by its id; ``integers``, ``binaries``:
+    meters whose column is of an integer, or a binary floating-point type; ``cost_scale``: the decimals of
+    usage_daily.total_cost, None where it has no limit."""
 
     meters: tuple[Meter, ...]
     types: Mapping[str, str]
+    columns: frozenset[str]
     rows_by_index: bool
     integers: frozenset[str]
     binaries: frozenset[str]
@@ -74,6 +75,7 @@ def _source(known: Catalog, settings: Settings, needed: list[Need]) -> Source:
     return Source(
         meters=meters,
         types={m.column: usage[m.column].type for m in meters},
+        columns=frozenset(column.name for column in usage.values() if "SELECT" in column.rights),
         rows_by_index=bool(known.server["usage_by_id"]),
         integers=frozenset(m.name for m in meters if usage[m.column].type in INTEGERS),
         binaries=frozenset(m.name for m in meters if usage[m.column].type in BINARIES),

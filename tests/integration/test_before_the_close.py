@@ -127,3 +127,25 @@ def test_after_the_close_only_the_months_that_an_account_pays_depend_on_it(url: 
     with psycopg.connect(url) as link:
         link.execute(b"UPDATE user_credits SET total_purchased = total_purchased + 45 WHERE user_id = 'ada'")
     assert night(url)["users_recomputed"] == 0
+
+
+def test_an_account_that_is_no_number_keeps_the_month_open(url: str) -> None:
+    """What was drawn on a row that is gone can only be given back once the account is a number again."""
+    night(url, JUNE_3.replace(day=1))
+    with psycopg.connect(url) as link:
+        link.execute(b"UPDATE user_credits SET total_purchased = 'NaN' WHERE user_id = 'ada'")
+        link.execute(b"DELETE FROM usage_daily WHERE user_id = 'ada' AND date = '2026-05-10'")
+    for words in (("--dry-run",), ()):
+        ran = usage_jobs("run", "--json", "--date", str(JUNE_3), *words, url=url, today=TODAY)
+        assert (ran.code, ran.object["closed"]) == (3, [])
+        assert any("2026-05 stays open: what ada pay" in note for note in ran.object["notes"])
+    with psycopg.connect(url) as link:
+        link.execute(b"UPDATE user_credits SET total_purchased = 5 WHERE user_id = 'ada'")
+    assert night(url)["closed"] == ["2026-05-01"]
+    [row] = ask(
+        url,
+        "SELECT sum(d.free + d.purchased) AS drawn, sum(d.free + d.purchased) FILTER (WHERE u.id IS NULL) AS on_nothing"
+        " FROM rollup.credit_draws AS d LEFT JOIN usage_daily AS u ON u.id = d.usage_daily_id",
+    )
+    assert (row["drawn"], row["on_nothing"]) == (5, 0)
+    assert usage_jobs("reconcile", url=url, today=TODAY).code == 0
