@@ -237,3 +237,17 @@ def test_a_rejected_row_of_a_user_who_is_locked_stays_rejected(ready: str) -> No
         assert night(ready, code=3)["rows_rejected"] == 1
     assert night(ready)["rows_rejected"] == 0
     assert drawn(ready, "zed") == {1: amounts("0", "0.7"), 2: amounts("0", "1")}
+
+
+def test_a_drawn_row_that_moves_to_a_user_of_a_later_batch_is_no_foreign_write(ready: str) -> None:
+    """The first batch gives back what the row shows; the second finds it there."""
+    prepaid(ready, purchased="10")
+    prepaid(ready, "zed", purchased="10")
+    row(ready, 1, "2")
+    row(ready, 2, "1")
+    row(ready, 3, "1", user_id="zed")
+    night(ready)
+    ask(ready, "UPDATE usage_daily SET user_id = 'zed' WHERE id = %s", UUID(int=1))
+    assert night(ready, USAGE_JOBS_BATCH_ROWS="1", USAGE_JOBS_WORKERS="1")["notes"] == []
+    assert (used(ready), used(ready, "zed")) == (amounts("0", "1"), amounts("0", "3"))
+    repeats(ready)

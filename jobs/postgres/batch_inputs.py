@@ -66,13 +66,17 @@ def mismatched_rows(connection: Connection, scope: RunScope, rows: pl.DataFrame,
     )
     known = ledger.totals_of_rows(connection, _ledger(scope), found["id"].to_list())
     anybody = known.group_by("id").agg("drawn", pl.col("drawn").sum().alias("whole"))
-    mine = known.with_columns(CODED).rename({"drawn": "own"})
+    mine = known.with_columns(CODED).rename({"drawn": "own"}).drop("before")
+    # A user who has lost the row may be in a batch that has given back his draws already.
+    theirs = known.with_columns(CODED).join(found, on=["id", "user_id"], how="anti").group_by("id").agg("before")
     marked = (
         found.join(mine, on=["id", "user_id"], how="left")
         .join(anybody, on="id", how="left")
+        .join(theirs, on="id", how="left")
         .with_columns(pl.col("own", "whole").fill_null(0), pl.col("imported").fill_null(value=False))
     )
-    explained = (read == pl.col("own")) | (read == pl.col("whole")) | pl.col("drawn").list.contains(read)
+    by_others = pl.col("drawn").list.contains(read) | pl.col("before").list.contains(read).fill_null(value=False)
+    explained = (read == pl.col("own")) | (read == pl.col("whole")) | by_others
     return marked.with_columns(foreign=~explained.fill_null(value=False), drawn=pl.col("own")).select(
         pl.col(name).cast(kind) for name, kind in MISMATCHED.items()
     )

@@ -32,9 +32,10 @@ def draws(
 
 
 def totals_of_rows(connection: Connection, table: sql.Composable, ids: Collection[int]) -> pl.DataFrame:
-    """What all months say of some rows: id, user_id, drawn (units of 10^-10), imported, by user."""
+    """What all months say of some rows, by user: id, user_id, drawn (units of 10^-10), imported, and ``before``: what
+    was drawn before the newest entry."""
     text = statement("drawn_of_rows", draws=table)
     rows = connection.execute(text, {"ids": [UUID(int=id_) for id_ in ids]}).fetchall() if ids else []
-    found = [(id_.int, user, scaled(amount), imported) for id_, user, amount, imported in rows]
-    schema = {"id": pl.UInt128, "user_id": pl.String, "drawn": pl.Int128, "imported": pl.Boolean}
+    found = [(id_.int, user, scaled(amount), imported, scaled(before)) for id_, user, amount, imported, before in rows]
+    schema = {"id": pl.UInt128, "user_id": pl.String, "drawn": pl.Int128, "imported": pl.Boolean, "before": pl.Int128}
     return pl.DataFrame(found, schema=schema, orient="row")

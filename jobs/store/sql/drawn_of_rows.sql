@@ -1,3 +1,9 @@
--- What the whole ledger, closed months included, says of some rows, by user; and whether another program began it.
-SELECT usage_daily_id, user_id, sum(free + purchased), bool_or(revision = 0)
-FROM {draws} WHERE usage_daily_id = ANY(%(ids)s::uuid[]) GROUP BY 1, 2
+-- What the whole ledger, closed months included, says of some rows, by user; whether another program began it; and what it
+-- said before the newest entry.
+SELECT usage_daily_id, user_id, sum(amount), bool_or(revision = 0),
+  coalesce(sum(amount) FILTER (WHERE revision < newest), 0)
+FROM (
+  SELECT usage_daily_id, user_id, revision, free + purchased AS amount,
+    max(revision) OVER (PARTITION BY usage_daily_id, user_id) AS newest
+  FROM {draws} WHERE usage_daily_id = ANY(%(ids)s::uuid[])
+) AS d GROUP BY 1, 2
