@@ -1,6 +1,6 @@
 """Which days a run covers, and which months it closes (DESIGN section 3). Pure: the clock is an argument."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 
@@ -26,6 +26,11 @@ def days_in(month: date) -> int:
 
 def last_of(month: date) -> date:
     return next_month(month) - timedelta(days=1)
+
+
+def month_spans(months: Iterable[date]) -> list[tuple[date, date]]:
+    """The first and the last day of each of ``months``."""
+    return [(month, last_of(month)) for month in months]
 
 
 @dataclass(frozen=True, slots=True)

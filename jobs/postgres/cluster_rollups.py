@@ -13,8 +13,7 @@ from jobs.model.windows import first_of
 from jobs.postgres.queries import query
 from jobs.postgres.run_scope import RunScope
 from jobs.store.database import Connection
-from jobs.store.statements import own, source
-from jobs.store.usage import on_days
+from jobs.store.statements import own, source, within
 
 if TYPE_CHECKING:
     import polars as pl
@@ -37,7 +36,7 @@ def days_to_regroup(connection: Connection, scope: RunScope) -> list[date]:
         months=own(settings, "months"),
         cluster_daily=own(settings, "cluster_daily"),
         names=_names(scope),
-        days=on_days(scope.window.spans()),
+        days=within("date", scope.window.spans()),
     )
     return [row[0] for row in connection.execute(text, {"months": list(scope.window.months)})]
 

@@ -11,13 +11,12 @@ from typing import Any
 
 from psycopg import sql
 
+from jobs.model.windows import month_spans
 from jobs.postgres import fingerprints
 from jobs.postgres.queries import query
 from jobs.postgres.run_scope import RunScope
 from jobs.store.database import Connection
-from jobs.store.ledger_days import ledger_days
-from jobs.store.statements import listed, own, source
-from jobs.store.usage import on_days
+from jobs.store.statements import listed, own, source, within
 
 MEMORY = "SET LOCAL work_mem = '128MB'"
 """For grouping 100,000 users: with the server's usual 4 MB it takes twice as long. Until the transaction ends."""
@@ -153,7 +152,7 @@ def users_fingerprints(
         written_hash=scope.query.written_hash,
         usage=source(scope.settings, "usage_daily"),
         users=listed(users),
-        days=on_days(scope.window.spans()),
+        days=within("date", scope.window.spans()),
     )
     return {(user, month): (rows, usage, written) for user, month, rows, usage, written in connection.execute(text)}
 
@@ -161,15 +160,9 @@ def users_fingerprints(
 def draw_counts(connection: Connection, scope: RunScope, users: Collection[str]) -> dict[str, int]:
     """How many entries the ledger has of ``users`` in the months of the window."""
     draws = own(scope.settings, "credit_draws")
-    days = ledger_days(scope.window.months)
+    days = within("usage_date", month_spans(scope.window.months))
     text = query("detection.draw_counts", draws=draws, users=listed(users), draw_days=days)
     return dict(connection.execute(text).fetchall())
-
-
-def draw_days(scope: RunScope, months: Sequence[date]) -> sql.Composed:
-    """The condition that a ledger entry is of a day of ``months`` that the run covers."""
-    spans = [sql.SQL("usage_date BETWEEN {} AND {}").format(month, scope.window.last_of(month)) for month in months]
-    return sql.SQL("({})").format(sql.SQL(" OR ").join(spans))
 
 
 def _draws_without_usage(scope: RunScope, months: Sequence[date]) -> sql.Composed:
@@ -181,8 +174,8 @@ def _draws_without_usage(scope: RunScope, months: Sequence[date]) -> sql.Compose
         accounts=source(scope.settings, "user_credits"),
         usable=paid.usable(),
         draws=own(scope.settings, "credit_draws"),
-        draw_days=draw_days(scope, months),
-        month_days=ledger_days(months),
+        draw_days=within("usage_date", scope.window.spans_of(months)),
+        month_days=within("usage_date", month_spans(months)),
     )
 
 
@@ -221,14 +214,13 @@ def _is_written(scope: RunScope) -> sql.Composed:
 def _compared(
     scope: RunScope, months: Sequence[date], flags: sql.Composable, joins: Sequence[sql.Composable]
 ) -> sql.Composed:
-    spans = [(first, last) for first, last in scope.window.spans_of(months)]
     return query(
         "detection.compared",
         month=fingerprints.month_of(months),
         usage_hash=scope.query.usage_hash,
         written_hash=scope.query.written_hash,
         usage=source(scope.settings, "usage_daily"),
-        days=on_days(spans),
+        days=within("date", scope.window.spans_of(months)),
         user_monthly=own(scope.settings, "user_monthly"),
         flags=flags,
         joins=sql.SQL("\n  ").join(joins),

@@ -17,8 +17,9 @@ from datetime import date
 
 from psycopg import sql
 
-from jobs.model.windows import last_of
+from jobs.model.windows import last_of, month_spans
 from jobs.store.credit_source import COLUMNS, CreditSource
+from jobs.store.statements import within
 
 SEED = 7_305_829_461_983_240_517
 """Any large constant. Another one makes every stored fingerprint worthless: each month is then computed again."""
@@ -82,7 +83,7 @@ def usage_hash(of_month: Mapping[date, RowFingerprint]) -> sql.Composed:
         return different[0].usage_hash()
     cases = [
         sql.SQL("WHEN {} THEN {}").format(
-            in_months([month for month, kept in of_month.items() if kept == each]), each.usage_hash()
+            within("date", month_spans(month for month, kept in of_month.items() if kept == each)), each.usage_hash()
         )
         for each in different
     ]
@@ -105,15 +106,11 @@ def written_hash(total_cost: sql.Composable, credits_deducted: sql.Composable, o
 
 def written_columns(rated: Collection[date], *, shows_credits: bool) -> sql.Composed:
     """``written_hash`` of the columns: total_cost in ``rated`` months, credits_deducted where it is ours."""
-    nothing = sql.SQL("NULL::numeric").format()
-    cost = sql.SQL("CASE WHEN {} THEN total_cost::numeric END").format(in_months(rated)) if rated else nothing
+    nothing = cost = sql.SQL("NULL::numeric").format()
+    if rated:
+        days = within("date", month_spans(sorted(rated)))
+        cost = sql.SQL("CASE WHEN {} THEN total_cost::numeric END").format(days)
     return written_hash(cost, sql.SQL("credits_deducted::numeric").format() if shows_credits else nothing)
-
-
-def in_months(months: Collection[date]) -> sql.Composed:
-    """The condition that a row's day lies in one of some months."""
-    spans = [sql.SQL("date BETWEEN {} AND {}").format(month, last_of(month)) for month in sorted(months)]
-    return sql.SQL("({})").format(sql.SQL(" OR ").join(spans))
 
 
 def month_of(months: Sequence[date]) -> sql.Composed:

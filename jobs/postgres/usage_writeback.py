@@ -16,9 +16,8 @@ from jobs.postgres.queries import query
 from jobs.postgres.run_scope import RunScope
 from jobs.store.database import Connection, by_index
 from jobs.store.faults import writing
-from jobs.store.statements import listed, own, source
+from jobs.store.statements import listed, own, source, within
 from jobs.store.tables import copy_in
-from jobs.store.usage import on_days
 
 STAGE = sql.Identifier("usage_jobs_rows")
 WRITTEN = {"user_id": pl.String, "month": pl.Date, "rows": pl.Int64, "changed": pl.Int64}
@@ -109,7 +108,7 @@ def unstage_users(connection: Connection, users: Collection[str]) -> None:
 
 def lock_users(connection: Connection, scope: RunScope, users: Collection[str]) -> None:
     """Locks all rows of ``users`` in the window. Raises psycopg.errors.LockNotAvailable at once where one is held."""
-    days = on_days(scope.window.spans())
+    days = within("date", scope.window.spans())
     usage = source(scope.settings, "usage_daily")
     connection.execute(query("writeback.lock_users", usage=usage, users=listed(users), days=days))
 
@@ -143,7 +142,7 @@ def lost_rows(connection: Connection, scope: RunScope, reversed_: pl.DataFrame) 
         "writeback.lost_rows",
         usage=source(scope.settings, "usage_daily"),
         draws=own(scope.settings, "credit_draws"),
-        days=on_days(scope.window.spans()),
+        days=within("date", scope.window.spans()),
     )
     more: dict[tuple[int, str], int] = {}
     for id_, user, free, purchased in reversed_.select("id", "user_id", "free", "purchased").iter_rows():

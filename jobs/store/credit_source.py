@@ -11,11 +11,11 @@ from datetime import date
 from psycopg import sql
 
 from jobs.model.scale import MOST_DIGITS, PLACES
+from jobs.model.windows import month_spans
 from jobs.settings import Settings
 from jobs.store.catalog import Catalog, Column
 from jobs.store.database import Connection
-from jobs.store.ledger_days import ledger_days
-from jobs.store.statements import own, source, statement
+from jobs.store.statements import own, source, statement, within
 
 COLUMNS = {
     "granted": "free_credits_granted",
@@ -123,6 +123,6 @@ def unusable_payers(
         usable=held.usable(),
         user_monthly=own(settings, "user_monthly"),
         draws=own(settings, "credit_draws"),
-        days=ledger_days(months),
+        days=within("usage_date", month_spans(months)),
     )
     return [str(row[0]) for row in connection.execute(text, {"months": list(months)})]

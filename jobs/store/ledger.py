@@ -12,11 +12,11 @@ from psycopg import sql
 
 from jobs.model.frames import DRAWS
 from jobs.model.scale import scaled
+from jobs.model.windows import month_spans
 from jobs.settings import Settings
 from jobs.store import tables
 from jobs.store.database import Connection
-from jobs.store.ledger_days import ledger_days
-from jobs.store.statements import listed, statement
+from jobs.store.statements import listed, statement, within
 
 
 def draws(
@@ -24,7 +24,7 @@ def draws(
 ) -> pl.DataFrame:
     """The draws of ``users`` in ``months`` as frames.DRAWS; needs an open transaction."""
     of = tables.table(settings, "credit_draws")
-    rows = sql.SQL("user_id = ANY({}) AND {}").format(listed(users), ledger_days(months))
+    rows = sql.SQL("user_id = ANY({}) AND {}").format(listed(users), within("usage_date", month_spans(months)))
     names = {"usage_daily_id": "id", "usage_date": "date"}
     columns = ["usage_daily_id", "user_id", "usage_date", "revision", "free", "purchased"]
     found = pl.concat(tables.read(connection, of, columns, table, rows))

@@ -11,8 +11,8 @@ from psycopg import sql
 
 from jobs.settings import Settings
 from jobs.store.database import Connection
-from jobs.store.statements import own, source, statement
-from jobs.store.usage import UsageQuery, on_days
+from jobs.store.statements import own, source, statement, within
+from jobs.store.usage import UsageQuery
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ def changes_of_users(
         rejects=own(settings, "rejects"),
         users=sql.SQL("%(users)s::text[]"),  # bound, not composed: a user's id may hold a %
         usage=source(settings, "usage_daily"),
-        days=on_days(spans),
+        days=within("date", spans),
     )
     days = {"firsts": [str(first) for first, _ in spans], "lasts": [str(last) for _, last in spans]}
     found = connection.execute(

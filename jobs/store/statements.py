@@ -1,6 +1,7 @@
 """Named SQL: each statement is a file of ``sql/``; names and column lists are composed in, values are bound."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
+from datetime import date
 from functools import cache
 from importlib.resources import files
 from typing import LiteralString
@@ -37,6 +38,15 @@ def source(settings: Settings, table: str) -> sql.Identifier:
 def columns(names: list[str]) -> sql.Composed:
     """A list of column names."""
     return sql.SQL(", ").join(sql.Identifier(name) for name in names)
+
+
+def within(column: str, spans: Iterable[tuple[date, date]]) -> sql.Composed:
+    """The condition that a day of ``column`` lies in one of ``spans`` (first and last day; at least one span).
+
+    Ranges, not date_trunc: an index on the column serves them.
+    """
+    ranges = [sql.SQL("{} BETWEEN {} AND {}").format(sql.Identifier(column), *span) for span in spans]
+    return sql.SQL("({})").format(sql.SQL(" OR ").join(ranges))
 
 
 def listed(texts: Collection[str]) -> sql.Composable:

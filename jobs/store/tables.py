@@ -12,12 +12,12 @@ import polars as pl
 from psycopg import sql
 
 from jobs.model.scale import PLACES
-from jobs.model.windows import last_of
+from jobs.model.windows import month_spans
 from jobs.settings import Settings
 from jobs.store.database import Connection, blocks, copying
 from jobs.store.faults import writing
 from jobs.store.schema import AMOUNT, Table, tables
-from jobs.store.statements import columns, listed, own, statement
+from jobs.store.statements import columns, listed, own, statement, within
 
 _TEXT_OF_CSV: dict[str, pl.DataType | type[pl.DataType]] = {
     "date": pl.Date,
@@ -40,11 +40,7 @@ def stored(
     connection: Connection, settings: Settings, of: Table, months: Iterable[date], users: Collection[str] | None = None
 ) -> Iterator[pl.DataFrame]:
     """The computed columns of the rows of ``months`` (of ``users``), in blocks; needs an open transaction."""
-    # Ranges, not date_trunc(day): the key's index serves them, however old the table is.
-    spans = [
-        sql.SQL("{} BETWEEN {} AND {}").format(sql.Identifier(of.key[0]), month, last_of(month)) for month in months
-    ]
-    rows = sql.SQL("({})").format(sql.SQL(" OR ").join(spans))
+    rows = within(of.key[0], month_spans(months))
     if users is not None:
         rows += sql.SQL(" AND user_id = ANY({})").format(listed(users))
     yield from read(connection, of, of.computed, own(settings, of.name), rows)

@@ -14,7 +14,7 @@ from jobs.model.meters import Meter
 from jobs.model.scale import ONE
 from jobs.settings import Settings
 from jobs.store.preflight import Source
-from jobs.store.statements import listed, own, source, statement
+from jobs.store.statements import listed, own, source, statement, within
 
 # Null, which equals no target, where the value is none of ours: it is put right.
 _DEDUCTED = (
@@ -43,11 +43,11 @@ class UsageQuery:
 
     def days(self, spans: Collection[tuple[date, date]]) -> sql.Composed:
         """The rows of the days of ``spans``: one statement, so that all of them are of one moment."""
-        return self.where(on_days(spans))
+        return self.where(within("date", spans))
 
     def of_users(self, users: Collection[str], spans: Collection[tuple[date, date]]) -> sql.Composed:
         """The rows of some users on the days of ``spans``."""
-        return self.where(sql.SQL("user_id = ANY({}) AND {}").format(listed(users), on_days(spans)))
+        return self.where(sql.SQL("user_id = ANY({}) AND {}").format(listed(users), within("date", spans)))
 
     def where(self, rows: sql.Composable) -> sql.Composed:
         """The rows for which a condition holds."""
@@ -101,7 +101,7 @@ class UsageQuery:
 
     def ownerless(self, spans: Collection[tuple[date, date]]) -> sql.Composed:
         """The ids of rows without a day, or on the days of ``spans`` without a user."""
-        return statement("ownerless", usage=source(self.settings, "usage_daily"), days=on_days(spans))
+        return statement("ownerless", usage=source(self.settings, "usage_daily"), days=within("date", spans))
 
     def reject_rows(self) -> sql.Composed:
         """Rows that cannot be taken, as rollup.rejects keeps them."""
@@ -110,9 +110,8 @@ class UsageQuery:
     def outdated_rejects(self, spans: Collection[tuple[date, date]]) -> sql.Composed:
         """The ids of rejects on the days of ``spans`` that rollup.rejects does not show as they are now."""
         usage, rejects = source(self.settings, "usage_daily"), own(self.settings, "rejects")
-        return statement(
-            "outdated_rejects", rejects=rejects, usage=usage, days=on_days(spans), fields=self._reject_fields("u")
-        )
+        days, fields = within("date", spans), self._reject_fields("u")
+        return statement("outdated_rejects", rejects=rejects, usage=usage, days=days, fields=fields)
 
     def is_priceable(self, row: Mapping[str, object]) -> bool:
         """Whether a row (as ``reject_rows`` gives it) can be priced now."""
@@ -142,9 +141,3 @@ class UsageQuery:
 
     def _takeable(self, value: Decimal) -> bool:
         return value.is_finite() and 0 <= value <= self.settings.max_quantity
-
-
-def on_days(spans: Collection[tuple[date, date]]) -> sql.Composed:
-    """The condition that a row's day lies in one of ``spans``."""
-    days = sql.SQL(" OR ").join(sql.SQL("date BETWEEN {} AND {}").format(*span) for span in spans)
-    return sql.SQL("({})").format(days)
