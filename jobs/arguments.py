@@ -40,6 +40,10 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--ran-out", type=Path, metavar="FILE", help="write who ran out of credits to this CSV file")
     run.add_argument("--allow-shrink", action="store_true", help="go on although much usage has vanished")
     _backfill(commands)
+    example = "usage-jobs reopen --month 2026-05 --reason 'closed on a wrong clock'"
+    reopen = _command(commands, "reopen", "open the last closed month again, for runs to cover and close", example)
+    reopen.add_argument("--month", required=True, type=_month, metavar="YYYY-MM", help="the last closed month")
+    reopen.add_argument("--reason", required=True, metavar="TEXT", help="why, for the run log")
     example = "usage-jobs explain --user 'auth0|66a0' --month 2026-06"
     explain = _command(commands, "explain", "how one user's month adds up, row by row", example)
     explain.add_argument("--user", required=True, metavar="ID", help="the user's id")

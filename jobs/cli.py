@@ -1,4 +1,4 @@
-"""The command line: exit codes, signals and the clock; what each command does stands in ``commands``.
+"""The command line: exit codes and signals; what each command does stands in ``commands``.
 
 Standard output carries the result (with --json one object), standard error everything else.
 """
@@ -10,7 +10,7 @@ import socket
 import sys
 import time
 import traceback
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
@@ -34,7 +34,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         arguments = parser().parse_args(words)
         _logging()
-        code = COMMANDS[arguments.command](Call(arguments, _today(), SystemClock(), _scrubbed, _who()))
+        code = COMMANDS[arguments.command](Call(arguments, SystemClock(), _scrubbed, _who()))
         sys.stdout.flush()
     except UsageJobsError as error:
         return _failed(words, str(error), error.exit_code)
@@ -83,11 +83,6 @@ def _logging() -> None:
     from jobs import log
 
     log.configure()
-
-
-def _today() -> date:
-    """The one look at the clock: usage days are UTC days."""
-    return datetime.now(UTC).date()
 
 
 def _who() -> str:

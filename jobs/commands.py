@@ -9,7 +9,6 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,10 +24,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A command as it was called; ``today`` in UTC; ``scrubbed`` takes passwords out of a text; by ``who``."""
+    """A command as it was called; ``scrubbed`` takes passwords out of a text; by ``who``."""
 
     arguments: argparse.Namespace
-    today: date
     clock: "Clock"
     scrubbed: Callable[[str], str]
     who: str
@@ -92,6 +90,17 @@ def _backfill(call: Call) -> int:
     return report.exit_code
 
 
+def _reopen(call: Call) -> int:
+    from jobs import show
+    from jobs.pipeline.reopen import reopen
+
+    arguments, settings = call.arguments, _settings(call.arguments)
+    with _address(settings) as address:
+        number = reopen(settings, address, arguments.month, arguments.reason, call.who)
+    show.reopened(arguments.month, number, as_json=arguments.json)
+    return 0
+
+
 def _performed(call: Call, settings: "Settings", address: "Address", **asked: Any) -> "Report":
     from jobs import show
     from jobs.pipeline.run import Job, perform
@@ -99,7 +108,7 @@ def _performed(call: Call, settings: "Settings", address: "Address", **asked: An
     arguments = call.arguments
     asked |= {"allow_shrink": arguments.allow_shrink, "full": arguments.full, "who": call.who}
     with show.progress() as progress:
-        return perform(Job(settings, address, today=call.today, progress=progress, **asked))
+        return perform(Job(settings, address, progress=progress, **asked))
 
 
 def _measured(call: Call, report: "Report") -> None:
@@ -125,7 +134,7 @@ def _check(call: Call) -> int:
     arguments = call.arguments
     settings = _settings(arguments)
     with _address(settings) as address:
-        findings = look.check(settings, address, call.today)
+        findings = look.check(settings, address)
     verdict.shown(findings, settings, address, as_json=arguments.json)
     return 5 if any(finding.level not in ("ok", "note") for finding in findings) else 0
 
@@ -154,7 +163,7 @@ def _explain(call: Call) -> int:
     arguments = call.arguments
     settings = _settings(arguments)
     with _address(settings) as address:
-        told = explain.explained_month(settings, address, arguments.user, arguments.month, call.today)
+        told = explain.explained_month(settings, address, arguments.user, arguments.month)
     proofs.explanation(told, as_json=arguments.json)
     return 0
 
@@ -166,7 +175,7 @@ def _reconcile(call: Call) -> int:
     arguments = call.arguments
     settings = _settings(arguments)
     with _address(settings) as address:
-        laws = reconciled(settings, address, arguments.since, arguments.until, call.today)
+        laws = reconciled(settings, address, arguments.since, arguments.until)
     proofs.laws(laws, as_json=arguments.json)
     return 6 if any(law.broken for law in laws) else 0
 
@@ -178,7 +187,7 @@ def _watch(call: Call) -> int:
     arguments = call.arguments
     settings = _settings(arguments)
     with _address(settings) as address:
-        found = watched(settings, address, call.today, every=arguments.all)
+        found = watched(settings, address, every=arguments.all)
     proofs.watched(found, settings.currency, as_json=arguments.json)
     return 6 if any(month.changed for month in found) else 0
 
@@ -214,7 +223,7 @@ def _demo(call: Call) -> int:
     from jobs.demo.story import tell
 
     arguments = call.arguments
-    return tell(arguments.dir, arguments.users, arguments.days, today=call.today, as_json=arguments.json)
+    return tell(arguments.dir, arguments.users, arguments.days, as_json=arguments.json)
 
 
 COMMANDS: dict[str, Callable[[Call], int]] = {
@@ -223,6 +232,7 @@ COMMANDS: dict[str, Callable[[Call], int]] = {
     "schema": _schema,
     "run": _run,
     "backfill": _backfill,
+    "reopen": _reopen,
     "explain": _explain,
     "reconcile": _reconcile,
     "watch": _watch,

@@ -87,8 +87,7 @@ class Daemon:
         return done
 
     def _night(self) -> int:
-        today = self.clock.now().date()
-        job = Job(self.settings, self.address, today=today, who=self.who, progress=log.Stages())
+        job = Job(self.settings, self.address, who=self.who, progress=log.Stages())
         report = perform(job)
         self.metrics.done(report, self.clock.now())
         log.event("done", kind="run", exit_code=report.exit_code, **log.told(report))
@@ -97,7 +96,7 @@ class Daemon:
         return CHANGED if self._watch() else report.exit_code
 
     def _watch(self) -> bool:
-        found = watched(self.settings, self.address, self.clock.now().date(), every=False)
+        found = watched(self.settings, self.address, every=False)
         changed = [month for month in found if month.changed]
         for month in changed:
             log.event("a closed month has changed", level="warning", month=str(month.month), remedy=month.remedy)
@@ -105,7 +104,7 @@ class Daemon:
         return bool(changed)
 
     def _reconcile(self) -> int:
-        laws = reconciled(self.settings, self.address, None, None, self.clock.now().date())
+        laws = reconciled(self.settings, self.address, None, None)
         broken = [law for law in laws if law.broken]
         for law in broken:
             log.event("a law is broken", level="error", law=law.law, left=str(law.left), right=str(law.right))

@@ -25,7 +25,7 @@ from jobs.pipeline.plan import Plan, for_window
 from jobs.pipeline.rating import with_overrides
 from jobs.postgres.usage_reader import Reader
 from jobs.settings import Settings
-from jobs.store import preflight, runlog
+from jobs.store import clock, preflight, runlog
 from jobs.store.address import Address
 from jobs.store.database import Connection, linked, transaction
 from jobs.store.faults import retried
@@ -93,23 +93,21 @@ class Explanation:
         return dict(self.sums) == dict(self.rollup)
 
 
-def explained_month(settings: Settings, address: Address, user: str, month: date, today: date) -> Explanation:
+def explained_month(settings: Settings, address: Address, user: str, month: date) -> Explanation:
     """Reads and prices the user's rows of the month as the last run did, and sets the sums beside the roll-up.
 
     Raises ConfigError (exit 2) where the user has neither usage nor a roll-up in that month.
     """
     with linked(address) as link:
-        return retried(lambda: _explain(link.connection, settings, address, user, month, today))
+        return retried(lambda: _explain(link.connection, settings, address, user, month))
 
 
-def _explain(
-    opened: Connection, settings: Settings, address: Address, user: str, month: date, today: date
-) -> Explanation:
+def _explain(opened: Connection, settings: Settings, address: Address, user: str, month: date) -> Explanation:
     with transaction(opened, snapshot=True) as connection:
         source, findings = preflight.source(connection, settings)
         preflight.refuse(findings, purpose="read")
         history, months = runlog.history(connection, settings)
-        last = min(last_of(month), history.furthest or today - timedelta(days=1))
+        last = min(last_of(month), history.furthest or clock.today(connection) - timedelta(days=1))
         if last < month:
             raise ConfigError(f"--month {month:%Y-%m}: no run has covered a day of it yet; the last was {last}")
         window = Window((month,), last, frozenset())

@@ -8,20 +8,20 @@ from jobs.model.errors import UsageJobsError
 from jobs.pipeline.plan import Plan, make_plan
 from jobs.postgres.reader_choice import choose
 from jobs.settings import Settings
-from jobs.store import exposure, orphans, pooling, preflight, privileges, runlog, schema, speed, user_view
+from jobs.store import clock, exposure, orphans, pooling, preflight, privileges, runlog, schema, speed, user_view
 from jobs.store.address import Address
 from jobs.store.database import Connection, linked, transaction
 from jobs.store.faults import retried
 from jobs.store.findings import Finding
 
 
-def check(settings: Settings, address: Address, today: date) -> list[Finding]:
+def check(settings: Settings, address: Address) -> list[Finding]:
     """Every finding of the preflight, what the next run would cover, and who usage refers to in vain."""
 
     def looked() -> list[Finding]:
         way = list(_way(link.connection, settings, address))
         with transaction(link.connection) as connection:
-            return [*way, *_inside(connection, settings, today)]
+            return [*way, *_inside(connection, settings)]
 
     with linked(address) as link:
         return retried(looked)
@@ -46,7 +46,7 @@ def _tls(connection: Connection, address: Address) -> Finding:
     )
 
 
-def _inside(connection: Connection, settings: Settings, today: date) -> Iterator[Finding]:
+def _inside(connection: Connection, settings: Settings) -> Iterator[Finding]:
     source, findings = preflight.source(connection, settings)
     yield from findings
     yield from privileges.needless(connection, settings)
@@ -55,7 +55,7 @@ def _inside(connection: Connection, settings: Settings, today: date) -> Iterator
         return
     yield from speed.findings(connection, settings, writes=settings.cost == "rated" or source.credits.shown)
     try:
-        plan = make_plan(connection, settings, source, None, today)
+        plan = make_plan(connection, settings, source, None)
     except UsageJobsError as error:
         yield Finding("refused", "the next run", "prices for every day", str(error))
         return
@@ -63,7 +63,7 @@ def _inside(connection: Connection, settings: Settings, today: date) -> Iterator
     for note in plan.notes:
         yield Finding("note", "the next run", "nothing to note", note)
     yield from _without_card(plan)
-    yield from orphans.findings(connection, settings, source, today - timedelta(days=31))
+    yield from orphans.findings(connection, settings, source, clock.today(connection) - timedelta(days=31))
 
 
 def _without_card(plan: Plan) -> Iterator[Finding]:

@@ -16,7 +16,7 @@ from jobs.pipeline.shrink_check import has_shrunk
 from jobs.postgres.detection import Detected
 from jobs.recompute import ROWS, Found, recompute
 from jobs.settings import Settings
-from jobs.store import laws, preflight, runlog
+from jobs.store import clock, laws, preflight, runlog
 from jobs.store.address import Address
 from jobs.store.database import Connection, linked, transaction
 from jobs.store.faults import retried
@@ -27,7 +27,7 @@ BETWEEN_BATCHES = (laws.LEDGER_BY_ROW, ROWS)
 """A row that has moved to another user is in the batches of both; the rows of a month are counted at the end."""
 
 
-def reconciled(settings: Settings, address: Address, since: date | None, until: date | None, today: date) -> list[Law]:
+def reconciled(settings: Settings, address: Address, since: date | None, until: date | None) -> list[Law]:
     """Every law with both figures; of the open months, and of the closed ones that ``since`` to ``until`` touches.
 
     Sums of our own tables are judged in all months, unless these days limit them. Raises ConfigError (exit 2) where
@@ -36,7 +36,7 @@ def reconciled(settings: Settings, address: Address, since: date | None, until: 
 
     def judged() -> tuple[list[Law], list[Unfinished], LastRun | None]:
         with transaction(link.connection, snapshot=True) as connection:
-            return _judged(connection, settings, address, (since, until), today)
+            return _judged(connection, settings, address, (since, until))
 
     def state(run_id: int) -> str:
         with transaction(link.connection) as connection:
@@ -61,13 +61,13 @@ def _between_batches(law: Law, run: LastRun) -> Law:
 
 
 def _judged(
-    connection: Connection, settings: Settings, address: Address, days: tuple[date | None, date | None], today: date
+    connection: Connection, settings: Settings, address: Address, days: tuple[date | None, date | None]
 ) -> tuple[list[Law], list[Unfinished], LastRun | None]:
     """The laws, the runs that wrote and did not come to their end, and the newest run."""
     source, findings = preflight.source(connection, settings)
     preflight.refuse(findings, purpose="prove")
     history, booked = runlog.history(connection, settings)
-    last, given = history.furthest or today, days != (None, None)
+    last, given = history.furthest or clock.today(connection), days != (None, None)
     months = [m for m in sorted(booked.modes) if _within(m, *days)]
     if not months:
         raise ConfigError("no run has covered a month of these days yet; expected one: usage-jobs runs")

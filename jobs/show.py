@@ -157,6 +157,14 @@ def schema(settings: Settings, text: str, what: str, *, applied: bool, as_json: 
         print(text, end="")
 
 
+def reopened(month: date, number: int, *, as_json: bool) -> None:
+    """That a closed month is open again."""
+    if as_json:
+        print(as_object({"month": f"{month:%Y-%m}", "run_id": number}))
+    else:
+        print(f"{month:%Y-%m} is open again (run {number}): the next run covers it, and closes it once it is due")
+
+
 def runs(rows: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
     """The run log."""
     if as_json:

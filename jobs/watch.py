@@ -26,7 +26,7 @@ from jobs.postgres.detection import Difference, Differences, UserWork
 from jobs.postgres.fingerprints import RowFingerprint
 from jobs.postgres.usage_reader import Reader
 from jobs.settings import Settings
-from jobs.store import preflight, runlog
+from jobs.store import clock, preflight, runlog
 from jobs.store.address import Address
 from jobs.store.database import Connection, linked, transaction
 from jobs.store.faults import retried
@@ -69,7 +69,7 @@ class _Changes:
     more: Counter[date] = field(default_factory=Counter)
 
 
-def watched(settings: Settings, address: Address, today: date, *, every: bool) -> list[Watched]:
+def watched(settings: Settings, address: Address, *, every: bool) -> list[Watched]:
     """The last ``watch_months`` closed months, or all, oldest first; read-only, in one snapshot.
 
     Raises ConfigError (exit 2) where a month has no price any more.
@@ -77,17 +77,17 @@ def watched(settings: Settings, address: Address, today: date, *, every: bool) -
 
     def looked() -> list[Watched]:
         with transaction(link.connection, snapshot=True) as connection:
-            return _look(connection, settings, address, today, every=every)
+            return _look(connection, settings, address, every=every)
 
     with linked(address) as link:
         return retried(looked)
 
 
-def _look(connection: Connection, settings: Settings, address: Address, today: date, *, every: bool) -> list[Watched]:
+def _look(connection: Connection, settings: Settings, address: Address, *, every: bool) -> list[Watched]:
     source, findings = preflight.source(connection, settings)
     preflight.refuse(findings, purpose="prove")
     history, months = runlog.history(connection, settings)
-    following = opening(history, settings.start, history.furthest or today)
+    following = opening(history, settings.start, history.furthest or clock.today(connection))
     closed = sorted(month for month in months.modes if is_closed(month, history, following))
     chosen = tuple(closed if every else closed[-settings.watch_months :])
     if not chosen:

@@ -23,7 +23,7 @@ from ways import job_url, left, owner_url
 
 from jobs import cli
 from jobs.settings import Settings, load
-from jobs.store import faults
+from jobs.store import clock, faults
 
 TODAY = date(2026, 6, 21)
 DAY = date(2026, 6, 20)
@@ -68,13 +68,13 @@ class Ran:
 
 
 def usage_jobs(*arguments: str, url: str | None = None, today: date = TODAY, **environment: str) -> Ran:
-    """The command, in this process, on a clock that says ``today``."""
+    """The command, in this process, on a server whose clock says ``today``."""
     out, err = StringIO(), StringIO()
     variables = mapped(arguments, environment | ({"DATABASE_URL": url} if url else {}), os.environ)
     terminated = signal.getsignal(signal.SIGTERM)
     try:
         with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            patch.setattr(cli, "_today", lambda: today)
+            patch.setattr(clock, "today", lambda _: today)
             for name, value in variables.items():
                 patch.setenv(name, value)
             code = cli.main(list(arguments))

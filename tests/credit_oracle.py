@@ -8,7 +8,7 @@ are what must stand there. Another program that changes an account changes `acco
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import date
 from decimal import Decimal
 from fractions import Fraction
 from uuid import UUID
@@ -64,8 +64,9 @@ class CreditBook:
     def take(self, facts: Facts, options: Options, known: date | None, windows: list[list[date]]) -> None:
         """Modes, adoption and draws of a run that has priced its rows; ``known``: the furthest day before it."""
         self.lots, self.drawn = {}, {}
-        if known is None or (self.book.last_day or known) > known:
-            self.keep_modes(facts, date.min if known is None else known + timedelta(days=1))
+        last = self.book.last_day
+        if last is not None and (known is None or last > known):
+            self.keep_modes(facts, last)
         if not self.adopted:
             self.adopt(facts.world.rows)
         touched = set(self.book.priced)
@@ -82,14 +83,14 @@ class CreditBook:
 
     # Who is drawn
 
-    def keep_modes(self, facts: Facts, changed_from: date) -> None:
-        """A run that covers new days notes the mode of each user that is new or differs."""
+    def keep_modes(self, facts: Facts, last: date) -> None:
+        """A run that covers new days notes the mode of each user that is new or differs, who pays so on the last."""
         for user in facts.modes or {}:
             history, mode = self.modes.setdefault(user, []), facts.effective(user, self.terms)
             if not history:
                 history.append((date.min, mode))
             elif history[-1][1] != mode:
-                history.append((changed_from, mode))
+                history.append((last, mode))
 
     def mode_on(self, user: str, day: date) -> str | None:
         mode = None

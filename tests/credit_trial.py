@@ -13,6 +13,7 @@ from credit_cases import Setup, previous
 from credit_checks import Link, agree, closed_totals, corrected, everything, hold
 from credit_fresh import copy_facts, outcome
 from oracle import Options, RunRefusedError, month_of, next_month
+from server_day import server_day
 from ways import job_url, owner_url
 from worlds import write_config
 
@@ -70,12 +71,11 @@ class CreditTrial:
 
     def job(self, url: str, day: date, *, dry_run: bool = False, backfill: Backfill | None = None) -> Report:
         made = load_settings(self.written(), self.setup.env, self.folder)
-        today, asked = day + timedelta(days=1), None if backfill else day
+        asked = None if backfill else day
         address = Address(job_url(url, lambda: made))
         # The brake has tests of its own; here a month may lose all its rows.
-        return perform(
-            Job(made, address, today=today, day=asked, backfill=backfill, dry_run=dry_run, allow_shrink=True)
-        )
+        with server_day(day + timedelta(days=1)):
+            return perform(Job(made, address, day=asked, backfill=backfill, dry_run=dry_run, allow_shrink=True))
 
     # Nights
 

@@ -16,6 +16,7 @@ import pytest
 from commands import Ran, applied, ask, insert, mapped, usage_jobs
 from holding import holding
 from prepaid import amounts, drawn, others, prepaid, reprice, row
+from server_day import server_day
 from ways import job_url
 
 from jobs.model.backfill import Backfill
@@ -168,8 +169,8 @@ def test_at_a_terminal_it_asks(closed: str, answer: str, code: int) -> None:
     screen, keyboard = pty.openpty()
     words = ["backfill", *APRIL, "--reason", "late"]
     start = (
-        "import sys; from datetime import date; from jobs import cli; cli._today = lambda: date(2026, 6, 21);"
-        "sys.exit(cli.main())"
+        "import sys; from datetime import date; from jobs import cli; from jobs.store import clock;"
+        "clock.today = lambda _: date(2026, 6, 21); sys.exit(cli.main())"
     )
     process = subprocess.Popen(
         [sys.executable, "-c", start, *words],
@@ -217,7 +218,8 @@ def carried_out(url: str, hash_: str | None = None, **hooks: Any) -> Report:
     asked = Backfill(date(2026, 4, 1), date(2026, 4, 30), "late", plan=hash_)
     settings = load(None, {**START, "USAGE_JOBS_BATCH_ROWS": "1", "USAGE_JOBS_WORKERS": "1"}, Path.cwd())
     address = Address(job_url(url, lambda: settings))
-    return perform(Job(settings, address, today=TODAY, backfill=asked, dry_run=hash_ is None, **hooks))
+    with server_day(TODAY):
+        return perform(Job(settings, address, backfill=asked, dry_run=hash_ is None, **hooks))
 
 
 def planned(url: str) -> str:

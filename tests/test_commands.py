@@ -26,6 +26,7 @@ from commands import (
     usage_jobs_process,
     written,
 )
+from server_day import server_day
 from ways import job_url
 
 from jobs.demo.sample import load
@@ -354,7 +355,8 @@ def test_a_dead_run_is_marked_crashed(ready: str) -> None:
 
 def explained(url: str, user: str, month: date) -> Explanation:
     settings = load_settings(None, {}, Path.cwd())
-    return explained_month(settings, Address(job_url(url, lambda: settings)), user, month, TODAY)
+    with server_day(TODAY):
+        return explained_month(settings, Address(job_url(url, lambda: settings)), user, month)
 
 
 def charged(pieces: Iterable[Piece], days: int) -> Decimal:

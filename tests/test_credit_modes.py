@@ -126,7 +126,7 @@ def test_a_dry_run_records_nothing(switching: str) -> None:
     dry = night(switching, "--dry-run")
     assert modes(switching) == [(EVER, "prepaid")]
     assert dry["changed"] == night(switching)["changed"]
-    assert modes(switching) == [(EVER, "prepaid"), (june(19), "postpaid")]
+    assert modes(switching) == [(EVER, "prepaid"), (june(20), "postpaid")]
 
 
 def test_first_sight_covers_all_days(switching: str) -> None:
@@ -137,8 +137,7 @@ def test_first_sight_covers_all_days(switching: str) -> None:
     assert (modes(switching, "bob"), drawn(switching, "bob")) == ([(EVER, "prepaid")], {1: amounts("0", "0.20")})
 
 
-def test_a_run_that_failed_has_recorded_its_days_all_the_same(switching: str) -> None:
-    """Its rows were not written, but how users paid on them is known no better by the next run."""
+def test_a_run_that_wrote_nothing_has_recorded_nothing(switching: str) -> None:
     pays(switching, "postpaid")
     ask(switching, "CREATE TABLE aside AS SELECT * FROM usage_daily")
     ask(switching, "DELETE FROM usage_daily")
@@ -146,11 +145,19 @@ def test_a_run_that_failed_has_recorded_its_days_all_the_same(switching: str) ->
     ask(switching, "INSERT INTO usage_daily SELECT * FROM aside")
     ask(switching, "DROP TABLE aside")
     pays(switching, "prepaid")
-    night(switching, "--date", "2026-06-19")
-    assert modes(switching) == [(EVER, "prepaid"), (june(19), "postpaid")]
     night(switching)
-    assert modes(switching)[2:] == [(june(20), "prepaid")]
+    assert modes(switching) == [(EVER, "prepaid")]
+    assert paid(switching) == sums(credits_purchased="0.90", credits_deducted="0.90")
+
+
+def test_days_missed_by_an_outage_keep_their_billing_mode(switching: str) -> None:
+    """Nobody knows on which of them the user has switched: the last one is the first that is known."""
+    pays(switching, "postpaid")
+    night(switching)
+    assert modes(switching) == [(EVER, "prepaid"), (june(20), "postpaid")]
+    assert drawn(switching) == {18: amounts("0", "0.30"), 19: amounts("0", "0.30")}
     assert paid(switching) == sums(credits_purchased="0.60", credits_deducted="0.60", amount_due="0.30")
+    repeats(switching)
 
 
 def test_prepaid_and_due_rows_of_a_month_are_rounded_apart(ready: str) -> None:
@@ -160,6 +167,7 @@ def test_prepaid_and_due_rows_of_a_month_are_rounded_apart(ready: str) -> None:
         row(ready, number, "0.004", june(number))
     night(ready, "--date", "2026-06-03")
     pays(ready, "postpaid")
+    night(ready, "--date", "2026-06-04")
     night(ready)
     assert paid(ready) == sums(credits_purchased="0.01", credits_deducted="0.01", amount_due="0.01")
     repeats(ready)

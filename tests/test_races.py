@@ -9,6 +9,7 @@ from uuid import UUID
 
 import psycopg
 import pytest
+from server_day import server_day
 from ways import job_url, owner_url
 
 from jobs.look import apply_schema
@@ -43,7 +44,8 @@ def run(url: str, between: Callable[[], object] = lambda: None, cost: str = "rat
             called.append(stage)
             between()
 
-    return perform(Job(settings, Address(job_url(url, lambda: settings)), today=TODAY, progress=progress))
+    with server_day(TODAY):
+        return perform(Job(settings, Address(job_url(url, lambda: settings)), progress=progress))
 
 
 def execute(url: str, *statements: str) -> None:

@@ -52,7 +52,8 @@ STUB = """#!{python}
 import sys
 from datetime import date
 from jobs import cli
-cli._today = lambda: date(2026, 6, 21)
+from jobs.store import clock
+clock.today = lambda _: date(2026, 6, 21)
 sys.exit(cli.main())
 """
 PSQL = """#!{python}

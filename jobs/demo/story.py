@@ -17,6 +17,7 @@ from jobs.demo.server import running
 from jobs.model.report import Report
 from jobs.pipeline.run import Job, perform
 from jobs.settings import Settings, load
+from jobs.store import clock
 from jobs.store.address import Address
 from jobs.store.database import Connection, connect
 
@@ -27,7 +28,7 @@ embedded = "."
 """
 
 
-def tell(directory: Path, users: int, days: int, *, today: date, as_json: bool) -> int:
+def tell(directory: Path, users: int, days: int, *, as_json: bool) -> int:
     """Runs the demo in ``directory`` (made anew, or filled anew) and returns 0, although its usage holds rejects."""
     with running(directory) as url:
         # Beside the data, so that the commands printed at the end find the same server by it.
@@ -36,12 +37,12 @@ def tell(directory: Path, users: int, days: int, *, today: date, as_json: bool) 
         address = Address(url)
         _say(f"filling {users:,} users × {days:,} days of sample usage into {directory}", as_json)
         with connect(address) as connection:
-            _fill(connection, settings, users, days, today - timedelta(days=1))
+            _fill(connection, settings, users, days, clock.today(connection) - timedelta(days=1))
         look.apply_schema(settings, address)
         reports = []
         for _ in range(2):
             with show.progress() as progress:
-                reports.append(perform(Job(settings, address, today=today, progress=progress)))
+                reports.append(perform(Job(settings, address, progress=progress)))
             if not as_json:
                 show.report(reports[-1], as_json=False)
         with connect(address) as connection:

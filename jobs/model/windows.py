@@ -130,7 +130,7 @@ def backfill(
     closed = frozenset(month for month in touched if is_closed(month, history, following))
     if len(closed) == len(touched):
         return Window(tuple(touched), min(last_of(touched[-1]), yesterday), frozenset(), closed)
-    held = _open(following, max(yesterday, history.furthest or yesterday), history, close_after_days)
+    held = _open(following, yesterday, history, close_after_days)
     return Window(tuple(sorted(closed.union(held.months))), held.last, held.closing, closed)
 
 

@@ -17,7 +17,7 @@ from jobs.pipeline.plan import Plan
 from jobs.pipeline.rollup_writer import TableDiff, with_left_out
 from jobs.postgres import batch_hashes, cluster_rollups, usage_writeback
 from jobs.postgres.usage_writeback import ConcurrentChangeError, LostRow
-from jobs.store import accounts, corrections, rejects, tables
+from jobs.store import accounts, corrections, modes, rejects, tables
 from jobs.store.database import Connection
 from jobs.store.rejects import RejectChange
 
@@ -153,6 +153,7 @@ class BatchChanges:
         self.daily.write(connection, plan, run_id)
         cluster_rollups.touch_days(connection, plan, run_id, batch, self.daily.keys["date"].unique().to_list())
         self.monthly.write(connection, plan, run_id)
+        modes.append(connection, plan.settings, plan.pending_modes_of(self.users), run_id)
         corrections.append(connection, plan.settings, self.corrected, plan.reason, run_id)
         rejects.write(connection, plan.settings, self.rejects)
 

@@ -17,7 +17,7 @@ from jobs.pipeline.totals import Totals
 from jobs.postgres import cluster_rollups, detection
 from jobs.postgres.detection import Detected
 from jobs.postgres.month_figures import MonthFigures, month_figures, ran_out
-from jobs.store import overrides, rejects, runlog
+from jobs.store import modes, overrides, rejects, runlog
 from jobs.store.credit_source import unusable_payers
 from jobs.store.database import Connection, transaction
 from jobs.store.guard import pass_fence
@@ -87,6 +87,7 @@ def finalize(
         every = {*days, *(day for day in plan.window.days if first_of(day) in rebuilt)}
         days = sorted(day for day in every if first_of(day) not in waiting)
         changed, listed = _regroup(connection, plan, run_id, days, totals)
+        modes.append(connection, settings, list(plan.pending_modes.values()), run_id)
         rejected = ownerless_rejects(connection, plan, totals)
         rejects.write(connection, settings, rejected)
         by_month, whole = month_figures(connection, plan, plan.window.months)
@@ -256,6 +257,7 @@ def _mark_done(connection: Connection, plan: Plan, run_id: int, totals: Totals, 
         total_cost=ended.whole.total_cost,
         # Null where there is nothing to draw from: a run that keeps no ledger leaves adoption to one that does.
         credits=None if plan.query.read.credits.account is None else ended.whole.credits_deducted,
+        covered_to=plan.window.last,
     )
     if not done:
         raise LockedError(f"run {run_id} is no longer marked running: another run has taken over and completes it")

@@ -14,7 +14,7 @@ from jobs.postgres import fingerprints
 from jobs.postgres.fingerprints import RowFingerprint
 from jobs.postgres.run_scope import RunScope
 from jobs.settings import Settings
-from jobs.store import overrides, runlog
+from jobs.store import clock, overrides, runlog
 from jobs.store.database import Connection
 from jobs.store.preflight import Source
 from jobs.store.runlog import MonthRecords
@@ -43,16 +43,14 @@ class Plan(RunScope):
         return None if self.backfill is None else self.backfill.reason
 
 
-def make_plan(
-    connection: Connection, settings: Settings, source: Source, asked: date | Backfill | None, today: date
-) -> Plan:
+def make_plan(connection: Connection, settings: Settings, source: Source, asked: date | Backfill | None) -> Plan:
     """The plan of `run --date asked`, or of a backfill.
 
     Raises ConfigError (exit 2) for a day, a reason, a card or an override that is missing or wrong.
     """
     history, months = runlog.history(connection, settings)
     calendar: dict[str, Any] = {
-        "today": today,
+        "today": clock.today(connection),
         "history": history,
         "start": settings.start,
         "close_after_days": settings.close_after_days,
@@ -86,12 +84,12 @@ def for_window(
         terms=Terms(meters, settings.rate_card, window.first, window.last, settings.tiers, held.meters & since.keys()),
         rules=CostRules(rated, settings.zero_means == "unpriced", source.cost_scale),
         overrides=held,
-        pending_modes=(),
+        pending_modes={},
         adopts=False,
         rows_by_index=source.rows_by_index,
         has_user_days=runlog.has_user_days(connection, settings, window),
         new_months=runlog.new_months(connection, settings, window.months),
-        notes=(*notes, *held.notes),
+        notes=(*clock.notes(connection), *notes, *held.notes),
     )
 
 

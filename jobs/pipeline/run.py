@@ -45,7 +45,7 @@ CLOSING_TRIES = 3
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What was asked for: `run --date day` or a backfill, on a clock that says ``today`` (UTC).
+    """What was asked for: `run --date day` or a backfill.
 
     ``full``: everybody is recomputed, and the cluster tables rebuilt; ``ran_out``: where to write which users' prepaid
     usage is not covered; nowhere else are they named. ``who``: for the run log.
@@ -53,7 +53,6 @@ class Job:
 
     settings: Settings
     address: Address
-    today: date
     day: date | None = None
     backfill: Backfill | None = None
     full: bool = False
@@ -125,22 +124,20 @@ def _dry_run(job: Job, link: Link, source: Source, reader: str) -> tuple[Report,
     from jobs.pipeline.batch import Batch
     from jobs.pipeline.batches import Limits, cut
     from jobs.pipeline.cluster_tables import ClusterDeltas
-    from jobs.pipeline.plan_approval import ADOPTION, BEGIN, ChangeRecorder
-    from jobs.pipeline.row_changes import adoption_changes, mode_changes
+    from jobs.pipeline.plan_approval import ADOPTION, ChangeRecorder
+    from jobs.pipeline.row_changes import adoption_changes
 
     settings, totals = job.settings, Totals(deltas=ClusterDeltas())
     if job.backfill is not None:
         totals.recorder = ChangeRecorder(job.backfill.limits)
     with transaction(link.connection, snapshot=True) as connection:
         with job.stage("plan"):
-            plan = make_plan(connection, settings, source, job.asked, job.today)
-            entries = _pending_modes(connection, plan, totals)
+            plan = _planned(connection, job, source, totals)
             adopted = None
             if adoption.is_due(connection, settings, source.credits):
                 adopted = adoption.adopt(connection, settings, source.credits, logged=False)
-            plan = replace(plan, pending_modes=entries, adopts=adopted is not None)
+            plan = replace(plan, adopts=adopted is not None)
             if totals.recorder is not None:
-                totals.recorder.add_stage(BEGIN, mode_changes(entries))
                 totals.recorder.add_stage(ADOPTION, adoption_changes(adopted))
             totals.unusable = unusable_accounts(connection, settings, source.credits)
         with job.stage("detect"):
@@ -173,33 +170,31 @@ def _joined_reader(job: Job, connection: Connection, kind: str) -> "Reader":
     return Reader(kind, job.address, None if row is None else str(row[0]))
 
 
-def _pending_modes(connection: Connection, plan: Plan, totals: Totals) -> list[modes.Entry]:
-    """A run that covers new days records how users pay; what it finds holds from the day after those covered."""
-    before = modes.recorded(connection, plan.settings)
-    if before is not None and plan.window.last <= before:
-        return []
-    entries = modes.pending(connection, plan.settings, plan.query.read.credits, before)
+def _planned(connection: Connection, job: Job, source: Source, totals: Totals) -> Plan:
+    """The plan; where it covers new days, with how users pay now, which holds from the last of them."""
+    plan = make_plan(connection, job.settings, source, job.asked)
+    before, entries = runlog.done_until(connection, job.settings), list[modes.Entry]()
+    if before is None or plan.window.last > before:
+        entries = modes.pending(connection, job.settings, source.credits, plan.window.last)
     totals.changed["billing_modes"] = len(entries)
-    return entries
+    if totals.recorder is not None:
+        from jobs.pipeline.plan_approval import BEGIN
+        from jobs.pipeline.row_changes import mode_changes
+
+        totals.recorder.add_stage(BEGIN, mode_changes(entries))
+    return replace(plan, pending_modes={entry[0]: entry for entry in entries})
 
 
 def _begin(job: Job, link: Link, source: Source, totals: Totals) -> tuple[Plan, int]:
     """The plan, and the number of our row in rollup.runs; tried again, an earlier row of ours is marked crashed."""
     with runlog.beginning(link.connection, job.settings) as connection:
-        plan = make_plan(connection, job.settings, source, job.asked, job.today)
+        plan = _planned(connection, job, source, totals)
         names = [meter.name for meter in plan.meters]
         rates_hash = job.settings.rate_card.digest(names, plan.window.first, plan.window.last)
         if plan.backfill is not None:
             totals.continues = runlog.interrupted(connection, job.settings, plan.window)
-        entries = _pending_modes(connection, plan, totals)
         kept = {"rates_hash": rates_hash, "reason": plan.reason, "who": job.who}
         run_id = runlog.begin(connection, job.settings, plan.kind, plan.window, **kept)
-        modes.append(connection, job.settings, entries, run_id)
-        if totals.recorder is not None:
-            from jobs.pipeline.plan_approval import BEGIN
-            from jobs.pipeline.row_changes import mode_changes
-
-            totals.recorder.add_stage(BEGIN, mode_changes(entries))
     return plan, run_id
 
 

@@ -55,7 +55,7 @@ def credit_hashes(
         account_hash=fingerprints.account_hash(paid, used=used),
         usable=paid.usable(),
     )
-    values = mode_values(scope, scope.window.months) | drawn | {"users": sorted(users)}
+    values = mode_values(scope, scope.window.months, users) | drawn | {"users": sorted(users)}
     rows = connection.execute(text, values).fetchall()
     return pl.DataFrame(rows, schema=CREDIT_HASHES, orient="row")
 

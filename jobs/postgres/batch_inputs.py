@@ -26,12 +26,13 @@ MISMATCHED: dict[str, pl.DataType | type[pl.DataType]] = {
 
 
 def billing_modes(connection: Connection, scope: RunScope, users: Collection[str]) -> pl.DataFrame:
-    """The entries of ``users`` (frames.MODES), those included that a dry run would have written."""
+    """The entries of ``users`` (frames.MODES), those included that are not written yet."""
     of = tables.table(scope.settings, "billing_modes")
     rows = sql.SQL("user_id = ANY({})").format(listed(users))
     found = tables.read(connection, of, list(MODES), own(scope.settings, of.name), rows)
-    pending = pl.DataFrame(list(scope.pending_modes), schema=MODES, orient="row")
-    return pl.concat([*found, pending.filter(pl.col("user_id").is_in(list(users)))])
+    pending = pl.DataFrame(scope.pending_modes_of(users), schema=MODES, orient="row")
+    # A user who is computed once more in this run has had his entry written.
+    return pl.concat([*found, pending]).unique(["user_id", "valid_from"], keep="first", maintain_order=True)
 
 
 def window_draws(connection: Connection, scope: RunScope, users: Collection[str]) -> pl.DataFrame:

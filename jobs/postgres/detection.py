@@ -96,7 +96,7 @@ def detect(
         all_users=sql.SQL("true" if full else "false"),
         unpaid=_draws_without_usage(scope, months),
     )
-    values = _values(scope, months) | mode_values(scope, months)
+    values = _values(scope, months) | mode_values(scope, months, scope.pending_modes)
     if again:
         values["forced"] = [False] * len(months)
     rows = connection.execute(text, values).fetchall()
@@ -184,14 +184,15 @@ def modes(scope: RunScope, users: sql.Composable) -> sql.Composed:
     return query("detection.modes", billing_modes=own(scope.settings, "billing_modes"), users=users)
 
 
-def mode_values(scope: RunScope, months: Sequence[date]) -> dict[str, Any]:
-    """The values of ``modes``: days up to which it looks, and entries that a dry run would have written first."""
+def mode_values(scope: RunScope, months: Sequence[date], users: Collection[str]) -> dict[str, Any]:
+    """The values of ``modes``: days up to which it looks, and entries of ``users`` that are not written yet."""
+    pending = scope.pending_modes_of(users)
     return {
         "months": list(months),
         "ends": [scope.window.last_of(month) for month in months],
-        "pending_users": [user for user, _, _ in scope.pending_modes],
-        "pending_days": [day for _, day, _ in scope.pending_modes],
-        "pending_modes": [mode for _, _, mode in scope.pending_modes],
+        "pending_users": [user for user, _, _ in pending],
+        "pending_days": [day for _, day, _ in pending],
+        "pending_modes": [mode for _, _, mode in pending],
     }
 
 

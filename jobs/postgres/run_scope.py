@@ -4,7 +4,7 @@ Decided before any usage is read, and the same for every batch. No polars here: 
 none.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import date
 
@@ -14,21 +14,19 @@ from jobs.model.scale import PLACES
 from jobs.model.windows import Window
 from jobs.postgres.fingerprints import RowFingerprint
 from jobs.settings import Settings
+from jobs.store.modes import Entry
 from jobs.store.overrides import Overrides
 from jobs.store.runlog import MonthRecords
 from jobs.store.usage import UsageQuery
-
-PendingMode = tuple[str, date, str | None]
-"""An entry of rollup.billing_modes: user, the first day on which it holds, mode."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunScope:
     """``modes``: the cost mode of each month; ``months``: what rollup.months has of them; ``fingerprints``: what the
-    hashes of each month's rows cover; ``pending_modes``: how users pay, where rollup.billing_modes does not say so yet
-    (in a dry run; a run has written them); ``adopts``: whether a dry run is to take draws of another program for ours;
-    ``rows_by_index``: whether an index leads to a usage row by its id; ``has_user_days``: whether user_daily has rows
-    of these days; ``new_months``: those of which nothing is stored."""
+    hashes of each month's rows cover; ``pending_modes``: by user how he pays, where rollup.billing_modes does not say
+    so yet: each batch enters its users, the end of the run everybody else; ``adopts``: whether a dry run is to take
+    draws of another program for ours; ``rows_by_index``: whether an index leads to a usage row by its id;
+    ``has_user_days``: whether user_daily has rows of these days; ``new_months``: those of which nothing is stored."""
 
     settings: Settings
     window: Window
@@ -39,7 +37,7 @@ class RunScope:
     terms: Terms
     rules: CostRules
     overrides: Overrides
-    pending_modes: Sequence[PendingMode]
+    pending_modes: Mapping[str, Entry]
     adopts: bool
     rows_by_index: bool
     has_user_days: bool
@@ -79,6 +77,10 @@ class RunScope:
     def credit_terms(self) -> str:
         """All of the settings and of the database's shape that decides how usage is paid: a part of credits_hash."""
         return f"{self.credit_rules}-{'shown' if self.query.read.credits.shown else 'apart'}"
+
+    def pending_modes_of(self, users: Collection[str]) -> list[Entry]:
+        """Those of ``users``."""
+        return [self.pending_modes[user] for user in sorted(self.pending_modes.keys() & users)]
 
     @property
     def writes_usage(self) -> bool:

@@ -1,6 +1,6 @@
 """``rollup.billing_modes``: how each user has paid since when, because users.billing_mode only says how now."""
 
-from datetime import date, timedelta
+from datetime import date
 
 from psycopg import sql
 
@@ -13,14 +13,11 @@ Entry = tuple[str, date, str | None]
 """A user, the first day on which it holds, how he pays."""
 
 
-def recorded(connection: Connection, settings: Settings) -> date | None:
-    """The furthest last day that an earlier run recorded, whether it finished or not."""
-    row = connection.execute(statement("recorded_day", runs=own(settings, "runs"))).fetchone()
-    return None if row is None else row[0]
+def pending(connection: Connection, settings: Settings, held: CreditSource, day: date) -> list[Entry]:
+    """The entries that a run adds up to ``day``: of users who pay otherwise than the history says, from that day on.
 
-
-def pending(connection: Connection, settings: Settings, held: CreditSource, before: date | None) -> list[Entry]:
-    """The entries that a run adds: of users who pay otherwise than the history says, from the day after ``before``."""
+    Days that no run has covered until now, after an outage, keep the billing mode in which they were used.
+    """
     if not held.modes:
         return []
     flag = settings.credits.feature_flag
@@ -32,8 +29,7 @@ def pending(connection: Connection, settings: Settings, held: CreditSource, befo
     text = statement(
         "pending_modes", modes=own(settings, "billing_modes"), users=source(settings, "users"), effective=effective
     )
-    since = date.min if before is None else before + timedelta(days=1)
-    return connection.execute(text, {"since": since}).fetchall()
+    return connection.execute(text, {"day": day}).fetchall()
 
 
 def append(connection: Connection, settings: Settings, entries: list[Entry], run_id: int) -> None:

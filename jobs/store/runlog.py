@@ -15,6 +15,7 @@ from jobs.model.errors import PreflightError
 from jobs.model.scale import PLACES
 from jobs.model.windows import History, Window
 from jobs.settings import Settings
+from jobs.store import clock
 from jobs.store.database import Connection, transaction
 from jobs.store.faults import writing
 from jobs.store.statements import own, statement
@@ -37,7 +38,8 @@ def history(connection: Connection, settings: Settings) -> tuple[History, MonthR
     """What earlier runs left, for windows and for the shrink check."""
     runs, months = own(settings, "runs"), own(settings, "months")
     with connection.cursor(row_factory=dict_row) as cursor:
-        past = cursor.execute(statement("history", runs=runs, wrote=wrote(settings))).fetchone() or {}
+        text = statement("history", runs=runs, wrote=wrote(settings))
+        past = cursor.execute(text, {"today": clock.today(connection)}).fetchone() or {}
         known = cursor.execute(statement("months", months=months)).fetchall()
     closed = frozenset(row["month"] for row in known if row["closed"])
     return (
@@ -77,7 +79,7 @@ def begin(connection: Connection, settings: Settings, kind: str, window: Window,
 
     ``told``: rates_hash; who; of a backfill its reason.
     """
-    own_words = {"reason": None, "plan": None, "who": None, "version": version("usage-jobs")} | told
+    own_words = dict.fromkeys(("rates_hash", "reason", "plan", "who")) | {"version": version("usage-jobs")} | told
     days = {"kind": kind, "window_from": window.first, "window_to": window.last}
     return numbered(connection, settings, "begin_run", days | own_words)
 
@@ -103,7 +105,8 @@ def numbered(connection: Connection, settings: Settings, name: str, values: Mapp
 
 def done_until(connection: Connection, settings: Settings) -> date | None:
     """The last day of the furthest run that came to its end."""
-    row = connection.execute(statement("done_until", runs=own(settings, "runs"))).fetchone()
+    text = statement("done_until", runs=own(settings, "runs"))
+    row = connection.execute(text, {"today": clock.today(connection)}).fetchone()
     return None if row is None else row[0]
 
 
@@ -166,9 +169,16 @@ def months_to_book(
     return changed
 
 
+def open_month(connection: Connection, settings: Settings, month: date) -> None:
+    """Opens a closed month, in the caller's transaction."""
+    connection.execute(statement("open_month", months=own(settings, "months")), [month])
+
+
 def finish(connection: Connection, settings: Settings, run_id: int, status: str, **figures: Any) -> bool:
     """Ends our row; False where it no longer says running: another run has taken over."""
-    empty = dict.fromkeys(("rows_read", "rows_rejected", "rows_changed", "total_cost", "credits", "error"))
+    empty = dict.fromkeys(
+        ("rows_read", "rows_rejected", "rows_changed", "total_cost", "credits", "covered_to", "error")
+    )
     values = empty | figures | {"run_id": run_id, "status": status}
     return connection.execute(statement("finish_run", runs=own(settings, "runs")), values).rowcount == 1
 

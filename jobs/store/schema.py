@@ -157,6 +157,7 @@ _RUNS = {
     "error": "text",
     "plan": "jsonb",
     "who": "text",
+    "covered_to": "date",
 }
 
 

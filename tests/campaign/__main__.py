@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE.parent / "laws"), str(HERE.parent), str(HERE.parents[1])]
+sys.path[:0] = [str(HERE.parent / "laws"), str(HERE.parent / "support"), str(HERE.parent), str(HERE.parents[1])]
 
 from campaign import Campaign  # noqa: E402 - the path comes first
 from report import told  # noqa: E402

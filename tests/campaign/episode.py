@@ -12,7 +12,6 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-import night as world
 from faults import KINDS, Strike, drawn
 from field import Field
 from killing import command, differing, released, tables
@@ -99,7 +98,7 @@ class _Episode:
         """In the end: all as if undisturbed, no law broken, nothing left."""
         problems = self.outcome.problems
         problems += differing(tables(self.url), self.play.after)[:5]
-        laws = reconciled(self.play.settings, Address(self.url), None, None, world.TODAY)
+        laws = reconciled(self.play.settings, Address(self.url), None, None)
         problems += [f"law {law.law} is broken: {law.left} and {law.right}" for law in laws if law.broken]
         if unfinished(self.url):
             problems.append("the run log does not end in done, or holds a run that still runs")

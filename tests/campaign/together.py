@@ -20,7 +20,7 @@ from decimal import Decimal
 from pathlib import Path
 
 HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE.parent / "laws"), str(HERE.parent), str(HERE.parents[1])]
+sys.path[:0] = [str(HERE.parent / "laws"), str(HERE.parent / "support"), str(HERE.parent), str(HERE.parents[1])]
 
 import psycopg  # noqa: E402 - the path comes first
 from commands import applied, ask  # noqa: E402

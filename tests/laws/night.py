@@ -16,6 +16,7 @@ import psycopg
 from commands import ask
 from conftest import Databases
 from killing import Tables, cloned, named, tables
+from server_day import server_day
 from ways import job_url, owner_url
 from wire import Hook, Statement, Verdict, Wire
 
@@ -128,7 +129,8 @@ def settings() -> Settings:
 
 def run(url: str, day: date = LAST_DAY) -> Report:
     """The night's run, in this process."""
-    return perform(Job(settings(), Address(job_url(url, settings)), today=TODAY, day=day))
+    with server_day(TODAY):
+        return perform(Job(settings(), Address(job_url(url, settings)), day=day))
 
 
 def wired(url: str, hook: Hook) -> Report:

@@ -24,6 +24,7 @@ from hypothesis import strategies as st
 from oracle import Book, RunRefusedError, World
 from psycopg import sql
 from psycopg.rows import dict_row
+from server_day import server_day
 from ways import READERS, job_url, owner_url
 from worlds import Case, apply, cases, edits, load, write_config
 
@@ -55,9 +56,9 @@ class Trial:
             "USAGE_JOBS_READER": self.reader,
         }
         made = load_settings(self.config, env, self.config.parent)
-        today = day + timedelta(days=1)
         address = Address(job_url(self.url, lambda: made))
-        return perform(Job(made, address, today=today, day=day, allow_shrink=allow_shrink))
+        with server_day(day + timedelta(days=1)):
+            return perform(Job(made, address, day=day, allow_shrink=allow_shrink))
 
     def rows(self, table: str, *key: str) -> dict[Key, dict[str, Any]]:
         with psycopg.connect(self.url, row_factory=dict_row) as connection:

@@ -19,6 +19,7 @@ from conftest import Databases
 from counts import count
 from killing import began, cloned, command, differing, released, states, tables, whole_users, without_history
 from night import LAST_DAY, Night
+from server_day import server_day
 from ways import WAY, job_url
 from wire import Hook, Statement, Then, Verdict, Wire
 
@@ -210,7 +211,8 @@ def move(url: str, giver: str, taker: str) -> None:
 
 def laws(url: str) -> list[Law]:
     """What reconcile says."""
-    return reconciled(world.settings(), Address(job_url(url, world.settings)), None, None, world.TODAY)
+    with server_day(world.TODAY):
+        return reconciled(world.settings(), Address(job_url(url, world.settings)), None, None)
 
 
 def once(target: Statement, verdict: Verdict) -> Hook:

@@ -21,6 +21,7 @@ from jobs.model.errors import UnreachableError
 from jobs.model.report import Report
 from jobs.pipeline.run import Job, perform
 from jobs.settings import load
+from jobs.store import clock as server
 from jobs.store.address import Address
 
 DAYS = count("SCHEDULE_DAYS")
@@ -82,6 +83,7 @@ def life(
 
     monkeypatch.setattr(daemon, "perform", unless_away)
     clock = FakeClock(begin, begin + length, tick)
+    monkeypatch.setattr(server, "today", lambda _: clock.time.date())
     settings = load(None, ENVIRONMENT, Path.cwd())
     served = daemon.Daemon(settings, Address(job_url(url, lambda: settings)), clock)
     with pytest.raises(OverError):

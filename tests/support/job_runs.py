@@ -13,6 +13,7 @@ import ways
 from conftest import Databases
 from psycopg import sql
 from psycopg.rows import dict_row
+from server_day import server_day
 from ways import job_url, owner_url
 
 from jobs.look import apply_schema
@@ -54,7 +55,8 @@ class Runner:
         """What `usage-jobs reconcile` finds broken."""
         settings = self.settings()
         address = Address(job_url(url, lambda: settings))
-        return [one for one in reconciled(settings, address, None, None, self.today) if one.broken]
+        with server_day(self.today):
+            return [one for one in reconciled(settings, address, None, None) if one.broken]
 
     @property
     def today(self) -> date:
@@ -64,7 +66,8 @@ class Runner:
     def _perform(self, url: str, **asked: Any) -> Report:
         settings = self.settings()
         address = Address(job_url(url, lambda: settings))
-        return perform(Job(settings, address, today=self.today, allow_shrink=True, **asked))
+        with server_day(self.today):
+            return perform(Job(settings, address, allow_shrink=True, **asked))
 
 
 def copied(databases: Databases, url: str) -> str:

@@ -14,6 +14,8 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
+from server_day import server_day
+
 from jobs.pipeline.run import Job, perform
 from jobs.settings import load
 from jobs.store.address import Address
@@ -59,7 +61,8 @@ def run_in_process(address: str, day: date, values: Mapping[str, str], *, full: 
 def _perform(address: str, day: str, values: Mapping[str, str], *, full: bool) -> Ended:
     last = date.fromisoformat(day)
     settings = load(None, values, Path(__file__).parent)
-    report = perform(Job(settings, Address(address), today=last + timedelta(days=1), day=last, full=full))
+    with server_day(last + timedelta(days=1)):
+        report = perform(Job(settings, Address(address), day=last, full=full))
     return Ended(
         report.exit_code,
         list(report.notes),

@@ -87,7 +87,10 @@ FROM (
   SELECT user_id, valid_from, mode FROM {billing_modes} WHERE {users}
   UNION ALL
   SELECT * FROM unnest(%(pending_users)s::text[], %(pending_days)s::date[], %(pending_modes)s::text[])
-    AS p(user_id, valid_from, mode) WHERE {users}
+    AS p(user_id, valid_from, mode)
+  WHERE {users} AND NOT EXISTS (
+    SELECT FROM {billing_modes} AS b WHERE b.user_id = p.user_id AND b.valid_from = p.valid_from
+  )
 ) AS e JOIN unnest(%(months)s::date[], %(ends)s::date[]) AS m(month, last) ON e.valid_from <= m.last
 GROUP BY user_id, m.month
 

@@ -1,0 +1,117 @@
+"""Which day it is: the database server says so, and only what batches have written counts as covered."""
+
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from commands import add_row, applied, ask, configured, usage_jobs
+
+from jobs.pipeline import batches
+from jobs.store import clock
+
+START, TODAY = {"USAGE_JOBS_START": "2026-05"}, date(2026, 6, 11)
+A_YEAR_AHEAD = date(2027, 6, 11)
+
+
+@pytest.fixture
+def url(database: str, tmp_path: Any) -> str:
+    """A user with usage on a day of May and one of June, covered up to 10 June; May is closed."""
+    configured(tmp_path, settings="workers = 1\n")
+    for day in (date(2026, 5, 5), date(2026, 6, 5)):
+        add_row(database, user_id="ada", date=day, cpu_hours=100)
+    ask(database, "UPDATE users SET billing_mode = 'postpaid'")
+    assert night(applied(database)) == 0
+    return database
+
+
+def night(url: str, *words: str, today: date = TODAY) -> int:
+    return usage_jobs("run", *words, url=url, today=today, **START).code
+
+
+def months(url: str) -> dict[str, bool]:
+    """Whether each month is closed."""
+    rows = ask(url, "SELECT to_char(month, 'YYYY-MM') AS month, closed_at FROM rollup.months ORDER BY month")
+    return {row["month"]: row["closed_at"] is not None for row in rows}
+
+
+def test_the_servers_clock_counts(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A host whose clock is a year ahead does as usual, and says what is wrong with it."""
+    monkeypatch.setattr(clock, "_host", lambda: datetime.now(UTC) + timedelta(days=365))
+    ran = usage_jobs("run", url=url, today=TODAY + timedelta(days=1), **START)
+    assert ran.code == 0
+    assert "this host's clock is 365 days, 0:00:00 ahead of the database server's" in " ".join(ran.out.split())
+    assert months(url) == {"2026-05": True, "2026-06": False}
+
+
+@pytest.mark.parametrize(("minutes", "said"), [(-6, True), (-4, False), (4, False), (6, True)])
+def test_five_minutes_are_no_difference(url: str, monkeypatch: pytest.MonkeyPatch, minutes: int, *, said: bool) -> None:
+    monkeypatch.setattr(clock, "_host", lambda: datetime.now(UTC) + timedelta(minutes=minutes))
+    findings = usage_jobs("check", "--json", url=url, today=TODAY, **START).object["findings"]
+    assert any("this host's clock is" in finding["found"] for finding in findings) is said
+
+
+def test_a_run_that_wrote_nothing_has_covered_nothing(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a clock that is a year ahead, and stopped before its first batch: nothing of that year is covered or closed,
+    and who switches later is due from his own day on."""
+
+    def stopped(*_: Any) -> Any:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as before_the_first:
+        before_the_first.setattr(batches, "cut", stopped)
+        assert night(url, "--full", today=A_YEAR_AHEAD) == 130
+    assert night(url) == 0
+    assert [month for month, is_closed in months(url).items() if is_closed] == ["2026-05"]
+    ask(url, "UPDATE users SET billing_mode = 'prepaid'")
+    assert night(url, today=TODAY + timedelta(days=1)) == 0
+    newest = "SELECT valid_from, mode FROM rollup.billing_modes ORDER BY valid_from DESC LIMIT 1"
+    assert ask(url, newest) == [{"valid_from": TODAY, "mode": "prepaid"}]
+
+
+def test_days_after_yesterday_are_never_covered(url: str) -> None:
+    """A run of the year ahead that did come to its end closes its months, which are opened again one by one."""
+    assert night(url, today=A_YEAR_AHEAD) == 0
+    assert months(url)["2027-04"]
+    refused = usage_jobs("run", url=url, today=TODAY, **START)
+    assert (refused.code, "2026-06 is closed" in refused.err) == (2, True)
+    closed = sorted((month for month, is_closed in months(url).items() if is_closed), reverse=True)
+    for month in closed[:-1]:
+        assert usage_jobs("reopen", "--month", month, "--reason", "wrong clock", url=url, today=TODAY).code == 0
+    add_row(url, user_id="ada", date=date(2026, 6, 10), cpu_hours=100)
+    assert night(url) == 0
+    [last] = ask(url, "SELECT window_from, window_to FROM rollup.runs ORDER BY run_id DESC LIMIT 1")
+    assert last == {"window_from": date(2026, 6, 1), "window_to": TODAY - timedelta(days=1)}
+    assert months(url)["2026-05"]
+    assert not months(url)["2026-06"]
+
+
+def test_the_last_closed_month_is_opened_again(url: str) -> None:
+    ask(url, "UPDATE usage_daily SET cpu_hours = 50 WHERE date < '2026-06-01'")
+    words = ("--reason", "hours were counted twice", "--json")
+    done = usage_jobs("reopen", "--month", "2026-05", *words, url=url, today=TODAY, **START)
+    assert (done.code, done.object["month"]) == (0, "2026-05")
+    assert months(url) == {"2026-05": False, "2026-06": False}
+    [row] = ask(url, "SELECT kind, status, reason FROM rollup.runs ORDER BY run_id DESC LIMIT 1")
+    assert row == {"kind": "reopen", "status": "done", "reason": "hours were counted twice"}
+    assert night(url) == 0
+    assert months(url) == {"2026-05": True, "2026-06": False}
+    [may] = ask(url, "SELECT total_cost FROM rollup.user_monthly WHERE month = '2026-05-01'")
+    assert may["total_cost"] == Decimal(5)
+    assert usage_jobs("reconcile", url=url, today=TODAY, **START).code == 0
+
+
+@pytest.mark.parametrize("month", ["2026-04", "2026-06"])
+def test_no_other_month_is_opened(url: str, month: str) -> None:
+    refused = usage_jobs("reopen", "--month", month, "--reason", "why not", url=url, today=TODAY, **START)
+    assert refused.code == 2
+    assert f"--month {month}: expected the last month that a run has closed; the last closed month is 2026-05" in (
+        refused.err
+    )
+    assert months(url) == {"2026-05": True, "2026-06": False}
+
+
+def test_nothing_is_opened_where_nothing_is_closed(database: str, tmp_path: Any) -> None:
+    configured(tmp_path)
+    refused = usage_jobs("reopen", "--month", "2026-05", "--reason", "x", url=applied(database), today=TODAY)
+    assert (refused.code, "no month is closed" in refused.err) == (2, True)
