@@ -163,7 +163,18 @@ def load(config: Path | None, env: Mapping[str, str], cwd: Path) -> Settings:
     _reject_internal(file, values)
     values |= {"meters": meters, "rates": rates, "rate_card": card, "source": _name(file, cwd)}
     values["address"] = address(everything, values.get("root_certificate"))
-    return _validated(Settings, values, file, origins)
+    made = _validated(Settings, values, file, origins)
+    _refuse_shared_schema(made, origins.get("schema", str(file)))
+    return made
+
+
+def _refuse_shared_schema(made: Settings, where: str) -> None:
+    """The application's tables and ours must lie apart: what is done to all of ours would be done to theirs."""
+    if made.rollup_schema == made.source_schema:
+        raise ConfigError(
+            f"{where}: schema = {made.rollup_schema!r}: expected another schema than that of the application's tables "
+            f"(source_schema = {made.source_schema!r}), for the job's own tables; the default is 'rollup'"
+        )
 
 
 def _settings_file(config: Path | None, cwd: Path) -> Path:

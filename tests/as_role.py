@@ -13,6 +13,7 @@ from jobs.look import apply_schema
 from jobs.model.errors import UsageJobsError
 from jobs.settings import Settings
 from jobs.store.address import Address
+from jobs.store.privileges import MARK
 
 SHAPE = """
 SELECT md5(concat_ws(' ',
@@ -59,6 +60,8 @@ class AsRole:
     def make(self, connection: psycopg.Connection) -> None:
         made = sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(sql.Identifier(self.name), self._password)
         connection.execute(made)
+        mark = sql.SQL("COMMENT ON ROLE {} IS {}").format(sql.Identifier(self.name), MARK)
+        connection.execute(mark)
 
     def drop(self, connection: psycopg.Connection) -> None:
         connection.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(self.name)))

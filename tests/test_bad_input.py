@@ -269,6 +269,7 @@ def test_an_optional_meter_needs_no_card(make_database: Callable[..., str]) -> N
     ("settings", "words"),
     [
         ("cots = 'rated'\n", ["config/settings.toml: cots: unknown setting; expected one of ", "cost,"]),
+        ("schema = 'public'\n", ["config/settings.toml: schema = 'public': expected another schema", "'rollup'"]),
         ("cost = 'guess'\n", ["config/settings.toml: cost = guess: expected 'recorded' or 'rated'"]),
         ("currency_scale = 'two'\n", ["config/settings.toml: currency_scale = two: ", "integer"]),
         ("max_shrink = 20\n", ["config/settings.toml: max_shrink = 20: ", "less than or equal to 1"]),

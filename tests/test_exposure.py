@@ -39,6 +39,15 @@ def test_nobody_reaches_the_schema(url: str, role: str) -> None:
     assert notes(url) == []
 
 
+@pytest.mark.parametrize("role", ["anon", "authenticated"])
+def test_another_programs_tables_in_the_schema_stay_as_they_are(url: str, role: str) -> None:
+    do(url, f"CREATE TABLE rollup.theirs (n int); GRANT USAGE ON SCHEMA rollup TO {role}")
+    do(url, f"GRANT SELECT ON rollup.theirs TO {role}; GRANT SELECT ON rollup.user_monthly TO {role}")
+    assert usage_jobs("schema", "--apply", url=url).code == 0
+    assert tried(url, role, READ.format("theirs")) == []
+    assert tried(url, role, READ.format("user_monthly")) == "permission denied for table user_monthly"
+
+
 @pytest.mark.parametrize("role", OTHERS)
 def test_nothing_in_the_schema_is_granted_whatever_is_granted_by_default(url: str, role: str) -> None:
     found = ask(

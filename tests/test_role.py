@@ -5,6 +5,7 @@ each privilege too many is named. A role that lost a policy reads no rows and ge
 """
 
 import contextlib
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -81,6 +82,23 @@ def test_the_role_does_all_that_the_job_does(made: Roles, tmp_path: Path, shape:
     assert ask(mine, "SELECT count(*) AS kinds FROM rollup.runs WHERE kind = 'adopt'") == [{"kinds": shape != "c"}]
     for url in (mine, theirs):
         made.copies.drop(url)
+
+
+def test_a_role_of_another_program_is_left_alone(owner: str) -> None:
+    """The application's own role, on whose privileges it lives; as soon as it is handed over, it is ours."""
+    name = f"application_{os.getpid()}"
+    do(owner, f"CREATE ROLE {name} LOGIN; GRANT SELECT ON usage_daily TO {name}")
+    try:
+        for words in ((), ("--apply",)):
+            ran = command("a", owner, "schema", "--role", name, *words)
+            assert ran.code == 2, ran.out
+            assert f"--role {name}: expected a new role, or one that this command has made" in ran.err
+        assert ask(owner, "SELECT has_table_privilege(%s, 'usage_daily', 'SELECT') AS may", name) == [{"may": True}]
+        do(owner, ran.err.split("hand it over: ")[1])
+        assert command("a", owner, "schema", "--role", name, "--apply").code == 0
+        assert command("a", owner, "schema", "--role", name, "--apply").code == 0
+    finally:
+        do(owner, f"DROP OWNED BY {name}; DROP ROLE {name}")
 
 
 def test_the_password_is_nobodys_business_of_the_script(owner: str, role: str) -> None:

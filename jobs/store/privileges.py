@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from psycopg import sql
 from psycopg.rows import dict_row
 
-from jobs.model.errors import PreflightError
+from jobs.model.errors import ConfigError, PreflightError
 from jobs.settings import Settings
 from jobs.store import catalog
 from jobs.store.catalog import Catalog, Walls
@@ -17,6 +17,8 @@ from jobs.store.needs import Need, needs, own_rights
 from jobs.store.schema import tables
 from jobs.store.statements import columns, own, source, statement
 
+MARK = "usage-jobs: what this role may do is set by `usage-jobs schema --role`"
+"""The comment on each role that we have made, or that was handed over to us."""
 MOST_BYTES = 63
 """PostgreSQL cuts longer names."""
 
@@ -24,9 +26,10 @@ MOST_BYTES = 63
 def script(connection: Connection, settings: Settings, role: str) -> list[sql.Composed]:
     """Statements that make the login role ``role`` able to do exactly what the job does in this database.
 
-    Raises PreflightError where the job's own tables do not exist yet.
+    Raises PreflightError where the job's own tables do not exist yet; ConfigError for a role that is another program's.
     """
     with transaction(connection) as opened:
+        _check_role(opened, role)
         known = catalog.read(opened, settings, [table.name for table in tables(settings.meters)])
     absent = [table.name for table in tables(settings.meters) if table.name not in known.own]
     if absent or "usage_daily" not in known.source:
@@ -37,7 +40,7 @@ def script(connection: Connection, settings: Settings, role: str) -> list[sql.Co
         )
     name, schemas = sql.Identifier(role), [settings.source_schema, settings.rollup_schema]
     made = [
-        statement("make_role", role=name, quoted=sql.Literal(role)),
+        statement("make_role", role=name, quoted=sql.Literal(role), mark=sql.Literal(MARK)),
         statement("narrow_role", role=name, quoted=sql.Literal(role), schemas=sql.Literal(schemas)),
         sql.SQL("GRANT CONNECT, TEMPORARY ON DATABASE {} TO {}").format(sql.Identifier(known.server["database"]), name),
     ]
@@ -50,6 +53,17 @@ def script(connection: Connection, settings: Settings, role: str) -> list[sql.Co
         made.append(sql.SQL("GRANT {} ON {} TO {}").format(_words(allowed), own(settings, of.name), name))
         made += _policies(own(settings, of.name), known.own_walls.get(of.name), allowed, role)
     return made
+
+
+def _check_role(connection: Connection, role: str) -> None:
+    """ConfigError for a role that we have not made: another program may live by what it has been granted."""
+    row = connection.execute(statement("comment_on_role"), [role]).fetchone()
+    if row is not None and row[0] != MARK:
+        hand_over = sql.SQL("COMMENT ON ROLE {} IS {}").format(sql.Identifier(role), sql.Literal(MARK))
+        raise ConfigError(
+            f"--role {role}: expected a new role, or one that this command has made; found a role of somebody else, "
+            f"whose privileges would be taken away. Name another, or hand it over: {hand_over.as_string(None)}"
+        )
 
 
 def _wanted(known: Catalog, settings: Settings) -> dict[str, dict[str, list[str]]]:

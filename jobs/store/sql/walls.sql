@@ -1,24 +1,26 @@
--- Supabase serves what anon and authenticated may reach over REST: this schema is not for them. Row-level security is the
--- second wall, for the day on which somebody grants too much.
+-- Supabase serves what anon and authenticated may reach over REST: our tables are not for them. By name, because the schema
+-- may hold another program's tables as well. Row-level security is for the day on which somebody grants too much.
 DO $walls$
 DECLARE
-  somebody text;
+  others text;
   ours regclass;
 BEGIN
-  REVOKE ALL ON SCHEMA {schema} FROM PUBLIC;
-  REVOKE ALL ON ALL TABLES IN SCHEMA {schema} FROM PUBLIC;
-  REVOKE ALL ON ALL SEQUENCES IN SCHEMA {schema} FROM PUBLIC;
-  REVOKE ALL ON ALL FUNCTIONS IN SCHEMA {schema} FROM PUBLIC;
-  FOR somebody IN SELECT rolname FROM pg_roles WHERE rolname IN ('anon', 'authenticated') LOOP
-    EXECUTE format('REVOKE ALL ON SCHEMA %I FROM %I', {quoted}, somebody);
-    EXECUTE format('REVOKE ALL ON ALL TABLES IN SCHEMA %I FROM %I', {quoted}, somebody);
-    EXECUTE format('REVOKE ALL ON ALL SEQUENCES IN SCHEMA %I FROM %I', {quoted}, somebody);
-    EXECUTE format('REVOKE ALL ON ALL FUNCTIONS IN SCHEMA %I FROM %I', {quoted}, somebody);
-  END LOOP;
+  SELECT string_agg(name, ', ') INTO others
+  FROM (SELECT 'PUBLIC' AS name UNION ALL
+        SELECT quote_ident(rolname) FROM pg_roles WHERE rolname IN ('anon', 'authenticated')) AS r;
+  IF NOT EXISTS (SELECT FROM pg_class c WHERE c.relnamespace = {quoted}::regnamespace
+                 AND c.relkind IN ('r', 'p', 'v', 'm', 'f') AND c.relname <> ALL({tables})) THEN
+    EXECUTE format('REVOKE ALL ON SCHEMA %I FROM %s', {quoted}, others);
+  END IF;
+  EXECUTE format('REVOKE ALL ON FUNCTION {schema}.refuse_change() FROM %s', others);
+  EXECUTE format('REVOKE ALL ON SEQUENCE %s FROM %s', pg_get_serial_sequence({runs}, 'run_id'), others);
   FOR ours IN SELECT c.oid FROM pg_class c WHERE c.relnamespace = {quoted}::regnamespace AND c.relkind = 'r'
-    AND c.relname = ANY({tables}) AND NOT c.relrowsecurity
+    AND c.relname = ANY({tables})
   LOOP
-    EXECUTE format('ALTER TABLE %s ENABLE ROW LEVEL SECURITY', ours);
+    EXECUTE format('REVOKE ALL ON %s FROM %s', ours, others);
+    IF NOT (SELECT relrowsecurity FROM pg_class WHERE oid = ours) THEN
+      EXECUTE format('ALTER TABLE %s ENABLE ROW LEVEL SECURITY', ours);
+    END IF;
   END LOOP;
 END
 $walls$
