@@ -47,7 +47,7 @@ def _tls(connection: Connection, address: Address) -> Finding:
 
 
 def _inside(connection: Connection, settings: Settings) -> Iterator[Finding]:
-    source, findings = preflight.source(connection, settings)
+    source, findings = preflight.source(connection, settings, thorough=True)
     yield from findings
     yield from privileges.needless(connection, settings)
     yield from exposure.findings(connection, settings)

@@ -36,6 +36,10 @@ FACTS: dict[str, dict[str, dict[str, str]]] = {
 _ACCOUNTS = {"user_id": "text", "total_used": "numeric"}
 
 
+Key = tuple[str, frozenset[str], bool]
+"""A unique index: its table, its columns, whether nulls are equal in it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Column:
     """A column: its type as PostgreSQL writes it (any enum: ENUM), its declared scale (None: none), what this role may
@@ -62,9 +66,9 @@ class Walls:
 
 @dataclass(frozen=True, slots=True)
 class Catalog:
-    """Columns by table and name, row-level security by table, and the unique keys of our own tables.
+    """Columns by table and name, row-level security by table, and unique keys: table, columns, are nulls equal.
 
-    ``facts``: names of what our own tables say (FACTS).
+    ``source_views``: which of the application's tables are views; ``facts``: what our own tables say (FACTS).
     """
 
     server: Mapping[str, Any]
@@ -72,7 +76,9 @@ class Catalog:
     own: Mapping[str, Mapping[str, Column]]
     source_walls: Mapping[str, Walls]
     own_walls: Mapping[str, Walls]
-    keys: frozenset[tuple[str, frozenset[str], bool]]
+    keys: frozenset[Key]
+    source_keys: frozenset[Key]
+    source_views: frozenset[str]
     append_only: frozenset[str]
     facts: frozenset[str]
 
@@ -83,7 +89,6 @@ def read(connection: Connection, settings: Settings, own_tables: Iterable[str]) 
     names = {"own": settings.rollup_schema, "source": settings.source_schema}
     with connection.cursor(row_factory=dict_row) as cursor:
         server = cursor.execute(statement("server"), names).fetchone() or {}
-        keys = cursor.execute(statement("keys"), {"schema": settings.rollup_schema}).fetchall()
         guarded = cursor.execute(statement("guarded"), {"schema": settings.rollup_schema}).fetchall()
     held, sources = _columns(connection, *ours), _columns(connection, *theirs)
     return Catalog(
@@ -92,7 +97,9 @@ def read(connection: Connection, settings: Settings, own_tables: Iterable[str]) 
         held,
         _walls(connection, *theirs),
         _walls(connection, *ours),
-        frozenset((row["table_name"], frozenset(row["columns"]), row["nulls_equal"]) for row in keys),
+        _keys(connection, settings.rollup_schema),
+        _keys(connection, settings.source_schema),
+        frozenset(server.get("views", ())),
         frozenset(row["table_name"] for row in guarded),
         frozenset(_facts(connection, settings, held, sources) if server["may_use_schema"] else ()),
     )
@@ -106,6 +113,11 @@ def _columns(connection: Connection, schema: str, tables: list[str]) -> dict[str
         table, rights = row.pop("table_name"), frozenset(row.pop("rights"))
         found.setdefault(table, {})[row["name"]] = Column(**row, rights=rights)
     return found
+
+
+def _keys(connection: Connection, schema: str) -> frozenset[Key]:
+    rows = connection.execute(statement("keys"), {"schema": schema}).fetchall()
+    return frozenset((table, frozenset(columns), nulls_equal) for table, nulls_equal, columns in rows)
 
 
 def _walls(connection: Connection, schema: str, tables: list[str]) -> dict[str, Walls]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from jobs.model.errors import PreflightError
 from jobs.model.meters import Meter
 from jobs.settings import Settings
-from jobs.store import catalog, credit_source, drift, walls
+from jobs.store import catalog, credit_source, drift, unique_keys, walls
 from jobs.store.catalog import Catalog, Column
 from jobs.store.credit_source import BINARIES, INTEGERS, CreditSource
 from jobs.store.database import Connection, transaction
@@ -41,15 +41,18 @@ class Source:
     credits: CreditSource
 
 
-def source(connection: Connection, settings: Settings) -> tuple[Source, list[Finding]]:
-    """What to read, and every finding; raises nothing but what the connection raises."""
+def source(connection: Connection, settings: Settings, *, thorough: bool = False) -> tuple[Source, list[Finding]]:
+    """What to read, and every finding; raises nothing but what the connection raises. ``thorough``: also what takes as
+    long as reading all usage."""
     with transaction(connection) as opened:
         known = catalog.read(opened, settings, [table.name for table in tables(settings.meters)])
+        doubled = list(unique_keys.findings(opened, settings, known, views=thorough))
     needed = list(needs(known, settings))
     found = [
         *_server(known, settings),
         *drift.of_source(known, settings, needed),
         *walls.of_source(known, settings, needed),
+        *doubled,
         *drift.of_own(known, settings),
         *walls.of_own(known, settings),
     ]

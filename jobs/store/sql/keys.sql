@@ -1,4 +1,4 @@
--- Unique keys of the tables of a schema, by which rows are found and replaced.
+-- Unique keys of the tables of a schema: what tells their rows apart.
 SELECT c.relname AS table_name, i.indnullsnotdistinct AS nulls_equal,
   ARRAY(SELECT a.attname::text FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum = ANY(i.indkey::int2[])) AS columns
 FROM pg_index i

@@ -15,4 +15,6 @@ SELECT
     SELECT FROM pg_index AS i JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
     JOIN pg_class AS c ON c.oid = i.indrelid AND c.relname = 'usage_daily'
     WHERE c.relnamespace = to_regnamespace(%(source)s) AND i.indisvalid AND i.indpred IS NULL AND a.attname = 'id'
-  ) AS usage_by_id
+  ) AS usage_by_id,
+  ARRAY(SELECT relname::text FROM pg_class
+        WHERE relnamespace = to_regnamespace(%(source)s) AND relkind IN ('v', 'm', 'f')) AS views
