@@ -36,6 +36,10 @@ class PreflightError(UsageJobsError):
     exit_code = 5
 
 
+class RefusedError(PreflightError):
+    """The application's tables refuse what is to be written: a constraint, a trigger, a policy."""
+
+
 class BrakeError(PreflightError):
     """Law 8: so much usage has vanished that nothing is written without ``--allow-shrink``."""
 

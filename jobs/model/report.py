@@ -75,7 +75,8 @@ class Report:
     """The figures of a run. ``changed``: rows written per table; ``seconds``: by stage; ``notes``: what a person
     should know; ``rows_read``: usage rows that batches read; ``users_recomputed``: of whom; ``unpriced``: those of
     these rows without a recorded cost, priced for everything but total_cost; ``unsettled``: months that were to be
-    closed and stay open; ``users_left``: users who could not be had, because somebody held their rows locked."""
+    closed and stay open; ``users_left``: users who could not be had, because somebody held their rows locked;
+    ``users_set_aside``: users of whom nothing can be written."""
 
     run_id: int | None
     kind: str
@@ -95,6 +96,7 @@ class Report:
     notes: tuple[str, ...]
     dry_run: bool
     users_left: int = 0
+    users_set_aside: int = 0
     plan: PlanReport | None = None
 
     @property
@@ -109,4 +111,4 @@ class Report:
     def exit_code(self) -> int:
         # The next nightly run takes the users whom this one has left; in a closed month no run does.
         left = self.users_left if self.kind == "backfill" else 0
-        return 3 if self.rows_rejected or self.unsettled or left else 0
+        return 3 if self.rows_rejected or self.unsettled or self.users_set_aside or left else 0

@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 import polars as pl
 import psycopg
 
+from jobs.model.errors import RefusedError
 from jobs.pipeline.allocation import needs_account
 from jobs.pipeline.batch_changes import BatchChanges, compute_changes
 from jobs.pipeline.batch_input import BatchInput, read_input
@@ -40,18 +41,22 @@ LOCK_TIMEOUT = "1s"
 """How long a single user waits for his account, while nothing is locked."""
 HELD = ("55P03", "40P01")
 """What the server says where a lock could not be had in time, or two waited for each other."""
+REFUSED = ("23", "P0")
+"""What it says at COMMIT where a constraint or a trigger that waited until then refuses what was written."""
 
 
 @dataclass(frozen=True, slots=True)
 class BatchResult:
     """``done``: users who were written; ``left``: users who could not be; ``changes``: of those done; ``failed``:
-    no user was written; which of them is the cause is not known."""
+    no user was written; which of them is the cause is not known. ``refused``: what the application's tables say of it,
+    where it is they who refused."""
 
     done: frozenset[str]
     left: frozenset[str]
     rows_read: int
     changes: BatchChanges | None = None
     failed: bool = False
+    refused: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +78,8 @@ class Batch:
                 return self._write(connection, read, read.rows_read, wait=False)
         except ConcurrentChangeError:
             return BatchResult(frozenset(), read.users, read.rows_read, failed=True)
-        except psycopg.Error as error:
-            if error.sqlstate not in HELD:
-                raise
-            return BatchResult(frozenset(), read.users, read.rows_read, failed=True)
+        except (psycopg.Error, RefusedError) as error:
+            return BatchResult(frozenset(), read.users, read.rows_read, failed=True, refused=_refusal(error))
 
     def run_single(self, connection: Connection, user: str) -> BatchResult:
         """The same for one user, who is locked before he is read: nothing of his moves then. It waits for his account
@@ -91,10 +94,8 @@ class Batch:
                 reader = Reader("copy", self.reader.address)
                 read = read_input(connection, reader, plan, alone)
                 return self._write(connection, read, read.rows_read, wait=True)
-        except psycopg.Error as error:
-            if error.sqlstate not in HELD:
-                raise
-            return BatchResult(frozenset(), alone, 0)
+        except (psycopg.Error, RefusedError) as error:
+            return BatchResult(frozenset(), alone, 0, failed=True, refused=_refusal(error))
 
     def compute(self, connection: Connection, users: Collection[str]) -> BatchResult:
         """What ``run`` would write, computed read-only inside the caller's transaction."""
@@ -146,3 +147,15 @@ class Batch:
             posted = detection.draw_counts(connection, self.plan, read.users)
             moved |= {user for user, _ in posted.items() ^ dict(read.entries.iter_rows()).items()}
         return frozenset(moved)
+
+
+def _refusal(error: psycopg.Error | RefusedError) -> str | None:
+    """Why the application's tables refuse a batch; None where a lock could not be had. Raises every other error."""
+    if isinstance(error, RefusedError):
+        return str(error)
+    state = error.sqlstate or ""
+    if state in HELD:
+        return None
+    if not state.startswith(REFUSED):
+        raise error
+    return f"the server refuses it at COMMIT ({state}): {' '.join(str(error.diag.message_primary).split())}"

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
+from jobs.model.errors import RefusedError
 from jobs.pipeline.batch import Batch, BatchResult
 from jobs.pipeline.totals import Totals
 from jobs.pipeline.workers import run_side_by_side
@@ -17,6 +18,8 @@ from jobs.store.faults import retried
 
 PASSES = 3
 """How often the users who left their batch are tried one after another. Whoever is locked so long is the next run's."""
+MOST_SET_ASIDE = 20
+"""Users whom a run may set aside: where the application's tables refuse more, it is not the trouble of single users."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,17 +51,23 @@ def run_batches(
     totals: Totals,
     progress: Callable[[str, int, int | None], None],
 ) -> None:
-    """Does the whole ``work``; who could not be had stays in ``totals.left``."""
+    """Does the whole ``work``; who could not be had stays in ``totals.left``, of whom nothing can be written in
+    ``totals.set_aside``. Raises RefusedError where these are too many."""
     settings = batch.plan.settings
     parts = list(enumerate(cut(work, Limits(settings.batch_rows, settings.batch_writes))))
 
     def done(link: Link, part: tuple[int, list[str]]) -> list[BatchResult]:
         number, users = part
-        return list(_run(link, replace(batch, number=number), users))
+        results = []
+        for result in _run(link, replace(batch, number=number), users):
+            results.append(result)
+            _check_refused([found.refused for found in results if found.refused is not None])
+        return results
 
     for number, results in enumerate(run_side_by_side(links, done, parts), start=1):
         for result in results:
             totals.add(result)
+        _check_refused(list(totals.set_aside.values()))
         progress("compute and write", number, len(parts))
     alone = replace(batch, number=len(parts))
     for _ in range(PASSES):
@@ -66,6 +75,11 @@ def run_batches(
             totals.add(retried(partial(_single, links[0], alone, user)))
         if not totals.left:
             return
+
+
+def _check_refused(reasons: Sequence[str]) -> None:
+    if len(reasons) > MOST_SET_ASIDE:
+        raise RefusedError(f"of more than {MOST_SET_ASIDE} users nothing can be written; of the last: {reasons[-1]}")
 
 
 def _run(link: Link, batch: Batch, users: Sequence[str]) -> Iterator[BatchResult]:

@@ -17,7 +17,7 @@ from jobs.pipeline.totals import Totals
 from jobs.postgres import cluster_rollups, detection
 from jobs.postgres.detection import Detected
 from jobs.postgres.month_figures import MonthFigures, month_figures, ran_out
-from jobs.store import modes, overrides, rejects, runlog
+from jobs.store import modes, overrides, rejects, runlog, set_aside
 from jobs.store.credit_source import unusable_payers
 from jobs.store.database import Connection, transaction
 from jobs.store.guard import pass_fence
@@ -81,13 +81,14 @@ def finalize(
         days = cluster_rollups.days_to_regroup(connection, plan)
         # A month that was computed otherwise before, or whose tables have lost something, is regrouped whole. Where it
         # was not in user_daily yet, that is once everybody is: until then its days stay marked.
-        behind = plan.not_comparable if totals.left else frozenset[date]()
+        behind = plan.not_comparable if totals.not_written else frozenset[date]()
         waiting = frozenset(month for month in behind if plan.months.fingerprints.get(month) is None)
         rebuilt = plan.window.months if full else plan.not_comparable
         every = {*days, *(day for day in plan.window.days if first_of(day) in rebuilt)}
         days = sorted(day for day in every if first_of(day) not in waiting)
         changed, listed = _regroup(connection, plan, run_id, days, totals)
         modes.append(connection, settings, list(plan.pending_modes.values()), run_id)
+        _keep_set_aside(connection, plan, run_id, totals)
         rejected = ownerless_rejects(connection, plan, totals)
         rejects.write(connection, settings, rejected)
         by_month, whole = month_figures(connection, plan, plan.window.months)
@@ -99,12 +100,20 @@ def finalize(
         booked = runlog.book_months(connection, settings, figures)
         changed |= {"rejects": totals.changed["rejects"] + len(rejected), "months": len(booked)}
         # What was approved is what the end comes to with everybody.
-        if totals.recorder is not None and not totals.left:
+        if totals.recorder is not None and not totals.not_written:
             totals.recorder.add_stage(END, _listed(listed, rejected, booked))
         count = rejects.count(connection, settings, plan.window.spans())
         ended = Finalized(whole, by_month, count, changed, frozenset(closing), waiting)
         _mark_done(connection, plan, run_id, totals, ended)
     return ended
+
+
+def _keep_set_aside(connection: Connection, plan: Plan, run_id: int, totals: Totals) -> None:
+    """Makes rollup.set_aside hold whom this run has set aside. Whom it has not, a nightly run has written again, or
+    found that nothing of his differs; a backfill knows that of those only whom it has written."""
+    written = totals.users if plan.kind == "backfill" else None
+    set_aside.remove(connection, plan.settings, written, kept=totals.not_written)
+    set_aside.put(connection, plan.settings, totals.set_aside, run_id)
 
 
 def _overrides_moved(connection: Connection, plan: Plan) -> bool:
@@ -169,7 +178,7 @@ def ownerless_rejects(connection: Connection, plan: Plan, totals: Totals) -> lis
     found = rejects.read(connection, plan.query, ids) + rejects.read_outdated(connection, plan.query, spans)
     changes = rejects.changes_without_owner(connection, plan.settings, found, spans)
     # Of a user who was not recomputed a row stays rejected until it is priced.
-    return [change for change in changes if change.user not in totals.left]
+    return [change for change in changes if change.user not in totals.not_written]
 
 
 def _regroup(

@@ -280,9 +280,10 @@ class _Run:
                 return retried(lambda: self._finalize(self.plan.window.closing))
             except UnsettledError as unsettled:
                 self.totals.holding_up = unsettled.unusable
-                if not unsettled.work:
+                work = [each for each in unsettled.work if each.user not in self.totals.set_aside]
+                if not work:
                     break
-                self._recompute(unsettled.work)
+                self._recompute(work)
         return retried(lambda: self._finalize(frozenset()))
 
     def _finalize(self, closing: frozenset[date]) -> Finalized:

@@ -49,11 +49,14 @@ def summarize(
         notes=(*plan.notes, *_notes(plan.kind, totals, adopted, unsettled), *_waiting(ended)),
         dry_run=run_id is None,
         users_left=len(totals.left),
+        users_set_aside=len(totals.set_aside),
         plan=None if totals.recorder is None else _plan(plan, totals.recorder, ended),
     )
 
 
 def _why_open(totals: Totals) -> str:
+    if totals.set_aside:
+        return f"{_some(totals.set_aside)} {'is' if len(totals.set_aside) == 1 else 'are'} set aside"
     if totals.left:
         return "not every user was recomputed. The next run closes it"
     if totals.holding_up:
@@ -79,6 +82,12 @@ def _notes(kind: str, totals: Totals, adopted: Adopted | None, unsettled: Collec
         notes.append(
             f"not recomputed: {_some(totals.left)}. Another transaction held usage rows or the account of each of "
             f"these users ({len(totals.left):,}) all the time. Nothing of theirs was written; {remedy}"
+        )
+    if totals.set_aside:
+        reasons = "; ".join(f"{user}: {totals.set_aside[user]}" for user in sorted(totals.set_aside)[:SOME])
+        notes.append(
+            f"set aside (rollup.set_aside): {_some(totals.set_aside)}. Nothing of theirs was written; the next run "
+            f"tries again. {reasons}"
         )
     if unsettled:
         months = ", ".join(f"{month:%Y-%m}" for month in unsettled)

@@ -24,6 +24,7 @@ BEFORE_THE_END = (
 @dataclass(slots=True)
 class Totals:
     """``users``: recomputed; ``left``: users who could not be had, because another transaction held a row of theirs;
+    ``set_aside``: users of whom nothing can be written, and why;
     ``ownerless``: rows without a user or a day; ``rejected``: rows that are rejected now and were not before, less
     those healed; ``reject_ids``: rows of which batches change what rejects has; ``changed``: rows by table;
     ``posted``: users, rows and amounts (units of 10^-10) by kind of entry; ``foreign``: ids of rows whose
@@ -32,6 +33,7 @@ class Totals:
 
     users: set[str] = field(default_factory=set)
     left: set[str] = field(default_factory=set)
+    set_aside: dict[str, str] = field(default_factory=dict)
     rows_read: int = 0
     unpriced: int = 0
     ownerless: int = 0
@@ -50,10 +52,20 @@ class Totals:
     months: "list[tuple[pl.DataFrame, pl.DataFrame]]" = field(default_factory=list)
     recorder: "ChangeRecorder | None" = None
 
+    @property
+    def not_written(self) -> set[str]:
+        """Users of whom this run has written nothing although they differ."""
+        return self.left | self.set_aside.keys()
+
     def add(self, result: "BatchResult") -> None:
         """Takes what a batch did."""
         self.users |= result.done
         self.left = (self.left | result.left) - result.done
+        if result.refused is not None and len(result.left) == 1:
+            self.set_aside |= dict.fromkeys(result.left, result.refused)
+        for user in result.done & self.set_aside.keys():
+            del self.set_aside[user]
+        self.left -= self.set_aside.keys()
         self.rows_read += result.rows_read
         changes = result.changes
         if changes is None:

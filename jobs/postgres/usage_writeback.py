@@ -9,7 +9,7 @@ from uuid import UUID
 import polars as pl
 from psycopg import sql
 
-from jobs.model.errors import PreflightError
+from jobs.model.errors import PreflightError, RefusedError
 from jobs.model.scale import unscaled
 from jobs.postgres import fingerprints
 from jobs.postgres.queries import query
@@ -126,7 +126,7 @@ def write_rows(connection: Connection, scope: RunScope, rows: pl.DataFrame) -> N
         usage=source(scope.settings, "usage_daily"),
         assignments=sql.SQL(", ").join(assignments),
     )
-    with writing("usage_daily"), _by_index(connection, scope):
+    with writing("usage_daily", RefusedError), _by_index(connection, scope):
         written = connection.execute(text).rowcount
     if written != rows.height:
         raise ConcurrentChangeError(frozenset(rows["user_id"].cast(pl.String)))
@@ -172,7 +172,7 @@ def write_lost_rows(connection: Connection, scope: RunScope, rows: Collection[Lo
     if rows:
         text = query("writeback.write_lost_rows", usage=source(scope.settings, "usage_daily"))
         values = {"ids": [row.id for row in rows], "credits": [row.new for row in rows]}
-        with writing("usage_daily"):
+        with writing("usage_daily", RefusedError):
             connection.execute(text, values)
 
 

@@ -9,7 +9,7 @@ from io import BytesIO
 import polars as pl
 from psycopg import sql
 
-from jobs.model.errors import PreflightError
+from jobs.model.errors import PreflightError, RefusedError
 from jobs.model.frames import ACCOUNTS
 from jobs.model.scale import ONE
 from jobs.settings import Settings
@@ -78,7 +78,7 @@ def post(
 ) -> dict[str, int]:
     """Books ``postings`` (compute.postings) in ledger, transactions and accounts; rows written per table.
 
-    The accounts are locked. Raises PreflightError where one of them cannot be written: nothing is booked then.
+    The accounts are locked. Raises RefusedError where one of them cannot be written: nothing is booked then.
     """
     connection.execute(statement("stage_draws"))
     staged = postings.select("user_id", "id", "month", "date", "free", "purchased", "fresh", "first")
@@ -94,10 +94,10 @@ def post(
             accounts=accounts,
             balance=held.balance(),
         )
-        with writing("credit_transactions"):
+        with writing("credit_transactions", RefusedError):
             done["credit_transactions"] = connection.execute(text, run).rowcount
         _all_written("credit_transactions", changed_transactions(postings), done["credit_transactions"])
-    with writing("user_credits"):
+    with writing("user_credits", RefusedError):
         done["user_credits"] = connection.execute(_increments(settings, held)).rowcount
     _all_written("user_credits", changed_accounts(postings, held), done["user_credits"])
     return done
@@ -105,7 +105,7 @@ def post(
 
 def _all_written(table: str, expected: int, written: int) -> None:
     if written != expected:
-        raise PreflightError(
+        raise RefusedError(
             f"{table}: {expected} rows were to be written; {written} were. Look for a row-level policy that keeps this "
             "role from it, or a trigger that swallows rows; nothing of these users was written"
         )

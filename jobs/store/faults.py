@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import psycopg
 
-from jobs.model.errors import PreflightError, UnreachableError, UsageJobsError
+from jobs.model.errors import PreflightError, RefusedError, UnreachableError, UsageJobsError
 from jobs.store.address import Address
 from jobs.store.silence import hang_up, seconds_silent
 
@@ -79,16 +79,20 @@ def explained(error: psycopg.Error, address: Address) -> UsageJobsError:
 
 
 @contextmanager
-def writing(table: str) -> Iterator[None]:
-    """Around a write: what the table itself refuses (a check, a trigger, too long a text) is told by its name."""
+def writing(table: str, kind: type[PreflightError] = PreflightError) -> Iterator[None]:
+    """Around a write: what the table itself refuses (a check, a trigger, too long a text) is told by its name.
+
+    ``kind``: of the error that is raised; RefusedError for a table of the application, whose policies refuse as well.
+    """
     try:
         yield
     except psycopg.Error as error:
         state = error.sqlstate or ""
-        if passes(error) or state == "42501" or not state.startswith(REFUSED_BY_TABLE):
+        lacks_privilege = state == "42501" and kind is not RefusedError
+        if passes(error) or lacks_privilege or not state.startswith(REFUSED_BY_TABLE):
             raise
         reason = " ".join(str(error.diag.message_primary).split())
-        raise PreflightError(
+        raise kind(
             f"{table}: expected a table that takes what the job writes; found that it refuses ({error.sqlstate}): "
             f"{reason}. Mend its constraint, column or trigger, then run again; nothing half-written is left behind"
         ) from error

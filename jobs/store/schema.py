@@ -67,6 +67,7 @@ def tables(meters: Sequence[Meter]) -> list[Table]:
         Table("billing_modes", _MODES, ("user_id", "valid_from")),
         Table("months", _MONTHS, ("month",)),
         Table("rejects", _REJECTS, ("usage_daily_id",)),
+        Table("set_aside", _SET_ASIDE, ("user_id",)),
         Table("corrections", _CORRECTIONS, ("month", "user_id", "run_id")),
         Table("runs", _RUNS, ("run_id",)),
     ]
@@ -129,6 +130,7 @@ _REJECTS = {
     "first_seen": MOMENT,
     "last_seen": MOMENT,
 }
+_SET_ASIDE = {"user_id": "text NOT NULL", "since": MOMENT, "reason": "text NOT NULL", "run_id": RUN}
 _CORRECTIONS = {
     "month": "date NOT NULL",
     "user_id": "text NOT NULL",

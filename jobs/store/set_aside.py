@@ -1,0 +1,20 @@
+"""``rollup.set_aside``: users of whom a run wrote nothing, because the application's tables refuse it, and why."""
+
+from collections.abc import Collection, Mapping
+
+from jobs.settings import Settings
+from jobs.store.database import Connection
+from jobs.store.statements import own, statement
+
+
+def put(connection: Connection, settings: Settings, reasons: Mapping[str, str], run_id: int) -> None:
+    """Adds users with their ``reasons``, in the caller's transaction; who is there already keeps his ``since``."""
+    if reasons:
+        text = statement("put_set_aside", set_aside=own(settings, "set_aside"))
+        connection.execute(text, {"users": list(reasons), "reasons": list(reasons.values()), "run_id": run_id})
+
+
+def remove(connection: Connection, settings: Settings, users: Collection[str] | None, *, kept: Collection[str]) -> None:
+    """Removes ``users`` (None: everybody) but ``kept``, in the caller's transaction."""
+    text = statement("remove_set_aside", set_aside=own(settings, "set_aside"))
+    connection.execute(text, {"users": None if users is None else list(users), "kept": list(kept)})
