@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 from uuid import UUID
 
 from jobs.model.errors import ConfigError
+from jobs.model.shrink import Shrink
 
 EARLIEST, LATEST = date(1970, 1, 1), date(9000, 12, 31)
 MOST = 10**9
@@ -38,7 +39,7 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--dry-run", action="store_true", help="compute and compare; write nothing")
     run.add_argument("--metrics-file", type=Path, metavar="FILE", help="write Prometheus metrics to this file")
     run.add_argument("--ran-out", type=Path, metavar="FILE", help="write who ran out of credits to this CSV file")
-    run.add_argument("--allow-shrink", action="store_true", help="go on although much usage has vanished")
+    _allow(run)
     _backfill(commands)
     example = "usage-jobs reopen --month 2026-05 --reason 'closed on a wrong clock'"
     reopen = _command(commands, "reopen", "open the last closed month again, for runs to cover and close", example)
@@ -84,7 +85,18 @@ def _backfill(commands: Any) -> None:
     )
     backfill.add_argument("--yes", action="store_true", help="do not ask before a closed month changes")
     backfill.add_argument("--metrics-file", type=Path, metavar="FILE", help="write Prometheus metrics to this file")
-    backfill.add_argument("--allow-shrink", action="store_true", help="go on although much usage has vanished")
+    _allow(backfill)
+
+
+def _allow(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--allow-shrink",
+        action="append",
+        default=[],
+        type=_shrink,
+        metavar="TOKEN",
+        help="go on although much usage has vanished: the token that the refusal has printed; repeatable",
+    )
 
 
 class _Parser(argparse.ArgumentParser):
@@ -137,6 +149,15 @@ def _hash(text: str) -> str:
     if not re.fullmatch("[0-9a-f]{24}", text):
         raise argparse.ArgumentTypeError(f"{text!r} is not a plan's hash; expected the 24 characters of --dry-run")
     return text
+
+
+def _shrink(text: str) -> Shrink:
+    try:
+        return Shrink.parse(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a token; expected one as the refusal of this run has printed it"
+        ) from None
 
 
 def _role(text: str) -> str:

@@ -14,6 +14,7 @@ from credit_checks import Link, agree, closed_totals, corrected, everything, hol
 from credit_fresh import copy_facts, outcome
 from oracle import Options, RunRefusedError, month_of, next_month
 from server_day import server_day
+from shrinking import perform_anyway
 from ways import job_url, owner_url
 from worlds import write_config
 
@@ -21,7 +22,7 @@ from jobs.look import apply_schema
 from jobs.model.backfill import Backfill
 from jobs.model.errors import ConfigError
 from jobs.model.report import Report
-from jobs.pipeline.run import Job, perform
+from jobs.pipeline.run import Job
 from jobs.settings import load as load_settings
 from jobs.store.address import Address
 
@@ -75,7 +76,7 @@ class CreditTrial:
         address = Address(job_url(url, lambda: made))
         # The brake has tests of its own; here a month may lose all its rows.
         with server_day(day + timedelta(days=1)):
-            return perform(Job(made, address, day=asked, backfill=backfill, dry_run=dry_run, allow_shrink=True))
+            return perform_anyway(Job(made, address, day=asked, backfill=backfill, dry_run=dry_run))
 
     # Nights
 

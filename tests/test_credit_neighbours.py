@@ -10,6 +10,7 @@ import pytest
 from commands import DAY, TODAY, ask, usage_jobs
 from prepaid import account, amounts, booked, deducted, drawn, june, night, others, prepaid, repeats, row, used, user
 
+from jobs.model.shrink import Shrink
 from jobs.pipeline import allocation
 from jobs.postgres.run_scope import RunScope
 from jobs.settings import Settings
@@ -248,7 +249,7 @@ def test_what_an_account_that_was_no_number_is_owed_is_given_back_once_it_is_cor
     night(ready)
     ask(ready, "UPDATE user_credits SET total_purchased = 'NaN'")
     ask(ready, "DELETE FROM usage_daily")
-    night(ready, "--allow-shrink")
+    night(ready, "--allow-shrink", Shrink(date(2026, 6, 1), 0, 0).token)
     ask(ready, "UPDATE user_credits SET total_purchased = 5")
     night(ready)
     assert (drawn(ready), used(ready)) == ({}, amounts("0", "0"))

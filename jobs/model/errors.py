@@ -40,8 +40,8 @@ class RefusedError(PreflightError):
     """The application's tables refuse what is to be written: a constraint, a trigger, a policy."""
 
 
-class BrakeError(PreflightError):
-    """Law 8: so much usage has vanished that nothing is written without ``--allow-shrink``."""
+class ShrinkError(PreflightError):
+    """Invariant 8: so much usage has vanished that nothing is written without ``--allow-shrink``."""
 
 
 class UnreachableError(PreflightError):

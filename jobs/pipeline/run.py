@@ -1,6 +1,6 @@
 """One run: plan → detect → check → batches → finalize → summary. The order of the stages is here and nowhere else."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import date
@@ -14,6 +14,7 @@ from jobs import log
 from jobs.model.backfill import Backfill
 from jobs.model.errors import UsageJobsError
 from jobs.model.report import Report
+from jobs.model.shrink import Shrink
 from jobs.pipeline.finalize import Finalized, UnsettledError, finalize, preview, ran_out_rows
 from jobs.pipeline.plan import Plan, make_plan
 from jobs.pipeline.run_summary import summarize
@@ -47,8 +48,9 @@ CLOSING_TRIES = 3
 class Job:
     """What was asked for: `run --date day` or a backfill.
 
-    ``full``: everybody is recomputed, and the cluster tables rebuilt; ``ran_out``: where to write which users' prepaid
-    usage is not covered; nowhere else are they named. ``who``: for the run log.
+    ``full``: everybody is recomputed, and the cluster tables rebuilt; ``allow_shrink``: how much usage may be gone;
+    ``ran_out``: where to write which users' prepaid usage is not covered; nowhere else are they named. ``who``: for the
+    run log.
     """
 
     settings: Settings
@@ -57,7 +59,7 @@ class Job:
     backfill: Backfill | None = None
     full: bool = False
     dry_run: bool = False
-    allow_shrink: bool = False
+    allow_shrink: Collection[Shrink] = ()
     ran_out: Path | None = None
     who: str | None = None
     progress: Progress = lambda _stage, _done, _of: None
@@ -142,8 +144,7 @@ def _dry_run(job: Job, link: Link, source: Source, reader: str) -> tuple[Report,
             totals.unusable = unusable_accounts(connection, settings, source.credits)
         with job.stage("detect"):
             detected = detection.detect(connection, plan, plan.window.months, full=job.full or adopted is not None)
-            if not job.allow_shrink:
-                check_shrink(plan, detected)
+            check_shrink(plan, detected, job.allow_shrink)
             totals.ownerless = detected.ownerless
             by_month, whole = month_figures(connection, plan, plan.window.months)
             before = Finalized(whole, by_month)
@@ -223,8 +224,7 @@ class _Run:
         job, link, plan = self.job, self.workers.link, self.plan
         with job.stage("detect"):
             detected = retried(lambda: self._detect(full=job.full))
-            if not job.allow_shrink:
-                check_shrink(plan, detected)
+            check_shrink(plan, detected, job.allow_shrink)
             adopted = retried(self._prepare)
             if adopted is not None:
                 detected = retried(lambda: self._detect(full=True))

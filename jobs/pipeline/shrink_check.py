@@ -3,10 +3,11 @@
 A role that lost its row-level policy reads 0 rows without an error; a collector that failed half-way leaves half.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from datetime import date
 
-from jobs.model.errors import BrakeError
+from jobs.model.errors import ShrinkError
+from jobs.model.shrink import Shrink
 from jobs.postgres.detection import Detected, MonthCount
 from jobs.postgres.run_scope import RunScope
 
@@ -14,15 +15,27 @@ FEW = 100
 """So many rows or users may always vanish: a small table must not be stopped by one customer who leaves."""
 
 
-def check_shrink(scope: RunScope, detected: Detected) -> None:
-    """Raises BrakeError (exit 5) naming month, rows and users, before and now, for each month that shrank."""
-    shrunk = [_words(scope, detected, month) for month in scope.window.months if has_shrunk(scope, detected, month)]
+def check_shrink(scope: RunScope, detected: Detected, allowed: Collection[Shrink] = ()) -> None:
+    """Raises ShrinkError (exit 5) naming month, rows and users, before and now, for each month that shrank by more than
+    is ``allowed``."""
+    shrunk = [
+        now
+        for now in (_left(detected, month) for month in scope.window.months if has_shrunk(scope, detected, month))
+        if not any(each.covers(now) for each in allowed)
+    ]
     if shrunk:
-        raise BrakeError(
-            f"{'; '.join(shrunk)}. Nothing was written. Expected at most {scope.settings.max_shrink:.0%} to vanish "
+        words = "; ".join(_words(scope, detected, now.month) for now in shrunk)
+        options = " ".join(f"--allow-shrink {now.token}" for now in shrunk)
+        raise ShrinkError(
+            f"{words}. Nothing was written. Expected at most {scope.settings.max_shrink:.0%} to vanish "
             "(max_shrink): look whether the collector failed or this role lost its row-level policy (`usage-jobs "
-            "check`); if the usage is really gone, run again with --allow-shrink"
+            f"check`); if the usage is really gone, run again with {options}"
         )
+
+
+def _left(detected: Detected, month: date) -> Shrink:
+    now = detected.months.get(month, MonthCount())
+    return Shrink(month, now.rows, now.users)
 
 
 def has_shrunk(scope: RunScope, detected: Detected, month: date) -> bool:

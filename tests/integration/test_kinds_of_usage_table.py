@@ -13,6 +13,7 @@ from ways import job_url, owner_url
 
 from jobs.demo import sample
 from jobs.look import apply_schema
+from jobs.model.shrink import Shrink
 from jobs.settings import load
 from jobs.store.address import Address
 
@@ -113,7 +114,7 @@ def test_a_binary_number_counts_as_its_shortest_decimal(filled: Callable[[str], 
             "INSERT INTO usage_daily (id, user_id, date, cpu_hours, gpu_hours)"
             " VALUES (gen_random_uuid(), 'auth0|demo-00001', '2026-06-02', 0.1, 0.3)"
         )
-    run(url, "--allow-shrink")
+    run(url, "--allow-shrink", Shrink(DAY.replace(day=1), 1, 1).token)
     with psycopg.connect(url) as link:
         row = link.execute("SELECT cpu_hours, gpu_hours FROM rollup.user_daily").fetchone()
     assert row == (Decimal("0.1"), Decimal("0.3"))

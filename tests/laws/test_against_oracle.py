@@ -25,11 +25,12 @@ from oracle import Book, RunRefusedError, World
 from psycopg import sql
 from psycopg.rows import dict_row
 from server_day import server_day
+from shrinking import perform_anyway
 from ways import READERS, job_url, owner_url
 from worlds import Case, apply, cases, edits, load, write_config
 
 from jobs.look import apply_schema
-from jobs.model.errors import BrakeError, ConfigError
+from jobs.model.errors import ConfigError, ShrinkError
 from jobs.model.report import Report
 from jobs.pipeline.run import Job, perform
 from jobs.settings import load as load_settings
@@ -49,7 +50,7 @@ class Trial:
     chunk: int
     reader: str
 
-    def run(self, day: date, *, allow_shrink: bool = False) -> Report:
+    def run(self, day: date, *, anyway: bool = False) -> Report:
         env = {
             "DATABASE_URL": self.url,
             "USAGE_JOBS_BATCH_ROWS": str(self.chunk),
@@ -58,7 +59,7 @@ class Trial:
         made = load_settings(self.config, env, self.config.parent)
         address = Address(job_url(self.url, lambda: made))
         with server_day(day + timedelta(days=1)):
-            return perform(Job(made, address, day=day, allow_shrink=allow_shrink))
+            return (perform_anyway if anyway else perform)(Job(made, address, day=day))
 
     def rows(self, table: str, *key: str) -> dict[Key, dict[str, Any]]:
         with psycopg.connect(self.url, row_factory=dict_row) as connection:
@@ -137,7 +138,7 @@ def step(made: Trial, book: Book, world: World, day: date) -> World:
     try:
         braked = book.brakes(world, options, day)
         if braked:
-            with pytest.raises(BrakeError, match=f"{min(braked):%Y-%m}"):
+            with pytest.raises(ShrinkError, match=f"{min(braked):%Y-%m}"):
                 made.run(day)
             made.expect(book)
             event("braked")
@@ -147,7 +148,7 @@ def step(made: Trial, book: Book, world: World, day: date) -> World:
             made.run(day)
         event("refused")
         return world
-    report = made.run(day, allow_shrink=bool(braked))
+    report = made.run(day, anyway=bool(braked))
     made.expect(book)
     made.conserves()
     world = written(made, book, world)

@@ -14,12 +14,13 @@ from conftest import Databases
 from psycopg import sql
 from psycopg.rows import dict_row
 from server_day import server_day
+from shrinking import perform_anyway
 from ways import job_url, owner_url
 
 from jobs.look import apply_schema
 from jobs.model.backfill import Backfill
 from jobs.model.report import Report
-from jobs.pipeline.run import Job, perform
+from jobs.pipeline.run import Job
 from jobs.reconcile import reconciled
 from jobs.settings import Settings
 from jobs.settings import load as load_settings
@@ -67,7 +68,7 @@ class Runner:
         settings = self.settings()
         address = Address(job_url(url, lambda: settings))
         with server_day(self.today):
-            return perform(Job(settings, address, allow_shrink=True, **asked))
+            return perform_anyway(Job(settings, address, **asked))
 
 
 def copied(databases: Databases, url: str) -> str:
