@@ -9,6 +9,7 @@ How data flows, and which package each step is in::
             └─ compute   prices rows, allocates credits, rolls up: frame in, frame out
                  └─ model    words: meters, cards, windows, frame columns, errors
 
+    settings                                  environment, .env.local, settings.toml, rates.csv, read whole or refused
     explain, reconcile (recompute), watch     read-only: how a month adds up, the invariants, closed months
     daemon, schedule, health, metrics, log    `usage-jobs schedule`
     demo                                      an embedded server and sample data

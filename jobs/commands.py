@@ -55,8 +55,8 @@ def _address(settings: "Settings") -> Iterator["Address"]:
         )
     else:
         address = Address(settings.address)
-        if address.warning:
-            print(f"usage-jobs: WARNING: {address.warning}", file=sys.stderr)
+        for warning in filter(None, (settings.warning, address.warning)):
+            print(f"usage-jobs: WARNING: {warning}", file=sys.stderr)
         yield address
 
 

@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from jobs.model.address import address
 from jobs.model.errors import ConfigError
 from jobs.model.meters import DEFAULTS
-from jobs.settings import Settings, load, secrets
+from jobs.settings import INTERNAL, Settings, load, secrets
 from jobs.store.address import Address
 
 ROOT = Path(__file__).parents[1]
@@ -84,7 +84,7 @@ def test_what_ships_is_the_defaults(tmp_path: Path) -> None:
 def test_the_file_that_ships_names_every_setting() -> None:
     text = (ROOT / "config" / "settings.toml").read_text()
     every = {field.alias or name for name, field in Settings.model_fields.items()}
-    internal = {"source", "address", "rate_card", "embedded"}
+    internal = INTERNAL | {"embedded"}
     uncommented = re.sub("^# (start|rates|root_certificate) =", r"\1 =", text, flags=re.MULTILINE)
     assert tomllib.loads(uncommented).keys() == every - internal
 

@@ -3,7 +3,7 @@
 import shlex
 from datetime import date, timedelta
 from decimal import Decimal
-from importlib.resources import files
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,9 @@ from jobs import look, show
 from jobs.demo import sample
 from jobs.demo.server import running
 from jobs.model.report import Report
+from jobs.model.windows import first_of, previous_month
 from jobs.pipeline.run import Job, perform
-from jobs.settings import Settings, load
+from jobs.settings import Settings, files, load
 from jobs.store import clock
 from jobs.store.address import Address
 from jobs.store.database import Connection, connect
@@ -25,19 +26,25 @@ SETTINGS = """\
 # Settings of the demo in this folder: the defaults, on the embedded server whose data lies here.
 # Its server runs only while a command uses it.
 embedded = "."
+start = "{start:%Y-%m}"
+rates = "rates.csv"
 """
 
 
 def tell(directory: Path, users: int, days: int, *, as_json: bool) -> int:
     """Runs the demo in ``directory`` (made anew, or filled anew) and returns 0, although its usage holds rejects."""
     with running(directory) as url:
-        # Beside the data, so that the commands printed at the end find the same server by it.
-        (directory / "settings.toml").write_text(SETTINGS, encoding="utf-8")
-        settings = load(directory / "settings.toml", {}, Path.cwd())
         address = Address(url)
+        with connect(address) as connection:
+            last_day = clock.today(connection) - timedelta(days=1)
+        # Beside the data, so that the commands printed at the end find the same server by it.
+        text = SETTINGS.format(start=previous_month(first_of(last_day)))
+        (directory / files.SETTINGS).write_text(text, encoding="utf-8")
+        (directory / files.RATES).write_text(files.shipped(files.RATES).read_text("utf-8"), encoding="utf-8")
+        settings = load(directory / files.SETTINGS, {}, Path.cwd())
         _say(f"filling {users:,} users × {days:,} days of sample usage into {directory}", as_json)
         with connect(address) as connection:
-            _fill(connection, settings, users, days, clock.today(connection) - timedelta(days=1))
+            _fill(connection, settings, users, days, last_day)
         look.apply_schema(settings, address)
         reports = []
         for _ in range(2):
@@ -86,7 +93,7 @@ def _show(connection: Connection, directory: Path, reports: list[Report], as_jso
 
 def _rows(connection: Connection, name: str) -> list[dict[str, Any]]:
     with connection.cursor(row_factory=dict_row) as cursor:
-        text = files("jobs.demo").joinpath("sql", f"{name}.sql").read_text("utf-8")
+        text = resources.files("jobs.demo").joinpath("sql", f"{name}.sql").read_text("utf-8")
         return cursor.execute(sql.SQL(text)).fetchall()
 
 

@@ -37,6 +37,10 @@ class Card:
     per: int
     tiers: tuple[Tier, ...]
 
+    @property
+    def name(self) -> str:
+        return f"{self.meter} from {self.effective_from}"
+
     def bounds(self) -> Iterator[tuple[Tier, int | None]]:
         """Each tier with the quantity at which it ends; None: it does not."""
         yield from zip(self.tiers, [tier.start for tier in self.tiers[1:]] + [None], strict=True)
@@ -60,6 +64,20 @@ class RateCard:
         held = self.on(meter, first)
         return [held, *later] if held else later
 
+    def listed(self) -> dict[str, str]:
+        """The tiers of each card by its name, in words: "0 from 0, 0.1 from 10, per 1"."""
+        return {
+            card.name: ", ".join(
+                [*(f"{_plain(tier.price)} from {_plain(tier.start)}" for tier in card.tiers), f"per {card.per}"]
+            )
+            for cards in self.cards.values()
+            for card in cards
+        }
+
+    def lines(self) -> dict[str, int]:
+        """The first line of each card by its name."""
+        return {card.name: card.tiers[0].line for cards in self.cards.values() for card in cards}
+
     def digest(self, meters: Iterable[str], first: date, last: date) -> str:
         """A stable hash of all that prices ``meters`` from ``first`` to ``last``; references do not count."""
         facts = [
@@ -73,23 +91,33 @@ class RateCard:
 def parse(text: str, source: str, meters: Iterable[str]) -> RateCard:
     """The rate card in ``text``; ConfigError naming ``source``, line, value and remedy for the first mistake."""
     known = tuple(meters)
-    try:
-        rows = list(csv.reader(text.splitlines()))
-    except csv.Error as error:
-        raise ConfigError(f"{source}: expected comma-separated values; found: {error}") from None
-    if not rows or [cell.strip() for cell in rows[0]] != HEADER:
-        found = ",".join(rows[0]) if rows else "an empty file"
-        raise ConfigError(f"{source} line 1: expected the header {','.join(HEADER)}; found {found}")
-    lines = [
-        _line(source, number, row, known)
-        for number, row in enumerate(rows[1:], start=2)
-        if row and not row[0].lstrip().startswith("#")
-    ]
+    header, *others = text.splitlines() or [""]
+    if [cell.strip() for cell in _cells(source, 1, header)] != HEADER:
+        raise ConfigError(
+            f"{source} line 1: expected the header {','.join(HEADER)}; found {header.strip() or 'an empty file'}"
+        )
+    rows = ((number, _cells(source, number, line)) for number, line in enumerate(others, start=2))
+    lines = [_line(source, number, row, known) for number, row in rows if any(cell.strip() for cell in row)]
     lines.sort(key=lambda line: (line[0], line[1]))
     cards: dict[str, list[Card]] = {}
     for (meter, day), group in groupby(lines, key=lambda line: (line[0], line[1])):
         cards.setdefault(meter, []).append(_card(source, meter, day, [line[2:] for line in group]))
     return RateCard(source, {meter: tuple(dated) for meter, dated in cards.items()})
+
+
+def _cells(source: str, number: int, line: str) -> list[str]:
+    """The values of a line; none of a comment. A quotation mark ends in its own line: one that did not would make the
+    lines after it a part of its value."""
+    if line.lstrip().startswith("#"):
+        return []
+    try:
+        row = next(csv.reader([line], strict=True), [])
+    except csv.Error:
+        raise ConfigError(
+            f"{source} line {number}: expected each quotation mark to be closed in the same line, before a comma or "
+            f"the line's end; found {line.strip()!r}. Close it, or write it twice within a quoted value"
+        ) from None
+    return [] if row and row[0].lstrip().startswith("#") else row
 
 
 def _line(source: str, number: int, row: list[str], known: tuple[str, ...]) -> tuple[str, date, int, Tier]:

@@ -1,12 +1,12 @@
 """Settings: the only reader of the environment and of configuration files; frozen, and never read at import.
 
+A file is read whole or refused (exit 2, with its line).
 Order of authority: USAGE_JOBS_… in the environment, the same in .env.local, the settings file, the defaults.
 Every mistake raises ConfigError (exit 2) naming the file or variable, the key, the value and the remedy.
 """
 
 import json
 import re
-import tomllib
 from collections.abc import Mapping
 from datetime import date
 from decimal import Decimal
@@ -14,15 +14,20 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 from urllib.parse import quote, unquote
 
-from dotenv import dotenv_values
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from jobs.model.address import address
 from jobs.model.errors import ConfigError
 from jobs.model.meters import DEFAULTS, Kind, Meter
 from jobs.model.rates import RateCard, parse
+from jobs.settings import files
+from jobs.settings.env_file import connection, legible, parse_env
 
 PREFIX = "USAGE_JOBS_"
+CONFIG = "USAGE_JOBS_CONFIG"
+"""The one variable of that prefix that is no setting: it names the file of the settings."""
+ENV_LOCAL = ".env.local"
+PATHS = ("embedded", "root_certificate", "rates")
 IDENTIFIER = r"^[a-z_][a-z0-9_]{0,49}$"
 # A meter's name becomes a column of the roll-ups, beside these.
 RESERVED = frozenset(
@@ -41,7 +46,7 @@ RESERVED = frozenset(
     | {f"{lot}_{kind}" for kind in ("left", "drawn") for lot in ("free", "purchased")}
 )
 # Fields of Settings that this module fills itself: no setting of that name exists.
-INTERNAL = {"source", "address", "rate_card"}
+INTERNAL = {"source", "address", "rate_card", "says_rates", "warning"}
 M = TypeVar("M", bound=BaseModel)
 
 
@@ -109,10 +114,13 @@ class Settings(BaseModel):
     root_certificate: Path | None = None
     credits: CreditSettings = CreditSettings()
     schedule: ScheduleSettings = ScheduleSettings()
-    rates: Path | None = None
+    rates: Path
     meters: tuple[Meter, ...] = ()
+    # Filled by ``load``: the settings file; whether ``rates`` is said or a default; what to tell of the address.
     source: str = "the defaults"
+    says_rates: bool = False
     address: str | None = Field(default=None, repr=False)
+    warning: str | None = None
     rate_card: RateCard
 
     @property
@@ -120,13 +128,32 @@ class Settings(BaseModel):
         """The first day on which prepaid usage is drawn from credits; None: no day is too early."""
         return self.credits.start or self.start
 
+    @property
+    def inputs(self) -> dict[str, Any]:
+        """What rollup.runs keeps of the settings and prices of a run: both files, and all that they say."""
+        named = self.model_dump(by_alias=True, exclude=INTERNAL | {"rates", "embedded", "meters"})
+        for table in NESTED:
+            named |= {f"{table}.{key}": value for key, value in named.pop(table).items()}
+        named |= {f"meters.{meter.name}": meter for meter in self.meters}
+        said = {key: None if value is None else _plain(value) for key, value in named.items()}
+        files = {"settings_file": self.source, "rates_file": str(self.rates)}
+        return files | {"settings": said, "prices": self.rate_card.listed()}
+
+
+def _plain(value: object) -> str:
+    """A value of a setting as text, the same however it was written."""
+    if isinstance(value, Meter):
+        optional = " optional" if value.optional else ""
+        return f"{value.column} {value.kind} {value.unit}{optional} {' '.join(value.resource_types)}"
+    return format(value.normalize(), "f") if isinstance(value, Decimal) else str(value)
+
 
 NESTED: dict[str, type[BaseModel]] = {"credits": CreditSettings, "schedule": ScheduleSettings}
 
 
 def secrets(env: Mapping[str, str], cwd: Path) -> list[str]:
     """Every password that ``env`` or .env.local holds, in each way it may be written: for scrubbing."""
-    everything = _everything(env, cwd)
+    everything = {**legible(files.text_of(cwd / ENV_LOCAL)), **env}
     url = everything.get("DATABASE_URL", "")
     # As libpq finds it: up to the last @, whatever characters it has, or in the query; urlsplit refuses some.
     found = [*re.findall(r"://[^:@/]*:(.*)@", url), *re.findall(r"[?&]password=([^&]*)", url)]
@@ -138,31 +165,32 @@ def secrets(env: Mapping[str, str], cwd: Path) -> list[str]:
     return sorted(ways, key=len, reverse=True)
 
 
-def _everything(env: Mapping[str, str], cwd: Path) -> dict[str, str]:
-    # Not interpolated: a raw password may hold ${.
-    try:
-        local = dotenv_values(cwd / ".env.local", interpolate=False)
-    except UnicodeDecodeError:
-        raise ConfigError(f"{cwd / '.env.local'}: expected UTF-8 text; save it as UTF-8") from None
-    return {name: value for name, value in local.items() if value is not None} | dict(env)
-
-
 def load(config: Path | None, env: Mapping[str, str], cwd: Path) -> Settings:
-    """The settings from ``config`` (else config/settings.toml under ``cwd``, else what ships) and ``env``."""
-    file = _settings_file(config, cwd)
-    everything = _everything(env, cwd)
-    values = _read_toml(file)
+    """The settings of a file, under what ``env`` and .env.local say.
+
+    The file is ``config``, else the one that USAGE_JOBS_CONFIG names, else ./settings.toml, else
+    ./config/settings.toml, else the one that ships. Raises ConfigError for a file that cannot be read whole, and for a
+    setting that is unknown or wrong.
+    """
+    hidden = cwd / ENV_LOCAL
+    local = parse_env(files.read(hidden, ENV_LOCAL), str(hidden)) if hidden.exists() else {}
+    everything = {**local, **env}
+    named = config or everything.get(CONFIG)
+    file = files.found(cwd) if named is None else cwd / named
+    values = files.read_toml(file)
     origins = _overlay(values, everything)
     meters = _meters(file, values.pop("meters", {name: {} for name in DEFAULTS}), origins)
-    rates = file.parent / str(values.pop("rates", "rates.csv"))
-    if not rates.exists() and "rates" not in origins and "rates" not in _read_toml(file):
-        rates = _shipped() / "rates.csv"
-    for name in values.keys() & {"embedded", "root_certificate"}:
-        values[name] = file.parent / str(values[name])
-    card = parse(_read(rates, "rates"), _name(rates, cwd), [meter.name for meter in meters])
     _reject_internal(file, values)
-    values |= {"meters": meters, "rates": rates, "rate_card": card, "source": _name(file, cwd)}
-    values["address"] = address(everything, values.get("root_certificate"))
+    values["says_rates"] = "rates" in values
+    values.setdefault("rates", "rates.csv")
+    for name in values.keys() & PATHS:
+        # A path in a file starts from the file; one in a variable from where the command starts.
+        values[name] = (cwd if name in origins else file.parent) / str(values[name])
+    rates = values["rates"]
+    card = parse(files.read(rates, "rates"), files.shown(rates, cwd), [meter.name for meter in meters])
+    variables, warning = connection(env, local)
+    values |= {"meters": meters, "rate_card": card, "source": str(file), "warning": warning}
+    values["address"] = address(variables, values.get("root_certificate"))
     made = _validated(Settings, values, file, origins)
     _refuse_shared_schema(made, origins.get("schema", str(file)))
     return made
@@ -177,46 +205,11 @@ def _refuse_shared_schema(made: Settings, where: str) -> None:
         )
 
 
-def _settings_file(config: Path | None, cwd: Path) -> Path:
-    if config is not None:
-        return cwd / config
-    local = cwd / "config" / "settings.toml"
-    return local if local.exists() else _shipped() / "settings.toml"
-
-
-def _shipped() -> Path:
-    """The configuration that ships: beside the code in an installed package, in config/ of a checkout."""
-    here = Path(__file__).parent
-    return next(folder for folder in (here / "config", here.parent / "config") if folder.exists())
-
-
-def _name(file: Path, cwd: Path) -> str:
-    return str(file.relative_to(cwd)) if file.is_relative_to(cwd) else str(file)
-
-
-def _read(file: Path, what: str) -> str:
-    try:
-        return file.read_text(encoding="utf-8-sig")  # a sheet's CSV begins with a mark
-    except OSError as error:
-        raise ConfigError(
-            f"{file}: expected the {what} file; found: {error.strerror}. Give its path, or make the file"
-        ) from None
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{file}: expected UTF-8 text; found {error.reason} at byte {error.start}") from None
-
-
-def _read_toml(file: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(_read(file, "settings"), parse_float=Decimal)
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{file}: expected TOML: {error}") from None
-
-
 def _overlay(values: dict[str, Any], env: Mapping[str, str]) -> dict[str, str]:
     """Writes each USAGE_JOBS_… variable over its key; returns the variable's name by dotted key."""
     origins = {}
     for name in sorted(env):
-        if not name.startswith(PREFIX):
+        if not name.startswith(PREFIX) or name == CONFIG:
             continue
         *tables, key = name.removeprefix(PREFIX).lower().split("__")
         if tables[:1] == ["meters"] and "meters" not in values:
@@ -253,7 +246,7 @@ def _taken(name: str) -> bool:
 
 def _reject_internal(file: Path, values: Mapping[str, Any]) -> None:
     """Fields that this module fills itself are not settings."""
-    for key in ("source", "address", "rate_card", "rollup_schema"):
+    for key in (*sorted(INTERNAL), "rollup_schema"):
         if key in values:
             remedy = "take it out" + (": the address belongs in DATABASE_URL" if key == "address" else "")
             raise ConfigError(f"{file}: {key}: unknown setting; {remedy}")
