@@ -1,4 +1,4 @@
-# One command, then it ends:  docker run --rm --env DATABASE_URL IMAGE run
+# One command, then it ends:  docker run --rm --env DATABASE_URL --volume "$PWD:/etc/usage-jobs:ro" IMAGE run
 # Any base with python3 (3.11 or later), its venv module and CA certificates will do: --build-arg BASE=…
 ARG BASE=python:3.12-slim-bookworm
 
@@ -18,7 +18,7 @@ RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf --mount=type=secret,id=
 FROM ${BASE}
 COPY --from=builder /opt/venv /opt/venv
 ENV PATH=/opt/venv/bin:$PATH
-# Where --config finds a mounted settings.toml, and the job its .env.local; without them it runs on what ships inside.
+# Where the job finds a mounted settings.toml with its rates.csv, and its .env.local.
 WORKDIR /etc/usage-jobs
 # A number, so that Kubernetes can see that it is not root. It owns nothing; what is spilled goes to /tmp.
 USER 10001:10001

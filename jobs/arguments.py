@@ -13,6 +13,7 @@ from jobs.model.shrink import Shrink
 EARLIEST, LATEST = date(1970, 1, 1), date(9000, 12, 31)
 MOST = 10**9
 LONGEST_NAME = 63
+CONFIG_HELP = "settings file (default: USAGE_JOBS_CONFIG, else settings.toml, else config/settings.toml)"
 SUPABASES = ("public", "postgres", "anon", "authenticated", "authenticator", "service_role", "supabase_admin")
 
 
@@ -33,6 +34,8 @@ def parser() -> argparse.ArgumentParser:
         "--role", type=_role, metavar="NAME", help="instead: a role that may do only what the job does"
     )
     instead.add_argument("--user-view", action="store_true", help="instead: a view of their own months for users")
+    init = _command(commands, "init", "write settings.toml and rates.csv to start from", "usage-jobs init")
+    init.add_argument("dir", nargs="?", type=Path, default=Path(), metavar="DIR", help="where (default: here)")
     run = _command(commands, "run", "the nightly job: every open month to yesterday", "usage-jobs run --dry-run")
     run.add_argument("--date", type=_day, metavar="D", help="the last day to cover (default: yesterday, UTC)")
     run.add_argument("--full", action="store_true", help="recompute everybody, and rebuild the cluster tables")
@@ -110,7 +113,7 @@ def _command(commands: Any, name: str, text: str, example: str) -> argparse.Argu
     command: argparse.ArgumentParser = commands.add_parser(
         name, help=text, description=f"{text[:1].upper()}{text[1:]}.", epilog=f"Example: {example}"
     )
-    command.add_argument("--config", type=Path, metavar="PATH", help="settings file (default: config/settings.toml)")
+    command.add_argument("--config", type=Path, metavar="PATH", help=CONFIG_HELP)
     command.add_argument("--json", action="store_true", help="one JSON object on standard output")
     command.set_defaults(command=name)
     return command

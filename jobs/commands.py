@@ -5,6 +5,7 @@ No SQL and no polars here; heavy modules load where they are used.
 
 import argparse
 import os
+import shlex
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -157,6 +158,22 @@ def _schema(call: Call) -> int:
     return 0
 
 
+def _init(call: Call) -> int:
+    from jobs import show
+    from jobs.settings import files
+    from jobs.settings.start_files import write_start_files
+
+    settings, rates = write_start_files(call.arguments.dir)
+    is_found = files.found(Path.cwd()).samefile(settings)
+    show.start_files(
+        settings,
+        rates,
+        option="" if is_found else f" --config {shlex.quote(str(settings))}",
+        as_json=call.arguments.json,
+    )
+    return 0
+
+
 def _explain(call: Call) -> int:
     from jobs import explain, proofs
 
@@ -230,6 +247,7 @@ COMMANDS: dict[str, Callable[[Call], int]] = {
     "demo": _demo,
     "check": _check,
     "schema": _schema,
+    "init": _init,
     "run": _run,
     "backfill": _backfill,
     "reopen": _reopen,

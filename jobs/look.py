@@ -57,7 +57,7 @@ def _inside(connection: Connection, settings: Settings) -> Iterator[Finding]:
     try:
         plan = make_plan(connection, settings, source, None)
     except UsageJobsError as error:
-        yield Finding("refused", "the next run", "prices for every day", str(error))
+        yield Finding("refused", "the next run", "start, rates, a price for every day", str(error))
         return
     yield Finding("ok", "the next run", "open months", f"{plan.window.first} to {plan.window.last}")
     for note in plan.notes:

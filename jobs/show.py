@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -81,6 +82,8 @@ def report(report: Report, *, as_json: bool) -> None:
     out = console()
     what = "dry run, nothing written" if report.dry_run else f"run {report.run_id}"
     lines = {
+        "settings": report.settings_file,
+        "rates": report.rates_file,
         "window": f"{report.window_from} to {report.window_to}" + _closing(report),
         "users recomputed": f"{report.users_recomputed:,} (rows read: {report.rows_read:,})",
         "rejected": f"{report.rows_rejected:,}" + (" (see rollup.rejects)" if report.rows_rejected else ""),
@@ -92,6 +95,8 @@ def report(report: Report, *, as_json: bool) -> None:
         + ", ".join(f"{name} {seconds:.2f}" for name, seconds in report.seconds.items()),
     }
     grid = Table.grid(padding=(0, 2))
+    grid.add_column()
+    grid.add_column(overflow="fold")  # a path has no spaces at which it could be broken
     for name, value in lines.items():
         grid.add_row(f"  {name}", escaped(value))
     for note in report.notes:
@@ -165,6 +170,19 @@ def reopened(month: date, number: int, *, as_json: bool) -> None:
         print(f"{month:%Y-%m} is open again (run {number}): the next run covers it, and closes it once it is due")
 
 
+def start_files(settings: Path, rates: Path, *, option: str, as_json: bool) -> None:
+    """What `init` wrote, and what to do with it; ``option``: how commands find it."""
+    steps = [
+        f"{settings}: fill in start, the first month to bill",
+        f"{rates}: put your own prices there; these are examples",
+        *(f"usage-jobs {command}{option}" for command in ("schema --apply", "check", "run --dry-run", "run")),
+    ]
+    if as_json:
+        print(as_object({"written": [str(settings), str(rates)], "next": steps}))
+    else:
+        print("\n".join([f"wrote {settings} and {rates}. Next:", *(f"  {step}" for step in steps)]))
+
+
 def runs(rows: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
     """The run log."""
     if as_json:
@@ -203,6 +221,9 @@ def runs(rows: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
     for who in sorted({row["who"] for row in rows if row["who"]}):
         numbers = ", ".join(str(row["run_id"]) for row in rows if row["who"] == who)
         out.print(f"by {who}: {numbers}", markup=False)
+    for files in sorted({(row["settings_file"], row["rates_file"]) for row in rows if row["settings_file"]}):
+        numbers = ", ".join(str(row["run_id"]) for row in rows if (row["settings_file"], row["rates_file"]) == files)
+        out.print(f"settings: {files[0]}, rates: {files[1]}: {numbers}", markup=False)
     for row in rows:
         for text in (row["reason"], row["error"]):
             if text:

@@ -8,11 +8,12 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from io import StringIO
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 from uuid import UUID, uuid4
 
 import psycopg
@@ -22,6 +23,8 @@ from psycopg.rows import dict_row
 from ways import job_url, left, owner_url
 
 from jobs import cli
+from jobs.model.errors import ConfigError
+from jobs.model.windows import first_of, previous_month
 from jobs.settings import Settings, load
 from jobs.store import clock, faults
 
@@ -67,10 +70,81 @@ class Ran:
         return found
 
 
+BILLING = ("run", "backfill", "schedule")
+COMPUTING = (*BILLING, "check", "reconcile", "watch", "explain")
+"""Commands that price usage: `start` is also the first day that is drawn from credits."""
+_starts: dict[str, date] = {}
+"""By database, the month from which its first run billed."""
+
+
+def start_of(url: str, day: date) -> date:
+    """The month from which to bill: before that of ``day``, if nothing has been billed in this database, nor in the one
+    whose copy it is: copies are named after it."""
+    name = _database(url)
+    parts = name.split("_")
+    names = ("_".join(parts[:number]) for number in range(len(parts), 0, -1))
+    return _starts.setdefault(name, next((_starts[n] for n in names if n in _starts), previous_month(first_of(day))))
+
+
+def _database(url: str) -> str:
+    """Its name, whatever way leads there; every server has a postgres, so that this and a text that is no address are
+    each a database of their own."""
+    try:
+        name = urlsplit(url).path[1:]
+    except ValueError:
+        return url
+    return url if name == "postgres" else name
+
+
+def said(settings: Settings, url: str, day: date) -> dict[str, str]:
+    """The variables of start and rates that ``settings`` lack, as a first run of a database needs them."""
+    missing = {} if settings.start else {"USAGE_JOBS_START": str(start_of(url, day))}
+    return missing if settings.says_rates else {**missing, "USAGE_JOBS_RATES": str(settings.rates)}
+
+
+def explicit(settings: Settings, url: str, day: date) -> Settings:
+    """``settings`` with start and rates said."""
+    return settings.model_copy(update={"start": settings.start or start_of(url, day), "says_rates": True})
+
+
+def _saying(
+    arguments: Sequence[str], given: Mapping[str, str], machine: Mapping[str, str], today: date
+) -> dict[str, str]:
+    """The variables that make start and rates explicit for a command that computes; none where settings are wrong."""
+    if not arguments or arguments[0] not in COMPUTING:
+        return {}
+    try:
+        settings = _settings(arguments, {**machine, **given})
+        day = date.fromisoformat(arguments[arguments.index("--date") + 1]) if "--date" in arguments else None
+    except (ConfigError, ValueError):
+        return {}
+    url = given.get("DATABASE_URL") or settings.address or ""
+    known = bool(settings.start) or _database(url) in _starts
+    made = said(settings, url, day or today - timedelta(days=1))
+    if not known and (arguments[0] not in BILLING or "--dry-run" in arguments):
+        del _starts[_database(url)]  # nothing is billed yet
+    return made
+
+
+def _settings(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
+    config = arguments[arguments.index("--config") + 1] if "--config" in arguments else None
+    return load(Path(config) if config else None, environment, Path.cwd())
+
+
 def usage_jobs(*arguments: str, url: str | None = None, today: date = TODAY, **environment: str) -> Ran:
-    """The command, in this process, on a server whose clock says ``today``."""
+    """The command, in this process, on a server whose clock says ``today``, with start and rates said."""
+    given = environment | ({"DATABASE_URL": url} if url else {})
+    return _in_this_process(arguments, mapped(arguments, given, os.environ, today), today)
+
+
+def usage_jobs_unsaid(*arguments: str, url: str, **environment: str) -> Ran:
+    """The same without start and rates, as long as ``environment`` does not name them."""
+    given = environment | {"DATABASE_URL": url}
+    return _in_this_process(arguments, mapped(arguments, given, os.environ, None), TODAY)
+
+
+def _in_this_process(arguments: Sequence[str], variables: Mapping[str, str], today: date) -> Ran:
     out, err = StringIO(), StringIO()
-    variables = mapped(arguments, environment | ({"DATABASE_URL": url} if url else {}), os.environ)
     terminated = signal.getsignal(signal.SIGTERM)
     try:
         with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
@@ -85,17 +159,20 @@ def usage_jobs(*arguments: str, url: str | None = None, today: date = TODAY, **e
     return Ran(code, out.getvalue(), err.getvalue())
 
 
-def mapped(arguments: Sequence[str], given: Mapping[str, str], machine: Mapping[str, str]) -> dict[str, str]:
-    """The variables ``given`` to a command beside the machine's own, its database by the way that is being tested."""
+def mapped(
+    arguments: Sequence[str], given: Mapping[str, str], machine: Mapping[str, str], today: date | None = TODAY
+) -> dict[str, str]:
+    """The variables ``given`` to a command beside the machine's own, its database by the way that is being tested, and
+    with start and rates said (``today`` None: without)."""
+    made = {**given, **(_saying(arguments, given, machine, today) if today else {})}
     if "DATABASE_URL" not in given:
-        return dict(given)
+        return made
+    url = given["DATABASE_URL"]
 
     def settings() -> Settings:
-        config = arguments[arguments.index("--config") + 1] if "--config" in arguments else None
-        return load(Path(config) if config else None, {**machine, **given}, Path.cwd())
+        return _settings(arguments, {**machine, **made})
 
-    url = given["DATABASE_URL"]
-    return {**given, "DATABASE_URL": owner_url(url) if "schema" in arguments else job_url(url, settings)}
+    return {**made, "DATABASE_URL": owner_url(url) if "schema" in arguments else job_url(url, settings)}
 
 
 def pausing(patch: pytest.MonkeyPatch, pause: Callable[[float], None]) -> None:
@@ -111,7 +188,7 @@ def usage_jobs_process(*arguments: str, **environment: str) -> Ran:
         capture_output=True,
         text=True,
         check=False,
-        env={"PATH": "/usr/bin:/bin", **mapped(arguments, environment, {})},
+        env={"PATH": "/usr/bin:/bin", **mapped(arguments, environment, {}, datetime.now(UTC).date())},
     )
     return Ran(done.returncode, done.stdout, done.stderr)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from commands import usage_jobs
+from commands import explicit, usage_jobs
 from conftest import Databases
 from credit_cases import Setup, previous
 from credit_checks import Link, agree, closed_totals, corrected, everything, hold
@@ -71,7 +71,7 @@ class CreditTrial:
         return self.links[0]
 
     def job(self, url: str, day: date, *, dry_run: bool = False, backfill: Backfill | None = None) -> Report:
-        made = load_settings(self.written(), self.setup.env, self.folder)
+        made = explicit(load_settings(self.written(), self.setup.env, self.folder), url, day)
         asked = None if backfill else day
         address = Address(job_url(url, lambda: made))
         # The brake has tests of its own; here a month may lose all its rows.

@@ -35,7 +35,7 @@ from jobs.settings import load as load_settings
 from jobs.store.address import Address
 
 COMMANDS = (
-    *("demo", "check", "schema", "run", "backfill", "explain", "reconcile"),
+    *("demo", "check", "schema", "init", "run", "backfill", "explain", "reconcile"),
     *("watch", "schedule", "runs"),
 )
 EXPLAIN = ("explain", "--user", "ada", "--month", "2026-06")

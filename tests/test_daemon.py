@@ -10,6 +10,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ def scheduled(url: str, **environment: str) -> Iterator[tuple[subprocess.Popen[s
     given = {"DATABASE_URL": url, "USAGE_JOBS_SCHEDULE__LISTEN": listen, **environment}
     process = subprocess.Popen(
         [sys.executable, "-c", START, "schedule"],
-        env=os.environ | mapped(["schedule"], given, os.environ),
+        env=os.environ | mapped(["schedule"], given, os.environ, datetime.now(UTC).date()),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -9,6 +9,7 @@ from uuid import UUID
 
 import psycopg
 import pytest
+from commands import explicit
 from server_day import server_day
 from ways import job_url, owner_url
 
@@ -35,7 +36,7 @@ def fill(url: str, *rows: tuple[UUID, str, str]) -> None:
 
 def run(url: str, between: Callable[[], object] = lambda: None, cost: str = "rated") -> Report:
     """A run; ``between`` is called once, after all usage has been read and before anything is written."""
-    settings = load(None, {"USAGE_JOBS_COST": cost, **os.environ}, Path.cwd())
+    settings = explicit(load(None, {"USAGE_JOBS_COST": cost, **os.environ}, Path.cwd()), url, DAY)
     apply_schema(settings, Address(owner_url(url)))
     called: list[str] = []
 

@@ -92,6 +92,8 @@ class Report:
     total_cost: Decimal
     credits: CreditStory
     currency: str
+    settings_file: str
+    rates_file: str
     seconds: Mapping[str, float]
     notes: tuple[str, ...]
     dry_run: bool

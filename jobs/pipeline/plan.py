@@ -10,6 +10,7 @@ from jobs.model.meters import Meter
 from jobs.model.rates import RateCard
 from jobs.model.rules import CostRules, Terms
 from jobs.model.windows import Window, backfill, cost_modes, nightly
+from jobs.pipeline.inputs import compare_inputs
 from jobs.postgres import fingerprints
 from jobs.postgres.fingerprints import RowFingerprint
 from jobs.postgres.run_scope import RunScope
@@ -46,8 +47,9 @@ class Plan(RunScope):
 def make_plan(connection: Connection, settings: Settings, source: Source, asked: date | Backfill | None) -> Plan:
     """The plan of `run --date asked`, or of a backfill.
 
-    Raises ConfigError (exit 2) for a day, a reason, a card or an override that is missing or wrong.
+    Raises ConfigError (exit 2) for a day, a reason, a setting, a card or an override that is missing or wrong.
     """
+    notes = compare_inputs(connection, settings)
     history, months = runlog.history(connection, settings)
     calendar: dict[str, Any] = {
         "today": clock.today(connection),
@@ -56,12 +58,14 @@ def make_plan(connection: Connection, settings: Settings, source: Source, asked:
         "close_after_days": settings.close_after_days,
     }
     if not isinstance(asked, Backfill):
-        return for_window(connection, settings, source, nightly(asked, **calendar), months)
+        made = for_window(connection, settings, source, nightly(asked, **calendar), months)
+        return replace(made, notes=(*notes, *made.notes))
     window = backfill(asked.since, asked.until, **calendar)
     if window.closed and not asked.reason:
         some = ", ".join(f"{month:%Y-%m}" for month in sorted(window.closed))
         raise ConfigError(f"--reason: expected why closed months ({some}) are to change, for rollup.corrections")
-    return replace(for_window(connection, settings, source, window, months), backfill=asked)
+    made = for_window(connection, settings, source, window, months)
+    return replace(made, notes=(*notes, *made.notes), backfill=asked)
 
 
 def for_window(

@@ -45,6 +45,8 @@ def summarize(
         total_cost=ended.whole.total_cost,
         credits=_credits(totals, ended),
         currency=plan.settings.currency,
+        settings_file=plan.settings.source,
+        rates_file=str(plan.settings.rates),
         seconds=seconds,
         notes=(*plan.notes, *_notes(plan.kind, totals, adopted, unsettled), *_waiting(ended)),
         dry_run=run_id is None,

@@ -1,5 +1,6 @@
 """``rollup.runs`` and ``rollup.months``: what earlier runs did, and what this one says of itself."""
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -80,6 +81,7 @@ def begin(connection: Connection, settings: Settings, kind: str, window: Window,
     ``told``: rates_hash; who; of a backfill its reason.
     """
     own_words = dict.fromkeys(("rates_hash", "reason", "plan", "who")) | {"version": version("usage-jobs")} | told
+    own_words["inputs"] = json.dumps(settings.inputs)
     days = {"kind": kind, "window_from": window.first, "window_to": window.last}
     return numbered(connection, settings, "begin_run", days | own_words)
 
@@ -108,6 +110,12 @@ def done_until(connection: Connection, settings: Settings) -> date | None:
     text = statement("done_until", runs=own(settings, "runs"))
     row = connection.execute(text, {"today": clock.today(connection)}).fetchone()
     return None if row is None else row[0]
+
+
+def last_done(connection: Connection, settings: Settings) -> tuple[int, dict[str, Any] | None] | None:
+    """The last finished run and its ``Settings.inputs`` (None: of a version that kept none); None before the first."""
+    row = connection.execute(statement("last_done", runs=own(settings, "runs"))).fetchone()
+    return None if row is None else (int(row[0]), row[1])
 
 
 def interrupted(connection: Connection, settings: Settings, window: Window) -> tuple[int, str] | None:

@@ -160,6 +160,7 @@ _RUNS = {
     "plan": "jsonb",
     "who": "text",
     "covered_to": "date",
+    "inputs": "jsonb",
 }
 
 

@@ -7,7 +7,11 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from pathlib import Path
+
+from jobs.model.windows import first_of, previous_month
 
 CA = "/run/secrets/ca.pem"  # where the Dockerfile's secret of that name appears
 MINUTES = 60
@@ -97,8 +101,17 @@ class Container:
         entry = self.config["Entrypoint"]
         assert isinstance(entry, list)
         volume = ["--volume", f"{mount}:{self.config['WorkingDir']}:ro"] if mount else []
-        options = ["--env", f"DATABASE_URL={url}", *volume]
+        said = {} if mount else self.start_and_rates
+        given = {"DATABASE_URL": url, **said}
+        options = [*(f"--env={name}={value}" for name, value in given.items()), *volume]
         return self.store.buildah("run", *options, self.name, "--", *entry, *arguments)
+
+    @cached_property
+    def start_and_rates(self) -> dict[str, str]:
+        """What a first run needs to be told: last month, and the rate card that ships."""
+        rates = self.shell("ls /opt/venv/lib/python3*/site-packages/jobs/config/rates.csv").strip()
+        last_month = previous_month(first_of(datetime.now(UTC).date() - timedelta(days=1)))
+        return {"USAGE_JOBS_START": str(last_month), "USAGE_JOBS_RATES": rates}
 
     def shell(self, script: str) -> str:
         return demand(self.store.buildah("run", self.name, "--", "sh", "-c", script))
@@ -124,7 +137,8 @@ class Container:
         root = demand(self.store.buildah("mount", self.name)).strip()
         account, variables, folder = self.config["User"], self.config["Env"], self.config["WorkingDir"]
         assert isinstance(variables, list)
-        inside = ("env", f"--chdir={folder}", *variables, "usage-jobs", *arguments)
+        said = (f"{name}={value}" for name, value in self.start_and_rates.items())
+        inside = ("env", f"--chdir={folder}", *variables, *said, "usage-jobs", *arguments)
         own = {"PATH": os.environ["PATH"], "ROOT": root, "ACCOUNT": str(account), "DATABASE_URL": url}
         alone = ("unshare", "--mount", "--pid", "--fork", "--kill-child")
         return [*alone, "sh", "-euc", script, "sh", *map(str, inside)], own

@@ -106,7 +106,9 @@ def test_a_night_in_a_container(container: Container, url: str) -> None:
 
 def test_settings_mounted_where_the_example_mounts_them(container: Container, url: str, tmp_path: Path) -> None:
     """config/examples/cronjob.yaml mounts a ConfigMap there: files that anyone in the container may read."""
-    shutil.copy(ROOT / "config" / "settings.toml", tmp_path)
+    settings = (ROOT / "config" / "settings.toml").read_text(encoding="utf-8").replace("# rates", "rates", 1)
+    start = container.start_and_rates["USAGE_JOBS_START"]
+    (tmp_path / "settings.toml").write_text(settings.replace('# start = "2026-01"', f'start = "{start}"', 1), "utf-8")
     rates = (ROOT / "config" / "rates.csv").read_text(encoding="utf-8")
     (tmp_path / "rates.csv").write_text(rates.replace("0,0.10,1,list price", "0,0.20,1,agreed", 1), encoding="utf-8")
     tmp_path.chmod(0o755)

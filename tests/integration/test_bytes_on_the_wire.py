@@ -78,7 +78,13 @@ def prepared(databases: Databases, folder: Path, users: int) -> Used:
     last = datetime.now(UTC).date() - timedelta(days=1)
     first = last - timedelta(days=DAYS - 1)
     # All months stay open: a night that closes one has something to write.
-    lines = ('cost = "rated"', f'start = "{first:%Y-%m}"', "close_after_days = 365", 'reader = "connectorx"')
+    lines = (
+        'cost = "rated"',
+        'rates = "rates.csv"',
+        f'start = "{first:%Y-%m}"',
+        "close_after_days = 365",
+        'reader = "connectorx"',
+    )
     configured(folder, settings="\n".join(lines), rates=RATES)
     url = databases.create("a")
     Runs({}).prepare(url)

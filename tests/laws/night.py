@@ -13,7 +13,7 @@ from pathlib import Path
 from uuid import UUID
 
 import psycopg
-from commands import ask
+from commands import ask, explicit
 from conftest import Databases
 from killing import Tables, cloned, named, tables
 from server_day import server_day
@@ -130,7 +130,7 @@ def settings() -> Settings:
 def run(url: str, day: date = LAST_DAY) -> Report:
     """The night's run, in this process."""
     with server_day(TODAY):
-        return perform(Job(settings(), Address(job_url(url, settings)), day=day))
+        return perform(Job(explicit(settings(), url, day), Address(job_url(url, settings)), day=day))
 
 
 def wired(url: str, hook: Hook) -> Report:

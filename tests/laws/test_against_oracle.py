@@ -17,6 +17,7 @@ from uuid import UUID
 
 import psycopg
 import pytest
+from commands import explicit
 from conftest import Databases
 from counts import count
 from hypothesis import HealthCheck, Phase, event, given, settings
@@ -56,7 +57,7 @@ class Trial:
             "USAGE_JOBS_BATCH_ROWS": str(self.chunk),
             "USAGE_JOBS_READER": self.reader,
         }
-        made = load_settings(self.config, env, self.config.parent)
+        made = explicit(load_settings(self.config, env, self.config.parent), self.url, day)
         address = Address(job_url(self.url, lambda: made))
         with server_day(day + timedelta(days=1)):
             return (perform_anyway if anyway else perform)(Job(made, address, day=day))

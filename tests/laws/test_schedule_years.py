@@ -11,7 +11,7 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from commands import applied, ask, usage_jobs
+from commands import applied, ask, explicit, usage_jobs
 from counts import count
 from fake_clock import FakeClock, OverError
 from ways import job_url
@@ -84,7 +84,7 @@ def life(
     monkeypatch.setattr(daemon, "perform", unless_away)
     clock = FakeClock(begin, begin + length, tick)
     monkeypatch.setattr(server, "today", lambda _: clock.time.date())
-    settings = load(None, ENVIRONMENT, Path.cwd())
+    settings = explicit(load(None, ENVIRONMENT, Path.cwd()), url, begin.date())
     served = daemon.Daemon(settings, Address(job_url(url, lambda: settings)), clock)
     with pytest.raises(OverError):
         schedule.serve(schedule.entries(served.entries(), clock), clock, on=served.tell)

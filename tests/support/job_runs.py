@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import psycopg
 import ways
+from commands import explicit
 from conftest import Databases
 from psycopg import sql
 from psycopg.rows import dict_row
@@ -54,7 +55,7 @@ class Runner:
 
     def broken_invariants(self, url: str) -> list[Any]:
         """What `usage-jobs reconcile` finds broken."""
-        settings = self.settings()
+        settings = explicit(self.settings(), url, self.today)
         address = Address(job_url(url, lambda: settings))
         with server_day(self.today):
             return [one for one in reconciled(settings, address, None, None) if one.broken]
@@ -65,7 +66,8 @@ class Runner:
         return self.last + timedelta(days=1)
 
     def _perform(self, url: str, **asked: Any) -> Report:
-        settings = self.settings()
+        assert self.last is not None
+        settings = explicit(self.settings(), url, self.last)
         address = Address(job_url(url, lambda: settings))
         with server_day(self.today):
             return perform_anyway(Job(settings, address, **asked))

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
 
+from commands import explicit
 from server_day import server_day
 from ways import job_url, owner_url
 
@@ -39,11 +40,13 @@ class Runs:
         ``directly``: ``url`` is already the address that the job is to be given.
         """
         address = url if directly else self.address(url)
+        settings = explicit(self.settings(), url, day)
         with server_day(day + timedelta(days=1)):
-            return perform(Job(self.settings(), Address(address), day=day, full=full))
+            return perform(Job(settings, Address(address), day=day, full=full))
 
     def broken(self, url: str, day: date) -> list[str]:
         """Each invariant that `reconcile` finds broken, with the first culprits."""
+        settings = explicit(self.settings(), url, day)
         with server_day(day + timedelta(days=1)):
-            found = reconciled(self.settings(), Address(self.address(url)), None, None)
+            found = reconciled(settings, Address(self.address(url)), None, None)
         return [f"{law.law}: {law.left} and {law.right}, {law.culprits}" for law in found if law.broken]

@@ -1,0 +1,61 @@
+"""The settings and prices of a run: what the first one must say, and what differs from the last finished one's."""
+
+from collections.abc import Mapping
+
+from jobs.model.errors import ConfigError
+from jobs.model.rates import RateCard
+from jobs.settings import Settings
+from jobs.store import runlog
+from jobs.store.database import Connection
+
+SHOWN = 5
+
+
+def compare_inputs(connection: Connection, settings: Settings) -> list[str]:
+    """Notes on what differs from the settings and prices of the last finished run.
+
+    Raises ConfigError where no run has been done and ``start`` or ``rates`` is not said: nothing is billed by default.
+    """
+    last = runlog.last_done(connection, settings)
+    if last is None:
+        _require_start_and_rates(settings)
+        return []
+    run_id, before = last
+    if before is None:  # of a version that kept none
+        return []
+    changed = _settings_changed(before["settings"], settings.inputs["settings"])
+    priced = _prices_changed(before["prices"], settings.rate_card)
+    return [
+        f"{what} differ from those of run {run_id}: {_some(names)}"
+        for what, names in (("settings", changed), ("prices", priced))
+        if names
+    ]
+
+
+def _require_start_and_rates(settings: Settings) -> None:
+    said = {"start": settings.start is not None, "rates": settings.says_rates}
+    if not all(said.values()):
+        raise ConfigError(
+            f"nothing is billed by default: no run has been done in this database (schema {settings.rollup_schema}); "
+            "expected start and rates in the settings, or USAGE_JOBS_START and USAGE_JOBS_RATES; found no "
+            f"{' and no '.join(name for name, is_said in said.items() if not is_said)} in {settings.source}. "
+            "usage-jobs init writes settings.toml and rates.csv to start from; start is the first month to bill"
+        )
+
+
+def _settings_changed(before: Mapping[str, str | None], now: Mapping[str, str | None]) -> list[str]:
+    names = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
+    return [f"{name} = {now.get(name) or 'not set'} (was {before.get(name) or 'not set'})" for name in names]
+
+
+def _prices_changed(before: Mapping[str, str], card: RateCard) -> list[str]:
+    now, lines = card.listed(), card.lines()
+    names = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
+    return [
+        f"{name} ({f'{card.source} line {lines[name]}' if name in lines else 'not there any more'})" for name in names
+    ]
+
+
+def _some(names: list[str]) -> str:
+    more = [f"and {len(names) - SHOWN} more"] if len(names) > SHOWN else []
+    return ", ".join([*names[:SHOWN], *more])
