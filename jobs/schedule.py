@@ -20,6 +20,7 @@ LOOK = timedelta(minutes=1)
 SOONEST, LATEST = timedelta(minutes=1), timedelta(hours=1)
 """Pauses between two tries of what failed; they double."""
 FIELDS = 5
+LEAP_YEAR = datetime(2000, 1, 1, tzinfo=UTC)
 MOMENT = timedelta(microseconds=1)
 BACK = (timedelta(days=2), timedelta(days=8), timedelta(days=32), timedelta(days=370))
 DONE = (0, 3, 6)
@@ -111,16 +112,28 @@ class Due:
 
 def trigger(cron: str) -> CronTrigger:
     """A cron expression of five fields, in UTC: any other zone skips or repeats hours. Raises ConfigError."""
-    *_, weekdays = cron.split() or [""]
-    if len(cron.split()) == FIELDS and re.search(r"\d", weekdays):
-        # cron's Sunday is 0 or 7, the library's Monday: a week's work would be done on another day.
-        raise ConfigError(f"schedule: {cron!r}: expected days of the week by name, such as sun or mon-fri")
+    fields = cron.split()
+    if len(fields) == FIELDS:
+        _, _, day, _, weekday = fields
+        if re.search(r"\d", weekday):
+            # cron's Sunday is 0 or 7, the library's Monday: a week's work would be done on another day.
+            raise ConfigError(f"schedule: {cron!r}: expected days of the week by name, such as sun or mon-fri")
+        if day != "*" and weekday != "*":
+            # cron fires on a day that is either, the library on one that is both.
+            raise ConfigError(
+                f"schedule: {cron!r}: expected a day of the month or days of the week; found both. Make one of them *"
+            )
     try:
-        return CronTrigger.from_crontab(cron, timezone=UTC)
+        made = CronTrigger.from_crontab(cron, timezone=UTC)
     except ValueError as error:
         raise ConfigError(
             f"schedule: {cron!r}: expected a cron expression such as '30 2 * * *' (UTC): {error}"
         ) from None
+    if made.get_next_fire_time(None, LEAP_YEAR) is None:
+        raise ConfigError(
+            f"schedule: {cron!r}: expected a day that comes; found one that no month has. Correct the day"
+        )
+    return made
 
 
 def last_fire(cron: CronTrigger, now: datetime) -> datetime | None:

@@ -166,9 +166,24 @@ def days_left_out(zone: str, cron: str, years: int) -> int:
     return whole - len(days) + sum(count > 1 for count in days.values())
 
 
-@pytest.mark.parametrize("cron", ["", "2:30", "30 2 * *", "61 2 * * *", "@daily", "0 5 * * 0", "0 5 * * 1-5"])
+@pytest.mark.parametrize(
+    "cron", ["", "2:30", "30 2 * *", "61 2 * * *", "@daily", "0 5 * * 0", "0 5 * * 7", "0 5 * * 1-5"]
+)
 def test_what_is_no_cron_expression_is_refused(cron: str) -> None:
     with pytest.raises(ConfigError, match=r"expected (a cron expression|days of the week by name)"):
+        trigger(cron)
+
+
+@pytest.mark.parametrize("cron", ["0 0 30 2 *", "30 2 31 4,6,9,11 *"])
+def test_a_day_that_never_comes_is_refused(cron: str) -> None:
+    with pytest.raises(ConfigError, match=r"expected a day that comes; found one that no month has"):
+        trigger(cron)
+
+
+@pytest.mark.parametrize("cron", ["0 5 1 * mon", "0 5 */2 * sun", "0 5 1-7 6 mon-fri"])
+def test_a_day_of_the_month_beside_a_weekday_is_refused(cron: str) -> None:
+    """cron fires on either, the library on what is both."""
+    with pytest.raises(ConfigError, match=r"expected a day of the month or days of the week; found both"):
         trigger(cron)
 
 
@@ -180,6 +195,7 @@ def test_what_is_no_cron_expression_is_refused(cron: str) -> None:
         ("0 5 * * sun", "2026-03-07T12:00", "2026-03-01T05:00"),
         ("0 0 1 * *", "2026-03-31T12:00", "2026-03-01T00:00"),
         ("0 0 1 1 *", "2026-12-31T12:00", "2026-01-01T00:00"),
+        ("0 0 31 * *", "2026-03-01T12:00", "2026-01-31T00:00"),
     ],
 )
 def test_the_last_fire(cron: str, now: str, fire: str) -> None:
