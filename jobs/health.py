@@ -1,6 +1,7 @@
 """The daemon's small HTTP endpoint: /healthz for probes, /metrics for Prometheus."""
 
 import json
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,6 +10,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from jobs.model.errors import ConfigError
+
+LOOPBACK = "127.0.0.1"
 
 
 @dataclass(slots=True)
@@ -29,12 +32,12 @@ def listening(listen: str, health: Health, metrics: Callable[[], bytes]) -> Iter
     if not listen:
         yield
         return
-    host, _, port = listen.rpartition(":")
     try:
-        server = ThreadingHTTPServer((host.strip("[]"), int(port)), _handler(health, metrics))
+        server = _server(listen, _handler(health, metrics))
     except (OSError, OverflowError, ValueError) as error:
         raise ConfigError(
-            f"schedule.listen = {listen!r}: expected HOST:PORT that nobody listens on, or an empty text; found: {error}"
+            f"schedule.listen = {listen!r}: expected HOST:PORT that nobody listens on (an IPv6 host in [ ]), or an "
+            f"empty text; found: {error}"
         ) from None
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
@@ -43,6 +46,23 @@ def listening(listen: str, health: Health, metrics: Callable[[], bytes]) -> Iter
     finally:
         server.shutdown()
         server.server_close()
+
+
+def _server(listen: str, handler: type[BaseHTTPRequestHandler]) -> ThreadingHTTPServer:
+    """Bound to ``listen``; without a host to this machine only. Raises OSError, OverflowError or ValueError."""
+    host, _, port = listen.rpartition(":")
+    if host[:1] + host[-1:] == "[]":
+        host = host[1:-1]
+    elif ":" in host:
+        raise ValueError("an IPv6 host without [ ]")
+    found = socket.getaddrinfo(host or LOOPBACK, None, type=socket.SOCK_STREAM)
+    # A name such as localhost may have both; probes ask for IPv4.
+    family, *_, place = min(found, key=lambda each: each[0] != socket.AF_INET)
+
+    class Server(ThreadingHTTPServer):
+        address_family = family
+
+    return Server((str(place[0]), int(port)), handler)
 
 
 def _handler(health: Health, metrics: Callable[[], bytes]) -> type[BaseHTTPRequestHandler]:
