@@ -112,3 +112,32 @@ def test_a_region_with_or_without_the_number_of_its_pooler(region: str, host: st
 def test_more_than_a_name_where_a_name_belongs(name: str, value: str) -> None:
     """Nobody's password is sent to a host of that making."""
     refused(under(SUPABASE | {"SUPABASE_DB_PASSWORD": "s3cret", name: value}, "check"), name, "expected", code=2)
+
+
+@pytest.mark.parametrize(
+    ("query", "words"),
+    [
+        ("pgbouncer=true", ("found pgbouncer", "pooler is recognised by itself")),
+        ("schema=public&sslmode=disable", ("found schema", "source_schema")),
+        ("connection_limit=1&pool_timeout=0", ("found connection_limit, pool_timeout", "take out")),
+        ("sslmode=no-verify", ("sslmode", "'no-verify'", "require")),
+        ("target_session_attrs=rw", ("target_session_attrs", "correct")),
+        ("ssl_min_protocol_version=2", ("ssl_min_protocol_version", "correct")),
+        ("keepalives=on", ("keepalives", "integer", "correct")),
+        ("port=99999", ("port number", "correct")),
+    ],
+)
+def test_a_parameter_that_libpq_does_not_take(query: str, words: tuple[str, ...]) -> None:
+    ran = usage_jobs("check", url=f"postgresql://job:s3cret@127.0.0.1:1/app?{query}")
+    refused(ran, "DATABASE_URL", *words, code=2)
+    assert "s3cret" not in ran.err
+
+
+def test_what_may_be_a_part_of_a_password_is_not_named() -> None:
+    ran = usage_jobs("check", url="postgresql://127.0.0.1:1/app?user=job&password=half&other=half")
+    refused(ran, "DATABASE_URL", "URL-encoded", code=2)
+    assert "other" not in ran.err
+
+
+def test_a_setting_that_the_server_does_not_take(ready: str) -> None:
+    refused(usage_jobs("check", url=f"{ready}?options=-c%20nonsense%3D1"), "options=", "take it out")

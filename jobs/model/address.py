@@ -13,6 +13,9 @@ from urllib.parse import quote, unquote
 from jobs.model.errors import ConfigError
 
 WAYS = ("pooler", "session", "direct")
+SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
+LINE_ENDS = "\r\n"
+_QUOTES = ('""', "''", "``", "“”", "‘’")
 PLACEHOLDER = re.compile(r"\[(YOUR|PROJECT|REGION|PASSWORD|DB)([-_ ][A-Z]+)*\]", re.IGNORECASE)
 _HOST = r"(?:[\w.%-]*|\[[0-9A-Fa-f:.]*\])(?::\d+)?"
 _HOSTS = f"{_HOST}(?:,{_HOST})*"
@@ -30,6 +33,9 @@ def address(env: Mapping[str, str], root_certificate: Path | None = None) -> str
 
     Raises ConfigError naming the variable that is missing or not understood; never with the password.
     """
+    for name in ("DATABASE_URL", "SUPABASE_DB_PASSWORD"):
+        if not is_text(env.get(name, "")):
+            raise ConfigError(f"{name}: expected UTF-8 text; found bytes of another encoding. Save it as UTF-8")
     url = _given(env)
     return None if url is None else _with_tls(url, env, root_certificate)
 
@@ -44,12 +50,27 @@ def is_local(host: str) -> bool:
         return False
 
 
+def is_text(text: str) -> bool:
+    """Whether ``text``, from the environment or the command line, was given in UTF-8."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def bare(text: str) -> str:
+    """``text`` without blanks and line ends around it, and without the quotation marks that a file left there."""
+    text = text.strip()
+    return text[1:-1].strip() if text[:1] + text[-1:] in _QUOTES and len(text) > 1 else text
+
+
 def _given(env: Mapping[str, str]) -> str | None:
-    if env.get("DATABASE_URL"):
-        return _checked(env["DATABASE_URL"])
-    if not env.get("SUPABASE_PROJECT_REF"):
+    if url := bare(env.get("DATABASE_URL", "")):
+        return _checked(url)
+    if not bare(env.get("SUPABASE_PROJECT_REF", "")):
         return None
-    way = env.get("SUPABASE_CONNECTION") or "pooler"
+    way = bare(env.get("SUPABASE_CONNECTION", "")) or "pooler"
     if way not in WAYS:
         shown = way if way.isalpha() else "something else"  # it may hold a pasted address, with its password
         raise ConfigError(f"SUPABASE_CONNECTION = {shown!r}: expected one of {', '.join(WAYS)}")
@@ -112,17 +133,19 @@ def _placeholder(variable: str, found: str) -> ConfigError:
 
 
 def _needed(env: Mapping[str, str], name: str, way: str) -> str:
-    if not env.get(name):
+    # A secret that was made from a file, or by echo, ends with the file's last line end.
+    value = env.get(name, "").rstrip(LINE_ENDS)
+    if not value:
         raise ConfigError(
             f"{name}: not set, but SUPABASE_PROJECT_REF is and SUPABASE_CONNECTION is {way!r}; "
             f"set {name} in the environment or in .env.local, or give DATABASE_URL instead"
         )
-    return env[name]
+    return value
 
 
 def _name(env: Mapping[str, str], name: str, way: str) -> str:
     """A part of a host's name; a whole address there would send the password who knows where."""
-    value = _needed(env, name, way).strip()
+    value = bare(_needed(env, name, way))
     if not re.fullmatch("[A-Za-z0-9-]+", value):
         if found := PLACEHOLDER.search(value):
             raise _placeholder(name, found[0])
@@ -143,6 +166,12 @@ def _with_tls(url: str, env: Mapping[str, str], root_certificate: Path | None) -
     if root is not None and root != "system" and not Path(root).is_file():
         raise ConfigError(f"root certificate {root}: expected a file with the authority's certificate; found none")
     mode = options.get("sslmode") or env.get("PGSSLMODE")
+    if mode is not None and mode not in SSL_MODES:
+        variable = "DATABASE_URL" if options.get("sslmode") else "PGSSLMODE"
+        raise ConfigError(
+            f"{variable}: sslmode: expected one of {', '.join(SSL_MODES)}; found {mode!r}. To encrypt without "
+            "verifying the server: require; to verify it: verify-full, with root_certificate in the settings"
+        )
     if mode is None and not all(map(is_local, _hosts(base, options))):
         mode = "verify-full" if root else "require"
     said = {"sslmode": mode, "sslrootcert": quote(root, safe="/") if root else None}

@@ -16,7 +16,7 @@ from urllib.parse import quote, unquote
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from jobs.model.address import address
+from jobs.model.address import LINE_ENDS, address
 from jobs.model.errors import ConfigError
 from jobs.model.meters import DEFAULTS, Kind, Meter
 from jobs.model.rates import RateCard, parse
@@ -154,10 +154,10 @@ NESTED: dict[str, type[BaseModel]] = {"credits": CreditSettings, "schedule": Sch
 def secrets(env: Mapping[str, str], cwd: Path) -> list[str]:
     """Every password that ``env`` or .env.local holds, in each way it may be written: for scrubbing."""
     everything = {**legible(files.text_of(cwd / ENV_LOCAL)), **env}
-    url = everything.get("DATABASE_URL", "")
+    url = everything.get("DATABASE_URL", "").strip()
     # As libpq finds it: up to the last @, whatever characters it has, or in the query; urlsplit refuses some.
-    found = [*re.findall(r"://[^:@/]*:(.*)@", url), *re.findall(r"[?&]password=([^&]*)", url)]
-    found.append(everything.get("SUPABASE_DB_PASSWORD", ""))
+    found = [*re.findall(r"(?s)://[^:@/]*:(.*)@", url), *re.findall(r"[?&]password=([^&]*)", url)]
+    found.append(everything.get("SUPABASE_DB_PASSWORD", "").rstrip(LINE_ENDS))
     ways = {text for secret in found for text in (secret, unquote(secret), quote(secret, safe="")) if text}
     # A traceback shows values by repr(), and --json escapes once more.
     ways |= {repr(text)[1:-1] for text in ways}

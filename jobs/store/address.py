@@ -1,15 +1,21 @@
 """Where the database is, as libpq reads it; printing an address never shows its password."""
 
 from dataclasses import dataclass
+from itertools import takewhile
 from urllib.parse import quote
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
 from jobs.model.address import is_local
-from jobs.model.errors import PreflightError
+from jobs.model.errors import ConfigError
 
 SUPABASE_POOLERS = ".pooler.supabase.com"
+FOREIGN = {
+    "pgbouncer": "a pooler is recognised by itself",
+    "schema": "source_schema in the settings names the schema of usage_daily",
+}
+"""Parameters of other libraries that people paste, and what says the same here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,13 +26,27 @@ class Address:
 
     @property
     def parts(self) -> dict[str, str]:
+        """What libpq reads in the address; ConfigError where it reads none, or does not know a parameter."""
         try:
             return {key: str(value) for key, value in conninfo_to_dict(self.url).items() if value is not None}
         except psycopg.ProgrammingError:
-            raise PreflightError(
-                "DATABASE_URL is not an address that PostgreSQL understands; expected "
+            raise ConfigError(f"DATABASE_URL: {self._mistake()}") from None
+
+    def _mistake(self) -> str:
+        known = {option.keyword.decode() for option in psycopg.pq.Conninfo.get_defaults()}
+        names = [part.partition("=")[0] for part in self.url.partition("?")[2].split("&") if "=" in part]
+        # What follows a password may be a part of it.
+        foreign = [name for name in takewhile(lambda name: name != "password", names) if name not in known]
+        if not foreign:
+            return (
+                "expected an address that PostgreSQL understands, such as "
                 "postgresql://USER:PASSWORD@HOST:5432/postgres, special characters of the password URL-encoded"
-            ) from None
+            )
+        hints = "; ".join(FOREIGN[name] for name in foreign if name in FOREIGN)
+        return (
+            "expected parameters that libpq knows, such as sslmode or connect_timeout; found "
+            f"{', '.join(foreign)}, of another library. Take out what libpq does not know{hints and f' ({hints})'}"
+        )
 
     @property
     def host(self) -> str:

@@ -17,10 +17,12 @@ PIECES = (*"@#%/?:&=[]+;, ", "%41", "%zz", "ü", "a", "x1", "@h", "/d", "?user="
 pasted = st.lists(st.sampled_from(PIECES), min_size=1, max_size=8).map("".join)
 
 
-@given(environmental)
-def test_a_raw_password_always_reaches_libpq(password: str) -> None:
+@given(environmental.filter(lambda password: password.rstrip("\r\n")), st.sampled_from(["", "\n", "\r\n"]))
+def test_a_raw_password_always_reaches_libpq(written: str, end: str) -> None:
+    """But for the line ends after it, which a file or echo has left there."""
+    password = written.rstrip("\r\n")
     for way, (user, host, port) in WAYS.items():
-        found = address(SUPABASE | {"SUPABASE_DB_PASSWORD": password, "SUPABASE_CONNECTION": way})
+        found = address(SUPABASE | {"SUPABASE_DB_PASSWORD": written + end, "SUPABASE_CONNECTION": way + end})
         parts = conninfo_to_dict(found or "")
         assert (parts["password"], parts["user"], parts["host"], parts["port"]) == (password, user, host, str(port))
 
@@ -88,6 +90,30 @@ def test_every_kind_of_address_that_libpq_documents_is_taken_as_it_is(url: str) 
 def test_other_placeholders_of_supabases_pages_are_told(url: str) -> None:
     with pytest.raises(ConfigError, match=r"placeholder.*\[(YOUR-)?(PROJECT-REF|REGION)\]"):
         address({"DATABASE_URL": url})
+
+
+@pytest.mark.parametrize("around", ["{}\n", "{}\r\n", " {} ", "'{}'", '"{}"\n', "“{}”", "' {} '"])
+def test_what_a_file_left_around_an_address_is_taken_off(around: str) -> None:
+    url = "postgresql://job:s3cret@localhost:5432/app"
+    assert address({"DATABASE_URL": around.format(url)}) == url
+    named = {name: around.format(value) for name, value in SUPABASE.items()} | {"SUPABASE_DB_PASSWORD": "x"}
+    assert address(named) == address(SUPABASE | {"SUPABASE_DB_PASSWORD": "x"})
+
+
+def test_nothing_but_a_line_end_is_no_address() -> None:
+    assert address({"DATABASE_URL": "\n", "SUPABASE_PROJECT_REF": "\n"}) is None
+
+
+@pytest.mark.parametrize("name", ["DATABASE_URL", "SUPABASE_DB_PASSWORD"])
+def test_bytes_of_another_encoding_are_told(name: str) -> None:
+    with pytest.raises(ConfigError, match=f"{name}: expected UTF-8 text"):
+        address(SUPABASE | {name: b"postgresql://job:p\xe9@h/d".decode(errors="surrogateescape")})
+
+
+def test_a_mode_of_tls_that_libpq_does_not_know_is_told() -> None:
+    for env in ({"DATABASE_URL": "postgresql://h/d?sslmode=no-verify"}, SUPABASE | {"PGSSLMODE": "no-verify"}):
+        with pytest.raises(ConfigError, match=r"sslmode: expected one of .*'no-verify'.*: require"):
+            address({"SUPABASE_DB_PASSWORD": "x"} | env)
 
 
 def read(url: str) -> tuple[object, ...]:
