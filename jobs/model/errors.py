@@ -48,9 +48,13 @@ class UnreachableError(PreflightError):
     """No connection could be had, or the pool gave none in time: another try may succeed."""
 
 
+class StartingError(UnreachableError):
+    """The server answered that it starts or stops, and takes nobody yet."""
+
+
 class StoppedError(BaseException):
     """A signal asked the process to end; no Exception, so that nothing on the way takes it for a failure."""
 
     def __init__(self, number: int) -> None:
-        super().__init__(f"stopped by {signal.Signals(number).name}")
+        super().__init__(f"stopped by {'Ctrl-C' if number == signal.SIGINT else signal.Signals(number).name}")
         self.code = 128 + number

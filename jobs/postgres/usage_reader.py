@@ -20,8 +20,8 @@ from jobs.store.database import NETWORK, Connection, blocks
 from jobs.store.usage import UsageQuery
 
 LOST = re.compile(
-    r"kind: (Closed|Io)\b|SqlState\(E(08|57P|53300)|timed out waiting for connection|connection closed"
-    r"|db error: FATAL\b|due to lock timeout|deadlock detected"
+    r"kind: (Closed|Io)\b|SqlState\(E(08|57|53300)|timed out waiting for connection|connection closed"
+    r"|db error: FATAL\b|canceling statement due to|deadlock detected"
     "|error (communicating with|connecting to) (the )?server"
 )
 """What connectorx says where another try may succeed: the server or the way to it went away, or a lock could not be

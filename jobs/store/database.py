@@ -18,7 +18,7 @@ from psycopg.pq import TransactionStatus
 from jobs.model.errors import UsageJobsError
 from jobs.store import silence, unreachable
 from jobs.store.address import Address
-from jobs.store.faults import deadline, explained
+from jobs.store.faults import deadline, explained, retried, starts
 from jobs.store.statements import statement
 
 Connection = psycopg.Connection[Any]
@@ -162,7 +162,7 @@ def transaction(
 def linked(address: Address, name: str = "usage-jobs") -> Iterator[Link]:
     """A link whose driver errors come out as ours, with a message for an operator."""
     try:
-        with Link(address, name) as link:
+        with retried(lambda: Link(address, name), while_=starts) as link:
             yield link
     except psycopg.Error as error:
         raise explained(error, address) from error

@@ -9,13 +9,14 @@ from typing import Any, TypeVar
 
 import psycopg
 
-from jobs.model.errors import PreflightError, RefusedError, UnreachableError, UsageJobsError
+from jobs.model.errors import PreflightError, RefusedError, StartingError, UnreachableError, UsageJobsError
 from jobs.store.address import Address
 from jobs.store.silence import hang_up, seconds_silent
 
 T = TypeVar("T")
-# Serialization, deadlock, lock timeout, the server going away, an idle transaction ended: worth another try.
-RETRIED = ("40001", "40P01", "55P03", "57P01", "57P02", "57P03", "25P03", "53300", "08")
+# Serialization, deadlock, lock timeout, an idle transaction ended, no connection left; an operator's intervention or
+# the server going away (57), the connection lost (08): worth another try.
+RETRIED = ("40001", "40P01", "55P03", "25P03", "53300", "57", "08")
 RETRY_SECONDS = 120
 """So long after its first error something is tried again at most: a job that cannot work ends and says so."""
 LOST = ("08", "57P")
@@ -36,23 +37,6 @@ REMEDIES = {
 }
 
 
-def retried(work: Callable[[], T], *, attempts: int = 5, pause: Callable[[float], None] = time.sleep) -> T:
-    """``work()``, tried again with growing pauses while its error is one that passes; repeatable work only.
-
-    At most ``attempts`` times, and no more once RETRY_SECONDS have passed since the first error.
-    """
-    failed: float | None = None
-    for attempt in range(1, attempts + 1):
-        try:
-            return work()
-        except (psycopg.Error, UnreachableError) as error:
-            failed = failed or time.monotonic()
-            if attempt == attempts or not passes(error) or time.monotonic() - failed > RETRY_SECONDS:
-                raise
-            pause(random.uniform(0.5, 1) * 0.2 * 2**attempt)  # noqa: S311 - jitter, not a secret
-    raise AssertionError("unreachable")
-
-
 def passes(error: psycopg.Error | UnreachableError) -> bool:
     """Whether another try may succeed: told by SQLSTATE; no SQLSTATE at all means the connection broke.
 
@@ -63,6 +47,35 @@ def passes(error: psycopg.Error | UnreachableError) -> bool:
     if error.sqlstate is None:
         return isinstance(error, psycopg.OperationalError | psycopg.InternalError)
     return error.sqlstate.startswith(RETRIED)
+
+
+def starts(error: psycopg.Error | UnreachableError) -> bool:
+    """Whether the server starts, or stops: of a first connection nothing else is tried again, lest an account be
+    locked, or a wrong address be waited for."""
+    return isinstance(error, StartingError)
+
+
+def retried(
+    work: Callable[[], T],
+    *,
+    attempts: int = 5,
+    pause: Callable[[float], None] = time.sleep,
+    while_: Callable[[psycopg.Error | UnreachableError], bool] = passes,
+) -> T:
+    """``work()``, tried again with growing pauses while its error is one that passes; repeatable work only.
+
+    At most ``attempts`` times, and no more once RETRY_SECONDS have passed since the first error.
+    """
+    failed: float | None = None
+    for attempt in range(1, attempts + 1):
+        try:
+            return work()
+        except (psycopg.Error, UnreachableError) as error:
+            failed = failed or time.monotonic()
+            if attempt == attempts or not while_(error) or time.monotonic() - failed > RETRY_SECONDS:
+                raise
+            pause(random.uniform(0.5, 1) * 0.2 * 2**attempt)  # noqa: S311 - jitter, not a secret
+    raise AssertionError("unreachable")
 
 
 def explained(error: psycopg.Error, address: Address) -> UsageJobsError:

@@ -12,17 +12,15 @@ from contextlib import suppress
 
 import psycopg
 
-from jobs.model.errors import PreflightError, UnreachableError
+from jobs.model.errors import ConfigError, PreflightError, StartingError, UnreachableError, UsageJobsError
 from jobs.store.address import Address
 
 PROBE_SECONDS = 5
 _SSL_REQUEST = struct.pack("!ii", 8, 80877103)
 
+STARTS = "starting up|shutting down|in recovery mode|not yet accepting"
+"""The words of SQLSTATE 57P03."""
 WAITS = (
-    (
-        "starting up|shutting down|in recovery mode|not yet accepting",
-        "The server is not ready yet: run again in a moment",
-    ),
     (
         "remaining connection slots|too many (clients|connections)|max ?clients|no more connections allowed|"
         "max ?client|unable to check out|query_wait_timeout|emaxconn",
@@ -110,10 +108,17 @@ STAYS = (
         "server answers in its place",
     ),
     ("pg_hba.conf", "The server does not admit this user from this machine: check its network restrictions"),
+    (
+        "unrecognized configuration parameter|invalid value for parameter|unsupported startup parameter",
+        "The server does not take a setting that the address gives it: correct options=… in DATABASE_URL (or "
+        "PGOPTIONS), or take it out",
+    ),
     ("root certificate file", "Give the file of the authority's certificate: root_certificate in the settings"),
 )
 """Causes that another try does not mend."""
 
+INVALID = 'invalid (integer value|port number)|invalid [\\w"]+ value:|could not match \\d+ '
+"""What libpq says of a parameter's value before it goes anywhere."""
 NO_WAY = "unreachable|no route to host|cannot assign|address family|no address associated|translate host name"
 """What a machine without IPv6 says of an address that is one."""
 IPV6 = (
@@ -125,10 +130,12 @@ OTHERWISE = (
 )
 
 
-def explained(error: psycopg.OperationalError, address: Address) -> PreflightError:
+def explained(error: psycopg.OperationalError, address: Address) -> UsageJobsError:
     """A refused connection as an error that says what to do; an UnreachableError where another try may succeed."""
     reason = " ".join(address.scrubbed(str(error)).split())
     words = reason.lower()
+    if re.search(INVALID, words):
+        return ConfigError(f"DATABASE_URL: expected parameters as libpq takes them; found: {reason}. Correct the value")
     kind, remedy = _judged(words, address)
     return kind(f"cannot reach the database {address!r}: {reason}. {remedy}")
 
@@ -138,6 +145,8 @@ def _judged(words: str, address: Address) -> tuple[type[PreflightError], str]:
         return PreflightError, _certificate(address)
     if re.search(NO_WAY, words) and _has_only_ipv6(address):
         return PreflightError, IPV6
+    if re.search(STARTS, words):
+        return StartingError, "The server is not ready yet: run again in a moment"
     for pattern, remedy in STAYS:
         if re.search(pattern, words):
             return PreflightError, remedy
