@@ -12,6 +12,7 @@ How data flows, and which package each step is in::
     settings                                  environment, .env.local, settings.toml, rates.csv, read whole or refused
     explain, reconcile (recompute), watch     read-only: how a month adds up, the invariants, closed months
     daemon, schedule, health, metrics, log    `usage-jobs schedule`
+    files                                     what a command is asked to write: --metrics-file, --ran-out
     demo                                      an embedded server and sample data
 
 The path of one usage row, once detection (``postgres.detection``) has found that a month of its user differs:

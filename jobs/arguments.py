@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 from uuid import UUID
 
+from jobs.model.address import is_text
 from jobs.model.errors import ConfigError
 from jobs.model.shrink import Shrink
 
@@ -50,7 +51,7 @@ def parser() -> argparse.ArgumentParser:
     reopen.add_argument("--reason", required=True, metavar="TEXT", help="why, for the run log")
     example = "usage-jobs explain --user 'auth0|66a0' --month 2026-06"
     explain = _command(commands, "explain", "how one user's month adds up, row by row", example)
-    explain.add_argument("--user", required=True, metavar="ID", help="the user's id")
+    explain.add_argument("--user", required=True, type=_text, metavar="ID", help="the user's id")
     explain.add_argument("--month", required=True, type=_month, metavar="YYYY-MM", help="the month")
     example = "usage-jobs reconcile --from 2026-05-01 --to 2026-06-30"
     reconcile = _command(commands, "reconcile", "prove every money law on the live database; changes nothing", example)
@@ -72,7 +73,9 @@ def _backfill(commands: Any) -> None:
         backfill.add_argument(
             option, dest=name, type=_day, required=True, metavar="D", help=f"the {which} day; its whole month is taken"
         )
-    backfill.add_argument("--user", action="append", metavar="ID", help="only this user's rows may change; repeatable")
+    backfill.add_argument(
+        "--user", action="append", type=_text, metavar="ID", help="only this user's rows may change; repeatable"
+    )
     backfill.add_argument(
         "--cluster",
         action="append",
@@ -80,7 +83,9 @@ def _backfill(commands: Any) -> None:
         metavar="ID",
         help="only this cluster's rows (none: those without one) may change; repeatable",
     )
-    backfill.add_argument("--reason", metavar="TEXT", help="why; required where a closed month is among the days")
+    backfill.add_argument(
+        "--reason", type=_text, metavar="TEXT", help="why; required where a closed month is among the days"
+    )
     backfill.add_argument("--full", action="store_true", help="recompute everybody, whether something differs or not")
     backfill.add_argument("--dry-run", action="store_true", help="show the plan and its hash; write nothing")
     backfill.add_argument(
@@ -117,6 +122,12 @@ def _command(commands: Any, name: str, text: str, example: str) -> argparse.Argu
     command.add_argument("--json", action="store_true", help="one JSON object on standard output")
     command.set_defaults(command=name)
     return command
+
+
+def _text(text: str) -> str:
+    if not is_text(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not UTF-8 text; set the terminal to UTF-8")
+    return text
 
 
 def _day(text: str) -> date:

@@ -3,6 +3,8 @@
 Standard output carries the result (with --json one object), standard error everything else.
 """
 
+import codecs
+import json
 import os
 import pwd
 import signal
@@ -11,6 +13,7 @@ import sys
 import time
 import traceback
 from datetime import UTC, datetime
+from io import TextIOWrapper
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
@@ -19,13 +22,11 @@ from jobs.arguments import parser
 from jobs.commands import COMMANDS, Call
 from jobs.model.errors import StoppedError, UsageJobsError
 
-INTERRUPTED = 130
-"""What a shell expects of a command that Ctrl-C ended; SIGTERM gives 143, SIGHUP 129."""
-
 
 def main(argv: list[str] | None = None) -> int:
     """Runs one command and returns its exit code (DESIGN section 6)."""
     words = sys.argv[1:] if argv is None else argv
+    _take_any_encoding()
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _terminated)
     # Chunks go side by side already. Within one more threads mostly wait for each other: on two cores a run with two
@@ -39,8 +40,8 @@ def main(argv: list[str] | None = None) -> int:
     except UsageJobsError as error:
         return _failed(words, str(error), error.exit_code)
     except (KeyboardInterrupt, StoppedError) as stop:
-        code = stop.code if isinstance(stop, StoppedError) else INTERRUPTED
-        return _failed(words, f"{stop or 'interrupted'}; nothing half-written is left behind: run again", code)
+        stopped = stop if isinstance(stop, StoppedError) else StoppedError(signal.SIGINT)
+        return _failed(words, f"{stopped}; nothing half-written is left behind: run again", stopped.code)
     except BrokenPipeError:
         # The reader of our output went away (`| head`): nobody is left to tell.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -50,6 +51,20 @@ def main(argv: list[str] | None = None) -> int:
     except Exception as error:
         return _failed(words, f"unexpected failure\n{_traceback(error)}", 1)
     return code
+
+
+def _take_any_encoding() -> None:
+    """What the terminal's encoding does not have is written as JSON writes it, so that --json stays JSON."""
+    codecs.register_error("as_json", _escaped)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="as_json")
+
+
+def _escaped(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    return json.dumps(error.object[error.start : error.end])[1:-1], error.end
 
 
 def _terminated(number: int, _frame: FrameType | None) -> NoReturn:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from jobs.files import check_writable
 from jobs.model.backfill import Backfill, Limits
 from jobs.model.errors import ConfigError, StoppedError
 
@@ -65,8 +66,8 @@ def _run(call: Call) -> int:
     from jobs import show
 
     arguments, settings = call.arguments, _settings(call.arguments)
-    if arguments.ran_out is not None and not arguments.ran_out.parent.is_dir():
-        raise ConfigError(f"--ran-out {arguments.ran_out}: expected a file in a folder that exists")
+    check_writable("--ran-out", arguments.ran_out)
+    check_writable("--metrics-file", arguments.metrics_file)
     with _address(settings) as address:
         asked = {"day": arguments.date, "dry_run": arguments.dry_run, "ran_out": arguments.ran_out}
         report = _performed(call, settings, address, **asked)
@@ -80,6 +81,7 @@ def _backfill(call: Call) -> int:
 
     arguments, settings = call.arguments, _settings(call.arguments)
     asked = _asked(arguments)
+    check_writable("--metrics-file", arguments.metrics_file)
     with _address(settings) as address:
         if not (arguments.dry_run or arguments.yes or asked.plan):
             tried = _performed(call, settings, address, backfill=asked, dry_run=True)
@@ -118,7 +120,11 @@ def _measured(call: Call, report: "Report") -> None:
 
         metrics = Metrics()
         metrics.done(report, call.clock.now())
-        metrics.write(call.arguments.metrics_file)
+        try:
+            metrics.write(call.arguments.metrics_file)
+        except OSError as error:  # the run is done: a full disk does not change how it ended
+            file = call.arguments.metrics_file
+            print(f"usage-jobs: WARNING: --metrics-file {file} could not be written: {error.strerror}", file=sys.stderr)
 
 
 def _asked(arguments: argparse.Namespace) -> Backfill:

@@ -5,7 +5,6 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest, write_to_textfile
 
-from jobs.model.errors import ConfigError
 from jobs.model.report import Report
 
 STATUS = {0: "done", 3: "done with rejects", 4: "locked", 5: "refused", 6: "changed"}
@@ -57,8 +56,5 @@ class Metrics:
         return generate_latest(self._registry)
 
     def write(self, file: Path) -> None:
-        """The same into a file, all at once, for node_exporter's textfile collector. Raises ConfigError."""
-        try:
-            write_to_textfile(str(file), self._registry)
-        except OSError as error:
-            raise ConfigError(f"--metrics-file {file}: could not be written: {error.strerror}") from None
+        """The same into a file, all at once, for node_exporter's textfile collector. Raises OSError."""
+        write_to_textfile(str(file), self._registry)

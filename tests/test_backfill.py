@@ -163,34 +163,41 @@ def test_without_a_terminal_nothing_of_a_closed_month_is_written(closed: str) ->
     assert corrections(closed) == []
 
 
-@pytest.mark.parametrize(("answer", "code"), [("yes", 0), ("no", 2), ("", 2), ("\x04", 2)])
+@pytest.mark.parametrize(("answer", "code"), [("yes", 0), ("no", 2), ("", 2), ("\x04", 2), ("\x03", 130)])
 def test_at_a_terminal_it_asks(closed: str, answer: str, code: int) -> None:
     reprice(closed, 40, "1.5")
     screen, keyboard = pty.openpty()
     words = ["backfill", *APRIL, "--reason", "late"]
     start = (
-        "import sys; from datetime import date; from jobs import cli; from jobs.store import clock;"
+        # Who leads a session and opens a terminal is the one that its Ctrl-C is for.
+        "import os, sys; os.open(os.ttyname(0), os.O_RDWR);"
+        "from datetime import date; from jobs import cli; from jobs.store import clock;"
         "clock.today = lambda _: date(2026, 6, 21); sys.exit(cli.main())"
     )
     process = subprocess.Popen(
         [sys.executable, "-c", start, *words],
         stdin=keyboard,
         stdout=keyboard,
-        stderr=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
         env=os.environ | mapped(words, {"DATABASE_URL": closed, **START}, os.environ),
     )
     os.close(keyboard)
+    said = shown(screen, until="Change closed months (2026-04)? Type yes to write this plan:")
     os.write(screen, f"{answer}\n".encode())
-    said = everything(screen)
-    assert process.wait() == code, said
-    assert "Change closed months (2026-04)? Type yes to write this plan:" in said
+    said += shown(screen)
+    _, err = process.communicate()
+    assert process.returncode == code, said + err
+    assert ("usage-jobs: stopped by Ctrl-C; nothing half-written" in err) == (code == 130)
     assert len(corrections(closed)) == (1 if code == 0 else 0)
 
 
-def everything(screen: int) -> str:
+def shown(screen: int, *, until: str | None = None) -> str:
+    """What is written there until these words are, or to the end."""
     said = b""
     try:
-        while piece := os.read(screen, 4096):
+        while (until is None or until.encode() not in said) and (piece := os.read(screen, 4096)):
             said += piece
     except OSError:  # the other side has been closed
         os.close(screen)

@@ -108,10 +108,14 @@ def test_who_ran_out(told: str, tmp_path: Path) -> None:
         assert list(csv.DictReader(file)) == []
 
 
-def test_a_file_that_cannot_be_is_refused_before_anything_is_done(told: str) -> None:
-    ran = usage_jobs("run", "--ran-out", "nowhere/out.csv", url=told)
-    assert (ran.code, paid(told)) == (2, {})
-    assert "nowhere/out.csv" in ran.err
+@pytest.mark.parametrize("before", [None, 0o644])
+def test_who_ran_out_is_for_the_owner_alone(told: str, tmp_path: Path, before: int | None) -> None:
+    path = tmp_path / "out.csv"
+    if before is not None:
+        path.touch(before)
+    night(told, "--ran-out", str(path))
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert [file.name for file in tmp_path.iterdir()] == ["out.csv"]
 
 
 # explain

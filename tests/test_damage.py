@@ -173,6 +173,7 @@ def test_an_interrupted_one_leaves_nothing_half_made(url: str, number: signal.Si
         out, err = process.communicate(timeout=60)
         assert process.returncode == code, err
         assert "Traceback" not in out + err
+        assert ("usage-jobs: stopped by Ctrl-C; nothing" in err) == (number == signal.SIGINT)
     wait_until(url, "SELECT WHERE NOT EXISTS (SELECT FROM pg_stat_activity WHERE application_name ~ '^usage-jobs'"
                     " AND datname = current_database())")  # fmt: skip
     assert unlike(catalog(url), damaged) == {}

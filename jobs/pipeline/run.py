@@ -1,5 +1,6 @@
 """One run: plan → detect → check → batches → finalize → summary. The order of the stages is here and nowhere else."""
 
+import signal
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -11,8 +12,9 @@ from typing import TYPE_CHECKING
 import psycopg
 
 from jobs import log
+from jobs.files import replace_private
 from jobs.model.backfill import Backfill
-from jobs.model.errors import UsageJobsError
+from jobs.model.errors import StoppedError, UsageJobsError
 from jobs.model.report import Report
 from jobs.model.shrink import Shrink
 from jobs.pipeline.finalize import Finalized, UnsettledError, finalize, preview, ran_out_rows
@@ -291,7 +293,10 @@ class _Run:
         return finalize(connection, self.plan, self.run_id, self.totals, closing, full=self.job.full)
 
     def _log_failure(self, error: BaseException) -> None:
-        word = str(error) if isinstance(error, UsageJobsError) else f"{type(error).__name__}: {error}".rstrip(": ")
+        if isinstance(error, KeyboardInterrupt):
+            error = StoppedError(signal.SIGINT)
+        named = isinstance(error, UsageJobsError | StoppedError)
+        word = str(error) if named else f"{type(error).__name__}: {error}".rstrip(": ")
         figures = {"rows_changed": self.totals.changed.total(), "error": self.job.address.scrubbed(word)}
         with transaction(self.workers.link.connection) as connection:
             runlog.finish(connection, self.job.settings, self.run_id, "failed", **figures)
@@ -302,7 +307,8 @@ def _write_ran_out(connection: Connection, plan: Plan, totals: Totals, file: Pat
     from jobs.compute.exact import in_decimals
 
     rows = ran_out_rows(connection, plan, totals)
+    text = rows.sort("user_id", "month").with_columns(in_decimals("uncovered")).write_csv()
     try:
-        rows.sort("user_id", "month").with_columns(in_decimals("uncovered")).write_csv(file)
+        replace_private(file, text.encode())
     except OSError as error:
         totals.notes.append(f"--ran-out {file} could not be written: {error.strerror}")
