@@ -151,6 +151,23 @@ def test_a_process_keeps_standard_output_for_the_result(ready: str) -> None:
     assert "compute and write" in ran.err
 
 
+def test_a_run_that_covers_more_days_than_asked_says_so(ready: str) -> None:
+    assert usage_jobs("run", "--json", url=ready).object["notes"] == []
+    ran = usage_jobs("run", "--date", "2026-06-10", "--json", url=ready)
+    [note] = ran.object["notes"]
+    assert ran.object["window_to"] == "2026-06-20"
+    assert note.startswith("asked for the days up to 2026-06-10; this run covers those up to 2026-06-20")
+    shown = usage_jobs("run", "--date", "2026-06-10", "--dry-run", url=ready).out
+    assert "asked for the days up to 2026-06-10" in " ".join(shown.split())
+    assert usage_jobs("run", "--date", str(DAY), "--json", url=ready).object["notes"] == []
+
+
+def test_a_backfill_that_computes_more_months_than_asked_says_so(ready: str) -> None:
+    asked = ("backfill", "--from", "2026-06-01", "--to", "2026-06-02", "--dry-run", "--json")
+    [note] = usage_jobs(*asked, url=ready, today=date(2026, 6, 3)).object["notes"]
+    assert note.startswith("asked for 2026-06-01 to 2026-06-02; 2026-05 computed too")
+
+
 # schema
 
 

@@ -1,7 +1,7 @@
 """What a run is going to do, decided before any usage is read: days, cost modes, prices, overrides, the query."""
 
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 
 from jobs.model.backfill import Backfill
@@ -9,7 +9,7 @@ from jobs.model.errors import ConfigError
 from jobs.model.meters import Meter
 from jobs.model.rates import RateCard
 from jobs.model.rules import CostRules, Terms
-from jobs.model.windows import Window, backfill, cost_modes, nightly
+from jobs.model.windows import Window, backfill, cost_modes, first_of, nightly
 from jobs.pipeline.inputs import compare_inputs
 from jobs.postgres import fingerprints
 from jobs.postgres.fingerprints import RowFingerprint
@@ -58,14 +58,37 @@ def make_plan(connection: Connection, settings: Settings, source: Source, asked:
         "close_after_days": settings.close_after_days,
     }
     if not isinstance(asked, Backfill):
-        made = for_window(connection, settings, source, nightly(asked, **calendar), months)
-        return replace(made, notes=(*notes, *made.notes))
+        window = nightly(asked, **calendar)
+        made = for_window(connection, settings, source, window, months)
+        more = covers_more(window, asked or calendar["today"] - timedelta(days=1))
+        return replace(made, notes=(*notes, *more, *made.notes))
     window = backfill(asked.since, asked.until, **calendar)
     if window.closed and not asked.reason:
         some = ", ".join(f"{month:%Y-%m}" for month in sorted(window.closed))
         raise ConfigError(f"--reason: expected why closed months ({some}) are to change, for rollup.corrections")
     made = for_window(connection, settings, source, window, months)
-    return replace(made, notes=(*notes, *made.notes), backfill=asked)
+    return replace(made, notes=(*notes, *computes_more(window, asked), *made.notes), backfill=asked)
+
+
+def covers_more(window: Window, asked: date) -> list[str]:
+    """What to say where a run covers later days than ``asked``."""
+    if window.last <= asked:
+        return []
+    return [
+        f"asked for the days up to {asked}; this run covers those up to {window.last}, because an earlier run has "
+        "covered them: days that are covered stay covered"
+    ]
+
+
+def computes_more(window: Window, asked: Backfill) -> list[str]:
+    """What to say where a backfill computes months of which no day was asked for: the other open ones."""
+    more = [f"{month:%Y-%m}" for month in window.months if not first_of(asked.since) <= month <= asked.until]
+    if not more:
+        return []
+    return [
+        f"asked for {asked.since} to {asked.until}; {', '.join(more)} computed too: an open month was asked for, and "
+        "all open months draw on the same credits"
+    ]
 
 
 def for_window(
