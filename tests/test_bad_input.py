@@ -544,9 +544,34 @@ def test_an_override_that_says_nothing(either: str) -> None:
     id_ = override(either)
     ran = usage_jobs("run", "--json", url=either)
     assert ran.code == 0
-    word = f"override {id_} ignored: it has neither override_price nor discount_percentage"
+    word = f"override {id_} of user ada ignored: it has neither override_price nor discount_percentage"
     assert ran.object["notes"] == [word]
     assert costs(either) == {"ada": ONE_HOUR}
+
+
+def test_an_override_of_a_type_that_no_meter_has(either: str) -> None:
+    """It is named with its user and the types that there are, by a run, a dry run, a backfill and `check`."""
+    add_usage(either)
+    id_ = override(either)
+    ask(
+        either,
+        "ALTER TABLE user_pricing_overrides DROP CONSTRAINT IF EXISTS user_pricing_overrides_resource_type_check",
+    )
+    ask(either, "UPDATE user_pricing_overrides SET resource_type = 'gpu_hour', override_price = 1")
+    word = f"override {id_} of user ada has no effect: its resource_type is 'gpu_hour'; expected one that a meter has: "
+    types = "api_calls, cpu_hours, feature_store_api_calls, gpu_hours, "
+    for command in (("run", "--dry-run"), ("run",), ("backfill", "--from", "2026-06-20", "--to", "2026-06-20")):
+        ran = usage_jobs(*command, "--json", url=either)
+        assert (ran.code, ran.object["exit_code"], ran.object["overrides_unanswered"]) == (3, 3, 1)
+        assert ran.object["notes"][0].startswith(word + types)
+    assert costs(either) == {"ada": ONE_HOUR}
+    found = [finding["found"] for finding in usage_jobs("check", "--json", url=either).object["findings"]]
+    assert any(text.startswith(word) for text in found)
+    ask(either, "UPDATE user_pricing_overrides SET resource_type = 'instance_hours'")
+    ran = usage_jobs("run", "--json", url=either)
+    assert (ran.code, ran.object["notes"][0].split(":")[0]) == (0, "price overrides of instance_hours have no effect")
+    ask(either, "UPDATE user_pricing_overrides SET resource_type = 'gpu_hour', valid_until = '2026-02-01'")
+    assert usage_jobs("run", url=either).code == 0, "it ended before the window"
 
 
 # Another run, and what has vanished

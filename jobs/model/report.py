@@ -76,7 +76,8 @@ class Report:
     should know; ``rows_read``: usage rows that batches read; ``users_recomputed``: of whom; ``unpriced``: those of
     these rows without a recorded cost, priced for everything but total_cost; ``unsettled``: months that were to be
     closed and stay open; ``users_left``: users who could not be had, because somebody held their rows locked;
-    ``users_set_aside``: users of whom nothing can be written."""
+    ``users_set_aside``: users of whom nothing can be written; ``overrides_unanswered``: price overrides of a type that no
+    meter has."""
 
     run_id: int | None
     kind: str
@@ -99,6 +100,7 @@ class Report:
     dry_run: bool
     users_left: int = 0
     users_set_aside: int = 0
+    overrides_unanswered: int = 0
     plan: PlanReport | None = None
 
     @property
@@ -113,4 +115,5 @@ class Report:
     def exit_code(self) -> int:
         # The next nightly run takes the users whom this one has left; in a closed month no run does.
         left = self.users_left if self.kind == "backfill" else 0
-        return 3 if self.rows_rejected or self.unsettled or self.users_set_aside or left else 0
+        troubled = self.unsettled or self.users_set_aside or self.overrides_unanswered
+        return 3 if self.rows_rejected or troubled or left else 0

@@ -1,5 +1,6 @@
 """What a run is going to do, decided before any usage is read: days, cost modes, prices, overrides, the query."""
 
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import Any
@@ -116,8 +117,17 @@ def for_window(
         rows_by_index=source.rows_by_index,
         has_user_days=runlog.has_user_days(connection, settings, window),
         new_months=runlog.new_months(connection, settings, window.months),
-        notes=(*clock.notes(connection), *notes, *held.notes),
+        notes=(*clock.notes(connection), *notes, *held.notes, *_without_effect(held.meters - since.keys())),
     )
+
+
+def _without_effect(left_out: Collection[str]) -> Iterator[str]:
+    """What to say of meters that somebody has a price override of, and that are not priced."""
+    for meter in sorted(left_out):
+        yield (
+            f"price overrides of {meter} have no effect: this optional meter is left out, because its column or its "
+            "card is missing on every day"
+        )
 
 
 def row_fingerprint(source: Source, *, rated: bool) -> RowFingerprint:

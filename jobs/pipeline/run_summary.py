@@ -52,6 +52,7 @@ def summarize(
         dry_run=run_id is None,
         users_left=len(totals.left),
         users_set_aside=len(totals.set_aside),
+        overrides_unanswered=plan.overrides.unanswered,
         plan=None if totals.recorder is None else _plan(plan, totals.recorder, ended),
     )
 

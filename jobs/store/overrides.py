@@ -22,14 +22,18 @@ from jobs.store.database import Connection
 from jobs.store.preflight import Source
 from jobs.store.statements import source, statement
 
+FIRST_TEN = 10
+"""So many overrides of a type that no meter has are named."""
+
 
 @dataclass(frozen=True, slots=True)
 class Overrides:
     """``rows``: one per override and meter, with the columns of ``frames.OVERRIDES``; ``notes``: what was ignored, and
-    why."""
+    why; ``unanswered``: how many are of a type that no meter has."""
 
     rows: tuple[Mapping[str, Any], ...]
     notes: tuple[str, ...]
+    unanswered: int = 0
 
     @property
     def meters(self) -> frozenset[str]:
@@ -71,21 +75,30 @@ def read(connection: Connection, settings: Settings, held: Source, first: date, 
 
 
 def _judged(rows: Iterable[Mapping[str, Any]], meters: Sequence[Meter]) -> Overrides:
-    kinds = {kind for meter in meters for kind in meter.resource_types}
-    covered = {kind: [meter.name for meter in meters if kind in meter.resource_types] for kind in kinds}
+    types = sorted({kind for meter in meters for kind in meter.resource_types})
+    covered = {kind: [meter.name for meter in meters if kind in meter.resource_types] for kind in types}
     kept: list[dict[str, Any]] = []
-    notes = []
+    notes, unanswered = [], []
     for row in rows:
         names = covered.get(row["resource_type"], [])
         price, discount = _price(row), _discount(row)
+        who = f"override {row['id']}" + (f" of user {row['user_id']}" if row["user_id"] is not None else "")
         if not names:
-            notes.append(f"override {row['id']} ignored: no meter has resource_type {row['resource_type']!r}")
+            unanswered.append(
+                f"{who} has no effect: its resource_type is {row['resource_type']!r}; expected one that a meter has: "
+                f"{', '.join(types)}. Correct the row, or add the type to a meter's resource_types in the settings"
+            )
         elif price is None and discount is None:
-            notes.append(f"override {row['id']} ignored: it has neither override_price nor discount_percentage")
-        elif row["user_id"] is not None:
+            notes.append(f"{who} ignored: it has neither override_price nor discount_percentage")
+        elif row["user_id"] is None:
+            notes.append(f"{who} ignored: its user_id is null")
+        else:
             same = {key: row[key] for key in ("id", "user_id", "first", "last", "rank")}
             kept += [{**same, "meter": name, "price": price, "discount": discount} for name in names]
-    return Overrides(tuple(kept), tuple(notes))
+    named = unanswered[:FIRST_TEN]
+    if more := len(unanswered) - len(named):
+        named.append(f"{more:,} more overrides have no effect: no meter has their resource_type")
+    return Overrides(tuple(kept), (*named, *notes), len(unanswered))
 
 
 def _price(row: Mapping[str, Any]) -> int | None:
