@@ -17,7 +17,7 @@ from jobs import log
 from jobs.model.report import CreditStory, Report
 from jobs.settings import Settings
 
-WIDTH = 100
+WIDTH, NARROW = 100, 80
 
 
 def as_object(value: Any) -> str:
@@ -36,10 +36,10 @@ def plain(value: Any) -> Any:
     return str(value)
 
 
-def console(*, to_error: bool = False) -> Console:
-    """A console of at most 100 columns; plain where nobody looks."""
+def console(width: int = WIDTH, *, to_error: bool = False) -> Console:
+    """A console of at most so many columns; plain where nobody looks."""
     made = Console(stderr=to_error, highlight=False, soft_wrap=False)
-    made.width = min(made.width, WIDTH) if made.is_terminal else WIDTH
+    made.width = min(made.width, width) if made.is_terminal else width
     return made
 
 
@@ -79,7 +79,7 @@ def report(report: Report, *, as_json: bool) -> None:
     if as_json:
         print(as_object(report_object(report)))
         return
-    out = console()
+    out = console(NARROW)
     what = "dry run, nothing written" if report.dry_run else f"run {report.run_id}"
     lines = {
         "settings": report.settings_file,
@@ -89,7 +89,7 @@ def report(report: Report, *, as_json: bool) -> None:
         "rejected": f"{report.rows_rejected:,}" + (" (see rollup.rejects)" if report.rows_rejected else ""),
         "priced without a recorded cost": f"{report.unpriced:,}",
         "rows changed": f"{report.rows_changed:,}{_tables(report.changed)}",
-        "total cost": f"{report.total_cost:,.10f} {report.currency}",
+        **_cost(report),
         **_credits(report.credits),
         "seconds": f"{sum(report.seconds.values()):.2f}: "
         + ", ".join(f"{name} {seconds:.2f}" for name, seconds in report.seconds.items()),
@@ -105,8 +105,20 @@ def report(report: Report, *, as_json: bool) -> None:
     out.print(grid)
 
 
+def _cost(report: Report) -> dict[str, str]:
+    """The total cost and the parts that it is made of, all with the same decimals: they add up as they are shown."""
+    total, parts = report.total_cost, {word: part for word, part in report.credits.parts.items() if part}
+    places = max(2, *(len(short(amount).partition(".")[2]) for amount in (total, *parts.values())))
+    width = max(len(f"{amount:,.{places}f}") for amount in (total, *parts.values()))
+    lines = {word: f"{amount:{width},.{places}f}" for word, amount in {"total cost": total, **parts}.items()}
+    lines["total cost"] += f" {report.currency}"
+    if report.credits.users_ran_out:
+        lines["uncovered"] += f" (users who ran out: {report.credits.users_ran_out:,})"
+    return {word if word == "total cost" else f"- {word}": line for word, line in lines.items()}
+
+
 def _credits(story: CreditStory) -> dict[str, str]:
-    """What happened to credits; nothing where nobody pays by them."""
+    """What was booked in the ledger; nothing where nothing was."""
     lines = {}
     if story.users_drawn:
         kinds = f"{short(story.free)} free, {short(story.purchased)} purchased"
@@ -119,11 +131,6 @@ def _credits(story: CreditStory) -> dict[str, str]:
         if story.reassigned:
             corrections.append(f"{story.reassigned:,} rows between free and purchased")
         lines["of it corrections"] = ", ".join(corrections) or "none"
-    if story.credits_deducted or story.uncovered:
-        ran_out = f", of {story.users_ran_out:,} users who ran out" if story.users_ran_out else ""
-        lines["drawn in the window"] = f"{short(story.credits_deducted)}; uncovered {short(story.uncovered)}{ran_out}"
-    if story.amount_due or story.amount_reported:
-        lines["due"] = f"{short(story.amount_due)}; reported elsewhere {short(story.amount_reported)}"
     return lines
 
 

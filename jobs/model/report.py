@@ -18,8 +18,9 @@ class Entries:
 class CreditStory:
     """What a run did with credits. Booked by it: ``users_drawn``, net ``free`` and ``purchased``, and of these the
     corrections of rows drawn before: ``taken``, ``given_back``, ``reassigned`` (rows that only changed between free and
-    purchased). As it leaves the window: ``credits_deducted``, ``uncovered``, ``users_ran_out``, ``amount_due``,
-    ``amount_reported``. ``foreign_rows``: rows whose credits_deducted somebody else wrote."""
+    purchased). How the total cost of the window is paid: ``credits_deducted``, ``uncovered`` (of ``users_ran_out``),
+    ``amount_due``, ``amount_reported``, ``amount_free``, and ``rest``, which is none of these, with why there is one.
+    ``foreign_rows``: rows whose credits_deducted somebody else wrote."""
 
     users_drawn: int
     free: Decimal
@@ -32,7 +33,22 @@ class CreditStory:
     users_ran_out: int
     amount_due: Decimal
     amount_reported: Decimal
+    amount_free: Decimal
+    rest: Decimal
+    rest_because: str
     foreign_rows: int
+
+    @property
+    def parts(self) -> dict[str, Decimal]:
+        """What the total cost is made of, in words: the parts add up to it exactly."""
+        return {
+            "drawn": self.credits_deducted,
+            "uncovered": self.uncovered,
+            "due": self.amount_due,
+            "reported elsewhere": self.amount_reported,
+            "free of charge": self.amount_free,
+            self.rest_because: self.rest,
+        }
 
 
 @dataclass(frozen=True, slots=True)

@@ -238,7 +238,7 @@ def _after(
     plan: Plan, totals: Totals, detected: Detected, before: Finalized
 ) -> tuple[dict[date, MonthFigures], MonthFigures]:
     """The figures as they would be with what the batches change."""
-    names = ("total_cost", "credits_deducted", "uncovered", "amount_due", "amount_reported")
+    names = ("total_cost", "credits_deducted", "uncovered", "amount_due", "amount_reported", "amount_free")
     sums: dict[date, dict[str, int]] = {month: dict.fromkeys(names, 0) for month in plan.window.months}
     for put, stored in totals.months:
         for frame, sign in ((put, 1), (stored, -1)):
@@ -249,9 +249,11 @@ def _after(
     for month in plan.window.months:
         old, now = before.by_month[month], detected.months.get(month)
         figures: Any = {name: getattr(old, name) + unscaled(sums[month][name]) for name in names}
-        by_month[month] = MonthFigures(row_count=now.rows if now else 0, usage_hash=None, **figures)
+        counts = (now.users, now.rows) if now else (0, 0)
+        by_month[month] = MonthFigures(*counts, usage_hash=None, **figures)
     whole: Any = {name: sum((getattr(each, name) for each in by_month.values()), start=unscaled(0)) for name in names}
-    return by_month, MonthFigures(usage_hash=None, **whole)
+    users = sum(each.users for each in by_month.values())
+    return by_month, MonthFigures(users, usage_hash=None, **whole)
 
 
 def _mark_done(connection: Connection, plan: Plan, run_id: int, totals: Totals, ended: Finalized) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping
 from datetime import date
+from decimal import Decimal
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -43,7 +44,7 @@ def summarize(
         unpriced=totals.unpriced,
         changed={**totals.changed, **ended.changed},
         total_cost=ended.whole.total_cost,
-        credits=_credits(totals, ended),
+        credits=_credits(plan, totals, ended),
         currency=plan.settings.currency,
         settings_file=plan.settings.source,
         rates_file=str(plan.settings.rates),
@@ -118,9 +119,11 @@ def _some(users: Collection[str]) -> str:
     return f"{named} and {len(users) - SOME:,} more" if len(users) > SOME else named
 
 
-def _credits(totals: Totals, ended: Finalized) -> CreditStory:
-    """What the run did with credits."""
+def _credits(plan: Plan, totals: Totals, ended: Finalized) -> CreditStory:
+    """What the run did with credits, and how the cost of its window is paid."""
     posted, whole = totals.posted, ended.whole
+    paid = whole.credits_deducted + whole.uncovered + whole.amount_due + whole.amount_reported + whole.amount_free
+    rest = whole.total_cost - paid
     return CreditStory(
         users_drawn=posted["users"],
         free=unscaled(posted["free"]),
@@ -133,8 +136,24 @@ def _credits(totals: Totals, ended: Finalized) -> CreditStory:
         users_ran_out=whole.users_ran_out,
         amount_due=whole.amount_due,
         amount_reported=whole.amount_reported,
+        amount_free=whole.amount_free,
+        rest=rest,
+        rest_because=_why_rest(plan, rest, whole.users),
         foreign_rows=len(totals.foreign),
     )
+
+
+def _why_rest(plan: Plan, rest: Decimal, user_months: int) -> str:
+    """Why a part of the cost is neither drawn, uncovered, due, reported nor free of charge, or less than nothing."""
+    rules = plan.credit_rules
+    # Of each user and month at most half a unit is left over, in each of three ways to pay: it goes on to the next row.
+    if abs(rest) * 2 <= 3 * user_months * Decimal(1).scaleb(-min(rules.scale, rules.due_scale)):
+        return "left by rounding"
+    if rest < 0:
+        return "drawn beyond the cost"
+    if rules.start is not None and rules.start > plan.window.first:
+        return f"prepaid before {rules.start}"
+    return "not assigned yet"
 
 
 def _plan(plan: Plan, recorder: "ChangeRecorder", ended: Finalized) -> PlanReport:

@@ -17,7 +17,8 @@ NOTHING = Decimal(0)
 
 @dataclass(frozen=True, slots=True)
 class MonthFigures:
-    """Sums over the users of a month, or of several; amounts in the currency. ``usage_hash``: of users and rows."""
+    """Sums over the users of a month, or of several (``users`` then counts user-months); amounts in the currency.
+    ``usage_hash``: of users and rows."""
 
     users: int = 0
     row_count: int = 0
@@ -27,6 +28,7 @@ class MonthFigures:
     uncovered: Decimal = NOTHING
     amount_due: Decimal = NOTHING
     amount_reported: Decimal = NOTHING
+    amount_free: Decimal = NOTHING
     users_ran_out: int = 0
 
 

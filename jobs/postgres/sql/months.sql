@@ -5,7 +5,7 @@ SELECT month, count(*) AS users, coalesce(sum(row_count), 0)::bigint AS row_coun
   coalesce(bit_xor(hash_record_extended(ROW(user_id, usage_hash), 0)), 0) AS usage_hash,
   coalesce(sum(total_cost), 0) AS total_cost, coalesce(sum(credits_deducted), 0) AS credits_deducted,
   coalesce(sum(uncovered), 0) AS uncovered, coalesce(sum(amount_due), 0) AS amount_due,
-  coalesce(sum(amount_reported), 0) AS amount_reported,
+  coalesce(sum(amount_reported), 0) AS amount_reported, coalesce(sum(amount_free), 0) AS amount_free,
   count(DISTINCT user_id) FILTER (WHERE uncovered > 0) AS users_ran_out
 FROM {user_monthly} WHERE month = ANY(%(months)s::date[]) GROUP BY GROUPING SETS ((month), ())
 
