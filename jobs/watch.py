@@ -14,6 +14,7 @@ from typing import Any
 
 import polars as pl
 
+from jobs.compute.causes import is_repriced
 from jobs.model.scale import unscaled
 from jobs.model.windows import Window, is_closed, last_of, opening
 from jobs.pipeline.allocation import as_posted
@@ -36,7 +37,7 @@ PAID = {"credits_free", "credits_purchased", "credits_deducted", "uncovered", "a
 }
 """Columns of user_monthly that say how a month was paid, or how it was found: no change of the month."""
 USER_MONTH = ["user_id", "month"]
-WORDS = {"usage": "usage", "price": "price", "override": "override"}
+WORDS = ("usage", "price", "override")
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +118,7 @@ def _as_closed(plan: Plan) -> tuple[Plan, dict[date, tuple[str, ...]]]:
 
 def _compare(connection: Connection, plan: Plan, address: Address, found: "list[Difference] | Any") -> _Changes:
     """Computes the users that differ again, and keeps of the user-months those whose figures are others now."""
-    changes, causes = _Changes(), {(each.user, each.month): _cause(each) for each in found}
+    changes, causes = _Changes(), {(each.user, each.month): each for each in found}
     users = sorted({user for user, _ in causes})
     # How many rows each has is not known here: as many as one a day.
     work = [UserWork(user, len(plan.window.days), 0) for user in users]
@@ -129,18 +130,20 @@ def _compare(connection: Connection, plan: Plan, address: Address, found: "list[
         columns = [name for name in read.months.columns if name not in PAID and not name.endswith("_hash")]
         figures = [name for name in columns if name in target.columns]
         both = target.select(figures).join(
-            read.months.select(figures), on=USER_MONTH, how="full", coalesce=True, suffix="_stored"
+            read.months.select(figures), on=USER_MONTH, how="full", coalesce=True, suffix="_held"
         )
         values = [name for name in figures if name not in USER_MONTH]
         # A first edition's month has no sums of levels by day: what was not computed cannot differ.
         same = pl.all_horizontal(
-            pl.col(name).eq_missing(pl.col(f"{name}_stored")) for name in values if not name.endswith("_days")
+            pl.col(name).eq_missing(pl.col(f"{name}_held")) for name in values if not name.endswith("_days")
         )
         moved = pl.concat([both.filter(~same).select(USER_MONTH), _moved_days(plan, read, rows)]).unique()
-        cost = pl.col("total_cost").fill_null(0) - pl.col("total_cost_stored").fill_null(0)
+        cost = pl.col("total_cost").fill_null(0) - pl.col("total_cost_held").fill_null(0)
+        repriced = _repriced(plan, both, read)
         for user, month, more in both.join(moved, on=USER_MONTH).select(*USER_MONTH, cost).iter_rows():
             if (user, month) in causes:
-                changes.causes.setdefault(month, Counter())[causes[user, month]] += 1
+                cause = _cause(causes[user, month], repriced=(user, month) in repriced)
+                changes.causes.setdefault(month, Counter())[cause] += 1
                 changes.more[month] += more
     return changes
 
@@ -157,8 +160,19 @@ def _moved_days(plan: Plan, read: "Any", rows: pl.DataFrame) -> pl.DataFrame:
     return pl.concat(apart)
 
 
-def _cause(found: Difference) -> str:
-    return "+".join(word for name, word in WORDS.items() if getattr(found, name))
+def _repriced(plan: Plan, both: pl.DataFrame, read: "Any") -> set[tuple[str, date]]:
+    """The user-months that have some of a meter whose price has changed, or had."""
+    rates = {month: plan.rates_hash(month) for month in plan.window.months}
+    now = pl.col("month").replace_strict(rates, return_dtype=pl.String)
+    before = read.months.select(*USER_MONTH, rates_hash_held="rates_hash")
+    hashed = both.join(before, on=USER_MONTH, how="left")
+    repriced = {month: plan.repriced(month) for month in plan.window.months}
+    which = is_repriced([meter.name for meter in plan.settings.meters], repriced)
+    return set(hashed.with_columns(rates_hash=now).filter(which).select(USER_MONTH).iter_rows())
+
+
+def _cause(found: Difference, *, repriced: bool) -> str:
+    return "+".join(word for word in WORDS if getattr(found, word) and (word != "price" or repriced))
 
 
 def _month(plan: Plan, month: date, found: Differences, changes: _Changes, missing: tuple[str, ...]) -> Watched:

@@ -78,6 +78,32 @@ def test_a_closed_month_is_corrected_and_says_so(closed: str) -> None:
     assert [run["reason"] for run in runs] == ["late", "late", None]
 
 
+def test_a_price_is_a_cause_only_for_users_of_its_meter(closed: str, tmp_path: Path) -> None:
+    """A dearer gpu in April: ada has used it, ben has not, and cy, of whom nothing else changes, neither."""
+    row(closed, 42, "1", date(2026, 4, 11), user_id="ada", gpu_hours=1)
+    row(closed, 43, "1", date(2026, 4, 11), user_id="cy")
+    done(closed, *APRIL)
+    before = len(corrections(closed))
+    shipped = (Path(__file__).parents[1] / "config" / "rates.csv").read_text(encoding="utf-8")
+    rates = tmp_path / "rates.csv"
+    rates.write_text(
+        f"{shipped}gpu_hours,2026-04-02,0,9,1,dearer\ngpu_hours,2026-05-01,0,0.5,1,list\n", encoding="utf-8"
+    )
+    given = {**START, "USAGE_JOBS_RATES": str(rates)}
+    reprice(closed, 41, "3")
+    [april, _] = usage_jobs("watch", "--json", url=closed, today=TODAY, **given).object["months"]
+    assert april["causes"] == {"price": 1, "usage": 1}
+    again = ("backfill", *APRIL, "--reason", "dearer", "--yes", "--json")
+    changes = usage_jobs(*again, url=closed, today=TODAY, **given).object["plan"]["changes"]
+    assert {change["user_id"]: change["cause"] for change in changes} == {"ada": "price", "ben": "usage"}
+    assert [(user, cause) for _, user, _, _, cause, _ in corrections(closed)[before:]] == [
+        ("ada", "price"),
+        ("ben", "usage"),
+    ]
+    assert usage_jobs(*again, url=closed, today=TODAY, **given).object["rows_changed"] == 0
+    assert usage_jobs("reconcile", "--from", "2026-04-01", url=closed, today=TODAY, **given).code == 0
+
+
 def test_a_row_that_came_too_late_and_one_that_went(closed: str) -> None:
     row(closed, 99, "4", date(2026, 4, 30), user_id="cy")
     ask(closed, "DELETE FROM usage_daily WHERE id = %s", UUID(int=41))

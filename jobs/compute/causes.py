@@ -1,6 +1,6 @@
 """Why a closed month changed: which of the four inputs of a user-month are no longer what it was computed from."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
 
 import polars as pl
@@ -11,8 +11,12 @@ UNCHANGED = pl.DataFrame(
     | dict.fromkeys(("old_total", "new_total", "old_credits", "new_credits"), pl.Int128)
     | {"cause": pl.String}
 )
-HASHES = {"usage_hash": "usage", "rates_hash": "price", "overrides_hash": "override"}
-"""What tells that an input changed, by its name in rollup.corrections; credit is told by ``_credit``."""
+FIGURES = (
+    *("total_cost", "credits_free", "credits_deducted"),
+    *("uncovered", "amount_due", "amount_reported", "amount_free"),
+)
+Repriced = Mapping[date, tuple[str, frozenset[str]]]
+"""By month the rates_hash by which it was priced last, and the meters whose prices are others now."""
 
 
 def keep_closed_months(target: pl.LazyFrame, held: pl.LazyFrame, closed: Sequence[date]) -> pl.LazyFrame:
@@ -26,15 +30,24 @@ def keep_closed_months(target: pl.LazyFrame, held: pl.LazyFrame, closed: Sequenc
     return joined.with_columns(credits_hash=kept).select(names)
 
 
-def causes(changed: pl.LazyFrame) -> pl.LazyFrame:
+def causes(changed: pl.LazyFrame, meters: Sequence[str], repriced: Repriced) -> pl.LazyFrame:
     """month, user_id, old_total, new_total, old_credits, new_credits (units of 10^-10; 0 where there is no row), cause.
 
+    Without user-months whose figures stay, of which only prices of meters differ that they have none of.
     In: each changed user-month as it shall be and, with the suffix _held, as it is stored (either may be missing), and
     ``account_hash``: the hash of its account before this run, less what we ourselves have drawn since it was stored.
     """
     both = pl.col("total_cost").is_not_null() & pl.col("total_cost_held").is_not_null()
-    cause = joined(both, pl.when(both & _credit()).then(pl.lit("credit")))
-    return changed.select(
+    words = {
+        "usage": _differs("usage_hash"),
+        "price": both & is_repriced(meters, repriced),
+        "override": both & _differs("overrides_hash"),
+        "credit": both & _credit(),
+    }
+    told = [pl.when(holds).then(pl.lit(word)) for word, holds in words.items()]
+    cause = pl.concat_str(told, separator="+", ignore_nulls=True)
+    stays = pl.all_horizontal(pl.col(name).eq_missing(pl.col(f"{name}_held")) for name in FIGURES)
+    return changed.filter((cause != "") | ~both | ~_differs("rates_hash") | ~stays).select(
         *KEY,
         pl.col("total_cost_held").fill_null(0).alias("old_total"),
         pl.col("total_cost").fill_null(0).alias("new_total"),
@@ -45,16 +58,25 @@ def causes(changed: pl.LazyFrame) -> pl.LazyFrame:
     )
 
 
-def joined(both: pl.Expr, *more: pl.Expr) -> pl.Expr:
-    """The inputs that differ, joined by +, empty where none does; ``both``: the user-month is and was there.
+def is_repriced(meters: Sequence[str], repriced: Repriced) -> pl.Expr:
+    """Whether a meter that a user-month has some of, or had, has another price than it was computed with.
 
-    Who came or went is usage alone: there is no price to compare.
+    In: columns as in ``causes``. A user-month that was not computed by the prices of ``repriced`` may have had any
+    others: of it every meter counts.
     """
-    words = []
-    for name, word in HASHES.items():
-        differs = pl.col(name).ne_missing(pl.col(f"{name}_held"))
-        words.append(pl.when(differs if word == "usage" else differs & both).then(pl.lit(word)))
-    return pl.concat_str([*words, *more], separator="+", ignore_nulls=True)
+    month = pl.col("month")
+    before = {day: hash_ for day, (hash_, _) in repriced.items()}
+    known = pl.col("rates_hash_held").eq_missing(month.replace_strict(before, return_dtype=pl.String))
+    counts = []
+    for meter in meters:
+        has = pl.any_horizontal(pl.col(f"{meter}{end}").fill_null(0) != 0 for end in ("", "_held"))
+        changed = [day for day, (_, others) in repriced.items() if meter in others]
+        counts.append(has & (~known | month.is_in(changed)))
+    return _differs("rates_hash") & pl.any_horizontal(counts)
+
+
+def _differs(name: str) -> pl.Expr:
+    return pl.col(name).ne_missing(pl.col(f"{name}_held"))
 
 
 def _credit() -> pl.Expr:

@@ -225,7 +225,9 @@ class BatchChanges:
         # A month of the first edition gets hashes and columns that it had not: that is no change of it.
         renewed = monthly.stored.lazy().filter(pl.col("row_count").is_null()).select(*KEY, renewed=pl.lit(value=True))
         same = (pl.col("old_total") == pl.col("new_total")) & (pl.col("old_credits") == pl.col("new_credits"))
-        found = causes(changed).join(renewed, on=KEY, how="left")
+        meters = [meter.name for meter in self.plan.settings.meters]
+        repriced = {month: self.plan.repriced(month) for month in self.plan.window.months}
+        found = causes(changed, meters, repriced).join(renewed, on=KEY, how="left")
         return found.filter(~(same & pl.col("renewed").fill_null(value=False))).drop("renewed").sort(KEY).collect()
 
 

@@ -213,7 +213,7 @@ def _booked(
         "month": month,
         "row_count": figures.row_count,
         "usage_hash": figures.usage_hash,
-        "rates_hash": plan.rates_hash(month) if is_whole else plan.months.rates.get(month),
+        "rates_hash": plan.month_rates(month) if is_whole else plan.months.rates.get(month),
         "total_cost": figures.total_cost,
         "fingerprint": plan.fingerprints[month].text if is_whole else plan.months.fingerprints.get(month),
         "closes": closes,

@@ -73,6 +73,22 @@ class RunScope:
         scale = f"-{self.rules.scale}" if self.modes[month] == "rated" else ""
         return f"{digest}-{kinds}-{self.modes[month]}-{settings.tiers}-{settings.zero_means}-{most}{scale}"
 
+    def month_rates(self, month: date) -> str:
+        """What rollup.months keeps of the prices of ``month``: ``rates_hash``, and a hash of each meter's prices."""
+        card, last = self.settings.rate_card, self.window.last_of(month)
+        return " ".join(
+            [self.rates_hash(month), *(f"{m.name}:{card.digest([m.name], month, last)}" for m in self.meters)]
+        )
+
+    def repriced(self, month: date) -> tuple[str, frozenset[str]]:
+        """The rates_hash by which ``month`` was priced last, and the meters whose prices are others now: all of them
+        where it is not known of each, or where something has changed by which every meter is priced."""
+        before, *prices_before = (self.months.rates.get(month) or "-").split()
+        now, *prices_now = self.month_rates(month).split()
+        if not prices_before or before.partition("-")[2] != now.partition("-")[2]:
+            return before, frozenset(meter.name for meter in self.settings.meters)
+        return before, frozenset(price.partition(":")[0] for price in {*prices_before} ^ {*prices_now})
+
     @property
     def credit_terms(self) -> str:
         """All of the settings and of the database's shape that decides how usage is paid: a part of credits_hash."""
