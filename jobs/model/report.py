@@ -92,8 +92,8 @@ class Report:
     should know; ``rows_read``: usage rows that batches read; ``users_recomputed``: of whom; ``unpriced``: those of
     these rows without a recorded cost, priced for everything but total_cost; ``unsettled``: months that were to be
     closed and stay open; ``users_left``: users who could not be had, because somebody held their rows locked;
-    ``users_set_aside``: users of whom nothing can be written; ``overrides_unanswered``: price overrides of a type that no
-    meter has."""
+    ``users_set_aside``: users of whom nothing can be written; ``overrides_unanswered``: price overrides of a type that
+    no meter has."""
 
     run_id: int | None
     kind: str
