@@ -54,7 +54,7 @@ def parser() -> argparse.ArgumentParser:
     explain.add_argument("--user", required=True, type=_text, metavar="ID", help="the user's id")
     explain.add_argument("--month", required=True, type=_month, metavar="YYYY-MM", help="the month")
     example = "usage-jobs reconcile --from 2026-05-01 --to 2026-06-30"
-    reconcile = _command(commands, "reconcile", "prove every money law on the live database; changes nothing", example)
+    reconcile = _command(commands, "reconcile", "prove every invariant on the live database; changes nothing", example)
     reconcile.add_argument("--from", dest="since", type=_day, metavar="D", help="only the months from this day's on")
     reconcile.add_argument("--to", dest="until", type=_day, metavar="D", help="only the months up to this day's")
     example = "usage-jobs watch --all"

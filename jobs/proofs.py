@@ -2,37 +2,70 @@
 
 from collections.abc import Sequence
 from decimal import Decimal
+from itertools import groupby, zip_longest
 
+from rich.padding import Padding
 from rich.table import Table
+from rich.text import Text
 
 from jobs.explain import Explanation, Line
-from jobs.show import as_object, console, escaped, plain, short
-from jobs.store.laws import Law
+from jobs.show import NARROW, as_object, console, escaped, plain, short
+from jobs.store.invariants import Law
 from jobs.watch import Watched
 
 
 def laws(found: Sequence[Law], *, as_json: bool) -> None:
-    """The table of `reconcile`: every law, both its figures, the verdict, the first culprits."""
+    """What `reconcile` says: by invariant each check, both its figures and the verdict; who breaks it, and how."""
     broken = sum(1 for law in found if law.broken)
     if as_json:
-        objects = [plain(law) | {"verdict": law.verdict} for law in found]
+        objects = [plain(law) | {"invariant": law.invariant, "verdict": law.verdict} for law in found]
         print(as_object({"broken": broken, "laws": objects, "exit_code": 6 if broken else 0}))
         return
-    table = Table(box=None, pad_edge=False)
-    for heading in ("law", "one side", "other side", "verdict"):
-        table.add_column(heading, justify="right" if "side" in heading else "left", overflow="fold")
-    for law in found:
-        verdict = f"[bold]BROKEN[/] by {law.broken:,}" if law.broken else law.verdict
-        table.add_row(escaped(law.law), _side(law.left), _side(law.right), verdict)
-        for text in (*law.culprits, *([law.note] if law.note else [])):
-            table.add_row(escaped(f"    {text}"), "", "", "")
-    console().print(table)
+    out, width = console(NARROW), max(len(_side(side)) for law in found for side in (law.left, law.right))
+    for number, some in groupby(found, lambda law: law.law[:1] if law.invariant else ""):
+        checks = list(some)
+        out.print(f"{number} {checks[0].invariant}" if number else "Counted, not judged", style="bold", markup=False)
+        out.print(_checks(checks, width))
+        for law in checks:
+            _told_of(law)
     judged = sum(1 for law in found if law.judged)
-    print(f"{broken} of {judged} laws broken" if broken else f"all {judged} laws hold")
+    print(f"{broken} of {judged} checks are broken" if broken else f"all {judged} checks hold")
+    print("What each invariant means: README.md, section Invariants")
+
+
+def _checks(found: Sequence[Law], width: int) -> Table:
+    table = Table(box=None, pad_edge=False, show_header=False, expand=True)
+    table.add_column()  # what is folded stays indented
+    table.add_column(ratio=1, overflow="fold")
+    for least in (width, width):
+        table.add_column(justify="right", min_width=least)
+    table.add_column(min_width=len("not judged"))
+    for law in found:
+        verdict = f"[bold]BROKEN[/] {law.broken:,}" if law.broken else law.verdict
+        table.add_row("", escaped(law.name), _side(law.left), _side(law.right), verdict)
+    return table
+
+
+def _told_of(law: Law) -> None:
+    """Who breaks it, and how; what else is to be said; and SQL, as it is to be run."""
+    told = zip_longest(law.culprits, law.differences, fillvalue="")
+    culprits = [f"{culprit}: {difference}" if difference else culprit for culprit, difference in told]
+    if lines := [*culprits, *([law.note] if law.note else [])]:
+        _indented(f"{law.name}:", 2)
+    for line in lines:
+        _indented(line, 4)
+    for remedy in law.remedies:
+        print(remedy)
+
+
+def _indented(text: str, by: int) -> None:
+    console(NARROW).print(Padding(Text(text, overflow="fold"), (0, 0, 0, by)))
 
 
 def _side(value: Decimal | int | str) -> str:
-    return value if isinstance(value, str) else f"{value:,f}" if isinstance(value, Decimal) else f"{value:,}"
+    if isinstance(value, str):
+        return value
+    return f"{value:,}" if isinstance(value, int) else f"{Decimal(short(value)):,f}"
 
 
 def explanation(told: Explanation, *, as_json: bool) -> None:

@@ -4,14 +4,17 @@ Usage, prices and accounts move on after a run, and that breaks nothing: only us
 finds that nothing differs from what they were computed from; the others are counted, and the next run takes them.
 """
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
+from typing import Any
 from uuid import UUID
 
 import polars as pl
 
 from jobs.compute.billing import PREPAID
+from jobs.compute.rollup import USER_DAY
 from jobs.model.scale import unscaled
 from jobs.pipeline.allocation import allocate, as_posted, needs_account
 from jobs.pipeline.batch_changes import days_target, months_target
@@ -24,7 +27,7 @@ from jobs.postgres.usage_reader import Reader
 from jobs.store import accounts
 from jobs.store.address import Address
 from jobs.store.database import Connection
-from jobs.store.laws import Law
+from jobs.store.invariants import Law, sides
 
 PAYING = ("uncovered", "amount_due", "amount_reported", "amount_free", "billing_mode")
 WRITTEN_BY_RUNS = {"written_hash", "rates_hash", "overrides_hash", "credits_hash"}
@@ -35,35 +38,62 @@ USER_MONTH = ["user_id", "month"]
 
 @dataclass(slots=True)
 class Found:
-    """What computing again has found: by invariant both sums (units of 10^-10) and culprits, and what could not be
-    judged. ``rows``: of months in which nobody differs, rows now and rows as counted by the last run."""
+    """What computing again has found: by invariant both sums (units of 10^-10), how often it is broken, by whom and
+    how; and what could not be judged. ``rows``: of months in which nobody differs, rows now and as counted by the last
+    run."""
 
     left: dict[str, int] = field(default_factory=dict)
     right: dict[str, int] = field(default_factory=dict)
-    culprits: dict[str, list[str]] = field(default_factory=dict)
+    broken: Counter[str] = field(default_factory=Counter)
+    culprits: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
     same: int = 0
     stale: int = 0
     rows: dict[date, tuple[int, int]] = field(default_factory=dict)
 
-    def add(self, law: str, rows: pl.DataFrame, left: pl.Expr, right: pl.Expr, key: pl.Expr) -> None:
-        """Takes rows of which ``left`` must be ``right``."""
-        judged = rows.select(left.cast(pl.Int128).alias("left"), right.cast(pl.Int128).alias("right"), key.alias("key"))
-        self.left[law] = self.left.get(law, 0) + int(judged["left"].sum())
-        self.right[law] = self.right.get(law, 0) + int(judged["right"].sum())
-        bad = judged.filter(pl.col("left").ne_missing(pl.col("right")))["key"].sort().to_list()
-        self.culprits.setdefault(law, []).extend(bad)
+    def add(
+        self, law: str, rows: pl.DataFrame, left: pl.Expr, right: pl.Expr, key: pl.Expr, compared: Sequence[str] = ()
+    ) -> None:
+        """Takes rows of which ``left`` must be ``right``. Where these only say whether a row is as it should be,
+        ``compared`` are its columns, of which each must be what it is with the suffix _held."""
+        sides = {"left": left.cast(pl.Int128), "right": right.cast(pl.Int128), "key": key}
+        judged = rows.select(*(how.alias(f"judged {name}") for name, how in sides.items()), *_both(compared))
+        self.left[law] = self.left.get(law, 0) + int(judged["judged left"].sum())
+        self.right[law] = self.right.get(law, 0) + int(judged["judged right"].sum())
+        bad = judged.filter(pl.col("judged left").ne_missing(pl.col("judged right")))
+        self.broken[law] += bad.height
+        some = bad.sort("judged key").head(FIRST_TEN)
+        names = [(name, f"{name}_held") for name in compared] or [("judged left", "judged right")]
+        told = [(row["judged key"], _difference(row, names, judged.schema)) for row in some.iter_rows(named=True)]
+        self.culprits.setdefault(law, []).extend(told)
 
     def laws(self) -> Iterator[Law]:
         """One line per invariant."""
         for law, left in self.left.items():
             counted = law in (SAME, SAME_DAYS)
-            shown = (left, self.right[law]) if counted else (unscaled(left), unscaled(self.right[law]))
-            bad = sorted(self.culprits[law])
-            yield Law(law, shown[0], shown[1], len(bad), tuple(bad[:FIRST_TEN]))
+            left_, right = (left, self.right[law]) if counted else (unscaled(left), unscaled(self.right[law]))
+            some = sorted(self.culprits[law])[:FIRST_TEN]
+            culprits, differences = ([each[n] for each in some] for n in (0, 1))
+            yield Law(law, left_, right, self.broken[law], tuple(culprits), tuple(differences))
         if self.rows:
-            bad = [f"{month:%Y-%m}" for month, (now, counted) in sorted(self.rows.items()) if now != counted]
+            bad = {f"{month:%Y-%m}": both for month, both in sorted(self.rows.items()) if both[0] != both[1]}
             now, before = (sum(each[n] for each in self.rows.values()) for n in (0, 1))
-            yield Law(ROWS, now, before, len(bad), tuple(bad))
+            yield Law(ROWS, now, before, len(bad), tuple(bad), tuple(sides("", *both) for both in bad.values()))
+
+
+def _both(names: Sequence[str]) -> list[str]:
+    return [f"{name}{end}" for name in names for end in ("", "_held")]
+
+
+def _difference(row: Mapping[str, Any], names: Sequence[tuple[str, str]], schema: pl.Schema) -> str:
+    """The first of the columns whose values are not the same, with both."""
+    for name, other in names:
+        if row[name] != row[other]:
+            values = [
+                unscaled(row[each]) if schema[each] == pl.Int128 and row[each] is not None else row[each]
+                for each in (name, other)
+            ]
+            return sides("" if name == "judged left" else f"{name} is ", *values)
+    return ""
 
 
 NO_MONTHS = pl.DataFrame(schema={"user_id": pl.String, "month": pl.Date})
@@ -146,17 +176,19 @@ def _judge(
 
 
 def _judge_days(found: Found, plan: Plan, rows: pl.DataFrame, read: BatchInput, same: pl.DataFrame) -> None:
-    columns = read.days.columns
     month = pl.col("date").dt.month_start().alias("month")
-    target = days_target(plan, rows).select(columns).with_columns(month).join(same, on=USER_MONTH, how="semi")
-    stored = read.days.with_columns(month).join(same, on=USER_MONTH, how="semi")
-    equal = stored.join(target, on=[*columns, "month"], how="semi", nulls_equal=True).select(
-        "date", "user_id", "cluster_id"
+    target, stored = (
+        days.select(read.days.columns).with_columns(month).join(same, on=USER_MONTH, how="semi").drop("month")
+        for days in (days_target(plan, rows), read.days)
     )
-    both = pl.concat([target.select(equal.columns), stored.select(equal.columns)]).unique()
-    marked = both.join(equal.with_columns(equal=pl.lit(1)), on=equal.columns, how="left", nulls_equal=True)
+    both = target.join(stored, on=USER_DAY, how="full", coalesce=True, nulls_equal=True, suffix="_held")
+    columns = [name for name in read.days.columns if name not in USER_DAY]
     key = pl.col("user_id") + " " + pl.col("date").dt.to_string()
-    found.add(SAME_DAYS, marked, pl.lit(1), pl.col("equal").fill_null(0), key)
+    found.add(SAME_DAYS, both, pl.lit(1), _equal(columns), key, columns)
+
+
+def _equal(columns: Sequence[str]) -> pl.Expr:
+    return pl.all_horizontal(pl.col(name).eq_missing(pl.col(f"{name}_held")) for name in columns)
 
 
 def _uuid(number: int) -> str:
@@ -169,8 +201,7 @@ def _judge_months(found: Found, target: pl.DataFrame, stands: pl.DataFrame) -> N
     both = target.join(stands, on=keys, suffix="_held")
     found.add(COSTS, both, pl.col("total_cost"), pl.col("total_cost_held"), key)
     columns = [name for name in stands.columns if name not in keys]
-    equal = pl.all_horizontal(pl.col(name).eq_missing(pl.col(f"{name}_held")) for name in columns)
-    found.add(SAME, both, pl.lit(1), equal, key)
+    found.add(SAME, both, pl.lit(1), _equal(columns), key, columns)
 
 
 def _judge_rows(

@@ -1,4 +1,4 @@
-"""Proof on demand: every money law of DESIGN section 4 on the live database, read-only, in one snapshot.
+"""Proof on demand: every invariant on the live database, read-only, in one snapshot.
 
 What SQL can add up by itself is judged there (``store.laws``); the rest is computed anew (``recompute``).
 """
@@ -8,7 +8,6 @@ from dataclasses import replace
 from datetime import date
 from functools import partial
 
-from jobs.compute.rollup import amounts
 from jobs.model.errors import ConfigError
 from jobs.model.windows import Window, first_of, last_of, opening
 from jobs.pipeline.plan import Plan, for_window
@@ -21,7 +20,9 @@ from jobs.store.address import Address
 from jobs.store.database import Connection, linked, transaction
 from jobs.store.faults import retried
 from jobs.store.guard import state_of_run
-from jobs.store.laws import LastRun, Law, Scope, Unfinished
+from jobs.store.invariants import Law, sides
+from jobs.store.laws import LastRun, Unfinished
+from jobs.store.rollup_laws import Scope
 
 BETWEEN_BATCHES = (laws.LEDGER_BY_ROW, ROWS)
 """A row that has moved to another user is in the batches of both; the rows of a month are counted at the end."""
@@ -57,7 +58,7 @@ def _between_batches(law: Law, run: LastRun) -> Law:
     if law.law not in BETWEEN_BATCHES or not law.broken:
         return law
     end = "is at work" if run.status == "running" else "did not come to its end"
-    return replace(law, broken=0, culprits=(), note=f"run {run.number} {end}", judged=False)
+    return replace(law, broken=0, culprits=(), differences=(), note=f"run {run.number} {end}", judged=False)
 
 
 def _judged(
@@ -73,7 +74,7 @@ def _judged(
         raise ConfigError("no run has covered a month of these days yet; expected one: usage-jobs runs")
     rows_of = months if given else sorted(booked.modes.keys() - history.closed)
     scope = Scope(months, rows_of, last)
-    yielded = list(laws.judged(connection, settings, source.credits, _additive(settings), scope))
+    yielded = list(laws.judged(connection, settings, source.credits, scope))
     found = Found()
     # All open months are one draw window, whatever days were asked for.
     since_when = opening(history, settings.start, last)
@@ -89,12 +90,6 @@ def _judged(
 
 def _within(month: date, since: date | None, until: date | None) -> bool:
     return (since is None or last_of(month) >= since) and (until is None or month <= first_of(until))
-
-
-def _additive(settings: Settings) -> list[str]:
-    levels = {meter.name for meter in settings.meters if meter.is_level}
-    own = [name for name in amounts(settings.meters) if name not in levels and name != "total_cost"]
-    return [*own, "credits_deducted"]
 
 
 def _run(unfinished: list[Unfinished], last: LastRun | None) -> Iterator[Law]:
@@ -123,6 +118,14 @@ def _stale(found: Found) -> Law:
 
 
 def _shrink(plan: Plan, detected: Detected) -> Iterator[Law]:
-    bad = [f"{month:%Y-%m}" for month in plan.window.months if has_shrunk(plan, detected, month)]
+    bad = [month for month in plan.window.months if has_shrunk(plan, detected, month)]
+    counts = [(plan.months.rows.get(m, 0), detected.months[m].rows if m in detected.months else 0) for m in bad]
     before = sum(plan.months.rows.get(month, 0) for month in plan.window.months)
-    yield Law("8 usage has not shrunk since (rows counted, rows now)", before, detected.rows, len(bad), tuple(bad))
+    yield Law(
+        "8 usage has not shrunk since (rows counted, rows now)",
+        before,
+        detected.rows,
+        len(bad),
+        tuple(f"{month:%Y-%m}" for month in bad),
+        tuple(sides("", *both) for both in counts),
+    )

@@ -61,9 +61,39 @@ def test_every_law_holds_after_a_run_and_nothing_is_written(url: str) -> None:
 def test_the_table_names_both_figures_and_the_verdict(url: str) -> None:
     ran = usage_jobs("reconcile", url=url)
     assert ran.code == 0
-    [line] = [line for line in ran.out.splitlines() if line.startswith("1 total cost by user = by cluster and day")]
-    assert line.split()[-3:] == ["6.3000000000", "6.3000000000", "holds"]
-    assert f"all {sum(law['judged'] for law in reconciled(url).object['laws'])} laws hold" in ran.out
+    lines = ran.out.splitlines()
+    [line] = [line for line in lines if line.startswith("  total cost by user = by cluster and day")]
+    assert line.split()[-3:] == ["6.3", "6.3", "holds"]
+    assert f"all {sum(law['judged'] for law in reconciled(url).object['laws'])} checks hold" in ran.out
+    assert max(map(len, lines)) <= 80
+
+
+def test_each_invariant_is_named_in_words_and_readme_says_what_it_means(url: str) -> None:
+    lines, found = usage_jobs("reconcile", url=url).out.splitlines(), reconciled(url).object["laws"]
+    assert lines[-1] == "What each invariant means: README.md, section Invariants"
+    readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    section = readme.partition("\n## Invariants\n")[2].partition("\n## ")[0]
+    named = {law["law"][0]: law["invariant"] for law in found if law["invariant"]}
+    assert named.keys() == set("12345678")
+    for number, words in named.items():
+        assert f"{number} {words}" in (line.rstrip() for line in lines)
+        assert f"\n{number}. **{words}.**" in section
+
+
+def test_unlike_quantities_and_money_are_not_added_up(url: str) -> None:
+    """Hours and calls of one user: 7 and 1000."""
+    add_usage(url, user_id="cy", cpu_hours=1, gpu_hours=6, feature_store_api_calls=1000)
+    assert usage_jobs("run", url=url).code == 3
+    found, by_month = reconciled(url).object["laws"], " by user = by cluster and month"
+    sums = {law["law"]: Decimal(law["left"]) for law in found if law["law"].endswith(by_month)}
+    assert {name.removesuffix(by_month)[2:]: left for name, left in sums.items()} == {
+        "total cost": Decimal("9.5"),
+        "charges and adjustments": Decimal("9.5"),
+        "credits": Decimal("3.1"),
+        "quantities in h": 70,
+        "quantities in calls": 1000,
+        "quantities in GB h": 0,
+    }
 
 
 @pytest.mark.parametrize(
@@ -97,7 +127,7 @@ def test_the_table_names_both_figures_and_the_verdict(url: str) -> None:
         ("rollup.cluster_daily", "total_cost = total_cost - 0.01", "date = '2026-06-20'",
          "1 total cost by user = by cluster and day", "2026-06 total_cost"),
         ("rollup.cluster_monthly", "gpu_hours = 1", "month = '2026-06-01'",
-         "1 quantities, charges and credits by user = by cluster and month", "2026-06 gpu_hours"),
+         "1 quantities in h by user = by cluster and month", "2026-06 gpu_hours"),
         ("rollup.user_daily", "gpu_hours = gpu_hours + 1", "user_id = 'cy' AND date = '2026-06-20'",
          "1 user_monthly = user_daily by user and month", "cy 2026-06"),
         ("rollup.user_daily", "total_cost = total_cost + 0.01", "user_id = 'cy' AND date = '2026-06-20'",
@@ -128,6 +158,79 @@ def test_what_is_tampered_with_is_found_and_named(
     culprits = broken(ran)[law]
     assert culprits
     assert culprit is None or culprit in culprits
+
+
+ONE_HOUR_MORE = "cpu_hours is 14 on one side, 15 on the other"
+
+
+@pytest.mark.parametrize(
+    ("change", "law", "difference"),
+    [
+        ("rollup.user_monthly SET cpu_hours = 15, gpu_hours = 1", "1 user_monthly = user_daily by user and month",
+         "cy 2026-06: " + ONE_HOUR_MORE),
+        ("rollup.user_monthly SET cpu_hours = 15, gpu_hours = 1", "2 user-months, computed anew = roll-up",
+         "cy 2026-06: " + ONE_HOUR_MORE),
+        ("rollup.user_monthly SET billing_mode = 'free'", "2 user-months, computed anew = roll-up",
+         "cy 2026-06: billing_mode is postpaid on one side, free on the other"),
+        ("rollup.user_daily SET storage_gb_cost = 0.5", "2 user-days, computed anew = roll-up",
+         "cy 2026-06-20: storage_gb_cost is 0 on one side, 0.5 on the other"),
+        ("rollup.cluster_daily SET users = 4", "1 cluster_daily = user_daily by day and cluster",
+         "2026-06-20 none: users is 3 on one side, 4 on the other"),
+        ("rollup.cluster_monthly SET storage_gb_days = 3", "1 cluster_monthly = user_daily by month and cluster",
+         "2026-06 none: storage_gb_days is 0 on one side, 3 on the other"),
+        ("rollup.cluster_monthly SET gpu_hours = 3", "1 quantities in h by user = by cluster and month",
+         "2026-06 gpu_hours: 0 on one side, 3 on the other"),
+        ("rollup.user_monthly SET total_cost = 2", "1 cost of the rows, priced anew = roll-up",
+         "cy 2026-06: 1.4 on one side, 2 on the other"),
+        ("rollup.months SET row_count = 9", "6 rows now = rows counted, in unchanged months",
+         "2026-06: 7 on one side, 9 on the other"),
+    ],
+)  # fmt: skip
+def test_the_first_column_that_differs_is_named_with_both_values(
+    url: str, change: str, law: str, difference: str
+) -> None:
+    table = change.split(maxsplit=1)[0]
+    where = {
+        "user_monthly": "user_id = 'cy' AND month = '2026-06-01'",
+        "user_daily": "user_id = 'cy' AND date = '2026-06-20'",
+        "cluster_daily": "date = '2026-06-20'",
+    }.get(table.removeprefix("rollup."), "month = '2026-06-01'")
+    tamper(url, f"UPDATE {change} WHERE {where}")
+    [found] = [each for each in reconciled(url).object["laws"] if each["law"] == law]
+    assert [f"{culprit}: {how}" for culprit, how in zip(found["culprits"], found["differences"], strict=True)] == [
+        difference
+    ]
+    lines = usage_jobs("reconcile", url=url).out.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert difference in " ".join(" ".join(lines).split())
+
+
+def test_a_top_up_by_hand_is_told_with_the_insert_that_it_lacks(url: str) -> None:
+    tamper(url, "UPDATE user_credits SET total_purchased = total_purchased + 2.5 WHERE user_id IN ('ada', 'bob')")
+    ran = usage_jobs("reconcile", url=url)
+    assert ran.code == 6
+    [law] = [law for law in reconciled(url).object["laws"] if law["verdict"] == "broken"]
+    assert (law["law"], law["culprits"]) == ("4 transactions add up = balance in user_credits", ["ada", "bob"])
+    assert len(law["remedies"]) == 2
+    for insertion in law["remedies"]:
+        assert insertion in ran.out
+        assert max(map(len, insertion.splitlines())) <= 80
+        tamper(url, insertion)
+    found = ask(
+        url, "SELECT user_id, type, amount, balance_after FROM credit_transactions WHERE type <> 'usage' ORDER BY 1"
+    )
+    kept = {"type": "purchase", "amount": Decimal("2.5")}
+    assert found == [
+        {"user_id": "ada", **kept, "balance_after": Decimal("51.4")},
+        {"user_id": "bob", **kept, "balance_after": Decimal("2.5")},
+    ]
+    assert reconciled(url).code == 0
+
+
+def test_what_was_taken_by_hand_has_no_insert(url: str) -> None:
+    tamper(url, "UPDATE user_credits SET total_purchased = total_purchased - 0.5 WHERE user_id = 'ada'")
+    [law] = [law for law in reconciled(url).object["laws"] if law["verdict"] == "broken"]
+    assert (law["culprits"], law["remedies"]) == (["ada"], [])
 
 
 def test_a_draw_beyond_the_cost_is_found_where_every_sum_agrees(url: str) -> None:
@@ -171,7 +274,15 @@ def test_days_that_wait_for_the_cluster_tables_break_no_law(url: str) -> None:
     }
     assert broken(reconciled(url)).items() >= grouped.items()
     tamper(url, "INSERT INTO rollup.touched_days (run_id, batch, date) VALUES (1, 1, '2026-06-20')")
-    assert not [law for law in broken(reconciled(url)) if law.startswith("1 ")]
+    tamper(
+        url, "INSERT INTO rollup.touched_days (run_id, batch, date) VALUES (1, 1, '2026-06-19'), (1, 1, '2026-05-30')"
+    )
+    ran = reconciled(url)
+    assert not [law for law in broken(ran) if law.startswith("1 ")]
+    notes = {law["law"]: law["note"].partition(": ")[2] for law in ran.object["laws"]}
+    assert notes["1 cluster_daily = user_daily by day and cluster"] == "2026-05-30, 2026-06-19 to 2026-06-20"
+    assert notes["1 cluster_monthly = user_daily by month and cluster"] == "2026-05, 2026-06"
+    assert notes["1 user_monthly = user_daily by user and month"] == ""
     assert usage_jobs("run", url=url).code == 3
     assert ask(url, "SELECT * FROM rollup.touched_days") == []
     ran = reconciled(url)

@@ -1,39 +1,19 @@
-"""The money laws that SQL alone can judge (DESIGN section 4): two sums that must be one, and who breaks it."""
+"""The invariants that SQL alone can judge: two sums that must be one, and who breaks it."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import date
-from decimal import Decimal
 
 from psycopg import sql
 
-from jobs.model.meters import cost_of, days_of
 from jobs.settings import Settings
 from jobs.store import runlog
 from jobs.store.credit_source import CreditSource
 from jobs.store.database import Connection
-from jobs.store.statements import columns, own, source, statement
+from jobs.store.invariants import Law, sides_in_sql
+from jobs.store.rollup_laws import Scope, rolled_up, with_left_out
+from jobs.store.statements import own, source, statement
 
-
-@dataclass(frozen=True, slots=True)
-class Law:
-    """One line of `reconcile`: both figures, how many break it, the first ten of them, and what else to say."""
-
-    law: str
-    left: Decimal | int | str
-    right: Decimal | int | str
-    broken: int = 0
-    culprits: tuple[str, ...] = ()
-    note: str = ""
-    judged: bool = True
-
-    @property
-    def verdict(self) -> str:
-        """Whether it holds; a line that is not ``judged`` only counts what could not be."""
-        return "broken" if self.broken else "holds" if self.judged else "not judged"
-
-
-USER_MONTHS = "1 user_monthly = user_daily by user and month"
 LEDGER_BY_ROW = "4 ledger by row = credits_deducted"
 Unfinished = tuple[int, str, date, date]
 """A run that did not come to its end: its number, kind, and days from and to."""
@@ -51,28 +31,16 @@ class LastRun:
     wrote: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Scope:
-    """``months``: those in question, sorted; ``rows_of``: the months whose usage rows are judged; ``until``: the last
-    day that a run has covered."""
-
-    months: Sequence[date]
-    rows_of: Sequence[date]
-    until: date
-
-
-def judged(
-    connection: Connection, settings: Settings, held: CreditSource, names: Sequence[str], scope: Scope
-) -> Iterator[Law]:
-    """Every law in turn. ``names``: the additive columns besides total_cost."""
+def judged(connection: Connection, settings: Settings, held: CreditSource, scope: Scope) -> Iterator[Law]:
+    """Every law in turn."""
     covered = {"covered": list(scope.months), "first": scope.months[0], "last": scope.months[-1]}
     days = covered | {"months": list(scope.rows_of), "until": scope.until}
     left_out = connection.execute(
         statement("left_out", months=own(settings, "months"), touched_days=own(settings, "touched_days")),
         [list(scope.months)],
     ).fetchall()
-    for law, text in _rolled_up(settings, names):
-        yield _with_left_out(_judged(connection, law, text, days), scope, left_out)
+    for law, text, tells in rolled_up(settings):
+        yield with_left_out(_judged(connection, law, text, days, tells=tells), scope, left_out)
     yield _judged(connection, "6 rejected as counted = rejects that stand", _rejects(settings), {})
     for law, text in _ledger(settings, held):
         yield _judged(connection, law, text, days)
@@ -82,96 +50,26 @@ def judged(
         yield from _closed(connection, settings)
 
 
-def _judged(connection: Connection, law: str, text: sql.Composed, values: Mapping[str, object]) -> Law:
-    row = connection.execute(statement("judged", law=text), values).fetchone()
+def _judged(
+    connection: Connection,
+    law: str,
+    text: sql.Composed,
+    values: Mapping[str, object],
+    *,
+    tells: bool = False,
+) -> Law:
+    """``tells``: a row of ``text`` says itself whether and how its sides differ; else their values do."""
+    both = sql.Identifier("left_"), sql.Identifier("right_")
+    text = statement(
+        "judged",
+        law=text,
+        difference=sql.Identifier("difference") if tells else sides_in_sql("", *both),
+        is_broken=sql.SQL("difference IS NOT NULL" if tells else "left_ IS DISTINCT FROM right_"),
+    )
+    row = connection.execute(text, values).fetchone()
     assert row is not None  # noqa: S101 - an aggregate is always one row
-    left, right, broken, culprits = row
-    return Law(law, left, right, broken, tuple(culprits))
-
-
-def _with_left_out(law: Law, scope: Scope, left_out: Sequence[tuple[date, bool, bool]]) -> Law:
-    """``law`` with a note of the months that it leaves out. ``left_out``: month, whether it has days that are not
-    regrouped yet, whether it is not in user_daily yet."""
-    by_user, grouped = law.law == USER_MONTHS, "user_daily" in law.law
-    out = [month for month, waits, is_bare in left_out if (waits and not by_user) or (is_bare and grouped)]
-    if not out:
-        return law
-    some = ", ".join(f"{month:%Y-%m}" for month in out[:3]) + (f" and {len(out) - 3} more" if len(out) > 3 else "")
-    note = f"left out, until a run or backfill has computed them whole: {some}"
-    return replace(law, note=note, judged=law.judged and len(out) < len(scope.months))
-
-
-def _rolled_up(settings: Settings, names: Sequence[str]) -> Iterator[tuple[str, sql.Composed]]:
-    touched = own(settings, "touched_days")
-    for of, what in ((["total_cost"], "total cost"), (names, "quantities, charges and credits")):
-        sums = _sums(settings, of)
-        for column, by in (("months", "month"), ("days", "day")):
-            text = statement("law_clusters", sums=sums, which=sql.Identifier(column), touched_days=touched)
-            yield f"1 {what} by user = by cluster and {by}", text
-    yield from _grouped(settings)
-    yield (
-        "1 cost of the months as booked = by user",
-        statement(
-            "law_months",
-            months=own(settings, "months"),
-            user_monthly=own(settings, "user_monthly"),
-            touched_days=touched,
-        ),
-    )
-
-
-def _grouped(settings: Settings) -> Iterator[tuple[str, sql.Composed]]:
-    """Every roll-up is a GROUP BY of user_daily."""
-    meters = settings.meters
-    daily = [
-        *(name for meter in meters for name in (meter.name, cost_of(meter.name))),
-        *("adjustment_cost", "total_cost", "credits_deducted"),
-    ]
-    levels = {meter.name for meter in meters if meter.is_level}
-    monthly = [days_of(name) if name in levels else name for name in daily]
-    tables = ("user_daily", "user_monthly", "cluster_daily", "cluster_monthly", "months", "touched_days")
-    parts: dict[str, sql.Composable] = {table: own(settings, table) for table in tables}
-    parts["sums"] = sql.SQL(", ").join(sql.SQL("sum({0}) AS {0}").format(sql.Identifier(name)) for name in daily)
-    for law, text, of, stored in (
-        (USER_MONTHS, "law_user_days", "m", monthly),
-        ("1 cluster_daily = user_daily by day and cluster", "law_cluster_days", "c", daily),
-        ("1 cluster_monthly = user_daily by month and cluster", "law_cluster_months", "c", monthly),
-    ):
-        pairs = zip(daily, stored, strict=True)
-        sides = [(sql.Identifier("d", name), sql.Identifier(of, kept)) for name, kept in pairs]
-        yield (
-            law,
-            statement(
-                text,
-                # Nothing to group is a sum of 0: a user all of whose rows are rejected.
-                grouped=sql.SQL(", ").join(sql.SQL("coalesce({}, 0)").format(side) for side, _ in sides),
-                stored=sql.SQL(", ").join(sql.SQL("coalesce({}, 0)").format(side) for _, side in sides),
-                columns=columns(stored),
-                **parts,
-            ),
-        )
-
-
-def _sums(settings: Settings, names: Sequence[str]) -> sql.Composed:
-    day_of = {
-        "user_monthly": ("month", "users"),
-        "cluster_monthly": ("month", "months"),
-        "cluster_daily": ("date", "days"),
-    }
-    columns = [sql.Identifier(name) for name in names]
-    pairs = zip(names, columns, strict=True)
-    amounts = sql.SQL(", ").join(sql.SQL("({}, s.{})").format(sql.Literal(name), column) for name, column in pairs)
-    return sql.SQL(" UNION ALL ").join(
-        statement(
-            "law_sum",
-            day=sql.Identifier(day),
-            sums=sql.SQL(", ").join(sql.SQL("sum({0}) AS {0}").format(column) for column in columns),
-            table=own(settings, table),
-            amounts=amounts,
-            **{of: sql.SQL("v.amount" if of == mine else "0::numeric") for of in ("users", "months", "days")},
-        )
-        for table, (day, mine) in day_of.items()
-    )
+    left, right, broken, culprits, differences = row
+    return Law(law, left, right, broken, tuple(culprits), tuple(differences))
 
 
 def _rejects(settings: Settings) -> sql.Composed:
@@ -218,15 +116,29 @@ def _transactions(connection: Connection, settings: Settings, held: CreditSource
     )
     yield _judged(connection, "4 ledger by user and run = transactions", booked, {})
     arithmetic = statement("law_arithmetic", **parts)
-    yield _judged(connection, "3 balance before + amount = after, not below 0", arithmetic, {})
+    yield _judged(connection, "3 balance before + amount = after, not below 0", arithmetic, {}, tells=True)
     accounts = source(settings, "user_credits")
     balances = statement("law_balances", accounts=accounts, balance=held.balance(), **parts)
     law = _judged(connection, "4 transactions add up = balance in user_credits", balances, {})
     gaps = connection.execute(statement("explained_gaps", **parts)).fetchone()
     note = f"other programs posted between two of ours {gaps[0]:,} times" if gaps and gaps[0] else ""
     if law.broken:
-        note = f"{note and note + '; '}a balance that was put right by hand needs a transaction that says so"
-    yield replace(law, note=note)
+        note = f"{note and note + '; '}a balance that was changed by hand needs a transaction that says so"
+    yield replace(law, note=note, remedies=tuple(_top_ups(connection, transactions, balances)) if law.broken else ())
+
+
+def _top_ups(connection: Connection, transactions: sql.Identifier, balances: sql.Composed) -> Iterator[str]:
+    """The INSERT that each account lacks whose balance is more than its transactions say."""
+    for user, more, balance in connection.execute(statement("missing_top_ups", law=balances)):
+        text = statement(
+            "insert_top_up",
+            transactions=transactions,
+            user=sql.Literal(user),
+            amount=sql.Literal(more),
+            before=sql.Literal(balance - more),
+            after=sql.Literal(balance),
+        )
+        yield text.as_string(connection).rstrip()
 
 
 def _closed(connection: Connection, settings: Settings) -> Iterator[Law]:

@@ -26,7 +26,7 @@ from wire import Hook, Statement, Then, Verdict, Wire
 from jobs.model.errors import UsageJobsError
 from jobs.reconcile import reconciled
 from jobs.store.address import Address
-from jobs.store.laws import Law
+from jobs.store.invariants import Law
 
 KILLS = count("CREDIT_KILLS")
 EVERY = count("STATEMENT_STRIDE")

@@ -1,7 +1,8 @@
 -- Invariant 1: cluster_daily is a GROUP BY of user_daily. Days that a run has touched and not regrouped yet are left out.
 SELECT coalesce(d.date, c.date) || ' ' || coalesce(d.cluster_id, c.cluster_id, 'none') AS key,
   coalesce(d.total_cost, 0) AS left_,
-  CASE WHEN (d.users, {grouped}) IS NOT DISTINCT FROM (c.users, {stored}) THEN coalesce(d.total_cost, 0) END AS right_
+  coalesce(c.total_cost, 0) AS right_,
+  {difference} AS difference
 FROM (
   SELECT date, cluster_id::text AS cluster_id, count(*) AS users, {sums} FROM {user_daily}
   WHERE date BETWEEN %(first)s AND %(last)s + interval '1 month - 1 day' GROUP BY 1, 2

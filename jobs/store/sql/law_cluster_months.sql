@@ -1,8 +1,8 @@
 -- Invariant 1: cluster_monthly is a GROUP BY of user_daily. Months with a day that is not regrouped yet are left out.
 SELECT to_char(coalesce(d.month, c.month), 'YYYY-MM') || ' ' || coalesce(d.cluster_id, c.cluster_id, 'none') AS key,
   coalesce(d.total_cost, 0) AS left_,
-  CASE WHEN (d.users, {grouped}) IS NOT DISTINCT FROM (c.active_users, {stored}) THEN coalesce(d.total_cost, 0) END
-    AS right_
+  coalesce(c.total_cost, 0) AS right_,
+  {difference} AS difference
 FROM (
   SELECT date_trunc('month', date)::date AS month, cluster_id::text AS cluster_id, count(DISTINCT user_id) AS users, {sums}
   FROM {user_daily}

@@ -1,7 +1,8 @@
 -- Invariant 1: user_monthly is a GROUP BY of user_daily. Months of the first edition, which had no user_daily, are left out.
 SELECT coalesce(d.user_id, m.user_id) || ' ' || to_char(coalesce(d.month, m.month), 'YYYY-MM') AS key,
   coalesce(d.total_cost, 0) AS left_,
-  CASE WHEN ({grouped}) IS NOT DISTINCT FROM ({stored}) THEN coalesce(d.total_cost, 0) END AS right_
+  coalesce(m.total_cost, 0) AS right_,
+  {difference} AS difference
 FROM (
   SELECT user_id, date_trunc('month', date)::date AS month, {sums} FROM {user_daily}
   WHERE date BETWEEN %(first)s AND %(last)s + interval '1 month - 1 day' GROUP BY 1, 2
