@@ -1,4 +1,7 @@
-"""What `usage-jobs schedule` does when something is due: the nightly run and then watch, and reconcile once a week."""
+"""What `usage-jobs schedule` does when something is due: the nightly run and then watch, and reconcile once a week.
+
+A nightly run is followed by reconcile as well, until a reconcile of this process has found that all invariants hold.
+"""
 
 import traceback
 from collections.abc import Callable, Sequence
@@ -8,7 +11,7 @@ from datetime import date
 from jobs import log
 from jobs.health import Health
 from jobs.look import covered_until
-from jobs.metrics import Metrics
+from jobs.metrics import BROKEN, Metrics
 from jobs.model.errors import UsageJobsError
 from jobs.pipeline.run import Job, perform
 from jobs.reconcile import reconciled
@@ -23,7 +26,9 @@ CHANGED = 6
 @dataclass(slots=True)
 class Daemon:
     """The entries of the schedule, for one database. ``scrubbed`` takes passwords out of a traceback; ``working``:
-    whether something is being done, so that a signal stops more than a sleep."""
+    whether something is being done, so that a signal stops more than a sleep; ``broken``: the checks that the last
+    reconcile found broken (None: there was none yet); ``changed``: the closed months that the last watch found
+    changed."""
 
     settings: Settings
     address: Address
@@ -33,6 +38,8 @@ class Daemon:
     metrics: Metrics = field(default_factory=Metrics)
     health: Health = field(default_factory=Health)
     working: bool = False
+    broken: tuple[str, ...] | None = None
+    changed: tuple[str, ...] = ()
 
     def entries(self) -> list[Entry]:
         """Those that have a cron expression."""
@@ -55,7 +62,9 @@ class Daemon:
             for due in dues
         }
         failing = any(due.failed for due in dues)
-        self.health.told = {"status": "failing" if failing else "ok", "entries": entries}
+        status = "failing" if failing else "broken" if self.broken else "changed" if self.changed else "ok"
+        found = {"broken_invariants": list(self.broken or ()), "changed_months": list(self.changed)}
+        self.health.told = {"status": status, **found, "entries": entries}
 
     def _covered(self) -> date | None:
         try:
@@ -89,26 +98,36 @@ class Daemon:
     def _night(self) -> int:
         job = Job(self.settings, self.address, who=self.who, progress=log.Stages())
         report = perform(job)
-        self.metrics.done(report, self.clock.now())
+        self.metrics.figures(report)
         log.event("done", kind="run", exit_code=report.exit_code, **log.told(report))
         for note in report.notes:
             log.event("note", level="warning", kind="run", note=note)
-        return CHANGED if self._watch() else report.exit_code
+        # Sunday is too late to hear that what was broken still is, or that it is mended.
+        if self.settings.schedule.reconcile and self.broken != ():
+            self._reconcile()
+        self._watch()
+        if self.broken:
+            self.metrics.ended("run", CHANGED, self.clock.now(), BROKEN)
+        else:
+            self.metrics.ended("run", report.exit_code, self.clock.now())
+        return CHANGED if self.broken or self.changed else report.exit_code
 
-    def _watch(self) -> bool:
+    def _watch(self) -> None:
         found = watched(self.settings, self.address, every=False)
         changed = [month for month in found if month.changed]
         for month in changed:
             log.event("a closed month has changed", level="warning", month=str(month.month), remedy=month.remedy)
+        self.changed = tuple(f"{month.month:%Y-%m}" for month in changed)
         self.metrics.ended("watch", CHANGED if changed else 0, self.clock.now())
-        return bool(changed)
 
     def _reconcile(self) -> int:
         laws = reconciled(self.settings, self.address, None, None)
         broken = [law for law in laws if law.broken]
+        self.broken = tuple(law.law for law in broken)
         for law in broken:
-            log.event("a law is broken", level="error", law=law.law, left=str(law.left), right=str(law.right))
+            figures = {"left": str(law.left), "right": str(law.right), "broken": law.broken}
+            log.event("an invariant is broken", level="error", law=law.law, invariant=law.invariant, **figures)
         code = CHANGED if broken else 0
         log.event("done", kind="reconcile", exit_code=code, laws=len(laws), broken=len(broken))
-        self.metrics.ended("reconcile", code, self.clock.now())
+        self.metrics.ended("reconcile", code, self.clock.now(), BROKEN if broken else None)
         return code

@@ -8,6 +8,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 from jobs.model.report import Report
 
 STATUS = {0: "done", 3: "done with rejects", 4: "locked", 5: "refused", 6: "changed"}
+BROKEN = "broken"
+"""The status of a command that ended with 6 because an invariant is broken."""
 
 
 class Metrics:
@@ -33,9 +35,13 @@ class Metrics:
         return Gauge(name, text, ["kind"], registry=self._registry)
 
     def done(self, report: Report, now: datetime) -> None:
-        """A run or backfill that came to its end. Gauges are floats by nature: for alarms, not for invoices."""
+        """A run or backfill that came to its end."""
+        self.figures(report)
+        self.ended(report.kind, report.exit_code, now)
+
+    def figures(self, report: Report) -> None:
+        """What a run or backfill has found. Gauges are floats by nature: for alarms, not for invoices."""
         kind = report.kind
-        self.ended(kind, report.exit_code, now)
         for stage, seconds in report.seconds.items():
             self._seconds.labels(kind, stage).set(seconds)
         self._read.labels(kind).set(report.rows_read)
@@ -44,9 +50,9 @@ class Metrics:
         self._cost.labels(kind).set(float(report.total_cost))
         self._uncovered.labels(kind).set(float(report.credits.uncovered))
 
-    def ended(self, kind: str, code: int, now: datetime) -> None:
-        """A command that has ended, whichever way."""
-        self._runs.labels(kind, STATUS.get(code, "failed")).inc()
+    def ended(self, kind: str, code: int, now: datetime, status: str | None = None) -> None:
+        """A command that has ended, whichever way; ``status``: where its exit code does not say all."""
+        self._runs.labels(kind, status or STATUS.get(code, "failed")).inc()
         self._code.labels(kind).set(code)
         if code in (0, 3):
             self._success.labels(kind).set(now.timestamp())

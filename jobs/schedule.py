@@ -24,7 +24,9 @@ LEAP_YEAR = datetime(2000, 1, 1, tzinfo=UTC)
 MOMENT = timedelta(microseconds=1)
 BACK = (timedelta(days=2), timedelta(days=8), timedelta(days=32), timedelta(days=370))
 DONE = (0, 3, 6)
-"""Exit codes with which a command has done its work; a changed month or a broken law is for a person."""
+"""Exit codes with which a command has done its work: it is not tried again."""
+GOOD = (0, 3)
+"""Those with which all is well. A broken invariant or a changed month (6) is for a person, and no success."""
 
 
 class Clock(Protocol):
@@ -91,7 +93,8 @@ class Due:
         now = clock.now()
         self.handled = max(self.handled, began)
         if self.code in DONE:
-            self.failed, self.retry, self.succeeded, self.until = 0, None, now, None
+            self.failed, self.retry, self.until = 0, None, None
+            self.succeeded = now if self.code in GOOD else self.succeeded
             return
         self.failed += 1
         # Configuration does not mend itself: the next fire tries again.

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -10,16 +11,24 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
-from commands import add_usage, applied, ask, mapped, usage_jobs
+from commands import add_usage, applied, ask, explicit, mapped, usage_jobs
+from fake_clock import FakeClock
+from ways import job_url
 
+from jobs.daemon import Daemon
 from jobs.health import Health, listening
+from jobs.schedule import Due, entries
+from jobs.settings import load
+from jobs.store import clock as server
+from jobs.store.address import Address
 
+SAID = ("last_exit_code", "last_success")
 START = "import sys; from jobs.cli import main; sys.exit(main())"
 
 
@@ -96,6 +105,44 @@ def test_what_is_missing_is_done_at_once_and_told(database: str) -> None:
         process.send_signal(signal.SIGTERM)
         assert process.wait() == 0, "nothing was being done: that is no failure"
     assert [run["status"] for run in ask(database, "SELECT status FROM rollup.runs")] == ["done"]
+
+
+def test_a_broken_invariant_is_no_success_until_it_is_mended(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """/healthz, last_success and the metrics tell it, after reconcile and after each night."""
+    add_usage(applied(database))
+    settings = explicit(load(None, {"USAGE_JOBS_START": "2026-06"}, Path.cwd()), database, date(2026, 6, 20))
+    monkeypatch.setattr(server, "today", lambda _: date(2026, 6, 21))
+    clock = FakeClock(datetime(2026, 6, 21, 3, tzinfo=UTC), datetime.max.replace(tzinfo=UTC))
+    served = Daemon(settings, Address(job_url(database, lambda: settings)), clock)
+    nightly, reconcile = dues = entries(served.entries(), clock)
+
+    def told(due: Due) -> tuple[int, str, list[str], int | None, str | None, float | None]:
+        """What is said once ``due`` is done, an hour after the one before."""
+        clock.time += timedelta(hours=1)
+        due.do(clock)
+        served.tell(dues)
+        entry = served.health.told["entries"][due.entry.name]
+        kind = "run" if due is nightly else "reconcile"
+        success = re.search(rf'last_success_timestamp_seconds{{kind="{kind}"}} (.*)', served.metrics.text().decode())
+        at, health = None if success is None else float(success[1]), served.health.told
+        return served.health.code, health["status"], health["broken_invariants"], *map(entry.get, SAID), at
+
+    def at(hour: int) -> tuple[str, float]:
+        moment = datetime(2026, 6, 21, hour, tzinfo=UTC)
+        return moment.isoformat(), moment.timestamp()
+
+    broken = ["2 user-months, computed anew = roll-up"]
+    assert told(nightly) == (200, "ok", [], 0, *at(4)), "the first night of a process is proved"
+    ask(database, "UPDATE rollup.user_monthly SET days = 9")
+    assert told(nightly) == (200, "ok", [], 0, *at(5)), "nobody has looked yet"
+    assert told(reconcile) == (503, "broken", broken, 6, None, at(4)[1])
+    assert told(nightly) == (503, "broken", broken, 6, *at(5))
+    ask(database, "UPDATE rollup.user_monthly SET days = 1")
+    assert told(nightly) == (200, "ok", [], 0, *at(8))
+    assert told(reconcile) == (200, "ok", [], 0, *at(9))
+    text = served.metrics.text().decode()
+    assert 'usage_jobs_runs_total{kind="run",status="broken"} 1.0' in text
+    assert 'usage_jobs_runs_total{kind="reconcile",status="broken"} 2.0' in text
 
 
 def test_a_database_that_is_away_is_no_end() -> None:
