@@ -81,6 +81,15 @@ class Batch:
         except (psycopg.Error, RefusedError) as error:
             return BatchResult(frozenset(), read.users, read.rows_read, failed=True, refused=_refusal(error))
 
+    def run_within(self, connection: Connection, users: Collection[str]) -> BatchResult:
+        """The same in the caller's transaction: what is locked stays so until that ends.
+
+        Raises ConcurrentChangeError, RefusedError, or what the server says where a lock could not be had in time.
+        """
+        connection.execute(f"SET LOCAL lock_timeout = '{UNFORESEEN}'".encode())
+        read = read_input(connection, Reader("copy", self.reader.address), self.plan, users)
+        return self._write(connection, read, read.rows_read, wait=False)
+
     def run_single(self, connection: Connection, user: str) -> BatchResult:
         """The same for one user, who is locked before he is read: nothing of his moves then. It waits for his account
         only, while it holds nothing that anybody could wait for; his rows are had at once, or not at all."""

@@ -4,7 +4,8 @@ A month closes only if detection, asked once more in this transaction, finds nob
 leaves its touched days marked; the next one regroups them. No polars where no day was touched.
 """
 
-from collections.abc import Collection, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ from jobs.model.windows import first_of
 from jobs.pipeline.plan import Plan
 from jobs.pipeline.totals import Totals
 from jobs.postgres import cluster_rollups, detection
-from jobs.postgres.detection import Detected
+from jobs.postgres.detection import Detected, UserWork
 from jobs.postgres.month_figures import MonthFigures, month_figures, ran_out
 from jobs.store import modes, overrides, rejects, runlog, set_aside
 from jobs.store.credit_source import unusable_payers
@@ -26,6 +27,8 @@ from jobs.store.rejects import RejectChange
 if TYPE_CHECKING:
     import polars as pl
 
+    from jobs.pipeline.batch import BatchResult
+
 END = "end"
 NO_CLUSTERS = {"cluster_daily": 0, "cluster_monthly": 0}
 
@@ -34,7 +37,7 @@ class UnsettledError(Exception):
     """A month that was to be closed cannot be: ``work`` is to be done first, or the accounts of the users ``unusable``
     are to be corrected."""
 
-    def __init__(self, work: Sequence[detection.UserWork], unusable: Sequence[str] = ()) -> None:
+    def __init__(self, work: Sequence[UserWork], unusable: Sequence[str] = ()) -> None:
         super().__init__(f"{len(work)} users differ")
         self.work = work
         self.unusable = unusable
@@ -44,7 +47,7 @@ class UnsettledError(Exception):
 class Finalized:
     """``whole``: figures of all months of the window, ``by_month`` of each; ``rejected``: rows of the window that are
     rejected; ``changed``: rows by table; ``closed``: the months that were closed; ``waiting``: months whose cluster
-    tables wait until every user is in user_daily."""
+    tables wait until every user is in user_daily; ``settled``: who was recomputed in the closing transaction."""
 
     whole: MonthFigures
     by_month: dict[date, MonthFigures]
@@ -52,15 +55,27 @@ class Finalized:
     changed: dict[str, int] = field(default_factory=dict)
     closed: frozenset[date] = frozenset()
     waiting: frozenset[date] = frozenset()
+    settled: "BatchResult | None" = None
+
+
+@dataclass(frozen=True, slots=True)
+class Closing:
+    """The ``months`` to close; ``settle`` recomputes users in the transaction that closes them, and raises
+    UnsettledError where it cannot."""
+
+    months: frozenset[date]
+    settle: Callable[[Connection, Sequence[UserWork]], "BatchResult"]
 
 
 def finalize(
-    connection: Connection, plan: Plan, run_id: int, totals: Totals, closing: Collection[date], *, full: bool
+    connection: Connection, plan: Plan, run_id: int, totals: Totals, closing: Closing, *, full: bool
 ) -> Finalized:
     """Writes what only the whole run knows, and marks it done. ``full``: the cluster tables are rebuilt whole.
 
-    Raises UnsettledError, with nothing written, where a month of ``closing`` cannot be closed yet; MovedError where the
-    changes are not what was approved; LockedError where another run has taken over.
+    A month closes as it is when detection looks: who differs then is recomputed here, and stays locked until the end;
+    what others write after that comes after the close. Raises UnsettledError, with nothing written, where a month
+    cannot be closed yet; MovedError where the changes are not what was approved; LockedError where another run has
+    taken over.
     """
     settings = plan.settings
     with transaction(connection):
@@ -68,16 +83,11 @@ def finalize(
             # The answer to an earlier COMMIT was lost, and this is another try: done is done.
             by_month, whole = month_figures(connection, plan, plan.window.months)
             return Finalized(
-                whole, by_month, rejects.count(connection, settings, plan.window.spans()), {}, frozenset(closing)
+                whole, by_month, rejects.count(connection, settings, plan.window.spans()), {}, closing.months
             )
         pass_fence(connection, settings, run_id)
-        if closing:
-            again = detection.detect(connection, plan, sorted(closing), again=True)
-            if again.work or _overrides_moved(connection, plan):
-                raise UnsettledError(again.work)
-            if unusable := unusable_payers(connection, settings, plan.query.read.credits, closing):
-                raise UnsettledError((), unusable)
-            totals.ownerless = max(totals.ownerless, again.ownerless)
+        settled = _settle(connection, plan, totals, closing) if closing.months else None
+        written = _written(totals, settled)
         days = cluster_rollups.days_to_regroup(connection, plan)
         # A month that was computed otherwise before, or whose tables have lost something, is regrouped whole. Where it
         # was not in user_daily yet, that is once everybody is: until then its days stay marked.
@@ -93,19 +103,40 @@ def finalize(
         rejects.write(connection, settings, rejected)
         by_month, whole = month_figures(connection, plan, plan.window.months)
         figures = [
-            _booked(plan, month, by_month[month], run_id, closes=month in closing, is_whole=month not in behind)
+            _booked(plan, month, by_month[month], run_id, closes=month in closing.months, is_whole=month not in behind)
             for month in plan.window.months
         ]
         figures += _regrouped_besides(connection, plan, days, run_id)
         booked = runlog.book_months(connection, settings, figures)
-        changed |= {"rejects": totals.changed["rejects"] + len(rejected), "months": len(booked)}
+        changed |= {"rejects": written["rejects"] + len(rejected), "months": len(booked)}
         # What was approved is what the end comes to with everybody.
         if totals.recorder is not None and not totals.not_written:
             totals.recorder.add_stage(END, _listed(listed, rejected, booked))
         count = rejects.count(connection, settings, plan.window.spans())
-        ended = Finalized(whole, by_month, count, changed, frozenset(closing), waiting)
+        ended = Finalized(whole, by_month, count, changed, closing.months, waiting, settled)
         _mark_done(connection, plan, run_id, totals, ended)
     return ended
+
+
+def _settle(connection: Connection, plan: Plan, totals: Totals, closing: Closing) -> "BatchResult | None":
+    """Makes nobody differ in the months that are to be closed; what was recomputed for it, if anything.
+
+    Raises UnsettledError where that cannot be done here.
+    """
+    again = detection.detect(connection, plan, sorted(closing.months), again=True)
+    if _overrides_moved(connection, plan):
+        raise UnsettledError(again.work)
+    settled = closing.settle(connection, again.work) if again.work else None
+    if unusable := unusable_payers(connection, plan.settings, plan.query.read.credits, closing.months):
+        raise UnsettledError((), unusable)
+    totals.ownerless = max(totals.ownerless, again.ownerless)
+    return settled
+
+
+def _written(totals: Totals, settled: "BatchResult | None") -> Counter[str]:
+    """Rows by table that batches have written, those of the closing transaction among them."""
+    more = {} if settled is None or settled.changes is None else settled.changes.counts
+    return Counter({name: count + more.get(name, 0) for name, count in totals.changed.items()})
 
 
 def _keep_set_aside(connection: Connection, plan: Plan, run_id: int, totals: Totals) -> None:
@@ -257,14 +288,15 @@ def _after(
 
 
 def _mark_done(connection: Connection, plan: Plan, run_id: int, totals: Totals, ended: Finalized) -> None:
+    written = _written(totals, ended.settled)
     done = runlog.finish(
         connection,
         plan.settings,
         run_id,
         "done",
-        rows_read=totals.rows_read,
+        rows_read=totals.rows_read + (ended.settled.rows_read if ended.settled else 0),
         rows_rejected=ended.rejected,
-        rows_changed=sum((totals.changed | ended.changed).values()),
+        rows_changed=sum((written | ended.changed).values()),
         total_cost=ended.whole.total_cost,
         # Null where there is nothing to draw from: a run that keeps no ledger leaves adoption to one that does.
         credits=None if plan.query.read.credits.account is None else ended.whole.credits_deducted,

@@ -14,10 +14,10 @@ import psycopg
 from jobs import log
 from jobs.files import replace_private
 from jobs.model.backfill import Backfill
-from jobs.model.errors import StoppedError, UsageJobsError
+from jobs.model.errors import RefusedError, StoppedError, UsageJobsError
 from jobs.model.report import Report
 from jobs.model.shrink import Shrink
-from jobs.pipeline.finalize import Finalized, UnsettledError, finalize, preview, ran_out_rows
+from jobs.pipeline.finalize import Closing, Finalized, UnsettledError, finalize, preview, ran_out_rows
 from jobs.pipeline.plan import Plan, make_plan
 from jobs.pipeline.run_summary import summarize
 from jobs.pipeline.shrink_check import check_shrink
@@ -38,6 +38,7 @@ from jobs.store.guard import guarded, name_of_work, pass_fence
 from jobs.store.preflight import Source
 
 if TYPE_CHECKING:
+    from jobs.pipeline.batch import Batch, BatchResult
     from jobs.postgres.usage_reader import Reader
 
 Progress = Callable[[str, int, int | None], None]
@@ -266,14 +267,18 @@ class _Run:
         if not work:
             return
         with self.job.stage("compute and write"):
-            from jobs.pipeline.batch import Batch
             from jobs.pipeline.batches import run_batches
-            from jobs.postgres.usage_reader import Reader
 
-            check = self.totals.recorder.check_batch if self.totals.recorder is not None else lambda _: None
-            kind = for_rows(self.reader, self.job.settings.reader, sum(user.rows for user in work))
-            batch = Batch(self.plan, Reader(kind, self.job.address), self.run_id, check=check)
-            run_batches(self.workers.links, batch, work, self.totals, self.job.progress)
+            run_batches(self.workers.links, self._batch(work), work, self.totals, self.job.progress)
+
+    def _batch(self, work: Sequence[UserWork]) -> "Batch":
+        """How ``work`` is done."""
+        from jobs.pipeline.batch import Batch
+        from jobs.postgres.usage_reader import Reader
+
+        check = self.totals.recorder.check_batch if self.totals.recorder is not None else lambda _: None
+        kind = for_rows(self.reader, self.job.settings.reader, sum(user.rows for user in work))
+        return Batch(self.plan, Reader(kind, self.job.address), self.run_id, check=check)
 
     def _finish(self) -> Finalized:
         """Ends the run; a month of which users go on to differ from what was computed is not closed."""
@@ -290,7 +295,29 @@ class _Run:
 
     def _finalize(self, closing: frozenset[date]) -> Finalized:
         connection = self.workers.link.connection
-        return finalize(connection, self.plan, self.run_id, self.totals, closing, full=self.job.full)
+        plan, totals = self.plan, self.totals
+        ended = finalize(connection, plan, self.run_id, totals, Closing(closing, self._settle), full=self.job.full)
+        if ended.settled is not None:
+            totals.add(ended.settled)
+        return ended
+
+    def _settle(self, connection: Connection, work: Sequence[UserWork]) -> "BatchResult":
+        """Recomputes ``work`` in the closing transaction; UnsettledError where it is more than one batch, or somebody
+        cannot be had."""
+        from jobs.pipeline.batches import Limits, cut
+        from jobs.postgres.usage_writeback import ConcurrentChangeError
+
+        settings = self.plan.settings
+        one, *more = cut(work, Limits(settings.batch_rows, settings.batch_writes))
+        if more or not self.totals.set_aside.keys().isdisjoint(one):
+            raise UnsettledError(work)
+        try:
+            result = self._batch(work).run_within(connection, one)
+        except (ConcurrentChangeError, RefusedError):
+            raise UnsettledError(work) from None
+        if result.left:
+            raise UnsettledError(work)
+        return result
 
     def _log_failure(self, error: BaseException) -> None:
         if isinstance(error, KeyboardInterrupt):

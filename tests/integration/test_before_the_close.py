@@ -95,6 +95,25 @@ WHERE NOT EXISTS (SELECT FROM rollup.rejects AS r WHERE r.usage_daily_id = u.id)
 """
 
 
+def test_a_month_closes_although_purchases_never_stop(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It closes as it was when detection looked: who differed then is recomputed in the closing transaction."""
+    bought: list[int] = []
+
+    def buys_before(*arguments: Any, **named: Any) -> Any:
+        bought.append(1)
+        ask(url, "UPDATE user_credits SET total_purchased = total_purchased + 1 WHERE user_id = 'ada'")
+        return finalize(*arguments, **named)
+
+    monkeypatch.setattr(run, "finalize", buys_before)
+    report = night(url)
+    assert (report["closed"], report["users_recomputed"], len(bought)) == (["2026-05-01"], 3, 1)
+    [row] = ask(url, "SELECT credits_deducted, uncovered FROM rollup.user_monthly WHERE user_id = 'ada'")
+    assert (row["credits_deducted"], row["uncovered"]) == (Decimal(6), Decimal(24))
+    logged = "SELECT rows_changed, rows_read FROM rollup.runs ORDER BY run_id DESC LIMIT 1"
+    assert ask(url, logged) == [{"rows_changed": report["rows_changed"], "rows_read": report["rows_read"]}]
+    assert night(url, JUNE_3, "--full")["rows_changed"] == 0
+
+
 def test_an_override_that_comes_before_the_close_keeps_the_month_open(
     url: str, before_the_end: Callable[[str], None]
 ) -> None:
