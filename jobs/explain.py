@@ -1,10 +1,12 @@
 """How one user's month adds up: every row, tier, price and its reference, and the sums beside the roll-up."""
 
 import dataclasses
-from collections.abc import Mapping
-from dataclasses import dataclass
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import date, timedelta
 from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 from uuid import UUID
 
@@ -12,85 +14,27 @@ import polars as pl
 
 from jobs.compute.billing import DUE, EARLY, FREE, PREPAID
 from jobs.compute.detail import pieces
-from jobs.compute.rollup import CREDITS, amounts
+from jobs.compute.rollup import CREDITS, USER_DAY, amounts
 from jobs.model.errors import ConfigError
+from jobs.model.explanation import DayCost, Explanation, Line, Paid, Piece, Rejected
 from jobs.model.frames import usage_schema
 from jobs.model.meters import cost_of
-from jobs.model.scale import unscaled
-from jobs.model.windows import Window, last_of
+from jobs.model.scale import ONE, unscaled
+from jobs.model.windows import Window, days_in, is_closed, last_of, opening
 from jobs.pipeline.allocation import as_posted
-from jobs.pipeline.batch_changes import months_target
+from jobs.pipeline.batch_changes import days_target, months_target
 from jobs.pipeline.batch_input import BatchInput, read_input
 from jobs.pipeline.plan import Plan, for_window
 from jobs.pipeline.rating import with_overrides
 from jobs.postgres.usage_reader import Reader
 from jobs.settings import Settings
-from jobs.store import clock, preflight, runlog
+from jobs.store import clock, preflight, rejects, runlog
 from jobs.store.address import Address
 from jobs.store.database import Connection, linked, transaction
 from jobs.store.faults import retried
+from jobs.store.rejects import Reject
 
 MODES = {PREPAID: "prepaid", EARLY: "prepaid, before the first day that is drawn", FREE: "free", DUE: "postpaid"}
-
-
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """A part of a row's quantity that got one price. ``price`` is for ``per`` units; a level's is per month."""
-
-    meter: str
-    quantity: Decimal
-    tier_from: Decimal
-    price: Decimal
-    per: int
-    discount: Decimal | None
-    because: str
-
-
-@dataclass(frozen=True, slots=True)
-class Paid:
-    """How a row is paid: the user's mode that day, the draws that stand in the ledger by kind of credit, and what is
-    left: uncovered, due, or invoiced elsewhere."""
-
-    mode: str
-    free: Decimal
-    purchased: Decimal
-    uncovered: Decimal
-    amount_due: Decimal
-    amount_reported: Decimal
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """A usage row: its pieces, what each meter is charged, how its cost comes about, and how it is paid."""
-
-    id: str
-    day: date
-    cluster: str | None
-    pieces: tuple[Piece, ...]
-    charges: Mapping[str, Decimal]
-    recorded: Decimal | None
-    cost: Decimal
-    adjustment: Decimal
-    paid: Paid
-
-
-@dataclass(frozen=True, slots=True)
-class Explanation:
-    """A user's month: its rows, what they add up to, and what the roll-up holds (empty: nothing)."""
-
-    user: str
-    month: date
-    cost_mode: str
-    currency: str
-    last: date
-    units: Mapping[str, str]
-    lines: tuple[Line, ...]
-    sums: Mapping[str, Any]
-    rollup: Mapping[str, Any]
-
-    @property
-    def agrees(self) -> bool:
-        return dict(self.sums) == dict(self.rollup)
 
 
 def explained_month(settings: Settings, address: Address, user: str, month: date) -> Explanation:
@@ -113,8 +57,11 @@ def _explain(opened: Connection, settings: Settings, address: Address, user: str
         window = Window((month,), last, frozenset())
         plan = for_window(connection, settings, source, window, months)
         read = read_input(connection, Reader("copy", address), plan, [user])
+        ids = [str(UUID(int=id_)) for id_ in read.unpriced["id"]]
+        rejected = tuple(_rejected(found) for found in rejects.read(connection, plan.query, ids))
     paid = as_posted(plan, read.rated, read.modes, read.draws)
-    return _explanation(plan, user, paid, read)
+    closed = is_closed(month, history, opening(history, settings.start, last))
+    return replace(_explanation(plan, user, paid, read), closed=closed, rejected=rejected)
 
 
 def _explanation(plan: Plan, user: str, rated: pl.DataFrame, read: BatchInput) -> Explanation:
@@ -125,18 +72,21 @@ def _explanation(plan: Plan, user: str, rated: pl.DataFrame, read: BatchInput) -
             "usage_daily.user_id (often with a prefix such as auth0|)"
         )
     usage = rated.select(usage_schema([meter.name for meter in plan.meters]).keys()).lazy()
-    detail: dict[int, list[Piece]] = {}
+    detail: dict[int, list[Mapping[str, Any]]] = {}
     for piece in pieces(with_overrides(usage, plan), plan.terms).collect().iter_rows(named=True):
-        detail.setdefault(piece["id"], []).append(_piece(piece))
-    lines = [_line(plan, row, detail.get(row["id"], [])) for row in rated.iter_rows(named=True)]
+        detail.setdefault(piece["id"], []).append(piece)
+    lines = [_line(plan, row, _priced(plan, detail.get(row["id"], []))) for row in rated.iter_rows(named=True)]
     return Explanation(
         user=user,
         month=month,
         cost_mode=plan.modes[month],
         currency=plan.settings.currency,
         last=plan.window.last,
+        closed=False,
         units={meter.name: meter.unit for meter in plan.meters},
         lines=tuple(lines),
+        rejected=(),
+        days=tuple(_days(plan, rated, read)),
         sums=_figures(plan, months_target(plan, read, rated)),
         rollup=_figures(plan, read.months),
     )
@@ -150,7 +100,52 @@ def _figures(plan: Plan, frame: pl.DataFrame) -> dict[str, Any]:
     return {"days": row["days"]} | {n: None if units is None else unscaled(units) for n, units in figures.items()}
 
 
-def _piece(row: Mapping[str, Any]) -> Piece:
+def _days(plan: Plan, rated: pl.DataFrame, read: BatchInput) -> Iterator[DayCost]:
+    """The days whose cost is not what user_daily holds; none where the month is not in it."""
+    if plan.months.fingerprints.get(plan.window.first) is None:
+        return
+    now, stored = (days.select(*USER_DAY, "total_cost") for days in (days_target(plan, rated), read.days))
+    both = now.join(stored, on=USER_DAY, how="full", coalesce=True, nulls_equal=True, suffix="_stored")
+    moved = both.filter(pl.col("total_cost").ne_missing(pl.col("total_cost_stored"))).sort(USER_DAY)
+    for row in moved.iter_rows(named=True):
+        costs = (None if row[name] is None else unscaled(row[name]) for name in ("total_cost_stored", "total_cost"))
+        yield DayCost(row["date"], _uuid(row["cluster_id"]), *costs)
+
+
+def _uuid(number: int | None) -> str | None:
+    return None if number is None else str(UUID(int=number))
+
+
+def _rejected(found: Reject) -> Rejected:
+    row = json.loads(found.row)
+    return Rejected(found.id, date.fromisoformat(row["date"]), row["hopsworks_cluster_id"], found.reason)
+
+
+def _priced(plan: Plan, rows: Sequence[Mapping[str, Any]]) -> list[Piece]:
+    """The pieces of one usage row with their charges."""
+    levels = {meter.name for meter in plan.meters if meter.is_level}
+    days = days_in(plan.window.first)
+    exact: dict[str, Fraction] = {}
+    found = []
+    for row in rows:
+        piece = _piece(row, days if row["meter"] in levels else None)
+        before = exact.get(piece.meter, Fraction(0))
+        exact[piece.meter] = before + _exact_charge(piece)
+        found.append(replace(piece, charge=_rounded(exact[piece.meter]) - _rounded(before)))
+    return found
+
+
+def _exact_charge(piece: Piece) -> Fraction:
+    kept = 1 - Fraction(piece.discount or 0) / 100
+    return Fraction(piece.quantity) * Fraction(piece.price) * kept / piece.per / (piece.days or 1)
+
+
+def _rounded(exact: Fraction) -> Decimal:
+    """Half to even, as a charge is."""
+    return unscaled(round(exact * ONE))
+
+
+def _piece(row: Mapping[str, Any], days: int | None) -> Piece:
     return Piece(
         meter=row["meter"],
         quantity=unscaled(row["quantity"]),
@@ -158,6 +153,8 @@ def _piece(row: Mapping[str, Any]) -> Piece:
         price=unscaled(row["price"]),
         per=row["per"],
         discount=None if row["discount"] is None else unscaled(row["discount"]),
+        days=days,
+        charge=Decimal(0),
         because=row["because"],
     )
 
@@ -166,7 +163,7 @@ def _line(plan: Plan, row: Mapping[str, Any], detail: list[Piece]) -> Line:
     return Line(
         id=str(UUID(int=row["id"])),
         day=row["date"],
-        cluster=None if row["cluster_id"] is None else str(UUID(int=row["cluster_id"])),
+        cluster=_uuid(row["cluster_id"]),
         pieces=tuple(detail),
         charges={meter.name: unscaled(row[cost_of(meter.name)]) for meter in plan.meters},
         recorded=None if row["recorded"] is None else unscaled(row["recorded"]),

@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from decimal import Decimal
 from itertools import groupby, zip_longest
+from typing import Any
 
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from jobs.explain import Explanation, Line
+from jobs.model.explanation import Explanation, Line, Piece
 from jobs.show import NARROW, as_object, console, escaped, plain, short
 from jobs.store.invariants import Law
 from jobs.watch import Watched
@@ -73,36 +74,60 @@ def explanation(told: Explanation, *, as_json: bool) -> None:
     if as_json:
         print(as_object({**plain(told), "agrees": told.agrees}))
         return
-    out = console()
-    heading = f"{told.user}, {told.month:%Y-%m} to {told.last}, {told.currency}, cost = {told.cost_mode!r}"
+    out = console(NARROW)
+    closed = ", closed" if told.closed else ""
+    heading = f"{told.user}, {told.month:%Y-%m} to {told.last}, {told.currency}, cost = {told.cost_mode!r}{closed}"
     out.print(heading, style="bold", markup=False)
-    table = Table(box=None, pad_edge=False)
-    for name in ("day", "cluster", "meter", "quantity", "from", "price", "charge", "because"):
-        table.add_column(
-            name, justify="right" if name in ("quantity", "from", "price", "charge") else "left", overflow="fold"
-        )
-    for line in told.lines:
-        _rows_of(table, line)
-    out.print(table)
-    out.print(_sums(told))
     if not told.agrees:
-        out.print("The roll-up differs: usage, prices or overrides have changed since the run that wrote it.")
+        _differs(told)
+    for line in told.lines:
+        out.print(f"{line.day}, {_place(line.cluster)}, row {line.id}", markup=False)
+        out.print(_row(told, line))
+    for row in told.rejected:
+        out.print(f"{row.day}, {_place(row.cluster)}, row {row.id}", markup=False)
+        _indented(f"rejected, not priced: {row.reason}", 2)
+    out.print(_sums(told))
 
 
-def _rows_of(table: Table, line: Line) -> None:
-    """A line per piece, the meter's charge on its last one, then the row's cost."""
-    day, cluster = str(line.day), (line.cluster or "none")[:8]
-    ends = {piece.meter: number for number, piece in enumerate(line.pieces)}
-    for number, piece in enumerate(line.pieces):
-        price = f"{short(piece.price)}/{piece.per}" if piece.per != 1 else short(piece.price)
-        if piece.discount is not None:
-            price += f" -{short(piece.discount)}%"
-        charge = short(line.charges[piece.meter]) if ends[piece.meter] == number else ""
-        figures = (short(piece.quantity), short(piece.tier_from), price, charge)
-        table.add_row(day, cluster, piece.meter, *figures, escaped(piece.because))
-        day = cluster = ""
-    how = "cost, as recorded" if line.adjustment or line.recorded == line.cost else "cost"
-    table.add_row(day, cluster, "", "", "", "", f"[bold]{short(line.cost)}[/]", how)
+def _differs(told: Explanation) -> None:
+    """What stands, and what it would be by what is there now."""
+    stands, now = (short(figures["total_cost"]) if figures else "nothing" for figures in (told.rollup, told.sums))
+    if told.closed:
+        days = f"--from {told.month} --to {told.last}"
+        text = (
+            f"The month is closed: what was booked stands, a cost of {stands}. By usage, prices and overrides as they "
+            f"are now, which the rows below show, it would be {now}. To see what would change: "
+            f"usage-jobs backfill {days} --reason TEXT --dry-run"
+        )
+    else:
+        text = (
+            f"The roll-up differs: usage, prices or overrides have changed since the run that wrote it. Stored is a "
+            f"cost of {stands}; by what is there now, which the rows below show, it is {now}. The next run writes it"
+        )
+    console(NARROW).print(text, markup=False)
+    for day in told.days:
+        costs = ["nothing" if cost is None else short(cost) for cost in (day.stored, day.now)]
+        _indented(f"{day.day}, {_place(day.cluster)}: {costs[0]} is stored, {costs[1]} now", 2)
+
+
+def _place(cluster: str | None) -> str:
+    return "no cluster" if cluster is None else f"cluster {cluster[:8]}"
+
+
+def _row(told: Explanation, line: Line) -> Table:
+    """What each part of the row's quantity costs, the row's cost, and how it is paid. The amounts down to the cost add
+    up to it."""
+    table = Table(box=None, pad_edge=False, show_header=False, expand=True)
+    table.add_column(min_width=1)  # what is folded stays indented
+    table.add_column(ratio=5, overflow="fold")
+    table.add_column(justify="right", min_width=12)
+    table.add_column(ratio=4, overflow="fold")
+    for piece in line.pieces:
+        table.add_row("", escaped(_computed(told, piece)), short(piece.charge), escaped(piece.because))
+    if line.adjustment:
+        table.add_row("", "adjustment: recorded cost - charges", short(line.adjustment), "")
+    how = "as recorded" if line.adjustment or line.recorded == line.cost else ""
+    table.add_row("", "cost", f"[bold]{short(line.cost)}[/]", how)
     paid = line.paid
     kinds = {
         "drawn, free credits": paid.free,
@@ -113,22 +138,43 @@ def _rows_of(table: Table, line: Line) -> None:
     }
     for kind, amount in kinds.items():
         if amount:
-            table.add_row("", "", "", "", "", "", short(amount), kind)
+            table.add_row("", "", short(amount), kind)
     if not any(kinds.values()) and line.cost:
-        table.add_row("", "", "", "", "", "", "0", f"({paid.mode})")
+        table.add_row("", "", "0", f"({paid.mode})")
+    return table
+
+
+def _computed(told: Explanation, piece: Piece) -> str:
+    """How the charge of a piece comes about: 50 GB above 100 × 0.25 ÷ 30 days."""
+    parts = [f"{piece.meter}: {short(piece.quantity)} {told.units[piece.meter]}"]
+    if piece.tier_from:
+        parts.append(f"above {short(piece.tier_from)}")
+    parts.append(f"× {short(piece.price)}")
+    if piece.per != 1:
+        parts.append(f"÷ {piece.per}")
+    if piece.days is not None:
+        parts.append(f"÷ {piece.days} days")
+    if piece.discount is not None:
+        parts.append(f"- {short(piece.discount)} %")
+    return " ".join(parts)
 
 
 def _sums(told: Explanation) -> Table:
+    """The sums of the rows and what is stored; of a closed month what was booked first, and what it would be now."""
     table = Table(box=None, pad_edge=False, title="sums", title_justify="left")
-    for name in ("column", "sum of the rows", "roll-up", ""):
+    headings = ("booked", "would be now") if told.closed else ("sum of the rows", "roll-up")
+    for name in ("column", *headings, ""):
         table.add_column(name, justify="left" if name == "column" else "right", overflow="fold")
-    for name, value in told.sums.items():
-        held = told.rollup.get(name)
-        shown = "none" if held is None else short(held)
-        table.add_row(
-            name, "" if value is None else short(value), shown, "equal" if held == value else "[bold]differs[/]"
-        )
+    for name in told.sums or told.rollup:
+        now, stands = (_amount(figures.get(name)) for figures in (told.sums, told.rollup))
+        differs = name in told.differing
+        both = (stands, now if differs else "") if told.closed else (now, stands)
+        table.add_row(name, *both, "[bold]differs[/]" if differs else "equal")
     return table
+
+
+def _amount(value: Any) -> str:
+    return "none" if value is None else short(value)
 
 
 def watched(found: Sequence[Watched], currency: str, *, as_json: bool) -> None:

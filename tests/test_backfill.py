@@ -78,6 +78,32 @@ def test_a_closed_month_is_corrected_and_says_so(closed: str) -> None:
     assert [run["reason"] for run in runs] == ["late", "late", None]
 
 
+def test_explain_of_a_closed_month_shows_what_was_booked_and_what_it_would_be(closed: str) -> None:
+    asked = ("explain", "--user", "ada", "--month", "2026-04")
+
+    def sums() -> tuple[str, list[str]]:
+        ran = usage_jobs(*asked, url=closed, today=TODAY, **START)
+        assert ran.code == 0, ran.err
+        lines = ran.out.splitlines()
+        assert max(map(len, lines)) <= 80
+        [line] = [line for line in lines if line.startswith("total_cost ")]
+        return " ".join(ran.out.split()), line.split()[1:]
+
+    text, line = sums()
+    assert (line, "what was booked stands" in text) == (["1", "equal"], False)
+    reprice(closed, 40, "1.5")
+    text, line = sums()
+    assert line == ["1", "1.5", "differs"]
+    assert "what was booked stands, a cost of 1. By usage, prices and overrides as they are now" in text
+    assert "it would be 1.5" in text
+    assert "2026-04-10, no cluster: 1 is stored, 1.5 now" in text
+    told = usage_jobs(*asked, "--json", url=closed, today=TODAY, **START).object
+    assert (told["closed"], told["agrees"]) == (True, False)
+    assert [Decimal(figures["total_cost"]) for figures in (told["rollup"], told["sums"])] == [1, Decimal("1.5")]
+    done(closed, *APRIL)
+    assert sums()[1] == ["1.5", "equal"]
+
+
 def test_a_price_is_a_cause_only_for_users_of_its_meter(closed: str, tmp_path: Path) -> None:
     """A dearer gpu in April: ada has used it, ben has not, and cy, of whom nothing else changes, neither."""
     row(closed, 42, "1", date(2026, 4, 11), user_id="ada", gpu_hours=1)

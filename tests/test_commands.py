@@ -30,7 +30,8 @@ from server_day import server_day
 from ways import job_url
 
 from jobs.demo.sample import load
-from jobs.explain import Explanation, Piece, explained_month
+from jobs.explain import explained_month
+from jobs.model.explanation import Explanation, Piece
 from jobs.settings import load as load_settings
 from jobs.store.address import Address
 
@@ -388,7 +389,9 @@ def adds_up(told: Explanation) -> None:
     for meter in told.units:
         month = monthrange(told.month.year, told.month.month)[1] if meter == "storage_gb" else 1
         for line in told.lines:
-            assert charged((p for p in line.pieces if p.meter == meter), month) == line.charges[meter]
+            pieces = [piece for piece in line.pieces if piece.meter == meter]
+            assert charged(pieces, month) == sum(piece.charge for piece in pieces) == line.charges[meter]
+            assert {piece.days for piece in pieces} <= {month if meter == "storage_gb" else None}
         assert sum((line.charges[meter] for line in told.lines), Decimal(0)) == told.sums[f"{meter}_cost"]
         held = sum((p.quantity for line in told.lines for p in line.pieces if p.meter == meter), Decimal(0))
         assert (held / month).quantize(Decimal("1e-10"), ROUND_HALF_EVEN) == told.sums[meter]
@@ -415,6 +418,26 @@ def test_explain_agrees_with_the_roll_up(sample: str, tmp_path: Path, variables:
         assert told.rollup == told.sums
         assert {"days", "cpu_hours", "storage_gb_cost", "adjustment_cost", "total_cost"} <= told.sums.keys()
         adds_up(told)
+        assert {row.id: row.reason for row in told.rejected} == rejected(sample, held["user_id"], held["month"])
+
+
+def rejected(url: str, user: str, month: date) -> dict[str, str]:
+    of_month = "row ->> 'user_id' = %s AND row ->> 'date' LIKE %s"
+    text = f"SELECT usage_daily_id::text AS id, reason FROM rollup.rejects WHERE {of_month}"
+    return {row["id"]: row["reason"] for row in ask(url, text, user, f"{month:%Y-%m}%")}
+
+
+def test_explain_for_a_person_shows_tiers_days_and_rejected_rows_in_80_columns(sample: str) -> None:
+    assert usage_jobs("run", url=sample).code == 3
+    users = {row["user_id"] for row in ask(sample, "SELECT user_id FROM rollup.user_monthly")}
+    shown = {user: usage_jobs("explain", "--user", user, "--month", "2026-06", url=sample).out for user in users}
+    assert max(max(map(len, text.splitlines())) for text in shown.values()) <= 80
+    tiers = " ".join(shown["auth0|demo-tiers"].split())
+    assert re.search(r"storage_gb: 10 GB × [\d.]+ ÷ 30 days", tiers)
+    assert re.search(r"storage_gb: 90 GB above 10 × [\d.]+", tiers)
+    for user in users:
+        for id_, reason in rejected(sample, user, date(2026, 6, 1)).items():
+            assert f"row {id_} rejected, not priced: {reason}" in " ".join(shown[user].split())
 
 
 def test_explain_names_tiers_and_overrides(sample: str) -> None:
