@@ -58,20 +58,28 @@ def read(connection: Connection, settings: Settings, held: Source, first: date, 
     """The overrides that touch ``first`` to ``last``; ConfigError naming the id of one that cannot be right."""
     if held.overrides is None:
         return Overrides((), ())
+    starts = [_moment(name) for name in ("valid_from", "created_at") if name in held.overrides]
     text = statement(
         "overrides",
         overrides=source(settings, "user_pricing_overrides"),
-        starts=sql.SQL(
-            "coalesce(valid_from::timestamptz, created_at::timestamptz, '-infinity')"
-            if "valid_from" in held.overrides
-            else "coalesce(created_at::timestamptz, '-infinity')"
-        ),
+        valid_until=_moment("valid_until"),
+        created_at=_moment("created_at"),
+        starts=sql.SQL("coalesce({}, '-infinity')").format(sql.SQL(", ").join(starts)),
         active=sql.SQL("active" if "active" in held.overrides else "true"),
     )
     # In UTC by the transaction's own time zone: a day is a UTC day.
     with connection.cursor(row_factory=dict_row) as cursor:
         rows = cursor.execute(text, {"first": first, "last": last}).fetchall()
     return _judged(rows, settings.meters)
+
+
+def _moment(column: str) -> sql.Composed:
+    """A date or timestamp as a timestamptz; at the ends of time, where it may be no timestamp and no day of Python's,
+    as an infinite one."""
+    return sql.SQL(
+        "CASE WHEN {0} >= '9999-01-01' THEN 'infinity' WHEN {0} < '0001-01-02' THEN '-infinity' "
+        "ELSE {0}::timestamptz END"
+    ).format(sql.Identifier(column))
 
 
 def _judged(rows: Iterable[Mapping[str, Any]], meters: Sequence[Meter]) -> Overrides:

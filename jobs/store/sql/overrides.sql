@@ -10,7 +10,7 @@ SELECT
   row_number() OVER (ORDER BY starts, created_at NULLS FIRST, id::text COLLATE "C") AS rank
 FROM (
   SELECT id, user_id, resource_type, override_price::numeric, discount_percentage::numeric,
-    valid_until::timestamptz, created_at::timestamptz, {starts} AS starts
+    {valid_until} AS valid_until, {created_at} AS created_at, {starts} AS starts
   FROM {overrides}
   WHERE {active}
 ) AS o
