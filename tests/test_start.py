@@ -177,7 +177,7 @@ def test_what_differs_from_the_last_run_is_named(ran_once: str, tmp_path: Path) 
     changed = RATES.replace("cpu_hours,2020-01-01,0,0.10", "cpu_hours,2020-01-01,0,0.20")
     changed = changed.replace("gpu_hours,2020-01-01", "gpu_hours,2020-01-02").replace(",1.00,", ",1,")
     configured(tmp_path, settings=START + PRICES + 'max_shrink = 0.3\n[credits]\nstart = "2026-06"\n', rates=changed)
-    (tmp_path / ".env.local").write_text("USAGE_JOBS_METERS__GPU_HOURS__UNIT=gpu h\nUSAGE_JOBS_CLOSE_AFTER_DAYS=3\n")
+    (tmp_path / ".env.local").write_text("USAGE_JOBS_METERS__GPU_HOURS__UNIT=gpu h\nUSAGE_JOBS_WORKERS=1\n")
     for command in ("--dry-run", "--json"):
         told = usage_jobs_unsaid("run", "--json", command, url=ran_once)
         assert notes(told) == [

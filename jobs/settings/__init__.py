@@ -47,6 +47,9 @@ RESERVED = frozenset(
 )
 # Fields of Settings that this module fills itself: no setting of that name exists.
 INTERNAL = {"source", "address", "rate_card", "says_rates", "warning"}
+# Settings of a host: they decide where and how fast a run computes, and no figure of it.
+WITHOUT_FIGURES = {"batch_rows", "batch_writes", "workers", "reader", "schedule", "watch_months"}
+WITHOUT_FIGURES |= {"embedded", "root_certificate"}
 M = TypeVar("M", bound=BaseModel)
 
 
@@ -130,10 +133,10 @@ class Settings(BaseModel):
 
     @property
     def inputs(self) -> dict[str, Any]:
-        """What rollup.runs keeps of the settings and prices of a run: both files, and all that they say."""
-        named = self.model_dump(by_alias=True, exclude=INTERNAL | {"rates", "embedded", "meters"})
-        for table in NESTED:
-            named |= {f"{table}.{key}": value for key, value in named.pop(table).items()}
+        """What rollup.runs keeps of the settings and prices of a run: both files, and what they say that can change a
+        figure."""
+        named = self.model_dump(by_alias=True, exclude=INTERNAL | WITHOUT_FIGURES | {"rates", "meters"})
+        named |= {f"credits.{key}": value for key, value in named.pop("credits").items()}
         named |= {f"meters.{meter.name}": meter for meter in self.meters}
         said = {key: None if value is None else _plain(value) for key, value in named.items()}
         files = {"settings_file": self.source, "rates_file": str(self.rates)}
