@@ -21,6 +21,7 @@ EVERY_RIGHT = ("SELECT", "INSERT", "UPDATE", "DELETE")
 RIGHTS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("user_daily", "user_monthly", "cluster_daily", "cluster_monthly"), EVERY_RIGHT),
     "rejects": EVERY_RIGHT,
+    "set_aside": EVERY_RIGHT,
     "touched_days": ("SELECT", "INSERT", "DELETE"),
     **dict.fromkeys(("months", "runs"), ("SELECT", "INSERT", "UPDATE")),
     **dict.fromkeys(("credit_draws", "billing_modes"), ("SELECT", "INSERT")),

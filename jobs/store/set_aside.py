@@ -9,9 +9,8 @@ from jobs.store.statements import own, statement
 
 def put(connection: Connection, settings: Settings, reasons: Mapping[str, str], run_id: int) -> None:
     """Adds users with their ``reasons``, in the caller's transaction; who is there already keeps his ``since``."""
-    if reasons:
-        text = statement("put_set_aside", set_aside=own(settings, "set_aside"))
-        connection.execute(text, {"users": list(reasons), "reasons": list(reasons.values()), "run_id": run_id})
+    text = statement("put_set_aside", set_aside=own(settings, "set_aside"))
+    connection.execute(text, {"users": list(reasons), "reasons": list(reasons.values()), "run_id": run_id})
 
 
 def remove(connection: Connection, settings: Settings, users: Collection[str] | None, *, kept: Collection[str]) -> None:
