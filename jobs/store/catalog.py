@@ -43,7 +43,8 @@ Key = tuple[str, frozenset[str], bool]
 @dataclass(frozen=True, slots=True)
 class Column:
     """A column: its type as PostgreSQL writes it (any enum: ENUM), its declared scale (None: none), what this role may
-    do: SELECT, UPDATE, INSERT; DELETE of its table; whether it is generated, and whether an INSERT must name it."""
+    do: SELECT, UPDATE, INSERT; DELETE of its table; whether it is generated, and whether an INSERT must name it.
+    ``place``, ``quoted``: its table and itself as SQL; ``filled_by``: its default as SQL; ``of_view``: of no table."""
 
     name: str
     type: str
@@ -51,6 +52,10 @@ class Column:
     rights: frozenset[str]
     generated: bool = False
     demanded: bool = False
+    place: str = ""
+    quoted: str = ""
+    filled_by: str | None = None
+    of_view: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from jobs.store.catalog import Catalog, Column
 from jobs.store.credit_source import SCALED, decimals_of
 from jobs.store.findings import Finding, Level
 from jobs.store.needs import TABLES, TRANSACTION, Need, own_rights
+from jobs.store.remedies import fill, retype
 from jobs.store.schema import APPEND_ONLY, Table, tables
 
 INEXACT = "Its values could not be taken exactly"
@@ -39,7 +40,7 @@ def _demanded(known: Catalog) -> Iterator[Finding]:
     for name, column in known.source.get("credit_transactions", {}).items():
         if column.demanded and name not in TRANSACTION:
             subject, found = f"credit_transactions.{name}", "NOT NULL without a default"
-            remedy = f"ALTER TABLE credit_transactions ALTER COLUMN {name} SET DEFAULT …"
+            remedy = f"{fill(column)} Or give it a default"
             yield Finding("unwritable", subject, "null, or a default", found, "Nothing could be posted", remedy)
 
 
@@ -82,9 +83,7 @@ def judged(known: Catalog, need: Need) -> Finding:
         return Finding(level, subject, need.expected, found, need.lack or "The job cannot do without", need.remedy)
     if need.types and column.type not in need.types:
         consequence = need.lack if need.spare and need.lack else INEXACT
-        remedy = f"ALTER TABLE {need.table} ALTER COLUMN {need.column} TYPE {need.types[0]}"
-        if need.meter:
-            remedy += ", or map the meter to another column"
+        remedy = retype(column, need.types[0]) + (" Or map the meter to another column" if need.meter else "")
         return Finding("note" if need.spare else "refused", subject, need.expected, column.type, consequence, remedy)
     return _permitted(known, need, column, subject)
 
@@ -93,13 +92,12 @@ def _permitted(known: Catalog, need: Need, column: Column, subject: str) -> Find
     missing = [right for right in need.rights if right not in column.rights]
     if column.generated and set(need.rights) & {"UPDATE", "INSERT"}:
         consequence = "It could not be written"
-        return Finding(
-            "unwritable", subject, "a column of its own", "a generated column", consequence, "Make it a plain one"
-        )
+        remedy = f"ALTER TABLE {column.place} ALTER COLUMN {column.quoted} DROP EXPRESSION;"
+        return Finding("unwritable", subject, "a column of its own", "a generated column", consequence, remedy)
     if not missing:
         return Finding("ok", subject, need.expected, column.type)
-    grant = ", ".join(f"{right} ({need.column})" for right in missing)
-    remedy = f"GRANT {grant} ON {need.table} TO {known.server['role']}"
+    grant = ", ".join(f"{right} ({column.quoted})" for right in missing)
+    remedy = f"GRANT {grant} ON {column.place} TO {known.server['quoted_role']};"
     level: Level = "unwritable"
     consequence = "It could not be written"
     if missing == ["SELECT"] and "INSERT" in need.rights:
@@ -131,7 +129,7 @@ def _own(known: Catalog, settings: Settings, table: Table) -> Iterator[Finding]:
     for name in wrong:
         kind = table.kind(name)
         found = held[name].type + ("" if held[name].scale is None else f" with {held[name].scale} decimals")
-        remedy = f"ALTER TABLE {subject} ALTER COLUMN {name} TYPE {kind} USING {name}::{kind}"
+        remedy = retype(held[name], kind)
         yield Finding("refused", f"{subject}.{name}", kind, found, "Its values would not be kept exactly", remedy)
     if not any(
         name == table.name and columns == set(table.key) and nulls >= table.null_in_key
@@ -151,12 +149,7 @@ def _kept(known: Catalog, subject: str, table: Table) -> Iterator[Finding]:
         yield Finding(
             "note", subject, "append-only: no UPDATE, no DELETE", "no trigger", "What was booked can change", APPLY
         )
-    bare = [c.name for c in known.own[table.name].values() if c.demanded and not _filled(table.columns.get(c.name))]
-    if bare:
-        found = f"NOT NULL without a default: {', '.join(bare)}"
-        yield Finding(
-            "unwritable", subject, "columns that fill themselves", found, "No row could be added", "Give them one"
-        )
+    yield from _fills(known, subject, table)
     extra = [name for name in known.own[table.name] if name not in table.columns]
     if extra:
         consequence = "They keep what was booked: no run writes them"
@@ -168,6 +161,17 @@ def _kept(known: Catalog, subject: str, table: Table) -> Iterator[Finding]:
         remedy = "Restore the table from a backup: what was booked cannot be made up"
         found, consequence = _WHAT_WAS_LOST[table.name]
         yield Finding("unwritable", subject, "what earlier runs booked", found, consequence, remedy)
+
+
+def _fills(known: Catalog, subject: str, table: Table) -> Iterator[Finding]:
+    """Columns that the job leaves out, and that do not fill themselves."""
+    made, held = table.columns, known.own[table.name].values()
+    right = [column for column in held if column.name not in made or _as_made(column, made[column.name])]
+    bare = [column for column in right if column.demanded and not _filled(made.get(column.name))]
+    if bare:
+        found = f"NOT NULL without a default: {', '.join(c.name for c in bare)}"
+        remedy = " ".join(fill(column, made.get(column.name, "")) for column in bare)
+        yield Finding("unwritable", subject, "columns that fill themselves", found, "No row could be added", remedy)
 
 
 def _filled(definition: str | None) -> bool:
@@ -184,10 +188,10 @@ _WHAT_WAS_LOST = {
 
 def _own_privileges(known: Catalog, settings: Settings, table: Table) -> Iterator[Finding]:
     subject, rights = f"{settings.rollup_schema}.{table.name}", own_rights(table.name)
-    held = known.own[table.name].values()
+    held = list(known.own[table.name].values())
     missing = [right for right in rights if not all(right in column.rights for column in held)]
     if missing:
-        grant = f"GRANT {', '.join(missing)} ON {subject} TO {known.server['role']}"
+        grant = f"GRANT {', '.join(missing)} ON {held[0].place} TO {known.server['quoted_role']};"
         level: Level = "refused" if "SELECT" in missing else "unwritable"
         found, consequence = f"no {' nor '.join(missing)}", "The job could not keep its own tables"
         yield Finding(level, subject, _privileges(rights), found, consequence, grant)

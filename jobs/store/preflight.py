@@ -96,7 +96,7 @@ def _usable(known: Catalog, needed: list[Need], table: str, columns: tuple[str, 
 
 
 def _server(known: Catalog, settings: Settings) -> Iterator[Finding]:
-    number, role = known.server["version_number"], known.server["role"]
+    number, role = known.server["version_number"], known.server["quoted_role"]
     level: Level = "ok" if number >= OLDEST else "refused"
     yield Finding(level, "server", "PostgreSQL 15 or newer", f"PostgreSQL {known.server['version']}")
     if known.server["replica"]:
@@ -111,8 +111,8 @@ def _server(known: Catalog, settings: Settings) -> Iterator[Finding]:
         (settings.rollup_schema, known.server["may_use_schema"] or not known.server["has_schema"]),
     ):
         if not may:
-            grant = f"GRANT USAGE ON SCHEMA {schema} TO {role}"
+            grant = f'GRANT USAGE ON SCHEMA "{schema}" TO {role};'
             yield Finding("refused", f"schema {schema}", "the privilege USAGE", "none", "No table can be seen", grant)
     if not known.server["may_stage"]:
-        grant = f"GRANT TEMPORARY ON DATABASE {known.server['database']} TO {role}"
+        grant = f"GRANT TEMPORARY ON DATABASE {known.server['quoted_database']} TO {role};"
         yield Finding("unwritable", "database", "the privilege TEMPORARY", "none", "Nothing can be staged", grant)

@@ -128,7 +128,7 @@ def needless(connection: Connection, settings: Settings) -> Iterator[Finding]:
     if attributes["owns_all"]:
         return
     wanted = _wanted(known, settings)
-    spare: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+    spare: dict[tuple[str, str], dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for row in held:
         schema, table, column, right = row["schema"], row["table"], row["column"], row["right"]
         if schema == settings.rollup_schema:
@@ -136,9 +136,9 @@ def needless(connection: Connection, settings: Settings) -> Iterator[Finding]:
         else:
             needed = column is not None and column in wanted.get(table, {}).get(right, [])
         if not needed:
-            spare[f"{schema}.{table}"][right] += [column] if column else []
-    for table, rights in spare.items():
+            spare[f"{schema}.{table}", row["place"]][right] += [row["quoted"]] if column else []
+    for (table, place), rights in spare.items():
         words = [f"{right} ({', '.join(names)})" if names else right for right, names in rights.items()]
         found = ", ".join(words)
-        remedy = f"REVOKE {found} ON {table} FROM {role}, or whom it has it of; {narrow}"
+        remedy = f"REVOKE {found} ON {place} FROM {known.server['quoted_role']}; Or from whom it has it of. {narrow}"
         yield Finding("note", f"privileges on {table}", "only what the job does", found, more, remedy)

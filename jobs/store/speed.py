@@ -80,7 +80,7 @@ def _of_table(shape: Shape, usage: sql.Identifier, *, writes: bool) -> Iterator[
         if not there:
             keys = sql.SQL(", ").join(map(sql.Identifier, columns))
             make = sql.SQL("CREATE INDEX CONCURRENTLY ON {} ({})").format(usage, keys).as_string(None)
-            remedy = f"{make} (about {shape.rows * BYTES_OF_ENTRY // 10**6 + 1:,} MB, and a little of every insert)"
+            remedy = f"{make}; (about {shape.rows * BYTES_OF_ENTRY // 10**6 + 1:,} MB, and a little of every insert)"
             subject = f"index on usage_daily ({', '.join(columns)})"
             yield Finding("note", subject, use, f"none, {size}", consequence, remedy)
     if writes and shape.fillfactor > HALF:
@@ -91,7 +91,7 @@ def _of_table(shape: Shape, usage: sql.Identifier, *, writes: bool) -> Iterator[
             f"fillfactor {HALF}, so that a row that is written stays on its page, and no index has to change",
             f"fillfactor {shape.fillfactor}, {size}",
             "Each row that a run writes moves, and is entered anew in every index; its results are the same",
-            f"{leave} (of rows inserted from then on; these take the space at once that they take now once written)",
+            f"{leave}; (of rows inserted from then on; these take the space at once that they take now once written)",
         )
 
 

@@ -11,11 +11,16 @@ SELECT
     CASE WHEN has_table_privilege(c.oid, 'DELETE') THEN 'DELETE' END
   ], NULL) AS rights,
   a.attgenerated <> '' AS generated,
-  a.attnotnull AND NOT a.atthasdef AND a.attidentity = '' AS demanded
+  a.attnotnull AND NOT a.atthasdef AND a.attidentity = '' AS demanded,
+  format('%%I.%%I', n.nspname, c.relname) AS place,
+  quote_ident(a.attname) AS quoted,
+  CASE WHEN a.attgenerated = '' THEN pg_get_expr(d.adbin, d.adrelid) END AS filled_by,
+  c.relkind IN ('v', 'm') AS of_view
 FROM pg_class c
 JOIN pg_namespace n ON n.oid = c.relnamespace
 JOIN pg_attribute a ON a.attrelid = c.oid AND NOT a.attisdropped
   AND a.attnum > 0
 JOIN pg_type t ON t.oid = a.atttypid
+LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
 WHERE n.nspname = %(schema)s AND c.relname = ANY(%(tables)s) AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
 ORDER BY c.relname, a.attnum

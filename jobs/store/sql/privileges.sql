@@ -1,5 +1,6 @@
 -- Every privilege that this role has on tables of these schemas: of a whole table for what has no columns, else by column.
-SELECT n.nspname AS schema, c.relname AS table, x.column, x.attnum, x.action AS right
+SELECT n.nspname AS schema, c.relname AS table, x.column, quote_ident(x.column) AS quoted, x.attnum, x.action AS right,
+  format('TABLE %%I.%%I', n.nspname, c.relname) AS place
 FROM pg_class c
 JOIN pg_namespace n ON n.oid = c.relnamespace
 CROSS JOIN LATERAL (
@@ -12,9 +13,9 @@ CROSS JOIN LATERAL (
 ) AS x
 WHERE n.nspname = ANY(%(schemas)s) AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
 UNION ALL
-SELECT n.nspname, c.relname, NULL, 0, t.action
+SELECT n.nspname, c.relname, NULL, NULL, 0, t.action, format('SEQUENCE %%I.%%I', n.nspname, c.relname)
 FROM pg_class c
 JOIN pg_namespace n ON n.oid = c.relnamespace
 CROSS JOIN (VALUES ('USAGE'), ('SELECT'), ('UPDATE')) AS t(action)
 WHERE n.nspname = ANY(%(schemas)s) AND c.relkind = 'S' AND has_sequence_privilege(c.oid, t.action)
-ORDER BY 1, 2, 4, 5
+ORDER BY 1, 2, 5, 6
