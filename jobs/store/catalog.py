@@ -44,7 +44,8 @@ Key = tuple[str, frozenset[str], bool]
 class Column:
     """A column: its type as PostgreSQL writes it (any enum: ENUM), its declared scale (None: none), what this role may
     do: SELECT, UPDATE, INSERT; DELETE of its table; whether it is generated, and whether an INSERT must name it.
-    ``place``, ``quoted``: its table and itself as SQL; ``filled_by``: its default as SQL; ``of_view``: of no table."""
+    ``place``, ``quoted``: its table and itself as SQL; ``filled_by``: its default as SQL; ``of_view``: of no table;
+    ``enum``: its enum as SQL, with these ``labels``."""
 
     name: str
     type: str
@@ -56,6 +57,8 @@ class Column:
     quoted: str = ""
     filled_by: str | None = None
     of_view: bool = False
+    enum: str | None = None
+    labels: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,8 +118,8 @@ def _columns(connection: Connection, schema: str, tables: list[str]) -> dict[str
         rows = cursor.execute(statement("columns"), {"schema": schema, "tables": tables, "enum": ENUM}).fetchall()
     found: dict[str, dict[str, Column]] = {}
     for row in rows:
-        table, rights = row.pop("table_name"), frozenset(row.pop("rights"))
-        found.setdefault(table, {})[row["name"]] = Column(**row, rights=rights)
+        table, rights, labels = row.pop("table_name"), frozenset(row.pop("rights")), frozenset(row.pop("labels"))
+        found.setdefault(table, {})[row["name"]] = Column(**row, rights=rights, labels=labels)
     return found
 
 

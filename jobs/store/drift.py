@@ -11,6 +11,8 @@ from jobs.store.remedies import fill, retype
 from jobs.store.schema import APPEND_ONLY, Table, tables
 
 INEXACT = "Its values could not be taken exactly"
+USAGE = "usage"
+"""The type of every transaction of ours."""
 APPLY = "Run: usage-jobs schema --apply"
 
 
@@ -36,7 +38,12 @@ def of_source(known: Catalog, settings: Settings, needed: Sequence[Need]) -> Ite
 
 
 def _demanded(known: Catalog) -> Iterator[Finding]:
-    """Columns that a transaction of ours would have to fill, and does not know."""
+    """Columns that a transaction of ours would have to fill, and does not know; and a word that a column must know."""
+    kind = known.source.get("credit_transactions", {}).get("type")
+    if kind is not None and kind.enum is not None and USAGE not in kind.labels and "user_credits" in known.source:
+        found, remedy = f"{kind.enum} without it", f"ALTER TYPE {kind.enum} ADD VALUE '{USAGE}';"
+        expected = f"an enum with the label {USAGE!r}"
+        yield Finding("unwritable", "credit_transactions.type", expected, found, "Nothing could be posted", remedy)
     for name, column in known.source.get("credit_transactions", {}).items():
         if column.demanded and name not in TRANSACTION:
             subject, found = f"credit_transactions.{name}", "NOT NULL without a default"

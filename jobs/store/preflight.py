@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from jobs.model.errors import PreflightError
 from jobs.model.meters import Meter
 from jobs.settings import Settings
-from jobs.store import catalog, credit_source, drift, unique_keys, walls
+from jobs.store import catalog, credit_source, drift, side_effects, unique_keys, walls
 from jobs.store.catalog import Catalog, Column
 from jobs.store.credit_source import BINARIES, INTEGERS, CreditSource
 from jobs.store.database import Connection, transaction
@@ -47,7 +47,8 @@ def source(connection: Connection, settings: Settings, *, thorough: bool = False
     with transaction(connection) as opened:
         known = catalog.read(opened, settings, [table.name for table in tables(settings.meters)])
         doubled = list(unique_keys.findings(opened, settings, known, views=thorough))
-    needed = list(needs(known, settings))
+        needed = list(needs(known, settings))
+        effects = side_effects.read(opened, settings, known, needed)
     found = [
         *_server(known, settings),
         *drift.of_source(known, settings, needed),
@@ -55,6 +56,7 @@ def source(connection: Connection, settings: Settings, *, thorough: bool = False
         *doubled,
         *drift.of_own(known, settings),
         *walls.of_own(known, settings),
+        *side_effects.findings(effects, known.server["quoted_role"]),
     ]
     return _source(known, settings, needed), found
 

@@ -9,8 +9,8 @@ from psycopg.rows import dict_row
 
 from jobs.model.errors import ConfigError, PreflightError
 from jobs.settings import Settings
-from jobs.store import catalog
-from jobs.store.catalog import Catalog, Walls
+from jobs.store import catalog, side_effects
+from jobs.store.catalog import Catalog
 from jobs.store.database import Connection, transaction
 from jobs.store.findings import Finding
 from jobs.store.needs import Need, needs, own_rights
@@ -31,6 +31,7 @@ def script(connection: Connection, settings: Settings, role: str) -> list[sql.Co
     with transaction(connection) as opened:
         _check_role(opened, role)
         known = catalog.read(opened, settings, [table.name for table in tables(settings.meters)])
+        effects = side_effects.read(opened, settings, known, needs(known, settings))
     absent = [table.name for table in tables(settings.meters) if table.name not in known.own]
     if absent or "usage_daily" not in known.source:
         missing = f"{settings.rollup_schema}.{absent[0]}" if absent else f"{settings.source_schema}.usage_daily"
@@ -39,19 +40,28 @@ def script(connection: Connection, settings: Settings, role: str) -> list[sql.Co
             "usage-jobs schema --apply"
         )
     name, schemas = sql.Identifier(role), [settings.source_schema, settings.rollup_schema]
+    schemas += sorted({effect.schema for effect in effects} - set(schemas))
     made = [
         statement("make_role", role=name, quoted=sql.Literal(role), mark=sql.Literal(MARK)),
         statement("narrow_role", role=name, quoted=sql.Literal(role), schemas=sql.Literal(schemas)),
         sql.SQL("GRANT CONNECT, TEMPORARY ON DATABASE {} TO {}").format(sql.Identifier(known.server["database"]), name),
     ]
     made += [sql.SQL("GRANT USAGE ON SCHEMA {} TO {}").format(sql.Identifier(schema), name) for schema in schemas]
+    walled = {table for table, wall in known.source_walls.items() if wall.on}
     for table, rights in _wanted(known, settings).items():
         made.append(_grant(source(settings, table), name, rights))
-        made += _policies(source(settings, table), known.source_walls.get(table), list(rights), role)
+        made += _policies(source(settings, table), table in walled, list(rights), role)
+    own_walled = {table for table, wall in known.own_walls.items() if wall.on}
     for of in tables(settings.meters):
         allowed = own_rights(of.name)
         made.append(sql.SQL("GRANT {} ON {} TO {}").format(_words(allowed), own(settings, of.name), name))
-        made += _policies(own(settings, of.name), known.own_walls.get(of.name), allowed, role)
+        made += _policies(own(settings, of.name), of.name in own_walled, allowed, role)
+    for effect in effects:
+        if effect.kind == "SCHEMA":
+            continue
+        place, actions = sql.Identifier(effect.schema, effect.name), sorted(effect.rights)
+        made.append(sql.SQL("GRANT {} ON {} {} TO {}").format(_words(actions), _raw(effect.kind), place, name))
+        made += _policies(place, effect.is_on, actions, role)
     return made
 
 
@@ -86,13 +96,13 @@ def _grant(table: sql.Identifier, role: sql.Identifier, rights: Mapping[str, lis
 
 
 def _words(rights: Sequence[str]) -> sql.Composed:
-    known = {right: sql.SQL(right) for right in ("SELECT", "INSERT", "UPDATE", "DELETE")}
+    known = {right: sql.SQL(right) for right in ("SELECT", "INSERT", "UPDATE", "DELETE", "USAGE")}
     return sql.SQL(", ").join(known[right] for right in rights)
 
 
-def _policies(table: sql.Identifier, wall: Walls | None, actions: Sequence[str], role: str) -> Iterator[sql.Composed]:
+def _policies(table: sql.Identifier, is_on: bool, actions: Sequence[str], role: str) -> Iterator[sql.Composed]:
     """Where row-level security is on, the role passes it for these actions, and for all rows."""
-    for action in actions if wall is not None and wall.on else ():
+    for action in actions if is_on else ():
         # Each role has its own: a second one must not take the first one's away.
         policy = sql.Identifier(_policy(action, role))
         yield sql.SQL("DROP POLICY IF EXISTS {} ON {}").format(policy, table)
@@ -120,6 +130,7 @@ def needless(connection: Connection, settings: Settings) -> Iterator[Finding]:
         names = {"schemas": [settings.source_schema, settings.rollup_schema]}
         attributes = cursor.execute(statement("role"), names).fetchone() or {}
         held = cursor.execute(statement("privileges"), names).fetchall()
+        effects = side_effects.read(opened, settings, known, needs(known, settings))
     role, more = known.server["role"], "More than the job needs: who steals its password has it too"
     narrow = "usage-jobs schema --role NAME prints a role that may do only what the job does"
     if attributes["mighty"]:
@@ -128,6 +139,7 @@ def needless(connection: Connection, settings: Settings) -> Iterator[Finding]:
     if attributes["owns_all"]:
         return
     wanted = _wanted(known, settings)
+    set_off = {(effect.schema, effect.name, right) for effect in effects for right in effect.rights}
     spare: dict[tuple[str, str], dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for row in held:
         schema, table, column, right = row["schema"], row["table"], row["column"], row["right"]
@@ -135,7 +147,7 @@ def needless(connection: Connection, settings: Settings) -> Iterator[Finding]:
             needed = table in known.own and right in own_rights(table)
         else:
             needed = column is not None and column in wanted.get(table, {}).get(right, [])
-        if not needed:
+        if not needed and (schema, table, right) not in set_off:
             spare[f"{schema}.{table}", row["place"]][right] += [row["quoted"]] if column else []
     for (table, place), rights in spare.items():
         words = [f"{right} ({', '.join(names)})" if names else right for right, names in rights.items()]

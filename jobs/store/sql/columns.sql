@@ -15,7 +15,9 @@ SELECT
   format('%%I.%%I', n.nspname, c.relname) AS place,
   quote_ident(a.attname) AS quoted,
   CASE WHEN a.attgenerated = '' THEN pg_get_expr(d.adbin, d.adrelid) END AS filled_by,
-  c.relkind IN ('v', 'm') AS of_view
+  c.relkind IN ('v', 'm') AS of_view,
+  CASE WHEN t.typtype = 'e' THEN format_type(t.oid, NULL) END AS enum,
+  ARRAY(SELECT e.enumlabel::text FROM pg_enum AS e WHERE e.enumtypid = t.oid) AS labels
 FROM pg_class c
 JOIN pg_namespace n ON n.oid = c.relnamespace
 JOIN pg_attribute a ON a.attrelid = c.oid AND NOT a.attisdropped
