@@ -139,5 +139,6 @@ def test_what_may_be_a_part_of_a_password_is_not_named() -> None:
     assert "other" not in ran.err
 
 
+@pytest.mark.direct("a pooler would say so itself")
 def test_a_setting_that_the_server_does_not_take(ready: str) -> None:
     refused(usage_jobs("check", url=f"{ready}?options=-c%20nonsense%3D1"), "options=", "take it out")

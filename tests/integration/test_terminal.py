@@ -69,11 +69,12 @@ def test_words_that_are_no_text_are_refused(ready: str) -> None:
 
 def test_ctrl_c_in_a_run(ready: str) -> None:
     add_usage(ready)
+    environment = os.environ | mapped(["run"], {"DATABASE_URL": ready}, os.environ)
     with psycopg.connect(ready) as blocker:
         blocker.execute("LOCK TABLE rollup.user_monthly IN SHARE MODE")  # its first batch waits here
         process = subprocess.Popen(
             [sys.executable, "-c", START, "run", "--date", "2026-06-20"],
-            env=os.environ | mapped(["run"], {"DATABASE_URL": ready}, os.environ),
+            env=environment,
             stderr=subprocess.PIPE,
             text=True,
         )
