@@ -52,7 +52,7 @@ def unlike(found: Catalog, expected: Catalog) -> dict[str, tuple[str | None, str
 
 
 ROLLUPS = ("user_monthly", "cluster_daily", "cluster_monthly")
-OWN = (*ROLLUPS, "credit_draws", "billing_modes", "months", "rejects", "set_aside", "corrections", "runs")
+OWN = (*ROLLUPS, "credit_draws", "billing_modes", "months", "rejects", "corrections", "runs")
 Rows = dict[str, list[dict[str, Any]]]
 
 

@@ -20,13 +20,14 @@ import psycopg
 import pytest
 from psycopg import sql
 from psycopg.rows import dict_row
+from server_day import server_day
 from ways import job_url, left, owner_url
 
 from jobs import cli
 from jobs.model.errors import ConfigError
 from jobs.model.windows import first_of, previous_month
 from jobs.settings import Settings, load
-from jobs.store import clock, faults
+from jobs.store import faults
 
 TODAY = date(2026, 6, 21)
 DAY = date(2026, 6, 20)
@@ -147,8 +148,12 @@ def _in_this_process(arguments: Sequence[str], variables: Mapping[str, str], tod
     out, err = StringIO(), StringIO()
     terminated = signal.getsignal(signal.SIGTERM)
     try:
-        with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            patch.setattr(clock, "today", lambda _: today)
+        with (
+            pytest.MonkeyPatch.context() as patch,
+            server_day(today),
+            contextlib.redirect_stdout(out),
+            contextlib.redirect_stderr(err),
+        ):
             for name, value in variables.items():
                 patch.setenv(name, value)
             code = cli.main(list(arguments))

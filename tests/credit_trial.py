@@ -36,6 +36,8 @@ class CreditTrial:
         self.config: Path | None = None
         self.urls: list[str] = []
         self.links: list[Link] = []
+        self.latest = date.min
+        """The furthest day that was asked for: no clock goes back behind it."""
         self.sound = True
         """No check has failed: only then is there a point in comparing with a fresh database."""
 
@@ -75,7 +77,8 @@ class CreditTrial:
         asked = None if backfill else day
         address = Address(job_url(url, lambda: made))
         # The brake has tests of its own; here a month may lose all its rows.
-        with server_day(day + timedelta(days=1)):
+        self.latest = max(day, self.latest)
+        with server_day(self.latest + timedelta(days=1)):
             return perform_anyway(Job(made, address, day=asked, backfill=backfill, dry_run=dry_run))
 
     # Nights

@@ -9,7 +9,7 @@ from io import BytesIO
 import polars as pl
 from psycopg import sql
 
-from jobs.model.errors import PreflightError, RefusedError
+from jobs.model.errors import RefusedError
 from jobs.model.frames import ACCOUNTS
 from jobs.model.scale import ONE
 from jobs.settings import Settings
@@ -21,10 +21,7 @@ from jobs.store.tables import copy_in
 
 
 def read(connection: Connection, settings: Settings, held: CreditSource, users: Collection[str]) -> pl.DataFrame:
-    """The accounts of ``users`` (frames.ACCOUNTS), but those whose amounts are no numbers (see ``unusable``).
-
-    Raises PreflightError naming a user who has two.
-    """
+    """The accounts of ``users`` (frames.ACCOUNTS), but those whose amounts are no numbers (see ``unusable``)."""
     if held.account is None or not users:
         return pl.DataFrame(schema=ACCOUNTS)
     units = {name: sql.SQL("{} * {}").format(held.amount(column), ONE) for name, column in COLUMNS.items()}
@@ -35,14 +32,7 @@ def read(connection: Connection, settings: Settings, held: CreditSource, users: 
         usable=held.usable(of=""),
         **units,
     )
-    found = pl.concat(_parsed(block) for block in blocks(connection, text))
-    twice = found.filter(pl.col("user_id").is_duplicated())["user_id"].unique().sort()
-    if len(twice):
-        raise PreflightError(
-            f"user_credits: expected one row per user; found more of {', '.join(twice[:3])}. Merge them, and add a "
-            "unique index on user_id; nothing of these users was written"
-        )
-    return found
+    return pl.concat(_parsed(block) for block in blocks(connection, text))
 
 
 def _parsed(block: BytesIO) -> pl.DataFrame:

@@ -50,6 +50,8 @@ class Trial:
     config: Path
     chunk: int
     reader: str
+    latest: date = date.min
+    """The furthest day that was asked for: no clock goes back behind it."""
 
     def run(self, day: date, *, anyway: bool = False) -> Report:
         env = {
@@ -59,7 +61,8 @@ class Trial:
         }
         made = explicit(load_settings(self.config, env, self.config.parent), self.url, day)
         address = Address(job_url(self.url, lambda: made))
-        with server_day(day + timedelta(days=1)):
+        self.latest = max(day, self.latest)
+        with server_day(self.latest + timedelta(days=1)):
             return (perform_anyway if anyway else perform)(Job(made, address, day=day))
 
     def rows(self, table: str, *key: str) -> dict[Key, dict[str, Any]]:
