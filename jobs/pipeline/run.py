@@ -304,6 +304,7 @@ class _Run:
     def _settle(self, connection: Connection, work: Sequence[UserWork]) -> "BatchResult":
         """Recomputes ``work`` in the closing transaction; UnsettledError where it is more than one batch, or somebody
         cannot be had."""
+        from jobs.pipeline.batch import HELD
         from jobs.pipeline.batches import Limits, cut
         from jobs.postgres.usage_writeback import ConcurrentChangeError
 
@@ -314,6 +315,10 @@ class _Run:
         try:
             result = self._batch(work).run_within(connection, one)
         except (ConcurrentChangeError, RefusedError):
+            raise UnsettledError(work) from None
+        except psycopg.Error as error:
+            if error.sqlstate not in HELD:
+                raise
             raise UnsettledError(work) from None
         if result.left:
             raise UnsettledError(work)

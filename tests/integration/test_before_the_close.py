@@ -114,6 +114,23 @@ def test_a_month_closes_although_purchases_never_stop(url: str, monkeypatch: pyt
     assert night(url, JUNE_3, "--full")["rows_changed"] == 0
 
 
+@pytest.mark.direct("a lock is held on the server, whatever way leads there")
+def test_a_lock_that_cannot_be_had_keeps_the_month_open(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody waits for another for long in the closing transaction; the run ends, and says so."""
+    with psycopg.connect(url) as other:
+
+        def locked_before(*arguments: Any, **named: Any) -> Any:
+            ask(url, "UPDATE user_credits SET total_purchased = total_purchased + 1 WHERE user_id = 'ada'")
+            other.execute("LOCK TABLE credit_transactions IN SHARE MODE")
+            return finalize(*arguments, **named)
+
+        monkeypatch.setattr(run, "finalize", locked_before)
+        ran = usage_jobs("run", "--json", "--date", str(JUNE_3), url=url, today=TODAY)
+    assert (ran.code, ran.object["closed"], ran.object["users_left"]) == (3, [], 1)
+    monkeypatch.undo()
+    assert night(url)["closed"] == ["2026-05-01"]
+
+
 def test_an_override_that_comes_before_the_close_keeps_the_month_open(
     url: str, before_the_end: Callable[[str], None]
 ) -> None:
