@@ -19,7 +19,8 @@ def shown(found: Sequence[Finding], settings: Settings, address: Address, *, as_
     out = console()
     out.print(f"{address!r}, settings: {settings.source}, rates: {settings.rates}", markup=False)
     table = Table(box=None, pad_edge=False, expand=True)
-    for heading, share in {"": 7, "what": 29, "expected": 14, "found": 16, "consequence": 17, "remedy": 17}.items():
+    table.add_column("", no_wrap=True, min_width=len("REFUSED"))
+    for heading, share in {"what": 29, "expected": 14, "found": 16, "consequence": 17, "remedy": 17}.items():
         table.add_column(heading, overflow="fold", ratio=share)
     for finding in found:
         if finding.level != "ok":

@@ -352,7 +352,7 @@ def test_a_settings_file_that_is_not_there(ready: str) -> None:
             "ALTER TABLE user_pricing_overrides DROP COLUMN valid_until",
             ["user_pricing_overrides.valid_until", "no such column", "list prices"],
         ),
-        ("DROP SCHEMA rollup CASCADE", ["rollup.user_monthly", "no such table", "usage-jobs schema --apply"]),
+        ("DROP SCHEMA rollup CASCADE", ["schema rollup", "none of them", "usage-jobs schema --apply"]),
         (
             "ALTER TABLE rollup.user_monthly DROP COLUMN storage_gb_cost",
             ["rollup.user_monthly", "without storage_gb_cost", "usage-jobs schema --apply"],

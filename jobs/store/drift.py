@@ -120,6 +120,12 @@ def _privileges(rights: Sequence[str]) -> str:
 
 def of_own(known: Catalog, settings: Settings) -> Iterator[Finding]:
     """The job's own tables."""
+    if not known.own:
+        expected, found = "the job's own tables", "none of them"
+        yield Finding(
+            "refused", f"schema {settings.rollup_schema}", expected, found, "There is nowhere to write to", APPLY
+        )
+        return
     for table in tables(settings.meters):
         yield from _own(known, settings, table)
 
