@@ -125,6 +125,7 @@ def test_a_lock_that_cannot_be_had_keeps_the_month_open(url: str, monkeypatch: p
             return finalize(*arguments, **named)
 
         monkeypatch.setattr(run, "finalize", locked_before)
+        monkeypatch.setattr(run, "CLOSING_TRIES", 1)
         ran = usage_jobs("run", "--json", "--date", str(JUNE_3), url=url, today=TODAY)
     assert (ran.code, ran.object["closed"], ran.object["users_left"]) == (3, [], 1)
     monkeypatch.undo()
