@@ -125,7 +125,7 @@ class CreditTrial:
             if not report.closed:
                 again = self.job(self.url, day)
                 assert again.rows_changed == 0, again.changed
-            self.reconciled(day)
+            self.reconciled()
         self.sound = True
         return report
 
@@ -162,13 +162,13 @@ class CreditTrial:
         again = self.job(url, yesterday, backfill=asked)
         if not kept.closed:
             assert again.rows_changed == 0, again.changed
-        self.reconciled(yesterday)
+        self.reconciled()
         self.sound = True
 
-    def reconciled(self, day: date) -> None:
+    def reconciled(self) -> None:
         if self.reconcile:
             arguments = ("reconcile", "--json", "--config", str(self.written()))
-            ran = usage_jobs(*arguments, url=self.url, today=day + timedelta(days=1), **self.setup.env)
+            ran = usage_jobs(*arguments, url=self.url, today=self.latest + timedelta(days=1), **self.setup.env)
             assert ran.code == 0, ran.out + ran.err
 
     def rehearsal(self, day: date) -> None:
