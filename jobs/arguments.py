@@ -48,7 +48,7 @@ def parser() -> argparse.ArgumentParser:
     example = "usage-jobs reopen --month 2026-05 --reason 'closed on a wrong clock'"
     reopen = _command(commands, "reopen", "open the last closed month again, for runs to cover and close", example)
     reopen.add_argument("--month", required=True, type=_month, metavar="YYYY-MM", help="the last closed month")
-    reopen.add_argument("--reason", required=True, metavar="TEXT", help="why, for the run log")
+    reopen.add_argument("--reason", required=True, type=_text, metavar="TEXT", help="why, for the run log")
     example = "usage-jobs explain --user 'auth0|66a0' --month 2026-06"
     explain = _command(commands, "explain", "how one user's month adds up, row by row", example)
     explain.add_argument("--user", required=True, type=_text, metavar="ID", help="the user's id")
