@@ -29,7 +29,7 @@ from jobs.store.address import Address
 MANY_CASES = 4
 SHARES = {"direct": (0, 2), "pooler": (1,), "role": (3,)}
 """Which quarters of the many cases of a test are played by the way that TEST_WAY names; all of them by EVERY_CASE=1."""
-pytest_plugins = ["nights"]
+pytest_plugins = ["nights", "drifting"]
 SHAPES = {shape: Path(__file__).parent / "shapes" / f"shape_{shape}.sql" for shape in "bc"} | {"a": SHAPE_A}
 NOWHERE = Path("/nonexistent")
 """Where no settings lie."""

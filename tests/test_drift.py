@@ -8,14 +8,11 @@ in every shape; by default it is every fourth drift.
 import os
 from collections.abc import Iterator
 from itertools import groupby
-from pathlib import Path
 
 import pytest
-from commands import configured
-from conftest import SHAPES
 from drift_figures import differences, figures
 from drift_verdicts import Worlds, ended, mended, tried
-from drift_world import CARDS, command, copies, do, world
+from drift_world import command, do
 from drifts import METERS, SOURCE, Drift, drifts
 
 ALL = os.environ.get("DRIFTS") == "all"
@@ -43,18 +40,6 @@ def chosen() -> Iterator[Drift]:
                 yield from every
             elif shape == "a" or drift.column not in SOURCE["a"][drift.table]:
                 yield from (gone[number % 2], *retyped)
-
-
-@pytest.fixture(scope="module")
-def made(server_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worlds]:
-    with copies(server_url) as some:
-        yield Worlds(some, lambda shape: world(shape, SHAPES[shape], tmp_path_factory.mktemp(shape)))
-
-
-@pytest.fixture
-def worlds(made: Worlds, tmp_path: Path) -> Worlds:
-    configured(tmp_path, rates=CARDS)
-    return made
 
 
 @pytest.mark.parametrize("drift", EVERY if ALL else list(chosen())[::STRIDE], ids=str)

@@ -1,27 +1,13 @@
 """What drifts besides tables and columns: several things at once, constraints that the job's writes meet, scales; and a
 meter whose column appears later. On the worlds of test_drift.py."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from commands import RATES, ask, configured
-from conftest import SHAPES
 from drift_figures import differences, digest, figures, plain
 from drift_verdicts import Worlds, ended
-from drift_world import CARDS, command, copies, do, world
-
-
-@pytest.fixture(scope="module")
-def made(server_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worlds]:
-    with copies(server_url) as some:
-        yield Worlds(some, lambda shape: world(shape, SHAPES[shape], tmp_path_factory.mktemp(shape)))
-
-
-@pytest.fixture
-def worlds(made: Worlds, tmp_path: Path) -> Worlds:
-    configured(tmp_path, rates=CARDS)
-    return made
+from drift_world import CARDS, command, do
 
 
 @pytest.fixture

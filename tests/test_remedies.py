@@ -9,10 +9,9 @@ from urllib.parse import urlsplit
 import psycopg
 import pytest
 from commands import HEADER, ask, configured, usage_jobs
-from conftest import SHAPES
 from drift_figures import differences, figures
 from drift_verdicts import Worlds, ended
-from drift_world import CARDS, command, copies, do, world
+from drift_world import command, do
 from drifts import Drift, drifts, statement
 from role_world import PASSWORD, as_role
 
@@ -31,18 +30,6 @@ def retyped() -> Iterator[Drift]:
         if not whole and what not in seen and what[:2] not in LOST:
             seen.add(what)
             yield drift
-
-
-@pytest.fixture(scope="module")
-def made(server_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worlds]:
-    with copies(server_url) as some:
-        yield Worlds(some, lambda shape: world(shape, SHAPES[shape], tmp_path_factory.mktemp(shape)))
-
-
-@pytest.fixture
-def worlds(made: Worlds, tmp_path: Path) -> Worlds:
-    configured(tmp_path, rates=CARDS)
-    return made
 
 
 def paste(url: str, text: str) -> None:
