@@ -50,8 +50,9 @@ def _explain(opened: Connection, settings: Settings, address: Address, user: str
     with transaction(opened, snapshot=True) as connection:
         source, findings = preflight.source(connection, settings)
         preflight.refuse(findings, purpose="read")
-        history, months = runlog.history(connection, settings)
-        last = min(last_of(month), history.furthest or clock.today(connection) - timedelta(days=1))
+        today = clock.today(connection)
+        history, months = runlog.history(connection, settings, today)
+        last = min(last_of(month), history.furthest or today - timedelta(days=1))
         if last < month:
             raise ConfigError(f"--month {month:%Y-%m}: no run has covered a day of it yet; the last was {last}")
         window = Window((month,), last, frozenset())

@@ -54,8 +54,9 @@ def _inside(connection: Connection, settings: Settings) -> Iterator[Finding]:
     if any(finding.level == "refused" for finding in findings):
         return
     yield from speed.findings(connection, settings, writes=settings.cost == "rated" or source.credits.shown)
+    today = clock.today(connection)
     try:
-        plan = make_plan(connection, settings, source, None)
+        plan = make_plan(connection, settings, source, None, today)
     except UsageJobsError as error:
         yield Finding("refused", "the next run", "start, rates, a price for every day", str(error))
         return
@@ -63,7 +64,7 @@ def _inside(connection: Connection, settings: Settings) -> Iterator[Finding]:
     for note in plan.notes:
         yield Finding("note", "the next run", "nothing to note", note)
     yield from _without_card(plan)
-    yield from orphans.findings(connection, settings, source, clock.today(connection) - timedelta(days=31))
+    yield from orphans.findings(connection, settings, source, today - timedelta(days=31))
 
 
 def _without_card(plan: Plan) -> Iterator[Finding]:
@@ -92,7 +93,7 @@ def covered_until(settings: Settings, address: Address) -> date | None:
 
     def looked() -> date | None:
         with transaction(link.connection) as connection:
-            return runlog.done_until(connection, settings)
+            return runlog.done_until(connection, settings, clock.today(connection))
 
     with linked(address) as link:
         return retried(looked)

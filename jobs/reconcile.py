@@ -67,8 +67,9 @@ def _judged(
     """The laws, the runs that wrote and did not come to their end, and the newest run."""
     source, findings = preflight.source(connection, settings)
     preflight.refuse(findings, purpose="prove")
-    history, booked = runlog.history(connection, settings)
-    last, given = history.furthest or clock.today(connection), days != (None, None)
+    today = clock.today(connection)
+    history, booked = runlog.history(connection, settings, today)
+    last, given = history.furthest or today, days != (None, None)
     months = [m for m in sorted(booked.modes) if _within(m, *days)]
     if not months:
         raise ConfigError("no run has covered a month of these days yet; expected one: usage-jobs runs")

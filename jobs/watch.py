@@ -87,8 +87,9 @@ def watched(settings: Settings, address: Address, *, every: bool) -> list[Watche
 def _look(connection: Connection, settings: Settings, address: Address, *, every: bool) -> list[Watched]:
     source, findings = preflight.source(connection, settings)
     preflight.refuse(findings, purpose="prove")
-    history, months = runlog.history(connection, settings)
-    following = opening(history, settings.start, history.furthest or clock.today(connection))
+    today = clock.today(connection)
+    history, months = runlog.history(connection, settings, today)
+    following = opening(history, settings.start, history.furthest or today)
     closed = sorted(month for month in months.modes if is_closed(month, history, following))
     chosen = tuple(closed if every else closed[-settings.watch_months :])
     if not chosen:

@@ -97,7 +97,8 @@ def finalize(
         every = {*days, *(day for day in plan.window.days if first_of(day) in rebuilt)}
         days = sorted(day for day in every if first_of(day) not in waiting)
         changed, listed = _regroup(connection, plan, run_id, days, totals)
-        modes.append(connection, settings, list(plan.pending_modes.values()), run_id)
+        # Batches have entered their own users.
+        modes.append(connection, settings, plan.pending_modes_of(plan.pending_modes.keys() - totals.users), run_id)
         _keep_set_aside(connection, plan, run_id, totals)
         rejected = ownerless_rejects(connection, plan, totals)
         rejects.write(connection, settings, rejected)
@@ -114,7 +115,7 @@ def finalize(
             totals.recorder.add_stage(END, _listed(listed, rejected, booked))
         count = rejects.count(connection, settings, plan.window.spans())
         ended = Finalized(whole, by_month, count, changed, closing.months, waiting, settled)
-        _mark_done(connection, plan, run_id, totals, ended)
+        _mark_done(connection, plan, run_id, totals.rows_read, ended, written)
     return ended
 
 
@@ -287,14 +288,15 @@ def _after(
     return by_month, MonthFigures(users, usage_hash=None, **whole)
 
 
-def _mark_done(connection: Connection, plan: Plan, run_id: int, totals: Totals, ended: Finalized) -> None:
-    written = _written(totals, ended.settled)
+def _mark_done(
+    connection: Connection, plan: Plan, run_id: int, rows_read: int, ended: Finalized, written: Counter[str]
+) -> None:
     done = runlog.finish(
         connection,
         plan.settings,
         run_id,
         "done",
-        rows_read=totals.rows_read + (ended.settled.rows_read if ended.settled else 0),
+        rows_read=rows_read + (ended.settled.rows_read if ended.settled else 0),
         rows_rejected=ended.rejected,
         rows_changed=sum((written | ended.changed).values()),
         total_cost=ended.whole.total_cost,

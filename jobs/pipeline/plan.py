@@ -45,15 +45,17 @@ class Plan(RunScope):
         return None if self.backfill is None else self.backfill.reason
 
 
-def make_plan(connection: Connection, settings: Settings, source: Source, asked: date | Backfill | None) -> Plan:
-    """The plan of `run --date asked`, or of a backfill.
+def make_plan(
+    connection: Connection, settings: Settings, source: Source, asked: date | Backfill | None, today: date
+) -> Plan:
+    """The plan of `run --date asked`, or of a backfill; ``today`` on the server's clock.
 
     Raises ConfigError (exit 2) for a day, a reason, a setting, a card or an override that is missing or wrong.
     """
-    notes = compare_inputs(connection, settings)
-    history, months = runlog.history(connection, settings)
+    notes = [*clock.notes(connection), *compare_inputs(connection, settings)]
+    history, months = runlog.history(connection, settings, today)
     calendar: dict[str, Any] = {
-        "today": clock.today(connection),
+        "today": today,
         "history": history,
         "start": settings.start,
         "close_after_days": settings.close_after_days,
@@ -61,7 +63,7 @@ def make_plan(connection: Connection, settings: Settings, source: Source, asked:
     if not isinstance(asked, Backfill):
         window = nightly(asked, **calendar)
         made = for_window(connection, settings, source, window, months)
-        more = covers_more(window, asked or calendar["today"] - timedelta(days=1))
+        more = covers_more(window, asked or today - timedelta(days=1))
         return replace(made, notes=(*notes, *more, *made.notes))
     window = backfill(asked.since, asked.until, **calendar)
     if window.closed and not asked.reason:
@@ -117,7 +119,7 @@ def for_window(
         rows_by_index=source.rows_by_index,
         has_user_days=runlog.has_user_days(connection, settings, window),
         new_months=runlog.new_months(connection, settings, window.months),
-        notes=(*clock.notes(connection), *notes, *held.notes, *_without_effect(held.meters - since.keys())),
+        notes=(*notes, *held.notes, *_without_effect(held.meters - since.keys())),
     )
 
 

@@ -5,7 +5,7 @@ from datetime import date
 from jobs.model.errors import ConfigError
 from jobs.model.windows import Window, last_of
 from jobs.settings import Settings
-from jobs.store import preflight, runlog
+from jobs.store import clock, preflight, runlog
 from jobs.store.address import Address
 from jobs.store.database import linked
 from jobs.store.faults import retried
@@ -22,7 +22,7 @@ def reopen(settings: Settings, address: Address, month: date, reason: str, who: 
 
     def opened() -> int:
         with runlog.beginning(link.connection, settings) as connection:
-            history, _ = runlog.history(connection, settings)
+            history, _ = runlog.history(connection, settings, clock.today(connection))
             if month != (last := max(history.closed, default=None)):
                 found = "no month is closed" if last is None else f"the last closed month is {last:%Y-%m}"
                 raise ConfigError(f"--month {month:%Y-%m}: expected the last month that a run has closed; {found}")

@@ -28,7 +28,7 @@ from jobs.postgres.detection import Detected, UserWork
 from jobs.postgres.month_figures import month_figures
 from jobs.postgres.reader_choice import choose, for_rows
 from jobs.settings import Settings
-from jobs.store import adoption, modes, pooling, preflight, runlog
+from jobs.store import adoption, clock, modes, pooling, preflight, runlog
 from jobs.store.address import Address
 from jobs.store.adoption import Adopted
 from jobs.store.credit_source import unusable_accounts
@@ -176,8 +176,9 @@ def _joined_reader(job: Job, connection: Connection, kind: str) -> "Reader":
 
 def _planned(connection: Connection, job: Job, source: Source, totals: Totals) -> Plan:
     """The plan; where it covers new days, with how users pay now, which holds from the last of them."""
-    plan = make_plan(connection, job.settings, source, job.asked)
-    before, entries = runlog.done_until(connection, job.settings), list[modes.Entry]()
+    today = clock.today(connection)
+    plan = make_plan(connection, job.settings, source, job.asked, today)
+    before, entries = runlog.done_until(connection, job.settings, today), list[modes.Entry]()
     if before is None or plan.window.last > before:
         entries = modes.pending(connection, job.settings, source.credits, plan.window.last)
     totals.changed["billing_modes"] = len(entries)

@@ -16,10 +16,9 @@ from jobs.model.errors import PreflightError
 from jobs.model.scale import PLACES
 from jobs.model.windows import History, Window
 from jobs.settings import Settings
-from jobs.store import clock
 from jobs.store.database import Connection, transaction
 from jobs.store.faults import writing
-from jobs.store.statements import own, statement
+from jobs.store.statements import own, statement, within
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +34,12 @@ class MonthRecords:
     fingerprints: Mapping[date, str | None]
 
 
-def history(connection: Connection, settings: Settings) -> tuple[History, MonthRecords]:
-    """What earlier runs left, for windows and for the shrink check."""
+def history(connection: Connection, settings: Settings, today: date) -> tuple[History, MonthRecords]:
+    """What earlier runs left, for windows and for the shrink check; ``today`` on the server's clock."""
     runs, months = own(settings, "runs"), own(settings, "months")
     with connection.cursor(row_factory=dict_row) as cursor:
         text = statement("history", runs=runs, wrote=wrote(settings))
-        past = cursor.execute(text, {"today": clock.today(connection)}).fetchone() or {}
+        past = cursor.execute(text, {"today": today}).fetchone() or {}
         known = cursor.execute(statement("months", months=months)).fetchall()
     closed = frozenset(row["month"] for row in known if row["closed"])
     return (
@@ -56,7 +55,7 @@ def history(connection: Connection, settings: Settings) -> tuple[History, MonthR
 
 def has_user_days(connection: Connection, settings: Settings, window: Window) -> bool:
     """Whether user_daily has any row of the days of ``window``."""
-    days = sql.SQL(" OR ").join(sql.SQL("date BETWEEN {} AND {}").format(first, last) for first, last in window.spans())
+    days = within("date", window.spans())
     row = connection.execute(statement("has_user_days", user_daily=own(settings, "user_daily"), days=days)).fetchone()
     return row is not None and bool(row[0])
 
@@ -105,10 +104,10 @@ def numbered(connection: Connection, settings: Settings, name: str, values: Mapp
     return int(row[0])
 
 
-def done_until(connection: Connection, settings: Settings) -> date | None:
+def done_until(connection: Connection, settings: Settings, today: date) -> date | None:
     """The last day of the furthest run that came to its end."""
     text = statement("done_until", runs=own(settings, "runs"))
-    row = connection.execute(text, {"today": clock.today(connection)}).fetchone()
+    row = connection.execute(text, {"today": today}).fetchone()
     return None if row is None else row[0]
 
 
