@@ -14,8 +14,8 @@ from typing import Any
 
 from faults import KINDS, Strike, drawn
 from field import Field
-from killing import command, differing, released, tables
-from plays import DONE, Play, torn, unfinished
+from killing import command, differing, released
+from plays import DONE, Play, stored, torn, unfinished
 from wire import Statement, Then, Verdict, Wire
 
 from jobs.reconcile import reconciled
@@ -97,7 +97,7 @@ class _Episode:
     def judged(self) -> None:
         """In the end: all as if undisturbed, no law broken, nothing left."""
         problems = self.outcome.problems
-        problems += differing(tables(self.url), self.play.after)[:5]
+        problems += differing(stored(self.url), self.play.after)[:5]
         laws = reconciled(self.play.settings, Address(self.url), None, None)
         problems += [f"law {law.law} is broken: {law.left} and {law.right}" for law in laws if law.broken]
         if unfinished(self.url):
@@ -107,7 +107,7 @@ class _Episode:
     def _recovered(self, strike: Strike) -> None:
         """Another command, as soon as the lock is free, does what is left."""
         released(self.url)
-        found = torn(tables(self.url), self.play.states)
+        found = torn(stored(self.url), self.play.states)
         if found:
             self.outcome.problems.append(f"law 7: neither as before nor as after: {found}")
         with self._begun() as process:

@@ -61,6 +61,14 @@ def plays(databases: Databases, workers: int) -> list[Play]:
     ]
 
 
+def stored(url: str) -> Tables:
+    """The tables, with one date for all billing modes that a backfill enters: their first day is yesterday, by the
+    server's clock, and a midnight may come between a play and an episode."""
+    found = tables(url)
+    modes = [row | {"valid_from": min(row["valid_from"], world.TODAY)} for row in found["billing_modes"].values()]
+    return found | {"billing_modes": {(row["user_id"], row["valid_from"]): row for row in modes}}
+
+
 def _do(url: str, *statements: str) -> None:
     for statement in statements:
         ask(url, statement)
@@ -87,18 +95,18 @@ def _play(
     url = world.filled(databases)
     prepare(url)
     copy, seen = cloned(databases, named(url)), list[str]()
-    states: list[Tables] = [tables(url)]
+    states: list[Tables] = [stored(url)]
 
     def hook(statement: Statement) -> Verdict:
         seen.append(statement.text)
         if statement.text == "COMMIT":  # before and after adoption, say
-            states.append(tables(copy))
+            states.append(stored(copy))
         return Verdict.PASS
 
     with Wire(copy, hook) as wire:
         _ended(wire.url, words, variables)
     # Batches are side by side: what stands between two of them is a user before and another after.
-    return Play(name, words, variables, url, _whole(states, tables(copy)), len(seen), seen.count("COMMIT"))
+    return Play(name, words, variables, url, _whole(states, stored(copy)), len(seen), seen.count("COMMIT"))
 
 
 def _whole(states: list[Tables], after: Tables) -> tuple[Tables, ...]:
