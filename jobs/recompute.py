@@ -152,10 +152,12 @@ def _judge(
     draws: bool,
 ) -> set[date]:
     """Judges what of ``read`` is not ``stale``; the months in which somebody is."""
-    paying = needs_account(read.modes, read.draws)
+    paying = needs_account(read.modes, read.draws, read.payable)
     held = accounts.read(connection, plan.settings, plan.query.read.credits, paying)
     posted = as_posted(plan, read.rated, read.modes, read.draws)
-    computed, due = allocate(plan, read.rated, read.modes, held, read.draws) if draws else (posted, None)
+    computed, due = posted, None
+    if draws:
+        computed, due, _ = allocate(plan, read.rated, read.modes, held, read.draws, read.payable)
     target = months_target(plan, read, computed)
     every = pl.concat([target.select(USER_MONTH), read.months.select(USER_MONTH)]).unique()
     same = every.filter(~of_users(stale.users & read.users)).join(stale.months, on=USER_MONTH, how="anti")

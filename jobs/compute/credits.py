@@ -8,7 +8,7 @@ the outcome is the same however often, late or out of order it is computed. ``po
 import polars as pl
 
 from jobs.compute.billing import EARLY, PREPAID, classed, part
-from jobs.compute.exact import UNMEASURED, Bounds, whole
+from jobs.compute.exact import UNMEASURED, WIDE, Bounds, whole
 from jobs.compute.lots import LOTS, available, settled
 from jobs.model.frames import CODED
 from jobs.model.rules import CreditRules
@@ -31,10 +31,49 @@ def credited(
 
     In: ``accounts`` (frames.ACCOUNTS) and ``booked`` (frames.DRAWS), of the months of one draw window.
     """
+    kept = _kept_of(rows, modes, accounts, booked, rules, bounds)
+    return _drawn(kept, _lots(kept, accounts, booked, rules), rules, rows, bounds)
+
+
+def lots_of_window(
+    rows: pl.LazyFrame, modes: pl.LazyFrame, accounts: pl.LazyFrame, booked: pl.LazyFrame, rules: CreditRules
+) -> pl.LazyFrame:
+    """What each account holds for a window, its own draws included: ``<lot>_left`` by user. In: as ``credited``."""
+    return _lots(_kept_of(rows, modes, accounts, booked, rules, UNMEASURED), accounts, booked, rules)
+
+
+def settle_debts(debts: pl.DataFrame, lots: pl.LazyFrame, unit: int) -> pl.DataFrame:
+    """``debts`` with ``free`` and ``purchased``: what ``lots`` pay of what is ``open`` of each, in whole multiples of
+    ``unit``; those of which nothing is paid are left out. In: debts of a user lie together, oldest first."""
+    demand = (pl.col("open") // unit * unit).alias("demand")
+    asked = debts.with_columns(CODED, demand)
+    found = settled(
+        asked.lazy().join(lots, on="user_id", how="left", maintain_order="left"), LOTS, Bounds.of(asked, ["demand"])
+    )
+    paid = found.with_columns(pl.col(f"{lot}_drawn").cast(WIDE).alias(lot) for lot in LOTS)
+    return (
+        paid.filter((pl.col("free") != 0) | (pl.col("purchased") != 0))
+        .select(*debts.columns, *LOTS)
+        .with_columns(pl.col("user_id").cast(pl.String))
+        .collect()
+    )
+
+
+def _kept_of(
+    rows: pl.LazyFrame,
+    modes: pl.LazyFrame,
+    accounts: pl.LazyFrame,
+    booked: pl.LazyFrame,
+    rules: CreditRules,
+    bounds: Bounds,
+) -> pl.LazyFrame:
     held = classed(_with_booked(rows.select(DECIDING), booked), modes, rules, bounds)
-    kept = _kept(held.join(_known(accounts), on="user_id", how="left", maintain_order="left"))
+    return _kept(held.join(_known(accounts), on="user_id", how="left", maintain_order="left"))
+
+
+def _lots(kept: pl.LazyFrame, accounts: pl.LazyFrame, booked: pl.LazyFrame, rules: CreditRules) -> pl.LazyFrame:
     stays = kept.group_by("user_id").agg(pl.col(f"kept_{lot}").sum() for lot in LOTS)
-    return _drawn(kept, available(accounts, booked, stays, rules), rules, rows, bounds)
+    return available(accounts, booked, stays, rules)
 
 
 def _drawn(

@@ -22,7 +22,6 @@ import polars as pl
 from jobs.compute.exact import UNKNOWN, UNMEASURED, WIDE, Bounds, Whole, whole
 from jobs.model.frames import CODED
 from jobs.model.rules import CreditRules
-from jobs.model.scale import PLACES
 
 LOTS = ("free", "purchased")
 """In the order in which they are used up."""
@@ -40,7 +39,7 @@ def available(accounts: pl.LazyFrame, booked: pl.LazyFrame, stays: pl.LazyFrame,
         free_used = pl.min_horizontal("granted", total)
         used = total - free_used
     free, bought = pl.col("granted") - free_used, pl.col("bought") - used
-    none, unit = whole(0), whole(10 ** (PLACES - rules.scale))
+    none, unit = whole(0), whole(rules.unit)
     left = {
         "free": free + bought.clip(upper_bound=none),
         "purchased": bought + free.clip(upper_bound=none),

@@ -9,6 +9,7 @@ from datetime import date
 
 from jobs.model.meters import Meter
 from jobs.model.rates import Card, RateCard
+from jobs.model.scale import PLACES
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,12 @@ class CreditRules:
     due_scale: int
     start: date | None
     splits: bool
+
+    @property
+    def unit(self) -> int:
+        """The smallest amount of the ledger, in units of 10^-10."""
+        unit: int = 10 ** (PLACES - self.scale)
+        return unit
 
     def __str__(self) -> str:
         """A part of user_monthly.credits_hash: where these differ, everybody is computed again."""

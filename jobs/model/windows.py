@@ -66,10 +66,14 @@ class Window:
         return [first + timedelta(days=n) for first, last in self.spans() for n in range((last - first).days + 1)]
 
     @property
+    def open(self) -> tuple[date, ...]:
+        """The months that are not closed yet."""
+        return tuple(month for month in self.months if month not in self.closed)
+
+    @property
     def draws(self) -> list[tuple[date, ...]]:
         """The draw windows, in the order in which they draw: each closed month by itself, then all open ones."""
-        still_open = tuple(month for month in self.months if month not in self.closed)
-        return [*((month,) for month in sorted(self.closed)), *([still_open] if still_open else [])]
+        return [*((month,) for month in sorted(self.closed)), *([self.open] if self.open else [])]
 
     def spans(self) -> list[tuple[date, date]]:
         """The days covered, as one span from first to last day for each unbroken row of months."""

@@ -3,7 +3,7 @@
 import polars as pl
 
 from jobs.compute import credits, postings
-from jobs.compute.exact import Bounds
+from jobs.compute.exact import Bounds, whole
 from jobs.compute.lots import LOTS
 from jobs.model.frames import CODED, DRAWS
 from jobs.postgres.run_scope import RunScope
@@ -25,28 +25,40 @@ def imported_rows(mismatched: pl.DataFrame) -> pl.DataFrame:
     return adopted.select(pl.col(name).cast(kind) for name, kind in DRAWS.items())
 
 
-def needs_account(modes: pl.DataFrame, draws: pl.DataFrame) -> set[str]:
-    """The users of whom an account may decide something: prepaid on some day, or with draws in the window."""
+def needs_account(modes: pl.DataFrame, draws: pl.DataFrame, payable: pl.DataFrame) -> set[str]:
+    """The users of whom an account may decide something: prepaid on some day, with draws in the window, or with debts
+    that can be settled."""
     prepaid = modes.filter(pl.col("mode") == "prepaid")["user_id"]
-    return {*prepaid, *draws["user_id"]}
+    return {*prepaid, *draws["user_id"], *payable["user_id"]}
 
 
 def allocate(
-    scope: RunScope, rows: pl.DataFrame, modes: pl.DataFrame, accounts: pl.DataFrame, draws: pl.DataFrame
-) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """``rows`` with their draws and how each is paid, and what must be posted (compute.postings).
+    scope: RunScope,
+    rows: pl.DataFrame,
+    modes: pl.DataFrame,
+    accounts: pl.DataFrame,
+    draws: pl.DataFrame,
+    payable: pl.DataFrame,
+) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
+    """``rows`` with their draws and how each is paid; what must be posted for it (compute.postings); and the debts of
+    ``payable`` that are settled, with what is drawn on each.
 
     In: rated rows in row order; accounts (frames.ACCOUNTS); the draws of the window as they are in the ledger.
     """
-    parts = []
+    parts, settled = [], payable.clear().with_columns(free=whole(0), purchased=whole(0))
     for months in scope.window.draws:
         here = pl.col("date").dt.month_start().is_in(months)
-        whole = len(scope.window.draws) == 1
-        mine, theirs = (rows, draws) if whole else (rows.filter(here), draws.filter(here))
+        alone = len(scope.window.draws) == 1
+        mine, theirs = (rows, draws) if alone else (rows.filter(here), draws.filter(here))
+        if months == scope.window.open and not payable.is_empty():
+            # Debts come before open months, and before what these have drawn already.
+            lots = credits.lots_of_window(mine.lazy(), modes.lazy(), accounts.lazy(), theirs.lazy(), scope.credit_rules)
+            settled = credits.settle_debts(payable, lots, scope.credit_rules.unit)
+            accounts = after_posting(scope, accounts, settled)
         part = _window(scope, mine, modes, accounts, theirs)
         accounts = after_posting(scope, accounts, part[1])
         parts.append(part)
-    return pl.concat([paid for paid, _ in parts]), pl.concat([due for _, due in parts])
+    return pl.concat([paid for paid, _ in parts]), pl.concat([due for _, due in parts]), settled
 
 
 def _window(

@@ -72,7 +72,7 @@ class Batch:
 
     def run(self, connection: Connection, users: Collection[str]) -> BatchResult:
         """Computes ``users`` and writes what differs."""
-        read = read_input(connection, self.reader, self.plan, users)
+        read = read_input(connection, self.reader, self.plan, users, self.run_id)
         try:
             with transaction(connection, lock_timeout=UNFORESEEN):
                 return self._write(connection, read, read.rows_read, wait=False)
@@ -87,7 +87,7 @@ class Batch:
         Raises ConcurrentChangeError, RefusedError, or what the server says where a lock could not be had in time.
         """
         connection.execute(f"SET LOCAL lock_timeout = '{UNFORESEEN}'".encode())
-        read = read_input(connection, Reader("copy", self.reader.address), self.plan, users)
+        read = read_input(connection, Reader("copy", self.reader.address), self.plan, users, self.run_id)
         return self._write(connection, read, read.rows_read, wait=False)
 
     def run_single(self, connection: Connection, user: str) -> BatchResult:
@@ -101,15 +101,15 @@ class Batch:
                 if plan.writes_usage:
                     usage_writeback.lock_users(connection, plan, alone)
                 reader = Reader("copy", self.reader.address)
-                read = read_input(connection, reader, plan, alone)
+                read = read_input(connection, reader, plan, alone, self.run_id)
                 return self._write(connection, read, read.rows_read, wait=True)
         except (psycopg.Error, RefusedError) as error:
             return BatchResult(frozenset(), alone, 0, failed=True, refused=_refusal(error))
 
     def compute(self, connection: Connection, users: Collection[str]) -> BatchResult:
         """What ``run`` would write, computed read-only inside the caller's transaction."""
-        read = read_input(connection, self.reader, self.plan, users)
-        paying = needs_account(read.modes, read.draws)
+        read = read_input(connection, self.reader, self.plan, users, self.run_id)
+        paying = needs_account(read.modes, read.draws, read.payable)
         held = accounts.read(connection, self.plan.settings, self.plan.query.read.credits, paying)
         changes = compute_changes(connection, self.plan, None, read, held)
         return BatchResult(read.users, frozenset(), read.rows_read, changes.unlocked(connection).completed(connection))
@@ -123,7 +123,7 @@ class Batch:
         plan, everybody = self.plan, read.users
         if not wait:
             pass_fence(connection, plan.settings, self._run_id)
-        paying = needs_account(read.modes, read.draws)
+        paying = needs_account(read.modes, read.draws, read.payable)
         locked, skipped = accounts.lock(connection, plan.settings, plan.query.read.credits, paying, wait=wait)
         read = read.without(skipped)
         # An account that was opened since is none of those that are locked: the next run takes it.

@@ -11,7 +11,7 @@ from jobs.compute.billing import EARLY, PREPAID
 from jobs.compute.causes import KEY, UNCHANGED, causes, keep_closed_months
 from jobs.compute.changes import NONE
 from jobs.compute.exact import whole
-from jobs.pipeline import allocation, row_changes
+from jobs.pipeline import allocation, debts, row_changes
 from jobs.pipeline.batch_input import BatchInput, of_users
 from jobs.pipeline.plan import Plan
 from jobs.pipeline.rollup_writer import TableDiff, with_left_out
@@ -21,16 +21,20 @@ from jobs.store import accounts, corrections, modes, rejects, tables
 from jobs.store.database import Connection
 from jobs.store.rejects import RejectChange
 
-OF_USERS = ("rows", "accounts", "after", "postings", "usage", "days_target", "months_target", "written")
+OF_USERS = (
+    *("rows", "accounts", "after", "postings", "usage", "days_target", "months_target"),
+    *("settled", "debts_target", "written"),
+)
 
 
 @dataclass(frozen=True, slots=True)
 class BatchChanges:
     """``rows``: rated rows with their draws; ``accounts``: before, and ``after`` the ``postings``; ``usage``: rows of
     usage_daily to write (allocation.rows_to_write), and ``lost`` ones; what user_daily and user_monthly shall hold, the
-    latter's hashes apart; ``rejects``; ``written``: what writing ``usage`` changes in written_hash. Once complete
-    (``completed``): ``daily`` and ``monthly``, what differs in these tables, and of a backfill why user-months change
-    (``causes``)."""
+    latter's hashes apart; ``settled``: debts, with what is drawn on each, and what rollup.debts shall hold;
+    ``rejects``; ``written``: what writing ``usage`` changes in written_hash. Once complete (``completed``): ``daily``,
+    ``monthly`` and ``debts``, what differs in these tables, and why user-months of closed months change (``causes``; of
+    a backfill those of open ones, too)."""
 
     plan: Plan
     run_id: int | None
@@ -43,9 +47,12 @@ class BatchChanges:
     lost: Sequence[LostRow]
     days_target: pl.DataFrame
     months_target: pl.DataFrame
+    settled: pl.DataFrame
+    debts_target: pl.DataFrame
     rejects: Sequence[RejectChange]
     daily: TableDiff | None = None
     monthly: TableDiff | None = None
+    debts: TableDiff | None = None
     causes: pl.DataFrame = field(default_factory=lambda: UNCHANGED)
     written: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=usage_writeback.WRITTEN))
 
@@ -61,8 +68,8 @@ class BatchChanges:
     @property
     def corrected(self) -> pl.DataFrame:
         """What goes into rollup.corrections."""
-        closed = pl.col("month").is_in(sorted(self.plan.window.closed))
-        return self.causes.filter(closed).drop("old_credits", "new_credits")
+        is_open = pl.col("month").is_in(self.plan.window.open)
+        return self.causes.filter(~is_open).drop("old_credits", "new_credits")
 
     @property
     def counts(self) -> dict[str, int]:
@@ -73,7 +80,7 @@ class BatchChanges:
             counts["user_credits"] = accounts.changed_accounts(self.postings, held)
             if held.transactions:
                 counts["credit_transactions"] = accounts.changed_transactions(self.postings)
-        counts |= {diff.table.name: diff.rows for diff in (self.daily, self.monthly) if diff is not None}
+        counts |= {diff.table.name: diff.rows for diff in (self.daily, self.monthly, self.debts) if diff is not None}
         return counts | {"corrections": self.corrected.height, "rejects": len(self.rejects)}
 
     def without(self, users: Collection[str]) -> "BatchChanges":
@@ -93,20 +100,32 @@ class BatchChanges:
     def completed(self, connection: Connection) -> "BatchChanges":
         """The same with what differs in the roll-ups. Before anything is written: the server computes the hashes of
         what is about to be."""
-        settings, closed = self.plan.settings, sorted(self.plan.window.closed)
-        stored = self.read.months
-        months = self._with_hashes(connection).select(stored.columns)
+        read, closed = self.read, sorted(self.plan.window.closed)
+        months = self._with_hashes(connection).select(read.months.columns)
         if closed:
-            months = keep_closed_months(months.lazy(), stored.lazy(), closed).collect()
-        monthly = TableDiff.of(tables.table(settings, "user_monthly"), months, stored)
-        days = self.days_target.select(self.read.days.columns)
-        daily = TableDiff.of(tables.table(settings, "user_daily"), days, self.read.days)
-        why = self._causes(connection, monthly) if self.plan.keeps_changes else UNCHANGED
-        return replace(self, daily=daily, monthly=monthly, causes=why)
+            months = keep_closed_months(months.lazy(), read.months.lazy(), closed).collect()
+        why = UNCHANGED
+        if self.plan.keeps_changes:
+            why = self._causes(connection, self._diff("user_monthly", months, read.months))
+        paid_days, unpaid_days = debts.settled_days(read, self.settled)
+        paid_months, unpaid_months = debts.settled_months(read, self.settled, self.written)
+        days = self.days_target.select(read.days.columns)
+        return replace(
+            self,
+            daily=self._diff("user_daily", pl.concat([days, paid_days]), pl.concat([read.days, unpaid_days])),
+            monthly=self._diff(
+                "user_monthly", pl.concat([months, paid_months]), pl.concat([read.months, unpaid_months])
+            ),
+            debts=self._diff("debts", self.debts_target, read.debts),
+            causes=pl.concat([why, debts.settled_causes(paid_months, unpaid_months)]),
+        )
+
+    def _diff(self, name: str, target: pl.DataFrame, stored: pl.DataFrame) -> TableDiff:
+        return TableDiff.of(tables.table(self.plan.settings, name), target, stored)
 
     def listed(self) -> pl.DataFrame:
         """Every row that changes (changes.CHANGES), where a plan is shown or compared; once complete."""
-        if not self.plan.keeps_changes or self.daily is None or self.monthly is None:
+        if not self.plan.keeps_changes or self.daily is None or self.monthly is None or self.debts is None:
             return NONE
         return pl.concat(
             [
@@ -114,6 +133,7 @@ class BatchChanges:
                 row_changes.usage_changes(self.usage, self.lost),
                 self.daily.changes(),
                 self.monthly.changes(),
+                self.debts.changes(),
                 row_changes.correction_changes(self.corrected),
                 row_changes.reject_changes(self.rejects),
             ]
@@ -139,7 +159,8 @@ class BatchChanges:
         Raises ConcurrentChangeError where a row is not what it was taken for: the transaction is to be rolled back.
         """
         plan, run_id = self.plan, self.run_id
-        assert run_id is not None and self.daily is not None and self.monthly is not None  # noqa: S101, PT018
+        assert run_id is not None  # noqa: S101
+        assert self.daily is not None and self.monthly is not None and self.debts is not None  # noqa: S101, PT018
         if not self.postings.is_empty():
             held = plan.query.read.credits
             posted = accounts.post(connection, plan.settings, held, self.postings, run_id)
@@ -153,6 +174,7 @@ class BatchChanges:
         self.daily.write(connection, plan, run_id)
         cluster_rollups.touch_days(connection, plan, run_id, batch, self.daily.keys["date"].unique().to_list())
         self.monthly.write(connection, plan, run_id)
+        self.debts.write(connection, plan, run_id)
         modes.append(connection, plan.settings, plan.pending_modes_of(self.users), run_id)
         corrections.append(connection, plan.settings, self.corrected, plan.reason, run_id)
         rejects.write(connection, plan.settings, self.rejects)
@@ -176,6 +198,7 @@ class BatchChanges:
             # Where the account decides nothing it is not in the hash: it may move without making the user differ.
             pl.when("is_paying").then(account).otherwise(pl.lit("")),
             pl.lit(plan.credit_terms),
+            pl.col("debts"),
         ]
         user_months = ["user_id", "month"]
         return (
@@ -183,13 +206,14 @@ class BatchChanges:
             .join(credits.lazy(), on=user_months, how="left")
             .join(self.written.lazy(), on=user_months, how="left")
             .join(overridden.lazy(), on=user_months, how="left")
+            .join(debts.open_totals(self.debts_target).lazy(), on="user_id", how="left")
             .join(self._paying.lazy().with_columns(is_paying=True), on=user_months, how="left")
             .with_columns(
                 written_hash=pl.col("written_hash").xor(pl.col("changed").fill_null(0)),
                 rates_hash=pl.col("month").replace_strict(rates, return_dtype=pl.String),
-                credits_hash=pl.concat_str(parts, separator="."),
+                credits_hash=pl.concat_str(parts, separator=".", ignore_nulls=True),
             )
-            .drop("rows", "changed", "modes_hash", "account_hash", "is_usable", "is_paying")
+            .drop("rows", "changed", "modes_hash", "account_hash", "is_usable", "is_paying", "debts")
             .collect()
         )
 
@@ -245,7 +269,7 @@ def compute_changes(
     ``first``: a row that shows no credits and has no draws in the window is taken for one that never had any: were
     there one, posting it would find out. Reads rows of usage_daily and rollup.rejects besides.
     """
-    rows, due = allocation.allocate(plan, read.rated, read.modes, held, read.draws)
+    rows, due, settled = allocation.allocate(plan, read.rated, read.modes, held, read.draws, read.payable)
     known = read.mismatched["id"]
     is_first = pl.col("fresh") & ~pl.col("vanished") if first else pl.lit(value=False)
     due = due.with_columns(first=is_first)
@@ -253,6 +277,8 @@ def compute_changes(
         odd = due.join(known.to_frame(), on="id", how="semi").with_columns(first=pl.lit(value=False))
         due = pl.concat([due.join(known.to_frame(), on="id", how="anti"), odd]).sort("user_id", "date", "id", "month")
     vanished = due.filter("vanished")
+    due = pl.concat([due, debts.settled_postings(settled, due.columns)])
+    usage = allocation.rows_to_write(plan, rows, read.unpriced, due, read.mismatched)
     ids = [str(UUID(int=id_)) for id_ in read.unpriced["id"]]
     found = rejects.read(connection, plan.query, ids)
     spans = plan.window.spans()
@@ -264,10 +290,12 @@ def compute_changes(
         accounts=held,
         after=allocation.after_posting(plan, held, due),
         postings=due,
-        usage=allocation.rows_to_write(plan, rows, read.unpriced, due, read.mismatched),
+        usage=pl.concat([usage, debts.settled_rows(plan, settled).select(usage.columns)]),
         lost=usage_writeback.lost_rows(connection, plan, vanished),
         days_target=days_target(plan, rows),
         months_target=months_target(plan, read, rows),
+        settled=settled,
+        debts_target=debts.debts_target(plan, read, rows, settled),
         rejects=rejects.changes_of_users(connection, plan.settings, found, read.users, spans),
     )
 

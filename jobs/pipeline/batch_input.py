@@ -22,7 +22,8 @@ class BatchInput:
     ``fingerprints``: by user and month row_count, usage_hash and written_hash of all rows as read; ``modes``: how they
     paid; ``draws``: of the window, adopted rows included; ``entries``: how many the ledger had of each user;
     ``mismatched``: rows whose credits_deducted is not what the draws say; ``months``, ``days``: what user_monthly and
-    user_daily hold of them."""
+    user_daily hold of them; ``debts``: what rollup.debts holds (closed and closing months), ``payable``: those that
+    credit can settle, and ``closed_months``, ``closed_days``: what user_monthly and user_daily hold of their months."""
 
     users: frozenset[str]
     rated: pl.DataFrame
@@ -34,6 +35,10 @@ class BatchInput:
     mismatched: pl.DataFrame
     months: pl.DataFrame
     days: pl.DataFrame
+    debts: pl.DataFrame
+    payable: pl.DataFrame
+    closed_months: pl.DataFrame
+    closed_days: pl.DataFrame
 
     def without(self, users: Collection[str]) -> "BatchInput":
         """The same of everybody but ``users``."""
@@ -53,8 +58,11 @@ def of_users(users: Collection[str]) -> pl.Expr:
     return pl.col("user_id").cast(pl.String).is_in(sorted(users))
 
 
-def read_input(connection: Connection, reader: Reader, scope: RunScope, users: Collection[str]) -> BatchInput:
-    """Reads ``users`` and rates their rows; nothing is locked by it. Inside or outside a transaction."""
+def read_input(
+    connection: Connection, reader: Reader, scope: RunScope, users: Collection[str], run_id: int | None = None
+) -> BatchInput:
+    """Reads ``users`` and rates their rows; nothing is locked by it. Inside or outside a transaction. ``run_id``: of
+    the run that is to settle debts."""
     text = scope.query.of_users(users, scope.window.spans())
     with transaction(connection):
         usage = reader.read(connection, scope.query, text)
@@ -74,6 +82,11 @@ def read_input(connection: Connection, reader: Reader, scope: RunScope, users: C
         mismatched = batch_inputs.mismatched_rows(
             connection, scope, pl.concat([rated.select(shown), unpriced.select(shown)]), draws
         )
+        debts = batch_inputs.stored_debts(connection, scope, users)
+        payable = _payable(connection, scope, debts, run_id)
+        debtors = payable["user_id"].unique().to_list()
+        closed_months = batch_inputs.stored_months(connection, scope, debtors, payable["month"].unique().to_list())
+        closed_days = batch_inputs.stored_days(connection, scope, payable["date"].unique().to_list(), debtors)
     return BatchInput(
         users=frozenset(users),
         rated=rated,
@@ -85,7 +98,19 @@ def read_input(connection: Connection, reader: Reader, scope: RunScope, users: C
         mismatched=mismatched,
         months=months,
         days=days,
+        debts=debts,
+        payable=payable,
+        closed_months=closed_months,
+        closed_days=closed_days,
     )
+
+
+def _payable(connection: Connection, scope: RunScope, debts: pl.DataFrame, run_id: int | None) -> pl.DataFrame:
+    """Of the users of ``debts``; a run that covers no open month settles none."""
+    left = debts.filter(pl.col("amount") > pl.col("settled") + pl.col("written_off"))
+    if left.is_empty() or not scope.window.open or scope.query.read.credits.account is None:
+        return pl.DataFrame(schema=batch_inputs.PAYABLE)
+    return batch_inputs.payable_debts(connection, scope, left["user_id"].unique().to_list(), run_id)
 
 
 def _fingerprints(usage: pl.DataFrame) -> pl.DataFrame:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date
 
 import polars as pl
 
@@ -46,7 +47,9 @@ class TableDiff:
 
     def write(self, connection: Connection, scope: RunScope, run_id: int) -> int:
         """Writes the rows that change; how many. A row of a closed month gets its next revision."""
-        settings, key = scope.settings, list(self.table.key)
+        settings, key, closed = scope.settings, list(self.table.key), set[date]()
+        if "month" in key:  # debts of closed months may be settled
+            closed = set(self.put["month"].unique()) - {*scope.window.open}
         new, changed = self.put, self.put.clear()
         if not self.stored.is_empty():
             before = self.stored.select(key)
@@ -54,7 +57,7 @@ class TableDiff:
             changed = self.put.join(before, on=key, how="semi", nulls_equal=True)
         written = tables.remove(connection, settings, self.table, self.gone)
         written += tables.insert(connection, settings, self.table, new, run_id)
-        return written + tables.put(connection, settings, self.table, changed, run_id, scope.window.closed)
+        return written + tables.put(connection, settings, self.table, changed, run_id, closed)
 
 
 def with_left_out(target: pl.LazyFrame, scope: RunScope, *, monthly: bool) -> pl.LazyFrame:

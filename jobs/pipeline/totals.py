@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 BEFORE_THE_END = (
     *("billing_modes", "credit_draws", "credit_transactions"),
-    *("user_credits", "usage_daily", "user_daily", "user_monthly", "corrections"),
+    *("user_credits", "usage_daily", "user_daily", "user_monthly", "debts", "corrections"),
 )
 """The tables that are written before the end of a run, in this order."""
 
@@ -78,8 +78,10 @@ class Totals:
         self.foreign.update(changes.foreign)
         if self.deltas is not None and changes.monthly is not None:
             self.deltas.add(changes)
-            before = changes.monthly.stored.join(changes.monthly.keys, on=["month", "user_id"], how="semi")
-            self.months.append((changes.monthly.put, before))
+            # Without closed months of which debts are settled.
+            window = changes.monthly.put["month"].is_in(changes.plan.window.months)
+            before = changes.read.months.join(changes.monthly.keys, on=["month", "user_id"], how="semi")
+            self.months.append((changes.monthly.put.filter(window), before))
         if self.recorder is not None:
             self.recorder.add_batch(changes.listed(), changes.causes)
 

@@ -5,11 +5,15 @@ Only runs write these tables, one run at a time, so that they may be read before
 
 from collections.abc import Collection, Sequence
 from datetime import date
+from decimal import Decimal
 
 import polars as pl
 from psycopg import sql
 
 from jobs.model.frames import CODED, DRAWS, MODES
+from jobs.model.scale import scaled
+from jobs.postgres import debts
+from jobs.postgres.queries import query
 from jobs.postgres.run_scope import RunScope
 from jobs.store import adoption, ledger, tables
 from jobs.store.database import Connection
@@ -23,6 +27,21 @@ MISMATCHED: dict[str, pl.DataType | type[pl.DataType]] = {
     "imported": pl.Boolean,
     "foreign": pl.Boolean,
 }
+
+
+PAYABLE: dict[str, pl.DataType | type[pl.DataType]] = {
+    "id": pl.UInt128,
+    "user_id": pl.String,
+    "date": pl.Date,
+    "month": pl.Date,
+    "cluster_id": pl.UInt128,
+    "open": pl.Int128,
+    "deducted": pl.Int128,
+    "written_hash": pl.Int64,
+    "drawn": pl.Int128,
+}
+"""A debt: what is open of it (units of 10^-10), and of its row what it shows, the hash of what was written to it, and
+what the ledger says."""
 
 
 def billing_modes(connection: Connection, scope: RunScope, users: Collection[str]) -> pl.DataFrame:
@@ -83,10 +102,36 @@ def mismatched_rows(connection: Connection, scope: RunScope, rows: pl.DataFrame,
     )
 
 
-def stored_months(connection: Connection, scope: RunScope, users: Collection[str]) -> pl.DataFrame:
-    """What user_monthly holds of ``users``."""
+def stored_debts(connection: Connection, scope: RunScope, users: Collection[str]) -> pl.DataFrame:
+    """The debts of ``users`` in months that are closed, or that the run closes."""
+    of = tables.table(scope.settings, "debts")
+    text = query(
+        "debts.stored",
+        debts=own(scope.settings, "debts"),
+        months=own(scope.settings, "months"),
+        users=listed(users),
+        closing=sql.Literal(sorted(scope.window.closing)),
+    )
+    return pl.concat(tables.read_query(connection, of, of.computed, text))
+
+
+def payable_debts(connection: Connection, scope: RunScope, users: Collection[str], run_id: int | None) -> pl.DataFrame:
+    """Those that credit can settle now (PAYABLE), oldest first."""
+    text = debts.payable(scope, sql.SQL("d.user_id = ANY({})").format(listed(users)), run_id)
+    found = connection.execute(text).fetchall()
+    rows = [
+        (id_.int, user, day, month, cluster and cluster.int, *map(_scaled, (open_, shown)), hash_, scaled(drawn))
+        for id_, user, day, month, cluster, open_, shown, hash_, drawn in found
+    ]
+    return pl.DataFrame(rows, schema=PAYABLE, orient="row").sort("user_id", "date", "id")
+
+
+def stored_months(
+    connection: Connection, scope: RunScope, users: Collection[str], months: Collection[date] | None = None
+) -> pl.DataFrame:
+    """What user_monthly holds of ``users`` in ``months`` (None: those of the run)."""
     of = tables.table(scope.settings, "user_monthly")
-    return pl.concat(tables.stored(connection, scope.settings, of, scope.window.months, users))
+    return pl.concat(tables.stored(connection, scope.settings, of, months or scope.window.months, users))
 
 
 def stored_days(connection: Connection, scope: RunScope, days: Sequence[date], users: Collection[str]) -> pl.DataFrame:
@@ -96,3 +141,7 @@ def stored_days(connection: Connection, scope: RunScope, days: Sequence[date], u
         sql.Literal([day.isoformat() for day in days]), listed(users)
     )
     return pl.concat(tables.read(connection, of, of.computed, own(scope.settings, of.name), rows))
+
+
+def _scaled(value: Decimal | None) -> int | None:
+    return None if value is None else scaled(value)

@@ -12,7 +12,7 @@ from typing import Any
 from psycopg import sql
 
 from jobs.model.windows import month_spans
-from jobs.postgres import fingerprints
+from jobs.postgres import debts, fingerprints
 from jobs.postgres.queries import query
 from jobs.postgres.run_scope import RunScope
 from jobs.store.database import Connection
@@ -87,6 +87,7 @@ def detect(
             if paid.account is not None
             else []
         ),
+        sql.SQL("LEFT JOIN ({}) AS d USING (user_id)").format(debts.open_totals(scope)),
     ]
     account = sql.SQL("coalesce(a.account_hash::text, '-')" if paid.account is not None else "'-'")
     flags = query_flags(account, is_written=_is_written(scope))
@@ -95,6 +96,7 @@ def detect(
         compared=_compared(scope, months, flags, joins),
         all_users=sql.SQL("true" if full else "false"),
         unpaid=_draws_without_usage(scope, months),
+        debts=debts.found(scope, again=again),
     )
     values = _values(scope, months) | mode_values(scope, months, scope.pending_modes)
     if again:
@@ -116,7 +118,8 @@ def query_flags(account: sql.Composable, *, is_written: sql.Composable) -> sql.C
         "\n    OR s.currency IS DISTINCT FROM %(currency)s"
         # A month that the account does not pay has no account in its hash (pipeline.batch_changes).
         "\n    OR s.credits_hash IS DISTINCT FROM concat_ws('.', coalesce(b.modes_hash, 0)::text,"
-        "\n      CASE WHEN split_part(s.credits_hash, '.', 2) = '' THEN '' ELSE {account} END, %(credit_rules)s::text)"
+        "\n      CASE WHEN split_part(s.credits_hash, '.', 2) = '' THEN '' ELSE {account} END, %(credit_rules)s::text,"
+        "\n      d.debts)"
         "\n      AS differs, {is_written} AS is_written"
     ).format(account=account, is_written=is_written)
 

@@ -87,7 +87,9 @@ def written_changes(connection: Connection, scope: RunScope, rows: pl.DataFrame)
 
 
 def _written_changes(scope: RunScope, rows: sql.Composable, locking: sql.Composable) -> sql.Composed:
-    rated, shown = sorted(scope.rules.rated), scope.query.read.credits.shown
+    # Months that are closed among them: their debts may be settled.
+    rated = sorted(scope.rules.rated | {month for month, mode in scope.months.modes.items() if mode == "rated"})
+    shown = scope.query.read.credits.shown
     nothing = sql.SQL("NULL::numeric").format()
     cost = sql.SQL("CASE WHEN s.month = ANY({}) THEN coalesce(s.target, u.total_cost::numeric) END").format(rated)
     credits = sql.SQL("coalesce(s.credits, u.credits_deducted::numeric)").format()

@@ -23,6 +23,7 @@ IRREPLACEABLE = {
     "credit_draws": ("usage_daily_id", "user_id", "revision", "usage_date", "free", "purchased"),
     "billing_modes": ("user_id", "valid_from", "mode"),
     "months": ("month", "cost_mode", "closed_at"),
+    "debts": ("usage_daily_id", "user_id", "usage_date", "amount", "settled", "written_off"),
 }
 MOMENT = "timestamptz NOT NULL DEFAULT now()"
 
@@ -67,6 +68,7 @@ def tables(meters: Sequence[Meter]) -> list[Table]:
         Table("billing_modes", _MODES, ("user_id", "valid_from")),
         Table("months", _MONTHS, ("month",)),
         Table("rejects", _REJECTS, ("usage_daily_id",)),
+        Table("debts", _DEBTS, ("usage_daily_id", "user_id")),
         Table("set_aside", _SET_ASIDE, ("user_id",)),
         Table("corrections", _CORRECTIONS, ("month", "user_id", "run_id")),
         Table("runs", _RUNS, ("run_id",)),
@@ -130,6 +132,16 @@ _REJECTS = {
     "first_seen": MOMENT,
     "last_seen": MOMENT,
 }
+_DEBTS = {
+    "usage_daily_id": "uuid NOT NULL",
+    "user_id": "text NOT NULL",
+    "usage_date": "date NOT NULL",
+    "amount": AMOUNT,
+    "settled": AMOUNT,
+    "written_off": AMOUNT,
+    "reason": "text",
+    "run_id": RUN,
+}
 _SET_ASIDE = {"user_id": "text NOT NULL", "since": MOMENT, "reason": "text NOT NULL", "run_id": RUN}
 _CORRECTIONS = {
     "month": "date NOT NULL",
@@ -180,6 +192,7 @@ def ddl(settings: Settings) -> list[sql.Composed]:
         statement("draws_by_user", draws=draws),
         statement("draws_by_day", draws=draws),
         statement("draws_adopted", draws=draws),
+        statement("debts_by_user", debts=own(settings, "debts")),
         statement("refuse_change", schema=schema),
         *(statement("append_only", schema=schema, table=own(settings, name)) for name in APPEND_ONLY),
     ]

@@ -10,7 +10,7 @@ WITH found AS (
   GROUP BY user_id, month
 ), stored AS (
   SELECT user_id, month, row_count, usage_hash, written_hash, rates_hash, overrides_hash, credits_hash, currency,
-    credits_free, credits_purchased
+    credits_free, credits_purchased, uncovered
   FROM {user_monthly} WHERE month = ANY(%(months)s::date[])
 ), compared AS (
   SELECT user_id, month, f.row_count, s.user_id IS NOT NULL AS is_stored, {flags}
@@ -38,6 +38,7 @@ FROM compared GROUP BY user_id HAVING {all_users} OR bool_or(differs)
 UNION ALL
 SELECT NULL, NULL, coalesce(sum(row_count), 0)::bigint, 0, 0, 0 FROM found WHERE user_id IS NULL OR month IS NULL
 {unpaid}
+{debts}
 
 -- name: draws_without_usage
 -- Users without usage and without a stored month who still have draws there: their account could not be used when their

@@ -1,0 +1,73 @@
+"""The conditions by which detection finds debts (rollup.debts): those to be written, and those that can be settled.
+
+No polars: every run asks.
+"""
+
+from psycopg import sql
+
+from jobs.model.scale import unscaled
+from jobs.postgres import fingerprints
+from jobs.postgres.queries import query
+from jobs.postgres.run_scope import RunScope
+from jobs.store.credit_source import COLUMNS
+from jobs.store.statements import own, source
+
+
+def open_totals(scope: RunScope) -> sql.Composed:
+    """By user what his open debts come to: a part of credits_hash."""
+    return query("debts.open_totals", **_tables(scope), closing=sql.Literal(sorted(scope.window.closing)))
+
+
+def found(scope: RunScope, *, again: bool) -> sql.Composed:
+    """Users of whom debts are to be written because a month closes, or settled. ``again``: only the former."""
+    held, rules = scope.query.read.credits, scope.credit_rules
+    nothing = sql.SQL("").format()
+    if held.account is None:
+        return nothing
+    unwritten = debtors = nothing
+    if scope.window.closing:
+        closing = sql.Literal(sorted(scope.window.closing))
+        unwritten = query("debts.unwritten", debts=own(scope.settings, "debts"), closing=closing)
+    if scope.window.open and not again:
+        granted_and_used = {name: held.amount(column, "a") for name, column in COLUMNS.items()}
+        if not held.splits:  # one figure counts both kinds as used: free credits are used first
+            granted, used = (granted_and_used[name] for name in ("granted", "used"))
+            granted_and_used["free_used"] = sql.SQL("least({}, {})").format(granted, used)
+            granted_and_used["used"] = sql.SQL("({0} - least({1}, {0}))").format(used, granted)
+        debtors = query(
+            "debts.debtors",
+            debts=own(scope.settings, "debts"),
+            accounts=source(scope.settings, "user_credits"),
+            usable=held.usable(),
+            unit=sql.Literal(unscaled(rules.unit)),
+            payable=payable(scope, sql.SQL("d.user_id = a.user_id").format(), None),
+            **granted_and_used,
+        )
+    return unwritten + debtors
+
+
+def payable(scope: RunScope, users: sql.Composable, run_id: int | None) -> sql.Composed:
+    """The debts of ``users`` (a condition) that credit can settle now, beside what their rows show."""
+    held, settings = scope.query.read.credits, scope.settings
+    nothing = sql.SQL("NULL::numeric").format()
+    rated = any(mode == "rated" for mode in scope.months.modes.values())
+    cost = sql.SQL("CASE WHEN m.cost_mode = 'rated' THEN u.total_cost::numeric END").format() if rated else nothing
+    deducted = sql.SQL("u.credits_deducted::numeric").format() if held.shown else nothing
+    return query(
+        "debts.payable",
+        **_tables(scope),
+        usage=source(settings, "usage_daily"),
+        user_daily=own(settings, "user_daily"),
+        draws=own(settings, "credit_draws"),
+        deducted=deducted,
+        written_hash=fingerprints.written_hash(cost, deducted, of="u"),
+        unit=sql.Literal(unscaled(scope.credit_rules.unit)),
+        users=users,
+        reported=sql.SQL("u.reported_to_stripe IS TRUE" if held.reported else "false").format(),
+        computed=sql.Literal(sorted(scope.window.months)),
+        run_id=sql.Literal(run_id),
+    )
+
+
+def _tables(scope: RunScope) -> dict[str, sql.Composable]:
+    return {name: own(scope.settings, name) for name in ("debts", "months")}

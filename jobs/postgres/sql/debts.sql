@@ -1,0 +1,57 @@
+-- name: stored
+-- The debts of some users in months that are closed, or that this run closes. Debts of a month that was opened again
+-- wait for its next close.
+SELECT d.usage_daily_id, d.user_id, d.usage_date, d.amount, d.settled, d.written_off, d.reason
+FROM {debts} AS d JOIN {months} AS m ON m.month = date_trunc('month', d.usage_date)::date
+WHERE d.user_id = ANY({users}) AND (m.closed_at IS NOT NULL OR m.month = ANY({closing}::date[]))
+
+-- name: payable
+-- Debts that credit can settle now: of a closed month that this run does not compute, and whose row still has the same
+-- user, day and cluster. All others wait for a backfill of their month.
+SELECT d.usage_daily_id, d.user_id, d.usage_date, m.month, u.hopsworks_cluster_id,
+  d.amount - d.settled - d.written_off AS open, {deducted} AS deducted, {written_hash} AS written_hash,
+  coalesce((SELECT sum(w.free + w.purchased) FROM {draws} AS w
+            WHERE w.usage_daily_id = d.usage_daily_id AND w.user_id = d.user_id), 0) AS drawn
+FROM {debts} AS d
+JOIN {months} AS m ON m.month = date_trunc('month', d.usage_date)::date AND m.closed_at IS NOT NULL
+JOIN {usage} AS u ON u.id = d.usage_daily_id AND u.user_id = d.user_id AND u.date = d.usage_date
+WHERE d.amount - d.settled - d.written_off >= {unit} AND {users} AND NOT {reported}
+  AND m.month <> ALL({computed}::date[])
+  AND EXISTS (SELECT FROM {user_daily} AS r WHERE r.date = d.usage_date AND r.user_id = d.user_id
+              AND r.cluster_id IS NOT DISTINCT FROM u.hopsworks_cluster_id)
+  -- A run corrects a user-month once.
+  AND NOT EXISTS (SELECT FROM {debts} AS s WHERE s.user_id = d.user_id AND s.run_id = {run_id}::bigint
+                  AND date_trunc('month', s.usage_date)::date = m.month)
+
+-- name: open_totals
+-- By user what his open debts come to, in units of 10^-10.
+SELECT d.user_id, (sum(d.amount - d.settled - d.written_off) * 10000000000)::numeric(38, 0)::text AS debts
+FROM {debts} AS d JOIN {months} AS m ON m.month = date_trunc('month', d.usage_date)::date
+WHERE d.amount > d.settled + d.written_off AND (m.closed_at IS NOT NULL OR m.month = ANY({closing}::date[]))
+GROUP BY d.user_id
+
+-- name: debtors
+-- Users who have credit, and debts that it can settle.
+UNION ALL
+SELECT a.user_id, NULL, coalesce((SELECT sum(c.row_count) FROM compared AS c WHERE c.user_id = a.user_id), 0)::bigint,
+  0, 0, 0
+FROM {accounts} AS a
+CROSS JOIN LATERAL (SELECT {granted} - {free_used} AS free, {bought} - {used} AS bought) AS b
+WHERE a.user_id IN (SELECT d.user_id FROM {debts} AS d WHERE d.amount > d.settled + d.written_off)
+  AND {usable} AND greatest(b.free + least(b.bought, 0), b.bought + least(b.free, 0)) >= {unit}
+  AND EXISTS ({payable})
+
+-- name: unwritten
+-- Users of whom the debts of a month that is to be closed are not what user_monthly says.
+UNION ALL
+SELECT user_id, NULL, coalesce((SELECT sum(c.row_count) FROM compared AS c WHERE c.user_id = u.user_id), 0)::bigint,
+  0, 0, 0
+FROM (
+  SELECT DISTINCT coalesce(s.user_id, d.user_id) AS user_id
+  FROM (SELECT user_id, month, uncovered FROM stored WHERE month = ANY({closing}::date[])) AS s
+  FULL JOIN (
+    SELECT user_id, date_trunc('month', usage_date)::date AS month, sum(amount) AS amount
+    FROM {debts} WHERE date_trunc('month', usage_date)::date = ANY({closing}::date[]) GROUP BY 1, 2
+  ) AS d ON d.user_id = s.user_id AND d.month = s.month
+  WHERE coalesce(s.uncovered, 0) <> coalesce(d.amount, 0)
+) AS u
