@@ -49,6 +49,11 @@ def parser() -> argparse.ArgumentParser:
     reopen = _command(commands, "reopen", "open the last closed month again, for runs to cover and close", example)
     reopen.add_argument("--month", required=True, type=_month, metavar="YYYY-MM", help="the last closed month")
     reopen.add_argument("--reason", required=True, type=_text, metavar="TEXT", help="why, for the run log")
+    example = "usage-jobs debts --user 'auth0|66a0' --write-off --reason 'agreed with the customer'"
+    debts = _command(commands, "debts", "what prepaid users owe for closed months", example)
+    debts.add_argument("--user", type=_text, metavar="ID", help="only this user's")
+    debts.add_argument("--write-off", action="store_true", help="end what is open of this user's debts")
+    debts.add_argument("--reason", type=_text, metavar="TEXT", help="why they are written off, for the run log")
     example = "usage-jobs explain --user 'auth0|66a0' --month 2026-06"
     explain = _command(commands, "explain", "how one user's month adds up, row by row", example)
     explain.add_argument("--user", required=True, type=_text, metavar="ID", help="the user's id")

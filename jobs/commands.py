@@ -95,12 +95,30 @@ def _backfill(call: Call) -> int:
 
 def _reopen(call: Call) -> int:
     from jobs import show
-    from jobs.pipeline.reopen import reopen
+    from jobs.pipeline.manual_changes import reopen
 
     arguments, settings = call.arguments, _settings(call.arguments)
     with _address(settings) as address:
         number = reopen(settings, address, arguments.month, arguments.reason, call.who)
     show.reopened(arguments.month, number, as_json=arguments.json)
+    return 0
+
+
+def _debts(call: Call) -> int:
+    from jobs import look, proofs
+
+    arguments = call.arguments
+    if arguments.write_off and (arguments.user is None or arguments.reason is None):
+        raise ConfigError("--write-off: expected --user ID and --reason TEXT beside it: whose debts are ended, and why")
+    settings = _settings(arguments)
+    with _address(settings) as address:
+        if arguments.write_off:
+            from jobs.pipeline.manual_changes import write_off
+
+            number, amount = write_off(settings, address, arguments.user, arguments.reason, call.who)
+            proofs.written_off(arguments.user, amount, settings.currency, number, as_json=arguments.json)
+        else:
+            proofs.debts(look.debts(settings, address, arguments.user), settings.currency, as_json=arguments.json)
     return 0
 
 
@@ -257,6 +275,7 @@ COMMANDS: dict[str, Callable[[Call], int]] = {
     "run": _run,
     "backfill": _backfill,
     "reopen": _reopen,
+    "debts": _debts,
     "explain": _explain,
     "reconcile": _reconcile,
     "watch": _watch,

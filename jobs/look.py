@@ -11,6 +11,7 @@ from jobs.settings import Settings
 from jobs.store import clock, exposure, orphans, pooling, preflight, privileges, runlog, schema, speed, user_view
 from jobs.store.address import Address
 from jobs.store.database import Connection, linked, transaction
+from jobs.store.debts import Debt, listed
 from jobs.store.faults import retried
 from jobs.store.findings import Finding
 
@@ -86,6 +87,17 @@ def runs(settings: Settings, address: Address, limit: int) -> list[dict[str, Any
 
     with linked(address) as link:
         return retried(listed)
+
+
+def debts(settings: Settings, address: Address, user: str | None) -> list[Debt]:
+    """What prepaid users owe for closed months, by user and day."""
+
+    def found() -> list[Debt]:
+        with transaction(link.connection) as connection:
+            return listed(connection, settings, user)
+
+    with linked(address) as link:
+        return retried(found)
 
 
 def covered_until(settings: Settings, address: Address) -> date | None:

@@ -1,4 +1,4 @@
-"""What a person sees, or with --json a program, of whether figures are right: `explain`, `reconcile`, `watch`."""
+"""What a person sees, or with --json a program, of figures: `explain`, `reconcile`, `watch`, `debts`."""
 
 from collections.abc import Sequence
 from decimal import Decimal
@@ -11,6 +11,7 @@ from rich.text import Text
 
 from jobs.model.explanation import Explanation, Line, Piece
 from jobs.show import NARROW, as_object, console, escaped, plain, short
+from jobs.store.debts import Debt
 from jobs.store.invariants import Law
 from jobs.watch import Watched
 
@@ -204,3 +205,31 @@ def watched(found: Sequence[Watched], currency: str, *, as_json: bool) -> None:
         )
     elif found and not changed:
         print("nothing has changed upstream")
+
+
+def debts(found: Sequence[Debt], currency: str, *, as_json: bool) -> None:
+    """The table of `debts`: what was uncovered of each row when its month closed, and what became of it."""
+    left = sum((debt.open for debt in found), start=Decimal(0))
+    if as_json:
+        print(as_object({"debts": [plain(debt) | {"open": str(debt.open)} for debt in found], "open": str(left)}))
+        return
+    if not found:
+        print("nobody owes anything for a closed month")
+        return
+    table = Table(box=None, pad_edge=False)
+    for heading in ("user", "day", "uncovered", "settled", "written off", "open", "reason"):
+        table.add_column(heading, justify="left" if heading in ("user", "day", "reason") else "right", overflow="fold")
+    for debt in found:
+        amounts = (debt.amount, debt.settled, debt.written_off, debt.open)
+        table.add_row(escaped(debt.user_id), str(debt.usage_date), *map(_side, amounts), escaped(debt.reason or ""))
+    console(NARROW).print(table)
+    owing = {debt.user_id for debt in found if debt.open}
+    print(f"{_side(left)} {currency} open of {len(owing):,} {'user' if len(owing) == 1 else 'users'}")
+
+
+def written_off(user: str, amount: Decimal, currency: str, number: int, *, as_json: bool) -> None:
+    """That what a user owed is ended."""
+    if as_json:
+        print(as_object({"user": user, "written_off": str(amount), "run_id": number}))
+    else:
+        print(f"{user}: {_side(amount)} {currency} written off (run {number}); later credit pays nothing of it")

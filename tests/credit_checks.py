@@ -121,6 +121,7 @@ def agree(link: Link, others: Others) -> None:
     found = link.execute("SELECT month, closed_at IS NOT NULL FROM rollup.months").fetchall()
     assert dict(found) == {month: figures.closed for month, figures in book.months.items()}
     _ledger(link, credits)
+    _debts(link, credits)
     _usage(link, others)
     _accounts(link, credits)
     _posted(link, credits)
@@ -147,6 +148,16 @@ def _ledger(link: Link, credits: CreditBook) -> None:
     )
     found = {(row, user, month): (Fraction(f), Fraction(p)) for row, user, month, f, p in link.execute(query)}
     assert found == {key: (n.free, n.purchased) for key, n in credits.net().items() if n != NOTHING}
+
+
+def _debts(link: Link, credits: CreditBook) -> None:
+    """What is owed by row and user; how much of it was settled is in the ledger."""
+    query = (
+        "SELECT usage_daily_id, user_id, amount - settled - written_off FROM rollup.debts JOIN rollup.months"
+        " ON month = date_trunc('month', usage_date)::date AND closed_at IS NOT NULL"
+    )
+    found = {(row, user): Fraction(left) for row, user, left in link.execute(query) if left}
+    assert found == {key: debt.open for key, debt in credits.debts.items() if debt.open}
 
 
 def _usage(link: Link, others: Others) -> None:

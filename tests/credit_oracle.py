@@ -7,7 +7,7 @@ are what must stand there. Another program that changes an account changes `acco
 
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from decimal import Decimal
 from fractions import Fraction
@@ -17,6 +17,7 @@ from credit_values import (
     NOTHING,
     Account,
     Amount,
+    Debt,
     Draw,
     Facts,
     Kind,
@@ -24,9 +25,10 @@ from credit_values import (
     Posted,
     Terms,
     added,
+    floored,
     lots,
 )
-from oracle import ZERO, Book, Options, Priced, Row, as_read, grouped, month_of, row_order, shown, total
+from oracle import ZERO, Book, Figures, Options, Priced, Row, as_read, grouped, month_of, row_order, shown, total
 
 Key = tuple[UUID, str, date]
 """Draws are booked by row, user and month."""
@@ -49,20 +51,27 @@ class CreditBook:
     covered: list[date] = field(default_factory=list)
     lots: dict[UUID, Lot] = field(default_factory=dict)
     drawn: dict[UUID, Amount] = field(default_factory=dict)
+    debts: dict[tuple[UUID, str], Debt] = field(default_factory=dict)
 
     def run(self, facts: Facts, options: Options, day: date) -> None:
         """One nightly run. Raises as Book.run does, before anything has changed."""
-        known, covered = self.book.last_day, self.book.window(options, day)
+        known, covered, closed = self.book.last_day, self.book.window(options, day), self.closed()
         self.book.run(facts.world, options, day)
-        self.take(facts, options, known, [covered])
+        self.take(facts, options, known, [covered], closed)
 
     def backfill(self, facts: Facts, options: Options, since: date, until: date, yesterday: date) -> None:
         """One backfill: each closed month draws by itself on what is left, oldest first, then the open ones."""
-        known = self.book.last_day
-        self.take(facts, options, known, self.book.backfill(facts.world, options, since, until, yesterday))
+        known, closed = self.book.last_day, self.closed()
+        self.take(facts, options, known, self.book.backfill(facts.world, options, since, until, yesterday), closed)
 
-    def take(self, facts: Facts, options: Options, known: date | None, windows: list[list[date]]) -> None:
-        """Modes, adoption and draws of a run that has priced its rows; ``known``: the furthest day before it."""
+    def closed(self) -> set[date]:
+        return {month for month, figures in self.book.months.items() if figures.closed}
+
+    def take(
+        self, facts: Facts, options: Options, known: date | None, windows: list[list[date]], closed: set[date]
+    ) -> None:
+        """Modes, adoption and draws of a run that has priced its rows; ``known``: the furthest day before it;
+        ``closed``: the months that were closed before it."""
         self.lots, self.drawn = {}, {}
         last = self.book.last_day
         if last is not None and (known is None or last > known):
@@ -70,16 +79,69 @@ class CreditBook:
         if not self.adopted:
             self.adopt(facts.world.rows)
         touched = set(self.book.priced)
+        every = [month for window in windows for month in window]
+        payable = self.payable(facts, closed.difference(every))
         for self.covered in windows:
             mine = [one for one in self.book.priced.values() if month_of(one.day) in self.covered]
             rows = grouped(sorted(mine, key=lambda one: row_order(one.row)), lambda one: one.user)
             known_to_us = {draw.user for draw in self.ledger if self.covers(draw)}
-            for user in sorted(known_to_us | rows.keys()):
-                touched |= self.settle(user, self.classified(user, rows.get(user, []), facts, options))
-        self.covered = [month for window in windows for month in window]
+            owing = set() if closed.issuperset(self.covered) else payable.keys()
+            for user in sorted(known_to_us | rows.keys() | owing):
+                of_user = self.classified(user, rows.get(user, []), facts, options)
+                touched |= self.settle(user, of_user, payable.get(user, []) if owing else [])
+        self.covered = every
         self.write_rejected_users()
         self.write_deducted(facts, touched)
         self.write_clusters()
+
+    # Debts
+
+    def payable(self, facts: Facts, closed: set[date]) -> dict[str, list[Debt]]:
+        """Open debts by user, oldest first: of closed months that this run does not compute, whose rows are still
+        there with the same user, day and cluster, and were not invoiced since."""
+        found: defaultdict[str, list[Debt]] = defaultdict(list)
+        rows = {row.id: row for row in facts.world.rows}
+        for debt in sorted(self.debts.values(), key=lambda debt: (debt.day, debt.row.int)):
+            row = rows.get(debt.row)
+            if row is None or (row.user_id, row.date) != (debt.user, debt.day) or row.id in facts.reported:
+                continue
+            if (debt.day, debt.user, row.cluster_id) in self.book.user_daily and month_of(debt.day) in closed:
+                found[debt.user].append(replace(debt, cluster=row.cluster_id))
+        return found
+
+    def pay(self, user: str, account: Account, left: Amount, debts: list[Debt]) -> tuple[Account, set[UUID]]:
+        """Later credit settles debts first; the account after it, and the rows that were drawn."""
+        corrections: defaultdict[date, Amount] = defaultdict(Amount)
+        for debt in debts:
+            demand = floored(debt.open, self.terms.scale)
+            free = min(demand, left.free)
+            amount = Amount(free, min(demand - free, left.purchased))
+            if amount == NOTHING:
+                continue
+            left, month = left - amount, month_of(debt.day)
+            self.ledger.append(Draw(debt.row, user, self.next_revision(debt.row, user), debt.day, amount))
+            corrections[month] += amount
+            self.debts[debt.row, user] = replace(debt, open=debt.open - amount.total)
+            book = self.book
+            for figures in (
+                book.user_daily[debt.day, user, debt.cluster],
+                book.cluster_daily[debt.day, debt.cluster],
+                book.cluster_monthly[month, debt.cluster],
+                book.user_monthly[month, user],
+            ):
+                add(figures, "credits_deducted", amount.total)
+            add(book.user_monthly[month, user], "credits_free", amount.free)
+            add(book.user_monthly[month, user], "credits_purchased", amount.purchased)
+            add(book.user_monthly[month, user], "uncovered", -amount.total)
+        self.posted += [Posted(user, -amount.total, month) for month, amount in corrections.items() if amount.total]
+        return account.after(added(corrections.values())), {debt.row for debt in debts}
+
+    def owe(self, lots: list[Lot], owed: list[Fraction]) -> None:
+        """What a closed month leaves uncovered of some rows is owed."""
+        for lot, amount in zip(lots, owed, strict=True):
+            if self.book.months[month_of(lot.one.day)].closed and amount:
+                key = lot.one.row.id, lot.one.user
+                self.debts[key] = Debt(*key, lot.one.day, lot.one.row.cluster_id, amount)
 
     # Who is drawn
 
@@ -156,18 +218,22 @@ class CreditBook:
             return added(draw.amount for draw in mine if draw.revision == 0)
         return NOTHING
 
-    def settle(self, user: str, mine: list[Lot]) -> set[UUID]:
-        """Draws, posts and rolls up one user's window; the rows whose draws changed."""
+    def settle(self, user: str, mine: list[Lot], debts: list[Debt]) -> set[UUID]:
+        """Settles debts, draws, posts and rolls up one user's window; the rows whose draws changed."""
         booked, kept = self.booked(user), {lot.one.row.id: self.kept(lot) for lot in mine}
         account = self.accounts.get(user)
         changed: set[UUID] = set()
         if account is not None:
             ours = added(booked.values()) - added(kept.values())
+            account, changed = self.pay(user, account, account.left(ours, self.terms.scale), debts)
             self.draw(mine, account.left(ours, self.terms.scale))
             targets = {lot.key: kept[lot.one.row.id] + self.drawn.get(lot.one.row.id, NOTHING) for lot in mine}
-            changed = self.post(user, account, booked, targets)
+            changed |= self.post(user, account, booked, targets)
+        self.debts = {k: d for k, d in self.debts.items() if d.user != user or month_of(d.day) not in self.covered}
         for month, of_month in grouped(mine, lambda lot: month_of(lot.one.day)).items():
-            self.write_user(user, month, [self.owed(lot, kept[lot.one.row.id]) for lot in of_month])
+            owed = [self.owed(lot, kept[lot.one.row.id]) for lot in of_month]
+            self.write_user(user, month, owed)
+            self.owe(of_month, [uncovered for uncovered, _, _ in owed])
         return changed
 
     def draw(self, mine: list[Lot], left: Amount) -> None:
@@ -272,6 +338,13 @@ class CreditBook:
             monthly[month_of(day), cluster] += amount
         for place, amount in monthly.items():
             self.book.cluster_monthly[place]["credits_deducted"] = shown(amount)
+
+
+def add(figures: Figures, name: str, amount: Fraction) -> None:
+    """Adds to one figure of a roll-up."""
+    before = figures[name]
+    assert isinstance(before, Decimal)
+    figures[name] = shown(Fraction(before) + amount)
 
 
 def most_free(account: Account) -> Fraction:

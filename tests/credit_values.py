@@ -135,6 +135,17 @@ class Facts:
 
 
 @dataclass(frozen=True)
+class Debt:
+    """What is still owed for a row of a closed month."""
+
+    row: UUID
+    user: str
+    day: date
+    cluster: UUID | None
+    open: Fraction
+
+
+@dataclass(frozen=True)
 class Lot:
     """An accepted row with its quantized cost: at the ledger's scale if prepaid, at the currency's if due, else 0."""
 

@@ -215,7 +215,7 @@ def test_what_nobody_has_moved_before_the_lock_is_computed_once(ready: str, monk
     row(ready, 1, "3.00")
     computed, allocate = list[int](), allocation.allocate
 
-    def counted(scope: RunScope, rows: pl.DataFrame, *more: Any) -> tuple[pl.DataFrame, pl.DataFrame]:
+    def counted(scope: RunScope, rows: pl.DataFrame, *more: Any) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
         computed.append(rows.height)
         return allocate(scope, rows, *more)
 

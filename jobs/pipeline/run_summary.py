@@ -108,6 +108,12 @@ def _notes(kind: str, totals: Totals, adopted: Adopted | None, unsettled: Collec
             "right: something else writes it. If it also takes from user_credits, these users pay twice: stop it, and "
             "give back what it took"
         )
+    if totals.settled:
+        amount = unscaled(totals.posted["settled"]).normalize()
+        notes.append(
+            f"{amount:f} of what {_some(totals.settled)} owed for closed months "
+            "was settled by credit that came since (usage-jobs debts)"
+        )
     if totals.continues is not None:
         run, status = totals.continues
         notes.append(f"goes on where run {run} ({status}) ended: what that run has written was not written again")

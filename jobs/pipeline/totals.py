@@ -27,7 +27,8 @@ class Totals:
     ``set_aside``: users of whom nothing can be written, and why;
     ``ownerless``: rows without a user or a day; ``rejected``: rows that are rejected now and were not before, less
     those healed; ``reject_ids``: rows of which batches change what rejects has; ``changed``: rows by table;
-    ``posted``: users, rows and amounts (units of 10^-10) by kind of entry; ``foreign``: ids of rows whose
+    ``posted``: users, rows and amounts (units of 10^-10) by kind of entry; ``settled``: users whose debts were paid, at
+    least in part; ``foreign``: ids of rows whose
     credits_deducted some other program wrote. Of a dry run ``deltas``, and ``months``: what user_monthly would hold
     where it changes, and what it holds there; of a backfill ``recorder``."""
 
@@ -40,6 +41,7 @@ class Totals:
     rejected: int = 0
     changed: Counter[str] = field(default_factory=lambda: Counter(dict.fromkeys(BEFORE_THE_END, 0)))
     posted: Counter[str] = field(default_factory=Counter)
+    settled: set[str] = field(default_factory=set)
     foreign: set[int] = field(default_factory=set)
     reject_ids: set[str] = field(default_factory=set)
     unusable: list[str] = field(default_factory=list)
@@ -75,6 +77,8 @@ class Totals:
         self.rejected += sum(map(rejects.count_change, changes.rejects))
         self.unpriced += int(changes.months_target["unpriced"].sum())
         self.posted.update(_posted(changes.postings))
+        self.posted["settled"] += int((changes.settled["free"] + changes.settled["purchased"]).sum())
+        self.settled |= set(changes.settled["user_id"])
         self.foreign.update(changes.foreign)
         if self.deltas is not None and changes.monthly is not None:
             self.deltas.add(changes)

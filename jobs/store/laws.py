@@ -95,6 +95,8 @@ def _ledger(settings: Settings, held: CreditSource) -> Iterator[tuple[str, sql.C
         user_has=_has_account(settings, users),
     )
     yield "4 ledger by user and month = roll-up", months
+    owed = statement("law_debts", debts=own(settings, "debts"), months=own(settings, "months"), user_monthly=users)
+    yield "3 uncovered in closed months = debts not settled", owed
     if held.deducted:
         yield LEDGER_BY_ROW, statement("law_ledger_rows", draws=draws, usage=usage)
     if not held.transactions:

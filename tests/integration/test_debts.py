@@ -2,18 +2,14 @@
 
 from datetime import date
 from decimal import Decimal
-from typing import Any
-from uuid import UUID
 
-from commands import ask, usage_jobs
+from commands import ask
 from prepaid import (
     JUNE,
     MAY,
     amounts,
-    booked,
     deducted,
     drawn,
-    entry,
     june,
     moved,
     night,
@@ -21,7 +17,6 @@ from prepaid import (
     paid,
     prepaid,
     repeats,
-    reprice,
     row,
     sums,
     transactions,
@@ -43,8 +38,8 @@ def debts(url: str, name: str = "ada") -> dict[int, tuple[str, ...]]:
 
 
 def test_credit_that_comes_after_the_close_settles_the_month(ready: str) -> None:
-    """Oldest first, and before anything of an open month: in the ledger, the account, the row, the roll-ups, the cluster
-    tables and the corrections; cost and hash of the closed month stay."""
+    """Before anything of an open month: in the ledger, the account, the row, the roll-ups, the cluster tables and the
+    corrections; cost and hash of the closed month stay."""
     prepaid(ready, purchased="10")
     row(ready, 1, "4", MAY_2)
     row(ready, 2, "306", MAY_31)
@@ -59,7 +54,9 @@ def test_credit_that_comes_after_the_close_settles_the_month(ready: str) -> None
     assert drawn(ready) == {1: amounts("0", "4"), 2: amounts("0", "306"), 3: amounts("0", "5")}
     assert (deducted(ready)[2], used(ready)) == (Decimal(306), amounts("0", "315"))
     assert paid(ready, month=MAY) == sums(credits_purchased="310", credits_deducted="310")
-    assert ask(ready, "SELECT total_cost, usage_hash, rates_hash FROM rollup.user_monthly WHERE month = %s", MAY) == frozen
+    assert (
+        ask(ready, "SELECT total_cost, usage_hash, rates_hash FROM rollup.user_monthly WHERE month = %s", MAY) == frozen
+    )
     assert transactions(ready, after=2) == moved("-300 from 1000 to 700", "-5 from 700 to 695")
     [change] = ask(ready, "SELECT month, cause, old_total, new_total FROM rollup.corrections")
     assert change == {"month": MAY, "cause": "credit", "old_total": 310, "new_total": 310}

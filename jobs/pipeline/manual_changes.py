@@ -1,0 +1,78 @@
+"""What a person changes by hand, under the run lock and with a row of its own in rollup.runs: a closed month is opened
+again, debts are written off."""
+
+from collections.abc import Callable
+from datetime import date
+from decimal import Decimal
+from typing import TypeVar
+
+from jobs.model.errors import ConfigError
+from jobs.model.windows import Window, first_of, last_of
+from jobs.settings import Settings
+from jobs.store import clock, debts, preflight, runlog
+from jobs.store.address import Address
+from jobs.store.database import Connection, linked
+from jobs.store.faults import retried
+from jobs.store.guard import guarded, name_of_work
+
+T = TypeVar("T")
+
+
+def reopen(settings: Settings, address: Address, month: date, reason: str, who: str | None = None) -> int:
+    """Opens ``month`` (its first day), the last closed one, so that runs cover it once more and close it anew; the
+    number of the row of rollup.runs that says so, with ``reason``.
+
+    Raises ConfigError (exit 2) for another month than the last one that a run has closed; LockedError (exit 4) while a
+    run is at work.
+    """
+
+    def opened(connection: Connection) -> int:
+        history, _ = runlog.history(connection, settings, clock.today(connection))
+        if month != (last := max(history.closed, default=None)):
+            found = "no month is closed" if last is None else f"the last closed month is {last:%Y-%m}"
+            raise ConfigError(f"--month {month:%Y-%m}: expected the last month that a run has closed; {found}")
+        number = runlog.begin(connection, settings, "reopen", _months(month, month), reason=reason, who=who)
+        runlog.open_month(connection, settings, month)
+        runlog.finish(connection, settings, number, "done", rows_changed=1)
+        return number
+
+    return _alone(settings, address, opened)
+
+
+def write_off(
+    settings: Settings, address: Address, user: str, reason: str, who: str | None = None
+) -> tuple[int, Decimal]:
+    """Ends what is open of the debts of ``user``: the number of the row of rollup.runs that says so, with ``reason``,
+    and the amount.
+
+    Raises ConfigError (exit 2) where nothing is open; LockedError (exit 4) while a run is at work.
+    """
+
+    def written_off(connection: Connection) -> tuple[int, Decimal]:
+        found = [debt for debt in debts.listed(connection, settings, user) if debt.open]
+        if not found:
+            raise ConfigError(f"--user {user}: expected a user with open debts; found none. See: usage-jobs debts")
+        window = _months(first_of(found[0].usage_date), first_of(found[-1].usage_date))
+        number = runlog.begin(connection, settings, "write-off", window, reason=reason, who=who)
+        debts.write_off(connection, settings, user, reason, number)
+        runlog.finish(connection, settings, number, "done", rows_changed=len(found))
+        return number, sum((debt.open for debt in found), start=Decimal(0))
+
+    return _alone(settings, address, written_off)
+
+
+def _alone(settings: Settings, address: Address, change: Callable[[Connection], T]) -> T:
+    """Does ``change`` in one transaction, while no run is at work."""
+
+    def done() -> T:
+        with runlog.beginning(link.connection, settings) as connection:
+            return change(connection)
+
+    with linked(address, name_of_work(settings)) as link, guarded(address, settings, link):
+        _, findings = retried(lambda: preflight.source(link.connection, settings))
+        preflight.refuse(findings)
+        return retried(done)
+
+
+def _months(first: date, last: date) -> Window:
+    return Window((first,), last_of(last), frozenset())
