@@ -205,20 +205,23 @@ def everything(link: Link) -> dict[str, list[Any]]:
         return {name: cursor.fetchall() for name, cursor in cursors.items()}
 
 
-def closed_totals(link: Link) -> dict[Key, Decimal]:
-    """What user-months of closed months cost."""
+def closed_totals(link: Link) -> dict[Key, Key]:
+    """What user-months of closed months cost, and how that is paid."""
     query = (
-        "SELECT u.month, u.user_id, u.total_cost FROM rollup.user_monthly AS u JOIN rollup.months AS m"
-        " ON m.month = u.month AND m.closed_at IS NOT NULL"
+        "SELECT u.month, u.user_id, total_cost, credits_deducted, uncovered, amount_due, amount_reported"
+        " FROM rollup.user_monthly AS u JOIN rollup.months AS m ON m.month = u.month AND m.closed_at IS NOT NULL"
     )
-    return {(month, user): cost for month, user, cost in link.execute(query)}
+    return {(month, user): tuple(sums) for month, user, *sums in link.execute(query.encode())}
 
 
-def corrected(link: Link, report: Report, before: Mapping[Key, Decimal]) -> None:
-    """Each user-month of a closed month that costs something else now stands in rollup.corrections, old and new."""
-    query = "SELECT month, user_id, old_total, new_total, cause FROM rollup.corrections WHERE run_id = %s"
-    found = {(month, user): (old, new, cause) for month, user, old, new, cause in link.execute(query, [report.run_id])}
-    after, nothing = closed_totals(link), Decimal(0)
+def corrected(link: Link, report: Report, before: Mapping[Key, Key]) -> None:
+    """Each user-month of a closed month that costs or pays something else now is in rollup.corrections, old and new."""
+    names = ("total", "credits_deducted", "uncovered", "amount_due", "amount_reported")
+    old, new = (", ".join(f"{when}_{name}" for name in names) for when in ("old", "new"))
+    query = f"SELECT month, user_id, cause, ARRAY[{old}], ARRAY[{new}] FROM rollup.corrections WHERE run_id = %s"
+    rows = link.execute(query.encode(), [report.run_id])
+    found = {(month, user): (tuple(old), tuple(new), cause) for month, user, cause, old, new in rows}
+    after, nothing = closed_totals(link), (Decimal(0),) * len(names)
     closed = {month.month for month in report.plan.months if month.closed} if report.plan else set()
     for key in {*before, *after} - found.keys():
         assert key[0] not in closed or before.get(key) == after.get(key), key

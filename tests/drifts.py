@@ -106,6 +106,11 @@ LEDGERS = {
     "rejects": {"usage_daily_id": "uuid", "reason": "text", "row": "jsonb"}
     | dict.fromkeys(("first_seen", "last_seen"), "timestamptz"),
     "corrections": {"month": "date", "user_id": "text", "old_total": AMOUNT, "new_total": AMOUNT}
+    | {
+        f"{when}_{name}": AMOUNT
+        for name in ("credits_deducted", "uncovered", "amount_due", "amount_reported")
+        for when in ("old", "new")
+    }
     | {"cause": "text", "reason": "text", "run_id": "bigint"},
     "runs": {"run_id": "bigint", "kind": "text", "window_from": "date", "window_to": "date", "reason": "text"}
     | {"status": "text", "started_at": "timestamptz", "finished_at": "timestamptz"}

@@ -30,6 +30,7 @@ from jobs.store.address import Address
 TODAY = date(2026, 6, 21)
 APRIL = ("--from", "2026-04-10", "--to", "2026-04-12")
 START = {"USAGE_JOBS_START": "2026-04"}
+PAYS = ("credits_deducted", "uncovered", "amount_due", "amount_reported")
 LEDGER = ("months", "credit_draws", "billing_modes")
 SWAP = "UPDATE usage_daily SET user_id = CASE user_id WHEN 'ada' THEN 'ben' ELSE 'ada' END WHERE date = '2026-04-10'"
 
@@ -137,6 +138,16 @@ def test_a_row_that_came_too_late_and_one_that_went(closed: str) -> None:
     assert corrections(closed) == [("04", "ben", 2, 0, "usage", "late"), ("04", "cy", 0, 4, "usage", "late")]
 
 
+def test_hashes_alone_make_no_correction(closed: str) -> None:
+    """A price of a meter that the user has not used, and a row that was inserted anew under another id."""
+    ask(closed, "UPDATE usage_daily SET id = %s WHERE id = %s", UUID(int=49), UUID(int=41))
+    override = {"id": UUID(int=1), "user_id": "ada", "resource_type": "gpu_hours", "override_price": 9}
+    insert(closed, "user_pricing_overrides", **override, valid_from=date(2026, 4, 1))
+    report = done(closed, *APRIL)
+    assert report["changed"]["user_monthly"] == 2
+    assert (report["changed"]["corrections"], report["plan"]["changes"], corrections(closed)) == (0, [], [])
+
+
 def test_credit_bought_later_settles_what_was_uncovered(database: str) -> None:
     applied(database)
     prepaid(database, "ada", purchased="1")
@@ -146,6 +157,8 @@ def test_credit_bought_later_settles_what_was_uncovered(database: str) -> None:
     others(database, "ada", purchased="4")
     done(database, *APRIL)
     assert corrections(database) == [("04", "ada", 3, 3, "credit", "late")]
+    [paid] = ask(database, "SELECT * FROM rollup.corrections")
+    assert [paid[f"{when}_{name}"] for name in PAYS for when in ("old", "new")] == [1, 3, 2, 0, 0, 0, 0, 0]
     assert drawn(database) == {1: amounts("0", "3")}
     assert usage_jobs("run", url=database, today=TODAY, **START).code == 0
     assert drawn(database) == {1: amounts("0", "3"), 2: amounts("0", "2")}

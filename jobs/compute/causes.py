@@ -6,14 +6,13 @@ from datetime import date
 import polars as pl
 
 KEY = ["month", "user_id"]
+SUMS = {"total": "total_cost"} | {
+    name: name for name in ("credits_deducted", "uncovered", "amount_due", "amount_reported")
+}
+"""What is shown of a user-month before it changed (old_) and after (new_), and its column of user_monthly."""
+FIGURES = [f"{when}_{name}" for name in SUMS for when in ("old", "new")]
 UNCHANGED = pl.DataFrame(
-    schema={"month": pl.Date, "user_id": pl.String}
-    | dict.fromkeys(("old_total", "new_total", "old_credits", "new_credits"), pl.Int128)
-    | {"cause": pl.String}
-)
-FIGURES = (
-    *("total_cost", "credits_free", "credits_deducted"),
-    *("uncovered", "amount_due", "amount_reported", "amount_free"),
+    schema={"month": pl.Date, "user_id": pl.String} | dict.fromkeys(FIGURES, pl.Int128) | {"cause": pl.String}
 )
 Repriced = Mapping[date, tuple[str, frozenset[str]]]
 """By month the rates_hash by which it was priced last, and the meters whose prices are others now."""
@@ -31,9 +30,9 @@ def keep_closed_months(target: pl.LazyFrame, held: pl.LazyFrame, closed: Sequenc
 
 
 def causes(changed: pl.LazyFrame, meters: Sequence[str], repriced: Repriced) -> pl.LazyFrame:
-    """month, user_id, old_total, new_total, old_credits, new_credits (units of 10^-10; 0 where there is no row), cause.
+    """month, user_id, FIGURES (units of 10^-10; 0 where there is no row, null where it was not computed), cause.
 
-    Without user-months whose figures stay, of which only prices of meters differ that they have none of.
+    Without user-months of which nothing but hashes differs.
     In: each changed user-month as it shall be and, with the suffix _held, as it is stored (either may be missing), and
     ``account_hash``: the hash of its account before this run, less what we ourselves have drawn since it was stored.
     """
@@ -46,13 +45,15 @@ def causes(changed: pl.LazyFrame, meters: Sequence[str], repriced: Repriced) -> 
     }
     told = [pl.when(holds).then(pl.lit(word)) for word, holds in words.items()]
     cause = pl.concat_str(told, separator="+", ignore_nulls=True)
-    stays = pl.all_horizontal(pl.col(name).eq_missing(pl.col(f"{name}_held")) for name in FIGURES)
-    return changed.filter((cause != "") | ~both | ~_differs("rates_hash") | ~stays).select(
+    held = [name for name in changed.collect_schema().names() if name.endswith("_held") and "_hash_" not in name]
+    differs = pl.any_horizontal(_differs(name.removesuffix("_held")) for name in held)
+    return changed.filter(~both | differs).select(
         *KEY,
-        pl.col("total_cost_held").fill_null(0).alias("old_total"),
-        pl.col("total_cost").fill_null(0).alias("new_total"),
-        pl.col("credits_deducted_held").fill_null(0).alias("old_credits"),
-        pl.col("credits_deducted").fill_null(0).alias("new_credits"),
+        *(
+            _sum(column, end).alias(f"{when}_{name}")
+            for name, column in SUMS.items()
+            for when, end in (("old", "_held"), ("new", ""))
+        ),
         # Nothing came from outside: another month of the user has given back, or taken, what this one draws on.
         cause=pl.when(cause == "").then(pl.lit("credit")).otherwise(cause),
     )
@@ -73,6 +74,10 @@ def is_repriced(meters: Sequence[str], repriced: Repriced) -> pl.Expr:
         changed = [day for day, (_, others) in repriced.items() if meter in others]
         counts.append(has & (~known | month.is_in(changed)))
     return _differs("rates_hash") & pl.any_horizontal(counts)
+
+
+def _sum(column: str, end: str) -> pl.Expr:
+    return pl.when(pl.col(f"total_cost{end}").is_null()).then(0).otherwise(pl.col(f"{column}{end}"))
 
 
 def _differs(name: str) -> pl.Expr:

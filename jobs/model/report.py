@@ -53,7 +53,7 @@ class CreditStory:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A user-month that changes, and why: usage, price, override, credit, joined by +."""
+    """A user-month that changes, and why: usage, price, override, credit, joined by +. None: not computed before."""
 
     month: date
     user_id: str
@@ -62,6 +62,12 @@ class Change:
     new_total: Decimal
     old_credits: Decimal
     new_credits: Decimal
+    old_uncovered: Decimal | None
+    new_uncovered: Decimal | None
+    old_amount_due: Decimal | None
+    new_amount_due: Decimal | None
+    old_amount_reported: Decimal | None
+    new_amount_reported: Decimal | None
 
 
 @dataclass(frozen=True, slots=True)

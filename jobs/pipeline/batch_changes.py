@@ -69,7 +69,7 @@ class BatchChanges:
     def corrected(self) -> pl.DataFrame:
         """What goes into rollup.corrections."""
         is_open = pl.col("month").is_in(self.plan.window.open)
-        return self.causes.filter(~is_open).drop("old_credits", "new_credits")
+        return self.causes.filter(~is_open)
 
     @property
     def counts(self) -> dict[str, int]:
@@ -248,7 +248,9 @@ class BatchChanges:
         )
         # A month of the first edition gets hashes and columns that it had not: that is no change of it.
         renewed = monthly.stored.lazy().filter(pl.col("row_count").is_null()).select(*KEY, renewed=pl.lit(value=True))
-        same = (pl.col("old_total") == pl.col("new_total")) & (pl.col("old_credits") == pl.col("new_credits"))
+        same = (pl.col("old_total") == pl.col("new_total")) & (
+            pl.col("old_credits_deducted") == pl.col("new_credits_deducted")
+        )
         meters = [meter.name for meter in self.plan.settings.meters]
         repriced = {month: self.plan.repriced(month) for month in self.plan.window.months}
         found = causes(changed, meters, repriced).join(renewed, on=KEY, how="left")

@@ -8,6 +8,7 @@ from collections.abc import Collection
 
 import polars as pl
 
+from jobs.compute.causes import SUMS, UNCHANGED
 from jobs.compute.exact import whole
 from jobs.model.frames import CODED
 from jobs.pipeline.batch_input import BatchInput
@@ -96,12 +97,8 @@ def settled_months(read: BatchInput, settled: pl.DataFrame, written: pl.DataFram
 
 def settled_causes(changed: pl.DataFrame, stored: pl.DataFrame) -> pl.DataFrame:
     """What goes into rollup.corrections of settled debts (compute.causes)."""
-    before = stored.select(*OF_MONTH, old_credits="credits_deducted")
-    return changed.join(before, on=OF_MONTH).select(
-        *OF_MONTH,
-        old_total="total_cost",
-        new_total="total_cost",
-        old_credits="old_credits",
-        new_credits="credits_deducted",
-        cause=pl.lit("credit"),
+    before, after = (
+        months.select(*OF_MONTH, **{f"{when}_{name}": column for name, column in SUMS.items()})
+        for when, months in (("old", stored), ("new", changed))
     )
+    return before.join(after, on=OF_MONTH).with_columns(cause=pl.lit("credit")).select(UNCHANGED.columns)

@@ -10,7 +10,7 @@ from uuid import UUID
 
 import polars as pl
 
-from jobs.compute.causes import UNCHANGED
+from jobs.compute.causes import SUMS, UNCHANGED
 from jobs.compute.changes import MODULUS, digests
 from jobs.model.backfill import Limits
 from jobs.model.errors import MovedError
@@ -86,9 +86,7 @@ class ChangeRecorder:
     def changed_months(self) -> pl.DataFrame:
         """Every user-month that changes (compute.causes), the largest change first."""
         found = pl.concat([UNCHANGED, *self.causes])
-        size = pl.max_horizontal(
-            (pl.col("new_total") - pl.col("old_total")).abs(), (pl.col("new_credits") - pl.col("old_credits")).abs()
-        )
+        size = pl.max_horizontal((pl.col(f"new_{name}") - pl.col(f"old_{name}")).abs() for name in SUMS)
         return found.sort(size, "month", "user_id", descending=[True, False, False])
 
     def enforce_limits(self) -> None:

@@ -6,7 +6,7 @@ from uuid import UUID
 
 import polars as pl
 
-from jobs.compute.causes import KEY
+from jobs.compute.causes import KEY, SUMS
 from jobs.compute.changes import NONE, list_changes, text_of
 from jobs.model.frames import NUMBERS
 from jobs.postgres.run_scope import RunScope
@@ -54,7 +54,7 @@ def posting_changes(scope: RunScope, postings: pl.DataFrame, before: pl.DataFram
 
 def correction_changes(corrected: pl.DataFrame) -> pl.DataFrame:
     """Rows of rollup.corrections (compute.causes)."""
-    old, new = text_of(["old_total"]), text_of(["new_total", "cause"])
+    old, new = text_of([f"old_{name}" for name in SUMS]), text_of([*(f"new_{name}" for name in SUMS), "cause"])
     return list_changes("corrections", corrected.lazy(), KEY, old=old, new=new, owner="user_id")
 
 

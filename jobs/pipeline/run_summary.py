@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping
 from datetime import date
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from jobs.model.report import Change, CreditStory, Entries, MonthChange, PlanReport, Report
@@ -16,8 +16,8 @@ from jobs.store.adoption import Adopted
 if TYPE_CHECKING:
     from jobs.pipeline.plan_approval import ChangeRecorder
 
-FIGURES = ["old_total", "new_total", "old_credits", "new_credits"]
-NOTHING = dict.fromkeys(("users", *FIGURES), 0)
+BY_MONTH = ("old_total", "new_total", "old_credits_deducted", "new_credits_deducted")
+NOTHING = dict.fromkeys(("users", *BY_MONTH), 0)
 SOME = 3
 
 
@@ -164,30 +164,32 @@ def _why_rest(plan: Plan, rest: Decimal, user_months: int) -> str:
 
 def _plan(plan: Plan, recorder: "ChangeRecorder", ended: Finalized) -> PlanReport:
     """What a backfill changes; each month's figures before are those after it less what changes."""
-    found = recorder.changed_months
+    from jobs.compute.causes import FIGURES
+    from jobs.compute.exact import in_decimals
+
+    found = recorder.changed_months.with_columns(in_decimals(name) for name in FIGURES).to_dicts()
     changes = tuple(
-        Change(row["month"], row["user_id"], row["cause"], *(unscaled(row[name]) for name in FIGURES))
-        for row in found.iter_rows(named=True)
+        Change(row["month"], row["user_id"], row["cause"], *(row[name] for name in FIGURES)) for row in found
     )
-    moved: dict[date, dict[str, int]] = {}
-    for row in found.iter_rows(named=True):
+    moved: dict[date, dict[str, Any]] = {}
+    for row in found:
         sums = moved.setdefault(row["month"], dict(NOTHING))
         sums["users"] += 1
-        for name in FIGURES:
+        for name in BY_MONTH:
             sums[name] += row[name]
     hash_ = recorder.hash if recorder.approved is None else recorder.approved.hash
     months = tuple(_month(plan, month, moved.get(month, NOTHING), ended) for month in plan.window.months)
     return PlanReport(hash_, months, changes)
 
 
-def _month(plan: Plan, month: date, moved: Mapping[str, int], ended: Finalized) -> MonthChange:
+def _month(plan: Plan, month: date, moved: Mapping[str, Any], ended: Finalized) -> MonthChange:
     total, credits = ended.by_month[month].total_cost, ended.by_month[month].credits_deducted
     return MonthChange(
         month,
         month in plan.window.closed,
         moved["users"],
-        total - unscaled(moved["new_total"]) + unscaled(moved["old_total"]),
+        total - moved["new_total"] + moved["old_total"],
         total,
-        credits - unscaled(moved["new_credits"]) + unscaled(moved["old_credits"]),
+        credits - moved["new_credits_deducted"] + moved["old_credits_deducted"],
         credits,
     )

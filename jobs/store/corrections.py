@@ -6,7 +6,7 @@ from jobs.settings import Settings
 from jobs.store import tables
 from jobs.store.database import Connection
 from jobs.store.faults import writing
-from jobs.store.statements import own, statement
+from jobs.store.statements import columns, own, statement
 
 
 def append(connection: Connection, settings: Settings, rows: pl.DataFrame, reason: str | None, run_id: int) -> None:
@@ -14,6 +14,8 @@ def append(connection: Connection, settings: Settings, rows: pl.DataFrame, reaso
     if rows.is_empty():
         return
     stage = tables.staged(connection, settings, tables.table(settings, "corrections"), rows)
-    text = statement("append_corrections", corrections=own(settings, "corrections"), stage=stage)
+    text = statement(
+        "append_corrections", corrections=own(settings, "corrections"), columns=columns(rows.columns), stage=stage
+    )
     with writing(f"{settings.rollup_schema}.corrections"):
         connection.execute(text, {"reason": reason, "run_id": run_id})

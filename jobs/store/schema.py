@@ -148,6 +148,12 @@ _CORRECTIONS = {
     "user_id": "text NOT NULL",
     "old_total": "numeric(38,10)",
     "new_total": "numeric(38,10)",
+    # Null: written before they were kept.
+    **{
+        f"{when}_{name}": "numeric(38,10)"
+        for name in ("credits_deducted", "uncovered", "amount_due", "amount_reported")
+        for when in ("old", "new")
+    },
     "cause": "text NOT NULL",
     "reason": "text",
     "run_id": RUN,
