@@ -103,14 +103,11 @@ def closed(ready: str) -> str:
     return ready
 
 
-def test_a_top_up_does_not_reach_a_closed_month(closed: str) -> None:
-    others(closed, purchased="1.00")
-    before = paid(closed, month=MAY)
+def test_a_top_up_settles_what_a_closed_month_left_uncovered(closed: str) -> None:
+    others(closed, purchased="0.25")
     night(closed)
-    assert booked(closed, after=1) == [entry(2, 1, june(5), "0", "0.30")]
-    assert (
-        paid(closed, month=MAY) == before == sums(credits_purchased="0.20", credits_deducted="0.20", uncovered="0.10")
-    )
+    assert booked(closed, after=1) == [entry(1, 2, MAY_31, "0", "0.10"), entry(2, 1, june(5), "0", "0.15")]
+    assert paid(closed, month=MAY) == sums(credits_purchased="0.30", credits_deducted="0.30")
     repeats(closed)
 
 
@@ -129,13 +126,13 @@ def test_a_closed_month_keeps_its_draws_whatever_its_usage_says_now(closed: str,
 
 
 def test_a_refund_takes_nothing_back_from_a_closed_month(closed: str) -> None:
-    """What is missing then is missing in June, until a purchase has filled the gap."""
+    """What is missing then is missing until a purchase has filled the gap; what is left pays May's debt first."""
     others(closed, type_="refund", purchased="-0.15")
     night(closed)
     assert (booked(closed, after=1), used(closed)) == ([], amounts("0", "0.20"))
     others(closed, purchased="0.25")
     night(closed)
-    assert drawn(closed) == {1: amounts("0", "0.20"), 2: amounts("0", "0.10")}
+    assert drawn(closed) == {1: amounts("0", "0.30")}
     repeats(closed)
 
 
