@@ -3,7 +3,8 @@
 from datetime import date
 from decimal import Decimal
 
-from commands import ask
+import pytest
+from commands import ask, usage_jobs
 from prepaid import (
     JUNE,
     MAY,
@@ -17,6 +18,7 @@ from prepaid import (
     paid,
     prepaid,
     repeats,
+    reprice,
     row,
     sums,
     transactions,
@@ -64,3 +66,87 @@ def test_credit_that_comes_after_the_close_settles_the_month(ready: str) -> None
     assert cluster["credits_deducted"] == 310
     assert report["changed"]["debts"] == 1
     repeats(ready, today=june(5))
+
+
+@pytest.fixture
+def owing(ready: str) -> str:
+    """May is closed; ada owes 300 for its last day."""
+    prepaid(ready, purchased="10")
+    row(ready, 1, "310", MAY_31)
+    night(ready, today=CLOSED)
+    assert debts(ready) == {1: ("300.00", "0.00", "0.00")}
+    return ready
+
+
+def test_debts_are_listed_and_written_off(owing: str) -> None:
+    listed = usage_jobs("debts", url=owing, today=CLOSED).out
+    assert "300 USD open of 1 user" in listed
+    for words in (("--write-off",), ("--write-off", "--user", "ada"), ("--write-off", "--reason", "x")):
+        refused = usage_jobs("debts", *words, url=owing, today=CLOSED)
+        assert (refused.code, "expected --user ID and --reason TEXT" in refused.err) == (2, True)
+    assert usage_jobs("debts", "--write-off", "--user", "bob", "--reason", "x", url=owing, today=CLOSED).code == 2
+    words = ("debts", "--write-off", "--user", "ada", "--reason", "agreed", "--json")
+    assert usage_jobs(*words, url=owing, today=CLOSED).object["written_off"] == "300.0000000000"
+    assert debts(owing) == {1: ("300.00", "0.00", "300.00")}
+    [log] = ask(owing, "SELECT kind, status, reason FROM rollup.runs ORDER BY run_id DESC LIMIT 1")
+    assert log == {"kind": "write-off", "status": "done", "reason": "agreed"}
+    others(owing, purchased="1000")
+    night(owing, today=june(5))
+    assert (drawn(owing), used(owing)) == ({1: amounts("0", "10")}, amounts("0", "10"))
+    repeats(owing, today=june(5))
+
+
+def test_a_backfill_writes_debts_anew(owing: str) -> None:
+    """What was settled of a debt is drawn in its month; a write-off is kept up to what is uncovered then."""
+    others(owing, purchased="100")
+    night(owing, today=june(5))
+    assert debts(owing) == {1: ("300.00", "100.00", "0.00")}
+    write_off = ("debts", "--write-off", "--user", "ada", "--reason", "agreed")
+    assert usage_jobs(*write_off, url=owing, today=june(5)).code == 0
+    reprice(owing, 1, "150")
+    backfill = ("backfill", "--from", "2026-05-01", "--to", "2026-05-31", "--reason", "counted twice", "--yes")
+    done = usage_jobs(*backfill, "--json", url=owing, today=june(5))
+    assert (done.code, debts(owing)) == (0, {1: ("40.00", "0.00", "40.00")})
+    reprice(owing, 1, "100")
+    assert usage_jobs(*backfill, url=owing, today=june(5)).code == 0
+    assert (debts(owing), used(owing)) == ({}, amounts("0", "100"))
+    repeats(owing, today=june(5))
+
+
+def test_a_month_that_is_opened_again_takes_its_debts_with_it(owing: str) -> None:
+    words = ("reopen", "--month", "2026-05", "--reason", "too early")
+    assert usage_jobs(*words, url=owing, today=june(5)).code == 0
+    assert usage_jobs("debts", "--json", url=owing, today=june(5)).object == {"debts": [], "open": "0"}
+    others(owing, purchased="50")
+    night(owing, today=june(5))
+    assert (drawn(owing), debts(owing)) == ({1: amounts("0", "60")}, {1: ("250.00", "0.00", "0.00")})
+    repeats(owing, today=june(5))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "DELETE FROM usage_daily",
+        "UPDATE usage_daily SET user_id = 'bob'",
+        "UPDATE usage_daily SET hopsworks_cluster_id = gen_random_uuid()",
+    ],
+)
+def test_a_debt_waits_for_a_backfill_where_its_row_is_another_now(owing: str, change: str) -> None:
+    others(owing, purchased="1000")
+    ask(owing, change)
+    assert night(owing, today=june(5))["users_recomputed"] == 0
+    assert debts(owing) == {1: ("300.00", "0.00", "0.00")}
+
+
+def test_a_dry_run_says_what_is_settled(owing: str) -> None:
+    """Of a user who has no usage in an open month."""
+    others(owing, purchased="400")
+    tried = night(owing, "--dry-run", today=june(5))
+    done = night(owing, today=june(5))
+    assert tried["changed"] == done["changed"]
+    assert {name: done["changed"][name] for name in ("debts", "corrections", "user_daily", "cluster_daily")} == {
+        "debts": 1,
+        "corrections": 1,
+        "user_daily": 1,
+        "cluster_daily": 1,
+    }

@@ -75,6 +75,10 @@ OUTCOME = {
           trim_scale(sum(free)), trim_scale(sum(purchased))) FROM rollup.credit_draws
         GROUP BY usage_daily_id, user_id, date_trunc('month', usage_date)
         HAVING sum(free) <> 0 OR sum(purchased) <> 0""",
+    "debts": """
+        SELECT concat_ws(' ', usage_daily_id, user_id, trim_scale(amount - settled - written_off))
+        FROM rollup.debts JOIN rollup.months AS m ON m.month = date_trunc('month', usage_date)::date
+        WHERE m.closed_at IS NOT NULL AND amount > settled + written_off""",
     "accounts": """
         SELECT concat_ws(' ', user_id, trim_scale(total_used),
           trim_scale((to_jsonb(c)->>'free_credits_used')::numeric)) FROM user_credits AS c""",
