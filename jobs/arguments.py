@@ -9,11 +9,11 @@ from uuid import UUID
 
 from jobs.model.address import is_text
 from jobs.model.errors import ConfigError
+from jobs.model.names import MOST_BYTES, is_name
 from jobs.model.shrink import Shrink
 
 EARLIEST, LATEST = date(1970, 1, 1), date(9000, 12, 31)
 MOST = 10**9
-LONGEST_NAME = 63
 CONFIG_HELP = "settings file (default: USAGE_JOBS_CONFIG, else settings.toml, else config/settings.toml)"
 SUPABASES = ("public", "postgres", "anon", "authenticated", "authenticator", "service_role", "supabase_admin")
 
@@ -180,8 +180,8 @@ def _shrink(text: str) -> Shrink:
 
 
 def _role(text: str) -> str:
-    if not text or not text.isprintable() or "$" in text or len(text.encode()) > LONGEST_NAME:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a role's name; expected at most {LONGEST_NAME} bytes, no $")
+    if not is_name(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a role's name; expected at most {MOST_BYTES} bytes, no $")
     if text in SUPABASES or text.startswith("pg_"):
         raise argparse.ArgumentTypeError(f"{text!r} is not a role of the job's own; expected a new name: usage_jobs")
     return text

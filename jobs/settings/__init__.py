@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 from urllib.parse import quote, unquote
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic_core import PydanticCustomError
 
 from jobs.model.address import LINE_ENDS, address
 from jobs.model.errors import ConfigError
 from jobs.model.meters import DEFAULTS, Kind, Meter
+from jobs.model.names import MOST_BYTES, is_name
 from jobs.model.rates import RateCard, parse
 from jobs.settings import files
 from jobs.settings.env_file import connection, legible, parse_env
@@ -57,6 +59,12 @@ def _month(value: object) -> object:
     """A month may be written as 2026-06 or as any day of it."""
     text = value.isoformat() if isinstance(value, date) else value
     return f"{text}-01" if isinstance(text, str) and len(text) == len("2026-06") else text
+
+
+def _schema(name: str) -> str:
+    if not is_name(name) or name.startswith("pg_"):
+        raise PydanticCustomError("schema", f"expected the name of a schema: at most {MOST_BYTES} bytes, no $, not pg_")
+    return name
 
 
 class MeterSettings(BaseModel):
@@ -109,8 +117,8 @@ class Settings(BaseModel):
     start: Annotated[date | None, BeforeValidator(_month)] = None
     batch_rows: int = Field(default=100_000, ge=1)
     batch_writes: int = Field(default=20_000, ge=1)
-    rollup_schema: str = Field(default="rollup", alias="schema", pattern=IDENTIFIER)
-    source_schema: str = Field(default="public", pattern=IDENTIFIER)
+    rollup_schema: Annotated[str, AfterValidator(_schema)] = Field(default="rollup", alias="schema")
+    source_schema: Annotated[str, AfterValidator(_schema)] = "public"
     reader: Literal["auto", "connectorx", "copy"] = "auto"
     workers: int = Field(default=2, ge=1, le=16)
     embedded: Path | None = None

@@ -9,17 +9,19 @@ import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from io import BytesIO
-from typing import Any
+from typing import Any, Self
 
 import psycopg
 from psycopg import sql
+from psycopg.abc import Params
 from psycopg.pq import TransactionStatus
+from psycopg.rows import Row
 
 from jobs.model.errors import UsageJobsError
 from jobs.store import silence, unreachable
 from jobs.store.address import Address
 from jobs.store.faults import deadline, explained, retried, starts
-from jobs.store.statements import statement
+from jobs.store.statements import escaped, statement
 
 Connection = psycopg.Connection[Any]
 CONNECT_SECONDS = 12
@@ -59,6 +61,7 @@ def connect(address: Address, name: str = "usage-jobs") -> Connection:
             autocommit=True,
             # A pooler in transaction mode gives each transaction another server: nothing may be prepared.
             prepare_threshold=None,
+            cursor_factory=Cursor,
             connect_timeout=max(2, CONNECT_SECONDS // _addresses(address)),
             application_name=name,
             client_encoding="utf8",  # COPY hands bytes over as they come: a database may default to another
@@ -82,6 +85,16 @@ def _addresses(address: Address) -> int:
 
 
 TOKEN_BYTES = 4
+
+
+class Cursor(psycopg.Cursor[Row]):
+    """A cursor to which a % in a name or a literal is a character, whether values are bound or not."""
+
+    def execute(self, query: Any, params: Params | None = None, **options: Any) -> Self:
+        """As the driver's."""
+        if params is not None and isinstance(query, sql.Composable):
+            query = escaped(query, self)
+        return super().execute(query, params, **options)
 
 
 class Link:

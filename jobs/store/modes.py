@@ -22,9 +22,7 @@ def pending(connection: Connection, settings: Settings, held: CreditSource, day:
         return []
     flag = settings.credits.feature_flag
     effective = (
-        sql.SQL("billing_mode::text").format()
-        if flag is None
-        else statement("effective_mode", flag=sql.Literal(flag.replace("%", "%%")))
+        sql.SQL("billing_mode::text").format() if flag is None else statement("effective_mode", flag=sql.Literal(flag))
     )
     text = statement(
         "pending_modes", modes=own(settings, "billing_modes"), users=source(settings, "users"), effective=effective

@@ -8,6 +8,7 @@ from psycopg import sql
 from psycopg.rows import dict_row
 
 from jobs.model.errors import ConfigError, PreflightError
+from jobs.model.names import MOST_BYTES
 from jobs.settings import Settings
 from jobs.store import catalog, side_effects
 from jobs.store.catalog import Catalog
@@ -19,8 +20,6 @@ from jobs.store.statements import columns, own, source, statement
 
 MARK = "usage-jobs: what this role may do is set by `usage-jobs schema --role`"
 """The comment on each role that we have made, or that was handed over to us."""
-MOST_BYTES = 63
-"""PostgreSQL cuts longer names."""
 
 
 def script(connection: Connection, settings: Settings, role: str) -> list[sql.Composed]:

@@ -205,7 +205,7 @@ def ddl(settings: Settings) -> list[sql.Composed]:
     names = sql.Literal([table.name for table in tables(settings.meters)])
     quoted = sql.Literal(settings.rollup_schema)
     runs = sql.Literal(own(settings, "runs").as_string(None))
-    return [*made, statement("walls", schema=schema, quoted=quoted, tables=names, runs=runs)]
+    return [*made, statement("walls", quoted=quoted, tables=names, runs=runs)]
 
 
 def _table(name: sql.Identifier, table: Table, months: sql.Identifier) -> list[sql.Composed]:

@@ -115,7 +115,7 @@ def _of_triggers(connection: Connection, settings: Settings, writes: Writes) -> 
     for row in _rows(connection, "trigger_bodies", tables=list(writes)):
         if not _fires(row, writes[row["place"]]):
             continue
-        path = [part.strip(' "') for part in (row["path"] or settings.source_schema).split(",")]
+        path = [part.strip(' "') for part in row["path"].split(",")] if row["path"] else [settings.source_schema]
         for name, rights in _used(row["body"]).items():
             *schema, table = [each.strip('"') if each[0] == '"' else each.lower() for each in _PART.findall(name)]
             schemas = schema or path

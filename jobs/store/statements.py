@@ -7,6 +7,7 @@ from importlib.resources import files
 from typing import LiteralString
 
 from psycopg import sql
+from psycopg.abc import AdaptContext
 
 from jobs.settings import Settings
 
@@ -23,6 +24,15 @@ def _text(name: str) -> LiteralString:
 def statement(name: str, **parts: sql.Composable) -> sql.Composed:
     """The statement ``sql/<name>.sql`` with its ``{parts}`` filled in."""
     return sql.SQL(_text(name)).format(**parts)
+
+
+def escaped(part: sql.Composable, context: AdaptContext) -> bytes:
+    """``part`` as the driver takes it beside values that are bound: there a % begins a placeholder, and only SQL of
+    ours has any. In a name or a literal it is a character."""
+    if isinstance(part, sql.Composed):
+        return b"".join(escaped(inner, context) for inner in part)
+    text = part.as_bytes(context)
+    return text if isinstance(part, sql.SQL | sql.Placeholder) else text.replace(b"%", b"%%")
 
 
 def own(settings: Settings, table: str) -> sql.Identifier:

@@ -17,8 +17,8 @@ SELECT
   ) AS exposed,
   ARRAY(
     SELECT r.rolname::text FROM pg_roles r
-    WHERE r.rolname IN ('anon', 'authenticated') AND to_regnamespace(%(own)s) IS NOT NULL
-      AND has_schema_privilege(r.oid, to_regnamespace(%(own)s), 'USAGE')
+    WHERE r.rolname IN ('anon', 'authenticated') AND to_regnamespace(quote_ident(%(own)s)) IS NOT NULL
+      AND has_schema_privilege(r.oid, to_regnamespace(quote_ident(%(own)s)), 'USAGE')
       AND NOT (r.rolname = 'authenticated'
                AND to_regclass(format('%%I.%%I', %(view_schema)s::text, %(view)s::text)) IS NOT NULL)
     ORDER BY 1

@@ -8,13 +8,13 @@ BEGIN
   SELECT string_agg(name, ', ') INTO others
   FROM (SELECT 'PUBLIC' AS name UNION ALL
         SELECT quote_ident(rolname) FROM pg_roles WHERE rolname IN ('anon', 'authenticated')) AS r;
-  IF NOT EXISTS (SELECT FROM pg_class c WHERE c.relnamespace = {quoted}::regnamespace
+  IF NOT EXISTS (SELECT FROM pg_class c WHERE c.relnamespace = quote_ident({quoted})::regnamespace
                  AND c.relkind IN ('r', 'p', 'v', 'm', 'f') AND c.relname <> ALL({tables})) THEN
     EXECUTE format('REVOKE ALL ON SCHEMA %I FROM %s', {quoted}, others);
   END IF;
-  EXECUTE format('REVOKE ALL ON FUNCTION {schema}.refuse_change() FROM %s', others);
+  EXECUTE format('REVOKE ALL ON FUNCTION %I.refuse_change() FROM %s', {quoted}, others);
   EXECUTE format('REVOKE ALL ON SEQUENCE %s FROM %s', pg_get_serial_sequence({runs}, 'run_id'), others);
-  FOR ours IN SELECT c.oid FROM pg_class c WHERE c.relnamespace = {quoted}::regnamespace AND c.relkind = 'r'
+  FOR ours IN SELECT c.oid FROM pg_class c WHERE c.relnamespace = quote_ident({quoted})::regnamespace AND c.relkind = 'r'
     AND c.relname = ANY({tables})
   LOOP
     EXECUTE format('REVOKE ALL ON %s FROM %s', ours, others);
