@@ -23,7 +23,7 @@ RIGHTS: dict[str, tuple[str, ...]] = {
     "rejects": EVERY_RIGHT,
     "set_aside": EVERY_RIGHT,
     "touched_days": ("SELECT", "INSERT", "DELETE"),
-    **dict.fromkeys(("months", "runs"), ("SELECT", "INSERT", "UPDATE")),
+    **dict.fromkeys(("months", "runs", "overrides_seen"), ("SELECT", "INSERT", "UPDATE")),
     **dict.fromkeys(("credit_draws", "billing_modes"), ("SELECT", "INSERT")),
     "corrections": ("INSERT",),
 }

@@ -1,11 +1,13 @@
 """The settings and prices of a run: what the first one must say, and what differs from the last finished one's."""
 
 from collections.abc import Mapping
+from datetime import date
 
 from jobs.model.errors import ConfigError
 from jobs.model.rates import RateCard
+from jobs.postgres.run_scope import RunScope
 from jobs.settings import Settings
-from jobs.store import runlog
+from jobs.store import overrides, runlog
 from jobs.store.database import Connection
 
 SHOWN = 5
@@ -29,6 +31,29 @@ def compare_inputs(connection: Connection, settings: Settings) -> list[str]:
         f"{what} differ from those of run {run_id}: {_some(names)}"
         for what, names in (("settings", changed), ("prices", priced))
         if names
+    ]
+
+
+def compare_overrides(connection: Connection, scope: RunScope, covered: date | None) -> list[str]:
+    """A note on whose price overrides of open months are not those by which the days up to ``covered`` were priced."""
+    window = scope.window
+    months = [month for month in window.months if month not in window.closed and covered and month <= covered]
+    if covered is None or not months:
+        return []
+    # A run that died may have priced some users up to its own last day.
+    digests = {
+        month: [scope.overrides.digests(month, min(day, window.last_of(month))) for day in (covered, window.last)]
+        for month in months
+    }
+    stored = overrides.stored_hashes(connection, scope.settings, months, scope.overrides.users)
+    users = sorted(
+        {user for (user, month), hash_ in stored.items() if all(d.get(user) != hash_ for d in digests[month])}
+    )
+    if not users:
+        return []
+    return [
+        f"price overrides of {_some(users)} are not those by which covered days were priced (added, edited or "
+        "deleted): the open months of these users are priced anew"
     ]
 
 

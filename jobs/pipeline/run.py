@@ -18,6 +18,7 @@ from jobs.model.errors import RefusedError, StoppedError, UsageJobsError
 from jobs.model.report import Report
 from jobs.model.shrink import Shrink
 from jobs.pipeline.finalize import Closing, Finalized, UnsettledError, finalize, preview, ran_out_rows
+from jobs.pipeline.inputs import compare_overrides
 from jobs.pipeline.plan import Plan, make_plan
 from jobs.pipeline.run_summary import summarize
 from jobs.pipeline.shrink_check import check_shrink
@@ -28,7 +29,7 @@ from jobs.postgres.detection import Detected, UserWork
 from jobs.postgres.month_figures import month_figures
 from jobs.postgres.reader_choice import choose, for_rows
 from jobs.settings import Settings
-from jobs.store import adoption, clock, modes, pooling, preflight, runlog
+from jobs.store import adoption, clock, modes, overrides, pooling, preflight, runlog
 from jobs.store.address import Address
 from jobs.store.adoption import Adopted
 from jobs.store.credit_source import unusable_accounts
@@ -187,7 +188,8 @@ def _planned(connection: Connection, job: Job, source: Source, totals: Totals) -
         from jobs.pipeline.row_changes import mode_changes
 
         totals.recorder.add_stage(BEGIN, mode_changes(entries))
-    return replace(plan, pending_modes={entry[0]: entry for entry in entries})
+    notes = (*plan.notes, *compare_overrides(connection, plan, before))
+    return replace(plan, pending_modes={entry[0]: entry for entry in entries}, notes=notes)
 
 
 def _begin(job: Job, link: Link, source: Source, totals: Totals) -> tuple[Plan, int]:
@@ -253,6 +255,7 @@ class _Run:
             pass_fence(connection, plan.settings, self.run_id)
             fingerprints = {month: plan.fingerprints[month].text for month in plan.new_months}
             runlog.keep_modes(connection, plan.settings, plan.modes, fingerprints)
+            self._keep_overrides(connection)
             if adoption.is_due(connection, plan.settings, held):
                 found = adoption.adopt(connection, plan.settings, held, logged=True)
             self.totals.unusable = unusable_accounts(connection, plan.settings, held)
@@ -262,6 +265,12 @@ class _Run:
 
                 self.totals.recorder.add_stage(ADOPTION, adoption_changes(found))
         return found
+
+    def _keep_overrides(self, connection: Connection) -> None:
+        """Keeps which overrides are active, before anything is priced by them: a run that dies has seen them, too."""
+        settings, active = self.plan.settings, self.plan.overrides.active
+        before = runlog.done_until(connection, settings, clock.today(connection)) if active else None
+        overrides.keep_seen(connection, settings, active, max(before or self.plan.window.last, self.plan.window.last))
 
     def _recompute(self, work: Sequence[UserWork]) -> None:
         """Does the work list; where it is empty polars is not even imported."""

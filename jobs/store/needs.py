@@ -41,7 +41,7 @@ TRANSACTION: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 
 OWN_RIGHTS = (
     dict.fromkeys(APPEND_ONLY, ("SELECT", "INSERT"))
-    | dict.fromkeys(("months", "runs"), ("SELECT", "INSERT", "UPDATE"))
+    | dict.fromkeys(("months", "runs", "overrides_seen"), ("SELECT", "INSERT", "UPDATE"))
     | {"touched_days": ("SELECT", "INSERT", "DELETE")}
     | {"corrections": ("INSERT",)}  # kept for people: no run reads them
 )

@@ -4,8 +4,8 @@ No polars here: a run that finds nothing changed reads overrides, too.
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import date
 from decimal import Decimal
 from typing import Any
@@ -20,7 +20,7 @@ from jobs.model.scale import scaled
 from jobs.settings import Settings
 from jobs.store.database import Connection
 from jobs.store.preflight import Source
-from jobs.store.statements import source, statement
+from jobs.store.statements import own, source, statement
 
 FIRST_TEN = 10
 """So many overrides of a type that no meter has are named."""
@@ -29,11 +29,13 @@ FIRST_TEN = 10
 @dataclass(frozen=True, slots=True)
 class Overrides:
     """``rows``: one per override and meter, with the columns of ``frames.OVERRIDES``; ``notes``: what was ignored, and
-    why; ``unanswered``: how many are of a type that no meter has."""
+    why; ``unanswered``: how many are of a type that no meter has; ``active``: ids of those that are in force now,
+    where only ``active`` says when they end."""
 
     rows: tuple[Mapping[str, Any], ...]
     notes: tuple[str, ...]
     unanswered: int = 0
+    active: tuple[str, ...] = ()
 
     @property
     def meters(self) -> frozenset[str]:
@@ -62,15 +64,33 @@ def read(connection: Connection, settings: Settings, held: Source, first: date, 
     text = statement(
         "overrides",
         overrides=source(settings, "user_pricing_overrides"),
+        overrides_seen=own(settings, "overrides_seen"),
         valid_until=_moment("valid_until"),
         created_at=_moment("created_at"),
         starts=sql.SQL("coalesce({}, '-infinity')").format(sql.SQL(", ").join(starts)),
-        active=sql.SQL("active" if "active" in held.overrides else "true"),
+        active=sql.SQL("active IS TRUE" if "active" in held.overrides else "true"),
     )
     # In UTC by the transaction's own time zone: a day is a UTC day.
     with connection.cursor(row_factory=dict_row) as cursor:
         rows = cursor.execute(text, {"first": first, "last": last}).fetchall()
-    return _judged(rows, settings.meters)
+    active = tuple(row["id"] for row in rows if row["is_active"]) if "active" in held.overrides else ()
+    return replace(_judged(rows, settings.meters), active=active)
+
+
+def keep_seen(connection: Connection, settings: Settings, ids: Sequence[str], day: date) -> None:
+    """Keeps that overrides were seen active by a run that covers ``day``, in the caller's transaction."""
+    if ids:
+        text = statement("keep_seen", overrides_seen=own(settings, "overrides_seen"))
+        connection.execute(text, {"ids": list(ids), "day": day})
+
+
+def stored_hashes(
+    connection: Connection, settings: Settings, months: Sequence[date], users: Collection[str]
+) -> dict[tuple[str, date], str | None]:
+    """By user and month the hash of the overrides by which it was priced: of ``users``, and of all who had any."""
+    text = statement("override_hashes", user_monthly=own(settings, "user_monthly"))
+    rows = connection.execute(text, {"months": list(months), "users": list(users)})
+    return {(user, month): hash_ for user, month, hash_ in rows}
 
 
 def _moment(column: str) -> sql.Composed:

@@ -7,6 +7,8 @@ tables exist. The clock and the prices play no part here.
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from psycopg import sql
+
 from jobs.model.errors import PreflightError
 from jobs.model.meters import Meter
 from jobs.settings import Settings
@@ -113,7 +115,7 @@ def _server(known: Catalog, settings: Settings) -> Iterator[Finding]:
         (settings.rollup_schema, known.server["may_use_schema"] or not known.server["has_schema"]),
     ):
         if not may:
-            grant = f'GRANT USAGE ON SCHEMA "{schema}" TO {role};'
+            grant = f"GRANT USAGE ON SCHEMA {sql.Identifier(schema).as_string(None)} TO {role};"
             yield Finding("refused", f"schema {schema}", "the privilege USAGE", "none", "No table can be seen", grant)
     if not known.server["may_stage"]:
         grant = f"GRANT TEMPORARY ON DATABASE {known.server['quoted_database']} TO {role};"

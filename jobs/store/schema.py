@@ -70,6 +70,7 @@ def tables(meters: Sequence[Meter]) -> list[Table]:
         Table("rejects", _REJECTS, ("usage_daily_id",)),
         Table("debts", _DEBTS, ("usage_daily_id", "user_id")),
         Table("set_aside", _SET_ASIDE, ("user_id",)),
+        Table("overrides_seen", _OVERRIDES_SEEN, ("override_id",)),
         Table("corrections", _CORRECTIONS, ("month", "user_id", "run_id")),
         Table("runs", _RUNS, ("run_id",)),
     ]
@@ -143,6 +144,7 @@ _DEBTS = {
     "run_id": RUN,
 }
 _SET_ASIDE = {"user_id": "text NOT NULL", "since": MOMENT, "reason": "text NOT NULL", "run_id": RUN}
+_OVERRIDES_SEEN = {"override_id": "text NOT NULL", "last_active_day": "date NOT NULL"}
 _CORRECTIONS = {
     "month": "date NOT NULL",
     "user_id": "text NOT NULL",

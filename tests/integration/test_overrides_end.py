@@ -1,0 +1,59 @@
+"""Price overrides that say by `active` alone when they end: each holds to the last covered day that saw it active."""
+
+from datetime import date, timedelta
+from decimal import Decimal
+from uuid import UUID
+
+import pytest
+from commands import TODAY, applied, ask, costs, insert, usage_jobs
+from prepaid import night, row
+
+from jobs.pipeline import batches
+
+START = {"USAGE_JOBS_START": "2026-05"}
+NOTE = "price overrides of ada are not those by which covered days were priced"
+
+
+def override(url: str, number: int, user: str, **columns: object) -> None:
+    since = {"created_at": date(2026, 5, 1), "resource_type": "cpu_hours", "override_price": Decimal("0.05")}
+    insert(url, "user_pricing_overrides", id=UUID(int=number), user_id=user, **since | columns)
+
+
+def total(url: str, today: date = TODAY) -> tuple[Decimal, bool]:
+    """What ada costs after a run, whose dry run says the same; and whether the run says that overrides moved."""
+    promised = usage_jobs("run", "--dry-run", "--json", url=url, today=today, **START).object
+    done = night(url, today=today, **START)
+    assert (done["total_cost"], done["changed"]) == (promised["total_cost"], promised["changed"])
+    assert night(url, today=today, **START)["rows_changed"] == 0
+    return costs(url)["ada"], any(NOTE in note for note in done["notes"])
+
+
+def test_an_override_holds_to_the_last_day_on_which_it_was_seen(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    ask(database, "ALTER TABLE user_pricing_overrides DROP valid_from, ADD active boolean DEFAULT true")
+    applied(database)
+    override(database, 1, "ada")
+    override(database, 2, "bob", active=False)
+    row(database, 1, "8", date(2026, 5, 10))
+    for number, day in enumerate((19, 20, 21, 22), start=2):
+        row(database, number, "2", date(2026, 6, day))
+    row(database, 9, "2", user_id="bob")
+    assert total(database) == (Decimal(4 + 1 + 1), False)
+    assert costs(database)["bob"] == 2, "never seen active: never in force"
+
+    # A run that covers the 21st sees it active, and dies before it has written anything.
+    with monkeypatch.context() as patch:
+        patch.setattr(batches, "run_batches", None)
+        assert usage_jobs("run", url=database, today=TODAY + timedelta(days=1), **START).code == 1
+    ask(database, "UPDATE user_pricing_overrides SET active = NOT active")
+    assert total(database, TODAY + timedelta(days=2)) == (Decimal(4 + 1 + 1 + 1 + 2), False)
+    assert costs(database)["bob"] == 1
+    for words in (("watch", "--all"), ("reconcile", "--from", "2026-05-01")):
+        assert usage_jobs(*words, url=database, today=TODAY + timedelta(days=2), **START).code == 0
+    seen = ask(database, "SELECT override_id, last_active_day FROM rollup.overrides_seen ORDER BY 1")
+    assert [(UUID(row["override_id"]).int, row["last_active_day"].day) for row in seen] == [(1, 21), (2, 22)]
+
+    # Edited and deleted ones price the open month anew, and the closed one stays.
+    ask(database, "UPDATE user_pricing_overrides SET override_price = 0.01 WHERE user_id = 'ada'")
+    assert total(database, TODAY + timedelta(days=2)) == (Decimal(4) + Decimal("0.6") + 2, True)
+    ask(database, "DELETE FROM user_pricing_overrides WHERE user_id = 'ada'")
+    assert total(database, TODAY + timedelta(days=2)) == (Decimal(4 + 8), True)
