@@ -229,7 +229,7 @@ def _watch(call: Call) -> int:
     settings = _settings(arguments)
     with _address(settings) as address:
         found = watched(settings, address, every=arguments.all)
-    proofs.watched(found, settings.currency, as_json=arguments.json)
+    proofs.watched(found, as_json=arguments.json)
     return 6 if any(month.changed for month in found) else 0
 
 

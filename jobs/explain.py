@@ -81,7 +81,7 @@ def _explanation(plan: Plan, user: str, rated: pl.DataFrame, read: BatchInput) -
         user=user,
         month=month,
         cost_mode=plan.modes[month],
-        currency=plan.settings.currency,
+        currency=plan.currency,
         last=plan.window.last,
         closed=False,
         units={meter.name: meter.unit for meter in plan.meters},

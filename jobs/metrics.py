@@ -26,7 +26,7 @@ class Metrics:
         self._read = self._gauge("usage_jobs_rows_read", "Rows of usage_daily that the last run read.")
         self._rejected = self._gauge("usage_jobs_rows_rejected", "Rows that the last run could not price.")
         self._changed = self._gauge("usage_jobs_rows_changed", "Rows that the last run wrote.")
-        self._cost = self._gauge("usage_jobs_total_cost", "Cost of the open months.")
+        self._cost = self._gauge("usage_jobs_total_cost", "Cost of the months in the currency of the last one.")
         self._uncovered = self._gauge("usage_jobs_uncovered", "Prepaid usage that no credit covers.")
         self._code = self._gauge("usage_jobs_last_exit_code", "Of the last command.")
         self._success = self._gauge("usage_jobs_last_success_timestamp_seconds", "When a command was done last.")

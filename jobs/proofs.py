@@ -178,7 +178,7 @@ def _amount(value: Any) -> str:
     return "none" if value is None else short(value)
 
 
-def watched(found: Sequence[Watched], currency: str, *, as_json: bool) -> None:
+def watched(found: Sequence[Watched], *, as_json: bool) -> None:
     """The table of `watch`: each closed month as it closed and as it is now, and what mends those that changed."""
     changed = [month for month in found if month.changed]
     if as_json:
@@ -186,7 +186,7 @@ def watched(found: Sequence[Watched], currency: str, *, as_json: bool) -> None:
         print(as_object({"months": months, "changed": len(changed), "exit_code": 6 if changed else 0}))
         return
     table = Table(box=None, pad_edge=False)
-    for heading in ("closed month", "rows then", "now", f"{currency} then", "now", "user-months that differ"):
+    for heading in ("closed month", "rows then", "now", "cost then", "now", "", "user-months that differ"):
         table.add_column(heading, justify="left" if "month" in heading else "right", overflow="fold")
     for month in found:
         differ = ", ".join(f"{count:,} by {cause}" for cause, count in sorted(month.causes.items()))
@@ -194,7 +194,7 @@ def watched(found: Sequence[Watched], currency: str, *, as_json: bool) -> None:
             differ = f"not compared: no column {', '.join(month.missing)}"
         before = "" if month.total_before is None else short(month.total_before)
         rows = (f"{month.rows_before:,}", f"{month.rows_now:,}")
-        table.add_row(f"{month.month:%Y-%m}", *rows, before, short(month.total_now), differ or "none")
+        table.add_row(f"{month.month:%Y-%m}", *rows, before, short(month.total_now), month.currency, differ or "none")
     console().print(table if found else "no month is closed yet")
     for month in changed:
         print(f"{month.month:%Y-%m} changed upstream; to see what to do: {month.remedy} --dry-run")

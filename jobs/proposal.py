@@ -52,6 +52,7 @@ def _plan(plan: PlanReport, report: Report) -> None:
     for month in plan.months:
         figures = (month.total_before, month.total_after, month.credits_before, month.credits_after)
         name = f"{month.month:%Y-%m}{' closed' if month.closed else ''}"
+        name += f" {month.currency}" if month.currency != report.currency else ""
         months.add_row(name, f"{month.users:,}", *(f"{figure:,.2f}" for figure in figures))
     out.print(months)
     if plan.changes:

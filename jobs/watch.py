@@ -53,6 +53,7 @@ class Watched:
     users: int
     causes: Mapping[str, int]
     changed: bool
+    currency: str
     missing: tuple[str, ...] = ()
 
     @property
@@ -187,5 +188,6 @@ def _month(plan: Plan, month: date, found: Differences, changes: _Changes, missi
         causes.total(),
         dict(causes),
         causes.total() > 0,
+        plan.currencies[month],
         missing,
     )

@@ -102,7 +102,7 @@ LEDGERS = {
     "billing_modes": {"user_id": "text", "valid_from": "date", "mode": "text", "run_id": "bigint"},
     "months": {"month": "date", "cost_mode": "text", "closed_at": "timestamptz", "closed_by": "bigint"}
     | {"row_count": "bigint", "usage_hash": "bigint", "rates_hash": "text", "total_cost": AMOUNT}
-    | {"fingerprint": "text"},
+    | {"fingerprint": "text", "currency": "text"},
     "rejects": {"usage_daily_id": "uuid", "reason": "text", "row": "jsonb"}
     | dict.fromkeys(("first_seen", "last_seen"), "timestamptz"),
     "corrections": {"month": "date", "user_id": "text", "old_total": AMOUNT, "new_total": AMOUNT}

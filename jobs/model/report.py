@@ -76,6 +76,7 @@ class MonthChange:
 
     month: date
     closed: bool
+    currency: str
     users: int
     total_before: Decimal
     total_after: Decimal

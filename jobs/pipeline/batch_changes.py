@@ -325,7 +325,7 @@ def months_target(plan: Plan, read: BatchInput, rows: pl.DataFrame) -> pl.DataFr
         .with_columns(
             *zeros,
             pl.col("clusters").fill_null("{}"),
-            currency=pl.lit(plan.settings.currency),
+            currency=pl.col("month").replace_strict(plan.currencies, return_dtype=pl.String),
         )
         .collect()
     )

@@ -173,7 +173,8 @@ def preview(
     totals.holding_up = unusable_payers(connection, plan.settings, plan.query.read.credits, closing)
     if totals.holding_up:
         closing = frozenset()
-    whole = replace(whole, users_ran_out=ran_out_rows(connection, plan, totals)["user_id"].n_unique())
+    short = ran_out_rows(connection, plan, totals)
+    whole = replace(whole, users_ran_out=short.filter(short["month"].is_in(plan.summed_months))["user_id"].n_unique())
     figures = [_booked(plan, month, by_month[month], None, closes=month in closing) for month in plan.window.months]
     figures += _regrouped_besides(connection, plan, days, None)
     booked = runlog.months_to_book(connection, plan.settings, figures)
@@ -251,6 +252,7 @@ def _booked(
         "closes": closes,
         "run_id": run_id,
         "cost_mode": plan.modes.get(month) or plan.months.modes[month],
+        "currency": plan.currencies.get(month) or plan.months.currencies.get(month),
     }
 
 
@@ -283,8 +285,9 @@ def _after(
         figures: Any = {name: getattr(old, name) + unscaled(sums[month][name]) for name in names}
         counts = (now.users, now.rows) if now else (0, 0)
         by_month[month] = MonthFigures(*counts, usage_hash=None, **figures)
-    whole: Any = {name: sum((getattr(each, name) for each in by_month.values()), start=unscaled(0)) for name in names}
-    users = sum(each.users for each in by_month.values())
+    summed = [by_month[month] for month in plan.summed_months]
+    whole: Any = {name: sum((getattr(each, name) for each in summed), start=unscaled(0)) for name in names}
+    users = sum(each.users for each in summed)
     return by_month, MonthFigures(users, usage_hash=None, **whole)
 
 

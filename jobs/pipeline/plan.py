@@ -1,6 +1,6 @@
 """What a run is going to do, decided before any usage is read: days, cost modes, prices, overrides, the query."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import Any
@@ -100,6 +100,7 @@ def for_window(
     """The plan for given days. Raises ConfigError for a card or an override that is missing or wrong."""
     modes, notes = cost_modes(window.months, months.modes, settings.cost)
     rated = frozenset(month for month, mode in modes.items() if mode == "rated")
+    notes += currency_notes(window.months, months.currencies, settings.currency)
     since = first_days(settings.rate_card, source.meters, window)
     held = overrides.read(connection, settings, source, window.first, window.last)
     meters = tuple(meter for meter in source.meters if meter.name in since)
@@ -121,6 +122,16 @@ def for_window(
         new_months=runlog.new_months(connection, settings, window.months),
         notes=(*notes, *held.notes, *_without_effect(held.meters - since.keys())),
     )
+
+
+def currency_notes(months: Sequence[date], kept: Mapping[date, str | None], setting: str) -> list[str]:
+    """What to say of months that keep another currency than the setting says."""
+    return [
+        f"{month:%Y-%m} keeps currency = {currency!r}, that of its first run; the setting {setting!r} holds from the "
+        "first month not yet covered"
+        for month in months
+        if (currency := kept.get(month)) not in (None, setting)
+    ]
 
 
 def _without_effect(left_out: Collection[str]) -> Iterator[str]:

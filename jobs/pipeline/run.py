@@ -254,7 +254,7 @@ class _Run:
         with transaction(self.workers.link.connection) as connection:
             pass_fence(connection, plan.settings, self.run_id)
             fingerprints = {month: plan.fingerprints[month].text for month in plan.new_months}
-            runlog.keep_modes(connection, plan.settings, plan.modes, fingerprints)
+            runlog.keep_modes(connection, plan.settings, plan.modes, plan.currencies, fingerprints)
             self._keep_overrides(connection)
             if adoption.is_due(connection, plan.settings, held):
                 found = adoption.adopt(connection, plan.settings, held, logged=True)

@@ -45,17 +45,31 @@ def summarize(
         changed={**totals.changed, **ended.changed},
         total_cost=ended.whole.total_cost,
         credits=_credits(plan, totals, ended),
-        currency=plan.settings.currency,
+        currency=plan.currency,
         settings_file=plan.settings.source,
         rates_file=str(plan.settings.rates),
         seconds=seconds,
-        notes=(*plan.notes, *_notes(plan.kind, totals, adopted, unsettled), *_waiting(ended)),
+        notes=(
+            *plan.notes,
+            *_other_currencies(plan, ended),
+            *_notes(plan.kind, totals, adopted, unsettled),
+            *_waiting(ended),
+        ),
         dry_run=run_id is None,
         users_left=len(totals.left),
         users_set_aside=len(totals.set_aside),
         overrides_unanswered=plan.overrides.unanswered,
         plan=None if totals.recorder is None else _plan(plan, totals.recorder, ended),
     )
+
+
+def _other_currencies(plan: Plan, ended: Finalized) -> list[str]:
+    return [
+        f"{month:%Y-%m} is in {currency}: its total cost, {ended.by_month[month].total_cost:,.2f} {currency}, is not "
+        f"in the sums, which are in {plan.currency}"
+        for month, currency in plan.currencies.items()
+        if currency != plan.currency
+    ]
 
 
 def _why_open(totals: Totals) -> str:
@@ -187,6 +201,7 @@ def _month(plan: Plan, month: date, moved: Mapping[str, Any], ended: Finalized) 
     return MonthChange(
         month,
         month in plan.window.closed,
+        plan.currencies[month],
         moved["users"],
         total - moved["new_total"] + moved["old_total"],
         total,

@@ -115,7 +115,7 @@ def query_flags(account: sql.Composable, *, is_written: sql.Composable) -> sql.C
         "(f.row_count, f.usage_hash, f.written_hash) IS DISTINCT FROM (s.row_count, s.usage_hash, s.written_hash)"
         "\n    OR m.forced OR s.rates_hash IS DISTINCT FROM m.rates_hash"
         "\n    OR s.overrides_hash IS DISTINCT FROM o.overrides_hash"
-        "\n    OR s.currency IS DISTINCT FROM %(currency)s"
+        "\n    OR s.currency IS DISTINCT FROM m.currency"
         # A month that the account does not pay has no account in its hash (pipeline.batch_changes).
         "\n    OR s.credits_hash IS DISTINCT FROM concat_ws('.', coalesce(b.modes_hash, 0)::text,"
         "\n      CASE WHEN split_part(s.credits_hash, '.', 2) = '' THEN '' ELSE {account} END, %(credit_rules)s::text,"
@@ -244,6 +244,6 @@ def _values(scope: RunScope, months: Sequence[date]) -> dict[str, Any]:
         "override_users": [user for user, _, _ in overridden],
         "override_months": [month for _, month, _ in overridden],
         "override_hashes": [digest for _, _, digest in overridden],
-        "currency": scope.settings.currency,
+        "currencies": [scope.currencies[month] for month in months],
         "credit_rules": scope.credit_terms,
     }

@@ -35,10 +35,10 @@ class MonthFigures:
 def month_figures(
     connection: Connection, scope: RunScope, months: Sequence[date]
 ) -> tuple[dict[date, MonthFigures], MonthFigures]:
-    """The figures of each of ``months``, and of all of them."""
+    """The figures of each of ``months``, and of all of them that are in the currency of the last."""
     text = query("months.figures", user_monthly=own(scope.settings, "user_monthly"))
     with connection.cursor(row_factory=dict_row) as cursor:
-        rows = cursor.execute(text, {"months": list(months)}).fetchall()
+        rows = cursor.execute(text, {"months": list(months), "summed": scope.summed_months}).fetchall()
     found = {row.pop("month"): MonthFigures(**row) for row in rows}
     whole = found.pop(None, MonthFigures())
     return {month: found.get(month, MonthFigures()) for month in months}, whole

@@ -44,6 +44,22 @@ class RunScope:
     new_months: frozenset[date]
 
     @property
+    def currencies(self) -> dict[date, str]:
+        """The currency of each month: that of the first run that covered it."""
+        kept = self.months.currencies
+        return {month: kept.get(month) or self.settings.currency for month in self.window.months}
+
+    @property
+    def currency(self) -> str:
+        """That of the last month: sums of several months are of those that have it."""
+        return self.currencies[self.window.months[-1]]
+
+    @property
+    def summed_months(self) -> list[date]:
+        """The months whose amounts may be added up: those in ``currency``."""
+        return [month for month, currency in self.currencies.items() if currency == self.currency]
+
+    @property
     def credit_rules(self) -> CreditRules:
         """By what draws are computed. The ledger's scale is the smallest that any table of the source declares."""
         held, due = self.query.read.credits, self.settings.currency_scale

@@ -24,7 +24,7 @@ from jobs.store.statements import own, statement, within
 @dataclass(frozen=True, slots=True)
 class MonthRecords:
     """What rollup.months has of each month: its cost mode, the rows that the last run counted and their hash, the hash
-    of what priced it, its cost, and what the fingerprints of its rows cover."""
+    of what priced it, its cost, what the fingerprints of its rows cover, and its currency."""
 
     modes: Mapping[date, str]
     rows: Mapping[date, int]
@@ -32,6 +32,7 @@ class MonthRecords:
     rates: Mapping[date, str | None]
     totals: Mapping[date, Decimal | None]
     fingerprints: Mapping[date, str | None]
+    currencies: Mapping[date, str | None]
 
 
 def history(connection: Connection, settings: Settings, today: date) -> tuple[History, MonthRecords]:
@@ -40,14 +41,24 @@ def history(connection: Connection, settings: Settings, today: date) -> tuple[Hi
     with connection.cursor(row_factory=dict_row) as cursor:
         text = statement("history", runs=runs, wrote=wrote(settings))
         past = cursor.execute(text, {"today": today}).fetchone() or {}
-        known = cursor.execute(statement("months", months=months)).fetchall()
+        known = cursor.execute(
+            statement("months", months=months, user_monthly=own(settings, "user_monthly"))
+        ).fetchall()
     closed = frozenset(row["month"] for row in known if row["closed"])
     return (
         History(past.get("first_run"), past.get("furthest"), closed),
         MonthRecords(
             *(
                 {row["month"]: row[name] for row in known}
-                for name in ("cost_mode", "row_count", "usage_hash", "rates_hash", "total_cost", "fingerprint")
+                for name in (
+                    "cost_mode",
+                    "row_count",
+                    "usage_hash",
+                    "rates_hash",
+                    "total_cost",
+                    "fingerprint",
+                    "currency",
+                )
             )
         ),
     )
@@ -138,13 +149,18 @@ def new_months(connection: Connection, settings: Settings, months: Sequence[date
 
 
 def keep_modes(
-    connection: Connection, settings: Settings, modes: Mapping[date, str], fingerprints: Mapping[date, str]
+    connection: Connection,
+    settings: Settings,
+    modes: Mapping[date, str],
+    currencies: Mapping[date, str],
+    fingerprints: Mapping[date, str],
 ) -> None:
-    """Records the cost mode of months that no run has covered, and what the hashes of new ones cover, so that after a
-    crash only the rest is computed; inside the caller's transaction."""
+    """Records the cost mode and the currency of months that no run has covered, and what the hashes of new ones cover,
+    so that after a crash only the rest is computed; inside the caller's transaction."""
     text = statement("keep_modes", months=own(settings, "months"))
     for month, mode in modes.items():
         kept = {"month": month, "cost_mode": mode, "fingerprint": fingerprints.get(month)}
+        kept["currency"] = currencies[month]
         connection.execute(text, kept)
 
 

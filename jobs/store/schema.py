@@ -125,6 +125,7 @@ _MONTHS = {
     "rates_hash": "text",
     "total_cost": "numeric(38,10)",
     "fingerprint": "text",
+    "currency": "text",
 }
 _REJECTS = {
     "usage_daily_id": "uuid NOT NULL",

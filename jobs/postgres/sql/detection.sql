@@ -18,7 +18,8 @@ WITH found AS (
     SELECT user_id, month, row_count, usage_hash, written_hash FROM found WHERE user_id IS NOT NULL AND month IS NOT NULL
   ) AS f
   FULL JOIN stored AS s USING (user_id, month)
-  JOIN unnest(%(months)s::date[], %(rates)s::text[], %(forced)s::boolean[]) AS m(month, rates_hash, forced) USING (month)
+  JOIN unnest(%(months)s::date[], %(rates)s::text[], %(forced)s::boolean[], %(currencies)s::text[])
+    AS m(month, rates_hash, forced, currency) USING (month)
   LEFT JOIN unnest(%(override_users)s::text[], %(override_months)s::date[], %(override_hashes)s::text[])
     AS o(user_id, month, overrides_hash) USING (user_id, month)
   {joins}

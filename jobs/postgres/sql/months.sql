@@ -1,5 +1,5 @@
 -- name: figures
--- What user_monthly comes to, by month and (month null) in all: users, rows, a hash of whose rows they are, sums, and how
+-- What user_monthly comes to, by month and (month null) in all months of one currency: users, rows, a hash of whose rows they are, sums, and how
 -- many users have usage that no credit covers.
 SELECT month, count(*) AS users, coalesce(sum(row_count), 0)::bigint AS row_count,
   coalesce(bit_xor(hash_record_extended(ROW(user_id, usage_hash), 0)), 0) AS usage_hash,
@@ -7,7 +7,10 @@ SELECT month, count(*) AS users, coalesce(sum(row_count), 0)::bigint AS row_coun
   coalesce(sum(uncovered), 0) AS uncovered, coalesce(sum(amount_due), 0) AS amount_due,
   coalesce(sum(amount_reported), 0) AS amount_reported, coalesce(sum(amount_free), 0) AS amount_free,
   count(DISTINCT user_id) FILTER (WHERE uncovered > 0) AS users_ran_out
-FROM {user_monthly} WHERE month = ANY(%(months)s::date[]) GROUP BY GROUPING SETS ((month), ())
+FROM (
+  SELECT *, month = ANY(%(summed)s::date[]) AS is_summed FROM {user_monthly} WHERE month = ANY(%(months)s::date[])
+) AS u
+GROUP BY GROUPING SETS ((month), (is_summed)) HAVING month IS NOT NULL OR is_summed
 
 -- name: ran_out
 -- Who has prepaid usage that no credit covers.
