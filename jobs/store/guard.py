@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from typing import Protocol
 
 import psycopg
+from psycopg import sql
 
 from jobs.model.errors import LockedError, UnreachableError, UsageJobsError
 from jobs.settings import Settings
@@ -20,7 +21,7 @@ from jobs.store import database
 from jobs.store.address import Address
 from jobs.store.database import TOKEN_BYTES, Connection, Link
 from jobs.store.faults import deadline, retried
-from jobs.store.statements import own, statement
+from jobs.store.statements import own, source, statement
 
 PING = "SELECT 'usage-jobs is alive'"
 PING_SECONDS = 2
@@ -50,7 +51,8 @@ def _name(kind: str, settings: Settings) -> str:
 
 @contextmanager
 def guarded(address: Address, settings: Settings, link: Losing) -> Iterator[None]:
-    """Holds the lock of this schema while the run works on ``link``; LockedError (exit 4) naming the run that holds it.
+    """Holds the locks of this schema and of its source while the run works on ``link``; LockedError (exit 4) naming the
+    run that holds one.
 
     A guard that is lost is taken again. Where its way to the server is dead that of ``link`` is given up too: whoever
     waits there for an answer would wait for ever.
@@ -89,6 +91,7 @@ def _hold(guard: Link, settings: Settings) -> None:
             ).fetchone()
             if not got or not got[0]:
                 raise LockedError(_holder(connection, settings))
+            _lock_source(connection, settings)
             # A guard falls that long after its last ping, which may be older than the last word of its run.
             silence = SILENCE_SECONDS - PING_SECONDS - ANSWER_SECONDS
             silent = {"name": f"{name_of_work(settings)} ", "token": 2 * TOKEN_BYTES, "silence": silence}
@@ -96,6 +99,17 @@ def _hold(guard: Link, settings: Settings) -> None:
     except BaseException:
         connection.close()
         raise
+
+
+def _lock_source(connection: Connection, settings: Settings) -> None:
+    """Locks the table of the usage as well: two deployments, each with a schema of its own, would both draw on it."""
+    quoted = sql.Literal(source(settings, "usage_daily").as_string(None))
+    for table, is_locked in connection.execute(statement("lock_source", quoted=quoted)).fetchall():
+        if not is_locked:
+            raise LockedError(
+                f"a run of another deployment (its schema is not {settings.rollup_schema}) holds the lock of {table}, "
+                "where the usage is. Nothing was done. Let only one deployment draw there, or rows are drawn twice"
+            )
 
 
 def _keep(guard: Link, settings: Settings, link: Losing, over: threading.Event) -> None:
