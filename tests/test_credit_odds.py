@@ -251,3 +251,21 @@ def test_a_drawn_row_that_moves_to_a_user_of_a_later_batch_is_no_foreign_write(r
     assert night(ready, USAGE_JOBS_BATCH_ROWS="1", USAGE_JOBS_WORKERS="1")["notes"] == []
     assert (used(ready), used(ready, "zed")) == (amounts("0", "1"), amounts("0", "3"))
     repeats(ready)
+
+
+@pytest.mark.parametrize("day", ["NULL", "'infinity'"])
+def test_a_row_without_a_day_that_moves_shows_what_its_user_has_drawn(ready: str, day: str) -> None:
+    """No batch sees it. Its draws stay with the user who has them, as long as his account is no number."""
+    prepaid(ready, purchased="10")
+    prepaid(ready, "zed", purchased="10")
+    row(ready, 1, "3")
+    row(ready, 2, "1")
+    night(ready)
+    ask(ready, "UPDATE user_credits SET total_purchased = 'NaN' WHERE user_id = 'ada'")
+    ask(ready, f"UPDATE usage_daily SET date = {day} WHERE id = %s", UUID(int=1))
+    assert night(ready, code=3)["changed"]["usage_daily"] == 0
+    change(ready, "user_id = 'zed'")
+    assert night(ready, "--dry-run", code=3)["changed"]["usage_daily"] == 1
+    assert night(ready, code=3)["changed"]["usage_daily"] == 1
+    assert (deducted(ready), drawn(ready)) == ({2: Decimal(1)}, {1: amounts("0", "3"), 2: amounts("0", "1")})
+    assert night(ready, code=3)["rows_changed"] == 0

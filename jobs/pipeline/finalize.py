@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from jobs.pipeline.batch import BatchResult
+    from jobs.postgres.usage_writeback import LostRow
 
 END = "end"
 NO_CLUSTERS = {"cluster_daily": 0, "cluster_monthly": 0}
@@ -102,6 +103,8 @@ def finalize(
         _keep_set_aside(connection, plan, run_id, totals)
         rejected = ownerless_rejects(connection, plan, totals)
         rejects.write(connection, settings, rejected)
+        misplaced = _misplaced_rows(connection, plan, totals, lock=True)
+        written["usage_daily"] += len(misplaced)
         by_month, whole = month_figures(connection, plan, plan.window.months)
         figures = [
             _booked(plan, month, by_month[month], run_id, closes=month in closing.months, is_whole=month not in behind)
@@ -109,6 +112,7 @@ def finalize(
         ]
         figures += _regrouped_besides(connection, plan, days, run_id)
         booked = runlog.book_months(connection, settings, figures)
+        changed["usage_daily"] = written["usage_daily"]
         changed |= {"rejects": written["rejects"] + len(rejected), "months": len(booked)}
         # What was approved is what the end comes to with everybody.
         if totals.recorder is not None and not totals.not_written:
@@ -171,7 +175,7 @@ def preview(
     by_month, whole = _after(plan, totals, detected, before)
     closing = plan.window.closing
     totals.holding_up = unusable_payers(connection, plan.settings, plan.query.read.credits, closing)
-    if totals.holding_up:
+    if totals.holding_up or totals.set_aside:
         closing = frozenset()
     short = ran_out_rows(connection, plan, totals)
     whole = replace(whole, users_ran_out=short.filter(short["month"].is_in(plan.summed_months))["user_id"].n_unique())
@@ -179,6 +183,8 @@ def preview(
     figures += _regrouped_besides(connection, plan, days, None)
     booked = runlog.months_to_book(connection, plan.settings, figures)
     changed = NO_CLUSTERS | {diff.table.name: diff.rows for diff in diffs}
+    misplaced = _misplaced_rows(connection, plan, totals, lock=False)
+    changed["usage_daily"] = totals.changed["usage_daily"] + len(misplaced)
     changed |= {"rejects": totals.changed["rejects"] + len(rejected), "months": len(booked)}
     if totals.recorder is not None:
         totals.recorder.add_stage(END, _listed(diffs, rejected, booked))
@@ -207,11 +213,29 @@ def ownerless_rejects(connection: Connection, plan: Plan, totals: Totals) -> lis
     that no fingerprint covers."""
     spans = plan.window.spans()
     # Without an index on date this reads the whole table: detection has counted whether there are any.
-    ids = [str(row[0]) for row in connection.execute(plan.query.ownerless(spans))] if totals.ownerless else []
+    ids = _ownerless_ids(connection, plan) if totals.ownerless else []
     found = rejects.read(connection, plan.query, ids) + rejects.read_outdated(connection, plan.query, spans)
     changes = rejects.changes_without_owner(connection, plan.settings, found, spans)
     # Of a user who was not recomputed a row stays rejected until it is priced.
     return [change for change in changes if change.user not in totals.not_written]
+
+
+def _misplaced_rows(connection: Connection, plan: Plan, totals: Totals, *, lock: bool) -> "list[LostRow]":
+    """Rows without a day that show what was drawn on them for another user: no batch sees them. ``lock``: they are
+    written. A backfill leaves them to the next run, for they are in none of its months."""
+    if not totals.ownerless or plan.kind == "backfill":
+        return []
+    from jobs.postgres import usage_writeback
+
+    ids = _ownerless_ids(connection, plan)
+    misplaced = usage_writeback.misplaced_rows(connection, plan, ids, lock=lock)
+    if lock:
+        usage_writeback.write_lost_rows(connection, plan, misplaced)
+    return misplaced
+
+
+def _ownerless_ids(connection: Connection, plan: Plan) -> list[str]:
+    return [str(row[0]) for row in connection.execute(plan.query.ownerless(plan.window.spans()))]
 
 
 def _regroup(

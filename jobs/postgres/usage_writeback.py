@@ -160,6 +160,21 @@ def lost_rows(connection: Connection, scope: RunScope, reversed_: pl.DataFrame) 
     return [row for row in rows if row.old != row.new]
 
 
+def misplaced_rows(connection: Connection, scope: RunScope, ids: Collection[str], *, lock: bool) -> list[LostRow]:
+    """Those of ``ids``, rows without a day, that show what was drawn on them for another user than theirs; with
+    ``lock`` those of them that could be locked."""
+    if not ids or not scope.query.read.credits.shown:
+        return []
+    text = query(
+        "writeback.misplaced_rows",
+        usage=source(scope.settings, "usage_daily"),
+        draws=own(scope.settings, "credit_draws"),
+        locking=sql.SQL("FOR NO KEY UPDATE OF r SKIP LOCKED" if lock else ""),
+    )
+    rows = [LostRow(*row) for row in connection.execute(text, {"ids": list(ids)})]
+    return [row for row in rows if row.old != row.new]
+
+
 def lock_lost_rows(connection: Connection, scope: RunScope, rows: Collection[LostRow]) -> frozenset[str]:
     """Locks such rows; the users whose draws are reversed on one that another transaction holds."""
     if not rows:

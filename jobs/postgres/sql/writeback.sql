@@ -49,3 +49,14 @@ SELECT id FROM {usage} WHERE id = ANY(%(ids)s::uuid[]) FOR NO KEY UPDATE SKIP LO
 -- name: write_lost_rows
 UPDATE {usage} AS u SET credits_deducted = trim_scale(s.credits)
 FROM unnest(%(ids)s::uuid[], %(credits)s::numeric[]) AS s(id, credits) WHERE u.id = s.id
+
+-- name: misplaced_rows
+-- Rows that no batch sees, because they have no day, and that show what was drawn on them for another user than theirs.
+SELECT r.id, r.user_id, r.credits_deducted::numeric AS deducted,
+  (SELECT coalesce(sum(d.free + d.purchased), 0) FROM {draws} AS d
+   WHERE d.usage_daily_id = r.id AND d.user_id = r.user_id) AS drawn
+FROM {usage} AS r
+WHERE r.id = ANY(%(ids)s::uuid[]) AND r.user_id IS NOT NULL AND r.credits_deducted <> 0
+  AND r.credits_deducted = ANY(ARRAY(SELECT sum(d.free + d.purchased) FROM {draws} AS d
+    WHERE d.usage_daily_id = r.id AND d.user_id <> r.user_id GROUP BY d.user_id))
+{locking}
