@@ -43,6 +43,14 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--dry-run", action="store_true", help="compute and compare; write nothing")
     run.add_argument("--metrics-file", type=Path, metavar="FILE", help="write Prometheus metrics to this file")
     run.add_argument("--ran-out", type=Path, metavar="FILE", help="write who ran out of credits to this CSV file")
+    for option, what in (
+        (
+            "--trust-ledger",
+            "write the ledger's credits to the rows of this user, who was set aside for them; repeatable",
+        ),
+        ("--adopt", "take what the rows of this user show into the ledger, and from no account; repeatable"),
+    ):
+        run.add_argument(option, action="append", default=[], type=_text, metavar="USER", help=what)
     _allow(run)
     _backfill(commands)
     example = "usage-jobs reopen --month 2026-05 --reason 'closed on a wrong clock'"

@@ -66,10 +66,13 @@ def _run(call: Call) -> int:
     from jobs import show
 
     arguments, settings = call.arguments, _settings(call.arguments)
+    if both := sorted({*arguments.adopt} & {*arguments.trust_ledger}):
+        raise ConfigError(f"{both[0]}: expected --adopt or --trust-ledger, which are opposites; found both")
     check_writable("--ran-out", arguments.ran_out)
     check_writable("--metrics-file", arguments.metrics_file)
     with _address(settings) as address:
         asked = {"day": arguments.date, "dry_run": arguments.dry_run, "ran_out": arguments.ran_out}
+        asked |= {"trust_ledger": arguments.trust_ledger, "adopt": arguments.adopt}
         report = _performed(call, settings, address, **asked)
     _measured(call, report)
     show.report(report, as_json=arguments.json)

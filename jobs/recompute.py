@@ -16,7 +16,7 @@ import polars as pl
 from jobs.compute.billing import PREPAID
 from jobs.compute.rollup import USER_DAY
 from jobs.model.scale import unscaled
-from jobs.pipeline.allocation import allocate, as_posted, needs_account
+from jobs.pipeline.allocation import allocate, as_posted
 from jobs.pipeline.batch_changes import days_target, months_target
 from jobs.pipeline.batch_input import BatchInput, of_users, read_input
 from jobs.pipeline.batches import Limits, cut
@@ -152,8 +152,7 @@ def _judge(
     draws: bool,
 ) -> set[date]:
     """Judges what of ``read`` is not ``stale``; the months in which somebody is."""
-    paying = needs_account(read.modes, read.draws, read.payable)
-    held = accounts.read(connection, plan.settings, plan.query.read.credits, paying)
+    held = accounts.read(connection, plan.settings, plan.query.read.credits, read.paying)
     posted = as_posted(plan, read.rated, read.modes, read.draws)
     computed, due = posted, None
     if draws:

@@ -27,20 +27,6 @@ def reconciled(url: str, *days: str) -> dict[str, list[str]]:
     return {law["law"]: law["culprits"] for law in found if law["verdict"] == "broken"}
 
 
-def test_a_row_that_another_program_draws_too_is_named(ready: str) -> None:
-    """After adoption nothing else may write there: the ledger's figure goes over it, and the run says so."""
-    prepaid(ready, purchased="9")
-    row(ready, 1, "0.30", june(19))
-    night(ready)
-    row(ready, 2, "0.50", credits_deducted="0.50")
-    ask(ready, "UPDATE user_credits SET total_used = total_used + 0.50")
-    assert "4 ledger by row = credits_deducted" in reconciled(ready)
-    told = night(ready)
-    [note] = [note for note in told["notes"] if "these users pay twice" in note]
-    assert "credits_deducted of 1 rows (00000000-0000-0000-0000-000000000002)" in note
-    assert told["credits"]["foreign_rows"] == 1
-
-
 def test_a_row_that_went_to_another_user_is_nobody_elses_doing(ready: str) -> None:
     prepaid(ready, purchased="9")
     user(ready, "bob", "postpaid")
@@ -48,7 +34,7 @@ def test_a_row_that_went_to_another_user_is_nobody_elses_doing(ready: str) -> No
     night(ready)
     ask(ready, "UPDATE usage_daily SET user_id = 'bob'")
     told = night(ready)
-    assert (told["notes"], told["credits"]["foreign_rows"]) == ([], 0)
+    assert (told["notes"], told["credits"]["refilled_rows"]) == ([], 0)
     assert deducted(ready) == {}
 
 

@@ -112,11 +112,10 @@ def _paid(held: pl.LazyFrame, draws: list[pl.Expr], rows: pl.LazyFrame) -> pl.La
 
 def _with_booked(rows: pl.LazyFrame, booked: pl.LazyFrame) -> pl.LazyFrame:
     """What is booked on a row by its present user in the window's months, and what of it was imported."""
-    first = pl.col("revision") == 0
     of_row = booked.group_by(_OF_ROW).agg(
         *(pl.col(lot).sum().alias(f"booked_{lot}") for lot in LOTS),
-        *(pl.col(lot).filter(first).sum().alias(f"imported_{lot}") for lot in LOTS),
-        first.any().alias("imported"),
+        *(pl.col(lot).filter("imported").sum().alias(f"imported_{lot}") for lot in LOTS),
+        pl.col("imported").any(),
     )
     amounts = [f"{kind}_{lot}" for kind in ("booked", "imported") for lot in LOTS]
     return rows.join(of_row.with_columns(CODED), on=_OF_ROW, how="left", maintain_order="left").with_columns(

@@ -53,7 +53,7 @@ DRAWS: dict[str, pl.DataType | type[pl.DataType]] = {
     "id": pl.UInt128,
     "user_id": pl.String,
     "date": pl.Date,
-    "revision": pl.Int64,
+    "imported": pl.Boolean,
     "free": pl.Int128,
     "purchased": pl.Int128,
 }

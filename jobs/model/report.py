@@ -20,7 +20,7 @@ class CreditStory:
     corrections of rows drawn before: ``taken``, ``given_back``, ``reassigned`` (rows that only changed between free and
     purchased). How the total cost of the window is paid: ``credits_deducted``, ``uncovered`` (of ``users_ran_out``),
     ``amount_due``, ``amount_reported``, ``amount_free``, and ``rest``, which is none of these, with why there is one.
-    ``foreign_rows``: rows whose credits_deducted somebody else wrote."""
+    ``refilled_rows``: rows that had lost what the ledger has, and show it again."""
 
     users_drawn: int
     free: Decimal
@@ -36,7 +36,7 @@ class CreditStory:
     amount_free: Decimal
     rest: Decimal
     rest_because: str
-    foreign_rows: int
+    refilled_rows: int
 
     @property
     def parts(self) -> dict[str, Decimal]:
@@ -99,7 +99,8 @@ class Report:
     should know; ``rows_read``: usage rows that batches read; ``users_recomputed``: of whom; ``unpriced``: those of
     these rows without a recorded cost, priced for everything but total_cost; ``unsettled``: months that were to be
     closed and stay open; ``users_left``: users who could not be had, because somebody held their rows locked;
-    ``users_set_aside``: users of whom nothing can be written; ``overrides_unanswered``: price overrides of a type that
+    ``users_set_aside``: users of whom nothing can be written; ``users_foreign``: those of them whose rows show credits
+    that nothing explains; ``overrides_unanswered``: price overrides of a type that
     no meter has."""
 
     run_id: int | None
@@ -123,6 +124,7 @@ class Report:
     dry_run: bool
     users_left: int = 0
     users_set_aside: int = 0
+    users_foreign: int = 0
     overrides_unanswered: int = 0
     plan: PlanReport | None = None
 
@@ -136,6 +138,8 @@ class Report:
 
     @property
     def exit_code(self) -> int:
+        if self.users_foreign:
+            return 6
         # The next nightly run takes the users whom this one has left; in a closed month no run does.
         left = self.users_left if self.kind == "backfill" else 0
         troubled = self.unsettled or self.users_set_aside or self.overrides_unanswered

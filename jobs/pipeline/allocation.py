@@ -21,15 +21,8 @@ def window_draws(draws: pl.DataFrame, rows: pl.DataFrame, scope: RunScope) -> pl
 
 def imported_rows(mismatched: pl.DataFrame) -> pl.DataFrame:
     """Adopted rows, whatever month they have come from, as draws of nothing (frames.DRAWS): they still are prepaid."""
-    adopted = mismatched.filter("imported").with_columns(revision=0, free=0, purchased=0)
+    adopted = mismatched.filter("imported").with_columns(free=0, purchased=0)
     return adopted.select(pl.col(name).cast(kind) for name, kind in DRAWS.items())
-
-
-def needs_account(modes: pl.DataFrame, draws: pl.DataFrame, payable: pl.DataFrame) -> set[str]:
-    """The users of whom an account may decide something: prepaid on some day, with draws in the window, or with debts
-    that can be settled."""
-    prepaid = modes.filter(pl.col("mode") == "prepaid")["user_id"]
-    return {*prepaid, *draws["user_id"], *payable["user_id"]}
 
 
 def allocate(

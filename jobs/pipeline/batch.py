@@ -16,14 +16,13 @@ they come later, one at a time (``run_single``). So the application's transactio
 batch at most.
 """
 
-from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, replace
 
 import polars as pl
 import psycopg
 
 from jobs.model.errors import RefusedError
-from jobs.pipeline.allocation import needs_account
 from jobs.pipeline.batch_changes import BatchChanges, compute_changes
 from jobs.pipeline.batch_input import BatchInput, read_input
 from jobs.pipeline.plan import Plan
@@ -49,7 +48,8 @@ REFUSED = ("23", "P0")
 class BatchResult:
     """``done``: users who were written; ``left``: users who could not be; ``changes``: of those done; ``failed``:
     no user was written; which of them is the cause is not known. ``refused``: what the application's tables say of it,
-    where it is they who refused."""
+    where it is they who refused. ``foreign``: users who are neither, because their rows show credits that nothing
+    explains, and how."""
 
     done: frozenset[str]
     left: frozenset[str]
@@ -57,6 +57,7 @@ class BatchResult:
     changes: BatchChanges | None = None
     failed: bool = False
     refused: str | None = None
+    foreign: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +73,10 @@ class Batch:
 
     def run(self, connection: Connection, users: Collection[str]) -> BatchResult:
         """Computes ``users`` and writes what differs."""
-        read = read_input(connection, self.reader, self.plan, users, self.run_id)
+        read, foreign = self._read(connection, self.reader, users)
+        return replace(self._run(connection, read), foreign=foreign)
+
+    def _run(self, connection: Connection, read: BatchInput) -> BatchResult:
         try:
             with transaction(connection, lock_timeout=UNFORESEEN):
                 return self._write(connection, read, read.rows_read, wait=False)
@@ -87,8 +91,8 @@ class Batch:
         Raises ConcurrentChangeError, RefusedError, or what the server says where a lock could not be had in time.
         """
         connection.execute(f"SET LOCAL lock_timeout = '{UNFORESEEN}'".encode())
-        read = read_input(connection, Reader("copy", self.reader.address), self.plan, users, self.run_id)
-        return self._write(connection, read, read.rows_read, wait=False)
+        read, foreign = self._read(connection, Reader("copy", self.reader.address), users)
+        return replace(self._write(connection, read, read.rows_read, wait=False), foreign=foreign)
 
     def run_single(self, connection: Connection, user: str) -> BatchResult:
         """The same for one user, who is locked before he is read: nothing of his moves then. It waits for his account
@@ -100,19 +104,26 @@ class Batch:
                 accounts.lock(connection, plan.settings, plan.query.read.credits, alone, wait=True)
                 if plan.writes_usage:
                     usage_writeback.lock_users(connection, plan, alone)
-                reader = Reader("copy", self.reader.address)
-                read = read_input(connection, reader, plan, alone, self.run_id)
-                return self._write(connection, read, read.rows_read, wait=True)
+                read, foreign = self._read(connection, Reader("copy", self.reader.address), alone)
+                return replace(self._write(connection, read, read.rows_read, wait=True), foreign=foreign)
         except (psycopg.Error, RefusedError) as error:
             return BatchResult(frozenset(), alone, 0, failed=True, refused=_refusal(error))
 
     def compute(self, connection: Connection, users: Collection[str]) -> BatchResult:
         """What ``run`` would write, computed read-only inside the caller's transaction."""
-        read = read_input(connection, self.reader, self.plan, users, self.run_id)
-        paying = needs_account(read.modes, read.draws, read.payable)
-        held = accounts.read(connection, self.plan.settings, self.plan.query.read.credits, paying)
-        changes = compute_changes(connection, self.plan, None, read, held)
-        return BatchResult(read.users, frozenset(), read.rows_read, changes.unlocked(connection).completed(connection))
+        read, foreign = self._read(connection, self.reader, users)
+        held = accounts.read(connection, self.plan.settings, self.plan.query.read.credits, read.paying)
+        changes = compute_changes(connection, self.plan, None, read, held).unlocked(connection).completed(connection)
+        return BatchResult(read.users, frozenset(), read.rows_read, changes, foreign=foreign)
+
+    def _read(
+        self, connection: Connection, reader: Reader, users: Collection[str]
+    ) -> tuple[BatchInput, Mapping[str, str]]:
+        """What is read of ``users`` but those who are set aside for what their rows show, and these."""
+        read = read_input(connection, reader, self.plan, users, self.run_id)
+        remedied = self.plan.trusting | self.plan.adopting
+        foreign = {user: reason for user, reason in read.unexplained.items() if user not in remedied}
+        return read.without(foreign), foreign
 
     @property
     def _run_id(self) -> int:
@@ -123,8 +134,7 @@ class Batch:
         plan, everybody = self.plan, read.users
         if not wait:
             pass_fence(connection, plan.settings, self._run_id)
-        paying = needs_account(read.modes, read.draws, read.payable)
-        locked, skipped = accounts.lock(connection, plan.settings, plan.query.read.credits, paying, wait=wait)
+        locked, skipped = accounts.lock(connection, plan.settings, plan.query.read.credits, read.paying, wait=wait)
         read = read.without(skipped)
         # An account that was opened since is none of those that are locked: the next run takes it.
         held = accounts.read(connection, plan.settings, plan.query.read.credits, locked)

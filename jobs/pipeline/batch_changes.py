@@ -11,7 +11,7 @@ from jobs.compute.billing import EARLY, PREPAID
 from jobs.compute.causes import KEY, UNCHANGED, causes, keep_closed_months
 from jobs.compute.changes import NONE
 from jobs.compute.exact import whole
-from jobs.pipeline import allocation, debts, row_changes
+from jobs.pipeline import allocation, debts, foreign_draws, row_changes
 from jobs.pipeline.batch_input import BatchInput, of_users
 from jobs.pipeline.plan import Plan
 from jobs.pipeline.rollup_writer import TableDiff, with_left_out
@@ -22,14 +22,15 @@ from jobs.store.database import Connection
 from jobs.store.rejects import RejectChange
 
 OF_USERS = (
-    *("rows", "accounts", "after", "postings", "usage", "days_target", "months_target"),
+    *("rows", "accounts", "after", "adopted", "postings", "usage", "days_target", "months_target"),
     *("settled", "debts_target", "written"),
 )
 
 
 @dataclass(frozen=True, slots=True)
 class BatchChanges:
-    """``rows``: rated rows with their draws; ``accounts``: before, and ``after`` the ``postings``; ``usage``: rows of
+    """``rows``: rated rows with their draws; ``accounts``: before, and ``after`` the ``postings``; ``adopted``: draws
+    that enter the ledger before these, without a transaction (frames.DRAWS; ``read`` has them); ``usage``: rows of
     usage_daily to write (allocation.rows_to_write), and ``lost`` ones; what user_daily and user_monthly shall hold, the
     latter's hashes apart; ``settled``: debts, with what is drawn on each, and what rollup.debts shall hold;
     ``rejects``; ``written``: what writing ``usage`` changes in written_hash. Once complete (``completed``): ``daily``,
@@ -42,6 +43,7 @@ class BatchChanges:
     rows: pl.DataFrame
     accounts: pl.DataFrame
     after: pl.DataFrame
+    adopted: pl.DataFrame
     postings: pl.DataFrame
     usage: pl.DataFrame
     lost: Sequence[LostRow]
@@ -61,9 +63,15 @@ class BatchChanges:
         return self.read.users
 
     @property
-    def foreign(self) -> list[int]:
-        """Ids of rows whose credits_deducted some other program wrote."""
-        return self.read.mismatched.filter("foreign")["id"].to_list()
+    def refilled(self) -> pl.DataFrame:
+        """Rows (batch_inputs.MISMATCHED) that showed other credits than the ledger, and show the ledger's again."""
+        return self.read.mismatched.filter(pl.col("foreign") | pl.col("empty"))
+
+    @property
+    def adopted_by_user(self) -> pl.DataFrame:
+        """user_id, how many draws were adopted, and their amount (units of 10^-10)."""
+        amount = (pl.col("free") + pl.col("purchased")).sum()
+        return self.adopted.group_by("user_id").agg(pl.len(), amount.alias("amount"))
 
     @property
     def corrected(self) -> pl.DataFrame:
@@ -80,6 +88,8 @@ class BatchChanges:
             counts["user_credits"] = accounts.changed_accounts(self.postings, held)
             if held.transactions:
                 counts["credit_transactions"] = accounts.changed_transactions(self.postings)
+        if not self.adopted.is_empty():
+            counts["credit_draws"] = counts.get("credit_draws", 0) + self.adopted.height
         counts |= {diff.table.name: diff.rows for diff in (self.daily, self.monthly, self.debts) if diff is not None}
         return counts | {"corrections": self.corrected.height, "rejects": len(self.rejects)}
 
@@ -161,6 +171,8 @@ class BatchChanges:
         plan, run_id = self.plan, self.run_id
         assert run_id is not None  # noqa: S101
         assert self.daily is not None and self.monthly is not None and self.debts is not None  # noqa: S101, PT018
+        if not self.adopted.is_empty():
+            accounts.adopt(connection, plan.settings, self.adopted, run_id)
         if not self.postings.is_empty():
             held = plan.query.read.credits
             posted = accounts.post(connection, plan.settings, held, self.postings, run_id)
@@ -271,6 +283,12 @@ def compute_changes(
     ``first``: a row that shows no credits and has no draws in the window is taken for one that never had any: were
     there one, posting it would find out. Reads rows of usage_daily and rollup.rejects besides.
     """
+    adopted = foreign_draws.adopted_draws(connection, plan, read.mismatched, read.unexplained, held)
+    read = replace(
+        read,
+        draws=pl.concat([read.draws, adopted]),
+        mismatched=foreign_draws.as_adopted(read.mismatched, adopted),
+    )
     rows, due, settled = allocation.allocate(plan, read.rated, read.modes, held, read.draws, read.payable)
     known = read.mismatched["id"]
     is_first = pl.col("fresh") & ~pl.col("vanished") if first else pl.lit(value=False)
@@ -291,6 +309,7 @@ def compute_changes(
         rows=rows,
         accounts=held,
         after=allocation.after_posting(plan, held, due),
+        adopted=adopted,
         postings=due,
         usage=pl.concat([usage, debts.settled_rows(plan, settled).select(usage.columns)]),
         lost=usage_writeback.lost_rows(connection, plan, vanished),

@@ -1,11 +1,13 @@
 """What a batch reads of its users, and their rows rated: everything that is known before an account is looked at."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import polars as pl
 
 from jobs.model.frames import CODED
+from jobs.pipeline import foreign_draws
 from jobs.pipeline.allocation import imported_rows, window_draws
 from jobs.pipeline.rating import is_priceable, rate_rows
 from jobs.postgres import batch_inputs
@@ -23,7 +25,8 @@ class BatchInput:
     paid; ``draws``: of the window, adopted rows included; ``entries``: how many the ledger had of each user;
     ``mismatched``: rows whose credits_deducted is not what the draws say; ``months``, ``days``: what user_monthly and
     user_daily hold of them; ``debts``: what rollup.debts holds (closed and closing months), ``payable``: those that
-    credit can settle, and ``closed_months``, ``closed_days``: what user_monthly and user_daily hold of their months."""
+    credit can settle, and ``closed_months``, ``closed_days``: what user_monthly and user_daily hold of their months;
+    ``unexplained``: users whose rows show credits that nothing explains, and how."""
 
     users: frozenset[str]
     rated: pl.DataFrame
@@ -39,14 +42,27 @@ class BatchInput:
     payable: pl.DataFrame
     closed_months: pl.DataFrame
     closed_days: pl.DataFrame
+    unexplained: Mapping[str, str]
 
     def without(self, users: Collection[str]) -> "BatchInput":
         """The same of everybody but ``users``."""
         if not users:
             return self
         stay = ~of_users(users)
-        frames = {f.name: getattr(self, f.name).filter(stay) for f in fields(self) if f.name != "users"}
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        frames: Any = {name: value.filter(stay) for name, value in values.items() if isinstance(value, pl.DataFrame)}
         return replace(self, users=self.users - frozenset(users), **frames)
+
+    @property
+    def paying(self) -> set[str]:
+        """The users of whom an account may decide something: prepaid on some day, or with draws, rows that show some,
+        or debts that can be settled."""
+        return {
+            *self.modes.filter(pl.col("mode") == "prepaid")["user_id"],
+            *self.draws["user_id"],
+            *self.payable["user_id"],
+            *(self.unexplained.keys() & self.users),
+        }
 
     @property
     def rows_read(self) -> int:
@@ -87,6 +103,7 @@ def read_input(
         debtors = payable["user_id"].unique().to_list()
         closed_months = batch_inputs.stored_months(connection, scope, debtors, payable["month"].unique().to_list())
         closed_days = batch_inputs.stored_days(connection, scope, payable["date"].unique().to_list(), debtors)
+        unexplained = foreign_draws.unexplained(connection, scope, mismatched)
     return BatchInput(
         users=frozenset(users),
         rated=rated,
@@ -102,6 +119,7 @@ def read_input(
         payable=payable,
         closed_months=closed_months,
         closed_days=closed_days,
+        unexplained=unexplained,
     )
 
 

@@ -67,7 +67,7 @@ def run_batches(
     for number, results in enumerate(run_side_by_side(links, done, parts), start=1):
         for result in results:
             totals.add(result)
-        _check_refused(list(totals.set_aside.values()))
+        _check_refused([reason for user, reason in totals.set_aside.items() if user not in totals.foreign])
         progress("compute and write", number, len(parts))
     alone = replace(batch, number=len(parts))
     for _ in range(PASSES):

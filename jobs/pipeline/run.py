@@ -53,6 +53,7 @@ class Job:
     """What was asked for: `run --date day` or a backfill.
 
     ``full``: everybody is recomputed, and the cluster tables rebuilt; ``allow_shrink``: how much usage may be gone;
+    ``trust_ledger``, ``adopt``: users of whose unexplained credits the ledger, or the rows, are right;
     ``ran_out``: where to write which users' prepaid usage is not covered; nowhere else are they named. ``who``: for the
     run log.
     """
@@ -64,6 +65,8 @@ class Job:
     full: bool = False
     dry_run: bool = False
     allow_shrink: Collection[Shrink] = ()
+    trust_ledger: Collection[str] = ()
+    adopt: Collection[str] = ()
     ran_out: Path | None = None
     who: str | None = None
     progress: Progress = lambda _stage, _done, _of: None
@@ -140,7 +143,7 @@ def _dry_run(job: Job, link: Link, source: Source, reader: str) -> tuple[Report,
         with job.stage("plan"):
             plan = _planned(connection, job, source, totals)
             adopted = None
-            if adoption.is_due(connection, settings, source.credits):
+            if plan.begins_ledger:
                 adopted = adoption.adopt(connection, settings, source.credits, logged=False)
             plan = replace(plan, adopts=adopted is not None)
             if totals.recorder is not None:
@@ -189,7 +192,16 @@ def _planned(connection: Connection, job: Job, source: Source, totals: Totals) -
 
         totals.recorder.add_stage(BEGIN, mode_changes(entries))
     notes = (*plan.notes, *compare_overrides(connection, plan, before))
-    return replace(plan, pending_modes={entry[0]: entry for entry in entries}, notes=notes)
+    if begins := adoption.is_due(connection, job.settings, source.credits):
+        adoption.refuse_another_deployment(connection, job.settings, source.credits)
+    return replace(
+        plan,
+        pending_modes={entry[0]: entry for entry in entries},
+        begins_ledger=begins,
+        trusting=frozenset(job.trust_ledger),
+        adopting=frozenset(job.adopt),
+        notes=notes,
+    )
 
 
 def _begin(job: Job, link: Link, source: Source, totals: Totals) -> tuple[Plan, int]:
@@ -330,7 +342,7 @@ class _Run:
             if error.sqlstate not in HELD:
                 raise
             raise UnsettledError(work) from None
-        if result.left:
+        if result.left or result.foreign:
             raise UnsettledError(work)
         return result
 

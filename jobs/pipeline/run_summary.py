@@ -1,10 +1,9 @@
 """What a run says of itself when it is over (model.report)."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from datetime import date
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
-from uuid import UUID
 
 from jobs.model.report import Change, CreditStory, Entries, MonthChange, PlanReport, Report
 from jobs.model.scale import unscaled
@@ -12,6 +11,7 @@ from jobs.pipeline.finalize import Finalized
 from jobs.pipeline.plan import Plan
 from jobs.pipeline.totals import Totals
 from jobs.store.adoption import Adopted
+from jobs.store.invariants import shown
 
 if TYPE_CHECKING:
     from jobs.pipeline.plan_approval import ChangeRecorder
@@ -53,11 +53,13 @@ def summarize(
             *plan.notes,
             *_other_currencies(plan, ended),
             *_notes(plan.kind, totals, adopted, unsettled),
+            *_remedied(plan, totals),
             *_waiting(ended),
         ),
         dry_run=run_id is None,
         users_left=len(totals.left),
         users_set_aside=len(totals.set_aside),
+        users_foreign=len(totals.foreign),
         overrides_unanswered=plan.overrides.unanswered,
         plan=None if totals.recorder is None else _plan(plan, totals.recorder, ended),
     )
@@ -101,12 +103,13 @@ def _notes(kind: str, totals: Totals, adopted: Adopted | None, unsettled: Collec
             f"not recomputed: {_some(totals.left)}. Another transaction held usage rows or the account of each of "
             f"these users ({len(totals.left):,}) all the time. Nothing of theirs was written; {remedy}"
         )
-    if totals.set_aside:
-        reasons = "; ".join(f"{user}: {totals.set_aside[user]}" for user in sorted(totals.set_aside)[:SOME])
-        notes.append(
-            f"set aside (rollup.set_aside): {_some(totals.set_aside)}. Nothing of theirs was written; the next run "
-            f"tries again. {reasons}"
-        )
+    refused = totals.set_aside.keys() - totals.foreign
+    for users, then in ((refused, "the next run tries again"), (totals.foreign, "they wait for you")):
+        if users:
+            reasons = "; ".join(f"{user}: {totals.set_aside[user]}" for user in sorted(users)[:SOME])
+            notes.append(
+                f"set aside (rollup.set_aside): {_some(users)}. Nothing of theirs was written; {then}. {reasons}"
+            )
     if unsettled:
         months = ", ".join(f"{month:%Y-%m}" for month in unsettled)
         notes.append(f"{months} stays open: {_why_open(totals)}")
@@ -115,12 +118,10 @@ def _notes(kind: str, totals: Totals, adopted: Adopted | None, unsettled: Collec
             f"user_credits of {', '.join(totals.unusable)}: amounts that are no numbers, or not below 10^18; nothing "
             "is drawn on these accounts, nor given back, until they are corrected"
         )
-    if totals.foreign:
-        some = ", ".join(str(UUID(int=id_)) for id_ in sorted(totals.foreign)[:SOME])
+    if totals.refilled:
         notes.append(
-            f"credits_deducted of {len(totals.foreign):,} rows ({some}) was not what the ledger says, and was put "
-            "right: something else writes it. If it also takes from user_credits, these users pay twice: stop it, and "
-            "give back what it took"
+            f"credits_deducted of {totals.refilled:,} rows was empty or wrong, and was written again as "
+            "rollup.credit_draws has it. What resets or writes this column should leave it alone"
         )
     if totals.settled:
         amount = unscaled(totals.posted["settled"]).normalize()
@@ -132,6 +133,16 @@ def _notes(kind: str, totals: Totals, adopted: Adopted | None, unsettled: Collec
         run, status = totals.continues
         notes.append(f"goes on where run {run} ({status}) ended: what that run has written was not written again")
     return notes
+
+
+def _remedied(plan: Plan, totals: Totals) -> Iterator[str]:
+    """What was done of --adopt and --trust-ledger, and for whom there was nothing to do."""
+    for user, (rows, amount) in sorted(totals.adopted.items()):
+        yield f"adopted {shown(unscaled(amount))} credits on {rows:,} rows of {user}: the ledger has what they show"
+    asked = {"--adopt": plan.adopting - totals.adopted.keys(), "--trust-ledger": plan.trusting - totals.trusted}
+    for option, users in asked.items():
+        for user in sorted(users - totals.not_written):
+            yield f"{option} {user}: expected a user who is set aside for his credits; found nothing wrong with them"
 
 
 def _some(users: Collection[str]) -> str:
@@ -159,7 +170,7 @@ def _credits(plan: Plan, totals: Totals, ended: Finalized) -> CreditStory:
         amount_free=whole.amount_free,
         rest=rest,
         rest_because=_why_rest(plan, rest, whole.users),
-        foreign_rows=len(totals.foreign),
+        refilled_rows=totals.refilled,
     )
 
 

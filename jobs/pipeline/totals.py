@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from jobs.pipeline.batch import BatchResult
+    from jobs.pipeline.batch_changes import BatchChanges
     from jobs.pipeline.cluster_tables import ClusterDeltas
     from jobs.pipeline.plan_approval import ChangeRecorder
 
@@ -24,13 +25,14 @@ BEFORE_THE_END = (
 @dataclass(slots=True)
 class Totals:
     """``users``: recomputed; ``left``: users who could not be had, because another transaction held a row of theirs;
-    ``set_aside``: users of whom nothing can be written, and why;
+    ``set_aside``: users of whom nothing can be written, and why; ``foreign``: those of them whose rows show credits
+    that nothing explains; ``refilled``: rows that show the ledger's credits again; ``adopted``: by user how many rows
+    entered the ledger, and their amount (units of 10^-10); ``trusted``: users whose rows show what the ledger has;
     ``ownerless``: rows without a user or a day; ``rejected``: rows that are rejected now and were not before, less
     those healed; ``reject_ids``: rows of which batches change what rejects has; ``changed``: rows by table;
     ``posted``: users, rows and amounts (units of 10^-10) by kind of entry; ``settled``: users whose debts were paid, at
-    least in part; ``foreign``: ids of rows whose
-    credits_deducted some other program wrote. Of a dry run ``deltas``, and ``months``: what user_monthly would hold
-    where it changes, and what it holds there; of a backfill ``recorder``."""
+    least in part. Of a dry run ``deltas``, and ``months``: what user_monthly would hold where it changes, and what it
+    holds there; of a backfill ``recorder``."""
 
     users: set[str] = field(default_factory=set)
     left: set[str] = field(default_factory=set)
@@ -42,7 +44,10 @@ class Totals:
     changed: Counter[str] = field(default_factory=lambda: Counter(dict.fromkeys(BEFORE_THE_END, 0)))
     posted: Counter[str] = field(default_factory=Counter)
     settled: set[str] = field(default_factory=set)
-    foreign: set[int] = field(default_factory=set)
+    foreign: set[str] = field(default_factory=set)
+    refilled: int = 0
+    adopted: dict[str, tuple[int, int]] = field(default_factory=dict)
+    trusted: set[str] = field(default_factory=set)
     reject_ids: set[str] = field(default_factory=set)
     unusable: list[str] = field(default_factory=list)
     holding_up: Sequence[str] = ()
@@ -65,6 +70,8 @@ class Totals:
         self.left = (self.left | result.left) - result.done
         if result.refused is not None and len(result.left) == 1:
             self.set_aside |= dict.fromkeys(result.left, result.refused)
+        self.set_aside |= result.foreign
+        self.foreign = (self.foreign | result.foreign.keys()) - result.done
         for user in result.done & self.set_aside.keys():
             del self.set_aside[user]
         self.left -= self.set_aside.keys()
@@ -79,7 +86,7 @@ class Totals:
         self.posted.update(_posted(changes.postings))
         self.posted["settled"] += int((changes.settled["free"] + changes.settled["purchased"]).sum())
         self.settled |= set(changes.settled["user_id"])
-        self.foreign.update(changes.foreign)
+        self._add_remedied(changes)
         if self.deltas is not None and changes.monthly is not None:
             self.deltas.add(changes)
             # Without closed months of which debts are settled.
@@ -88,6 +95,12 @@ class Totals:
             self.months.append((changes.monthly.put.filter(window), before))
         if self.recorder is not None:
             self.recorder.add_batch(changes.listed(), changes.causes)
+
+    def _add_remedied(self, changes: "BatchChanges") -> None:
+        for user, rows, amount in changes.adopted_by_user.iter_rows():
+            self.adopted[user] = (rows, amount)
+        self.refilled += changes.refilled.height
+        self.trusted |= {*changes.refilled["user_id"].cast(str)} & changes.plan.trusting
 
 
 def _posted(postings: "pl.DataFrame") -> dict[str, int]:

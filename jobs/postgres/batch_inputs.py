@@ -23,9 +23,11 @@ MISMATCHED: dict[str, pl.DataType | type[pl.DataType]] = {
     "id": pl.UInt128,
     "user_id": pl.Categorical,
     "date": pl.Date,
+    "deducted": pl.Int64,
     "drawn": pl.Int128,
     "imported": pl.Boolean,
     "foreign": pl.Boolean,
+    "empty": pl.Boolean,
 }
 
 
@@ -58,10 +60,11 @@ def window_draws(connection: Connection, scope: RunScope, users: Collection[str]
     """The draws of ``users`` in the months of the window (frames.DRAWS)."""
     if scope.query.read.credits.account is None:
         return pl.DataFrame(schema=DRAWS)
-    return ledger.draws(connection, scope.settings, _ledger(scope), scope.window.months, users)
+    return ledger.draws(connection, scope.settings, ledger_of(scope), scope.window.months, users)
 
 
-def _ledger(scope: RunScope) -> sql.Composable:
+def ledger_of(scope: RunScope) -> sql.Composable:
+    """The ledger, or what a dry run takes for it."""
     if scope.adopts:
         return adoption.as_ledger(scope.settings, scope.query.read.credits)
     return own(scope.settings, "credit_draws")
@@ -69,8 +72,9 @@ def _ledger(scope: RunScope) -> sql.Composable:
 
 def mismatched_rows(connection: Connection, scope: RunScope, rows: pl.DataFrame, draws: pl.DataFrame) -> pl.DataFrame:
     """Rows whose credits_deducted is not what the window's ``draws`` of their user come to, with what the whole ledger
-    says of them: id, user_id, date, drawn (by the present user in all months), imported, ``foreign`` (neither that, nor
-    what another user or all of them have drawn on the row: some other program wrote it).
+    says of them (MISMATCHED): ``drawn`` by the present user in all months; ``foreign``: deducted is neither that, nor
+    what another user or all of them have drawn on the row, some other program wrote it; ``empty``: nothing is deducted
+    although the present user has draws on it.
 
     ``rows``: id, user_id, date, deducted.
     """
@@ -84,7 +88,7 @@ def mismatched_rows(connection: Connection, scope: RunScope, rows: pl.DataFrame,
         .filter(read.ne_missing(pl.col("booked").fill_null(0)))
         .collect()
     )
-    known = ledger.totals_of_rows(connection, _ledger(scope), found["id"].to_list())
+    known = ledger.totals_of_rows(connection, ledger_of(scope), found["id"].to_list())
     anybody = known.group_by("id").agg("drawn", pl.col("drawn").sum().alias("whole"))
     mine = known.with_columns(CODED).rename({"drawn": "own"}).drop("before")
     # A user who has lost the row may be in a batch that has given back his draws already.
@@ -97,7 +101,12 @@ def mismatched_rows(connection: Connection, scope: RunScope, rows: pl.DataFrame,
     )
     by_others = pl.col("drawn").list.contains(read) | pl.col("before").list.contains(read).fill_null(value=False)
     explained = (read == pl.col("own")) | (read == pl.col("whole")) | by_others
-    return marked.with_columns(foreign=~explained.fill_null(value=False), drawn=pl.col("own")).select(
+    empty = (read == 0).fill_null(value=False) & (pl.col("own") != 0)
+    foreign = ~empty & ~explained.fill_null(value=False)
+    if scope.begins_ledger:
+        # What is no number could not be adopted: no draw is told by it.
+        foreign &= read.is_not_null()
+    return marked.with_columns(foreign=foreign, empty=empty, drawn=pl.col("own")).select(
         pl.col(name).cast(kind) for name, kind in MISMATCHED.items()
     )
 

@@ -65,6 +65,9 @@ def payable(scope: RunScope, users: sql.Composable, run_id: int | None) -> sql.C
         users=users,
         reported=sql.SQL("u.reported_to_stripe IS TRUE" if held.reported else "false").format(),
         computed=sql.Literal(sorted(scope.window.months)),
+        explained=sql.SQL("coalesce({}, 0) = w.drawn" if held.shown else "true").format(
+            *([deducted] if held.shown else [])
+        ),
         run_id=sql.Literal(run_id),
     )
 

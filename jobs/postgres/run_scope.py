@@ -26,7 +26,9 @@ class RunScope:
     hashes of each month's rows cover; ``pending_modes``: by user how he pays, where rollup.billing_modes does not say
     so yet: each batch enters its users, the end of the run everybody else; ``adopts``: whether a dry run is to take
     draws of another program for ours; ``rows_by_index``: whether an index leads to a usage row by its id;
-    ``has_user_days``: whether user_daily has rows of these days; ``new_months``: those of which nothing is stored."""
+    ``has_user_days``: whether user_daily has rows of these days; ``new_months``: those of which nothing is stored;
+    ``begins_ledger``: whether no run has kept the ledger yet;
+    ``trusting``, ``adopting``: users of whose unexplained credits the ledger, or the rows, are right."""
 
     settings: Settings
     window: Window
@@ -42,6 +44,9 @@ class RunScope:
     rows_by_index: bool
     has_user_days: bool
     new_months: frozenset[date]
+    begins_ledger: bool = False
+    trusting: frozenset[str] = frozenset()
+    adopting: frozenset[str] = frozenset()
 
     @property
     def currencies(self) -> dict[date, str]:

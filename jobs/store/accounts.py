@@ -70,13 +70,8 @@ def post(
 
     The accounts are locked. Raises RefusedError where one of them cannot be written: nothing is booked then.
     """
-    connection.execute(statement("stage_draws"))
-    staged = postings.select("user_id", "id", "month", "date", "free", "purchased", "fresh", "first")
-    copy_in(connection, sql.Identifier("usage_jobs_draws"), staged)
-    run, accounts = {"run_id": run_id}, source(settings, "user_credits")
-    draws = statement("post_draws", draws=own(settings, "credit_draws"))
-    with by_index(connection):
-        done = {"credit_draws": connection.execute(draws, run).rowcount}
+    done = {"credit_draws": _enter(connection, settings, postings, run_id, imported=False)}
+    run, accounts = {"run_id": run_id, "schema": settings.rollup_schema}, source(settings, "user_credits")
     if held.transactions:
         text = statement(
             "post_transactions",
@@ -91,6 +86,23 @@ def post(
         done["user_credits"] = connection.execute(_increments(settings, held)).rowcount
     _all_written("user_credits", changed_accounts(postings, held), done["user_credits"])
     return done
+
+
+def adopt(connection: Connection, settings: Settings, draws: pl.DataFrame, run_id: int) -> None:
+    """Enters ``draws`` (frames.DRAWS) of other programs into the ledger alone: no transaction, no account."""
+    columns = {"month": pl.col("date").dt.month_start(), "fresh": pl.lit(value=False), "first": pl.lit(value=False)}
+    entered = _enter(connection, settings, draws.with_columns(**columns), run_id, imported=True)
+    _all_written("credit_draws", draws.height, entered)
+
+
+def _enter(connection: Connection, settings: Settings, draws: pl.DataFrame, run_id: int, *, imported: bool) -> int:
+    """Stages ``draws`` and adds them to the ledger; how many."""
+    connection.execute(statement("stage_draws"))
+    staged = draws.select("user_id", "id", "month", "date", "free", "purchased", "fresh", "first")
+    copy_in(connection, sql.Identifier("usage_jobs_draws"), staged)
+    text = statement("post_draws", draws=own(settings, "credit_draws"))
+    with by_index(connection):
+        return connection.execute(text, {"run_id": run_id, "imported": imported}).rowcount
 
 
 def _all_written(table: str, expected: int, written: int) -> None:

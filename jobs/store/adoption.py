@@ -7,6 +7,7 @@ from importlib.metadata import version
 from psycopg import sql
 from psycopg.rows import dict_row
 
+from jobs.model.errors import PreflightError
 from jobs.settings import Settings
 from jobs.store import runlog
 from jobs.store.credit_source import CreditSource
@@ -42,6 +43,22 @@ def is_due(connection: Connection, settings: Settings, held: CreditSource) -> bo
     text = statement("adoption_due", draws=own(settings, "credit_draws"), runs=own(settings, "runs"))
     row = connection.execute(text).fetchone()
     return row is not None and bool(row[0])
+
+
+def refuse_another_deployment(connection: Connection, settings: Settings, held: CreditSource) -> None:
+    """PreflightError before the first adoption, where runs of another schema have drawn here and may go on to."""
+    if not held.transactions:
+        return
+    transactions = source(settings, "credit_transactions")
+    text = statement("other_deployments", transactions=transactions, schema=sql.Literal(settings.rollup_schema))
+    if row := connection.execute(text).fetchone():
+        other, draws, last = row
+        raise PreflightError(
+            f"{settings.source_schema}.credit_transactions: expected no draws of another deployment before the first "
+            f"run of schema {settings.rollup_schema}; found {draws:,} of schema {other}, the last of {last}, and "
+            f"{other}.credit_draws is still there. Nothing was written. To go on with that deployment set schema = "
+            f'"{other}" in the settings. If it is over, DROP SCHEMA "{other}" CASCADE lets this one adopt its draws'
+        )
 
 
 def adopt(connection: Connection, settings: Settings, held: CreditSource, *, logged: bool) -> Adopted | None:

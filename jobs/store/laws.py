@@ -7,14 +7,16 @@ from datetime import date
 from psycopg import sql
 
 from jobs.settings import Settings
-from jobs.store import runlog
+from jobs.store import runlog, set_aside
 from jobs.store.credit_source import CreditSource
 from jobs.store.database import Connection
 from jobs.store.invariants import Law, sides_in_sql
 from jobs.store.rollup_laws import Scope, rolled_up, with_left_out
 from jobs.store.statements import own, source, statement
+from jobs.store.transactions import ledger_and_transactions, our_transactions
 
 LEDGER_BY_ROW = "4 ledger by row = credits_deducted"
+FIRST_TEN = 10
 Unfinished = tuple[int, str, date, date]
 """A run that did not come to its end: its number, kind, and days from and to."""
 
@@ -44,6 +46,7 @@ def judged(connection: Connection, settings: Settings, held: CreditSource, scope
     yield _judged(connection, "6 rejected as counted = rejects that stand", _rejects(settings), {})
     for law, text in _ledger(settings, held):
         yield _judged(connection, law, text, days)
+    yield from _set_aside(connection, settings)
     if held.account is not None:
         if held.transactions:
             yield from _transactions(connection, settings, held)
@@ -108,14 +111,10 @@ def _ledger(settings: Settings, held: CreditSource) -> Iterator[tuple[str, sql.C
 
 def _transactions(connection: Connection, settings: Settings, held: CreditSource) -> Iterator[Law]:
     draws, transactions = own(settings, "credit_draws"), source(settings, "credit_transactions")
-    parts = {"transactions": transactions, "ours": statement("ours")}
-    booked = statement(
-        "law_transactions",
-        draws=draws,
-        drawn_has=_has_account(settings, draws),
-        posted_has=_has_account(settings, transactions),
-        **parts,
-    )
+    parts = {"transactions": transactions, "ours": our_transactions(settings)}
+    accounted = {"drawn": _has_account(settings, draws), "posted": _has_account(settings, transactions)}
+    compared = ledger_and_transactions(settings, **accounted)
+    booked = statement("law_transactions", draws=draws, compared=compared, **parts, **accounted)
     yield _judged(connection, "4 ledger by user and run = transactions", booked, {})
     arithmetic = statement("law_arithmetic", **parts)
     yield _judged(connection, "3 balance before + amount = after, not below 0", arithmetic, {}, tells=True)
@@ -141,6 +140,13 @@ def _top_ups(connection: Connection, transactions: sql.Identifier, balances: sql
             after=sql.Literal(balance),
         )
         yield text.as_string(connection).rstrip()
+
+
+def _set_aside(connection: Connection, settings: Settings) -> Iterator[Law]:
+    if found := set_aside.listed(connection, settings):
+        some = sorted(found)[:FIRST_TEN]
+        reasons = tuple(found[user] for user in some)
+        yield Law("users set aside", len(found), "", culprits=tuple(some), differences=reasons, judged=False)
 
 
 def _closed(connection: Connection, settings: Settings) -> Iterator[Law]:

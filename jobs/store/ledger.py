@@ -26,9 +26,17 @@ def draws(
     of = tables.table(settings, "credit_draws")
     rows = sql.SQL("user_id = ANY({}) AND {}").format(listed(users), within("usage_date", month_spans(months)))
     names = {"usage_daily_id": "id", "usage_date": "date"}
-    columns = ["usage_daily_id", "user_id", "usage_date", "revision", "free", "purchased"]
+    columns = ["usage_daily_id", "user_id", "usage_date", "imported", "free", "purchased"]
     found = pl.concat(tables.read(connection, of, columns, table, rows))
     return found.rename(names).select(pl.col(name).cast(kind) for name, kind in DRAWS.items())
+
+
+def drawn_by_row(
+    connection: Connection, table: sql.Composable, users: Collection[str]
+) -> dict[tuple[str, int], tuple[int, int]]:
+    """What was drawn of ``users`` in all months, free and purchased (units of 10^-10), by user and row."""
+    rows = connection.execute(statement("drawn_by_row", draws=table, users=listed(users)))
+    return {(user, id_.int): (scaled(free), scaled(purchased)) for user, id_, free, purchased in rows}
 
 
 def totals_of_rows(connection: Connection, table: sql.Composable, ids: Collection[int]) -> pl.DataFrame:

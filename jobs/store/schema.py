@@ -111,6 +111,7 @@ _DRAWS = {
     "usage_date": "date NOT NULL",
     "free": AMOUNT,
     "purchased": AMOUNT,
+    "imported": "boolean NOT NULL DEFAULT false",
     "run_id": RUN,
     "posted_at": "timestamptz NOT NULL DEFAULT clock_timestamp()",
 }
@@ -238,6 +239,7 @@ def _table(name: sql.Identifier, table: Table, months: sql.Identifier) -> list[s
         *_renewed(name, months, table),
         create,
         *_irreplaceable(name, table),
+        *_imported(name, table),
         *alter,
         kept,
         *identity,
@@ -266,6 +268,13 @@ def _irreplaceable(name: sql.Identifier, table: Table) -> list[sql.Composed]:
         return []
     columns = sql.Literal(list(IRREPLACEABLE[table.name]))
     return [statement("irreplaceable", table=name, quoted=sql.Literal(name.as_string(None)), columns=columns)]
+
+
+def _imported(name: sql.Identifier, table: Table) -> list[sql.Composed]:
+    """Which entries came from another program was told by their revision before there was a column for it."""
+    if table.name != "credit_draws":
+        return []
+    return [statement("mark_imported", table=name, quoted=sql.Literal(name.as_string(None)))]
 
 
 def _nullable(name: sql.Identifier, table: Table) -> list[sql.Composed]:

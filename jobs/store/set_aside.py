@@ -1,4 +1,5 @@
-"""``rollup.set_aside``: users of whom a run wrote nothing, because the application's tables refuse it, and why."""
+"""``rollup.set_aside``: users of whom a run wrote nothing, and why: the application's tables refuse it, or their rows
+show credits that nothing explains."""
 
 from collections.abc import Collection, Mapping
 
@@ -17,3 +18,8 @@ def remove(connection: Connection, settings: Settings, users: Collection[str] | 
     """Removes ``users`` (None: everybody) but ``kept``, in the caller's transaction."""
     text = statement("remove_set_aside", set_aside=own(settings, "set_aside"))
     connection.execute(text, {"users": None if users is None else list(users), "kept": list(kept)})
+
+
+def listed(connection: Connection, settings: Settings) -> dict[str, str]:
+    """Who is set aside, and why."""
+    return dict(connection.execute(statement("list_set_aside", set_aside=own(settings, "set_aside"))).fetchall())

@@ -27,7 +27,7 @@ _TEXT_OF_CSV: dict[str, pl.DataType | type[pl.DataType]] = {
     "uuid": pl.String,
     "uuid[]": pl.String,
     "text": pl.String,
-    "boolean": pl.Boolean,
+    "boolean": pl.String,
 }
 
 
@@ -79,6 +79,8 @@ def _inward(of: Table, name: str) -> pl.Expr:
     column, kind = pl.col(name), _kind(of, name)
     if kind == "numeric":
         return column.to_physical()
+    if kind == "boolean":
+        return column == "t"
     if kind == "uuid":
         return column.str.replace_all("-", "", literal=True).str.to_integer(base=16, dtype=pl.UInt128)
     return column

@@ -81,7 +81,7 @@ def left(numbers: dict[str, int], drawn: tuple[int, int] = (0, 0), rules: Credit
         "id": 1,
         "user_id": "ada",
         "date": JUNE,
-        "revision": 1,
+        "imported": False,
         "free": drawn[0] * CENT,
         "purchased": drawn[1] * CENT,
     }

@@ -9,7 +9,7 @@ with HISTORIES=1.
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
@@ -84,8 +84,9 @@ class History:
             if how == "foreign write":
                 # By itself: a row that is spoiled as well is no longer ours to put right.
                 self.programs.overwrite_deducted(*self.window)
-            else:
-                self.edits()
+                self.night(self.next_day(), trust_ledger=self.programs.users())
+                continue
+            self.edits()
             if how == "backfill":
                 self.backfill()
             else:
@@ -106,9 +107,10 @@ class History:
             day = next_month(day)
         return day
 
-    def night(self, day: date) -> Report:
+    def night(self, day: date, trust_ledger: Collection[str] = ()) -> Report:
         """A run, and the same at once again: nobody is computed, nothing is read and nothing is written."""
-        report = self.runner.run(self.url, day)
+        report = self.runner.run(self.url, day, trust_ledger=trust_ledger)
+        assert not report.users_set_aside, report.notes
         self.window = (report.window_from, report.window_to)
         self.furthest = max(report.window_to, self.furthest or day)
         # Of a month that has closed a run is refused; once it has closed, what is left to others is looked at anew.

@@ -1,6 +1,6 @@
 """Runs the job in this process on a database of the suite, and copies such a database."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from itertools import count
@@ -45,10 +45,12 @@ class Runner:
         """Makes the job's own tables."""
         apply_schema(self.settings(), Address(owner_url(url)))
 
-    def run(self, url: str, day: date, *, full: bool = False, dry_run: bool = False) -> Report:
+    def run(
+        self, url: str, day: date, *, full: bool = False, dry_run: bool = False, trust_ledger: Collection[str] = ()
+    ) -> Report:
         """The nightly run of a day. The shrink check has tests of its own: here a month may lose all its rows."""
         self.last = max(day, self.last or day)
-        return self._perform(url, day=day, full=full, dry_run=dry_run)
+        return self._perform(url, day=day, full=full, dry_run=dry_run, trust_ledger=trust_ledger)
 
     def backfill(self, url: str, since: date, until: date) -> Report:
         return self._perform(url, backfill=Backfill(since, until, "as generated"))

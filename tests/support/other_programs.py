@@ -117,6 +117,11 @@ class OtherPrograms:
                 id_ = ids[self.draw(INDEX) % len(ids)]
                 self._try("UPDATE usage_daily SET credits_deducted = %s WHERE id = %s", value, id_)
 
+    def users(self) -> list[str]:
+        """Everybody with usage."""
+        with psycopg.connect(self.url) as link:
+            return [user for (user,) in link.execute("SELECT DISTINCT user_id FROM usage_daily WHERE user_id > ''")]
+
     # Prices and settings
 
     def change_price(self) -> None:

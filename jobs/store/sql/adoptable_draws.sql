@@ -1,5 +1,6 @@
 (
-  SELECT id AS usage_daily_id, user_id, 0 AS revision, date AS usage_date, free, credits_deducted - free AS purchased
+  SELECT id AS usage_daily_id, user_id, 0 AS revision, date AS usage_date, free, credits_deducted - free AS purchased,
+    true AS imported
   FROM (
     SELECT u.*, least(running, used) - least(running - credits_deducted, used) AS free
     FROM (

@@ -1,1 +1,3 @@
-type = 'usage' AND metadata ->> 'run_id' ~ '^[0-9]{{1,18}}$'
+-- Those of the first edition do not name their schema.
+type = 'usage' AND CASE WHEN metadata ->> 'schema' IS NULL
+  THEN metadata ->> 'run_id' IN (SELECT run_id::text FROM {runs}) ELSE metadata ->> 'schema' = {schema} END

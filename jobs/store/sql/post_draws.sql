@@ -1,7 +1,7 @@
 -- New rows only; the key refuses a revision that somebody else has booked. Of what is taken for a row's first draw no
 -- earlier one is looked for: were there one, the key would tell, and the count of rows.
-INSERT INTO {draws} (usage_daily_id, user_id, revision, usage_date, free, purchased, run_id)
-SELECT id, user_id, revision, date, free, purchased, %(run_id)s
+INSERT INTO {draws} (usage_daily_id, user_id, revision, usage_date, free, purchased, imported, run_id)
+SELECT id, user_id, revision, date, free, purchased, %(imported)s, %(run_id)s
 FROM (
   SELECT s.*, 1 AS revision FROM usage_jobs_draws AS s WHERE s.first
   UNION ALL

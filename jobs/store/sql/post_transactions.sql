@@ -17,10 +17,10 @@ SELECT c.user_id, 'usage', trim_scale(c.amount), {balance} + trim_scale(sum(c.am
   CASE WHEN c.days IS NULL THEN 'Usage of ' || c.sorted
     ELSE 'Correction of usage in ' || to_char(c.sorted, 'YYYY-MM') END,
   CASE WHEN c.days IS NULL THEN
-    jsonb_build_object('run_id', %(run_id)s::bigint, 'usage_date', c.sorted, 'usage_daily_id', c.id,
+    jsonb_build_object('schema', %(schema)s::text, 'run_id', %(run_id)s::bigint, 'usage_date', c.sorted, 'usage_daily_id', c.id,
       'free', trim_scale(c.free), 'purchased', trim_scale(c.purchased))
   ELSE
-    jsonb_build_object('run_id', %(run_id)s::bigint, 'month', c.sorted,
+    jsonb_build_object('schema', %(schema)s::text, 'run_id', %(run_id)s::bigint, 'month', c.sorted,
       'free', trim_scale(c.free), 'purchased', trim_scale(c.purchased), 'days', c.days)
   END,
   clock_timestamp()
