@@ -225,7 +225,7 @@ def corrected(link: Link, report: Report, before: Mapping[Key, Key]) -> None:
     closed = {month.month for month in report.plan.months if month.closed} if report.plan else set()
     for key in {*before, *after} - found.keys():
         assert key[0] not in closed or before.get(key) == after.get(key), key
-    for key, (old, new, cause) in found.items():
+    for key, (then, now, cause) in found.items():
         assert key[0] in closed or cause == "credit"  # a debt of a month that is not this backfill's
-        assert (old, new) == (before.get(key, nothing), after.get(key, nothing)) or key not in {*before, *after}, key
+        assert (then, now) == (before.get(key, nothing), after.get(key, nothing)) or key not in {*before, *after}, key
         assert set(cause.split("+")) <= {"usage", "price", "override", "credit"}

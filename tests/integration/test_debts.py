@@ -85,8 +85,8 @@ def test_debts_are_listed_and_written_off(owing: str) -> None:
         refused = usage_jobs("debts", *words, url=owing, today=CLOSED)
         assert (refused.code, "expected --user ID and --reason TEXT" in refused.err) == (2, True)
     assert usage_jobs("debts", "--write-off", "--user", "bob", "--reason", "x", url=owing, today=CLOSED).code == 2
-    words = ("debts", "--write-off", "--user", "ada", "--reason", "agreed", "--json")
-    assert usage_jobs(*words, url=owing, today=CLOSED).object["written_off"] == "300.0000000000"
+    done = ("debts", "--write-off", "--user", "ada", "--reason", "agreed", "--json")
+    assert usage_jobs(*done, url=owing, today=CLOSED).object["written_off"] == "300.0000000000"
     assert debts(owing) == {1: ("300.00", "0.00", "300.00")}
     [log] = ask(owing, "SELECT kind, status, reason FROM rollup.runs ORDER BY run_id DESC LIMIT 1")
     assert log == {"kind": "write-off", "status": "done", "reason": "agreed"}

@@ -2,6 +2,7 @@
 
 from datetime import date, timedelta
 from decimal import Decimal
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -10,7 +11,7 @@ from prepaid import night, row
 
 from jobs.pipeline import batches
 
-START = {"USAGE_JOBS_START": "2026-05"}
+START: dict[str, Any] = {"USAGE_JOBS_START": "2026-05"}
 NOTE = "price overrides of ada are not those by which covered days were priced"
 
 
