@@ -13,7 +13,6 @@ from contextlib import contextmanager, suppress
 from typing import Protocol
 
 import psycopg
-from psycopg import sql
 
 from jobs.model.errors import LockedError, UnreachableError, UsageJobsError
 from jobs.settings import Settings
@@ -21,7 +20,7 @@ from jobs.store import database
 from jobs.store.address import Address
 from jobs.store.database import TOKEN_BYTES, Connection, Link
 from jobs.store.faults import deadline, retried
-from jobs.store.statements import own, source, statement
+from jobs.store.statements import own, statement
 
 PING = "SELECT 'usage-jobs is alive'"
 PING_SECONDS = 2
@@ -103,8 +102,8 @@ def _hold(guard: Link, settings: Settings) -> None:
 
 def _lock_source(connection: Connection, settings: Settings) -> None:
     """Locks the table of the usage as well: two deployments, each with a schema of its own, would both draw on it."""
-    quoted = sql.Literal(source(settings, "usage_daily").as_string(None))
-    for table, is_locked in connection.execute(statement("lock_source", quoted=quoted)).fetchall():
+    found = connection.execute(statement("lock_source"), {"schema": settings.source_schema}).fetchall()
+    for table, is_locked in found:
         if not is_locked:
             raise LockedError(
                 f"a run of another deployment (its schema is not {settings.rollup_schema}) holds the lock of {table}, "

@@ -1,6 +1,8 @@
--- The table that holds the usage, or those that a view reads it from, and whether each could be locked until we commit.
+-- The table that holds the usage, or those that a view reads it from, and whether each could be locked until we commit. By
+-- the catalog, which everybody may read: what privileges are missing is told later.
 WITH RECURSIVE behind AS (
-  SELECT to_regclass({quoted})::oid AS oid
+  SELECT c.oid FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+  WHERE n.nspname = %(schema)s AND c.relname = 'usage_daily'
   UNION
   SELECT d.refobjid
   FROM behind AS b
