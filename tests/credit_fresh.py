@@ -23,11 +23,12 @@ SELECT d.*, {window} AND d.revision > 0 AND NOT EXISTS (
 FROM staged AS d
 """
 DRAWS = """
-INSERT INTO rollup.credit_draws (usage_daily_id, user_id, revision, usage_date, free, purchased, run_id, posted_at)
+INSERT INTO rollup.credit_draws
+  (usage_daily_id, user_id, revision, usage_date, free, purchased, imported, run_id, posted_at)
 SELECT usage_daily_id, user_id,
   row_number() OVER (PARTITION BY usage_daily_id, user_id ORDER BY revision)
     - (min(revision) OVER (PARTITION BY usage_daily_id, user_id) = 0)::int,
-  usage_date, free, purchased, run_id, posted_at
+  usage_date, free, purchased, imported, run_id, posted_at
 FROM fact WHERE NOT ours
 """
 ACCOUNTS = """

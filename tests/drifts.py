@@ -98,7 +98,7 @@ def own(shape: str) -> dict[str, dict[str, str]]:
 LEDGERS = {
     "touched_days": {"run_id": "bigint", "batch": "integer", "date": "date"},
     "credit_draws": {"usage_daily_id": "uuid", "user_id": "text", "revision": "integer", "usage_date": "date"}
-    | {"free": AMOUNT, "purchased": AMOUNT, "run_id": "bigint", "posted_at": "timestamptz"},
+    | {"free": AMOUNT, "purchased": AMOUNT, "imported": "boolean", "run_id": "bigint", "posted_at": "timestamptz"},
     "billing_modes": {"user_id": "text", "valid_from": "date", "mode": "text", "run_id": "bigint"},
     "months": {"month": "date", "cost_mode": "text", "closed_at": "timestamptz", "closed_by": "bigint"}
     | {"row_count": "bigint", "usage_hash": "bigint", "rates_hash": "text", "total_cost": AMOUNT}

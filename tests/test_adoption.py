@@ -5,7 +5,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from commands import CLUSTER, ask, contents, usage_jobs
+from commands import CLUSTER, applied, ask, contents, usage_jobs
 from prepaid import (
     account,
     amounts,
@@ -59,6 +59,11 @@ def test_draws_are_imported_as_revision_0(before_us: str) -> None:
     assert (first["run_id"], adoption["status"]) == (adoption["run_id"], "done")
     assert adoption["finished_at"] is not None
     assert any("adopted" in note and "0.9" in note for note in report["notes"])
+    marked = "SELECT bool_and(imported = (revision = 0)) AS right, bool_or(imported) AS any FROM rollup.credit_draws"
+    assert ask(before_us, marked) == [{"right": True, "any": True}]
+    ask(before_us, "ALTER TABLE rollup.credit_draws DROP COLUMN imported")
+    applied(before_us)
+    assert ask(before_us, marked) == [{"right": True, "any": True}], "an older schema has no such column"
     repeats(before_us)
     assert len(adoptions(before_us)) == 1, "once"
 
