@@ -217,8 +217,9 @@ def closed_totals(link: Link) -> dict[Key, Key]:
 def corrected(link: Link, report: Report, before: Mapping[Key, Key]) -> None:
     """Each user-month of a closed month that costs or pays something else now is in rollup.corrections, old and new."""
     names = ("total", "credits_deducted", "uncovered", "amount_due", "amount_reported")
-    old, new = (", ".join(f"{when}_{name}" for name in names) for when in ("old", "new"))
-    query = f"SELECT month, user_id, cause, ARRAY[{old}], ARRAY[{new}] FROM rollup.corrections WHERE run_id = %s"
+    sides = (", ".join(f"{when}_{name}" for name in names) for when in ("old", "new"))
+    arrays = ", ".join(f"ARRAY[{side}]" for side in sides)
+    query = f"SELECT month, user_id, cause, {arrays} FROM rollup.corrections WHERE run_id = %s"
     rows = link.execute(query.encode(), [report.run_id])
     found = {(month, user): (tuple(old), tuple(new), cause) for month, user, cause, old, new in rows}
     after, nothing = closed_totals(link), (Decimal(0),) * len(names)

@@ -10,7 +10,7 @@ from prepaid import night, row, user
 
 JUNE_3, JULY_2 = date(2026, 6, 3), date(2026, 7, 2)
 EUR: dict[str, Any] = {"USAGE_JOBS_START": "2026-05", "USAGE_JOBS_CURRENCY": "EUR"}
-USD = EUR | {"USAGE_JOBS_CURRENCY": "USD"}
+USD: dict[str, Any] = EUR | {"USAGE_JOBS_CURRENCY": "USD"}
 KEEPS = "2026-06 keeps currency = 'EUR', that of its first run; the setting 'USD' holds"
 APART = "2026-06 is in EUR: its total cost, 3.00 EUR, is not in the sums, which are in USD"
 
@@ -38,8 +38,9 @@ def test_a_month_keeps_its_currency(database: str, tmp_path: Path) -> None:
     metrics = tmp_path / "metrics.prom"
     done = night(database, "--metrics-file", str(metrics), today=JULY_2, **USD)
     for report in (promised, done):
-        figures = report["currency"], Decimal(report["total_cost"]), Decimal(report["credits"]["amount_due"])
-        assert figures == ("USD", Decimal(4), Decimal(4))
+        amounts = [Decimal(report["total_cost"]), Decimal(report["credits"]["amount_due"])]
+        assert report["currency"] == "USD"
+        assert set(amounts) == {Decimal(4)}
         assert {KEEPS in " ".join(report["notes"]), APART in " ".join(report["notes"])} == {True}
     assert done["changed"] == promised["changed"]
     assert 'usage_jobs_total_cost{kind="run"} 4.0' in metrics.read_text(encoding="utf-8")
