@@ -60,7 +60,7 @@ def _explain(opened: Connection, settings: Settings, address: Address, user: str
         read = read_input(connection, Reader("copy", address), plan, [user])
         ids = [str(UUID(int=id_)) for id_ in read.unpriced["id"]]
         rejected = tuple(_rejected(found) for found in rejects.read(connection, plan.query, ids))
-    paid = as_posted(plan, read.rated, read.modes, read.draws)
+    paid = as_posted(plan, read.rated, read.modes, read.draws, read.elsewhere)
     closed = is_closed(month, history, opening(history, settings.start, last))
     return replace(_explanation(plan, user, paid, read), closed=closed, rejected=rejected)
 

@@ -153,10 +153,10 @@ def _judge(
 ) -> set[date]:
     """Judges what of ``read`` is not ``stale``; the months in which somebody is."""
     held = accounts.read(connection, plan.settings, plan.query.read.credits, read.paying)
-    posted = as_posted(plan, read.rated, read.modes, read.draws)
+    posted = as_posted(plan, read.rated, read.modes, read.draws, read.elsewhere)
     computed, due = posted, None
     if draws:
-        computed, due, _ = allocate(plan, read.rated, read.modes, held, read.draws, read.payable)
+        computed, due, _ = allocate(plan, read, held)
     target = months_target(plan, read, computed)
     every = pl.concat([target.select(USER_MONTH), read.months.select(USER_MONTH)]).unique()
     same = every.filter(~of_users(stale.users & read.users)).join(stale.months, on=USER_MONTH, how="anti")

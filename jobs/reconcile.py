@@ -80,7 +80,8 @@ def _judged(
     # All open months are one draw window, whatever days were asked for.
     since_when = opening(history, settings.start, last)
     still_open = tuple(sorted(m for m in booked.modes.keys() - history.closed if m >= since_when))
-    for are_open, some in ((True, still_open), (False, tuple(m for m in months if m not in still_open))):
+    # A closed month is one by itself: what is drawn in others on rows that have come from there is not drawn in it.
+    for are_open, some in ((True, still_open), *((False, (month,)) for month in months if month not in still_open)):
         if some and (are_open or given):
             plan = for_window(connection, settings, source, Window(some, last, frozenset()), booked)
             detected = recompute(connection, address, plan, found, draws=are_open)

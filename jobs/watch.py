@@ -127,7 +127,7 @@ def _compare(connection: Connection, plan: Plan, address: Address, found: "list[
     limits = Limits(plan.settings.batch_rows, plan.settings.batch_rows)
     for batch in cut(work, limits):
         read = read_input(connection, Reader("copy", address), plan, batch)
-        rows = as_posted(plan, read.rated, read.modes, read.draws)
+        rows = as_posted(plan, read.rated, read.modes, read.draws, read.elsewhere)
         target = months_target(plan, read, rows)
         columns = [name for name in read.months.columns if name not in PAID and not name.endswith("_hash")]
         figures = [name for name in columns if name in target.columns]

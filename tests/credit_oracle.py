@@ -49,6 +49,7 @@ class CreditBook:
     posted: list[Posted] = field(default_factory=list)
     adopted: bool = False
     covered: list[date] = field(default_factory=list)
+    window: set[date] = field(default_factory=set)
     lots: dict[UUID, Lot] = field(default_factory=dict)
     drawn: dict[UUID, Amount] = field(default_factory=dict)
     debts: dict[tuple[UUID, str], Debt] = field(default_factory=dict)
@@ -73,6 +74,7 @@ class CreditBook:
         """Modes, adoption and draws of a run that has priced its rows; ``known``: the furthest day before it;
         ``closed``: the months that were closed before it."""
         self.lots, self.drawn = {}, {}
+        self.window = {month for window in windows for month in window}
         last = self.book.last_day
         if last is not None and (known is None or last > known):
             self.keep_modes(facts, last)
@@ -173,9 +175,19 @@ class CreditBook:
     def classified(self, user: str, rows: Iterable[Priced], facts: Facts, options: Options) -> list[Lot]:
         scales: dict[Kind, int] = {"prepaid": self.terms.scale, "due": options.currency_scale}
         mine = lots([(one, self.kind(one, options)) for one in rows], facts.reported, scales)
+        mine = [replace(lot, part=max(ZERO, lot.part - self.elsewhere(lot))) if lot.part else lot for lot in mine]
         assert all(lot.one.user == user for lot in mine)
         self.lots |= {lot.one.row.id: lot for lot in mine}
         return mine
+
+    def elsewhere(self, lot: Lot) -> Fraction:
+        """Of a prepaid row that came from a closed month: what its user has drawn on it there."""
+        mine = [d for d in self.ledger if (d.row, d.user) == (lot.one.row.id, lot.one.user)]
+        there = [d.amount for d in mine if month_of(d.day) not in self.window and self.is_closed(month_of(d.day))]
+        return added(there).total if lot.kind == "prepaid" else ZERO
+
+    def is_closed(self, month: date) -> bool:
+        return month not in self.book.months or self.book.months[month].closed
 
     # Adoption
 

@@ -4,7 +4,7 @@ from decimal import Decimal
 from uuid import UUID
 
 import pytest
-from commands import CLUSTER, add_row, ask
+from commands import CLUSTER, add_row, ask, usage_jobs
 from prepaid import (
     BOTH_OPEN,
     JUNE,
@@ -134,3 +134,37 @@ def test_a_row_moves_to_another_open_month(ready: str) -> None:
     assert paid(ready) == sums(credits_purchased="0.30", credits_deducted="0.30")
     assert transactions(ready, after=1) == moved("0.30 from 0.70 to 1.00", "-0.30 from 1.00 to 0.70")
     repeats(ready, today=BOTH_OPEN)
+
+
+def test_a_row_that_came_from_a_closed_month_is_not_drawn_twice(ready: str) -> None:
+    """What May has drawn of it counts; a backfill of May gives that back, and June draws it again."""
+    prepaid(ready, purchased="1.00")
+    row(ready, 1, "0.30", MAY_31)
+    row(ready, 2, "0.10", MAY_31, user_id="bob")  # or May would have no usage left
+    night(ready, today=june(10))
+    may = paid(ready, month=MAY)
+    ask(ready, "UPDATE usage_daily SET date = '2026-06-05', cpu_hours = 4 WHERE user_id = 'ada'")
+    promised = night(ready, "--dry-run", today=june(10))
+    assert night(ready, today=june(10))["changed"] == promised["changed"]
+    assert booked(ready, after=1) == [entry(1, 2, june(5), "0", "0.10")]
+    assert (used(ready), deducted(ready)) == (amounts("0", "0.40"), {1: Decimal("0.40")})
+    assert paid(ready, month=MAY) == may == sums(credits_purchased="0.30", credits_deducted="0.30")
+    assert paid(ready) == sums(credits_purchased="0.10", credits_deducted="0.10")
+    repeats(ready, today=june(10))
+    for words in (("reconcile", "--from", "2026-05-01"), ("explain", "--user", "ada", "--month", "2026-06")):
+        assert usage_jobs(*words, url=ready, today=june(10)).code == 0
+    # It costs less than May has drawn: nothing is drawn in June, nothing is owed.
+    ask(ready, "UPDATE usage_daily SET cpu_hours = 1 WHERE user_id = 'ada'")
+    night(ready, today=june(10))
+    assert (used(ready), paid(ready)) == (amounts("0", "0.30"), sums())
+    repeats(ready, today=june(10))
+
+    late = ("backfill", "--from", "2026-05-01", "--to", "2026-05-31", "--reason", "moved", "--yes")
+    assert usage_jobs(*late, url=ready, today=june(10)).code == 0
+    assert (used(ready), paid(ready, month=MAY)) == (amounts("0", "0"), {})
+    night(ready, today=june(10))
+    assert (used(ready), paid(ready)) == (
+        amounts("0", "0.10"),
+        sums(credits_purchased="0.10", credits_deducted="0.10"),
+    )
+    repeats(ready, today=june(10))

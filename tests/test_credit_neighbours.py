@@ -12,6 +12,7 @@ from prepaid import account, amounts, booked, deducted, drawn, june, night, othe
 
 from jobs.model.shrink import Shrink
 from jobs.pipeline import allocation
+from jobs.pipeline.batch_input import BatchInput
 from jobs.postgres.run_scope import RunScope
 from jobs.settings import Settings
 from jobs.store import accounts
@@ -201,9 +202,9 @@ def test_what_nobody_has_moved_before_the_lock_is_computed_once(ready: str, monk
     row(ready, 1, "3.00")
     computed, allocate = list[int](), allocation.allocate
 
-    def counted(scope: RunScope, rows: pl.DataFrame, *more: Any) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
-        computed.append(rows.height)
-        return allocate(scope, rows, *more)
+    def counted(scope: RunScope, read: BatchInput, *more: Any) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
+        computed.append(read.rated.height)
+        return allocate(scope, read, *more)
 
     monkeypatch.setattr(allocation, "allocate", counted)
     night(ready)

@@ -18,20 +18,23 @@ DECIDING = [*_OF_ROW, "date", "new_month", "total_cost", "reported"]
 """All of a row that draws depend on: joins copy every column that they carry along."""
 
 
-def credited(
+def credited(  # noqa: PLR0913 - the frames that decide a draw
     rows: pl.LazyFrame,
     modes: pl.LazyFrame,
     accounts: pl.LazyFrame,
     booked: pl.LazyFrame,
     rules: CreditRules,
     bounds: Bounds = UNMEASURED,
+    *,
+    elsewhere: pl.LazyFrame | None = None,
 ) -> pl.LazyFrame:
     """Adds to priced rows in row order: class, parts, ``free`` and ``purchased`` (the draws that the ledger shall
     hold), ``uncovered``, ``amount_due``, ``amount_reported`` and ``amount_free``, in units of 10^-10.
 
-    In: ``accounts`` (frames.ACCOUNTS) and ``booked`` (frames.DRAWS), of the months of one draw window.
+    In: ``accounts`` (frames.ACCOUNTS) and ``booked`` (frames.DRAWS), of the months of one draw window; ``elsewhere``
+    (id, user_id, elsewhere): what is drawn of a row already, in another.
     """
-    kept = _kept_of(rows, modes, accounts, booked, rules, bounds)
+    kept = _kept_of(rows, modes, accounts, booked, rules, bounds, elsewhere=elsewhere)
     return _drawn(kept, _lots(kept, accounts, booked, rules), rules, rows, bounds)
 
 
@@ -39,7 +42,7 @@ def lots_of_window(
     rows: pl.LazyFrame, modes: pl.LazyFrame, accounts: pl.LazyFrame, booked: pl.LazyFrame, rules: CreditRules
 ) -> pl.LazyFrame:
     """What each account holds for a window, its own draws included: ``<lot>_left`` by user. In: as ``credited``."""
-    return _lots(_kept_of(rows, modes, accounts, booked, rules, UNMEASURED), accounts, booked, rules)
+    return _lots(_kept_of(rows, modes, accounts, booked, rules), accounts, booked, rules)
 
 
 def settle_debts(debts: pl.DataFrame, lots: pl.LazyFrame, unit: int) -> pl.DataFrame:
@@ -59,15 +62,17 @@ def settle_debts(debts: pl.DataFrame, lots: pl.LazyFrame, unit: int) -> pl.DataF
     )
 
 
-def _kept_of(
+def _kept_of(  # noqa: PLR0913 - the frames that decide a draw
     rows: pl.LazyFrame,
     modes: pl.LazyFrame,
     accounts: pl.LazyFrame,
     booked: pl.LazyFrame,
     rules: CreditRules,
-    bounds: Bounds,
+    bounds: Bounds = UNMEASURED,
+    *,
+    elsewhere: pl.LazyFrame | None = None,
 ) -> pl.LazyFrame:
-    held = classed(_with_booked(rows.select(DECIDING), booked), modes, rules, bounds)
+    held = _less(classed(_with_booked(rows.select(DECIDING), booked), modes, rules, bounds), elsewhere)
     return _kept(held.join(_known(accounts), on="user_id", how="left", maintain_order="left"))
 
 
@@ -86,9 +91,15 @@ def _drawn(
     return _paid(drawn, [(pl.col(f"{lot}_drawn") + pl.col(f"kept_{lot}")).alias(lot) for lot in LOTS], rows)
 
 
-def as_booked(rows: pl.LazyFrame, modes: pl.LazyFrame, booked: pl.LazyFrame, rules: CreditRules) -> pl.LazyFrame:
+def as_booked(
+    rows: pl.LazyFrame,
+    modes: pl.LazyFrame,
+    booked: pl.LazyFrame,
+    rules: CreditRules,
+    elsewhere: pl.LazyFrame | None = None,
+) -> pl.LazyFrame:
     """What ``credited`` adds, with the draws that stand in the ledger instead of those that it shall hold."""
-    held = classed(_with_booked(rows.select(DECIDING), booked), modes, rules)
+    held = _less(classed(_with_booked(rows.select(DECIDING), booked), modes, rules), elsewhere)
     return _paid(held, [pl.col(f"booked_{lot}").alias(lot) for lot in LOTS], rows)
 
 
@@ -121,6 +132,14 @@ def _with_booked(rows: pl.LazyFrame, booked: pl.LazyFrame) -> pl.LazyFrame:
     return rows.join(of_row.with_columns(CODED), on=_OF_ROW, how="left", maintain_order="left").with_columns(
         pl.col(amounts).fill_null(0), pl.col("imported").fill_null(value=False)
     )
+
+
+def _less(held: pl.LazyFrame, elsewhere: pl.LazyFrame | None) -> pl.LazyFrame:
+    """Without what is drawn elsewhere, ``part`` is what is still to be paid here."""
+    if elsewhere is None:
+        return held
+    rest = (pl.col("part") - pl.col("elsewhere").fill_null(0)).clip(lower_bound=whole(0))
+    return held.join(elsewhere, on=_OF_ROW, how="left", maintain_order="left").with_columns(part=rest).drop("elsewhere")
 
 
 def _known(accounts: pl.LazyFrame) -> pl.LazyFrame:

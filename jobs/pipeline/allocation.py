@@ -1,5 +1,7 @@
 """Which credit pays for which row of a batch, one draw window after another, and what must be posted for it."""
 
+from typing import TYPE_CHECKING
+
 import polars as pl
 
 from jobs.compute import credits, postings
@@ -7,6 +9,9 @@ from jobs.compute.exact import Bounds, whole
 from jobs.compute.lots import LOTS
 from jobs.model.frames import CODED, DRAWS
 from jobs.postgres.run_scope import RunScope
+
+if TYPE_CHECKING:
+    from jobs.pipeline.batch_input import BatchInput
 
 
 def window_draws(draws: pl.DataFrame, rows: pl.DataFrame, scope: RunScope) -> pl.DataFrame:
@@ -26,18 +31,11 @@ def imported_rows(mismatched: pl.DataFrame) -> pl.DataFrame:
 
 
 def allocate(
-    scope: RunScope,
-    rows: pl.DataFrame,
-    modes: pl.DataFrame,
-    accounts: pl.DataFrame,
-    draws: pl.DataFrame,
-    payable: pl.DataFrame,
+    scope: RunScope, read: "BatchInput", accounts: pl.DataFrame
 ) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
-    """``rows`` with their draws and how each is paid; what must be posted for it (compute.postings); and the debts of
-    ``payable`` that are settled, with what is drawn on each.
-
-    In: rated rows in row order; accounts (frames.ACCOUNTS); the draws of the window as they are in the ledger.
-    """
+    """The rated rows of ``read`` with their draws and how each is paid; what must be posted for it (compute.postings);
+    and its payable debts that are settled, with what is drawn on each. In: ``accounts`` (frames.ACCOUNTS)."""
+    rows, modes, draws, payable = read.rated, read.modes, read.draws, read.payable
     parts, settled = [], payable.clear().with_columns(free=whole(0), purchased=whole(0))
     for months in scope.window.draws:
         here = pl.col("date").dt.month_start().is_in(months)
@@ -48,26 +46,44 @@ def allocate(
             lots = credits.lots_of_window(mine.lazy(), modes.lazy(), accounts.lazy(), theirs.lazy(), scope.credit_rules)
             settled = credits.settle_debts(payable, lots, scope.credit_rules.unit)
             accounts = after_posting(scope, accounts, settled)
-        part = _window(scope, mine, modes, accounts, theirs)
+        part = _window(scope, mine, modes, accounts, theirs, read.elsewhere)
         accounts = after_posting(scope, accounts, part[1])
         parts.append(part)
     return pl.concat([paid for paid, _ in parts]), pl.concat([due for _, due in parts]), settled
 
 
 def _window(
-    scope: RunScope, rows: pl.DataFrame, modes: pl.DataFrame, accounts: pl.DataFrame, draws: pl.DataFrame
+    scope: RunScope,
+    rows: pl.DataFrame,
+    modes: pl.DataFrame,
+    accounts: pl.DataFrame,
+    draws: pl.DataFrame,
+    elsewhere: pl.DataFrame,
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """One draw window; its credit is what the accounts have left without its own draws (invariant 3)."""
     known = Bounds.of(rows, ["total_cost"])
     paid = credits.credited(
-        rows.lazy(), modes.lazy(), accounts.lazy(), draws.lazy(), scope.credit_rules, known
+        rows.lazy(),
+        modes.lazy(),
+        accounts.lazy(),
+        draws.lazy(),
+        scope.credit_rules,
+        known,
+        elsewhere=_lazy(elsewhere),
     ).collect()
     return paid, postings.postings(paid.lazy(), accounts.lazy(), draws.lazy()).collect()
 
 
-def as_posted(scope: RunScope, rows: pl.DataFrame, modes: pl.DataFrame, draws: pl.DataFrame) -> pl.DataFrame:
+def as_posted(
+    scope: RunScope, rows: pl.DataFrame, modes: pl.DataFrame, draws: pl.DataFrame, elsewhere: pl.DataFrame
+) -> pl.DataFrame:
     """``rows`` as the ledger pays them, whatever it should say."""
-    return credits.as_booked(rows.lazy(), modes.lazy(), draws.lazy(), scope.credit_rules).collect()
+    rules = scope.credit_rules
+    return credits.as_booked(rows.lazy(), modes.lazy(), draws.lazy(), rules, _lazy(elsewhere)).collect()
+
+
+def _lazy(elsewhere: pl.DataFrame) -> pl.LazyFrame | None:
+    return None if elsewhere.is_empty() else elsewhere.lazy()
 
 
 def after_posting(scope: RunScope, accounts: pl.DataFrame, postings_: pl.DataFrame) -> pl.DataFrame:

@@ -289,7 +289,7 @@ def compute_changes(
         draws=pl.concat([read.draws, adopted]),
         mismatched=foreign_draws.as_adopted(read.mismatched, adopted),
     )
-    rows, due, settled = allocation.allocate(plan, read.rated, read.modes, held, read.draws, read.payable)
+    rows, due, settled = allocation.allocate(plan, read, held)
     known = read.mismatched["id"]
     is_first = pl.col("fresh") & ~pl.col("vanished") if first else pl.lit(value=False)
     due = due.with_columns(first=is_first)

@@ -65,6 +65,11 @@ class BatchInput:
         }
 
     @property
+    def elsewhere(self) -> pl.DataFrame:
+        """Rows that came from a closed month, with what their users have drawn on them there."""
+        return self.mismatched.filter(pl.col("elsewhere") != 0).select("id", "user_id", "elsewhere")
+
+    @property
     def rows_read(self) -> int:
         return self.rated.height + self.unpriced.height
 

@@ -28,6 +28,7 @@ MISMATCHED: dict[str, pl.DataType | type[pl.DataType]] = {
     "imported": pl.Boolean,
     "foreign": pl.Boolean,
     "empty": pl.Boolean,
+    "elsewhere": pl.Int128,
 }
 
 
@@ -74,7 +75,8 @@ def mismatched_rows(connection: Connection, scope: RunScope, rows: pl.DataFrame,
     """Rows whose credits_deducted is not what the window's ``draws`` of their user come to, with what the whole ledger
     says of them (MISMATCHED): ``drawn`` by the present user in all months; ``foreign``: deducted is neither that, nor
     what another user or all of them have drawn on the row, some other program wrote it; ``empty``: nothing is deducted
-    although the present user has draws on it.
+    although the present user has draws on it; ``elsewhere``: what of ``drawn`` stands in closed months that are not in
+    the window, the row has come from there.
 
     ``rows``: id, user_id, date, deducted.
     """
@@ -88,7 +90,8 @@ def mismatched_rows(connection: Connection, scope: RunScope, rows: pl.DataFrame,
         .filter(read.ne_missing(pl.col("booked").fill_null(0)))
         .collect()
     )
-    known = ledger.totals_of_rows(connection, ledger_of(scope), found["id"].to_list())
+    months, ids = scope.window.months, found["id"].to_list()
+    known = ledger.totals_of_rows(connection, scope.settings, ledger_of(scope), ids, months)
     anybody = known.group_by("id").agg("drawn", pl.col("drawn").sum().alias("whole"))
     mine = known.with_columns(CODED).rename({"drawn": "own"}).drop("before")
     # A user who has lost the row may be in a batch that has given back his draws already.
@@ -97,7 +100,7 @@ def mismatched_rows(connection: Connection, scope: RunScope, rows: pl.DataFrame,
         found.join(mine, on=["id", "user_id"], how="left")
         .join(anybody, on="id", how="left")
         .join(theirs, on="id", how="left")
-        .with_columns(pl.col("own", "whole").fill_null(0), pl.col("imported").fill_null(value=False))
+        .with_columns(pl.col("own", "whole", "elsewhere").fill_null(0), pl.col("imported").fill_null(value=False))
     )
     by_others = pl.col("drawn").list.contains(read) | pl.col("before").list.contains(read).fill_null(value=False)
     explained = (read == pl.col("own")) | (read == pl.col("whole")) | by_others

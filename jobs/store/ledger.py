@@ -16,7 +16,7 @@ from jobs.model.windows import month_spans
 from jobs.settings import Settings
 from jobs.store import tables
 from jobs.store.database import Connection
-from jobs.store.statements import listed, statement, within
+from jobs.store.statements import listed, own, statement, within
 
 
 def draws(
@@ -39,11 +39,18 @@ def drawn_by_row(
     return {(user, id_.int): (scaled(free), scaled(purchased)) for user, id_, free, purchased in rows}
 
 
-def totals_of_rows(connection: Connection, table: sql.Composable, ids: Collection[int]) -> pl.DataFrame:
-    """What all months say of some rows, by user: id, user_id, drawn (units of 10^-10), imported, and ``before``: what
-    was drawn before the newest entry."""
-    text = statement("drawn_of_rows", draws=table)
-    rows = connection.execute(text, {"ids": [UUID(int=id_) for id_ in ids]}).fetchall() if ids else []
-    found = [(id_.int, user, scaled(amount), imported, scaled(before)) for id_, user, amount, imported, before in rows]
+def totals_of_rows(
+    connection: Connection, settings: Settings, table: sql.Composable, ids: Collection[int], window: Collection[date]
+) -> pl.DataFrame:
+    """What all months say of some rows, by user: id, user_id, drawn (units of 10^-10), imported, ``before``: what was
+    drawn before the newest entry, and ``elsewhere``: what stands in closed months but those of ``window``."""
+    text = statement("drawn_of_rows", draws=table, months=own(settings, "months"))
+    values = {"ids": [UUID(int=id_) for id_ in ids], "window": list(window)}
+    rows = connection.execute(text, values).fetchall() if ids else []
+    found = [
+        (id_.int, user, scaled(amount), imported, scaled(before), scaled(elsewhere))
+        for id_, user, amount, imported, before, elsewhere in rows
+    ]
     schema = {"id": pl.UInt128, "user_id": pl.String, "drawn": pl.Int128, "imported": pl.Boolean, "before": pl.Int128}
+    schema["elsewhere"] = pl.Int128
     return pl.DataFrame(found, schema=schema, orient="row")
