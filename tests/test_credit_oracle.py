@@ -151,13 +151,14 @@ def test_a_closed_month_keeps_its_draws_and_only_open_rows_take_new_credit() -> 
         made.run(june(30))
 
 
-def test_a_row_that_leaves_a_closed_month_keeps_that_draw_and_is_drawn_again() -> None:
+def test_a_row_that_leaves_a_closed_month_keeps_that_draw_and_is_not_drawn_again() -> None:
     made = story().put(row(1, june(1), "1"), row(2, JULY, "1")).run(date(2024, 7, 3))
     made.put(row(1, JULY, "1")).run(date(2024, 7, 3))
     assert made.credits.net()[FIRST, "ann", JUNE] == amount("1", "0")
-    assert made.credits.net()[FIRST, "ann", JULY] == amount("0", "1")
-    assert made.credits.deducted[FIRST] == 2
-    assert made.credits.posted[-1] == Posted("ann", exact(-1), FIRST)  # newly drawn in this window
+    assert (FIRST, "ann", JULY) not in made.credits.net()
+    made.put(row(1, JULY, "1.5")).run(date(2024, 7, 3))
+    assert made.credits.net()[FIRST, "ann", JULY].total == exact("0.5")
+    assert made.credits.deducted[FIRST] == exact("1.5")
 
 
 def test_modes_change_with_the_first_run_that_covers_new_days() -> None:
