@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 import psycopg
 import pytest
 import ways
+from hypothesis import settings as hypothesis_settings
 from psycopg import sql
 
 from jobs.demo.sample import SHAPE_A
@@ -30,6 +31,9 @@ MANY_CASES = 4
 SHARES = {"direct": (0, 2), "pooler": (1,), "role": (3,)}
 """Which quarters of the many cases of a test are played by the way that TEST_WAY names; all of them by EVERY_CASE=1."""
 pytest_plugins = ["nights", "drifting"]
+# A busy machine fails no test for its time.
+hypothesis_settings.register_profile("untimed", deadline=None)
+hypothesis_settings.load_profile("untimed")
 SHAPES = {shape: Path(__file__).parent / "shapes" / f"shape_{shape}.sql" for shape in "bc"} | {"a": SHAPE_A}
 NOWHERE = Path("/nonexistent")
 """Where no settings lie."""
