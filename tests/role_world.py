@@ -20,7 +20,7 @@ from psycopg import sql
 EVERY_RIGHT = ("SELECT", "INSERT", "UPDATE", "DELETE")
 RIGHTS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("user_daily", "user_monthly", "cluster_daily", "cluster_monthly"), EVERY_RIGHT),
-    "rejects": EVERY_RIGHT,
+    **dict.fromkeys(("rejects", "debts"), EVERY_RIGHT),
     "set_aside": EVERY_RIGHT,
     "touched_days": ("SELECT", "INSERT", "DELETE"),
     **dict.fromkeys(("months", "runs", "overrides_seen"), ("SELECT", "INSERT", "UPDATE")),

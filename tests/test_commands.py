@@ -36,7 +36,7 @@ from jobs.settings import load as load_settings
 from jobs.store.address import Address
 
 COMMANDS = (
-    *("demo", "check", "schema", "init", "run", "backfill", "reopen", "explain", "reconcile"),
+    *("demo", "check", "schema", "init", "run", "backfill", "reopen", "debts", "explain", "reconcile"),
     *("watch", "schedule", "runs"),
 )
 EXPLAIN = ("explain", "--user", "ada", "--month", "2026-06")

@@ -179,22 +179,21 @@ def test_a_draw_booked_between_reading_and_locking_is_not_booked_again(
     ask(ready, "UPDATE usage_daily SET total_cost = 0.80")
     more = "SELECT usage_daily_id, user_id, 2, usage_date, 0, 0.20, run_id FROM rollup.credit_draws"
     before_locking(monkeypatch, lambda: ask(ready, BOOK + more))
-    night(ready)
-    assert drawn(ready) == {1: amounts("0", "0.80")}
+    night(ready, code=6)
+    assert (drawn(ready), used(ready)) == ({1: amounts("0", "0.50")}, amounts("0", "0.30"))
 
 
 def test_a_draw_booked_beside_the_first_run_of_all_is_not_booked_again(
     ready: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where the ledger was empty when it was read: rows show what is booked without its being asked again."""
+    """Where the ledger was empty when it was read: nothing of the user is drawn, and the next run says why."""
     prepaid(ready, purchased="5")
     row(ready, 1, "0.80")
     row(ready, 2, "0.30")
     first = "SELECT id, user_id, 1, date, 0, 0.20, 1 FROM usage_daily ORDER BY id LIMIT 1"
     before_locking(monkeypatch, lambda: ask(ready, BOOK + first))
-    night(ready)
-    assert drawn(ready) == {1: amounts("0", "0.80"), 2: amounts("0", "0.30")}
-    assert deducted(ready) == {1: Decimal("0.80"), 2: Decimal("0.30")}
+    night(ready, code=6)
+    assert (drawn(ready), deducted(ready), used(ready)) == ({1: amounts("0", "0.20")}, {}, amounts("0", "0"))
 
 
 def test_what_nobody_has_moved_before_the_lock_is_computed_once(ready: str, monkeypatch: pytest.MonkeyPatch) -> None:

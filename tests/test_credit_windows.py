@@ -136,19 +136,19 @@ def test_a_refund_takes_nothing_back_from_a_closed_month(closed: str) -> None:
     repeats(closed)
 
 
-def test_a_row_that_leaves_a_closed_month_is_drawn_anew_where_it_is(closed: str) -> None:
-    """May is booked; credits_deducted tells all that was drawn on the row by its user."""
+def test_a_row_that_leaves_a_closed_month_is_drawn_where_it_is_for_the_rest(closed: str) -> None:
+    """May keeps its draws; credits_deducted tells all that was drawn on the row by its user."""
     others(closed, purchased="1.00")
     ask(closed, "UPDATE usage_daily SET date = '2026-06-04' WHERE id = %s", UUID(int=1))
     night(closed)
     assert booked(closed) == [
         entry(1, 1, MAY_31, "0", "0.20"),
-        entry(1, 2, june(4), "0", "0.30"),
+        entry(1, 2, june(4), "0", "0.10"),
         entry(2, 1, june(5), "0", "0.30"),
     ]
-    assert deducted(closed) == {1: Decimal("0.50"), 2: Decimal("0.30")}
+    assert deducted(closed) == {1: Decimal("0.30"), 2: Decimal("0.30")}
     assert paid(closed, month=MAY)["credits_deducted"] == Decimal("0.20")
-    assert paid(closed) == sums(credits_purchased="0.60", credits_deducted="0.60")
+    assert paid(closed) == sums(credits_purchased="0.40", credits_deducted="0.40")
     repeats(closed)
 
 

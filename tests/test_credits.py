@@ -92,7 +92,7 @@ def test_the_four_writes(ready: str) -> None:
     written_one = only(ready, "SELECT * FROM credit_transactions")
     assert (written_one["user_id"], written_one["type"]) == ("ada", "usage")
     assert transactions(ready) == moved("-0.30 from 0.60 to 0.30")
-    metadata = {"run_id": run_id, "usage_date": "2026-06-20", "usage_daily_id": str(UUID(int=1))}
+    metadata = {"run_id": run_id, "schema": "rollup", "usage_date": "2026-06-20", "usage_daily_id": str(UUID(int=1))}
     told = {name: value for name, value in written_one["metadata"].items() if name not in ("free", "purchased")}
     assert told == metadata
     text = "SELECT (metadata->>'free')::numeric AS free, (metadata->>'purchased')::numeric AS purchased"

@@ -166,7 +166,11 @@ def test_the_script_grants_this_and_nothing_else(owner: str, role: str) -> None:
     assert set(map(str, grants(owner, role))) == set(map(str, every_grant()))
 
 
-@pytest.mark.parametrize("grant", every_grant(), ids=str)
+ELSEWHERE = ("rollup.debts", "rollup.overrides_seen")
+"""Nothing of these is written here: test_debts and test_overrides_end do it as the role."""
+
+
+@pytest.mark.parametrize("grant", [grant for grant in every_grant() if grant.table not in ELSEWHERE], ids=str)
 def test_a_grant_that_is_taken_away_is_named_and_was_needed(
     owner: str, url: str, role: str, grant: Grant, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -71,6 +71,11 @@ class Window:
         return tuple(month for month in self.months if month not in self.closed)
 
     @property
+    def indebting(self) -> frozenset[date]:
+        """The months whose debts the run writes anew: what is uncovered of them is owed."""
+        return self.closing | self.closed
+
+    @property
     def draws(self) -> list[tuple[date, ...]]:
         """The draw windows, in the order in which they draw: each closed month by itself, then all open ones."""
         return [*((month,) for month in sorted(self.closed)), *([self.open] if self.open else [])]

@@ -236,9 +236,11 @@ class BatchChanges:
         prepaid = self.rows.filter(pl.col("class").is_in([PREPAID, EARLY]))
         paying = prepaid.select(pl.col("user_id").cast(pl.String), "month").unique()
         month = pl.col("date").dt.month_start().alias("month")
+        # What is drawn on debts is of months that stay as they are.
+        posted = self.postings.filter(pl.col("month").is_in(self.plan.window.months))
         drawn = pl.concat(
             part.select("id", "user_id", when, "free", "purchased")
-            for part, when in ((self.read.draws, month), (self.postings, pl.col("month")))
+            for part, when in ((self.read.draws, month), (posted, pl.col("month")))
         ).join(paying, on=user_months, how="anti")
         stay = drawn.group_by("id", *user_months).agg(pl.col("free", "purchased").sum())
         stay = stay.filter((pl.col("free") != 0) | (pl.col("purchased") != 0)).select(user_months).unique()

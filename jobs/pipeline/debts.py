@@ -40,7 +40,7 @@ def debts_target(scope: RunScope, read: BatchInput, rows: pl.DataFrame, settled:
     stored = read.debts
     taken = settled.select(pl.col("id").alias("usage_daily_id"), "user_id", TAKEN.alias("taken"))
     month = pl.col("usage_date").dt.month_start()
-    anew = sorted(scope.window.closed | scope.window.closing)
+    anew = sorted(scope.window.indebting)
     kept = (
         stored.filter(~month.is_in(anew))
         .join(taken, on=OF_ROW, how="left")

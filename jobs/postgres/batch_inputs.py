@@ -122,7 +122,7 @@ def stored_debts(connection: Connection, scope: RunScope, users: Collection[str]
         debts=own(scope.settings, "debts"),
         months=own(scope.settings, "months"),
         users=listed(users),
-        closing=sql.Literal(sorted(scope.window.closing)),
+        anew=sql.Literal(sorted(scope.window.indebting)),
     )
     return pl.concat(tables.read_query(connection, of, of.computed, text))
 

@@ -15,7 +15,7 @@ from jobs.store.statements import own, source
 
 def open_totals(scope: RunScope) -> sql.Composed:
     """By user what his open debts come to: a part of credits_hash."""
-    return query("debts.open_totals", **_tables(scope), closing=sql.Literal(sorted(scope.window.closing)))
+    return query("debts.open_totals", **_tables(scope), anew=sql.Literal(sorted(scope.window.indebting)))
 
 
 def found(scope: RunScope, *, again: bool) -> sql.Composed:

@@ -52,10 +52,10 @@ def refuse_another_deployment(connection: Connection, settings: Settings, held: 
     transactions = source(settings, "credit_transactions")
     text = statement("other_deployments", transactions=transactions, schema=sql.Literal(settings.rollup_schema))
     if row := connection.execute(text).fetchone():
-        other, draws, last = row
+        other, draws = row
         raise PreflightError(
             f"{settings.source_schema}.credit_transactions: expected no draws of another deployment before the first "
-            f"run of schema {settings.rollup_schema}; found {draws:,} of schema {other}, the last of {last}, and "
+            f"run of schema {settings.rollup_schema}; found {draws:,} of schema {other}, and "
             f"{other}.credit_draws is still there. Nothing was written. To go on with that deployment set schema = "
             f'"{other}" in the settings. If it is over, DROP SCHEMA "{other}" CASCADE lets this one adopt its draws'
         )

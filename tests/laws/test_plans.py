@@ -232,7 +232,7 @@ def assert_same_rows(planned: pl.DataFrame, before: dict[str, Rows], after: dict
     posted = sum(row["count"] for row in after["credit_transactions"].values())
     posted -= sum(row["count"] for row in before["credit_transactions"].values())
     assert posted == planned.filter(pl.col("table") == "credit_transactions").height
-    assert set(planned["table"]) <= {*KEYS, "credit_transactions", "billing_modes"}
+    assert set(planned["table"]) <= {*KEYS, "credit_transactions", "billing_modes", "debts"}
     assert planned.columns == list(CHANGES)
 
 

@@ -89,7 +89,7 @@ def test_a_hole_while_the_guard_is_taken(
 ) -> None:
     """Answered, it holds the lock, and we do not know: the next try must not take ourselves for another run."""
     monkeypatch.setattr("jobs.store.database.ADMISSION_SECONDS", 0.5)
-    [locking] = [s for s in night.statements if "pg_try_advisory_xact_lock" in s.text]
+    locking, *_ = [s for s in night.statements if "pg_try_advisory_xact_lock" in s.text]
     url = copy()
     swallowed(locking, url, answered=answered)
     assert differing(tables(url), night.after) == []
@@ -103,7 +103,7 @@ def test_a_guard_that_is_lost_is_taken_again(night: Night, copy: Callable[[], st
 
     def hook(statement: Statement) -> Verdict:
         if not guards and (statement.connection, statement.ordinal) == (target.connection, target.ordinal):
-            [held] = ask(url, LOCKED)
+            held, *_ = ask(url, LOCKED)
             ask(url, "SELECT pg_terminate_backend(%s, 5000)", held["pid"])
             guards.append([held["pid"], held_again(url)])
         return Verdict.PASS

@@ -1,9 +1,10 @@
 -- name: stored
--- The debts of some users in months that are closed, or that this run closes. Debts of a month that was opened again
--- wait for its next close.
+-- The debts of some users in months that are closed, or whose debts this run writes anew. Those of a month that was opened
+-- again wait for its next close.
 SELECT d.usage_daily_id, d.user_id, d.usage_date, d.amount, d.settled, d.written_off, d.reason
-FROM {debts} AS d JOIN {months} AS m ON m.month = date_trunc('month', d.usage_date)::date
-WHERE d.user_id = ANY({users}) AND (m.closed_at IS NOT NULL OR m.month = ANY({closing}::date[]))
+FROM {debts} AS d LEFT JOIN {months} AS m ON m.month = date_trunc('month', d.usage_date)::date
+WHERE d.user_id = ANY({users})
+  AND (m.closed_at IS NOT NULL OR date_trunc('month', d.usage_date)::date = ANY({anew}::date[]))
 
 -- name: payable
 -- Debts that credit can settle now: of a closed month that this run does not compute, whose row still has the same user,
@@ -30,8 +31,9 @@ WHERE d.amount - d.settled - d.written_off >= {unit} AND {users} AND NOT {report
 -- name: open_totals
 -- By user what his open debts come to, in units of 10^-10.
 SELECT d.user_id, (sum(d.amount - d.settled - d.written_off) * 10000000000)::numeric(38, 0)::text AS debts
-FROM {debts} AS d JOIN {months} AS m ON m.month = date_trunc('month', d.usage_date)::date
-WHERE d.amount > d.settled + d.written_off AND (m.closed_at IS NOT NULL OR m.month = ANY({closing}::date[]))
+FROM {debts} AS d LEFT JOIN {months} AS m ON m.month = date_trunc('month', d.usage_date)::date
+WHERE d.amount > d.settled + d.written_off
+  AND (m.closed_at IS NOT NULL OR date_trunc('month', d.usage_date)::date = ANY({anew}::date[]))
 GROUP BY d.user_id
 
 -- name: debtors

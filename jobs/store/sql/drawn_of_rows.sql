@@ -7,6 +7,9 @@ FROM (
     max(revision) OVER (PARTITION BY usage_daily_id, user_id) AS newest,
     month <> ALL(%(window)s::date[]) AND NOT EXISTS (
       SELECT FROM {months} AS m WHERE m.month = d.month AND m.closed_at IS NULL) AS is_elsewhere
-  FROM (SELECT *, date_trunc('month', usage_date)::date AS month FROM {draws}) AS d
+  FROM (
+    SELECT usage_daily_id, user_id, revision, imported, free, purchased, date_trunc('month', usage_date)::date AS month
+    FROM {draws}
+  ) AS d
   WHERE usage_daily_id = ANY(%(ids)s::uuid[])
 ) AS d GROUP BY 1, 2
