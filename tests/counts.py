@@ -19,14 +19,14 @@ USUAL_AND_FURTHER = {
     "POOLER_KILLS": (4, 2),
     "WORKER_ROUNDS": (1, 1),
     "POOL_RUNS": (4, 2),
-    "SCHEDULE_DAYS": (6, 3),
+    "SCHEDULE_DAYS": (3, 3),
     # Nights beside busy clients, of so many users; a campaign: 100 nights of 3,000.
     "BUSY_NIGHTS": (3, 2),
     "BUSY_USERS": (300, 300),
     # Usage rows of the test that counts bytes; a campaign: 300,000.
     "WIRE_ROWS": (30_000, 30_000),
     # Of the statements of a night every so-manieth; of its transactions a part of that.
-    "STATEMENT_STRIDE": (24, 48),
+    "STATEMENT_STRIDE": (40, 48),
 }
 """On the direct way, and on each further way or server, where what depends on neither need not be tried as often."""
 

@@ -22,12 +22,12 @@ LOST = {("text", "uuid")}
 
 
 def retyped() -> Iterator[Drift]:
-    """One column of each type, of the application's and of our own, as every type that it has been met as."""
+    """One column of each type as every type that it has been met as."""
     seen = set()
     for drift in drifts("a"):
-        what = (drift.kind, drift.how, drift.is_own)
+        what = (drift.kind, drift.how)
         whole = drift.column is None or drift.is_gone or drift.how == "a view" or drift.is_exact
-        if not whole and what not in seen and what[:2] not in LOST:
+        if not whole and what not in seen and what not in LOST:
             seen.add(what)
             yield drift
 
