@@ -75,7 +75,8 @@ def mismatched_rows(connection: Connection, scope: RunScope, rows: pl.DataFrame,
     """Rows whose credits_deducted is not what the window's ``draws`` of their user come to, with what the whole ledger
     says of them (MISMATCHED): ``drawn`` by the present user in all months; ``foreign``: deducted is neither that, nor
     what another user or all of them have drawn on the row, some other program wrote it; ``empty``: nothing is deducted
-    although the present user has draws on it; ``elsewhere``: what of ``drawn`` stands in closed months that are not in
+    although the present user has draws on it, or what was given back since, as when the row was another user's for a
+    while; ``elsewhere``: what of ``drawn`` stands in closed months that are not in
     the window, the row has come from there.
 
     ``rows``: id, user_id, date, deducted.
@@ -93,7 +94,7 @@ def mismatched_rows(connection: Connection, scope: RunScope, rows: pl.DataFrame,
     months, ids = scope.window.months, found["id"].to_list()
     known = ledger.totals_of_rows(connection, scope.settings, ledger_of(scope), ids, months)
     anybody = known.group_by("id").agg("drawn", pl.col("drawn").sum().alias("whole"))
-    mine = known.with_columns(CODED).rename({"drawn": "own"}).drop("before")
+    mine = known.with_columns(CODED).rename({"drawn": "own", "before": "own_before"})
     # A user who has lost the row may be in a batch that has given back his draws already.
     theirs = known.with_columns(CODED).join(found, on=["id", "user_id"], how="anti").group_by("id").agg("before")
     marked = (
@@ -104,7 +105,8 @@ def mismatched_rows(connection: Connection, scope: RunScope, rows: pl.DataFrame,
     )
     by_others = pl.col("drawn").list.contains(read) | pl.col("before").list.contains(read).fill_null(value=False)
     explained = (read == pl.col("own")) | (read == pl.col("whole")) | by_others
-    empty = (read == 0).fill_null(value=False) & (pl.col("own") != 0)
+    is_empty = (read == 0) & (pl.col("own") != 0)
+    empty = (is_empty | ((read == pl.col("own_before")) & (pl.col("own") == 0))).fill_null(value=False)
     foreign = ~empty & ~explained.fill_null(value=False)
     if scope.begins_ledger:
         # What is no number could not be adopted: no draw is told by it.

@@ -234,6 +234,23 @@ def test_two_deployments_on_one_table_never_run_at_once(two: str) -> None:
     night(two)
 
 
+def test_a_row_that_was_another_users_for_a_night_is_drawn_again(ready: str) -> None:
+    """Its draws were given back, and whose it was meanwhile could not be had, so that it still shows them."""
+    for user in ("ada", "bob"):
+        prepaid(ready, user, purchased="5")
+    row(ready, 1, "0.30")
+    night(ready)
+    ask(ready, "UPDATE usage_daily SET user_id = 'bob'")
+    with psycopg.connect(ready) as holder:
+        holder.execute("SELECT FROM user_credits WHERE user_id = 'bob' FOR UPDATE")
+        night(ready)
+    assert (drawn(ready), deducted(ready)) == ({}, {1: Decimal("0.30")})
+    ask(ready, "UPDATE usage_daily SET user_id = 'ada'")
+    night(ready)
+    assert (drawn(ready), deducted(ready)) == ({1: amounts("0", "0.30")}, {1: Decimal("0.30")})
+    repeats(ready)
+
+
 FOUND = "found 2 of schema rollup, and rollup.credit_draws is still there"
 
 
