@@ -154,7 +154,6 @@ PRICES = [
     Change("an override is for another user", change_override("user_id = 'cyd'"), BOB | CYD),
     Change("an override's reason edited", change_override("reason = 'as agreed'"), NOBODY),
     Change("an override deleted", "DELETE FROM user_pricing_overrides", BOB),
-    Change("an override of shape B is no longer active", change_override("active = false"), BOB, world="b"),
     Change("a line of the card changed", rates=RATES.replace(",0,0.50", ",0,0.60"), users=EVERYBODY, at_most=True),
     Change("a line from the middle of the month", rates=rates("cpu_hours,2026-06-15,0,0.20,1"), users=EVERYBODY,
            at_most=True),
