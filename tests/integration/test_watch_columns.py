@@ -34,6 +34,7 @@ def url(database: str, tmp_path: Path) -> str:
     return database
 
 
+@pytest.mark.direct("a role may read only what the settings name")
 def test_a_meter_that_left_the_settings_does_not_make_watch_blind(url: str) -> None:
     ask(url, "UPDATE usage_daily SET cpu_hours = 5000 WHERE id = %s", ROW)
     seen = usage_jobs("watch", "--json", url=url)
