@@ -34,7 +34,7 @@ def credited(  # noqa: PLR0913 - the frames that decide a draw
     In: ``accounts`` (frames.ACCOUNTS) and ``booked`` (frames.DRAWS), of the months of one draw window; ``elsewhere``
     (id, user_id, elsewhere): what is drawn of a row already, in another.
     """
-    kept = _kept_of(rows, modes, accounts, booked, rules, bounds, elsewhere=elsewhere)
+    kept = _less(_kept_of(rows, modes, accounts, booked, rules, bounds), elsewhere)
     return _drawn(kept, _lots(kept, accounts, booked, rules), rules, rows, bounds)
 
 
@@ -62,17 +62,15 @@ def settle_debts(debts: pl.DataFrame, lots: pl.LazyFrame, unit: int) -> pl.DataF
     )
 
 
-def _kept_of(  # noqa: PLR0913 - the frames that decide a draw
+def _kept_of(
     rows: pl.LazyFrame,
     modes: pl.LazyFrame,
     accounts: pl.LazyFrame,
     booked: pl.LazyFrame,
     rules: CreditRules,
     bounds: Bounds = UNMEASURED,
-    *,
-    elsewhere: pl.LazyFrame | None = None,
 ) -> pl.LazyFrame:
-    held = _less(classed(_with_booked(rows.select(DECIDING), booked), modes, rules, bounds), elsewhere)
+    held = classed(_with_booked(rows.select(DECIDING), booked), modes, rules, bounds)
     return _kept(held.join(_known(accounts), on="user_id", how="left", maintain_order="left"))
 
 
