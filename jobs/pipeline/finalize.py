@@ -101,9 +101,10 @@ def finalize(
         # Batches have entered their own users.
         modes.append(connection, settings, plan.pending_modes_of(plan.pending_modes.keys() - totals.users), run_id)
         _keep_set_aside(connection, plan, run_id, totals)
-        rejected = ownerless_rejects(connection, plan, totals)
+        ownerless = _ownerless_ids(connection, plan, totals)
+        rejected = ownerless_rejects(connection, plan, totals, ownerless)
         rejects.write(connection, settings, rejected)
-        misplaced = _misplaced_rows(connection, plan, totals, lock=True)
+        misplaced = _misplaced_rows(connection, plan, ownerless, lock=True)
         written["usage_daily"] += len(misplaced)
         by_month, whole = month_figures(connection, plan, plan.window.months)
         figures = [
@@ -171,7 +172,9 @@ def preview(
     days = sorted({*cluster_rollups.days_to_regroup(connection, plan), *deltas.touched, *rebuilt})
     diffs = cluster_tables.regroup(connection, plan, days, deltas) if days else []
     # What its own batches would have described by then, a run does not find outdated.
-    rejected = [each for each in ownerless_rejects(connection, plan, totals) if each.id not in totals.reject_ids]
+    ownerless = _ownerless_ids(connection, plan, totals)
+    found = ownerless_rejects(connection, plan, totals, ownerless)
+    rejected = [each for each in found if each.id not in totals.reject_ids]
     by_month, whole = _after(plan, totals, detected, before)
     closing = plan.window.closing
     totals.holding_up = unusable_payers(connection, plan.settings, plan.query.read.credits, closing)
@@ -183,7 +186,7 @@ def preview(
     figures += _regrouped_besides(connection, plan, days, None)
     booked = runlog.months_to_book(connection, plan.settings, figures)
     changed = NO_CLUSTERS | {diff.table.name: diff.rows for diff in diffs}
-    misplaced = _misplaced_rows(connection, plan, totals, lock=False)
+    misplaced = _misplaced_rows(connection, plan, ownerless, lock=False)
     changed["usage_daily"] = totals.changed["usage_daily"] + len(misplaced)
     changed |= {"rejects": totals.changed["rejects"] + len(rejected), "months": len(booked)}
     if totals.recorder is not None:
@@ -208,33 +211,34 @@ def ran_out_rows(connection: Connection, plan: Plan, totals: Totals) -> "pl.Data
     return rows
 
 
-def ownerless_rejects(connection: Connection, plan: Plan, totals: Totals) -> list[RejectChange]:
+def ownerless_rejects(connection: Connection, plan: Plan, totals: Totals, ids: Collection[str]) -> list[RejectChange]:
     """What is to change in rollup.rejects for rows that no batch sees: without a user or a day, or changed in a way
     that no fingerprint covers."""
     spans = plan.window.spans()
-    # Without an index on date this reads the whole table: detection has counted whether there are any.
-    ids = _ownerless_ids(connection, plan) if totals.ownerless else []
     found = rejects.read(connection, plan.query, ids) + rejects.read_outdated(connection, plan.query, spans)
     changes = rejects.changes_without_owner(connection, plan.settings, found, spans)
     # Of a user who was not recomputed a row stays rejected until it is priced.
     return [change for change in changes if change.user not in totals.not_written]
 
 
-def _misplaced_rows(connection: Connection, plan: Plan, totals: Totals, *, lock: bool) -> "list[LostRow]":
+def _misplaced_rows(connection: Connection, plan: Plan, ids: Collection[str], *, lock: bool) -> "list[LostRow]":
     """Rows without a day that show what was drawn on them for another user: no batch sees them. ``lock``: they are
     written. A backfill leaves them to the next run, for they are in none of its months."""
-    if not totals.ownerless or plan.kind == "backfill":
+    if not ids or plan.kind == "backfill":
         return []
     from jobs.postgres import usage_writeback
 
-    ids = _ownerless_ids(connection, plan)
     misplaced = usage_writeback.misplaced_rows(connection, plan, ids, lock=lock)
     if lock:
         usage_writeback.write_lost_rows(connection, plan, misplaced)
     return misplaced
 
 
-def _ownerless_ids(connection: Connection, plan: Plan) -> list[str]:
+def _ownerless_ids(connection: Connection, plan: Plan, totals: Totals) -> list[str]:
+    """Rows without a user or a day. Without an index on date this reads the whole table: detection has counted whether
+    there are any."""
+    if not totals.ownerless:
+        return []
     return [str(row[0]) for row in connection.execute(plan.query.ownerless(plan.window.spans()))]
 
 
