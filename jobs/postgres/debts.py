@@ -9,7 +9,6 @@ from jobs.model.scale import unscaled
 from jobs.postgres import fingerprints
 from jobs.postgres.queries import query
 from jobs.postgres.run_scope import RunScope
-from jobs.store.credit_source import COLUMNS
 from jobs.store.statements import own, source
 
 
@@ -29,11 +28,7 @@ def found(scope: RunScope, *, again: bool) -> sql.Composed:
         closing = sql.Literal(sorted(scope.window.closing))
         unwritten = query("debts.unwritten", debts=own(scope.settings, "debts"), closing=closing)
     if scope.window.open and not again:
-        granted_and_used = {name: held.amount(column, "a") for name, column in COLUMNS.items()}
-        if not held.splits:  # one figure counts both kinds as used: free credits are used first
-            granted, used = (granted_and_used[name] for name in ("granted", "used"))
-            granted_and_used["free_used"] = sql.SQL("least({}, {})").format(granted, used)
-            granted_and_used["used"] = sql.SQL("({0} - least({1}, {0}))").format(used, granted)
+        free_used, used = held.used()
         debtors = query(
             "debts.debtors",
             debts=own(scope.settings, "debts"),
@@ -41,7 +36,10 @@ def found(scope: RunScope, *, again: bool) -> sql.Composed:
             usable=held.usable(),
             unit=sql.Literal(unscaled(rules.unit)),
             payable=payable(scope, sql.SQL("d.user_id = a.user_id").format(), None),
-            **granted_and_used,
+            granted=held.amount("free_credits_granted", "a"),
+            bought=held.amount("total_purchased", "a"),
+            free_used=free_used,
+            used=used,
         )
     return unwritten + debtors
 
@@ -65,9 +63,7 @@ def payable(scope: RunScope, users: sql.Composable, run_id: int | None) -> sql.C
         users=users,
         reported=sql.SQL("u.reported_to_stripe IS TRUE" if held.reported else "false").format(),
         computed=sql.Literal(sorted(scope.window.months)),
-        explained=sql.SQL("coalesce({}, 0) = w.drawn" if held.shown else "true").format(
-            *([deducted] if held.shown else [])
-        ),
+        explained=sql.SQL("coalesce(u.credits_deducted, 0) = w.drawn" if held.shown else "true").format(),
         run_id=sql.Literal(run_id),
     )
 

@@ -77,7 +77,7 @@ def adopt(connection: Connection, settings: Settings, held: CreditSource, *, log
             values = {**found, "version": version("usage-jobs")}
             run_id = runlog.numbered(connection, settings, "begin_adoption", values)
             cursor.execute(statement("adopt_draws", draws=draws, adoptable=adoptable), {"run_id": run_id})
-        _, used = _used(held)
+        used = sql.SQL("({} + {})").format(*held.used())
         table = draws if logged else adoptable
         excess = cursor.execute(statement("adopted_excess", draws=table, accounts=accounts, used=used)).fetchone()
     assert excess is not None  # noqa: S101 - an aggregate is always one row
@@ -88,15 +88,6 @@ def as_ledger(settings: Settings, held: CreditSource) -> sql.Composed:
     """What an adoption would enter into the ledger, as a table in parentheses: in row order free until the free credits
     used are exhausted, then purchased."""
     deducted = statement("deducted", usage=source(settings, "usage_daily"))
-    free_used, _ = _used(held)
+    free_used, _ = held.used()
     accounts = source(settings, "user_credits")
     return statement("adoptable_draws", deducted=deducted, accounts=accounts, free_used=free_used)
-
-
-def _used(held: CreditSource) -> tuple[sql.Composed, sql.Composed]:
-    """What an account says of free credits used, and of both kinds."""
-    used, free = held.amount("total_used", "a"), held.amount("free_credits_used", "a")
-    if held.splits:
-        return free, sql.SQL("{} + {}").format(used, free)
-    granted = held.amount("free_credits_granted", "a")
-    return sql.SQL("least({}, {})").format(granted, used), used

@@ -65,6 +65,14 @@ class CreditSource:
             return sql.SQL("0::numeric").format()
         return sql.SQL("coalesce({}, 0)::numeric").format(sql.Identifier(*([of] if of else []), column))
 
+    def used(self, of: str = "a") -> tuple[sql.Composed, sql.Composed]:
+        """Free and purchased credits used, as SQL: where one figure counts both kinds, free credits are used first."""
+        used, granted = self.amount("total_used", of), self.amount("free_credits_granted", of)
+        if self.splits:
+            return self.amount("free_credits_used", of), used
+        free = sql.SQL("least({}, {})").format(granted, used)
+        return free, sql.SQL("({} - {})").format(used, free)
+
     def balance(self, of: str = "a") -> sql.Composed:
         """What an account could spend, as SQL."""
         parts = {name: self.amount(column, of) for name, column in COLUMNS.items()}
