@@ -89,7 +89,7 @@ def read_input(
         usage = reader.read(connection, scope.query, text)
         modes = batch_inputs.billing_modes(connection, scope, users)
         draws = batch_inputs.window_draws(connection, scope, users)
-        months = batch_inputs.stored_months(connection, scope, users)
+        months = batch_inputs.stored_months(connection, scope, scope.window.months, users)
         # A user without a stored month has no stored days either, unless a roll-up was lost. In a first run no user has
         # any: looking for each user's days would take as long as reading the usage.
         stored = users if scope.has_user_days else months["user_id"].unique().to_list()
@@ -105,9 +105,11 @@ def read_input(
         )
         debts = batch_inputs.stored_debts(connection, scope, users)
         payable = _payable(connection, scope, debts, run_id)
-        debtors = payable["user_id"].unique().to_list()
-        closed_months = batch_inputs.stored_months(connection, scope, debtors, payable["month"].unique().to_list())
-        closed_days = batch_inputs.stored_days(connection, scope, payable["date"].unique().to_list(), debtors)
+        closed_months, closed_days = months.clear(), days.clear()
+        if not payable.is_empty():
+            debtors = payable["user_id"].unique().to_list()
+            closed_months = batch_inputs.stored_months(connection, scope, payable["month"].unique().to_list(), debtors)
+            closed_days = batch_inputs.stored_days(connection, scope, payable["date"].unique().to_list(), debtors)
         unexplained = foreign_draws.unexplained(connection, scope, mismatched)
     return BatchInput(
         users=frozenset(users),

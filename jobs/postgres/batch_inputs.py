@@ -76,8 +76,8 @@ def mismatched_rows(connection: Connection, scope: RunScope, rows: pl.DataFrame,
     says of them (MISMATCHED): ``drawn`` by the present user in all months; ``foreign``: deducted is neither that, nor
     what another user or all of them have drawn on the row, some other program wrote it; ``empty``: nothing is deducted
     although the present user has draws on it, or what was given back since, as when the row was another user's for a
-    while; ``elsewhere``: what of ``drawn`` stands in closed months that are not in
-    the window, the row has come from there.
+    while; ``elsewhere``: what of ``drawn`` stands in closed months that are not in the window, the row has come from
+    there.
 
     ``rows``: id, user_id, date, deducted.
     """
@@ -141,11 +141,11 @@ def payable_debts(connection: Connection, scope: RunScope, users: Collection[str
 
 
 def stored_months(
-    connection: Connection, scope: RunScope, users: Collection[str], months: Collection[date] | None = None
+    connection: Connection, scope: RunScope, months: Collection[date], users: Collection[str]
 ) -> pl.DataFrame:
-    """What user_monthly holds of ``users`` in ``months`` (None: those of the run)."""
+    """What user_monthly holds of ``users`` in ``months``."""
     of = tables.table(scope.settings, "user_monthly")
-    return pl.concat(tables.stored(connection, scope.settings, of, months or scope.window.months, users))
+    return pl.concat(tables.stored(connection, scope.settings, of, months, users))
 
 
 def stored_days(connection: Connection, scope: RunScope, days: Sequence[date], users: Collection[str]) -> pl.DataFrame:
