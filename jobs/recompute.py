@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
+from itertools import chain
 from typing import Any
 from uuid import UUID
 
@@ -16,10 +17,10 @@ import polars as pl
 from jobs.compute.billing import PREPAID
 from jobs.compute.rollup import USER_DAY
 from jobs.model.scale import unscaled
+from jobs.model.work_list import Limits
 from jobs.pipeline.allocation import allocate, as_posted
 from jobs.pipeline.batch_changes import days_target, months_target
 from jobs.pipeline.batch_input import BatchInput, of_users, read_input
-from jobs.pipeline.batches import Limits, cut
 from jobs.pipeline.plan import Plan
 from jobs.postgres import detection
 from jobs.postgres.detection import Detected
@@ -123,17 +124,17 @@ COSTS, SAME, SAME_DAYS, PAID, OVER, POSTED, ROWS = (
 def recompute(connection: Connection, address: Address, plan: Plan, found: Found, *, draws: bool) -> Detected:
     """Every user's months of ``plan``; ``draws``: the months are one draw window, and the draws are computed, too."""
     months = plan.window.months
-    everybody = detection.detect(connection, plan, months, full=True)
+    limits = Limits(plan.settings.batch_rows, plan.settings.batch_rows)
+    everybody = detection.detect(connection, plan, months, full=True, limits=limits)
     pairs = [(each.user, each.month) for each in detection.differences(connection, plan, months).found]
     priced = pl.DataFrame(pairs, schema=NO_MONTHS.schema, orient="row")
     if draws:
         # What changed in one month of a draw window may move draws in another.
-        stale = Stale({work.user for work in detection.detect(connection, plan, months).work}, priced)
+        stale = Stale(set(chain.from_iterable(detection.detect(connection, plan, months).work)), priced)
     else:
         stale = Stale(set(), priced, months=priced)
-    reader, settings = Reader("copy", address), plan.settings
-    moved = set()
-    for users in cut(everybody.work, Limits(settings.batch_rows, settings.batch_rows)):
+    reader, moved = Reader("copy", address), set()
+    for users in everybody.work:
         read = read_input(connection, reader, plan, users)
         moved |= _judge(connection, plan, found, read, stale, draws=draws)
     for month in months:

@@ -17,13 +17,13 @@ import polars as pl
 from jobs.compute.causes import is_repriced
 from jobs.model.scale import unscaled
 from jobs.model.windows import Window, is_closed, last_of, opening
+from jobs.model.work_list import Limits, WorkList
 from jobs.pipeline.allocation import as_posted
 from jobs.pipeline.batch_changes import days_target, months_target
 from jobs.pipeline.batch_input import read_input
-from jobs.pipeline.batches import Limits, cut
 from jobs.pipeline.plan import Plan, for_window
 from jobs.postgres import detection, fingerprints
-from jobs.postgres.detection import Difference, Differences, UserWork
+from jobs.postgres.detection import Difference, Differences
 from jobs.postgres.fingerprints import RowFingerprint
 from jobs.postgres.usage_reader import Reader
 from jobs.settings import Settings
@@ -123,9 +123,10 @@ def _compare(connection: Connection, plan: Plan, address: Address, found: "list[
     changes, causes = _Changes(), {(each.user, each.month): each for each in found}
     users = sorted({user for user, _ in causes})
     # How many rows each has is not known here: as many as one a day.
-    work = [UserWork(user, len(plan.window.days), 0) for user in users]
-    limits = Limits(plan.settings.batch_rows, plan.settings.batch_rows)
-    for batch in cut(work, limits):
+    work = WorkList(Limits(plan.settings.batch_rows, plan.settings.batch_rows))
+    for user in users:
+        work.add(user, len(plan.window.days), 0)
+    for batch in work:
         read = read_input(connection, Reader("copy", address), plan, batch)
         rows = as_posted(plan, read.rated, read.modes, read.draws, read.elsewhere)
         target = months_target(plan, read, rows)

@@ -91,7 +91,8 @@ class BatchChanges:
         if not self.adopted.is_empty():
             counts["credit_draws"] = counts.get("credit_draws", 0) + self.adopted.height
         counts |= {diff.table.name: diff.rows for diff in (self.daily, self.monthly, self.debts) if diff is not None}
-        return counts | {"corrections": self.corrected.height, "rejects": len(self.rejects)}
+        counts |= {"billing_modes": len(self.read.new_modes), "corrections": self.corrected.height}
+        return counts | {"rejects": len(self.rejects)}
 
     def without(self, users: Collection[str]) -> "BatchChanges":
         """The same of everybody but ``users``; before it is complete."""
@@ -139,6 +140,7 @@ class BatchChanges:
             return NONE
         return pl.concat(
             [
+                row_changes.mode_changes(self.read.new_modes),
                 row_changes.posting_changes(self.plan, self.postings, self.accounts, self.after),
                 row_changes.usage_changes(self.usage, self.lost),
                 self.daily.changes(),
@@ -187,14 +189,15 @@ class BatchChanges:
         cluster_rollups.touch_days(connection, plan, run_id, batch, self.daily.keys["date"].unique().to_list())
         self.monthly.write(connection, plan, run_id)
         self.debts.write(connection, plan, run_id)
-        modes.append(connection, plan.settings, plan.pending_modes_of(self.users), run_id)
+        if entries := self.read.new_modes:
+            modes.append(connection, plan.settings, modes.listed_entries(entries), run_id)
         corrections.append(connection, plan.settings, self.corrected, plan.reason, run_id)
         rejects.write(connection, plan.settings, self.rejects)
 
     def _with_hashes(self, connection: Connection) -> pl.DataFrame:
         """What user_monthly shall hold."""
         plan, read = self.plan, self.read
-        credits = batch_hashes.credit_hashes(connection, plan, read.users, self.postings)
+        credits = batch_hashes.credit_hashes(connection, plan, read.users, read.modes, self.postings)
         digests = [
             {"user_id": user, "month": month, "overrides_hash": digest}
             for month in plan.window.months

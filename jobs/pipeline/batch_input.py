@@ -6,7 +6,7 @@ from typing import Any
 
 import polars as pl
 
-from jobs.model.frames import CODED
+from jobs.model.frames import CODED, MODES
 from jobs.pipeline import foreign_draws
 from jobs.pipeline.allocation import imported_rows, window_draws
 from jobs.pipeline.rating import is_priceable, rate_rows
@@ -14,6 +14,7 @@ from jobs.postgres import batch_inputs
 from jobs.postgres.run_scope import RunScope
 from jobs.postgres.usage_reader import Reader
 from jobs.store.database import Connection, transaction
+from jobs.store.modes import Entry
 
 KEY = ["user_id", "month"]
 
@@ -63,6 +64,11 @@ class BatchInput:
             *self.payable["user_id"],
             *(self.unexplained.keys() & self.users),
         }
+
+    @property
+    def new_modes(self) -> list[Entry]:
+        """The entries that rollup.billing_modes does not have yet."""
+        return self.modes.filter("is_new").select(list(MODES)).rows()
 
     @property
     def elsewhere(self) -> pl.DataFrame:

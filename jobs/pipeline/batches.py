@@ -1,18 +1,14 @@
-"""The work list of a run, cut into batches; and at the end, one at a time, the users who left theirs.
-
-A batch is cut by the rows that it reads (``batch_rows``: memory) and by those that it may write (``batch_writes``: an
-application's transaction waits for one batch at most).
-"""
+"""Does the work list of a run, batch by batch; and at the end, one at a time, the users who left theirs."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 
 from jobs.model.errors import RefusedError
+from jobs.model.work_list import WorkList
 from jobs.pipeline.batch import Batch, BatchResult
 from jobs.pipeline.totals import Totals
 from jobs.pipeline.workers import run_side_by_side
-from jobs.postgres.detection import UserWork
 from jobs.store.database import Link
 from jobs.store.faults import retried
 
@@ -22,39 +18,15 @@ MOST_SET_ASIDE = 20
 """Users whom a run may set aside: where the application's tables refuse more, it is not the trouble of single users."""
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What a batch reads (``rows``) and may write to usage_daily (``writes``) at most; one user may be more."""
-
-    rows: int
-    writes: int
-
-
-def cut(work: Sequence[UserWork], limits: Limits) -> Iterator[list[str]]:
-    """The users of each batch, in their order."""
-    users: list[str] = []
-    rows = writes = 0
-    for each in work:
-        if users and (rows + each.rows > limits.rows or writes + each.writes > limits.writes):
-            yield users
-            users, rows, writes = [], 0, 0
-        users.append(each.user)
-        rows, writes = rows + each.rows, writes + each.writes
-    if users:
-        yield users
-
-
 def run_batches(
     links: Sequence[Link],
     batch: Batch,
-    work: Sequence[UserWork],
+    work: WorkList,
     totals: Totals,
     progress: Callable[[str, int, int | None], None],
 ) -> None:
     """Does the whole ``work``; who could not be had stays in ``totals.left``, of whom nothing can be written in
     ``totals.set_aside``. Raises RefusedError where these are too many."""
-    settings = batch.plan.settings
-    parts = list(enumerate(cut(work, Limits(settings.batch_rows, settings.batch_writes))))
 
     def done(link: Link, part: tuple[int, list[str]]) -> list[BatchResult]:
         number, users = part
@@ -64,12 +36,12 @@ def run_batches(
             _check_refused([found.refused for found in results if found.refused is not None])
         return results
 
-    for number, results in enumerate(run_side_by_side(links, done, parts), start=1):
+    for number, results in enumerate(run_side_by_side(links, done, enumerate(work)), start=1):
         for result in results:
             totals.add(result)
         _check_refused([reason for user, reason in totals.set_aside.items() if user not in totals.foreign])
-        progress("compute and write", number, len(parts))
-    alone = replace(batch, number=len(parts))
+        progress("compute and write", number, len(work))
+    alone = replace(batch, number=len(work))
     for _ in range(PASSES):
         for user in sorted(totals.left):
             totals.add(retried(partial(_single, links[0], alone, user)))

@@ -13,15 +13,17 @@ from typing import TYPE_CHECKING, Any
 from jobs.model.errors import LockedError
 from jobs.model.scale import scaled, unscaled
 from jobs.model.windows import first_of
+from jobs.model.work_list import WorkList
 from jobs.pipeline.plan import Plan
 from jobs.pipeline.totals import Totals
 from jobs.postgres import cluster_rollups, detection
-from jobs.postgres.detection import Detected, UserWork
+from jobs.postgres.detection import Detected
 from jobs.postgres.month_figures import MonthFigures, month_figures, ran_out
 from jobs.store import modes, overrides, rejects, runlog, set_aside
 from jobs.store.credit_source import unusable_payers
 from jobs.store.database import Connection, transaction
 from jobs.store.guard import pass_fence
+from jobs.store.modes import Entry
 from jobs.store.rejects import RejectChange
 
 if TYPE_CHECKING:
@@ -38,8 +40,8 @@ class UnsettledError(Exception):
     """A month that was to be closed cannot be: ``work`` is to be done first, or the accounts of the users ``unusable``
     are to be corrected."""
 
-    def __init__(self, work: Sequence[UserWork], unusable: Sequence[str] = ()) -> None:
-        super().__init__(f"{len(work)} users differ")
+    def __init__(self, work: WorkList | None, unusable: Sequence[str] = ()) -> None:
+        super().__init__(f"{work.users if work else 0} users differ")
         self.work = work
         self.unusable = unusable
 
@@ -65,7 +67,7 @@ class Closing:
     UnsettledError where it cannot."""
 
     months: frozenset[date]
-    settle: Callable[[Connection, Sequence[UserWork]], "BatchResult"]
+    settle: Callable[[Connection, WorkList], "BatchResult"]
 
 
 def finalize(
@@ -87,6 +89,8 @@ def finalize(
                 whole, by_month, rejects.count(connection, settings, plan.window.spans()), {}, closing.months
             )
         pass_fence(connection, settings, run_id)
+        # Before detection looks once more: what it finds is what closes.
+        entered, entries = _enter_modes(connection, plan, run_id, totals)
         settled = _settle(connection, plan, totals, closing) if closing.months else None
         written = _written(totals, settled)
         days = cluster_rollups.days_to_regroup(connection, plan)
@@ -98,8 +102,6 @@ def finalize(
         every = {*days, *(day for day in plan.window.days if first_of(day) in rebuilt)}
         days = sorted(day for day in every if first_of(day) not in waiting)
         changed, listed = _regroup(connection, plan, run_id, days, totals)
-        # Batches have entered their own users.
-        modes.append(connection, settings, plan.pending_modes_of(plan.pending_modes.keys() - totals.users), run_id)
         _keep_set_aside(connection, plan, run_id, totals)
         ownerless = _ownerless_ids(connection, plan, totals)
         rejected = ownerless_rejects(connection, plan, totals, ownerless)
@@ -113,15 +115,24 @@ def finalize(
         ]
         figures += _regrouped_besides(connection, plan, days, run_id)
         booked = runlog.book_months(connection, settings, figures)
-        changed["usage_daily"] = written["usage_daily"]
+        changed |= {"billing_modes": written["billing_modes"] + entered, "usage_daily": written["usage_daily"]}
         changed |= {"rejects": written["rejects"] + len(rejected), "months": len(booked)}
         # What was approved is what the end comes to with everybody.
         if totals.recorder is not None and not totals.not_written:
-            totals.recorder.add_stage(END, _listed(listed, rejected, booked))
+            totals.recorder.add_stage(END, _listed(listed, entries, rejected, booked))
         count = rejects.count(connection, settings, plan.window.spans())
         ended = Finalized(whole, by_month, count, changed, closing.months, waiting, settled)
         _mark_done(connection, plan, run_id, totals.rows_read, ended, written)
     return ended
+
+
+def _enter_modes(connection: Connection, plan: Plan, run_id: int, totals: Totals) -> tuple[int, list[Entry]]:
+    """Enters how those users pay whom no batch has entered: how many, and where a plan is compared which."""
+    entries, found = plan.pending_modes(), list[Entry]()
+    if totals.recorder is not None:
+        found = connection.execute(entries).fetchall()
+        entries = modes.listed_entries(found)
+    return modes.append(connection, plan.settings, entries, run_id), found
 
 
 def _settle(connection: Connection, plan: Plan, totals: Totals, closing: Closing) -> "BatchResult | None":
@@ -134,7 +145,7 @@ def _settle(connection: Connection, plan: Plan, totals: Totals, closing: Closing
         raise UnsettledError(again.work)
     settled = closing.settle(connection, again.work) if again.work else None
     if unusable := unusable_payers(connection, plan.settings, plan.query.read.credits, closing.months):
-        raise UnsettledError((), unusable)
+        raise UnsettledError(None, unusable)
     totals.ownerless = max(totals.ownerless, again.ownerless)
     return settled
 
@@ -188,9 +199,11 @@ def preview(
     changed = NO_CLUSTERS | {diff.table.name: diff.rows for diff in diffs}
     misplaced = _misplaced_rows(connection, plan, ownerless, lock=False)
     changed["usage_daily"] = totals.changed["usage_daily"] + len(misplaced)
+    changed["billing_modes"] = modes.count(connection, plan.pending_modes())
     changed |= {"rejects": totals.changed["rejects"] + len(rejected), "months": len(booked)}
     if totals.recorder is not None:
-        totals.recorder.add_stage(END, _listed(diffs, rejected, booked))
+        entries = [entry for entry in connection.execute(plan.pending_modes()) if entry[0] not in totals.users]
+        totals.recorder.add_stage(END, _listed(diffs, entries, rejected, booked))
     count = rejects.count(connection, plan.settings, plan.window.spans())
     count += totals.rejected + sum(map(rejects.count_change, rejected))
     return Finalized(whole, by_month, count, changed, closing)
@@ -256,12 +269,21 @@ def _regroup(
     return changed, diffs if totals.recorder is not None else []
 
 
-def _listed(diffs: Sequence[Any], rejected: Sequence[RejectChange], booked: Sequence[tuple[date, str, str]]) -> Any:
+def _listed(
+    diffs: Sequence[Any],
+    entries: Sequence[Entry],
+    rejected: Sequence[RejectChange],
+    booked: Sequence[tuple[date, str, str]],
+) -> Any:
     import polars as pl
 
     from jobs.pipeline import row_changes
 
-    parts = [row_changes.reject_changes(rejected), row_changes.month_changes(booked)]
+    parts = [
+        row_changes.mode_changes(entries),
+        row_changes.reject_changes(rejected),
+        row_changes.month_changes(booked),
+    ]
     return pl.concat([*(diff.changes() for diff in diffs), *parts])
 
 

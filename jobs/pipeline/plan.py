@@ -115,7 +115,7 @@ def for_window(
         terms=Terms(meters, settings.rate_card, window.first, window.last, settings.tiers, held.meters & since.keys()),
         rules=CostRules(rated, settings.zero_means == "unpriced", source.cost_scale),
         overrides=held,
-        pending_modes={},
+        modes_from=None,
         adopts=False,
         rows_by_index=source.rows_by_index,
         has_user_days=runlog.has_user_days(connection, settings, window),

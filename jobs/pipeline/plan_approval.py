@@ -16,7 +16,7 @@ from jobs.model.backfill import Limits
 from jobs.model.errors import MovedError
 
 SOME = 10
-BEGIN, ADOPTION, END = "begin", "adoption", "end"
+ADOPTION, END = "adoption", "end"
 DIGITS = 24
 """Of the hash that a person copies: 96 bits."""
 
@@ -67,7 +67,7 @@ class ChangeRecorder:
         self.causes.append(causes)
 
     def add_stage(self, stage: str, rows: pl.DataFrame) -> None:
-        """The same of a stage that is not a batch: the begin, the adoption, the end of a run."""
+        """The same of a stage that is not a batch: the adoption, the end of a run."""
         found = sum(digests(rows).values()) % MODULUS
         if self.approved is not None and found not in (self.approved.stages.get(stage, 0), 0):
             raise MovedError(

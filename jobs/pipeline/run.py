@@ -1,10 +1,11 @@
 """One run: plan → detect → check → batches → finalize → summary. The order of the stages is here and nowhere else."""
 
 import signal
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import date
+from itertools import chain
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING
@@ -17,6 +18,7 @@ from jobs.model.backfill import Backfill
 from jobs.model.errors import RefusedError, StoppedError, UsageJobsError
 from jobs.model.report import Report
 from jobs.model.shrink import Shrink
+from jobs.model.work_list import WorkList
 from jobs.pipeline.finalize import Closing, Finalized, UnsettledError, finalize, preview, ran_out_rows
 from jobs.pipeline.inputs import compare_overrides
 from jobs.pipeline.plan import Plan, make_plan
@@ -25,11 +27,11 @@ from jobs.pipeline.shrink_check import check_shrink
 from jobs.pipeline.totals import Totals
 from jobs.pipeline.workers import Workers
 from jobs.postgres import detection
-from jobs.postgres.detection import Detected, UserWork
+from jobs.postgres.detection import Detected
 from jobs.postgres.month_figures import month_figures
 from jobs.postgres.reader_choice import choose, for_rows
 from jobs.settings import Settings
-from jobs.store import adoption, clock, modes, overrides, pooling, preflight, runlog
+from jobs.store import adoption, clock, overrides, pooling, preflight, runlog
 from jobs.store.address import Address
 from jobs.store.adoption import Adopted
 from jobs.store.credit_source import unusable_accounts
@@ -131,7 +133,6 @@ def _approved(job: Job, link: Link, source: Source, reader: str) -> Totals:
 def _dry_run(job: Job, link: Link, source: Source, reader: str) -> tuple[Report, Totals]:
     """What a run would write, read-only, on one snapshot; what it would write first is added to what is read."""
     from jobs.pipeline.batch import Batch
-    from jobs.pipeline.batches import Limits, cut
     from jobs.pipeline.cluster_tables import ClusterDeltas
     from jobs.pipeline.plan_approval import ADOPTION, ChangeRecorder
     from jobs.pipeline.row_changes import adoption_changes
@@ -141,7 +142,7 @@ def _dry_run(job: Job, link: Link, source: Source, reader: str) -> tuple[Report,
         totals.recorder = ChangeRecorder(job.backfill.limits)
     with transaction(link.connection, snapshot=True) as connection:
         with job.stage("plan"):
-            plan = _planned(connection, job, source, totals)
+            plan = _planned(connection, job, source)
             adopted = None
             if plan.begins_ledger:
                 adopted = adoption.adopt(connection, settings, source.credits, logged=False)
@@ -157,10 +158,9 @@ def _dry_run(job: Job, link: Link, source: Source, reader: str) -> tuple[Report,
             before = Finalized(whole, by_month)
         with job.stage("compute and write"):
             batch = Batch(plan, _joined_reader(job, connection, reader), None)
-            parts = list(cut(detected.work, Limits(settings.batch_rows, settings.batch_writes)))
-            for number, users in enumerate(parts, start=1):
+            for number, users in enumerate(detected.work, start=1):
                 totals.add(batch.compute(connection, users))
-                job.progress("compute and write", number, len(parts))
+                job.progress("compute and write", number, len(detected.work))
         with job.stage("finish"):
             ended = preview(connection, plan, totals, detected, before, full=job.full)
         if job.ran_out is not None:
@@ -178,25 +178,17 @@ def _joined_reader(job: Job, connection: Connection, kind: str) -> "Reader":
     return Reader(kind, job.address, None if row is None else str(row[0]))
 
 
-def _planned(connection: Connection, job: Job, source: Source, totals: Totals) -> Plan:
+def _planned(connection: Connection, job: Job, source: Source) -> Plan:
     """The plan; where it covers new days, with how users pay now, which holds from the last of them."""
     today = clock.today(connection)
     plan = make_plan(connection, job.settings, source, job.asked, today)
-    before, entries = runlog.done_until(connection, job.settings, today), list[modes.Entry]()
-    if before is None or plan.window.last > before:
-        entries = modes.pending(connection, job.settings, source.credits, plan.window.last)
-    totals.changed["billing_modes"] = len(entries)
-    if totals.recorder is not None:
-        from jobs.pipeline.plan_approval import BEGIN
-        from jobs.pipeline.row_changes import mode_changes
-
-        totals.recorder.add_stage(BEGIN, mode_changes(entries))
+    before = runlog.done_until(connection, job.settings, today)
     notes = (*plan.notes, *compare_overrides(connection, plan, before))
     if begins := adoption.is_due(connection, job.settings, source.credits):
         adoption.refuse_another_deployment(connection, job.settings, source.credits)
     return replace(
         plan,
-        pending_modes={entry[0]: entry for entry in entries},
+        modes_from=plan.window.last if before is None or plan.window.last > before else None,
         begins_ledger=begins,
         trusting=frozenset(job.trust_ledger),
         adopting=frozenset(job.adopt),
@@ -207,7 +199,7 @@ def _planned(connection: Connection, job: Job, source: Source, totals: Totals) -
 def _begin(job: Job, link: Link, source: Source, totals: Totals) -> tuple[Plan, int]:
     """The plan, and the number of our row in rollup.runs; tried again, an earlier row of ours is marked crashed."""
     with runlog.beginning(link.connection, job.settings) as connection:
-        plan = _planned(connection, job, source, totals)
+        plan = _planned(connection, job, source)
         names = [meter.name for meter in plan.meters]
         rates_hash = job.settings.rate_card.digest(names, plan.window.first, plan.window.last)
         if plan.backfill is not None:
@@ -284,7 +276,7 @@ class _Run:
         before = runlog.done_until(connection, settings, clock.today(connection)) if active else None
         overrides.keep_seen(connection, settings, active, max(before or self.plan.window.last, self.plan.window.last))
 
-    def _recompute(self, work: Sequence[UserWork]) -> None:
+    def _recompute(self, work: WorkList) -> None:
         """Does the work list; where it is empty polars is not even imported."""
         if not work:
             return
@@ -293,13 +285,13 @@ class _Run:
 
             run_batches(self.workers.links, self._batch(work), work, self.totals, self.job.progress)
 
-    def _batch(self, work: Sequence[UserWork]) -> "Batch":
+    def _batch(self, work: WorkList) -> "Batch":
         """How ``work`` is done."""
         from jobs.pipeline.batch import Batch
         from jobs.postgres.usage_reader import Reader
 
         check = self.totals.recorder.check_batch if self.totals.recorder is not None else lambda _: None
-        kind = for_rows(self.reader, self.job.settings.reader, sum(user.rows for user in work))
+        kind = for_rows(self.reader, self.job.settings.reader, work.rows)
         return Batch(self.plan, Reader(kind, self.job.address), self.run_id, check=check)
 
     def _finish(self) -> Finalized:
@@ -309,10 +301,9 @@ class _Run:
                 return retried(lambda: self._finalize(self.plan.window.closing))
             except UnsettledError as unsettled:
                 self.totals.holding_up = unsettled.unusable
-                work = [each for each in unsettled.work if each.user not in self.totals.set_aside]
-                if not work:
+                if not unsettled.work or not self.totals.set_aside.keys().isdisjoint(chain(*unsettled.work)):
                     break
-                self._recompute(work)
+                self._recompute(unsettled.work)
         return retried(lambda: self._finalize(frozenset()))
 
     def _finalize(self, closing: frozenset[date]) -> Finalized:
@@ -323,15 +314,13 @@ class _Run:
             totals.add(ended.settled)
         return ended
 
-    def _settle(self, connection: Connection, work: Sequence[UserWork]) -> "BatchResult":
+    def _settle(self, connection: Connection, work: WorkList) -> "BatchResult":
         """Recomputes ``work`` in the closing transaction; UnsettledError where it is more than one batch, or somebody
         cannot be had."""
         from jobs.pipeline.batch import HELD
-        from jobs.pipeline.batches import Limits, cut
         from jobs.postgres.usage_writeback import ConcurrentChangeError
 
-        settings = self.plan.settings
-        one, *more = cut(work, Limits(settings.batch_rows, settings.batch_writes))
+        one, *more = work
         if more or not self.totals.set_aside.keys().isdisjoint(one):
             raise UnsettledError(work)
         try:

@@ -40,7 +40,7 @@ def summarize(
         unsettled=unsettled,
         rows_read=totals.rows_read,
         rows_rejected=ended.rejected,
-        users_recomputed=len(totals.users),
+        users_recomputed=totals.recomputed,
         unpriced=totals.unpriced,
         changed={**totals.changed, **ended.changed},
         total_cost=ended.whole.total_cost,

@@ -24,17 +24,18 @@ BEFORE_THE_END = (
 
 @dataclass(slots=True)
 class Totals:
-    """``users``: recomputed; ``left``: users who could not be had, because another transaction held a row of theirs;
-    ``set_aside``: users of whom nothing can be written, and why; ``foreign``: those of them whose rows show credits
-    that nothing explains; ``refilled``: rows that show the ledger's credits again; ``adopted``: by user how many rows
-    entered the ledger, and their amount (units of 10^-10); ``trusted``: users whose rows show what the ledger has;
-    ``ownerless``: rows without a user or a day; ``rejected``: rows that are rejected now and were not before, less
-    those healed; ``reject_ids``: rows of which batches change what rejects has; ``changed``: rows by table;
-    ``posted``: users, rows and amounts (units of 10^-10) by kind of entry; ``settled``: users whose debts were paid, at
-    least in part. Of a dry run ``deltas``, and ``months``: what user_monthly would hold where it changes, and what it
-    holds there; of a backfill ``recorder``."""
+    """``recomputed``: how many users were (one who was twice counts twice); ``left``: users who could not be had,
+    because another transaction held a row of theirs; ``set_aside``: users of whom nothing can be written, and why;
+    ``foreign``: those of them whose rows show credits that nothing explains; ``refilled``: rows that show the ledger's
+    credits again; ``adopted``: by user how many rows entered the ledger, and their amount (units of 10^-10);
+    ``trusted``: users whose rows show what the ledger has; ``ownerless``: rows without a user or a day; ``rejected``:
+    rows that are rejected now and were not before, less those healed; ``reject_ids``: rows of which batches change what
+    rejects has; ``changed``: rows by table; ``posted``: users, rows and amounts (units of 10^-10) by kind of entry;
+    ``settled``: users whose debts were paid, at least in part. Of a dry run ``deltas``, and ``months``: what
+    user_monthly would hold where it changes, and what it holds there; of a backfill ``recorder``, and ``users``: who
+    was recomputed."""
 
-    users: set[str] = field(default_factory=set)
+    recomputed: int = 0
     left: set[str] = field(default_factory=set)
     set_aside: dict[str, str] = field(default_factory=dict)
     rows_read: int = 0
@@ -58,6 +59,7 @@ class Totals:
     deltas: "ClusterDeltas | None" = None
     months: "list[tuple[pl.DataFrame, pl.DataFrame]]" = field(default_factory=list)
     recorder: "ChangeRecorder | None" = None
+    users: set[str] = field(default_factory=set)
 
     @property
     def not_written(self) -> set[str]:
@@ -66,7 +68,9 @@ class Totals:
 
     def add(self, result: "BatchResult") -> None:
         """Takes what a batch did."""
-        self.users |= result.done
+        self.recomputed += len(result.done)
+        if self.recorder is not None:
+            self.users |= result.done
         self.left = (self.left | result.left) - result.done
         if result.refused is not None and len(result.left) == 1:
             self.set_aside |= dict.fromkeys(result.left, result.refused)

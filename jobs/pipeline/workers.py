@@ -1,6 +1,6 @@
 """Several connections at work side by side, each in a thread of its own; what they find comes out in one."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from itertools import islice
@@ -45,7 +45,7 @@ class Workers:
             link.__exit__()
 
 
-def run_side_by_side(links: Sequence[Link], work: Callable[[Link, T], R], items: Sequence[T]) -> Iterator[R]:
+def run_side_by_side(links: Sequence[Link], work: Callable[[Link, T], R], items: Iterable[T]) -> Iterator[R]:
     """What ``work(link, item)`` returns, of all items, as it comes; each link works on one item at a time.
 
     A single link works in this thread. Raises what a work raises; the others then stop, and their links for good.

@@ -7,9 +7,10 @@ from psycopg import sql
 
 from jobs.model.scale import unscaled
 from jobs.postgres import fingerprints
-from jobs.postgres.detection import mode_values, modes
+from jobs.postgres.detection import modes_hashes, month_ends
 from jobs.postgres.queries import query
 from jobs.postgres.run_scope import RunScope
+from jobs.store import modes
 from jobs.store.database import Connection
 from jobs.store.statements import own, source, statement
 
@@ -25,9 +26,10 @@ ACCOUNTS_BEFORE = {"month": pl.Date, "user_id": pl.String, "account_hash": pl.St
 
 
 def credit_hashes(
-    connection: Connection, scope: RunScope, users: Collection[str], postings: pl.DataFrame
+    connection: Connection, scope: RunScope, users: Collection[str], paid_by: pl.DataFrame, postings: pl.DataFrame
 ) -> pl.DataFrame:
-    """How ``users`` paid in each month, and their accounts once ``postings`` are posted (CREDIT_HASHES).
+    """How ``users`` paid in each month by the entries ``paid_by`` (frames.MODES), and their accounts once ``postings``
+    are posted (CREDIT_HASHES).
 
     Before anything is posted; the accounts of whoever has postings are locked.
     """
@@ -50,12 +52,12 @@ def credit_hashes(
         "detection.credit_hashes" if paid.account is not None else "detection.mode_hashes",
         # Bound, not composed: a user's id may hold a %.
         user_ids=sql.SQL("%(users)s::text[]"),
-        modes=modes(scope, sql.SQL("user_id = ANY(%(users)s::text[])")),
+        modes=modes_hashes(modes.listed_entries(paid_by.select("user_id", "valid_from", "mode").rows())),
         accounts=source(scope.settings, "user_credits"),
         account_hash=fingerprints.account_hash(paid, used=used),
         usable=paid.usable(),
     )
-    values = mode_values(scope, scope.window.months, users) | drawn | {"users": sorted(users)}
+    values = month_ends(scope, scope.window.months) | drawn | {"users": sorted(users)}
     rows = connection.execute(text, values).fetchall()
     return pl.DataFrame(rows, schema=CREDIT_HASHES, orient="row")
 

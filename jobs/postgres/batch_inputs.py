@@ -48,13 +48,9 @@ what the ledger says."""
 
 
 def billing_modes(connection: Connection, scope: RunScope, users: Collection[str]) -> pl.DataFrame:
-    """The entries of ``users`` (frames.MODES), those included that are not written yet."""
-    of = tables.table(scope.settings, "billing_modes")
-    rows = sql.SQL("user_id = ANY({})").format(listed(users))
-    found = tables.read(connection, of, list(MODES), own(scope.settings, of.name), rows)
-    pending = pl.DataFrame(scope.pending_modes_of(users), schema=MODES, orient="row")
-    # A user who is computed once more in this run has had his entry written.
-    return pl.concat([*found, pending]).unique(["user_id", "valid_from"], keep="first", maintain_order=True)
+    """How ``users`` pay since when (frames.MODES); ``is_new``: rollup.billing_modes does not say so yet."""
+    rows = connection.execute(scope.mode_entries(users)).fetchall()
+    return pl.DataFrame(rows, schema={**MODES, "is_new": pl.Boolean}, orient="row")
 
 
 def window_draws(connection: Connection, scope: RunScope, users: Collection[str]) -> pl.DataFrame:

@@ -12,12 +12,15 @@ from typing import Any
 from psycopg import sql
 
 from jobs.model.windows import month_spans
+from jobs.model.work_list import Limits, WorkList
 from jobs.postgres import debts, fingerprints
 from jobs.postgres.queries import query
 from jobs.postgres.run_scope import RunScope
 from jobs.store.database import Connection
 from jobs.store.statements import listed, own, source, within
 
+STREAMED = 1000
+"""Rows of the work list that are fetched at a time."""
 MEMORY = "SET LOCAL work_mem = '128MB'"
 """For grouping 100,000 users: with the server's usual 4 MB it takes twice as long. Until the transaction ends."""
 
@@ -32,20 +35,11 @@ class MonthCount:
 
 
 @dataclass(frozen=True, slots=True)
-class UserWork:
-    """A user to recompute: his rows in all months in question, and how many of them a batch may write."""
-
-    user: str
-    rows: int
-    writes: int
-
-
-@dataclass(frozen=True, slots=True)
 class Detected:
     """What was counted by month, and the work list, sorted by user; ``ownerless``: rows without a user or a day."""
 
     months: Mapping[date, MonthCount]
-    work: Sequence[UserWork]
+    work: WorkList
     ownerless: int
 
     @property
@@ -73,17 +67,23 @@ class Differences:
 
 
 def detect(
-    connection: Connection, scope: RunScope, months: Sequence[date], *, full: bool = False, again: bool = False
+    connection: Connection,
+    scope: RunScope,
+    months: Sequence[date],
+    *,
+    full: bool = False,
+    again: bool = False,
+    limits: Limits | None = None,
 ) -> Detected:
     """Compares all users' months. ``full``: everybody is to be recomputed, whatever the comparison says; ``again``:
-    this run has recomputed months whose stored fingerprints covered something else."""
+    this run has recomputed months whose stored fingerprints covered something else; ``limits``: of a batch, where they
+    are not those of a run."""
     connection.execute(MEMORY)
     paid = scope.query.read.credits
-    everybody = sql.SQL("true").format()
     joins = [
-        sql.SQL("LEFT JOIN ({}) AS b USING (user_id, month)").format(modes(scope, everybody)),
+        sql.SQL("LEFT JOIN ({}) AS b USING (user_id, month)").format(modes_hashes(scope.mode_entries())),
         *(
-            [sql.SQL("LEFT JOIN ({}) AS a USING (user_id)").format(_accounts(scope, everybody))]
+            [sql.SQL("LEFT JOIN ({}) AS a USING (user_id)").format(_accounts(scope))]
             if paid.account is not None
             else []
         ),
@@ -98,15 +98,20 @@ def detect(
         unpaid=_draws_without_usage(scope, months),
         debts=debts.found(scope, again=again),
     )
-    values = _values(scope, months) | mode_values(scope, months, scope.pending_modes)
+    values = _values(scope, months) | month_ends(scope, months)
     if again:
         values["forced"] = [False] * len(months)
-    rows = connection.execute(text, values).fetchall()
-    by_month = {month: MonthCount(*counts) for user, month, *counts, _ in rows if month is not None}
-    # A user may be found in more than one way.
-    work = {user: UserWork(user, count, writes) for user, _, count, _, _, writes in reversed(rows) if user is not None}
-    ownerless = sum(count for user, month, count, *_ in rows if user is None and month is None)
-    return Detected(by_month, sorted(work.values(), key=lambda each: each.user), ownerless)
+    by_month, ownerless = dict[date, MonthCount](), 0
+    work = WorkList(limits or Limits(scope.settings.batch_rows, scope.settings.batch_writes))
+    # As they come: of a first run everybody does.
+    for user, month, rows, *users, writes in connection.cursor().stream(text, values, size=STREAMED):
+        if user is not None:
+            work.add(user, rows, writes)
+        elif month is not None:
+            by_month[month] = MonthCount(rows, *users)
+        else:
+            ownerless = rows
+    return Detected(by_month, work, ownerless)
 
 
 def query_flags(account: sql.Composable, *, is_written: sql.Composable) -> sql.Composed:
@@ -182,29 +187,22 @@ def _draws_without_usage(scope: RunScope, months: Sequence[date]) -> sql.Compose
     )
 
 
-def modes(scope: RunScope, users: sql.Composable) -> sql.Composed:
-    """By user and month a hash of the entries of rollup.billing_modes that hold up to its last day in question."""
-    return query("detection.modes", billing_modes=own(scope.settings, "billing_modes"), users=users)
+def modes_hashes(entries: sql.Composable) -> sql.Composed:
+    """By user and month a hash of those of ``entries`` (user_id, valid_from, mode) that hold up to its last day in
+    question."""
+    return query("detection.modes", entries=entries)
 
 
-def mode_values(scope: RunScope, months: Sequence[date], users: Collection[str]) -> dict[str, Any]:
-    """The values of ``modes``: days up to which it looks, and entries of ``users`` that are not written yet."""
-    pending = scope.pending_modes_of(users)
-    return {
-        "months": list(months),
-        "ends": [scope.window.last_of(month) for month in months],
-        "pending_users": [user for user, _, _ in pending],
-        "pending_days": [day for _, day, _ in pending],
-        "pending_modes": [mode for _, _, mode in pending],
-    }
+def month_ends(scope: RunScope, months: Sequence[date]) -> dict[str, Any]:
+    """The values of ``modes_hashes``: days up to which it looks."""
+    return {"months": list(months), "ends": [scope.window.last_of(month) for month in months]}
 
 
-def _accounts(scope: RunScope, users: sql.Composable) -> sql.Composed:
+def _accounts(scope: RunScope) -> sql.Composed:
     return query(
         "detection.accounts",
         account_hash=fingerprints.account_hash(scope.query.read.credits),
         accounts=source(scope.settings, "user_credits"),
-        users=users,
     )
 
 

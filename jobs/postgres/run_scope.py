@@ -8,13 +8,15 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import date
 
+from psycopg import sql
+
 from jobs.model.meters import Meter
 from jobs.model.rules import CostRules, CreditRules, Terms
 from jobs.model.scale import PLACES
 from jobs.model.windows import Window
 from jobs.postgres.fingerprints import RowFingerprint
 from jobs.settings import Settings
-from jobs.store.modes import Entry
+from jobs.store import modes
 from jobs.store.overrides import Overrides
 from jobs.store.runlog import MonthRecords
 from jobs.store.usage import UsageQuery
@@ -23,8 +25,8 @@ from jobs.store.usage import UsageQuery
 @dataclass(frozen=True, slots=True)
 class RunScope:
     """``modes``: the cost mode of each month; ``months``: what rollup.months has of them; ``fingerprints``: what the
-    hashes of each month's rows cover; ``pending_modes``: by user how he pays, where rollup.billing_modes does not say
-    so yet: each batch enters its users, the end of the run everybody else; ``adopts``: whether a dry run is to take
+    hashes of each month's rows cover; ``modes_from``: the day from which billing modes hold that rollup.billing_modes
+    does not say, none where nothing is to be added to it; ``adopts``: whether a dry run is to take
     draws of another program for ours; ``rows_by_index``: whether an index leads to a usage row by its id;
     ``has_user_days``: whether user_daily has rows of these days; ``new_months``: those of which nothing is stored;
     ``begins_ledger``: whether no run has kept the ledger yet;
@@ -39,7 +41,7 @@ class RunScope:
     terms: Terms
     rules: CostRules
     overrides: Overrides
-    pending_modes: Mapping[str, Entry]
+    modes_from: date | None
     adopts: bool
     rows_by_index: bool
     has_user_days: bool
@@ -115,9 +117,14 @@ class RunScope:
         """All of the settings and of the database's shape that decides how usage is paid: a part of credits_hash."""
         return f"{self.credit_rules}-{'shown' if self.query.read.credits.shown else 'apart'}"
 
-    def pending_modes_of(self, users: Collection[str]) -> list[Entry]:
-        """Those of ``users``."""
-        return [self.pending_modes[user] for user in sorted(self.pending_modes.keys() & users)]
+    def pending_modes(self, users: Collection[str] | None = None) -> sql.Composed:
+        """The query of the entries that rollup.billing_modes is to get of ``users``, or of all: each batch adds those
+        of its users, the end of the run those of everybody else."""
+        return modes.pending(self.settings, self.query.read.credits, self.modes_from, users)
+
+    def mode_entries(self, users: Collection[str] | None = None) -> sql.Composed:
+        """The query of how ``users``, or all, pay since when: rollup.billing_modes, and ``pending_modes``."""
+        return modes.entries(self.settings, self.query.read.credits, self.modes_from, users)
 
     @property
     def writes_usage(self) -> bool:

@@ -92,9 +92,14 @@ class Cursor(psycopg.Cursor[Row]):
 
     def execute(self, query: Any, params: Params | None = None, **options: Any) -> Self:
         """As the driver's."""
-        if params is not None and isinstance(query, sql.Composable):
-            query = escaped(query, self)
-        return super().execute(query, params, **options)
+        return super().execute(self._escaped(query, params), params, **options)
+
+    def stream(self, query: Any, params: Params | None = None, **options: Any) -> Iterator[Row]:
+        """As the driver's."""
+        return super().stream(self._escaped(query, params), params, **options)
+
+    def _escaped(self, query: Any, params: Params | None) -> Any:
+        return escaped(query, self) if params is not None and isinstance(query, sql.Composable) else query
 
 
 class Link:

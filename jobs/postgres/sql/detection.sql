@@ -29,6 +29,9 @@ WITH found AS (
 -- By month how many rows and users there are now, and how many users are stored; every user of whom a month differs,
 -- with his rows of all months, and how many of these a batch may write; and how many rows have no user or no day.
 {compared}
+-- A user may be found in more than one way.
+SELECT user_id, month, max(row_count), max(users), max(stored), max(writes)
+FROM (
 SELECT NULL AS user_id, month, coalesce(sum(row_count), 0)::bigint AS row_count,
   count(row_count) AS users, count(*) FILTER (WHERE is_stored) AS stored, 0::bigint AS writes
 FROM compared GROUP BY month
@@ -40,6 +43,8 @@ UNION ALL
 SELECT NULL, NULL, coalesce(sum(row_count), 0)::bigint, 0, 0, 0 FROM found WHERE user_id IS NULL OR month IS NULL
 {unpaid}
 {debts}
+) AS w
+GROUP BY user_id, month ORDER BY user_id COLLATE "C"
 
 -- name: draws_without_usage
 -- Users without usage and without a stored month who still have draws there: their account could not be used when their
@@ -85,20 +90,12 @@ FROM compared WHERE differs_usage OR differs_price OR differs_override
 -- By user and month a hash of how he paid up to its last day in question, and whether he was prepaid on any.
 SELECT user_id, m.month, bit_xor(hash_record_extended(ROW(valid_from, mode), 0)) AS modes_hash,
   bool_or(mode = 'prepaid') AS is_prepaid
-FROM (
-  SELECT user_id, valid_from, mode FROM {billing_modes} WHERE {users}
-  UNION ALL
-  SELECT * FROM unnest(%(pending_users)s::text[], %(pending_days)s::date[], %(pending_modes)s::text[])
-    AS p(user_id, valid_from, mode)
-  WHERE {users} AND NOT EXISTS (
-    SELECT FROM {billing_modes} AS b WHERE b.user_id = p.user_id AND b.valid_from = p.valid_from
-  )
-) AS e JOIN unnest(%(months)s::date[], %(ends)s::date[]) AS m(month, last) ON e.valid_from <= m.last
+FROM ({entries}) AS e JOIN unnest(%(months)s::date[], %(ends)s::date[]) AS m(month, last) ON e.valid_from <= m.last
 GROUP BY user_id, m.month
 
 -- name: accounts
 -- By user a hash of his account.
-SELECT user_id, bit_xor({account_hash}) AS account_hash FROM {accounts} AS a WHERE {users} GROUP BY user_id
+SELECT user_id, bit_xor({account_hash}) AS account_hash FROM {accounts} AS a GROUP BY user_id
 
 -- name: users_fingerprints
 -- The fingerprints of some users' months as they are now: compared with what a batch has read of them.
