@@ -106,7 +106,7 @@ def test_a_month_closes_although_purchases_never_stop(url: str, monkeypatch: pyt
 
     monkeypatch.setattr(run, "finalize", buys_before)
     report = night(url)
-    assert (report["closed"], report["users_recomputed"], len(bought)) == (["2026-05-01"], 3, 1)
+    assert (report["closed"], report["users_recomputed"], len(bought)) == (["2026-05-01"], 4, 1)  # ada twice
     [row] = ask(url, "SELECT credits_deducted, uncovered FROM rollup.user_monthly WHERE user_id = 'ada'")
     assert (row["credits_deducted"], row["uncovered"]) == (Decimal(6), Decimal(24))
     logged = "SELECT rows_changed, rows_read FROM rollup.runs ORDER BY run_id DESC LIMIT 1"
@@ -144,6 +144,18 @@ def test_an_override_that_comes_before_the_close_keeps_the_month_open(
     assert night(url)["closed"] == ["2026-05-01"]
     [row] = ask(url, "SELECT total_cost FROM rollup.user_monthly WHERE user_id = 'bob' AND month = '2026-05-01'")
     assert row["total_cost"] == 301 * 9
+
+
+def test_a_user_who_is_entered_before_the_close_pays_as_entered(
+    url: str, before_the_end: Callable[[str], None]
+) -> None:
+    ask(url, "ALTER TABLE users DROP CONSTRAINT users_billing_mode_check")
+    ask(url, "DELETE FROM users WHERE id = 'bob'")
+    before_the_end("INSERT INTO users (id, billing_mode) VALUES ('bob', 'free')")
+    assert night(url)["closed"] == ["2026-05-01"]
+    paid = "SELECT amount_due, amount_free FROM rollup.user_monthly WHERE user_id = 'bob' AND month = '2026-05-01'"
+    assert ask(url, paid) == [{"amount_due": 0, "amount_free": Decimal("30.1")}]
+    assert night(url, JUNE_3, "--full")["rows_changed"] == 0
 
 
 def test_a_user_whose_id_holds_a_per_cent_sign_is_one_like_any_other(url: str) -> None:
