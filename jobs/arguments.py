@@ -43,15 +43,7 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--dry-run", action="store_true", help="compute and compare; write nothing")
     run.add_argument("--metrics-file", type=Path, metavar="FILE", help="write Prometheus metrics to this file")
     run.add_argument("--ran-out", type=Path, metavar="FILE", help="write who ran out of credits to this CSV file")
-    for option, what in (
-        (
-            "--trust-ledger",
-            "write the ledger's credits to the rows of this user, who was set aside for them; repeatable",
-        ),
-        ("--adopt", "take what the rows of this user show into the ledger, and from no account; repeatable"),
-    ):
-        run.add_argument(option, action="append", default=[], type=_text, metavar="USER", help=what)
-    _allow(run)
+    _decide(run)
     _backfill(commands)
     example = "usage-jobs reopen --month 2026-05 --reason 'closed on a wrong clock'"
     reopen = _command(commands, "reopen", "open the last closed month again, for runs to cover and close", example)
@@ -106,10 +98,19 @@ def _backfill(commands: Any) -> None:
     )
     backfill.add_argument("--yes", action="store_true", help="do not ask before a closed month changes")
     backfill.add_argument("--metrics-file", type=Path, metavar="FILE", help="write Prometheus metrics to this file")
-    _allow(backfill)
+    _decide(backfill)
 
 
-def _allow(command: argparse.ArgumentParser) -> None:
+def _decide(command: argparse.ArgumentParser) -> None:
+    """What an operator decides after a run was refused, or has set users aside."""
+    for option, what in (
+        (
+            "--trust-ledger",
+            "write the ledger's credits to the rows of this user, who was set aside for them; repeatable",
+        ),
+        ("--adopt", "take what the rows of this user show into the ledger, and from no account; repeatable"),
+    ):
+        command.add_argument(option, action="append", default=[], type=_text, metavar="USER", help=what)
     command.add_argument(
         "--allow-shrink",
         action="append",

@@ -66,13 +66,10 @@ def _run(call: Call) -> int:
     from jobs import show
 
     arguments, settings = call.arguments, _settings(call.arguments)
-    if both := sorted({*arguments.adopt} & {*arguments.trust_ledger}):
-        raise ConfigError(f"{both[0]}: expected --adopt or --trust-ledger, which are opposites; found both")
     check_writable("--ran-out", arguments.ran_out)
     check_writable("--metrics-file", arguments.metrics_file)
     with _address(settings) as address:
         asked = {"day": arguments.date, "dry_run": arguments.dry_run, "ran_out": arguments.ran_out}
-        asked |= {"trust_ledger": arguments.trust_ledger, "adopt": arguments.adopt}
         report = _performed(call, settings, address, **asked)
     _measured(call, report)
     show.report(report, as_json=arguments.json)
@@ -130,7 +127,10 @@ def _performed(call: Call, settings: "Settings", address: "Address", **asked: An
     from jobs.pipeline.run import Job, perform
 
     arguments = call.arguments
+    if both := sorted({*arguments.adopt} & {*arguments.trust_ledger}):
+        raise ConfigError(f"{both[0]}: expected --adopt or --trust-ledger, which are opposites; found both")
     asked |= {"allow_shrink": arguments.allow_shrink, "full": arguments.full, "who": call.who}
+    asked |= {"trust_ledger": arguments.trust_ledger, "adopt": arguments.adopt}
     with show.progress() as progress:
         return perform(Job(settings, address, progress=progress, **asked))
 

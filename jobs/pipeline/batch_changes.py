@@ -142,6 +142,7 @@ class BatchChanges:
             [
                 row_changes.mode_changes(self.read.new_modes),
                 row_changes.posting_changes(self.plan, self.postings, self.accounts, self.after),
+                row_changes.adopted_changes(self.adopted),
                 row_changes.usage_changes(self.usage, self.lost),
                 self.daily.changes(),
                 self.monthly.changes(),

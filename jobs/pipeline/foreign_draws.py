@@ -22,8 +22,8 @@ from jobs.store.database import Connection
 from jobs.store.invariants import shown
 
 REMEDIES = (
-    "If the rows are right: `usage-jobs run --adopt {user}` takes the difference into the ledger, and from no account. "
-    "If the ledger is right: `usage-jobs run --trust-ledger {user}` writes it to the rows"
+    "If the rows are right, run again with `--adopt {user}`: it takes the difference into the ledger, and from no "
+    "account. If the ledger is right, run again with `--trust-ledger {user}`: it writes that to the rows"
 )
 
 

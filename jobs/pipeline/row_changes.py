@@ -52,6 +52,14 @@ def posting_changes(scope: RunScope, postings: pl.DataFrame, before: pl.DataFram
     return pl.concat([*parts, list_changes("user_credits", moved, ["user_id"], old=old, new=new, owner="user_id")])
 
 
+def adopted_changes(adopted: pl.DataFrame) -> pl.DataFrame:
+    """What is taken into the ledger of rows of some users (frames.DRAWS)."""
+    rows, new = adopted.with_columns(_uuids(adopted["id"])), text_of(["date", "free", "purchased"])
+    return list_changes(
+        "credit_draws", rows.lazy(), [pl.lit("adopted"), "id", "user_id"], old=pl.lit(None), new=new, owner="user_id"
+    )
+
+
 def correction_changes(corrected: pl.DataFrame) -> pl.DataFrame:
     """Rows of rollup.corrections (compute.causes)."""
     old, new = text_of([f"old_{name}" for name in SUMS]), text_of([*(f"new_{name}" for name in SUMS), "cause"])

@@ -98,7 +98,7 @@ def test_who_shows_what_no_entry_explains_is_set_aside(two: str) -> None:
     assert drawn(two) == {1: amounts("0.10", "0.20"), 4: amounts("0", "0.20")}
     reason = reasons(two)["bob"]
     assert reason.startswith(f"credits_deducted of row {UUID(int=3)} of 2026-06-20: expected 0, as rollup.credit_draws")
-    for words in ("found 0.5.", "`usage-jobs run --adopt bob`", "`usage-jobs run --trust-ledger bob`"):
+    for words in ("found 0.5.", "`--adopt bob`", "`--trust-ledger bob`"):
         assert words in reason
     assert any(reason in note and "set aside (rollup.set_aside): bob" in note for note in told["notes"])
     found = usage_jobs("reconcile", url=two)
@@ -135,6 +135,25 @@ def test_adopted_draws_cost_nothing_again(two: str) -> None:
     assert ask(two, "SELECT count(*) AS n FROM credit_transactions WHERE user_id = 'bob'")[0]["n"] == taken[0]["n"] + 1
     assert reasons(two) == {}
     assert night(two)["rows_changed"] == 0
+
+
+def test_a_backfill_of_a_closed_month_takes_the_same_remedies(two: str) -> None:
+    """Its plan lists what is adopted."""
+    july = date(2026, 7, 5)
+    assert night(two, today=july)["closed"] == ["2026-06-01"]
+    ask(two, "UPDATE usage_daily SET credits_deducted = credits_deducted + 0.5, cpu_hours = cpu_hours + 1")
+    asked = ("backfill", "--from", "2026-06-01", "--to", "2026-06-30", "--reason", "looked into", "--json")
+    before, ran = contents(two), usage_jobs(*asked, "--yes", url=two, today=july)
+    assert (ran.code, {*reasons(two)}) == (6, {"ada", "bob"})
+    logs: dict[str, list[str]] = {"rollup.set_aside": [], "rollup.runs": []}
+    assert contents(two) | logs == before | logs
+    decided = ("--adopt", "bob", "--trust-ledger", "ada")
+    plan = usage_jobs(*asked, *decided, "--dry-run", url=two, today=july).object["plan"]["hash"]
+    ran = usage_jobs(*asked, *decided, "--plan", plan, url=two, today=july)
+    assert (ran.code, reasons(two)) == (0, {}), ran.err
+    imported = ask(two, "SELECT sum(free + purchased) AS adopted FROM rollup.credit_draws WHERE imported")
+    assert imported == [{"adopted": Decimal("0.5")}]
+    repeats(two, today=july)
 
 
 def test_the_ledger_goes_over_what_the_rows_show(two: str) -> None:
