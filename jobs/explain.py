@@ -16,7 +16,7 @@ from jobs.compute.billing import DUE, EARLY, FREE, PREPAID
 from jobs.compute.detail import pieces
 from jobs.compute.rollup import CREDITS, USER_DAY, amounts
 from jobs.model.errors import ConfigError
-from jobs.model.explanation import DayCost, Explanation, Line, Paid, Piece, Rejected
+from jobs.model.explanation import DayCost, Explanation, Line, Owed, Paid, Piece, Rejected
 from jobs.model.frames import usage_schema
 from jobs.model.meters import cost_of
 from jobs.model.scale import ONE, unscaled
@@ -28,7 +28,7 @@ from jobs.pipeline.plan import Plan, for_window
 from jobs.pipeline.rating import with_overrides
 from jobs.postgres.usage_reader import Reader
 from jobs.settings import Settings
-from jobs.store import clock, preflight, rejects, runlog
+from jobs.store import clock, debts, preflight, rejects, runlog
 from jobs.store.address import Address
 from jobs.store.database import Connection, linked, transaction
 from jobs.store.faults import retried
@@ -60,9 +60,17 @@ def _explain(opened: Connection, settings: Settings, address: Address, user: str
         read = read_input(connection, Reader("copy", address), plan, [user])
         ids = [str(UUID(int=id_)) for id_ in read.unpriced["id"]]
         rejected = tuple(_rejected(found) for found in rejects.read(connection, plan.query, ids))
+        owed = _owed([debt for debt in debts.listed(connection, settings, user) if month <= debt.usage_date <= last])
     paid = as_posted(plan, read.rated, read.modes, read.draws, read.elsewhere)
     closed = is_closed(month, history, opening(history, settings.start, last))
-    return replace(_explanation(plan, user, paid, read), closed=closed, rejected=rejected)
+    return replace(_explanation(plan, user, paid, read), closed=closed, rejected=rejected, owed=owed)
+
+
+def _owed(found: Sequence[debts.Debt]) -> Owed | None:
+    if not found:
+        return None
+    amounts = [(debt.amount, debt.settled, debt.written_off) for debt in found]
+    return Owed(*(sum(column, Decimal(0)) for column in zip(*amounts, strict=True)))
 
 
 def _explanation(plan: Plan, user: str, rated: pl.DataFrame, read: BatchInput) -> Explanation:

@@ -88,6 +88,10 @@ def explanation(told: Explanation, *, as_json: bool) -> None:
         out.print(f"{row.day}, {_place(row.cluster)}, row {row.id}", markup=False)
         _indented(f"rejected, not priced: {row.reason}", 2)
     out.print(_sums(told))
+    if owed := told.owed:
+        amounts = (short(each) for each in (owed.uncovered, owed.settled, owed.written_off, owed.open))
+        text = "uncovered when the month closed: {}; settled since: {}, written off: {}, still owed: {}"
+        out.print(text.format(*amounts), markup=False)
 
 
 def _differs(told: Explanation) -> None:

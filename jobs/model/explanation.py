@@ -73,9 +73,24 @@ class DayCost:
 
 
 @dataclass(frozen=True, slots=True)
+class Owed:
+    """What was not covered when a month closed, and what became of it."""
+
+    uncovered: Decimal
+    settled: Decimal
+    written_off: Decimal
+
+    @property
+    def open(self) -> Decimal:
+        """What is still owed."""
+        return self.uncovered - self.settled - self.written_off
+
+
+@dataclass(frozen=True, slots=True)
 class Explanation:
     """A user's month: its rows as they are now, what they add up to (``sums``), and what the ``rollup`` holds (empty:
-    nothing), which is what was booked of a ``closed`` month. ``days``: those whose cost differs from what is stored."""
+    nothing), which is what was booked of a ``closed`` month. ``days``: those whose cost differs from what is stored.
+    ``owed``: its debts, where it closed with any."""
 
     user: str
     month: date
@@ -89,6 +104,7 @@ class Explanation:
     days: tuple[DayCost, ...]
     sums: Mapping[str, Any]
     rollup: Mapping[str, Any]
+    owed: Owed | None = None
 
     @property
     def differing(self) -> list[str]:

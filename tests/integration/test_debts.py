@@ -88,6 +88,8 @@ def test_debts_are_listed_and_written_off(owing: str) -> None:
     done = ("debts", "--write-off", "--user", "ada", "--reason", "agreed", "--json")
     assert usage_jobs(*done, url=owing, today=CLOSED).object["written_off"] == "300.0000000000"
     assert debts(owing) == {1: ("300.00", "0.00", "300.00")}
+    told = usage_jobs("explain", "--user", "ada", "--month", "2026-05", url=owing, today=CLOSED).out.split()
+    assert "uncovered when the month closed: 300; settled since: 0, written off: 300, still owed: 0" in " ".join(told)
     [log] = ask(owing, "SELECT kind, status, reason FROM rollup.runs ORDER BY run_id DESC LIMIT 1")
     assert log == {"kind": "write-off", "status": "done", "reason": "agreed"}
     others(owing, purchased="1000")
