@@ -106,12 +106,10 @@ def perform(job: Job) -> Report:
                 totals.recorder.enforce_limits()
             return report
         totals = _approved(job, link, source, reader)
-        if not pooled:
-            workers.grow(job.address, name, job.settings.workers)
         with job.stage("plan"):
             plan, run_id = retried(lambda: _begin(job, link, source, totals))
             log.of_run(run_id)
-        return _Run(job, workers, plan, run_id, totals, reader).perform()
+        return _Run(job, workers, plan, run_id, totals, reader, 1 if pooled else job.settings.workers).perform()
 
 
 def _approved(job: Job, link: Link, source: Source, reader: str) -> Totals:
@@ -211,7 +209,7 @@ def _begin(job: Job, link: Link, source: Source, totals: Totals) -> tuple[Plan, 
 
 @dataclass(frozen=True, slots=True)
 class _Run:
-    """A run that has its row in rollup.runs. ``reader``: "connectorx" or "copy"."""
+    """A run that has its row in rollup.runs. ``reader``: "connectorx" or "copy"; ``most_workers``: that do batches."""
 
     job: Job
     workers: Workers
@@ -219,6 +217,7 @@ class _Run:
     run_id: int
     totals: Totals
     reader: str
+    most_workers: int
 
     def perform(self) -> Report:
         """The stages after the plan; where one fails, the run's row says how."""
@@ -283,6 +282,7 @@ class _Run:
         with self.job.stage("compute and write"):
             from jobs.pipeline.batches import run_batches
 
+            self.workers.grow(self.job.address, name_of_work(self.job.settings), min(self.most_workers, len(work)))
             run_batches(self.workers.links, self._batch(work), work, self.totals, self.job.progress)
 
     def _batch(self, work: WorkList) -> "Batch":
