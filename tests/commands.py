@@ -258,16 +258,11 @@ def costs(url: str) -> dict[str, Decimal]:
 
 def contents(url: str, *, but: Sequence[str] = ()) -> dict[str, list[str]]:
     """Every row of every table of public and rollup, as text; ``but`` leaves tables out."""
-    return {
-        name: [row["text"] for row in ask(url, f"SELECT t::text AS text FROM {name} AS t ORDER BY 1")]
-        for name in _tables(url)
-        if name not in but
-    }
-
-
-def _tables(url: str) -> list[str]:
-    text = "SELECT schemaname || '.' || tablename AS name FROM pg_tables WHERE schemaname IN ('public', 'rollup')"
-    return [row["name"] for row in ask(url, text)]
+    text = "SELECT schemaname || '.' || tablename FROM pg_tables WHERE schemaname IN ('public', 'rollup')"
+    with psycopg.connect(url) as connection:
+        names = [name for (name,) in connection.execute(text) if name not in but]
+        rows = (connection.execute(f"SELECT t::text FROM {name} AS t ORDER BY 1".encode()) for name in names)
+        return {name: [row for (row,) in found] for name, found in zip(names, rows, strict=True)}
 
 
 def written(url: str) -> Mapping[str, tuple[int, int, int]]:
