@@ -11,6 +11,7 @@ USUAL_AND_FURTHER = {
     "LAW_EXAMPLES": (2, 1),
     "MACHINE_SEQUENCES": (2, 2),
     "HISTORIES": (25, 5),
+    "MONEY_HISTORIES": (8, 4),
     "FINGERPRINT_USERS": (5000, 1000),
     "PLANS": (3, 2),
     "KILLS": (2, 1),

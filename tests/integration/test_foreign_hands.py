@@ -1,6 +1,5 @@
 """Credits that the ledger does not explain: their users are set aside, and nothing is put right in silence."""
 
-from collections.abc import Sequence
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
@@ -26,12 +25,12 @@ from prepaid import (
     sums,
     used,
 )
+from restoring import APPLICATION, copy, restore
 
 from jobs.settings import load
 from jobs.store.address import Address
 from jobs.store.guard import guarded
 
-APPLICATION = ("usage_daily", "user_credits", "credit_transactions")
 OURS = ("user_daily", "user_monthly", "cluster_daily", "cluster_monthly", "credit_draws", "runs", "months")
 
 
@@ -57,26 +56,6 @@ def of_user(url: str, name: str) -> dict[str, list[str]]:
         table: [row["text"] for row in ask(url, f"SELECT t::text AS text FROM {table} AS t WHERE user_id = %s", name)]
         for table in tables
     }
-
-
-def copy(url: str, tables: Sequence[str]) -> None:
-    """Dumps ``tables``."""
-    for table in tables:
-        ask(url, f"CREATE TABLE {_dump(table)} AS SELECT * FROM {table}")
-
-
-def restore(url: str, tables: Sequence[str]) -> None:
-    """Restores the dump as pg_restore would: with triggers off."""
-    with psycopg.connect(url) as connection:
-        connection.execute("SET session_replication_role = replica")
-        for table in tables:
-            connection.execute(f"DELETE FROM {table}".encode())
-            connection.execute(f"INSERT INTO {table} OVERRIDING SYSTEM VALUE SELECT * FROM {_dump(table)}".encode())
-            connection.execute(f"DROP TABLE {_dump(table)}".encode())
-
-
-def _dump(table: str) -> str:
-    return f"dump_{table.replace('.', '_')}"
 
 
 def draws_of_bob(url: str) -> None:

@@ -1,6 +1,7 @@
 """Runs the job in this process on a database of the suite, and copies such a database."""
 
 from collections.abc import Collection, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from itertools import count
@@ -46,11 +47,19 @@ class Runner:
         apply_schema(self.settings(), Address(owner_url(url)))
 
     def run(
-        self, url: str, day: date, *, full: bool = False, dry_run: bool = False, trust_ledger: Collection[str] = ()
+        self,
+        url: str,
+        day: date,
+        *,
+        full: bool = False,
+        dry_run: bool = False,
+        trust_ledger: Collection[str] = (),
+        adopt: Collection[str] = (),
     ) -> Report:
         """The nightly run of a day. The shrink check has tests of its own: here a month may lose all its rows."""
         self.last = max(day, self.last or day)
-        return self._perform(url, day=day, full=full, dry_run=dry_run, trust_ledger=trust_ledger)
+        given: dict[str, Any] = {"full": full, "dry_run": dry_run, "trust_ledger": trust_ledger, "adopt": adopt}
+        return self._perform(url, day=day, **given)
 
     def backfill(self, url: str, since: date, until: date) -> Report:
         return self._perform(url, backfill=Backfill(since, until, "as generated"))
@@ -59,7 +68,7 @@ class Runner:
         """What `usage-jobs reconcile` finds broken."""
         settings = explicit(self.settings(), url, self.today)
         address = Address(job_url(url, lambda: settings))
-        with server_day(self.today):
+        with self.on_its_day():
             return [one for one in reconciled(settings, address, None, None) if one.broken]
 
     @property
@@ -67,11 +76,15 @@ class Runner:
         assert self.last is not None
         return self.last + timedelta(days=1)
 
+    def on_its_day(self) -> AbstractContextManager[None]:
+        """The server's clock shows the day after the furthest one."""
+        return server_day(self.today)
+
     def _perform(self, url: str, **asked: Any) -> Report:
         assert self.last is not None
         settings = explicit(self.settings(), url, self.last)
         address = Address(job_url(url, lambda: settings))
-        with server_day(self.today):
+        with self.on_its_day():
             return perform_anyway(Job(settings, address, **asked))
 
 

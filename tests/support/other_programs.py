@@ -89,12 +89,25 @@ class OtherPrograms:
         value = self.draw(self._fresh_rows()).date
         self._change_row("UPDATE usage_daily SET date = %s::date WHERE id = %s", value)
 
+    def move_from_a_closed_month(self) -> None:
+        """Of a row there, drawn on if there is one, the day becomes one of an open month."""
+        query = (
+            "SELECT u.id FROM usage_daily AS u JOIN rollup.months AS m ON m.month = date_trunc('month', u.date)"
+            " WHERE closed_at IS NOT NULL ORDER BY u.credits_deducted IS DISTINCT FROM 0 DESC, u.id LIMIT 3"
+        )
+        ids = [id_ for (id_,) in self.link.execute(query)]
+        day = self.link.execute("SELECT max(date) FROM rollup.user_daily").fetchone()
+        if ids and day:
+            self._try("UPDATE usage_daily SET date = %s WHERE id = %s", day[0], ids[self.draw(INDEX) % len(ids)])
+
     def move_to_another_cluster(self) -> None:
         value = self.draw(self._fresh_rows()).cluster_id
         self._change_row("UPDATE usage_daily SET hopsworks_cluster_id = %s WHERE id = %s", value)
 
     def take_another_id(self) -> None:
-        self._change_row("UPDATE usage_daily SET id = %s WHERE id = %s", self.draw(st.uuids()))
+        """As a row that is deleted and inserted anew: no credits are deducted of it yet."""
+        text = "UPDATE usage_daily SET id = %s, credits_deducted = 0 WHERE id = %s"
+        self._change_row(text, self.draw(st.uuids()))
 
     def report_rows(self) -> None:
         """Every third row, as of a month that was billed; or they are taken back."""
@@ -166,6 +179,12 @@ class OtherPrograms:
             change, value = "active = NOT active, reason = %s", "switched"
         self._change_override(f"UPDATE user_pricing_overrides SET {change} WHERE id = %s", value)
 
+    def end_overrides(self) -> None:
+        """Of a user: switched off, where there is no other end; else they end in the middle of the season."""
+        end = "active = false, valid_until = %s" if self.case.shape == "B" else "valid_until = %s"
+        value = None if self.case.shape == "B" else self.draw(moments(days(self.case.season)))
+        self._try(f"UPDATE user_pricing_overrides SET {end} WHERE user_id = %s", value, self._user())
+
     def delete_override(self) -> None:
         self._change_override("DELETE FROM user_pricing_overrides WHERE id = %s")
 
@@ -185,6 +204,26 @@ class OtherPrograms:
             )
         )
         amount = sign * self.draw(st.one_of(AMOUNTS[self.case.shape], st.just(Decimal(1000))))
+        if user := self._account():
+            self._move_credit(user, column, amount, kind)
+
+    def buy_for_a_debtor(self) -> None:
+        """A purchase of somebody who owes for a closed month."""
+        amount = self.draw(st.one_of(AMOUNTS[self.case.shape], st.just(Decimal(1000))))
+        debtors = sorted(self.debtors().intersection(self._accounts()))
+        if debtors:
+            self._move_credit(debtors[self.draw(INDEX) % len(debtors)], "total_purchased", amount, "purchase")
+
+    def debtors(self) -> set[str]:
+        """Who owes for a closed month."""
+        query = (
+            "SELECT user_id FROM rollup.debts JOIN rollup.months ON month = date_trunc('month', usage_date)"
+            " WHERE closed_at IS NOT NULL AND amount > settled + written_off"
+        )
+        with psycopg.connect(self.url) as link:
+            return {user for (user,) in link.execute(query)}
+
+    def _move_credit(self, user: str, column: str, amount: Decimal, kind: str) -> None:
         worth = -amount if column == "total_used" else amount
         balance = BALANCE + (" - free_credits_used" if self._counts_free() else "")
         text = (
@@ -193,8 +232,7 @@ class OtherPrograms:
             " (user_id, type, amount, balance_before, balance_after, created_at)"
             " SELECT %s, %s, %s, balance - %s, balance, clock_timestamp() FROM moved"
         )
-        if user := self._account():
-            self._try(text, amount, user, user, kind, worth, worth)
+        self._try(text, amount, user, user, kind, worth, worth)
 
     def edit_account(self) -> None:
         """By hand, without a transaction: purchased credit becomes granted, or the other way round."""
