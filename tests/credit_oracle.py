@@ -52,7 +52,7 @@ class CreditBook:
     window: set[date] = field(default_factory=set)
     lots: dict[UUID, Lot] = field(default_factory=dict)
     drawn: dict[UUID, Amount] = field(default_factory=dict)
-    debts: dict[tuple[UUID, str], Debt] = field(default_factory=dict)
+    debts: dict[tuple[UUID, str, date], Debt] = field(default_factory=dict)
 
     def run(self, facts: Facts, options: Options, day: date) -> None:
         """One nightly run. Raises as Book.run does, before anything has changed."""
@@ -123,7 +123,7 @@ class CreditBook:
             left, month = left - amount, month_of(debt.day)
             self.ledger.append(Draw(debt.row, user, self.next_revision(debt.row, user), debt.day, amount))
             corrections[month] += amount
-            self.debts[debt.row, user] = replace(debt, open=debt.open - amount.total)
+            self.debts[debt.row, user, debt.day] = replace(debt, open=debt.open - amount.total)
             book = self.book
             for figures in (
                 book.user_daily[debt.day, user, debt.cluster],
@@ -142,8 +142,8 @@ class CreditBook:
         """What a closed month leaves uncovered of some rows is owed."""
         for lot, amount in zip(lots, owed, strict=True):
             if self.book.months[month_of(lot.one.day)].closed and amount:
-                key = lot.one.row.id, lot.one.user
-                self.debts[key] = Debt(*key, lot.one.day, lot.one.row.cluster_id, amount)
+                key = lot.one.row.id, lot.one.user, lot.one.day
+                self.debts[key] = Debt(*key, lot.one.row.cluster_id, amount)
 
     # Who is drawn
 

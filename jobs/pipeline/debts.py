@@ -14,7 +14,11 @@ from jobs.model.frames import CODED
 from jobs.pipeline.batch_input import BatchInput
 from jobs.postgres.run_scope import RunScope
 
-OF_ROW, OF_DAY, OF_MONTH = ["usage_daily_id", "user_id"], ["date", "user_id", "cluster_id"], ["month", "user_id"]
+KEY, OF_DAY, OF_MONTH = (
+    ["usage_daily_id", "user_id", "usage_date"],
+    ["date", "user_id", "cluster_id"],
+    ["month", "user_id"],
+)
 TAKEN = pl.col("free") + pl.col("purchased")
 
 
@@ -38,12 +42,12 @@ def debts_target(scope: RunScope, read: BatchInput, rows: pl.DataFrame, settled:
     """What rollup.debts shall hold of the users of ``read``: settled debts less what is settled, and those of months
     that are computed anew as their ``rows`` come to, of which a write-off is kept up to the new amount."""
     stored = read.debts
-    taken = settled.select(pl.col("id").alias("usage_daily_id"), "user_id", TAKEN.alias("taken"))
-    month = pl.col("usage_date").dt.month_start()
+    taken = settled.select("user_id", usage_daily_id="id", usage_date="date", taken=TAKEN)
+    month = pl.col("usage_date").dt.month_start().alias("month")
     anew = sorted(scope.window.indebting)
     kept = (
         stored.filter(~month.is_in(anew))
-        .join(taken, on=OF_ROW, how="left")
+        .join(taken, on=KEY, how="left")
         .with_columns(settled=pl.col("settled") + pl.col("taken").fill_null(0))
         .select(stored.columns)
     )
@@ -52,10 +56,12 @@ def debts_target(scope: RunScope, read: BatchInput, rows: pl.DataFrame, settled:
     owed = rows.filter(pl.col("month").is_in(anew) & (pl.col("uncovered") > 0)).select(
         usage_daily_id="id", user_id=pl.col("user_id").cast(pl.String), usage_date="date", amount="uncovered"
     )
-    before = stored.select(*OF_ROW, "written_off", "reason")
+    of_row = ["usage_daily_id", "user_id", "month"]
+    before = stored.select("usage_daily_id", "user_id", month, "written_off", "reason")
     written_off = pl.min_horizontal(pl.col("written_off").fill_null(0), "amount")
     fresh = (
-        owed.join(before, on=OF_ROW, how="left")
+        owed.with_columns(month)
+        .join(before, on=of_row, how="left")
         .with_columns(settled=whole(0), written_off=written_off)
         .with_columns(reason=pl.when(pl.col("written_off") > 0).then("reason"))
     )

@@ -68,7 +68,8 @@ def tables(meters: Sequence[Meter]) -> list[Table]:
         Table("billing_modes", _MODES, ("user_id", "valid_from")),
         Table("months", _MONTHS, ("month",)),
         Table("rejects", _REJECTS, ("usage_daily_id",)),
-        Table("debts", _DEBTS, ("usage_daily_id", "user_id")),
+        # A row that was moved after its month had closed is owed for in both months.
+        Table("debts", _DEBTS, ("usage_daily_id", "user_id", "usage_date")),
         Table("set_aside", _SET_ASIDE, ("user_id",)),
         Table("overrides_seen", _OVERRIDES_SEEN, ("override_id",)),
         Table("corrections", _CORRECTIONS, ("month", "user_id", "run_id")),

@@ -125,6 +125,22 @@ def test_a_month_that_is_opened_again_takes_its_debts_with_it(owing: str) -> Non
     repeats(owing, today=june(5))
 
 
+def test_a_row_that_moved_after_the_close_is_owed_for_in_both_months(owing: str) -> None:
+    """What was written off of it in the first is not written off of the second."""
+    words = ("debts", "--write-off", "--user", "ada", "--reason", "agreed")
+    assert usage_jobs(*words, url=owing, today=CLOSED).code == 0
+    ask(owing, "UPDATE usage_daily SET date = %s", JUNE)
+    night(owing, today=date(2026, 7, 4))
+    both = ask(
+        owing, "SELECT extract(month FROM usage_date) AS month, amount, written_off FROM rollup.debts ORDER BY 1"
+    )
+    assert [tuple(map(int, found.values())) for found in both] == [(5, 300, 300), (6, 300, 0)]
+    others(owing, purchased="1000")
+    night(owing, today=date(2026, 7, 5))
+    assert (drawn(owing), used(owing)) == ({1: amounts("0", "310")}, amounts("0", "310"))
+    repeats(owing, today=date(2026, 7, 5))
+
+
 @pytest.mark.parametrize(
     "change",
     [

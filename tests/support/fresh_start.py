@@ -76,7 +76,7 @@ OUTCOME = {
         GROUP BY usage_daily_id, user_id, date_trunc('month', usage_date)
         HAVING sum(free) <> 0 OR sum(purchased) <> 0""",
     "debts": """
-        SELECT concat_ws(' ', usage_daily_id, user_id, trim_scale(amount - settled - written_off))
+        SELECT concat_ws(' ', usage_daily_id, user_id, usage_date, trim_scale(amount - settled - written_off))
         FROM rollup.debts JOIN rollup.months AS m ON m.month = date_trunc('month', usage_date)::date
         WHERE m.closed_at IS NOT NULL AND amount > settled + written_off""",
     "accounts": """

@@ -21,8 +21,8 @@ SCALE = Decimal("0.01")
 """Of the ledger and of amounts due, in every shape that histories have."""
 NOTHING = Decimal(0)
 UserMonth = tuple[str, date]
-Key = tuple[Any, str]
-"""A usage row and a user."""
+Key = tuple[Any, str, date]
+"""A usage row, a user and a month."""
 
 USER_MONTHS = """
 WITH draws AS (
@@ -87,7 +87,7 @@ FULL JOIN (SELECT user_id, -sum(amount) AS paid FROM credit_transactions
            WHERE type = 'usage' AND metadata ->> 'schema' = 'rollup' GROUP BY 1) AS t USING (user_id)
 """
 DEBTS = """
-SELECT usage_daily_id, user_id, m.closed_at IS NOT NULL, amount, settled, written_off
+SELECT usage_daily_id, user_id, m.month, m.closed_at IS NOT NULL, amount, settled, written_off
 FROM rollup.debts LEFT JOIN rollup.months AS m ON m.month = date_trunc('month', usage_date)::date
 """
 OF_USER = ("usage_daily", "user_credits", "credit_transactions", "rollup.user_monthly", "rollup.user_daily",
@@ -171,7 +171,7 @@ def look(url: str, start: date) -> Look:
     with psycopg.connect(url) as link:
         months = link.cursor(row_factory=class_row(Paid)).execute(USER_MONTHS.encode(), {"start": start}).fetchall()
         accounts = {user: Account(*values) for user, *values in link.execute(ACCOUNTS.encode())}
-        debts = {(row, user): tuple(rest) for row, user, *rest in link.execute(DEBTS.encode())}
+        debts = {(row, user, month): tuple(rest) for row, user, month, *rest in link.execute(DEBTS.encode())}
         aside = frozenset(user for (user,) in link.execute("SELECT user_id FROM rollup.set_aside"))
         texts: dict[str, list[str]] = {}
         for table in OF_USER:
