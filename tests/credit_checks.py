@@ -153,8 +153,8 @@ def _ledger(link: Link, credits: CreditBook) -> None:
 def _debts(link: Link, credits: CreditBook) -> None:
     """What is owed by row and user; how much of it was settled is in the ledger."""
     query = (
-        "SELECT usage_daily_id, user_id, usage_date, amount - settled - written_off"
-        " FROM rollup.debts JOIN rollup.months ON month = date_trunc('month', usage_date)::date AND closed_at IS NOT NULL"
+        "SELECT usage_daily_id, user_id, usage_date, amount - settled - written_off FROM rollup.debts"
+        " JOIN rollup.months ON month = date_trunc('month', usage_date)::date AND closed_at IS NOT NULL"
     )
     found = {(row, user, day): Fraction(left) for row, user, day, left in link.execute(query) if left}
     assert found == {key: debt.open for key, debt in credits.debts.items() if debt.open}
