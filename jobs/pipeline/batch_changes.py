@@ -290,9 +290,10 @@ def compute_changes(
     there one, posting it would find out. Reads rows of usage_daily and rollup.rejects besides.
     """
     adopted = foreign_draws.adopted_draws(connection, plan, read.mismatched, read.unexplained, held)
+    dropped = foreign_draws.dropped_draws(plan, read.gone, read.unexplained)
     read = replace(
         read,
-        draws=pl.concat([read.draws, adopted]),
+        draws=pl.concat([read.draws, adopted, dropped]),
         mismatched=foreign_draws.as_adopted(read.mismatched, adopted),
     )
     rows, due, settled = allocation.allocate(plan, read, held)
@@ -315,7 +316,7 @@ def compute_changes(
         rows=rows,
         accounts=held,
         after=allocation.after_posting(plan, held, due),
-        adopted=adopted,
+        adopted=pl.concat([adopted, dropped]),
         postings=due,
         usage=pl.concat([usage, debts.settled_rows(plan, settled).select(usage.columns)]),
         lost=usage_writeback.lost_rows(connection, plan, vanished),

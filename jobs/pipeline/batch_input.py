@@ -22,12 +22,13 @@ KEY = ["user_id", "month"]
 @dataclass(frozen=True, slots=True)
 class BatchInput:
     """Some ``users``. ``rated``: their rows with costs, in row order; ``unpriced``: rows that cannot be priced;
-    ``fingerprints``: by user and month row_count, usage_hash and written_hash of all rows as read; ``modes``: how they
-    paid; ``draws``: of the window, adopted rows included; ``entries``: how many the ledger had of each user;
-    ``mismatched``: rows whose credits_deducted is not what the draws say; ``months``, ``days``: what user_monthly and
-    user_daily hold of them; ``debts``: what rollup.debts holds (closed and closing months), ``payable``: those that
-    credit can settle, and ``closed_months``, ``closed_days``: what user_monthly and user_daily hold of their months;
-    ``unexplained``: users whose rows show credits that nothing explains, and how."""
+    ``fingerprints``: by user and month row_count, usage_hash and written_hash of all rows as read; ``modes``: how
+    they paid; ``draws``: of the window, adopted rows included; ``entries``: how many the ledger had of each user;
+    ``mismatched``: rows whose credits_deducted is not what the draws say; ``months``, ``days``: what user_monthly
+    and user_daily hold of them; ``gone``: draws on rows that are no longer there, or another user's; ``debts``:
+    what rollup.debts holds (closed and closing months), ``payable``: those that credit can settle, and
+    ``closed_months``, ``closed_days``: what user_monthly and user_daily hold of their months; ``unexplained``:
+    users whose rows show credits that nothing explains, and how."""
 
     users: frozenset[str]
     rated: pl.DataFrame
@@ -37,6 +38,7 @@ class BatchInput:
     draws: pl.DataFrame
     entries: pl.DataFrame
     mismatched: pl.DataFrame
+    gone: pl.DataFrame
     months: pl.DataFrame
     days: pl.DataFrame
     debts: pl.DataFrame
@@ -116,7 +118,8 @@ def read_input(
             debtors = payable["user_id"].unique().to_list()
             closed_months = batch_inputs.stored_months(connection, scope, payable["month"].unique().to_list(), debtors)
             closed_days = batch_inputs.stored_days(connection, scope, payable["date"].unique().to_list(), debtors)
-        unexplained = foreign_draws.unexplained(connection, scope, mismatched)
+        gone = foreign_draws.gone_draws(draws, usage)
+        unexplained = foreign_draws.unexplained(connection, scope, mismatched, gone)
     return BatchInput(
         users=frozenset(users),
         rated=rated,
@@ -126,6 +129,7 @@ def read_input(
         draws=pl.concat([draws, imported_rows(mismatched)]),
         entries=entries,
         mismatched=mismatched,
+        gone=gone,
         months=months,
         days=days,
         debts=debts,

@@ -2,7 +2,8 @@
 
 A credits_deducted that no entry explains is foreign. One that shows nothing although the ledger has draws of its user
 was either reset by a collector, and is filled again, or a copy of some tables was restored. The user's transactions
-tell: they agree with the ledger, or they do not (DESIGN section 5, foreign hands).
+tell: they agree with the ledger, or they do not (DESIGN section 5, foreign hands). So they do where a row is gone: what
+was drawn on it is given back only to whom it was taken from.
 """
 
 from collections.abc import Collection, Iterator, Mapping
@@ -13,11 +14,12 @@ from uuid import UUID
 
 import polars as pl
 
+from jobs.compute.exact import whole
 from jobs.model.frames import DRAWS
 from jobs.model.scale import unscaled
 from jobs.postgres import batch_inputs
 from jobs.postgres.run_scope import RunScope
-from jobs.store import ledger, transactions
+from jobs.store import accounts, ledger, transactions
 from jobs.store.database import Connection
 from jobs.store.invariants import shown
 
@@ -25,14 +27,33 @@ REMEDIES = (
     "If the rows are right, run again with `--adopt {user}`: it takes the difference into the ledger, and from no "
     "account. If the ledger is right, run again with `--trust-ledger {user}`: it writes that to the rows"
 )
+GONE = (
+    "If the account has it back, or never paid it: `usage-jobs run --adopt {user}` takes it out of the ledger, and "
+    "gives nothing back. If the account paid it: `usage-jobs run --trust-ledger {user}` gives it back"
+)
 
 
-def unexplained(connection: Connection, scope: RunScope, mismatched: pl.DataFrame) -> dict[str, str]:
+def gone_draws(draws: pl.DataFrame, usage: pl.DataFrame) -> pl.DataFrame:
+    """By row and user what the window's ``draws`` come to on rows that are not in ``usage``, or another user's
+    (frames.DRAWS): a run gives it back."""
+    sums = draws.group_by("id", "user_id").agg(
+        pl.col("date").max(), pl.col("imported").any(), pl.col("free").sum(), pl.col("purchased").sum()
+    )
+    drawn = sums.filter((pl.col("free") != 0) | (pl.col("purchased") != 0))
+    here = usage.select("id", pl.col("user_id").cast(pl.String))
+    gone = drawn.join(here, on=["id", "user_id"], how="anti")
+    return gone.select(pl.col(name).cast(kind) for name, kind in DRAWS.items())
+
+
+def unexplained(
+    connection: Connection, scope: RunScope, mismatched: pl.DataFrame, gone: pl.DataFrame
+) -> dict[str, str]:
     """Why users are set aside, whose rows (``mismatched``: batch_inputs.MISMATCHED) show credits that nothing explains,
-    or none although the ledger has some."""
+    or none although the ledger has some; or whose rows are ``gone``, and what was drawn on them was not paid."""
     odd = mismatched.filter(pl.col("foreign") | pl.col("empty")).sort("user_id", "date", "id")
     by_user = {str(rows["user_id"][0]): rows for rows in odd.partition_by("user_id", maintain_order=True)}
-    asked = [user for user, rows in by_user.items() if not rows["foreign"].any()]
+    losing = _with_accounts(connection, scope, gone).sort("user_id", "date", "id")
+    asked = [user for user, rows in by_user.items() if not rows["foreign"].any()] + losing["user_id"].unique().to_list()
     has_transactions = scope.query.read.credits.transactions
     compared = (
         transactions.compare_transactions(connection, scope.settings, asked) if asked and has_transactions else {}
@@ -44,7 +65,24 @@ def unexplained(connection: Connection, scope: RunScope, mismatched: pl.DataFram
             reasons[user] = _reason(user, rows.filter("foreign"), "")
         elif has_transactions and (theirs is None or ours != theirs):
             reasons[user] = _reason(user, rows, _disagreement(ours, theirs))
+    for id_, user, day, *_ in losing.unique("user_id", keep="first").iter_rows():
+        ours, theirs = compared.get(user, (None, None))
+        if has_transactions and user not in reasons and (ours or 0) != (theirs or 0):
+            reasons[user] = (
+                f"row {UUID(int=id_)} of {day}: expected there, for rollup.credit_draws has draws on it; found it "
+                f"gone, or another user's{_disagreement(ours, theirs)}. A copy was restored. "
+                f"{GONE.format(user=quote(user))}"
+            )
     return reasons
+
+
+def _with_accounts(connection: Connection, scope: RunScope, gone: pl.DataFrame) -> pl.DataFrame:
+    """Of ``gone`` what an account would be given back."""
+    if gone.is_empty():
+        return gone
+    users = gone["user_id"].unique().to_list()
+    held = accounts.read(connection, scope.settings, scope.query.read.credits, users)
+    return gone.join(held.select("user_id"), on="user_id", how="semi")
 
 
 def _reason(user: str, rows: pl.DataFrame, more: str) -> str:
@@ -69,7 +107,7 @@ def adopted_draws(
     scope: RunScope,
     mismatched: pl.DataFrame,
     unexplained: Collection[str],
-    accounts: pl.DataFrame,
+    held: pl.DataFrame,
 ) -> pl.DataFrame:
     """What ``--adopt`` enters into the ledger (frames.DRAWS), so that it says what the rows of these users show.
 
@@ -82,10 +120,19 @@ def adopted_draws(
     adopting = mismatched.filter(pl.col("foreign") | pl.col("empty"), pl.col("user_id").cast(pl.String).is_in(users))
     drawn = ledger.drawn_by_row(connection, batch_inputs.ledger_of(scope), users)
     free_used = pl.col("free_used") if scope.credit_rules.splits else pl.min_horizontal("granted", "used")
-    left = dict(accounts.select("user_id", free_used).iter_rows())
+    left = dict(held.select("user_id", free_used).iter_rows())
     for (user, _), (free, _) in drawn.items():
         left[user] = left.get(user, 0) - free
     return pl.DataFrame(list(_entries(adopting, drawn, left)), schema=DRAWS, orient="row")
+
+
+def dropped_draws(scope: RunScope, gone: pl.DataFrame, unexplained: Collection[str]) -> pl.DataFrame:
+    """What ``--adopt`` takes out of the ledger (frames.DRAWS): draws on rows that are ``gone``."""
+    mine = pl.col("user_id").is_in(sorted(scope.adopting.intersection(unexplained)))
+    nothing = whole(0)
+    return gone.filter(mine).with_columns(
+        imported=pl.lit(value=True), free=nothing - pl.col("free"), purchased=nothing - pl.col("purchased")
+    )
 
 
 def as_adopted(mismatched: pl.DataFrame, adopted: pl.DataFrame) -> pl.DataFrame:

@@ -25,7 +25,7 @@ from prepaid import (
     sums,
     used,
 )
-from restoring import APPLICATION, copy, restore
+from restoring import APPLICATION, copy, restore, tables_of
 
 from jobs.settings import load
 from jobs.store.address import Address
@@ -204,6 +204,29 @@ def test_older_tables_of_the_application_are_charged_again_when_told_so(two: str
     night(two, "--adopt", "bob")
     assert used(two, "bob") == amounts("0.10", "1.00")
     assert paid(two, "bob") == sums(credits_free="0.10", credits_purchased="1.00", credits_deducted="1.10")
+    repeats(two)
+
+
+def test_what_was_never_paid_is_not_given_back(two: str) -> None:
+    """The restored dump lacks a row, and its charge; or it is ours, and has a draw that was given back since."""
+    copy(two, APPLICATION)
+    row(two, 3, "0.50", june(20), user_id="bob")
+    night(two)
+    restore(two, APPLICATION)
+    balance = used(two, "bob")
+    night(two, code=6)
+    assert "found it gone, or another user's, and the user's transactions come to 0.3 where" in reasons(two)["bob"]
+    night(two, "--adopt", "bob")
+    assert (used(two, "bob"), drawn(two, "bob")) == (balance, {2: balance})
+    repeats(two)
+    tables = tables_of(two, "rollup")
+    copy(two, tables)
+    ask(two, "DELETE FROM usage_daily WHERE user_id = 'ada'")
+    night(two)
+    restore(two, tables)
+    night(two, code=6)
+    night(two, "--adopt", "ada")
+    assert (used(two), drawn(two)) == (amounts("0", "0"), {})
     repeats(two)
 
 
