@@ -28,8 +28,8 @@ REMEDIES = (
     "account. If the ledger is right, run again with `--trust-ledger {user}`: it writes that to the rows"
 )
 GONE = (
-    "If the account has it back, or never paid it: `usage-jobs run --adopt {user}` takes it out of the ledger, and "
-    "gives nothing back. If the account paid it: `usage-jobs run --trust-ledger {user}` gives it back"
+    "If the account has it back, or never paid it, run again with `--adopt {user}`: it takes it out of the ledger, and "
+    "gives nothing back. If the account paid it, run again with `--trust-ledger {user}`: it gives it back"
 )
 
 
