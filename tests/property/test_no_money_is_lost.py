@@ -104,16 +104,18 @@ class Money(History):
         self.night(next_month(month_of(self.furthest)) + timedelta(days=self.case.options.close_after_days))
 
     def late_credit(self) -> None:
+        """Twice: what is settled once is not drawn again."""
         self.close()
-        self.programs.make("buy_for_a_debtor")
-        self.night(self.next_day())
+        for _ in range(2):
+            self.programs.make("buy_for_a_debtor")
+            self.night(self.next_day())
 
     def write_off(self) -> None:
         self.close()
         for user in sorted(self.programs.debtors())[: self.data.draw(st.integers(1, 2))]:
             self.by_hand(partial(manual_changes.write_off, user=user, reason="x"))
         self.programs.make("buy_for_a_debtor")
-        self.usual_night()
+        getattr(self, self.data.draw(st.sampled_from(["usual_night", "reopen", "backfill"])))()
 
     def reopen(self) -> None:
         if closed := closed_months(self.url):
