@@ -188,11 +188,11 @@ class Money(History):
         wrong = {user: (strange[user], found[user]) for user in strange.keys() & found.keys()
                  if strange[user] != found[user]}  # fmt: skip
         if wrong:
-            told = self.runner.broken_invariants(self.url)
-            silent = {
-                user for user in wrong if not any(user in str(culprit) for law in told for culprit in law.culprits)
-            }
-            assert not silent, (silent, wrong, told)
+            # What is drawn on rows of closed months no nightly run looks at.
+            closed = {each.user_id for each in self.seen.months.values() if each.closed}
+            named = " ".join(culprit for law in self.runner.broken_invariants(self.url) for culprit in law.culprits)
+            silent = {user for user in wrong if user not in closed or user not in named}
+            assert not silent, (silent, wrong, named)
             self.over = True
 
     # Clocks
