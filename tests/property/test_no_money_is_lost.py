@@ -22,6 +22,7 @@ from credit_checks import everything
 from fresh_start import closed_months
 from histories import SHARES, History, play_share
 from hypothesis import strategies as st
+from money_law import used
 from oracle import month_of, next_month
 from other_programs import first_day
 from restoring import APPLICATION, copy, restore, tables_of
@@ -167,9 +168,11 @@ class Money(History):
             self.usual_night()
         after = self.seen.strange
         restore(self.url, tables)
+        strange, then = before if tables is APPLICATION else after, used(self.url)
         if self.data.draw(st.booleans(), label="edits after"):
             self.programs.make("move_credit" if tables is not APPLICATION else "insert_rows")
-        self.remedied(before if tables is APPLICATION else after)
+        now = used(self.url)
+        self.remedied({user: amount + now.get(user, 0) - then.get(user, 0) for user, amount in strange.items()})
 
     def remedied(self, strange: Mapping[str, Decimal]) -> None:
         """A run sets aside whose rows nothing explains, and moves nothing of them; the next takes over what their rows

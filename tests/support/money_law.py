@@ -76,11 +76,13 @@ FULL JOIN costs USING (user_id, month) FULL JOIN drawn USING (user_id, month)
 LEFT JOIN moved USING (user_id, month) LEFT JOIN reported AS r USING (user_id, month)
 LEFT JOIN debts AS d USING (user_id, month) LEFT JOIN rollup.months AS o USING (month)
 """
-ACCOUNTS = """
+USED = """
+SELECT user_id, total_used + coalesce((to_jsonb(c) ->> 'free_credits_used')::numeric, 0) AS used FROM user_credits AS c
+"""
+ACCOUNTS = f"""
 SELECT user_id, a.user_id IS NOT NULL, coalesce(a.used, 0), coalesce(d.drawn, 0), coalesce(d.imported, 0),
   coalesce(t.paid, 0)
-FROM (SELECT user_id, total_used + coalesce((to_jsonb(c) ->> 'free_credits_used')::numeric, 0) AS used
-      FROM user_credits AS c) AS a
+FROM ({USED}) AS a
 FULL JOIN (SELECT user_id, sum(free + purchased) AS drawn, sum(free + purchased) FILTER (WHERE imported) AS imported
            FROM rollup.credit_draws GROUP BY 1) AS d USING (user_id)
 FULL JOIN (SELECT user_id, -sum(amount) AS paid FROM credit_transactions
@@ -164,6 +166,12 @@ class Look:
     def strange(self) -> dict[str, Decimal]:
         """By user what his account has used beside the ledger: only other programs change it."""
         return {user: account.used - account.drawn for user, account in self.accounts.items() if account.exists}
+
+
+def used(url: str) -> dict[str, Decimal]:
+    """By user what his account has used, free and purchased."""
+    with psycopg.connect(url) as link:
+        return dict(link.execute(USED.encode()).fetchall())
 
 
 def look(url: str, start: date) -> Look:
