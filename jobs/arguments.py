@@ -2,16 +2,19 @@
 
 import argparse
 import re
+from collections.abc import Callable
 from datetime import date
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 from uuid import UUID
 
 from jobs.model.address import is_text
 from jobs.model.errors import ConfigError
+from jobs.model.large_change import LargeChange
 from jobs.model.names import MOST_BYTES, is_name
 from jobs.model.shrink import Shrink
 
+T = TypeVar("T")
 EARLIEST, LATEST = date(1970, 1, 1), date(9000, 12, 31)
 MOST = 10**9
 CONFIG_HELP = "settings file (default: USAGE_JOBS_CONFIG, else settings.toml, else config/settings.toml)"
@@ -115,9 +118,17 @@ def _decide(command: argparse.ArgumentParser) -> None:
         "--allow-shrink",
         action="append",
         default=[],
-        type=_shrink,
+        type=_token(Shrink.parse),
         metavar="TOKEN",
         help="go on although much usage has vanished: the token that the refusal has printed; repeatable",
+    )
+    command.add_argument(
+        "--allow-change",
+        action="append",
+        default=[],
+        type=_token(LargeChange.parse),
+        metavar="TOKEN",
+        help="go on although much of what is covered changes: the token that the refusal has printed; repeatable",
     )
 
 
@@ -179,13 +190,16 @@ def _hash(text: str) -> str:
     return text
 
 
-def _shrink(text: str) -> Shrink:
-    try:
-        return Shrink.parse(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is not a token; expected one as the refusal of this run has printed it"
-        ) from None
+def _token(parse: Callable[[str], T]) -> Callable[[str], T]:
+    def parsed(text: str) -> T:
+        try:
+            return parse(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(
+                f"{text!r} is not a token; expected one as the refusal of this run has printed it"
+            ) from None
+
+    return parsed
 
 
 def _role(text: str) -> str:

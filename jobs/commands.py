@@ -129,7 +129,8 @@ def _performed(call: Call, settings: "Settings", address: "Address", **asked: An
     arguments = call.arguments
     if both := sorted({*arguments.adopt} & {*arguments.trust_ledger}):
         raise ConfigError(f"{both[0]}: expected --adopt or --trust-ledger, which are opposites; found both")
-    asked |= {"allow_shrink": arguments.allow_shrink, "full": arguments.full, "who": call.who}
+    asked |= {"allow_shrink": arguments.allow_shrink, "allow_change": arguments.allow_change}
+    asked |= {"full": arguments.full, "who": call.who}
     asked |= {"trust_ledger": arguments.trust_ledger, "adopt": arguments.adopt}
     with show.progress() as progress:
         return perform(Job(settings, address, progress=progress, **asked))

@@ -74,6 +74,7 @@ class Ran:
 BILLING = ("run", "backfill", "schedule")
 COMPUTING = (*BILLING, "check", "reconcile", "watch", "explain")
 """Commands that price usage: `start` is also the first day that is drawn from credits."""
+SHIPPED_LIMIT: Decimal = Settings.model_fields["max_change_amount"].default
 _starts: dict[str, date] = {}
 """By database, the month from which its first run billed."""
 
@@ -98,14 +99,22 @@ def _database(url: str) -> str:
 
 
 def said(settings: Settings, url: str, day: date) -> dict[str, str]:
-    """The variables of start and rates that ``settings`` lack, as a first run of a database needs them."""
+    """The variables of start and rates that ``settings`` lack, as a first run of a database needs them, and of the
+    limit of the change check."""
     missing = {} if settings.start else {"USAGE_JOBS_START": str(start_of(url, day))}
+    missing["USAGE_JOBS_MAX_CHANGE_AMOUNT"] = str(_most_changed(settings))
     return missing if settings.says_rates else {**missing, "USAGE_JOBS_RATES": str(settings.rates)}
 
 
+def _most_changed(settings: Settings) -> Decimal:
+    """The change check has tests of its own: elsewhere covered days change by what a test changes."""
+    return Decimal(10**12) if settings.max_change_amount == SHIPPED_LIMIT else settings.max_change_amount
+
+
 def explicit(settings: Settings, url: str, day: date) -> Settings:
-    """``settings`` with start and rates said."""
-    return settings.model_copy(update={"start": settings.start or start_of(url, day), "says_rates": True})
+    """The same said in ``settings``."""
+    start, limit = settings.start or start_of(url, day), _most_changed(settings)
+    return settings.model_copy(update={"start": start, "says_rates": True, "max_change_amount": limit})
 
 
 def _saying(
@@ -169,7 +178,7 @@ def mapped(
 ) -> dict[str, str]:
     """The variables ``given`` to a command beside the machine's own, its database by the way that is being tested, and
     with start and rates said (``today`` None: without)."""
-    made = {**given, **(_saying(arguments, given, machine, today) if today else {})}
+    made = {**(_saying(arguments, given, machine, today) if today else {}), **given}
     if "DATABASE_URL" not in given:
         return made
     url = given["DATABASE_URL"]

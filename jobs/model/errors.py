@@ -44,6 +44,10 @@ class ShrinkError(PreflightError):
     """Invariant 8: so much usage has vanished that nothing is written without ``--allow-shrink``."""
 
 
+class ChangeError(PreflightError):
+    """Invariant 8: so much of what is covered would change that nothing is written without ``--allow-change``."""
+
+
 class UnreachableError(PreflightError):
     """No connection could be had, or the pool gave none in time: another try may succeed."""
 

@@ -1,7 +1,8 @@
 """What a batch changes in every table: computed once, for a dry run as for a run, and then written as it is."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import date
 from uuid import UUID
 
 import polars as pl
@@ -35,7 +36,7 @@ class BatchChanges:
     latter's hashes apart; ``settled``: debts, with what is drawn on each, and what rollup.debts shall hold;
     ``rejects``; ``written``: what writing ``usage`` changes in written_hash. Once complete (``completed``): ``daily``,
     ``monthly`` and ``debts``, what differs in these tables, and why user-months of closed months change (``causes``; of
-    a backfill those of open ones, too)."""
+    a backfill, or where it is only computed, those of open ones, too)."""
 
     plan: Plan
     run_id: int | None
@@ -116,7 +117,7 @@ class BatchChanges:
         if closed:
             months = keep_closed_months(months.lazy(), read.months.lazy(), closed).collect()
         why = UNCHANGED
-        if self.plan.keeps_changes:
+        if self.plan.keeps_changes or (self.run_id is None and self.plan.covered_to is not None):
             why = self._causes(connection, self._diff("user_monthly", months, read.months))
         paid_days, unpaid_days = debts.settled_days(read, self.settled)
         paid_months, unpaid_months = debts.settled_months(read, self.settled, self.written)
@@ -199,12 +200,7 @@ class BatchChanges:
         """What user_monthly shall hold."""
         plan, read = self.plan, self.read
         credits = batch_hashes.credit_hashes(connection, plan, read.users, read.modes, self.postings)
-        digests = [
-            {"user_id": user, "month": month, "overrides_hash": digest}
-            for month in plan.window.months
-            for user, digest in plan.overrides.digests(month, plan.window.last_of(month)).items()
-        ]
-        overridden = pl.DataFrame(digests, schema={"user_id": pl.String, "month": pl.Date, "overrides_hash": pl.String})
+        overridden = self._override_hashes(plan.window.last_of)
         rates = {month: plan.rates_hash(month) for month in plan.window.months}
         # An account that can be used and that was not there when it was looked for has been opened since.
         opened = pl.col("is_usable") & ~of_users(self.accounts["user_id"])
@@ -232,6 +228,40 @@ class BatchChanges:
             .drop("rows", "changed", "modes_hash", "account_hash", "is_usable", "is_paying", "debts")
             .collect()
         )
+
+    def _as_covered(self, changed: pl.LazyFrame) -> pl.LazyFrame:
+        """``changed`` with the hashes of covered days alone: usage, prices and overrides of new days are no cause of
+        what covered days change."""
+        plan, user_months = self.plan, ["user_id", "month"]
+        if plan.new_days is None:
+            return changed
+        rates = {month: plan.rates_hash(month, plan.last_covered(month)) for month in plan.window.months}
+        rows = pl.concat(
+            part.lazy().select(pl.col("user_id").cast(pl.String), "date", "usage_hash")
+            for part in (self.read.rated, self.read.unpriced)
+        ).filter(pl.col("date") > plan.covered_to)
+        new = rows.group_by("user_id", pl.col("date").dt.month_start().alias("month")).agg(
+            pl.col("usage_hash").bitwise_xor().alias("new_usage")
+        )
+        overridden = self._override_hashes(plan.last_covered).lazy()
+        return (
+            changed.drop("overrides_hash")
+            .join(overridden, on=user_months, how="left")
+            .join(new, on=user_months, how="left")
+            .with_columns(
+                rates_hash=pl.col("month").replace_strict(rates, return_dtype=pl.String),
+                usage_hash=pl.col("usage_hash").xor(pl.col("new_usage").fill_null(0)),
+            )
+        )
+
+    def _override_hashes(self, last: Callable[[date], date]) -> pl.DataFrame:
+        """By user and month a hash of the overrides of its days up to ``last`` of it."""
+        rows = [
+            {"user_id": user, "month": month, "overrides_hash": digest}
+            for month in self.plan.window.months
+            for user, digest in self.plan.overrides.digests(month, last(month)).items()
+        ]
+        return pl.DataFrame(rows, schema={"user_id": pl.String, "month": pl.Date, "overrides_hash": pl.String})
 
     @property
     def _paying(self) -> pl.DataFrame:
@@ -264,6 +294,7 @@ class BatchChanges:
             .join(monthly.stored.lazy(), on=KEY, how="left", suffix="_held")
             .join(before.lazy(), on=KEY, how="left")
         )
+        changed = self._as_covered(changed)
         # A month of the first edition gets hashes and columns that it had not: that is no change of it.
         renewed = monthly.stored.lazy().filter(pl.col("row_count").is_null()).select(*KEY, renewed=pl.lit(value=True))
         same = (pl.col("old_total") == pl.col("new_total")) & (

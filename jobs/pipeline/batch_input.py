@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields, replace
+from datetime import date
 from typing import Any
 
 import polars as pl
@@ -80,6 +81,18 @@ class BatchInput:
     @property
     def rows_read(self) -> int:
         return self.rated.height + self.unpriced.height
+
+
+def rate_users(
+    connection: Connection,
+    reader: Reader,
+    scope: RunScope,
+    users: Collection[str],
+    spans: Collection[tuple[date, date]],
+) -> pl.DataFrame:
+    """The rated rows of ``users`` on the days of ``spans``, inside an open transaction."""
+    usage = reader.read(connection, scope.query, scope.query.of_users(users, spans))
+    return rate_rows(usage.filter(is_priceable(scope)).lazy(), scope)
 
 
 def of_users(users: Collection[str]) -> pl.Expr:

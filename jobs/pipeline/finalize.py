@@ -356,6 +356,8 @@ def _mark_done(
         # Null where there is nothing to draw from: a run that keeps no ledger leaves adoption to one that does.
         credits=None if plan.query.read.credits.account is None else ended.whole.credits_deducted,
         covered_to=plan.window.last,
+        accounts=plan.counts.accounts,
+        overrides=plan.counts.overrides,
     )
     if not done:
         raise LockedError(f"run {run_id} is no longer marked running: another run has taken over and completes it")

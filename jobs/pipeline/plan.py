@@ -1,7 +1,7 @@
 """What a run is going to do, decided before any usage is read: days, cost modes, prices, overrides, the query."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from typing import Any
 
@@ -18,6 +18,7 @@ from jobs.postgres.run_scope import RunScope
 from jobs.settings import Settings
 from jobs.store import clock, overrides, runlog
 from jobs.store.database import Connection
+from jobs.store.input_counts import InputCounts
 from jobs.store.preflight import Source
 from jobs.store.runlog import MonthRecords
 from jobs.store.usage import UsageQuery
@@ -25,10 +26,12 @@ from jobs.store.usage import UsageQuery
 
 @dataclass(frozen=True, slots=True)
 class Plan(RunScope):
-    """Everything that a batch needs to know, besides its users. ``notes``: what a person should know."""
+    """Everything that a batch needs to know, besides its users. ``notes``: what a person should know;
+    ``counts``: of accounts and overrides, now and before."""
 
     notes: tuple[str, ...] = ()
     backfill: Backfill | None = None
+    counts: InputCounts = field(default_factory=InputCounts)
 
     @property
     def keeps_changes(self) -> bool:

@@ -16,9 +16,11 @@ from jobs import log
 from jobs.files import replace_private
 from jobs.model.backfill import Backfill
 from jobs.model.errors import RefusedError, StoppedError, UsageJobsError
+from jobs.model.large_change import LargeChange
 from jobs.model.report import Report
 from jobs.model.shrink import Shrink
 from jobs.model.work_list import WorkList
+from jobs.pipeline.change_check import check_change
 from jobs.pipeline.finalize import Closing, Finalized, UnsettledError, finalize, preview, ran_out_rows
 from jobs.pipeline.inputs import compare_overrides
 from jobs.pipeline.plan import Plan, make_plan
@@ -38,6 +40,7 @@ from jobs.store.credit_source import unusable_accounts
 from jobs.store.database import Connection, Link, linked, transaction
 from jobs.store.faults import retried
 from jobs.store.guard import guarded, name_of_work, pass_fence
+from jobs.store.input_counts import count_inputs
 from jobs.store.preflight import Source
 
 if TYPE_CHECKING:
@@ -56,6 +59,7 @@ class Job:
 
     ``full``: everybody is recomputed, and the cluster tables rebuilt; ``allow_shrink``: how much usage may be gone;
     ``trust_ledger``, ``adopt``: users of whose unexplained credits the ledger, or the rows, are right;
+    ``allow_change``: how much of what is covered may change;
     ``ran_out``: where to write which users' prepaid usage is not covered; nowhere else are they named. ``who``: for the
     run log.
     """
@@ -69,6 +73,7 @@ class Job:
     allow_shrink: Collection[Shrink] = ()
     trust_ledger: Collection[str] = ()
     adopt: Collection[str] = ()
+    allow_change: Collection[LargeChange] = ()
     ran_out: Path | None = None
     who: str | None = None
     progress: Progress = lambda _stage, _done, _of: None
@@ -131,6 +136,7 @@ def _approved(job: Job, link: Link, source: Source, reader: str) -> Totals:
 def _dry_run(job: Job, link: Link, source: Source, reader: str) -> tuple[Report, Totals]:
     """What a run would write, read-only, on one snapshot; what it would write first is added to what is read."""
     from jobs.pipeline.batch import Batch
+    from jobs.pipeline.change_sums import ChangeSums
     from jobs.pipeline.cluster_tables import ClusterDeltas
     from jobs.pipeline.plan_approval import ADOPTION, ChangeRecorder
     from jobs.pipeline.row_changes import adoption_changes
@@ -154,11 +160,15 @@ def _dry_run(job: Job, link: Link, source: Source, reader: str) -> tuple[Report,
             totals.ownerless = detected.ownerless
             by_month, whole = month_figures(connection, plan, plan.window.months)
             before = Finalized(whole, by_month)
+        if plan.covered_to is not None:
+            totals.sums = ChangeSums(plan)
         with job.stage("compute and write"):
             batch = Batch(plan, _joined_reader(job, connection, reader), None)
             for number, users in enumerate(detected.work, start=1):
                 totals.add(batch.compute(connection, users))
                 job.progress("compute and write", number, len(detected.work))
+        if job.backfill is None or job.backfill.plan is None:
+            check_change(connection, plan, totals.sums, job.allow_change)
         with job.stage("finish"):
             ended = preview(connection, plan, totals, detected, before, full=job.full)
         if job.ran_out is not None:
@@ -191,6 +201,8 @@ def _planned(connection: Connection, job: Job, source: Source) -> Plan:
         trusting=frozenset(job.trust_ledger),
         adopting=frozenset(job.adopt),
         notes=notes,
+        covered_to=before,
+        counts=count_inputs(connection, job.settings, source),
     )
 
 
@@ -234,6 +246,7 @@ class _Run:
         with job.stage("detect"):
             detected = retried(lambda: self._detect(full=job.full))
             check_shrink(plan, detected, job.allow_shrink)
+            self._check_change(detected)
             adopted = retried(self._prepare)
             if adopted is not None:
                 detected = retried(lambda: self._detect(full=True))
@@ -249,6 +262,22 @@ class _Run:
     def _detect(self, *, full: bool) -> Detected:
         with transaction(self.workers.link.connection) as connection:
             return detection.detect(connection, self.plan, self.plan.window.months, full=full)
+
+    def _check_change(self, detected: Detected) -> None:
+        """The change check: what is to be recomputed of covered days is computed first, read-only."""
+        link, plan, sums = self.workers.link, self.plan, None
+        if self.totals.recorder is not None and self.totals.recorder.approved is not None:
+            # A plan that was approved: each row that is written is compared with what a person has looked at.
+            return
+        if detected.work and plan.covered_to is not None:
+            from jobs.pipeline.change_sums import compute_sums
+
+            if plan.begins_ledger:
+                # What another program has drawn is adopted after the check.
+                plan, detected = replace(plan, adopts=True), retried(lambda: self._detect(full=True))
+            batch = replace(self._batch(detected.work), plan=plan, run_id=None)
+            sums = compute_sums(self._links(len(detected.changed) + len(detected.added)), batch, detected)
+        retried(lambda: check_change(link.connection, plan, sums, self.job.allow_change))
 
     def _prepare(self) -> Adopted | None:
         """Keeps the cost mode of months that no run has covered, and adopts the draws of another program, once."""
@@ -282,8 +311,12 @@ class _Run:
         with self.job.stage("compute and write"):
             from jobs.pipeline.batches import run_batches
 
-            self.workers.grow(self.job.address, name_of_work(self.job.settings), min(self.most_workers, len(work)))
-            run_batches(self.workers.links, self._batch(work), work, self.totals, self.job.progress)
+            run_batches(self._links(len(work)), self._batch(work), work, self.totals, self.job.progress)
+
+    def _links(self, batches: int) -> list[Link]:
+        """Connections for so many batches."""
+        self.workers.grow(self.job.address, name_of_work(self.job.settings), min(self.most_workers, batches))
+        return self.workers.links
 
     def _batch(self, work: WorkList) -> "Batch":
         """How ``work`` is done."""

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from jobs.pipeline.batch import BatchResult
     from jobs.pipeline.batch_changes import BatchChanges
+    from jobs.pipeline.change_sums import ChangeSums
     from jobs.pipeline.cluster_tables import ClusterDeltas
     from jobs.pipeline.plan_approval import ChangeRecorder
 
@@ -32,8 +33,8 @@ class Totals:
     rows that are rejected now and were not before, less those healed; ``reject_ids``: rows of which batches change what
     rejects has; ``changed``: rows by table; ``posted``: users, rows and amounts (units of 10^-10) by kind of entry;
     ``settled``: users whose debts were paid, at least in part. Of a dry run ``deltas``, and ``months``: what
-    user_monthly would hold where it changes, and what it holds there; of a backfill ``recorder``, and ``users``: who
-    was recomputed."""
+    user_monthly would hold where it changes, and what it holds there, and ``sums`` for the change check; of a backfill
+    ``recorder``, and ``users``: who was recomputed."""
 
     recomputed: int = 0
     left: set[str] = field(default_factory=set)
@@ -58,6 +59,7 @@ class Totals:
     """The backfill of the same days that did not come to its end, and how it ended."""
     deltas: "ClusterDeltas | None" = None
     months: "list[tuple[pl.DataFrame, pl.DataFrame]]" = field(default_factory=list)
+    sums: "ChangeSums | None" = None
     recorder: "ChangeRecorder | None" = None
     users: set[str] = field(default_factory=set)
 
@@ -97,6 +99,8 @@ class Totals:
             window = changes.monthly.put["month"].is_in(changes.plan.window.months)
             before = changes.read.months.join(changes.monthly.keys, on=["month", "user_id"], how="semi")
             self.months.append((changes.monthly.put.filter(window), before))
+        if self.sums is not None:
+            self.sums.add(changes)
         if self.recorder is not None:
             self.recorder.add_batch(changes.listed(), changes.causes)
 

@@ -36,10 +36,13 @@ class MonthCount:
 
 @dataclass(frozen=True, slots=True)
 class Detected:
-    """What was counted by month, and the work list, sorted by user; ``ownerless``: rows without a user or a day."""
+    """What was counted by month, and the work list, sorted by user: of its users something of covered days differs, or
+    may differ (``changed``), or they only have new days (``added``). ``ownerless``: rows without a user or a day."""
 
     months: Mapping[date, MonthCount]
     work: WorkList
+    changed: WorkList
+    added: WorkList
     ownerless: int
 
     @property
@@ -79,6 +82,31 @@ def detect(
     this run has recomputed months whose stored fingerprints covered something else; ``limits``: of a batch, where they
     are not those of a run."""
     connection.execute(MEMORY)
+    splits = scope.new_days is not None and not again
+    text, values = _work_list(scope, months, full=full, again=again, splits=splits)
+    by_month, ownerless = dict[date, MonthCount](), 0
+    limits = limits or Limits(scope.settings.batch_rows, scope.settings.batch_writes)
+    work, added = WorkList(limits), WorkList(limits)
+    changed = WorkList(limits) if splits else work
+    found = connection.cursor().stream(text, values, size=STREAMED)  # as they come: of a first run everybody does
+    for user, month, rows, *users, writes, is_changed, new_rows in found:
+        if user is not None:
+            work.add(user, rows, writes)
+            if not is_changed:
+                added.add(user, rows if scope.settings.tiers == "month" else new_rows, 0)
+            elif splits:
+                changed.add(user, rows, writes)
+        elif month is not None:
+            by_month[month] = MonthCount(rows, *users)
+        else:
+            ownerless = rows
+    return Detected(by_month, work, changed, added, ownerless)
+
+
+def _work_list(
+    scope: RunScope, months: Sequence[date], *, full: bool, again: bool, splits: bool
+) -> tuple[sql.Composed, dict[str, Any]]:
+    """The query of ``detect``, and its values. ``splits``: new days are known apart."""
     paid = scope.query.read.credits
     joins = [
         sql.SQL("LEFT JOIN ({}) AS b USING (user_id, month)").format(modes_hashes(scope.mode_entries())),
@@ -90,10 +118,10 @@ def detect(
         sql.SQL("LEFT JOIN ({}) AS d USING (user_id)").format(debts.open_totals(scope)),
     ]
     account = sql.SQL("coalesce(a.account_hash::text, '-')" if paid.account is not None else "'-'")
-    flags = query_flags(account, is_written=_is_written(scope))
+    flags = query_flags(account, is_written=_is_written(scope), splits=splits)
     text = query(
         "detection.work_list",
-        compared=_compared(scope, months, flags, joins),
+        compared=_compared(scope, months, flags, joins, splits=splits),
         all_users=sql.SQL("true" if full else "false"),
         unpaid=_draws_without_usage(scope, months),
         debts=debts.found(scope, again=again),
@@ -101,32 +129,46 @@ def detect(
     values = _values(scope, months) | month_ends(scope, months)
     if again:
         values["forced"] = [False] * len(months)
-    by_month, ownerless = dict[date, MonthCount](), 0
-    work = WorkList(limits or Limits(scope.settings.batch_rows, scope.settings.batch_writes))
-    # As they come: of a first run everybody does.
-    for user, month, rows, *users, writes in connection.cursor().stream(text, values, size=STREAMED):
-        if user is not None:
-            work.add(user, rows, writes)
-        elif month is not None:
-            by_month[month] = MonthCount(rows, *users)
-        else:
-            ownerless = rows
-    return Detected(by_month, work, ownerless)
+    return text, values
 
 
-def query_flags(account: sql.Composable, *, is_written: sql.Composable) -> sql.Composed:
-    """Whether a user-month differs from what it was computed from, in any of its inputs."""
+def query_flags(account: sql.Composable, *, is_written: sql.Composable, splits: bool) -> sql.Composed:
+    """Whether a user-month differs from what it was computed from, in any of its inputs; and whether it would without
+    the new days (``splits``: whether these are known apart)."""
+    usage = sql.SQL("f.row_count, f.usage_hash, f.written_hash")
+    differs = _differs(usage, account, "modes_hash", "rates_hash", "overrides_hash")
+    is_changed, new_rows = sql.SQL("true").format(), sql.SQL("0::bigint")
+    if splits:
+        covered = sql.SQL(
+            "f.row_count - f.new_rows, f.usage_hash # coalesce(f.new_usage, 0),"
+            " f.written_hash # coalesce(f.new_written, 0)"
+        )
+        is_changed = sql.SQL("CASE WHEN s.user_id IS NULL THEN f.row_count > f.new_rows ELSE {} END").format(
+            _differs(covered, account, "covered_modes", "covered_rates", "covered_overrides")
+        )
+        new_rows = sql.SQL("f.new_rows")
     return sql.SQL(
-        "(f.row_count, f.usage_hash, f.written_hash) IS DISTINCT FROM (s.row_count, s.usage_hash, s.written_hash)"
-        "\n    OR m.forced OR s.rates_hash IS DISTINCT FROM m.rates_hash"
-        "\n    OR s.overrides_hash IS DISTINCT FROM o.overrides_hash"
+        "{differs}\n      AS differs, {is_written} AS is_written, {is_changed} AS is_changed, {new_rows} AS new_rows"
+    ).format(differs=differs, is_written=is_written, is_changed=is_changed, new_rows=new_rows)
+
+
+def _differs(usage: sql.Composable, account: sql.Composable, modes: str, rates: str, overrides: str) -> sql.Composed:
+    return sql.SQL(
+        "({usage}) IS DISTINCT FROM (s.row_count, s.usage_hash, s.written_hash)"
+        "\n    OR m.forced OR s.rates_hash IS DISTINCT FROM m.{rates}"
+        "\n    OR s.overrides_hash IS DISTINCT FROM o.{overrides}"
         "\n    OR s.currency IS DISTINCT FROM m.currency"
         # A month that the account does not pay has no account in its hash (pipeline.batch_changes).
-        "\n    OR s.credits_hash IS DISTINCT FROM concat_ws('.', coalesce(b.modes_hash, 0)::text,"
+        "\n    OR s.credits_hash IS DISTINCT FROM concat_ws('.', coalesce(b.{modes}, 0)::text,"
         "\n      CASE WHEN split_part(s.credits_hash, '.', 2) = '' THEN '' ELSE {account} END, %(credit_rules)s::text,"
         "\n      d.debts)"
-        "\n      AS differs, {is_written} AS is_written"
-    ).format(account=account, is_written=is_written)
+    ).format(
+        usage=usage,
+        account=account,
+        modes=sql.Identifier(modes),
+        rates=sql.Identifier(rates),
+        overrides=sql.Identifier(overrides),
+    )
 
 
 def differences(connection: Connection, scope: RunScope, months: Sequence[date]) -> Differences:
@@ -189,13 +231,17 @@ def _draws_without_usage(scope: RunScope, months: Sequence[date]) -> sql.Compose
 
 def modes_hashes(entries: sql.Composable) -> sql.Composed:
     """By user and month a hash of those of ``entries`` (user_id, valid_from, mode) that hold up to its last day in
-    question."""
+    question, and of those up to its last covered day."""
     return query("detection.modes", entries=entries)
 
 
 def month_ends(scope: RunScope, months: Sequence[date]) -> dict[str, Any]:
     """The values of ``modes_hashes``: days up to which it looks."""
-    return {"months": list(months), "ends": [scope.window.last_of(month) for month in months]}
+    return {
+        "months": list(months),
+        "ends": [scope.window.last_of(month) for month in months],
+        "covered_ends": [scope.last_covered(month) for month in months],
+    }
 
 
 def _accounts(scope: RunScope) -> sql.Composed:
@@ -214,10 +260,22 @@ def _is_written(scope: RunScope) -> sql.Composed:
 
 
 def _compared(
-    scope: RunScope, months: Sequence[date], flags: sql.Composable, joins: Sequence[sql.Composable]
+    scope: RunScope,
+    months: Sequence[date],
+    flags: sql.Composable,
+    joins: Sequence[sql.Composable],
+    *,
+    splits: bool = False,
 ) -> sql.Composed:
+    # Nothing more is computed of each row where no day is new.
+    is_new, new_days = sql.SQL("").format(), sql.SQL("").format()
+    if splits:
+        is_new = sql.SQL(", date > {} AS is_new").format(scope.covered_to)
+        new_days = query("detection.new_days")
     return query(
         "detection.compared",
+        is_new=is_new,
+        new_days=new_days,
         month=fingerprints.month_of(months),
         usage_hash=scope.query.usage_hash,
         written_hash=scope.query.written_hash,
@@ -231,17 +289,20 @@ def _compared(
 
 def _values(scope: RunScope, months: Sequence[date]) -> dict[str, Any]:
     overridden = [
-        (user, month, digest)
+        (user, month, digest, covered.get(user))
         for month in months
+        for covered in [scope.overrides.digests(month, scope.last_covered(month))]
         for user, digest in scope.overrides.digests(month, scope.window.last_of(month)).items()
     ]
     return {
         "months": list(months),
         "rates": [scope.rates_hash(month) for month in months],
+        "covered_rates": [scope.rates_hash(month, scope.last_covered(month)) for month in months],
         "forced": [month in scope.not_comparable for month in months],
-        "override_users": [user for user, _, _ in overridden],
-        "override_months": [month for _, month, _ in overridden],
-        "override_hashes": [digest for _, _, digest in overridden],
+        "override_users": [user for user, *_ in overridden],
+        "override_months": [month for _, month, *_ in overridden],
+        "override_hashes": [digest for _, _, digest, _ in overridden],
+        "covered_overrides": [covered for *_, covered in overridden],
         "currencies": [scope.currencies[month] for month in months],
         "credit_rules": scope.credit_terms,
     }

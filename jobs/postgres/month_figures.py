@@ -48,3 +48,11 @@ def ran_out(connection: Connection, scope: RunScope, months: Sequence[date]) -> 
     """User, month and amount of prepaid usage that no credit covers."""
     text = query("months.ran_out", user_monthly=own(scope.settings, "user_monthly"))
     return connection.execute(text, {"months": list(months)}).fetchall()
+
+
+def day_costs(connection: Connection, scope: RunScope, since: date, covered: date, last: date) -> dict[date, Decimal]:
+    """What each day with usage costs as it is stored: from ``since`` to ``covered`` by the cluster tables, which are
+    small; from there to ``last`` by user_daily, which runs that died have written alone."""
+    tables = {name: own(scope.settings, name) for name in ("cluster_daily", "user_daily")}
+    days = {"since": since, "covered": covered, "last": last}
+    return dict(connection.execute(query("months.day_costs", **tables), days).fetchall())

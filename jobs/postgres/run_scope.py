@@ -6,7 +6,7 @@ none.
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 
 from psycopg import sql
 
@@ -29,8 +29,9 @@ class RunScope:
     does not say, none where nothing is to be added to it; ``adopts``: whether a dry run is to take
     draws of another program for ours; ``rows_by_index``: whether an index leads to a usage row by its id;
     ``has_user_days``: whether user_daily has rows of these days; ``new_months``: those of which nothing is stored;
-    ``begins_ledger``: whether no run has kept the ledger yet;
-    ``trusting``, ``adopting``: users of whose unexplained credits the ledger, or the rows, are right."""
+    ``begins_ledger``: whether no run has kept the ledger yet; ``trusting``, ``adopting``: users of whose unexplained
+    credits the ledger, or the rows, are right; ``covered_to``: the last day that a finished run has covered, None
+    before the first."""
 
     settings: Settings
     window: Window
@@ -46,6 +47,7 @@ class RunScope:
     rows_by_index: bool
     has_user_days: bool
     new_months: frozenset[date]
+    covered_to: date | None = None
     begins_ledger: bool = False
     trusting: frozenset[str] = frozenset()
     adopting: frozenset[str] = frozenset()
@@ -85,10 +87,23 @@ class RunScope:
         different = {month for month in months if kept.get(month) != self.fingerprints[month].text}
         return frozenset(different - self.new_months)
 
-    def rates_hash(self, month: date) -> str:
-        """A hash of all that prices the days of ``month`` that the run covers, price overrides aside."""
+    @property
+    def new_days(self) -> tuple[date, date] | None:
+        """The first and the last of the days that no finished run has covered; None where there are none, or where all
+        days are new."""
+        if self.covered_to is None or self.covered_to >= self.window.last:
+            return None
+        return max(self.covered_to + timedelta(days=1), self.window.first), self.window.last
+
+    def last_covered(self, month: date) -> date:
+        """The last day of ``month`` that the run covers and a finished run has covered."""
+        last = self.window.last_of(month)
+        return last if self.covered_to is None else min(last, self.covered_to)
+
+    def rates_hash(self, month: date, last: date | None = None) -> str:
+        """A hash of all that prices the days of ``month`` that the run covers (up to ``last``), overrides aside."""
         digest = self.settings.rate_card.digest(
-            (meter.name for meter in self.meters), month, self.window.last_of(month)
+            (meter.name for meter in self.meters), month, last or self.window.last_of(month)
         )
         settings = self.settings
         most = format(settings.max_quantity.normalize(), "f")
@@ -96,18 +111,19 @@ class RunScope:
         scale = f"-{self.rules.scale}" if self.modes[month] == "rated" else ""
         return f"{digest}-{kinds}-{self.modes[month]}-{settings.tiers}-{settings.zero_means}-{most}{scale}"
 
-    def month_rates(self, month: date) -> str:
-        """What rollup.months keeps of the prices of ``month``: ``rates_hash``, and a hash of each meter's prices."""
-        card, last = self.settings.rate_card, self.window.last_of(month)
+    def month_rates(self, month: date, last: date | None = None) -> str:
+        """What rollup.months keeps of the prices of ``month`` (up to ``last``): ``rates_hash``, and a hash of each
+        meter's prices."""
+        card, last = self.settings.rate_card, last or self.window.last_of(month)
         return " ".join(
-            [self.rates_hash(month), *(f"{m.name}:{card.digest([m.name], month, last)}" for m in self.meters)]
+            [self.rates_hash(month, last), *(f"{m.name}:{card.digest([m.name], month, last)}" for m in self.meters)]
         )
 
     def repriced(self, month: date) -> tuple[str, frozenset[str]]:
-        """The rates_hash by which ``month`` was priced last, and the meters whose prices are others now: all of them
-        where it is not known of each, or where something has changed by which every meter is priced."""
+        """The rates_hash by which ``month`` was priced last, and the meters whose prices of covered days have changed:
+        all of them where it is not known of each, or where something has changed by which every meter is priced."""
         before, *prices_before = (self.months.rates.get(month) or "-").split()
-        now, *prices_now = self.month_rates(month).split()
+        now, *prices_now = self.month_rates(month, self.last_covered(month)).split()
         if not prices_before or before.partition("-")[2] != now.partition("-")[2]:
             return before, frozenset(meter.name for meter in self.settings.meters)
         return before, frozenset(price.partition(":")[0] for price in {*prices_before} ^ {*prices_now})

@@ -112,6 +112,8 @@ class Settings(BaseModel):
     # 9e8 × 10^10 is the most that fits a bigint, in which quantities travel.
     max_quantity: Decimal = Field(default=Decimal(10**8), gt=0, le=Decimal(9 * 10**8), decimal_places=10)
     max_shrink: Decimal = Field(default=Decimal("0.2"), ge=0, le=1)
+    max_change: Decimal = Field(default=Decimal("0.2"), ge=0)
+    max_change_amount: Decimal = Field(default=Decimal(100), ge=0)
     close_after_days: int = Field(default=3, ge=0, le=365)
     watch_months: int = Field(default=2, ge=1, le=1200)
     start: Annotated[date | None, BeforeValidator(_month)] = None

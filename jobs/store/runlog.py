@@ -199,9 +199,8 @@ def open_month(connection: Connection, settings: Settings, month: date) -> None:
 
 def finish(connection: Connection, settings: Settings, run_id: int, status: str, **figures: Any) -> bool:
     """Ends our row; False where it no longer says running: another run has taken over."""
-    empty = dict.fromkeys(
-        ("rows_read", "rows_rejected", "rows_changed", "total_cost", "credits", "covered_to", "error")
-    )
+    names = ("rows_read", "rows_rejected", "rows_changed", "total_cost", "credits", "covered_to")
+    empty = dict.fromkeys((*names, "accounts", "overrides", "error"))
     values = empty | figures | {"run_id": run_id, "status": status}
     return connection.execute(statement("finish_run", runs=own(settings, "runs")), values).rowcount == 1
 

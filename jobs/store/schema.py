@@ -184,6 +184,8 @@ _RUNS = {
     "who": "text",
     "covered_to": "date",
     "inputs": "jsonb",
+    "accounts": "bigint",
+    "overrides": "bigint",
 }
 
 

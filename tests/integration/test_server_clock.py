@@ -59,7 +59,7 @@ def test_a_run_that_wrote_nothing_has_covered_nothing(url: str, monkeypatch: pyt
         raise KeyboardInterrupt
 
     with monkeypatch.context() as before_the_first:
-        before_the_first.setattr(batches, "run_side_by_side", stopped)
+        before_the_first.setattr(batches, "run_batches", stopped)
         assert night(url, "--full", today=A_YEAR_AHEAD) == 130
     assert night(url) == 0
     assert [month for month, is_closed in months(url).items() if is_closed] == ["2026-05"]

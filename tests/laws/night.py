@@ -95,9 +95,9 @@ class Night:
         return written
 
     def reads(self) -> list[list[Statement]]:
-        """The transactions, before those of the batches, in which these read without a lock."""
+        """The transactions, before those of the batches, in which the change check and these read without a lock."""
         read = [t for t in self.committing() if any(s.text.startswith(READ) for s in t)]
-        assert len(read) == len(self.batches()), "each batch should read by itself"
+        assert len(read) > len(self.batches()), "each batch should read by itself"
         return read
 
     def committing(self) -> list[list[Statement]]:

@@ -137,12 +137,16 @@ class History:
             assert again.rows_changed == 0, dict(again.changed)
 
     def _env(self) -> dict[str, str]:
-        """How the work is divided, and who reads: no result depends on it."""
+        """How the work is divided, who reads, and what the change check lets pass: no result depends on it."""
         draw = self.data.draw
+        # Each change of covered days needs its token, or none does.
+        limit = "0" if self.case.shape == "A" else "1000000000000"
         return {
             "USAGE_JOBS_BATCH_ROWS": str(draw(st.sampled_from([1_000_000] * 4 + [7, 3]))),
             "USAGE_JOBS_BATCH_WRITES": str(draw(st.sampled_from([1_000_000, 1_000_000, 3]))),
             "USAGE_JOBS_READER": draw(st.sampled_from(("auto", *READERS))),
+            "USAGE_JOBS_MAX_CHANGE": "0",
+            "USAGE_JOBS_MAX_CHANGE_AMOUNT": limit,
         }
 
     def _configure(self) -> None:

@@ -1,26 +1,31 @@
-"""Runs that go on although much usage has vanished, as a person lets them who has looked at what the refusal says."""
+"""Runs that go on although much usage has vanished or changes, as a person lets them who has looked at the refusal."""
 
 from dataclasses import replace
+from typing import Any
 
-from jobs.model.errors import ShrinkError
+from jobs.model import large_change, shrink
+from jobs.model.errors import ChangeError, ShrinkError
+from jobs.model.large_change import LargeChange
 from jobs.model.report import Report
-from jobs.model.shrink import FORM, Shrink
+from jobs.model.shrink import Shrink
 from jobs.pipeline.run import Job, perform
 
-
-def tokens(refusal: str) -> list[str]:
-    """The tokens that a refusal prints."""
-    return [found[0] for found in FORM.finditer(refusal)]
+FORMS = {"--allow-shrink": shrink.FORM, "--allow-change": large_change.FORM}
 
 
 def allowing(refusal: str) -> list[str]:
-    """The words of the command line that let it pass."""
-    return [word for token in tokens(refusal) for word in ("--allow-shrink", token)]
+    """The words of the command line that let it pass: each option with a token that the refusal prints."""
+    return [word for option, form in FORMS.items() for found in form.finditer(refusal) for word in (option, found[0])]
 
 
 def perform_anyway(job: Job) -> Report:
     """``perform``, once more with its tokens where it is refused."""
     try:
         return perform(job)
-    except ShrinkError as refused:
-        return perform(replace(job, allow_shrink=[Shrink.parse(token) for token in tokens(str(refused))]))
+    except (ShrinkError, ChangeError) as refused:
+        words = allowing(str(refused))
+        tokens: dict[str, Any] = {
+            "allow_shrink": [*job.allow_shrink, *(Shrink.parse(word) for word in words[1::2] if word.count(":") == 3)],
+            "allow_change": [*job.allow_change, *(LargeChange.parse(w) for w in words[1::2] if w.count(":") == 4)],
+        }
+        return perform_anyway(replace(job, **tokens))

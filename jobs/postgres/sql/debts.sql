@@ -40,7 +40,7 @@ GROUP BY d.user_id
 -- Users who have credit, and debts that it can settle.
 UNION ALL
 SELECT a.user_id, NULL, coalesce((SELECT sum(c.row_count) FROM compared AS c WHERE c.user_id = a.user_id), 0)::bigint,
-  0, 0, 0
+  0, 0, 0, true, 0
 FROM {accounts} AS a
 CROSS JOIN LATERAL (SELECT {granted} - {free_used} AS free, {bought} - {used} AS bought) AS b
 WHERE a.user_id IN (SELECT d.user_id FROM {debts} AS d WHERE d.amount > d.settled + d.written_off)
@@ -51,7 +51,7 @@ WHERE a.user_id IN (SELECT d.user_id FROM {debts} AS d WHERE d.amount > d.settle
 -- Users of whom the debts of a month that is to be closed are not what user_monthly says.
 UNION ALL
 SELECT user_id, NULL, coalesce((SELECT sum(c.row_count) FROM compared AS c WHERE c.user_id = u.user_id), 0)::bigint,
-  0, 0, 0
+  0, 0, 0, true, 0
 FROM (
   SELECT DISTINCT coalesce(s.user_id, d.user_id) AS user_id
   FROM (SELECT user_id, month, uncovered FROM stored WHERE month = ANY({closing}::date[])) AS s

@@ -3,8 +3,10 @@
 -- (whose month is null) are found by the same look at the table, so that it need not be read once more.
 WITH found AS (
   SELECT user_id, month, count(*) AS row_count, bit_xor(usage_hash) AS usage_hash, bit_xor(written_hash) AS written_hash
+    {new_days}
   FROM (
     SELECT user_id, CASE WHEN {days} THEN {month} END AS month, {usage_hash} AS usage_hash, {written_hash} AS written_hash
+      {is_new}
     FROM {usage} WHERE {days} OR date IS NULL OR date = 'infinity' OR date = '-infinity'
   ) AS u
   GROUP BY user_id, month
@@ -15,32 +17,40 @@ WITH found AS (
 ), compared AS (
   SELECT user_id, month, f.row_count, s.user_id IS NOT NULL AS is_stored, {flags}
   FROM (
-    SELECT user_id, month, row_count, usage_hash, written_hash FROM found WHERE user_id IS NOT NULL AND month IS NOT NULL
+    SELECT * FROM found WHERE user_id IS NOT NULL AND month IS NOT NULL
   ) AS f
   FULL JOIN stored AS s USING (user_id, month)
-  JOIN unnest(%(months)s::date[], %(rates)s::text[], %(forced)s::boolean[], %(currencies)s::text[])
-    AS m(month, rates_hash, forced, currency) USING (month)
-  LEFT JOIN unnest(%(override_users)s::text[], %(override_months)s::date[], %(override_hashes)s::text[])
-    AS o(user_id, month, overrides_hash) USING (user_id, month)
+  JOIN unnest(%(months)s::date[], %(rates)s::text[], %(covered_rates)s::text[], %(forced)s::boolean[],
+    %(currencies)s::text[]) AS m(month, rates_hash, covered_rates, forced, currency) USING (month)
+  LEFT JOIN unnest(%(override_users)s::text[], %(override_months)s::date[], %(override_hashes)s::text[],
+    %(covered_overrides)s::text[]) AS o(user_id, month, overrides_hash, covered_overrides) USING (user_id, month)
   {joins}
 )
 
+-- name: new_days
+-- The fingerprint of a user's rows of new days: XORed out of the month's, it leaves that of covered days.
+, count(*) FILTER (WHERE is_new) AS new_rows, bit_xor(usage_hash) FILTER (WHERE is_new) AS new_usage,
+  bit_xor(written_hash) FILTER (WHERE is_new) AS new_written
+
 -- name: work_list
 -- By month how many rows and users there are now, and how many users are stored; every user of whom a month differs,
--- with his rows of all months, and how many of these a batch may write; and how many rows have no user or no day.
+-- with his rows of all months, how many of these a batch may write, whether something of covered days differs, and his
+-- rows of new days; and how many rows have no user or no day.
 {compared}
 -- A user may be found in more than one way.
-SELECT user_id, month, max(row_count), max(users), max(stored), max(writes)
+SELECT user_id, month, max(row_count), max(users), max(stored), max(writes), bool_or(is_changed), max(new_rows)
 FROM (
 SELECT NULL AS user_id, month, coalesce(sum(row_count), 0)::bigint AS row_count,
-  count(row_count) AS users, count(*) FILTER (WHERE is_stored) AS stored, 0::bigint AS writes
+  count(row_count) AS users, count(*) FILTER (WHERE is_stored) AS stored, 0::bigint AS writes, false AS is_changed,
+  0::bigint AS new_rows
 FROM compared GROUP BY month
 UNION ALL
 SELECT user_id, NULL, coalesce(sum(row_count), 0)::bigint, 0, 0,
-  coalesce(sum(row_count) FILTER (WHERE is_written), 0)::bigint
+  coalesce(sum(row_count) FILTER (WHERE is_written), 0)::bigint, {all_users} OR bool_or(is_changed),
+  coalesce(sum(new_rows), 0)::bigint
 FROM compared GROUP BY user_id HAVING {all_users} OR bool_or(differs)
 UNION ALL
-SELECT NULL, NULL, coalesce(sum(row_count), 0)::bigint, 0, 0, 0 FROM found WHERE user_id IS NULL OR month IS NULL
+SELECT NULL, NULL, coalesce(sum(row_count), 0)::bigint, 0, 0, 0, false, 0 FROM found WHERE user_id IS NULL OR month IS NULL
 {unpaid}
 {debts}
 ) AS w
@@ -50,7 +60,7 @@ GROUP BY user_id, month ORDER BY user_id COLLATE "C"
 -- Users without usage and without a stored month who still have draws there: their account could not be used when their
 -- usage went, or a run died between adopting their draws and their batch.
 UNION ALL
-SELECT a.user_id, NULL, 0, 0, 0, 0
+SELECT a.user_id, NULL, 0, 0, 0, 0, true, 0
 FROM (
   SELECT a.user_id FROM {accounts} AS a
   WHERE NOT EXISTS (SELECT FROM compared AS c WHERE c.user_id = a.user_id)
@@ -61,7 +71,7 @@ WHERE (SELECT sum(d.free) <> 0 OR sum(d.purchased) <> 0 FROM {draws} AS d WHERE 
 -- Users with imported draws, of whom the ledger says something else than user_monthly: draws of days that were not
 -- covered yet are imported with all others, and their rows may be gone by the time that a run covers them.
 UNION ALL
-SELECT d.user_id, NULL, 0, 0, 0, 0
+SELECT d.user_id, NULL, 0, 0, 0, 0, true, 0
 FROM (
   SELECT user_id, date_trunc('month', usage_date)::date AS month, sum(free) AS free, sum(purchased) AS purchased
   FROM {draws} WHERE {month_days} AND user_id IN (SELECT user_id FROM {draws} WHERE revision = 0 AND {draw_days})
@@ -87,10 +97,14 @@ SELECT user_id, month, coalesce(row_count, 0), differs_usage, differs_price AND 
 FROM compared WHERE differs_usage OR differs_price OR differs_override
 
 -- name: modes
--- By user and month a hash of how he paid up to its last day in question, and whether he was prepaid on any.
+-- By user and month a hash of how he paid up to its last day in question, and up to its last covered day; and whether he
+-- was prepaid on any.
 SELECT user_id, m.month, bit_xor(hash_record_extended(ROW(valid_from, mode), 0)) AS modes_hash,
+  bit_xor(hash_record_extended(ROW(valid_from, mode), 0)) FILTER (WHERE valid_from <= m.covered) AS covered_modes,
   bool_or(mode = 'prepaid') AS is_prepaid
-FROM ({entries}) AS e JOIN unnest(%(months)s::date[], %(ends)s::date[]) AS m(month, last) ON e.valid_from <= m.last
+FROM ({entries}) AS e
+JOIN unnest(%(months)s::date[], %(ends)s::date[], %(covered_ends)s::date[]) AS m(month, last, covered)
+  ON e.valid_from <= m.last
 GROUP BY user_id, m.month
 
 -- name: accounts

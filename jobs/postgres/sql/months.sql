@@ -18,3 +18,11 @@ GROUP BY GROUPING SETS ((month), (is_summed)) HAVING month IS NOT NULL OR is_sum
 -- Who has prepaid usage that no credit covers.
 SELECT user_id, month, uncovered FROM {user_monthly}
 WHERE month = ANY(%(months)s::date[]) AND uncovered > 0 ORDER BY user_id, month
+
+-- name: day_costs
+-- What days cost: those that are covered, and what is stored of those that are not.
+SELECT date, sum(total_cost) FROM {cluster_daily}
+WHERE date BETWEEN %(since)s::date AND %(covered)s::date GROUP BY date
+UNION ALL
+SELECT date, sum(total_cost) FROM {user_daily}
+WHERE date > %(covered)s::date AND date <= %(last)s::date GROUP BY date
