@@ -268,14 +268,16 @@ def _compared(
     splits: bool = False,
 ) -> sql.Composed:
     # Nothing more is computed of each row where no day is new.
-    is_new, new_days = sql.SQL("").format(), sql.SQL("").format()
+    is_new = new_days = new_columns = sql.SQL("").format()
     if splits:
+        new_columns = sql.SQL(", new_rows, new_usage, new_written").format()
         is_new = sql.SQL(", date > {} AS is_new").format(scope.covered_to)
         new_days = query("detection.new_days")
     return query(
         "detection.compared",
         is_new=is_new,
         new_days=new_days,
+        new_columns=new_columns,
         month=fingerprints.month_of(months),
         usage_hash=scope.query.usage_hash,
         written_hash=scope.query.written_hash,

@@ -17,7 +17,8 @@ WITH found AS (
 ), compared AS (
   SELECT user_id, month, f.row_count, s.user_id IS NOT NULL AS is_stored, {flags}
   FROM (
-    SELECT * FROM found WHERE user_id IS NOT NULL AND month IS NOT NULL
+    SELECT user_id, month, row_count, usage_hash, written_hash {new_columns}
+    FROM found WHERE user_id IS NOT NULL AND month IS NOT NULL
   ) AS f
   FULL JOIN stored AS s USING (user_id, month)
   JOIN unnest(%(months)s::date[], %(rates)s::text[], %(covered_rates)s::text[], %(forced)s::boolean[],
