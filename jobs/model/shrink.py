@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass
 from datetime import date
+from decimal import Decimal
 from hashlib import sha256
 
 FORM = re.compile(r"(\d{4}-(?:0[1-9]|1[0-2])):(\d+):(\d+):([0-9a-f]{6})")
@@ -11,6 +12,11 @@ FORM = re.compile(r"(\d{4}-(?:0[1-9]|1[0-2])):(\d+):(\d+):([0-9a-f]{6})")
 def signed(text: str) -> str:
     """A token of ``text``: with a check that nobody writes by hand."""
     return f"{text}:{sha256(f'usage-jobs {text}'.encode()).hexdigest()[:6]}"
+
+
+def percent(share: Decimal) -> str:
+    """A share of a setting, as it is written there."""
+    return f"{(share * 100).normalize():f}%"
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from jobs.model.errors import ChangeError
 from jobs.model.large_change import LargeChange, shown
 from jobs.model.scale import unscaled
+from jobs.model.shrink import percent
 from jobs.model.windows import first_of, previous_month
 from jobs.pipeline.plan import Plan
 from jobs.postgres.month_figures import MonthFigures, day_costs, month_figures
@@ -45,12 +46,12 @@ def check_change(
     if refused:
         # Those that are allowed too: whoever copies the options has all that the next run asks for.
         settings, options = plan.settings, " ".join(f"--allow-change {change.token}" for change, _ in found)
+        share, amount = percent(settings.max_change), f"{settings.max_change_amount:,f} {settings.currency}"
         raise ChangeError(
             f"{'; '.join(words for _, words in refused)}. Nothing was written. Expected covered days to change by at "
-            f"most {settings.max_change:.0%} (max_change) of the month before or by {settings.max_change_amount:,f} "
-            f"{settings.currency} (max_change_amount), and new days to cost what days before them did: look whether "
-            "usage, prices, overrides and credits are what they should be (--dry-run changes nothing); if so, run "
-            f"again with {options}"
+            f"most {share} (max_change) of the month before or by {amount} (max_change_amount), and new days to cost "
+            "what days before them did: look whether usage, prices, overrides and credits are what they should be "
+            f"(--dry-run changes nothing); if so, run again with {options}"
         )
 
 

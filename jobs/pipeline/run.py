@@ -167,7 +167,8 @@ def _dry_run(job: Job, link: Link, source: Source, reader: str) -> tuple[Report,
             for number, users in enumerate(detected.work, start=1):
                 totals.add(batch.compute(connection, users))
                 job.progress("compute and write", number, len(detected.work))
-        if job.backfill is None or job.backfill.plan is None:
+        # A backfill's plan is what a person looks at.
+        if job.backfill is None or not (job.dry_run or job.backfill.plan):
             check_change(connection, plan, totals.sums, job.allow_change)
         with job.stage("finish"):
             ended = preview(connection, plan, totals, detected, before, full=job.full)

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator
 from datetime import date
 
 from jobs.model.errors import ShrinkError
-from jobs.model.shrink import Shrink
+from jobs.model.shrink import Shrink, percent
 from jobs.postgres.detection import Detected, MonthCount
 from jobs.postgres.run_scope import RunScope
 
@@ -27,7 +27,7 @@ def check_shrink(scope: RunScope, detected: Detected, allowed: Collection[Shrink
         words = "; ".join(_words(scope, detected, now.month) for now in shrunk)
         options = " ".join(f"--allow-shrink {now.token}" for now in shrunk)
         raise ShrinkError(
-            f"{words}. Nothing was written. Expected at most {scope.settings.max_shrink:.0%} to vanish "
+            f"{words}. Nothing was written. Expected at most {percent(scope.settings.max_shrink)} to vanish "
             "(max_shrink): look whether the collector failed or this role lost its row-level policy (`usage-jobs "
             f"check`); if the usage is really gone, run again with {options}"
         )
