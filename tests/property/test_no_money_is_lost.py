@@ -245,7 +245,8 @@ class Money(History):
     def twin(self) -> None:
         """One that had begun before the first one drew: each sets aside whom the other has drawn on."""
         self.edits()
-        day, before = self.next_day(), self.seen.strange
+        day = self.next_day()
+        before = self.look(day).strange
         second = replace(self.runner, env={**self.runner.env, **SECOND})
         second.apply_schema(self.url)
         with psycopg.connect(self.url) as link:

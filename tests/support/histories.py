@@ -20,7 +20,7 @@ from fresh_start import closed_months
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 from job_runs import Runner
-from money_law import check, look
+from money_law import Look, check, look
 from oracle import month_of, next_month
 from other_programs import OtherPrograms, peopled
 from ways import READERS
@@ -90,13 +90,17 @@ class History:
             day = next_month(day)
         return day
 
-    def watched(self, day: date, run: Callable[[], Report | None], adopted: Collection[str] = ()) -> Report | None:
-        """Does a step of that day that may move money, and asks the law of it."""
+    def look(self, day: date) -> Look:
+        """What the database holds of money before or after a step of that day."""
         start = explicit(self.runner.settings(), self.url, day).first_drawn
         assert start is not None
-        before = look(self.url, start)
+        return look(self.url, start)
+
+    def watched(self, day: date, run: Callable[[], Report | None], adopted: Collection[str] = ()) -> Report | None:
+        """Does a step of that day that may move money, and asks the law of it."""
+        before = self.look(day)
         report = run()
-        self.seen = look(self.url, start)
+        self.seen = self.look(day)
         check(before, self.seen, report, adopted)
         return report
 
