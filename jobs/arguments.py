@@ -114,22 +114,12 @@ def _decide(command: argparse.ArgumentParser) -> None:
         ("--adopt", "take what the rows of this user show into the ledger, and from no account; repeatable"),
     ):
         command.add_argument(option, action="append", default=[], type=_text, metavar="USER", help=what)
-    command.add_argument(
-        "--allow-shrink",
-        action="append",
-        default=[],
-        type=_token(Shrink.parse),
-        metavar="TOKEN",
-        help="go on although much usage has vanished: the token that the refusal has printed; repeatable",
-    )
-    command.add_argument(
-        "--allow-change",
-        action="append",
-        default=[],
-        type=_token(LargeChange.parse),
-        metavar="TOKEN",
-        help="go on although much of what is covered changes: the token that the refusal has printed; repeatable",
-    )
+    for option, parse, why in (
+        ("--allow-shrink", Shrink.parse, "much usage has vanished"),
+        ("--allow-change", LargeChange.parse, "much of what is covered changes"),
+    ):
+        what = f"go on although {why}: the token that the refusal has printed; repeatable"
+        command.add_argument(option, action="append", default=[], type=_token(parse), metavar="TOKEN", help=what)
 
 
 class _Parser(argparse.ArgumentParser):

@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping
 import polars as pl
 from psycopg import sql
 
+from jobs.model.frames import MODES
 from jobs.model.scale import unscaled
 from jobs.postgres import fingerprints
 from jobs.postgres.detection import modes_hashes, month_ends
@@ -52,7 +53,7 @@ def credit_hashes(
         "detection.credit_hashes" if paid.account is not None else "detection.mode_hashes",
         # Bound, not composed: a user's id may hold a %.
         user_ids=sql.SQL("%(users)s::text[]"),
-        modes=modes_hashes(modes.listed_entries(paid_by.select("user_id", "valid_from", "mode").rows())),
+        modes=modes_hashes(modes.listed_entries(paid_by.select(list(MODES)).rows())),
         accounts=source(scope.settings, "user_credits"),
         account_hash=fingerprints.account_hash(paid, used=used),
         usable=paid.usable(),
