@@ -6,7 +6,6 @@ between which bounds its numbers lie, and is as wide as these ask for: exact eit
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from decimal import Decimal
 from functools import partial
 from itertools import product
 from operator import add, mul, sub
@@ -172,11 +171,6 @@ def scaled_half_even(numerator: pl.Expr, denominator: pl.Expr, keep: pl.Expr, ke
     twice = 2 * (left % under)
     # A tie goes by the parity of the whole result: of a part of it, it would go wrong half of the time.
     return floor + ((twice > under) | ((twice == under) & (floor % 2 == 1))).cast(WIDE)
-
-
-def in_decimals(column: str) -> pl.Expr:
-    """A column of units as the decimals that it counts."""
-    return pl.col(column).cast(pl.Decimal(38, 0)) * pl.lit(Decimal(1).scaleb(-PLACES))
 
 
 def _once(

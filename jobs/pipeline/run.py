@@ -381,7 +381,7 @@ class _Run:
 
 def _write_ran_out(connection: Connection, plan: Plan, totals: Totals, file: Path) -> None:
     """Writes who ran out of credit; the run is done, so that a full disk is a note and no failure."""
-    from jobs.compute.exact import in_decimals
+    from jobs.model.frames import in_decimals
 
     rows = ran_out_rows(connection, plan, totals)
     text = rows.sort("user_id", "month").with_columns(in_decimals("uncovered")).write_csv()

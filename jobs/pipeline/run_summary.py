@@ -190,7 +190,7 @@ def _why_rest(plan: Plan, rest: Decimal, user_months: int) -> str:
 def _plan(plan: Plan, recorder: "ChangeRecorder", ended: Finalized) -> PlanReport:
     """What a backfill changes; each month's figures before are those after it less what changes."""
     from jobs.compute.causes import FIGURES
-    from jobs.compute.exact import in_decimals
+    from jobs.model.frames import in_decimals
 
     found = recorder.changed_months.with_columns(in_decimals(name) for name in FIGURES).to_dicts()
     changes = tuple(

@@ -5,12 +5,12 @@ Frames hold amounts as Int128 units of 10^-10 and uuids as UInt128; a table's de
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import date
-from decimal import Decimal
 from io import BytesIO
 
 import polars as pl
 from psycopg import sql
 
+from jobs.model.frames import in_decimals
 from jobs.model.scale import PLACES
 from jobs.model.windows import month_spans
 from jobs.settings import Settings
@@ -171,11 +171,10 @@ def copy_in(connection: Connection, stage: sql.Identifier, rows: pl.DataFrame) -
 
 
 def _outward(piece: pl.DataFrame) -> list[pl.Expr | pl.Series]:
-    unit = pl.lit(Decimal(1).scaleb(-PLACES))
     outward: list[pl.Expr | pl.Series] = []
     for name, kind in piece.schema.items():
         if kind == pl.Int128:
-            outward.append(pl.col(name).cast(pl.Decimal(38, 0)) * unit)
+            outward.append(in_decimals(name))
         elif kind == pl.UInt128:
             # Without its dashes the server takes it as well, and it is made five times as fast.
             texts = [None if number is None else f"{number:032x}" for number in piece[name]]
