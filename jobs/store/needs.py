@@ -39,6 +39,16 @@ TRANSACTION: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "metadata": (("jsonb",), ("INSERT", "SELECT")),
 }
 
+LOST = {
+    "free_credits_granted": ("drawn_free", "rollup.credit_draws has free credits: put the column back"),
+    "free_credits_used": (
+        "used_less",
+        "Accounts have used less than was drawn on them: put the column back, in which free credits used were counted; "
+        "or, where an older copy of user_credits or of rollup was restored, restore both as of the same moment",
+    ),
+}
+"""Columns of user_credits without which free credits would be given again: how that is known, and what to do."""
+
 OWN_RIGHTS = (
     dict.fromkeys(APPEND_ONLY, ("SELECT", "INSERT"))
     | dict.fromkeys(("months", "runs", "overrides_seen"), ("SELECT", "INSERT", "UPDATE"))
@@ -146,8 +156,11 @@ def _credits(known: Catalog) -> Iterator[Need]:
         free = dict(zip(FREE, ("No free credits", "total_used then counts both kinds"), strict=True))
         for name, lack in free.items():
             rights = (*READ, "UPDATE") if name == "free_credits_used" else READ
-            lost = {"free_credits_granted": "drawn_free", "free_credits_used": "used_less"}[name] in known.facts
-            yield Need("user_credits", name, NUMBERS, rights, lack=None if lost else lack)
+            fact, why = LOST[name]
+            if fact in known.facts:
+                yield Need("user_credits", name, NUMBERS, rights, remedy=why)
+            else:
+                yield Need("user_credits", name, NUMBERS, rights, lack=lack)
     # Without accounts nothing is drawn, and so nothing posted.
     if "credit_transactions" in known.source and "user_credits" in known.source:
         for name, (types, rights) in TRANSACTION.items():

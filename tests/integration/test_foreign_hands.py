@@ -230,6 +230,32 @@ def test_what_was_never_paid_is_not_given_back(two: str) -> None:
     repeats(two)
 
 
+def test_a_column_that_is_gone_is_told_from_a_restored_copy(ready: str) -> None:
+    """Free credits used are counted apart nowhere. The account has used less than was drawn on it: transactions tell
+    whether it has been given back."""
+    ask(ready, "ALTER TABLE user_credits DROP COLUMN free_credits_used")
+    prepaid(ready, granted="0.10", purchased="9")
+    row(ready, 1, "0.30", june(19))
+    row(ready, 2, "0", june(19))
+    night(ready)
+    tables = tables_of(ready, "rollup")
+    copy(ready, tables)
+    ask(ready, "DELETE FROM usage_daily WHERE id = %s", UUID(int=1))
+    night(ready)
+    restore(ready, tables)
+    night(ready, code=6)
+    assert "gives nothing back" in reasons(ready)["ada"]
+    ask(ready, "DROP TABLE credit_transactions")
+    refused = usage_jobs("run", url=ready)
+    assert refused.code == 5
+    for words in (
+        "free_credits_used",
+        "Accounts have used less than was drawn on them",
+        "an older copy of user_credits",
+    ):
+        assert words in refused.err
+
+
 def test_both_remedies_at_once_are_refused(two: str) -> None:
     ran = usage_jobs("run", "--adopt", "bob", "--trust-ledger", "bob", url=two)
     assert (ran.code, "bob: expected --adopt or --trust-ledger" in ran.err) == (2, True)
