@@ -121,8 +121,12 @@ class Batch:
     ) -> tuple[BatchInput, Mapping[str, str]]:
         """What is read of ``users`` but those who are set aside for what their rows show, and these."""
         read = read_input(connection, reader, self.plan, users, self.run_id)
-        remedied = self.plan.trusting | self.plan.adopting
-        foreign = {user: reason for user, reason in read.unexplained.items() if user not in remedied}
+        trusting, adopting = self.plan.trusting, self.plan.adopting
+        foreign = {
+            user: found.reason
+            for user, found in read.unexplained.items()
+            if user not in trusting and not (found.is_adoptable and user in adopting)
+        }
         return read.without(foreign), foreign
 
     @property

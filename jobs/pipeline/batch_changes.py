@@ -24,7 +24,7 @@ from jobs.store.rejects import RejectChange
 
 OF_USERS = (
     *("rows", "accounts", "after", "adopted", "postings", "usage", "days_target", "months_target"),
-    *("settled", "debts_target", "written"),
+    *("settled", "settled_before", "debts_target", "written"),
 )
 
 
@@ -34,9 +34,10 @@ class BatchChanges:
     that enter the ledger before these, without a transaction (frames.DRAWS; ``read`` has them); ``usage``: rows of
     usage_daily to write (allocation.rows_to_write), and ``lost`` ones; what user_daily and user_monthly shall hold, the
     latter's hashes apart; ``settled``: debts, with what is drawn on each, and what rollup.debts shall hold;
-    ``rejects``; ``written``: what writing ``usage`` changes in written_hash. Once complete (``completed``): ``daily``,
-    ``monthly`` and ``debts``, what differs in these tables, and why user-months of closed months change (``causes``; of
-    a backfill, or where it is only computed, those of open ones, too)."""
+    ``settled_before``: those that adopted draws have settled; ``rejects``; ``written``: what writing ``usage`` changes
+    in written_hash. Once complete (``completed``): ``daily``, ``monthly`` and ``debts``, what differs in these tables,
+    and why user-months of closed months change (``causes``; of a backfill, or where it is only computed, those of open
+    ones, too)."""
 
     plan: Plan
     run_id: int | None
@@ -51,6 +52,7 @@ class BatchChanges:
     days_target: pl.DataFrame
     months_target: pl.DataFrame
     settled: pl.DataFrame
+    settled_before: pl.DataFrame
     debts_target: pl.DataFrame
     rejects: Sequence[RejectChange]
     daily: TableDiff | None = None
@@ -66,7 +68,7 @@ class BatchChanges:
     @property
     def refilled(self) -> pl.DataFrame:
         """Rows (batch_inputs.MISMATCHED) that showed other credits than the ledger, and show the ledger's again."""
-        return self.read.mismatched.filter(pl.col("foreign") | pl.col("empty"))
+        return pl.concat([self.read.mismatched, self.read.odd_debts]).filter(foreign_draws.ODD)
 
     @property
     def adopted_by_user(self) -> pl.DataFrame:
@@ -119,8 +121,8 @@ class BatchChanges:
         why = UNCHANGED
         if self.plan.keeps_changes or (self.run_id is None and self.plan.covered_to is not None):
             why = self._causes(connection, self._diff("user_monthly", months, read.months))
-        paid_days, unpaid_days = debts.settled_days(read, self.settled)
-        paid_months, unpaid_months = debts.settled_months(read, self.settled, self.written)
+        paid_days, unpaid_days = debts.settled_days(read, pl.concat([self.settled, self.settled_before]))
+        paid_months, unpaid_months = debts.settled_months(read, self.settled, self.settled_before, self.written)
         days = self.days_target.select(read.days.columns)
         return replace(
             self,
@@ -320,12 +322,16 @@ def compute_changes(
     ``first``: a row that shows no credits and has no draws in the window is taken for one that never had any: were
     there one, posting it would find out. Reads rows of usage_daily and rollup.rejects besides.
     """
-    adopted = foreign_draws.adopted_draws(connection, plan, read.mismatched, read.unexplained, held)
-    dropped = foreign_draws.dropped_draws(plan, read.gone, read.unexplained)
+    adopted = foreign_draws.adopted_draws(connection, plan, read, held)
+    dropped = foreign_draws.dropped_draws(plan, read)
+    payable, settled_before = debts.adopt_debts(read.payable, adopted)
+    here = adopted.join(settled_before, on=["id", "date"], how="anti")
     read = replace(
         read,
-        draws=pl.concat([read.draws, adopted, dropped]),
+        draws=pl.concat([read.draws, here, dropped]),
         mismatched=foreign_draws.as_adopted(read.mismatched, adopted),
+        odd_debts=foreign_draws.as_adopted(read.odd_debts, adopted),
+        payable=payable,
     )
     rows, due, settled = allocation.allocate(plan, read, held)
     known = read.mismatched["id"]
@@ -336,6 +342,7 @@ def compute_changes(
         due = pl.concat([due.join(known.to_frame(), on="id", how="anti"), odd]).sort("user_id", "date", "id", "month")
     vanished = due.filter("vanished")
     due = pl.concat([due, debts.settled_postings(settled, due.columns)])
+    shall_show = pl.concat([settled, debts.refilled_debts(payable, read.odd_debts, settled)])
     usage = allocation.rows_to_write(plan, rows, read.unpriced, due, read.mismatched)
     ids = [str(UUID(int=id_)) for id_ in read.unpriced["id"]]
     found = rejects.read(connection, plan.query, ids)
@@ -349,12 +356,13 @@ def compute_changes(
         after=allocation.after_posting(plan, held, due),
         adopted=pl.concat([adopted, dropped]),
         postings=due,
-        usage=pl.concat([usage, debts.settled_rows(plan, settled).select(usage.columns)]),
+        usage=pl.concat([usage, debts.settled_rows(plan, shall_show).select(usage.columns)]),
         lost=usage_writeback.lost_rows(connection, plan, vanished),
         days_target=days_target(plan, rows),
         months_target=months_target(plan, read, rows),
         settled=settled,
-        debts_target=debts.debts_target(plan, read, rows, settled),
+        settled_before=settled_before,
+        debts_target=debts.debts_target(plan, read, rows, pl.concat([settled, settled_before])),
         rejects=rejects.changes_of_users(connection, plan.settings, found, read.users, spans),
     )
 

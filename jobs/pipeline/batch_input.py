@@ -1,7 +1,7 @@
 """What a batch reads of its users, and their rows rated: everything that is known before an account is looked at."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import date
 from typing import Any
 
@@ -28,8 +28,9 @@ class BatchInput:
     ``mismatched``: rows whose credits_deducted is not what the draws say; ``months``, ``days``: what user_monthly
     and user_daily hold of them; ``gone``: draws on rows that are no longer there, or another user's; ``debts``:
     what rollup.debts holds (closed and closing months), ``payable``: those that credit can settle, and
-    ``closed_months``, ``closed_days``: what user_monthly and user_daily hold of their months; ``unexplained``:
-    users whose rows show credits that nothing explains, and how."""
+    ``closed_months``, ``closed_days``: what user_monthly and user_daily hold of their months; ``odd_debts``: those of
+    which the row does not show what the draws say; ``unexplained``: users whose rows show credits that nothing
+    explains, and how."""
 
     users: frozenset[str]
     rated: pl.DataFrame
@@ -46,14 +47,15 @@ class BatchInput:
     payable: pl.DataFrame
     closed_months: pl.DataFrame
     closed_days: pl.DataFrame
-    unexplained: Mapping[str, str]
+    odd_debts: pl.DataFrame
+    unexplained: Mapping[str, foreign_draws.Unexplained] = field(default_factory=dict)
 
     def without(self, users: Collection[str]) -> "BatchInput":
         """The same of everybody but ``users``."""
         if not users:
             return self
         stay = ~of_users(users)
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        values = {each.name: getattr(self, each.name) for each in fields(self)}
         frames: Any = {name: value.filter(stay) for name, value in values.items() if isinstance(value, pl.DataFrame)}
         return replace(self, users=self.users - frozenset(users), **frames)
 
@@ -131,26 +133,25 @@ def read_input(
             debtors = payable["user_id"].unique().to_list()
             closed_months = batch_inputs.stored_months(connection, scope, payable["month"].unique().to_list(), debtors)
             closed_days = batch_inputs.stored_days(connection, scope, payable["date"].unique().to_list(), debtors)
-        gone = foreign_draws.gone_draws(draws, usage)
-        unexplained = foreign_draws.unexplained(connection, scope, mismatched, gone)
-    return BatchInput(
-        users=frozenset(users),
-        rated=rated,
-        unpriced=unpriced,
-        fingerprints=_fingerprints(usage),
-        modes=modes,
-        draws=pl.concat([draws, imported_rows(mismatched)]),
-        entries=entries,
-        mismatched=mismatched,
-        gone=gone,
-        months=months,
-        days=days,
-        debts=debts,
-        payable=payable,
-        closed_months=closed_months,
-        closed_days=closed_days,
-        unexplained=unexplained,
-    )
+        read = BatchInput(
+            users=frozenset(users),
+            rated=rated,
+            unpriced=unpriced,
+            fingerprints=_fingerprints(usage),
+            modes=modes,
+            draws=pl.concat([draws, imported_rows(mismatched)]),
+            entries=entries,
+            mismatched=mismatched,
+            gone=foreign_draws.gone_draws(draws, usage),
+            months=months,
+            days=days,
+            debts=debts,
+            payable=payable,
+            closed_months=closed_months,
+            closed_days=closed_days,
+            odd_debts=batch_inputs.mismatched_debts(connection, scope, payable),
+        )
+        return replace(read, unexplained=foreign_draws.unexplained(connection, scope, read))
 
 
 def _payable(connection: Connection, scope: RunScope, debts: pl.DataFrame, run_id: int | None) -> pl.DataFrame:

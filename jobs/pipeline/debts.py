@@ -11,6 +11,7 @@ import polars as pl
 from jobs.compute.causes import SUMS, UNCHANGED
 from jobs.compute.exact import whole
 from jobs.model.frames import CODED
+from jobs.pipeline import foreign_draws
 from jobs.pipeline.batch_input import BatchInput
 from jobs.postgres.run_scope import RunScope
 
@@ -20,6 +21,27 @@ KEY, OF_DAY, OF_MONTH = (
     ["month", "user_id"],
 )
 TAKEN = pl.col("free") + pl.col("purchased")
+PAID = {"free": pl.Int128, "purchased": pl.Int128}
+"""What is drawn on a debt, beside what is known of it (batch_inputs.PAYABLE)."""
+
+
+def adopt_debts(payable: pl.DataFrame, adopted: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """``payable`` debts once the draws that were ``adopted`` are in the ledger, and those that these settle (PAID)."""
+    found = payable.join(adopted.select("id", "date", *PAID), on=["id", "date"], how="left", maintain_order="left")
+    more = TAKEN.fill_null(0)
+    known = pl.when(pl.col("free").is_null()).then("ledger_hash").otherwise("written_hash")
+    after = found.with_columns(
+        pl.col("settled") + more, pl.col("open") - more, pl.col("drawn") + more, ledger_hash=known
+    )
+    return after.select(payable.columns), found.filter(pl.col("free").is_not_null())
+
+
+def refilled_debts(payable: pl.DataFrame, odd: pl.DataFrame, settled: pl.DataFrame) -> pl.DataFrame:
+    """``payable`` debts whose rows shall show again what the ledger has (``odd``: batch_inputs.MISMATCHED), although
+    nothing is drawn on them (PAID)."""
+    key = ["id", "date"]
+    rows = payable.join(odd.filter(foreign_draws.ODD), on=key, how="semi").join(settled, on=key, how="anti")
+    return rows.with_columns(free=whole(0), purchased=whole(0))
 
 
 def settled_postings(settled: pl.DataFrame, columns: Collection[str]) -> pl.DataFrame:
@@ -28,13 +50,14 @@ def settled_postings(settled: pl.DataFrame, columns: Collection[str]) -> pl.Data
 
 
 def settled_rows(scope: RunScope, settled: pl.DataFrame) -> pl.DataFrame:
-    """The rows of usage_daily of which debts are settled (allocation.rows_to_write)."""
+    """The rows of usage_daily of which debts are ``settled``, or refilled (allocation.rows_to_write)."""
     if not scope.query.read.credits.shown:
         settled = settled.clear()
     nothing = pl.lit(None, pl.Int128)
     return settled.select(
-        "id", CODED, "date", "month", "written_hash", "deducted",
-        recorded=nothing, target=nothing, credits=pl.col("drawn") + TAKEN,
+        "id", CODED, "date", "month", "deducted",
+        # user_monthly has the row as the ledger says.
+        written_hash="ledger_hash", recorded=nothing, target=nothing, credits=pl.col("drawn") + TAKEN,
     )  # fmt: skip
 
 
@@ -42,7 +65,7 @@ def debts_target(scope: RunScope, read: BatchInput, rows: pl.DataFrame, settled:
     """What rollup.debts shall hold of the users of ``read``: settled debts less what is settled, and those of months
     that are computed anew as their ``rows`` come to, of which a write-off is kept up to the new amount."""
     stored = read.debts
-    taken = settled.select("user_id", usage_daily_id="id", usage_date="date", taken=TAKEN)
+    taken = settled.group_by("user_id", usage_daily_id="id", usage_date="date").agg(TAKEN.sum().alias("taken"))
     month = pl.col("usage_date").dt.month_start().alias("month")
     anew = sorted(scope.window.indebting)
     kept = (
@@ -84,9 +107,17 @@ def settled_days(read: BatchInput, settled: pl.DataFrame) -> tuple[pl.DataFrame,
     return changed.with_columns(pl.col("credits_deducted") + pl.col("taken")).select(stored.columns), stored
 
 
-def settled_months(read: BatchInput, settled: pl.DataFrame, written: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The same of user_monthly. ``written``: what writing the rows changes in written_hash."""
-    sums = settled.group_by(OF_MONTH).agg(pl.col("free", "purchased").sum())
+def settled_months(
+    read: BatchInput, settled: pl.DataFrame, adopted: pl.DataFrame, written: pl.DataFrame
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The same of user_monthly. ``written``: what writing the rows of ``settled`` debts changes in written_hash. The
+    rows of those that ``adopted`` draws have settled are not written: they show what the ledger says now."""
+    shows = adopted.select(*OF_MONTH, *PAID, hash=pl.col("ledger_hash").xor("written_hash"))
+    sums = (
+        pl.concat([settled.select(*OF_MONTH, *PAID, hash=pl.lit(0, pl.Int64)), shows])
+        .group_by(OF_MONTH)
+        .agg(pl.col(*PAID).sum(), pl.col("hash").bitwise_xor())
+    )
     stored = read.closed_months.join(sums, on=OF_MONTH, how="semi")
     changed = stored.join(sums, on=OF_MONTH, how="left").join(written, on=OF_MONTH, how="left")
     return (
@@ -95,7 +126,7 @@ def settled_months(read: BatchInput, settled: pl.DataFrame, written: pl.DataFram
             pl.col("credits_purchased") + pl.col("purchased"),
             pl.col("credits_deducted") + TAKEN,
             pl.col("uncovered") - TAKEN,
-            pl.col("written_hash").xor(pl.col("changed").fill_null(0)),
+            pl.col("written_hash").xor(pl.col("changed").fill_null(0)).xor("hash"),
         ).select(stored.columns),
         stored,
     )

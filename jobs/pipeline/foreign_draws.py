@@ -6,10 +6,10 @@ tell: they agree with the ledger, or they do not (DESIGN section 5, foreign hand
 was drawn on it is given back only to whom it was taken from.
 """
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from shlex import quote
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID
 
 import polars as pl
@@ -23,6 +23,10 @@ from jobs.store import accounts, ledger, transactions
 from jobs.store.database import Connection
 from jobs.store.invariants import shown
 
+if TYPE_CHECKING:
+    from jobs.pipeline.batch_input import BatchInput
+
+ODD = pl.col("foreign") | pl.col("empty")
 REMEDIES = (
     "If the rows are right, run again with `--adopt {user}`: it takes the difference into the ledger, and from no "
     "account. If the ledger is right, run again with `--trust-ledger {user}`: it writes that to the rows"
@@ -31,6 +35,22 @@ GONE = (
     "If the account has it back, or never paid it, run again with `--adopt {user}`: it takes it out of the ledger, and "
     "gives nothing back. If the account paid it, run again with `--trust-ledger {user}`: it gives it back"
 )
+CLOSED = (
+    "It is a row of a closed month, and shows more than is owed for it, or less than it had when the month closed: if "
+    "the rows are right, `backfill` the month with `--adopt {user}`. If the ledger is right, run again with "
+    "`--trust-ledger {user}`: it writes that to the rows"
+)
+BLIND = (
+    "A copy was restored, or transactions were removed. Restore the application's tables and rollup as they were at "
+    "the same moment; or, if the ledger is right, run again with `--trust-ledger {user}`"
+)
+
+
+class Unexplained(NamedTuple):
+    """Why a user is set aside, and whether ``--adopt`` can take over what his rows show."""
+
+    reason: str
+    is_adoptable: bool = True
 
 
 def gone_draws(draws: pl.DataFrame, usage: pl.DataFrame) -> pl.DataFrame:
@@ -45,35 +65,51 @@ def gone_draws(draws: pl.DataFrame, usage: pl.DataFrame) -> pl.DataFrame:
     return gone.select(pl.col(name).cast(kind) for name, kind in DRAWS.items())
 
 
-def unexplained(
-    connection: Connection, scope: RunScope, mismatched: pl.DataFrame, gone: pl.DataFrame
-) -> dict[str, str]:
-    """Why users are set aside, whose rows (``mismatched``: batch_inputs.MISMATCHED) show credits that nothing explains,
-    or none although the ledger has some; or whose rows are ``gone``, and what was drawn on them was not paid."""
-    odd = mismatched.filter(pl.col("foreign") | pl.col("empty")).sort("user_id", "date", "id")
+def unexplained(connection: Connection, scope: RunScope, read: "BatchInput") -> dict[str, Unexplained]:
+    """Why users are set aside, whose rows show credits that nothing explains, or none although the ledger has some; or
+    whose rows are gone, and what was drawn on them was not paid. Where there is no credits_deducted, whose transactions
+    come to something else than the ledger."""
+    odd = pl.concat([read.mismatched, read.odd_debts]).filter(ODD).sort("user_id", "date", "id")
     by_user = {str(rows["user_id"][0]): rows for rows in odd.partition_by("user_id", maintain_order=True)}
-    losing = _with_accounts(connection, scope, gone).sort("user_id", "date", "id")
-    asked = [user for user, rows in by_user.items() if not rows["foreign"].any()] + losing["user_id"].unique().to_list()
-    has_transactions = scope.query.read.credits.transactions
+    losing = _with_accounts(connection, scope, read.gone).sort("user_id", "date", "id")
+    held, beyond = scope.query.read.credits, _beyond_debts(read)
+    blind = set() if held.shown else read.paying
+    asked = {user for user, rows in by_user.items() if not rows["foreign"].any()} | {*losing["user_id"]} | blind
     compared = (
-        transactions.compare_transactions(connection, scope.settings, asked) if asked and has_transactions else {}
+        transactions.compare_transactions(connection, scope.settings, asked) if asked and held.transactions else {}
     )
-    reasons = {}
+    found = {}
     for user, rows in by_user.items():
         ours, theirs = compared.get(user, (None, None))
         if rows["foreign"].any():
-            reasons[user] = _reason(user, rows.filter("foreign"), "")
-        elif has_transactions and (theirs is None or ours != theirs):
-            reasons[user] = _reason(user, rows, _disagreement(ours, theirs))
+            found[user] = _of_rows(user, rows.filter("foreign"), "", beyond)
+        elif held.transactions and (theirs is None or ours != theirs):
+            found[user] = _of_rows(user, rows, _disagreement(ours, theirs), beyond)
+    disagreeing = {user: both for user, both in compared.items() if (both[0] or 0) != (both[1] or 0)}
     for id_, user, day, *_ in losing.unique("user_id", keep="first").iter_rows():
-        ours, theirs = compared.get(user, (None, None))
-        if has_transactions and user not in reasons and (ours or 0) != (theirs or 0):
-            reasons[user] = (
+        if user in disagreeing and user not in found:
+            found[user] = Unexplained(
                 f"row {UUID(int=id_)} of {day}: expected there, for rollup.credit_draws has draws on it; found it "
-                f"gone, or another user's{_disagreement(ours, theirs)}. A copy was restored. "
+                f"gone, or another user's{_disagreement(*disagreeing[user])}. A copy was restored. "
                 f"{GONE.format(user=quote(user))}"
             )
-    return reasons
+    for user in blind & disagreeing.keys() - found.keys():
+        ours, theirs = disagreeing[user]
+        found[user] = Unexplained(
+            f"credit_transactions: expected our transactions of the user to come to {shown(ours or 0)}, as "
+            f"rollup.credit_draws does; found {shown(theirs or 0)}. {BLIND.format(user=quote(user))}",
+            is_adoptable=False,
+        )
+    return found
+
+
+def _beyond_debts(read: "BatchInput") -> frozenset[str]:
+    """Users of whom the row of a debt shows more than that and what the ledger says, or less than the latter without
+    what is settled: it was drawn before its month closed, or computed again since."""
+    more = pl.col("deducted").fill_null(0) - pl.col("drawn")
+    odd = read.odd_debts.filter(ODD).select("id", "date")
+    rows = read.payable.join(odd, on=["id", "date"], how="semi")
+    return frozenset(rows.filter((more > pl.col("open")) | (more < 0 - pl.col("settled")))["user_id"])
 
 
 def _with_accounts(connection: Connection, scope: RunScope, gone: pl.DataFrame) -> pl.DataFrame:
@@ -85,14 +121,16 @@ def _with_accounts(connection: Connection, scope: RunScope, gone: pl.DataFrame) 
     return gone.join(held.select("user_id"), on="user_id", how="semi")
 
 
-def _reason(user: str, rows: pl.DataFrame, more: str) -> str:
+def _of_rows(user: str, rows: pl.DataFrame, more: str, beyond: frozenset[str]) -> Unexplained:
     row: dict[str, Any] = rows.row(0, named=True)
     found = "not a number" if row["deducted"] is None else shown(unscaled(row["deducted"]))
     others = f", and {rows.height - 1:,} more rows" if rows.height > 1 else ""
-    return (
+    remedies = (CLOSED if user in beyond else REMEDIES).format(user=quote(user))
+    return Unexplained(
         f"credits_deducted of row {UUID(int=row['id'])} of {row['date']}{others}: expected "
         f"{shown(unscaled(row['drawn']))}, as rollup.credit_draws has it; found {found}{more}. Another program writes "
-        f"there, or a copy was restored. {REMEDIES.format(user=quote(user))}"
+        f"there, or a copy was restored. {remedies}",
+        is_adoptable=user not in beyond,
     )
 
 
@@ -102,22 +140,17 @@ def _disagreement(ours: Decimal | None, theirs: Decimal | None) -> str:
     return f", and the user's transactions come to {shown(theirs)} where the ledger comes to {shown(ours or 0)}"
 
 
-def adopted_draws(
-    connection: Connection,
-    scope: RunScope,
-    mismatched: pl.DataFrame,
-    unexplained: Collection[str],
-    held: pl.DataFrame,
-) -> pl.DataFrame:
+def adopted_draws(connection: Connection, scope: RunScope, read: "BatchInput", held: pl.DataFrame) -> pl.DataFrame:
     """What ``--adopt`` enters into the ledger (frames.DRAWS), so that it says what the rows of these users show.
 
     In row order free until the account's free credits used are exhausted, then purchased. What a row shows less than
     was drawn on it is taken off its purchased draws first, which were drawn last.
     """
-    users = sorted(scope.adopting.intersection(unexplained))
+    users = sorted(scope.adopting.intersection(read.unexplained))
     if not users:
         return pl.DataFrame(schema=DRAWS)
-    adopting = mismatched.filter(pl.col("foreign") | pl.col("empty"), pl.col("user_id").cast(pl.String).is_in(users))
+    odd = pl.concat([read.mismatched, read.odd_debts]).filter(ODD)
+    adopting = odd.filter(pl.col("user_id").cast(pl.String).is_in(users))
     drawn = ledger.drawn_by_row(connection, batch_inputs.ledger_of(scope), users)
     free_used = pl.col("free_used") if scope.credit_rules.splits else pl.min_horizontal("granted", "used")
     left = dict(held.select("user_id", free_used).iter_rows())
@@ -126,17 +159,19 @@ def adopted_draws(
     return pl.DataFrame(list(_entries(adopting, drawn, left)), schema=DRAWS, orient="row")
 
 
-def dropped_draws(scope: RunScope, gone: pl.DataFrame, unexplained: Collection[str]) -> pl.DataFrame:
-    """What ``--adopt`` takes out of the ledger (frames.DRAWS): draws on rows that are ``gone``."""
-    mine = pl.col("user_id").is_in(sorted(scope.adopting.intersection(unexplained)))
+def dropped_draws(scope: RunScope, read: "BatchInput") -> pl.DataFrame:
+    """What ``--adopt`` takes out of the ledger (frames.DRAWS): draws on rows that are gone."""
+    mine = pl.col("user_id").is_in(sorted(scope.adopting.intersection(read.unexplained)))
     nothing = whole(0)
-    return gone.filter(mine).with_columns(
+    return read.gone.filter(mine).with_columns(
         imported=pl.lit(value=True), free=nothing - pl.col("free"), purchased=nothing - pl.col("purchased")
     )
 
 
 def as_adopted(mismatched: pl.DataFrame, adopted: pl.DataFrame) -> pl.DataFrame:
     """``mismatched`` once the draws that were ``adopted`` are in the ledger: it says what those rows show."""
+    if adopted.is_empty():
+        return mismatched
     more = adopted.select("id", more=pl.col("free") + pl.col("purchased"))
     added = pl.col("more").is_not_null()
     return (

@@ -5,7 +5,6 @@ Only runs write these tables, one run at a time, so that they may be read before
 
 from collections.abc import Collection, Sequence
 from datetime import date
-from decimal import Decimal
 
 import polars as pl
 from psycopg import sql
@@ -38,13 +37,15 @@ PAYABLE: dict[str, pl.DataType | type[pl.DataType]] = {
     "date": pl.Date,
     "month": pl.Date,
     "cluster_id": pl.UInt128,
+    "settled": pl.Int128,
     "open": pl.Int128,
     "deducted": pl.Int128,
-    "written_hash": pl.Int64,
     "drawn": pl.Int128,
+    "ledger_hash": pl.Int64,
+    "written_hash": pl.Int64,
 }
-"""A debt: what is open of it (units of 10^-10), and of its row what it shows, the hash of what was written to it, and
-what the ledger says."""
+"""A debt: what is settled and what is open of it (units of 10^-10); what its row shows (null: no number, or there is no
+such column), and what the ledger says; and the hash of what is written to the row, as the ledger says and as it is."""
 
 
 def billing_modes(connection: Connection, scope: RunScope, users: Collection[str]) -> pl.DataFrame:
@@ -87,7 +88,21 @@ def mismatched_rows(connection: Connection, scope: RunScope, rows: pl.DataFrame,
         .filter(read.ne_missing(pl.col("booked").fill_null(0)))
         .collect()
     )
+    return _judged(connection, scope, found)
+
+
+def mismatched_debts(connection: Connection, scope: RunScope, payable: pl.DataFrame) -> pl.DataFrame:
+    """Debts (PAYABLE) of which the row does not show what the ledger says (MISMATCHED)."""
+    if payable.is_empty() or not scope.query.read.credits.shown:
+        return pl.DataFrame(schema=MISMATCHED)
+    odd = payable.filter(pl.col("deducted").ne_missing(pl.col("drawn")))
+    return _judged(connection, scope, odd.select("id", CODED, "date", "deducted"))
+
+
+def _judged(connection: Connection, scope: RunScope, found: pl.DataFrame) -> pl.DataFrame:
+    """``found`` (id, user_id, date, deducted) as MISMATCHED."""
     months, ids = scope.window.months, found["id"].to_list()
+    read = pl.col("deducted").cast(pl.Int128)
     known = ledger.totals_of_rows(connection, scope.settings, ledger_of(scope), ids, months)
     anybody = known.group_by("id").agg("drawn", pl.col("drawn").sum().alias("whole"))
     mine = known.with_columns(CODED).rename({"drawn": "own", "before": "own_before"})
@@ -130,8 +145,19 @@ def payable_debts(connection: Connection, scope: RunScope, users: Collection[str
     text = debts.payable(scope, sql.SQL("d.user_id = ANY({})").format(listed(users)), run_id)
     found = connection.execute(text).fetchall()
     rows = [
-        (id_.int, user, day, month, cluster and cluster.int, *map(_scaled, (open_, shown)), hash_, scaled(drawn))
-        for id_, user, day, month, cluster, open_, shown, hash_, drawn in found
+        (
+            id_.int,
+            user,
+            day,
+            month,
+            cluster and cluster.int,
+            scaled(settled),
+            scaled(open_),
+            shown,
+            scaled(drawn),
+            *hashes,
+        )
+        for id_, user, day, month, cluster, settled, open_, shown, drawn, *hashes in found
     ]
     return pl.DataFrame(rows, schema=PAYABLE, orient="row").sort("user_id", "date", "id")
 
@@ -151,7 +177,3 @@ def stored_days(connection: Connection, scope: RunScope, days: Sequence[date], u
         sql.Literal([day.isoformat() for day in days]), listed(users)
     )
     return pl.concat(tables.read(connection, of, of.computed, own(scope.settings, of.name), rows))
-
-
-def _scaled(value: Decimal | None) -> int | None:
-    return None if value is None else scaled(value)

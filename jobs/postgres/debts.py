@@ -10,6 +10,7 @@ from jobs.postgres import fingerprints
 from jobs.postgres.queries import query
 from jobs.postgres.run_scope import RunScope
 from jobs.store.statements import own, source
+from jobs.store.usage import deducted
 
 
 def open_totals(scope: RunScope) -> sql.Composed:
@@ -45,25 +46,28 @@ def found(scope: RunScope, *, again: bool) -> sql.Composed:
 
 
 def payable(scope: RunScope, users: sql.Composable, run_id: int | None) -> sql.Composed:
-    """The debts of ``users`` (a condition) that credit can settle now, beside what their rows show."""
+    """The debts of ``users`` (a condition) that credit can settle now, beside what their rows show (in units of
+    10^-10)."""
     held, settings = scope.query.read.credits, scope.settings
     nothing = sql.SQL("NULL::numeric").format()
     rated = any(mode == "rated" for mode in scope.months.modes.values())
     cost = sql.SQL("CASE WHEN m.cost_mode = 'rated' THEN u.total_cost::numeric END").format() if rated else nothing
-    deducted = sql.SQL("u.credits_deducted::numeric").format() if held.shown else nothing
+    shown, drawn = nothing, nothing
+    if held.shown:
+        shown, drawn = sql.SQL("u.credits_deducted::numeric").format(), sql.SQL("w.drawn").format()
     return query(
         "debts.payable",
         **_tables(scope),
         usage=source(settings, "usage_daily"),
         user_daily=own(settings, "user_daily"),
         draws=own(settings, "credit_draws"),
-        deducted=deducted,
-        written_hash=fingerprints.written_hash(cost, deducted, of="u"),
+        deducted=deducted() if held.shown else nothing,
+        ledger_hash=fingerprints.written_hash(cost, drawn, of="u"),
+        written_hash=fingerprints.written_hash(cost, shown, of="u"),
         unit=sql.Literal(unscaled(scope.credit_rules.unit)),
         users=users,
         reported=sql.SQL("u.reported_to_stripe IS TRUE" if held.reported else "false").format(),
         computed=sql.Literal(sorted(scope.window.months)),
-        explained=sql.SQL("coalesce(u.credits_deducted, 0) = w.drawn" if held.shown else "true").format(),
         run_id=sql.Literal(run_id),
     )
 

@@ -16,11 +16,13 @@ from jobs.settings import Settings
 from jobs.store.preflight import Source
 from jobs.store.statements import listed, own, source, statement, within
 
-# Null, which equals no target, where the value is none of ours: it is put right.
-_DEDUCTED = (
-    "CASE WHEN credits_deducted IS NULL THEN 0 "
-    "WHEN credits_deducted > -9e8 AND credits_deducted < 9e8 THEN (credits_deducted::numeric * {})::bigint END"
-)
+
+def deducted() -> sql.Composed:
+    """credits_deducted in units of 10^-10, as a bigint; null, which equals no target, where it cannot be ours."""
+    return sql.SQL(
+        "CASE WHEN credits_deducted IS NULL THEN 0 "
+        "WHEN credits_deducted > -9e8 AND credits_deducted < 9e8 THEN (credits_deducted::numeric * {})::bigint END"
+    ).format(ONE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +72,8 @@ class UsageQuery:
         cost = sql.Identifier("total_cost")
         units = self._units(cost, sql.SQL("({} * {})::bigint").format(cost, ONE))
         recorded = sql.SQL("CASE {} WHEN {} IS NOT NULL THEN -1 END").format(units, cost)
-        deducted = sql.SQL(_DEDUCTED if self.read.credits.deducted else "0::bigint").format(ONE)
-        return {"recorded": recorded, "deducted": deducted} | {m.name: self._quantity(m) for m in self.meters}
+        shown = deducted() if self.read.credits.deducted else sql.SQL("0::bigint").format()
+        return {"recorded": recorded, "deducted": shown} | {m.name: self._quantity(m) for m in self.meters}
 
     @property
     def reported(self) -> sql.SQL:

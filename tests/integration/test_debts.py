@@ -25,6 +25,7 @@ from prepaid import (
     transactions,
     used,
 )
+from restoring import APPLICATION, copy, restore, tables_of
 
 MAY_2, MAY_31 = date(2026, 5, 2), date(2026, 5, 31)
 CLOSED = date(2026, 6, 4)
@@ -170,3 +171,150 @@ def test_a_dry_run_says_what_is_settled(owing: str) -> None:
         "user_daily": 1,
         "cluster_daily": 1,
     }
+
+
+# Restored copies
+
+
+@pytest.fixture
+def restored(owing: str) -> str:
+    """Ada paid 100 of what she owed on the 5th of June. After the night in which she paid 40 more an older dump of
+    rollup, of the 5th, is restored."""
+    others(owing, purchased="100")
+    night(owing, today=june(5))
+    ours = tables_of(owing, "rollup")
+    copy(owing, ours)
+    others(owing, purchased="40")
+    night(owing, today=june(6))
+    restore(owing, ours)
+    assert (debts(owing), deducted(owing)[1]) == ({1: ("300.00", "100.00", "0.00")}, Decimal(150))
+    return owing
+
+
+def set_aside(url: str) -> str:
+    """Why ada is."""
+    [found] = ask(url, "SELECT user_id, reason FROM rollup.set_aside")
+    assert found["user_id"] == "ada"
+    return str(found["reason"])
+
+
+def test_a_debt_that_was_paid_is_not_paid_again(restored: str) -> None:
+    """Although nothing else of ada is looked at: she has no usage in an open month."""
+    others(restored, purchased="500")
+    before = (used(restored), drawn(restored), transactions(restored))
+    assert night(restored, "--dry-run", today=june(7), code=6)["users_foreign"] == 1
+    assert night(restored, today=june(7), code=6)["users_foreign"] == 1
+    reason = set_aside(restored)
+    assert "of 2026-05-31: expected 110, as rollup.credit_draws has it; found 150." in reason
+    assert "`--adopt ada`" in reason
+    assert (used(restored), drawn(restored), transactions(restored)) == before
+
+
+def test_adopting_settles_what_was_paid(restored: str) -> None:
+    """Neither an account nor the row changes by it; the rest is settled by what ada buys then, as ever. She has no
+    credit now, and is set aside because she has usage that is new."""
+    row(restored, 2, "0", JUNE)
+    night(restored, today=june(7), code=6)
+    tried = night(restored, "--adopt", "ada", "--dry-run", today=june(7))
+    rows, account = deducted(restored), used(restored)
+    told = night(restored, "--adopt", "ada", today=june(7))
+    assert tried["changed"] == told["changed"]
+    assert "adopted 40 credits on 1 rows of ada: the ledger has what they show" in told["notes"]
+    assert not any("settled by credit" in note for note in told["notes"])
+    assert (deducted(restored), used(restored)) == (rows, account)
+    assert (debts(restored), drawn(restored)) == ({1: ("300.00", "140.00", "0.00")}, {1: amounts("0", "150")})
+    assert paid(restored, month=MAY) == sums(credits_purchased="150", credits_deducted="150", uncovered="160")
+    repeats(restored, today=june(7))
+    others(restored, purchased="500")
+    night(restored, today=june(8))
+    assert (debts(restored), used(restored)) == ({1: ("300.00", "300.00", "0.00")}, amounts("0", "310"))
+    assert (deducted(restored)[1], transactions(restored)[-1]) == (Decimal(310), moved("-160 from 500 to 340")[0])
+    fresh = usage_jobs("reconcile", url=restored, today=june(8))
+    assert fresh.code == 0, fresh.out
+
+
+def test_adopted_and_settled_in_one_run(restored: str) -> None:
+    others(restored, purchased="500")
+    night(restored, "--adopt", "ada", today=june(7))
+    assert (debts(restored), used(restored)) == ({1: ("300.00", "300.00", "0.00")}, amounts("0", "310"))
+    assert paid(restored, month=MAY) == sums(credits_purchased="310", credits_deducted="310")
+    assert usage_jobs("reconcile", url=restored, today=june(7)).code == 0
+    repeats(restored, today=june(7))
+    assert usage_jobs("reopen", "--month", "2026-05", "--reason", "x", url=restored, today=june(7)).code == 0
+    assert night(restored, today=june(7))["changed"]["usage_daily"] == 0
+
+
+def test_where_the_ledger_is_right_the_debt_is_paid_again(restored: str) -> None:
+    others(restored, purchased="500")
+    told = night(restored, "--trust-ledger", "ada", today=june(7))
+    assert told["credits"]["refilled_rows"] == 1
+    assert (debts(restored), drawn(restored)) == ({1: ("300.00", "300.00", "0.00")}, {1: amounts("0", "310")})
+    assert (used(restored), deducted(restored)) == (amounts("0", "350"), {1: Decimal(310)})
+    assert night(restored, today=june(7))["rows_changed"] == 0
+
+
+def test_a_payment_that_was_lost_is_owed_again(owing: str) -> None:
+    """Older tables of the application are restored: account and row do not know of the 40 that were paid."""
+    copy(owing, APPLICATION)
+    others(owing, purchased="40")
+    night(owing, today=june(5))
+    restore(owing, APPLICATION)
+    others(owing, purchased="500")
+    night(owing, today=june(6), code=6)
+    assert "expected 50, as rollup.credit_draws has it; found 10" in set_aside(owing)
+    night(owing, "--adopt", "ada", today=june(6))
+    assert (debts(owing), drawn(owing)) == ({1: ("300.00", "300.00", "0.00")}, {1: amounts("0", "310")})
+    assert (used(owing), deducted(owing)[1]) == (amounts("0", "310"), Decimal(310))
+    repeats(owing, today=june(6))
+
+
+def test_more_than_was_owed_needs_a_backfill(owing: str) -> None:
+    """The closed month was computed again after the dump."""
+    ours = tables_of(owing, "rollup")
+    copy(owing, ours)
+    reprice(owing, 1, "400")
+    others(owing, purchased="1000")
+    backfill = ("backfill", "--from", "2026-05-01", "--to", "2026-05-31", "--reason", "restored", "--yes")
+    assert usage_jobs(*backfill, url=owing, today=june(5)).code == 0
+    restore(owing, ours)
+    for adopt in ((), ("--adopt", "ada")):
+        night(owing, *adopt, today=june(7), code=6)
+        assert "`backfill` the month with `--adopt ada`" in set_aside(owing)
+    assert usage_jobs(*backfill, "--adopt", "ada", url=owing, today=june(7)).code == 0
+    assert (debts(owing), used(owing), deducted(owing)) == ({}, amounts("0", "400"), {1: Decimal(400)})
+    repeats(owing, today=june(7))
+
+
+def test_what_a_collector_has_reset_is_shown_again(owing: str) -> None:
+    others(owing, purchased="100")
+    night(owing, today=june(5))
+    ask(owing, "UPDATE usage_daily SET credits_deducted = NULL")
+    others(owing, purchased="50")
+    told = night(owing, today=june(6))
+    assert (told["credits"]["refilled_rows"], deducted(owing)) == (1, {1: Decimal(160)})
+    assert (debts(owing), used(owing)) == ({1: ("300.00", "150.00", "0.00")}, amounts("0", "160"))
+    repeats(owing, today=june(6))
+
+
+def test_without_the_column_transactions_tell(owing: str) -> None:
+    """Of an open month as of debts: an older dump of rollup would take both again."""
+    ask(owing, "ALTER TABLE usage_daily DROP COLUMN credits_deducted")
+    row(owing, 2, "5", JUNE)
+    others(owing, purchased="10")
+    ours = tables_of(owing, "rollup")
+    night(owing, today=june(5))
+    copy(owing, ours)
+    others(owing, purchased="20")
+    night(owing, today=june(6))
+    restore(owing, ours)
+    others(owing, purchased="20")
+    before = used(owing)
+    for adopt in ((), ("--adopt", "ada")):
+        night(owing, *adopt, today=june(7), code=6)
+        assert (
+            "expected our transactions of the user to come to 20, as rollup.credit_draws does; found 40"
+            in set_aside(owing)
+        )
+    assert used(owing) == before
+    night(owing, "--trust-ledger", "ada", today=june(7))
+    assert used(owing) == amounts("0", "60")

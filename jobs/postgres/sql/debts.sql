@@ -8,10 +8,11 @@ WHERE d.user_id = ANY({users})
 
 -- name: payable
 -- Debts that credit can settle now: of a closed month that this run does not compute, whose row still has the same user,
--- day and cluster, and shows what the ledger has. All others wait for a backfill of their month.
-SELECT d.usage_daily_id, d.user_id, d.usage_date, m.month, u.hopsworks_cluster_id,
-  d.amount - d.settled - d.written_off AS open, {deducted} AS deducted, {written_hash} AS written_hash,
-  w.drawn
+-- day and cluster. All others wait for a backfill of their month. Beside each what its row shows, what the ledger says,
+-- and the hash of what is written to the row, as the ledger says and as it is.
+SELECT d.usage_daily_id, d.user_id, d.usage_date, m.month, u.hopsworks_cluster_id, d.settled,
+  d.amount - d.settled - d.written_off AS open, {deducted} AS deducted, w.drawn, {ledger_hash} AS ledger_hash,
+  {written_hash} AS written_hash
 FROM {debts} AS d
 JOIN {months} AS m ON m.month = date_trunc('month', d.usage_date)::date AND m.closed_at IS NOT NULL
 JOIN {usage} AS u ON u.id = d.usage_daily_id AND u.user_id = d.user_id AND u.date = d.usage_date
@@ -23,7 +24,6 @@ WHERE d.amount - d.settled - d.written_off >= {unit} AND {users} AND NOT {report
   AND m.month <> ALL({computed}::date[])
   AND EXISTS (SELECT FROM {user_daily} AS r WHERE r.date = d.usage_date AND r.user_id = d.user_id
               AND r.cluster_id IS NOT DISTINCT FROM u.hopsworks_cluster_id)
-  AND {explained}
   -- A run corrects a user-month once.
   AND NOT EXISTS (SELECT FROM {debts} AS s WHERE s.user_id = d.user_id AND s.run_id = {run_id}::bigint
                   AND date_trunc('month', s.usage_date)::date = m.month)
