@@ -223,6 +223,29 @@ class OtherPrograms:
         with psycopg.connect(self.url) as link:
             return {user for (user,) in link.execute(query)}
 
+    def buy_for_the_forgotten(self) -> None:
+        """A purchase of everybody who is ``forgotten``."""
+        for user in self.forgotten():
+            self._move_credit(user, "total_purchased", Decimal(1000), "purchase")
+
+    def forgotten(self) -> set[str]:
+        """Who has an account, and owes for a closed month of which a row shows credits that the ledger has not."""
+        query = (
+            "SELECT d.user_id FROM rollup.debts AS d"
+            " JOIN rollup.months AS m ON m.month = date_trunc('month', d.usage_date) AND m.closed_at IS NOT NULL"
+            " JOIN usage_daily AS u ON (u.id, u.user_id, u.date) = (d.usage_daily_id, d.user_id, d.usage_date)"
+            " JOIN user_credits AS a ON a.user_id = d.user_id"
+            " JOIN rollup.user_daily AS r ON (r.user_id, r.date) = (u.user_id, u.date)"
+            " AND r.cluster_id IS NOT DISTINCT FROM u.hopsworks_cluster_id"
+            " CROSS JOIN LATERAL (SELECT (to_jsonb(u) ->> 'credits_deducted')::numeric AS shown) AS s"
+            " WHERE d.amount > d.settled + d.written_off AND s.shown <> 0 AND s.shown NOT IN ("
+            "  SELECT sum(w.free + w.purchased) FROM rollup.credit_draws AS w"
+            "  WHERE w.usage_daily_id = u.id GROUP BY GROUPING SETS ((), (w.user_id)))"
+            " AND coalesce((to_jsonb(u) ->> 'reported_to_stripe')::boolean, false) IS FALSE"
+        )
+        with psycopg.connect(self.url) as link:
+            return {user for (user,) in link.execute(query.encode())}
+
     def _move_credit(self, user: str, column: str, amount: Decimal, kind: str) -> None:
         worth = -amount if column == "total_used" else amount
         balance = BALANCE + (" - free_credits_used" if self._counts_free() else "")
