@@ -7,7 +7,7 @@ Decimal only where a table shows it.
 
 from calendar import monthrange
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
@@ -391,6 +391,7 @@ class Book:
     first_day: date | None = None
     last_day: date | None = None
     reject_months: dict[UUID, date | None] = field(default_factory=dict)
+    seen_active: dict[UUID, date] = field(default_factory=dict)
 
     def run(self, world: World, options: Options, day: date) -> None:
         """One nightly run for that day: reads, prices, rolls up, closes."""
@@ -429,6 +430,8 @@ class Book:
     ) -> None:
         """Prices and rolls up whole months, up to a day; of ``closed`` ones nothing closes that has not."""
         self.last_day = max(last, self.last_day or last)
+        self.seen_active |= {o.id: self.last_day for o in world.overrides if o.active}
+        world = replace(world, overrides=tuple(self.in_force(world.overrides)))
         self.priced, self.total_cost_written = {}, {}
         self.book_rejects(world, options, covered, last)
         for month in covered:
@@ -441,6 +444,17 @@ class Book:
             all_rows = counted(month, last, world)
             self.months[month] = Month(mode, closes, len(all_rows), shown(total(row.cost for row in rows)))
             self.roll_up(month, rows, all_rows, world, options)
+
+    def in_force(self, overrides: Iterable[Override]) -> Iterator[Override]:
+        """Overrides end: one that is not active any more holds to the last covered day on which it was; one that was
+        never seen active was never in force."""
+        for override in overrides:
+            if override.active is not False:
+                yield override
+            elif override.id in self.seen_active:
+                after = datetime.combine(self.seen_active[override.id], time.min, UTC) + timedelta(days=1)
+                until = after if override.valid_until is None else min(after, override.valid_until)
+                yield replace(override, active=True, valid_until=until)
 
     def window(self, options: Options, day: date) -> list[date]:
         """Section 3: all open months from start to the last day; a day in a closed month is refused."""

@@ -229,6 +229,18 @@ def test_without_valid_from_created_at_starts_it_while_it_is_active() -> None:
     assert charge(world(*rows, overrides=(replace(active, active=False),)), 2, "cpu_hours") == D("0.1")
 
 
+def test_an_override_that_is_no_longer_active_holds_to_the_day_on_which_it_was() -> None:
+    """By the runs that have seen it; one that was never seen active was never in force."""
+    rows = [row(n, june(n), cpu_hours=1) for n in (3, 4, 5)]
+    ended = override(1, "cpu_hours", "7", start=None, created=at(2, 5), active=True)
+    never = override(2, "cpu_hours", "9", start=None, created=at(2, 5), active=False)
+    book = Book()
+    book.run(world(*rows, overrides=(ended, never)), OPTIONS, june(4))
+    book.run(world(*rows, overrides=(replace(ended, active=False), never)), OPTIONS, june(5))
+    costs = [book.user_daily[june(n), "ann", None]["total_cost"] for n in (3, 4, 5)]
+    assert costs == [D(7), D(7), D("0.1")]
+
+
 def test_an_optional_meter_is_left_out_without_its_column_and_on_days_without_a_card() -> None:
     options = replace(OPTIONS, meters=(CPU, EXTRA), cards=(*CARDS, Card("instance_hours", june(2), D(0), D(3))))
     rows = (row(1, june(1), instance_hours=1), row(2, june(2), instance_hours=1))

@@ -215,7 +215,8 @@ def worlds(draw: Draw, shape: Shape = "A", season: date = SEASONS[0], max_rows: 
 
 @st.composite
 def edits(draw: Draw, world: World, shape: Shape = "A", season: date = SEASONS[0]) -> World:
-    """The world after other programs deleted, changed, moved and inserted rows; seldom a month is emptied."""
+    """The world after other programs deleted, changed, moved and inserted rows, and switched overrides on and off;
+    seldom a month is emptied."""
     known = [row.date for row in world.rows if isinstance(row.date, date)]
     when = st.one_of(st.sampled_from(known), days(season)) if known else days(season)
     fresh = rows(shape, when, sorted(world.clusters), sorted(world.users))
@@ -231,7 +232,9 @@ def edits(draw: Draw, world: World, shape: Shape = "A", season: date = SEASONS[0
         after += [] if shape == "B" and (new.user_id, new.date) in taken else [new]
     emptied = draw(mostly(st.none(), st.sampled_from(months(season)), 12))
     after = [row for row in after if emptied is None or not covers(row, [emptied], date.max)]
-    return replace(world, rows=lawful(shape, after))
+    switched = [shape == "B" and draw(mostly(st.just(False), st.just(True), 3)) for _ in world.overrides]
+    overrides = (replace(o, active=not o.active) if on else o for o, on in zip(world.overrides, switched, strict=True))
+    return replace(world, rows=lawful(shape, after), overrides=tuple(overrides))
 
 
 @st.composite
@@ -346,7 +349,7 @@ def load(conn: psycopg.Connection[Any], world: World, shape: Shape) -> None:
 
 
 def apply(conn: psycopg.Connection[Any], old: World, new: World) -> None:
-    """Writes only what differs in usage_daily, in place, as a collector does; in one transaction."""
+    """Writes only what differs in usage_daily and of overrides, in place, as a collector does; in one transaction."""
     before, after = ({row.id: row for row in world.rows} for world in (old, new))
     changed = [id for id in before if id in after and repr(before[id]) != repr(after[id])]
     with conn.transaction():
@@ -358,6 +361,9 @@ def apply(conn: psycopg.Connection[Any], old: World, new: World) -> None:
             query = sql.SQL("UPDATE public.usage_daily SET {} WHERE id = %s").format(pairs)
             conn.execute(query, [*values.values(), id])
         insert(conn, "usage_daily", [usage(row, new) for row in new.rows if row.id not in before])
+        for override in {*new.overrides} - {*old.overrides}:
+            text = "UPDATE user_pricing_overrides SET active = %s WHERE id = %s"
+            conn.execute(text, [override.active, override.id])
 
 
 def usage(row: Row, world: World) -> dict[str, Any]:
