@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from itertools import product
 from pathlib import Path
 from typing import Any, Literal
 from uuid import UUID
@@ -215,8 +216,7 @@ def worlds(draw: Draw, shape: Shape = "A", season: date = SEASONS[0], max_rows: 
 
 @st.composite
 def edits(draw: Draw, world: World, shape: Shape = "A", season: date = SEASONS[0]) -> World:
-    """The world after other programs deleted, changed, moved and inserted rows, and switched overrides on and off;
-    seldom a month is emptied."""
+    """The world after other programs deleted, changed, moved and inserted rows; seldom a month is emptied."""
     known = [row.date for row in world.rows if isinstance(row.date, date)]
     when = st.one_of(st.sampled_from(known), days(season)) if known else days(season)
     fresh = rows(shape, when, sorted(world.clusters), sorted(world.users))
@@ -232,9 +232,7 @@ def edits(draw: Draw, world: World, shape: Shape = "A", season: date = SEASONS[0
         after += [] if shape == "B" and (new.user_id, new.date) in taken else [new]
     emptied = draw(mostly(st.none(), st.sampled_from(months(season)), 12))
     after = [row for row in after if emptied is None or not covers(row, [emptied], date.max)]
-    switched = [shape == "B" and draw(mostly(st.just(False), st.just(True), 3)) for _ in world.overrides]
-    overrides = (replace(o, active=not o.active) if on else o for o, on in zip(world.overrides, switched, strict=True))
-    return replace(world, rows=lawful(shape, after), overrides=tuple(overrides))
+    return replace(world, rows=lawful(shape, after))
 
 
 @st.composite
@@ -316,6 +314,29 @@ def cases(draw: Draw, shape: Shape = "A", max_rows: int = 25) -> Case:
     season = draw(st.sampled_from(SEASONS))
     world = draw(worlds(shape, season, max_rows))
     return Case(shape, season, draw(options(shape, season)), world, tuple(draw(run_days(season))))
+
+
+@st.composite
+def ends_of_overrides(draw: Draw) -> tuple[Case, list[World]]:
+    """Nights of a month in which overrides are switched off and on again, of users with usage on each day; and what the
+    world was before each of them."""
+    season = draw(st.sampled_from(SEASONS))
+    users = USERS[: draw(st.integers(1, 2))]
+    used = {name: Decimal(0) for name in COLUMNS["B"]} | {"cpu_hours": Decimal(3), "gpu_hours": Decimal(2)}
+    places = list(product(users, (season + timedelta(days=n) for n in range(20))))
+    world = World(
+        rows=tuple(Row(UUID(int=n), user, day, None, used) for n, (user, day) in enumerate(places, start=1)),
+        columns=COLUMNS["B"],
+        overrides=draw(some_overrides("B", st.just(season), users)),
+        users=frozenset(users),
+    )
+    nights = sorted(draw(st.sets(st.integers(2, 25), min_size=2, max_size=5)))
+    worlds = [world]
+    for _ in nights[1:]:
+        switched = [replace(o, active=o.active != draw(st.booleans())) for o in worlds[-1].overrides]
+        worlds.append(replace(world, overrides=tuple(switched)))
+    case = Case("B", season, draw(options("B", season)), world, tuple(season + timedelta(days=n) for n in nights))
+    return case, worlds
 
 
 # Databases

@@ -8,7 +8,7 @@ import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -28,7 +28,7 @@ from psycopg.rows import dict_row
 from server_day import server_day
 from shrinking import perform_anyway
 from ways import READERS, job_url, owner_url
-from worlds import Case, apply, cases, edits, load, write_config
+from worlds import Case, apply, cases, edits, ends_of_overrides, load, write_config
 
 from jobs.look import apply_schema
 from jobs.model.errors import ConfigError, ShrinkError
@@ -190,9 +190,7 @@ def written(made: Trial, book: Book, world: World) -> World:
     return expected
 
 
-@pytest.mark.database
-@pytest.mark.parametrize("shape", ["A", "B"])
-@settings(
+LAW = settings(
     max_examples=EXAMPLES,
     deadline=None,
     derandomize="CI" in os.environ,
@@ -200,6 +198,18 @@ def written(made: Trial, book: Book, world: World) -> World:
     phases=[Phase.explicit, Phase.reuse, Phase.generate],
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.function_scoped_fixture],
 )
+
+
+def change(made: Trial, world: World, changed: World) -> World:
+    """Other programs make one world of the other."""
+    with psycopg.connect(made.url) as connection:
+        apply(connection, world, changed)
+    return changed
+
+
+@pytest.mark.database
+@pytest.mark.parametrize("shape", ["A", "B"])
+@LAW
 @given(data=st.data())
 def test_the_job_does_what_the_oracle_does(shape: Literal["A", "B"], databases: Databases, data: st.DataObject) -> None:
     case = data.draw(cases(shape), "case")
@@ -207,8 +217,18 @@ def test_the_job_does_what_the_oracle_does(shape: Literal["A", "B"], databases: 
         book, world = Book(), case.world
         for number, day in enumerate(case.days):
             if number:
-                changed = data.draw(edits(world, case.shape, case.season), f"edit before run {number}")
-                with psycopg.connect(made.url) as connection:
-                    apply(connection, world, changed)
-                world = changed
+                drawn = data.draw(edits(world, case.shape, case.season), f"edit before run {number}")
+                world = change(made, world, drawn)
+            world = step(made, book, world, day)
+
+
+@pytest.mark.database
+@LAW
+@given(data=st.data())
+def test_overrides_end_as_they_do_for_the_oracle(databases: Databases, data: st.DataObject) -> None:
+    case, worlds = data.draw(ends_of_overrides(), "case")
+    with trial(databases, case, data) as made:
+        book, world = Book(), case.world
+        for day, then in zip(case.days, worlds, strict=True):
+            world = change(made, world, replace(world, overrides=then.overrides))
             world = step(made, book, world, day)
