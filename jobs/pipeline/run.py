@@ -302,7 +302,9 @@ class _Run:
     def _keep_overrides(self, connection: Connection) -> None:
         """Keeps which overrides are active, before anything is priced by them: a run that dies has seen them, too."""
         settings, active = self.plan.settings, self.plan.overrides.active
-        before = runlog.done_until(connection, settings, clock.today(connection)) if active else None
+        if "active" not in (self.plan.query.read.overrides or ()):
+            return
+        before = runlog.done_until(connection, settings, clock.today(connection))
         overrides.keep_seen(connection, settings, active, max(before or self.plan.window.last, self.plan.window.last))
 
     def _recompute(self, work: WorkList) -> None:

@@ -6,7 +6,7 @@ No polars here: a run that finds nothing changed reads overrides, too.
 import hashlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -18,6 +18,7 @@ from jobs.model.meters import Meter
 from jobs.model.rates import MAX_PRICE
 from jobs.model.scale import scaled
 from jobs.settings import Settings
+from jobs.store import clock
 from jobs.store.database import Connection
 from jobs.store.preflight import Source
 from jobs.store.statements import own, source, statement
@@ -60,6 +61,7 @@ def read(connection: Connection, settings: Settings, held: Source, first: date, 
     """The overrides that touch ``first`` to ``last``; ConfigError naming the id of one that cannot be right."""
     if held.overrides is None:
         return Overrides((), ())
+    has_active = "active" in held.overrides
     starts = [_moment(name) for name in ("valid_from", "created_at") if name in held.overrides]
     text = statement(
         "overrides",
@@ -68,20 +70,25 @@ def read(connection: Connection, settings: Settings, held: Source, first: date, 
         valid_until=_moment("valid_until"),
         created_at=_moment("created_at"),
         starts=sql.SQL("coalesce({}, '-infinity')").format(sql.SQL(", ").join(starts)),
-        active=sql.SQL("active IS TRUE" if "active" in held.overrides else "true"),
+        active=sql.SQL("active IS TRUE" if has_active else "true"),
     )
     # In UTC by the transaction's own time zone: a day is a UTC day.
     with connection.cursor(row_factory=dict_row) as cursor:
-        rows = cursor.execute(text, {"first": first, "last": last}).fetchall()
-    active = tuple(row["id"] for row in rows if row["is_active"]) if "active" in held.overrides else ()
+        latest = _latest(connection) if has_active else None
+        rows = cursor.execute(text, {"first": first, "last": last, "latest": latest}).fetchall()
+    active = tuple(row["id"] for row in rows if row["is_active"]) if has_active else ()
     return replace(_judged(rows, settings.meters), active=active)
 
 
 def keep_seen(connection: Connection, settings: Settings, ids: Sequence[str], day: date) -> None:
     """Keeps that overrides were seen active by a run that covers ``day``, in the caller's transaction."""
-    if ids:
-        text = statement("keep_seen", overrides_seen=own(settings, "overrides_seen"))
-        connection.execute(text, {"ids": list(ids), "day": day})
+    text = statement("keep_seen", overrides_seen=own(settings, "overrides_seen"))
+    connection.execute(text, {"ids": list(ids), "day": day, "latest": _latest(connection)})
+
+
+def _latest(connection: Connection) -> date:
+    """The last day that may be covered."""
+    return clock.today(connection) - timedelta(days=1)
 
 
 def stored_hashes(

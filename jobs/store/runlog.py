@@ -42,7 +42,9 @@ def history(connection: Connection, settings: Settings, today: date) -> tuple[Hi
         text = statement("history", runs=runs, wrote=wrote(settings))
         past = cursor.execute(text, {"today": today}).fetchone() or {}
         known = cursor.execute(
-            statement("months", months=months, user_monthly=own(settings, "user_monthly"))
+            statement(
+                "months", months=months, is_covered=_covered(settings), user_monthly=own(settings, "user_monthly")
+            )
         ).fetchall()
     closed = frozenset(row["month"] for row in known if row["closed"])
     return (
@@ -141,10 +143,15 @@ def wrote(settings: Settings) -> sql.Composed:
     return statement("run_wrote", **tables)
 
 
+def _covered(settings: Settings) -> sql.Composed:
+    """The condition that a run has covered a month, ``m`` in rollup.months."""
+    return statement("month_is_covered", user_monthly=own(settings, "user_monthly"))
+
+
 def new_months(connection: Connection, settings: Settings, months: Sequence[date]) -> frozenset[date]:
     """Those of ``months`` of which nothing is stored yet."""
     tables = {name: own(settings, name) for name in ("months", "user_monthly")}
-    found = connection.execute(statement("new_months", **tables), [list(months)])
+    found = connection.execute(statement("new_months", is_covered=_covered(settings), **tables), [list(months)])
     return frozenset(row[0] for row in found)
 
 
@@ -157,7 +164,7 @@ def keep_modes(
 ) -> None:
     """Records the cost mode and the currency of months that no run has covered, and what the hashes of new ones cover,
     so that after a crash only the rest is computed; inside the caller's transaction."""
-    text = statement("keep_modes", months=own(settings, "months"))
+    text = statement("keep_modes", months=own(settings, "months"), is_covered=_covered(settings))
     for month, mode in modes.items():
         kept = {"month": month, "cost_mode": mode, "fingerprint": fingerprints.get(month)}
         kept["currency"] = currencies[month]

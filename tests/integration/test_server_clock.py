@@ -5,7 +5,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from commands import add_row, applied, ask, configured, usage_jobs
+from commands import add_row, applied, ask, configured, insert, usage_jobs
 
 from jobs.pipeline import batches
 from jobs.store import clock
@@ -51,22 +51,46 @@ def test_five_minutes_are_no_difference(url: str, monkeypatch: pytest.MonkeyPatc
     assert any("this host's clock is" in finding["found"] for finding in findings) is said
 
 
-def test_a_run_that_wrote_nothing_has_covered_nothing(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a clock that is a year ahead, and stopped before its first batch: nothing of that year is covered or closed,
-    and who switches later is due from his own day on."""
+@pytest.fixture
+def stopped(url: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A run whose clock is a year ahead was stopped before its first batch. Prices of overrides end with `active`."""
 
-    def stopped(*_: Any) -> Any:
+    def stop(*_: Any) -> Any:
         raise KeyboardInterrupt
 
+    ask(url, "ALTER TABLE user_pricing_overrides DROP valid_from, ADD active boolean DEFAULT true")
     with monkeypatch.context() as before_the_first:
-        before_the_first.setattr(batches, "run_batches", stopped)
+        before_the_first.setattr(batches, "run_batches", stop)
+        half = {"resource_type": "cpu_hours", "discount_percentage": 50, "created_at": date(2026, 6, 1)}
+        insert(url, "user_pricing_overrides", user_id="ada", **half)
         assert night(url, "--full", today=A_YEAR_AHEAD) == 130
+    return url
+
+
+def test_a_run_that_wrote_nothing_has_covered_nothing(stopped: str) -> None:
+    """Nothing of that year is covered or closed, and who switches later is due from his own day on."""
+    url = stopped
     assert night(url) == 0
     assert [month for month, is_closed in months(url).items() if is_closed] == ["2026-05"]
     ask(url, "UPDATE users SET billing_mode = 'prepaid'")
     assert night(url, today=TODAY + timedelta(days=1)) == 0
     newest = "SELECT valid_from, mode FROM rollup.billing_modes ORDER BY valid_from DESC LIMIT 1"
     assert ask(url, newest) == [{"valid_from": TODAY, "mode": "prepaid"}]
+
+
+def test_a_run_that_wrote_nothing_decides_nothing(stopped: str) -> None:
+    """Neither the cost mode and the currency of a month, nor how long an override holds that is switched off now: up to
+    the day before."""
+    ask(stopped, "UPDATE user_pricing_overrides SET active = false")
+    rated = START | {"USAGE_JOBS_COST": "rated", "USAGE_JOBS_CURRENCY": "EUR"}
+    for day in (TODAY, TODAY + timedelta(days=1), date(2026, 7, 2)):
+        add_row(stopped, user_id="ada", date=day - timedelta(days=1), cpu_hours=100)
+        assert usage_jobs("run", url=stopped, today=day, **rated).code == 0
+    kept = ask(stopped, "SELECT month, cost_mode, currency FROM rollup.months WHERE row_count IS NOT NULL ORDER BY 1")
+    modes = {row["month"].month: (row["cost_mode"], row["currency"]) for row in kept}
+    assert modes == {5: ("recorded", "USD"), 6: ("recorded", "USD"), 7: ("rated", "EUR")}
+    costs = ask(stopped, "SELECT date, total_cost FROM rollup.user_daily WHERE date > '2026-06-01' ORDER BY 1")
+    assert [(row["date"].day, row["total_cost"]) for row in costs] == [(5, 5), (10, 5), (11, 10), (1, 10)]
 
 
 def test_days_after_yesterday_are_never_covered(url: str) -> None:

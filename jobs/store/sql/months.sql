@@ -2,4 +2,4 @@
 SELECT month, cost_mode, closed_at IS NOT NULL AS closed, coalesce(row_count, 0) AS row_count, usage_hash,
   rates_hash, total_cost, fingerprint,
   coalesce(currency, (SELECT u.currency FROM {user_monthly} AS u WHERE u.month = m.month LIMIT 1)) AS currency
-FROM {months} AS m
+FROM {months} AS m WHERE {is_covered}

@@ -1,4 +1,4 @@
 -- Months of which nothing is stored yet.
-SELECT m.month FROM unnest(%s::date[]) AS m(month)
-WHERE NOT EXISTS (SELECT FROM {months} AS k WHERE k.month = m.month)
-  AND NOT EXISTS (SELECT FROM {user_monthly} AS u WHERE u.month = m.month)
+SELECT w.month FROM unnest(%s::date[]) AS w(month)
+WHERE NOT EXISTS (SELECT FROM {months} AS m WHERE m.month = w.month AND {is_covered})
+  AND NOT EXISTS (SELECT FROM {user_monthly} AS u WHERE u.month = w.month)

@@ -1,5 +1,6 @@
 -- Overrides in force on some day of the window: the UTC days that [from, until) touches, and their precedence. Where they
--- have `active`, one that is not any more holds up to the last covered day on which a run has seen it active.
+-- have `active`, one that is not any more holds up to the last covered day on which a run has seen it active, which is not
+-- after `latest`: a run whose clock was ahead may have kept a later one.
 SELECT
   id::text AS id,
   user_id,
@@ -16,7 +17,7 @@ SELECT
 FROM (
   SELECT id, user_id, resource_type, override_price::numeric, discount_percentage::numeric,
     {valid_until} AS valid_until, {created_at} AS created_at, {starts} AS starts,
-    {active} AS is_active, CASE WHEN {active} THEN NULL ELSE s.last_active_day END AS last_active_day
+    {active} AS is_active, CASE WHEN {active} THEN NULL ELSE least(s.last_active_day, %(latest)s) END AS last_active_day
   FROM {overrides} LEFT JOIN {overrides_seen} AS s ON s.override_id = id::text
   WHERE {active} OR s.last_active_day IS NOT NULL
 ) AS o
