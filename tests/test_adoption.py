@@ -1,5 +1,6 @@
 """What another program has drawn becomes part of the ledger once, so that nobody pays twice (DESIGN section 4)."""
 
+import re
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -173,6 +174,24 @@ def test_credits_deducted_that_somebody_changed_is_put_right_when_told_so(before
     assert any("credits_deducted" in note for note in report["notes"])
     assert (deducted(before_us), used(before_us)) == (held, accounts)
     repeats(before_us)
+
+
+def test_what_is_given_back_of_draws_that_are_adopted_late_needs_a_token(ready: str) -> None:
+    """Nobody kept accounts when the days were covered. Adopted draws are no change; what they are too much is."""
+    prepaid(ready, purchased="1000", used="400")
+    ask(ready, "ALTER TABLE user_credits RENAME TO later")
+    row(ready, 1, "1", june(18))
+    night(ready)
+    ask(ready, "ALTER TABLE later RENAME TO user_credits")
+    ask(ready, "UPDATE usage_daily SET credits_deducted = 400")
+    limit: Any = {"USAGE_JOBS_MAX_CHANGE_AMOUNT": "300"}
+    refused = usage_jobs("run", url=ready, **limit)
+    assert refused.code == 5
+    assert "the draws (free and purchased) of covered days would change (399.00 less;" in " ".join(refused.err.split())
+    assert adoptions(ready) == []
+    [token] = re.findall(r"--allow-change (\S+)", refused.err)
+    night(ready, "--allow-change", token, **limit)
+    assert (drawn(ready), used(ready)) == ({1: amounts("0", "1")}, amounts("0", "1"))
 
 
 def test_a_dry_run_adopts_nothing(before_us: str) -> None:

@@ -76,12 +76,15 @@ def _months(connection: Connection, plan: Plan, sums: "ChangeSums") -> Iterator[
     for month, kind, more, less in large:
         usual_month, usual = _usual(plan, figures, month, kind)
         if unscaled(max(more, less)) > settings.max_change * usual:
-            change, before = LargeChange(month, kind, shown(more), shown(less)), _figure(figures[month], kind)
+            before = _figure(figures[month], kind)
+            after = before + unscaled(more - less)
+            # What another program has drawn is not in user_monthly before it is adopted.
+            is_known = kind == "cost" or not plan.begins_ledger
+            goes = f"go from {before:,.2f} to {after:,.2f}" if is_known else "change"
             yield (
-                change,
-                f"{month:%Y-%m}: the {WHAT[kind]} of covered days would go from {before:,.2f} to "
-                f"{before + unscaled(more - less):,.2f} ({_words(more, less)}; in {usual_month:%Y-%m} it was "
-                f"{usual:,.2f}); {_causes(sums, month, kind)}",
+                LargeChange(month, kind, shown(more), shown(less)),
+                f"{month:%Y-%m}: the {WHAT[kind]} of covered days would {goes} ({_words(more, less)}; in "
+                f"{usual_month:%Y-%m} it was {usual:,.2f}); {_causes(sums, month, kind)}",
             )
 
 
