@@ -24,7 +24,8 @@ from credit_cases import rows as new_rows
 from credit_trial import CreditTrial
 from credit_values import Account
 from credit_world import MOVES
-from hypothesis import HealthCheck, Phase, seed, settings
+from histories import ONE_HISTORY
+from hypothesis import seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 from oracle import Row
@@ -37,18 +38,7 @@ NIGHTS = max(6, STEPS * 2 // 5)
 """Runs in a history at most, each of them made twice; the last one, beside a fresh database, aside."""
 RECONCILE = True
 """Whether `usage-jobs reconcile` is asked after each run."""
-SETTINGS = settings(
-    # The first example is always the simplest one, which makes no run and costs a millisecond: one history a seed.
-    max_examples=2,
-    stateful_step_count=STEPS,
-    deadline=None,
-    derandomize=False,
-    database=None,
-    print_blob=False,
-    # Shrinking a whole database history takes minutes and says little more: the seed reproduces a failure.
-    phases=[Phase.generate],
-    suppress_health_check=list(HealthCheck),
-)
+SETTINGS = settings(ONE_HISTORY, stateful_step_count=STEPS)
 
 
 class Credits(RuleBasedStateMachine):

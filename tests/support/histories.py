@@ -31,7 +31,7 @@ from jobs.model.report import Report
 SEED = int(os.environ.get("HISTORY_SEED", "0"))
 SHARES = 4
 """Into how many tests the histories are divided: workers of pytest-xdist take one each."""
-SETTINGS = settings(
+ONE_HISTORY = settings(
     # The first example is always the simplest one: it makes no database, and one history a seed is left.
     max_examples=2,
     deadline=None,
@@ -173,7 +173,7 @@ def play(databases: Databases, number: int, kind: type[History]) -> None:
     """The history of that number."""
 
     @seed(number)
-    @SETTINGS
+    @ONE_HISTORY
     @given(data=st.data())
     def history(data: st.DataObject) -> None:
         if data.draw(st.integers(0, 2**32), label="not the simplest example") == 0:
