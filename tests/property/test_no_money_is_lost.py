@@ -185,6 +185,9 @@ class Money(History):
         assert report.exit_code == 6 or not report.users_set_aside, report.notes
         if report.users_set_aside:
             report = self.run(day, adopt=sorted(self.seen.aside))
+        if report.users_set_aside:
+            self.backfill_closed_months(report.notes)
+            report = self.run(day)
         assert not report.users_set_aside, report.notes
         self.window = (report.window_from, report.window_to)
         found = self.seen.strange
@@ -199,15 +202,25 @@ class Money(History):
             self.debts_that_were_paid(day)
             self.over = True
 
+    def backfill_closed_months(self, notes: Sequence[str]) -> None:
+        """What a run says of whom it cannot adopt."""
+        aside = sorted(self.seen.aside)
+        assert sum("`backfill` the month with `--adopt" in note for note in notes) == 1, notes
+        for month in sorted(closed_months(self.url)):
+            last = next_month(month) - timedelta(days=1)
+            self.watched(last, partial(self.runner.backfill, self.url, month, last, aside), aside)
+
     def debts_that_were_paid(self, day: date) -> None:
         """A debt that was paid, as its row shows, is not paid again when credit comes."""
-        forgotten = self.programs.forgotten()
         self.programs.make("buy_for_the_forgotten")
+        forgotten = self.programs.forgotten(with_credit=True)
         report = self.run(day)
         assert self.seen.aside >= forgotten, report.notes
         if forgotten:
-            self.run(day, adopt=sorted(self.seen.aside))
-            assert not self.programs.forgotten()
+            report = self.run(day, adopt=sorted(self.seen.aside))
+            if report.users_set_aside:
+                self.backfill_closed_months(report.notes)
+            assert not self.programs.forgotten(with_credit=True)
 
     # Clocks
 

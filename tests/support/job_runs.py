@@ -61,8 +61,8 @@ class Runner:
         given: dict[str, Any] = {"full": full, "dry_run": dry_run, "trust_ledger": trust_ledger, "adopt": adopt}
         return self._perform(url, day=day, **given)
 
-    def backfill(self, url: str, since: date, until: date) -> Report:
-        return self._perform(url, backfill=Backfill(since, until, "as generated"))
+    def backfill(self, url: str, since: date, until: date, adopt: Collection[str] = ()) -> Report:
+        return self._perform(url, backfill=Backfill(since, until, "as generated"), adopt=adopt)
 
     def broken_invariants(self, url: str) -> list[Any]:
         """What `usage-jobs reconcile` finds broken."""

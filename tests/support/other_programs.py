@@ -226,12 +226,13 @@ class OtherPrograms:
     def buy_for_the_forgotten(self) -> None:
         """A purchase of everybody who is ``forgotten``."""
         for user in self.forgotten():
-            self._move_credit(user, "total_purchased", Decimal(1000), "purchase")
+            self._move_credit(user, "total_purchased", Decimal(10_000), "purchase")
 
-    def forgotten(self) -> set[str]:
+    def forgotten(self, *, with_credit: bool = False) -> set[str]:
         """Who has an account, and owes for a closed month of which a row shows credits that the ledger has not."""
+        balance = f"{BALANCE} - coalesce((to_jsonb(a) ->> 'free_credits_used')::numeric, 0)"
         query = (
-            "SELECT d.user_id FROM rollup.debts AS d"
+            f"SELECT d.user_id, {balance} >= 1 AS has_credit FROM rollup.debts AS d"
             " JOIN rollup.months AS m ON m.month = date_trunc('month', d.usage_date) AND m.closed_at IS NOT NULL"
             " JOIN usage_daily AS u ON (u.id, u.user_id, u.date) = (d.usage_daily_id, d.user_id, d.usage_date)"
             " JOIN user_credits AS a ON a.user_id = d.user_id"
@@ -244,7 +245,7 @@ class OtherPrograms:
             " AND coalesce((to_jsonb(u) ->> 'reported_to_stripe')::boolean, false) IS FALSE"
         )
         with psycopg.connect(self.url) as link:
-            return {user for (user,) in link.execute(query.encode())}
+            return {user for user, has_credit in link.execute(query.encode()) if has_credit or not with_credit}
 
     def _move_credit(self, user: str, column: str, amount: Decimal, kind: str) -> None:
         worth = -amount if column == "total_used" else amount
