@@ -176,10 +176,11 @@ def is_bad(value: Decimal | None, limit: Decimal) -> bool:
     return not value.is_finite() or as_read(value) < 0 or as_read(value) > Fraction(limit)
 
 
-def causes(row: Row, world: World, options: Options) -> list[str]:
+def causes(row: Row, world: World, options: Options, mode: str) -> list[str]:
     """Section 8: why a row is rejected, nothing if it is not; each in one word.
 
-    A meter that is left out on the day (section 2: optional, without a card) is not looked at.
+    A meter that is left out on the day (section 2: optional, without a card) is not looked at; nor is total_cost in a
+    rated month, where it is the job's own.
     """
     columns = {
         meter.column
@@ -190,7 +191,7 @@ def causes(row: Row, world: World, options: Options) -> list[str]:
         "user": row.user_id is None,
         "date": not isinstance(row.date, date),
         "quantity": any(is_bad(row.quantities.get(column), options.max_quantity) for column in columns),
-        "total_cost": is_bad(row.total_cost, options.max_quantity),
+        "total_cost": mode != "rated" and is_bad(row.total_cost, options.max_quantity),
     }
     return [word for word, is_so in found.items() if is_so]
 
@@ -205,8 +206,8 @@ def counted(month: date, last: date, world: World) -> list[Row]:
     return [row for row in world.rows if covers(row, [month], last) and row.user_id is not None]
 
 
-def accepted(month: date, last: date, world: World, options: Options) -> list[Row]:
-    return [row for row in world.rows if covers(row, [month], last) and not causes(row, world, options)]
+def accepted(month: date, last: date, world: World, options: Options, mode: str) -> list[Row]:
+    return [row for row in world.rows if covers(row, [month], last) and not causes(row, world, options, mode)]
 
 
 # Prices
@@ -437,7 +438,7 @@ class Book:
         for month in covered:
             known = self.months.get(month)
             mode = known.cost_mode if known else options.cost
-            rows = self.price_month(accepted(month, last, world, options), mode, world, options)
+            rows = self.price_month(accepted(month, last, world, options, mode), mode, world, options)
             closes = last + timedelta(days=1) >= next_month(month) + timedelta(days=options.close_after_days)
             if month in closed:
                 closes = known is not None and known.closed
@@ -478,7 +479,8 @@ class Book:
             if month is not None and not covers(row, covered, last):
                 continue
             stay.discard(row.id)
-            if found := causes(row, world, options):
+            mode = self.months[month].cost_mode if month in self.months else options.cost
+            if found := causes(row, world, options, mode):
                 stay.add(row.id)
                 self.rejects[row.id], self.reject_months[row.id] = found[0], month
         self.rejects = {id: word for id, word in self.rejects.items() if id in stay}

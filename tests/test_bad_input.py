@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID
 
@@ -99,6 +100,23 @@ def test_the_most_that_is_taken_is_max_quantity(ready: str) -> None:
     assert usage_jobs("run", url=ready).code == 0
     assert usage_jobs("run", url=ready, USAGE_JOBS_MAX_QUANTITY="99999999").code == 3
     assert list(rejects(ready).values()) == ["cpu_hours is 100000000: expected a number from 0 to 99999999"]
+
+
+@pytest.mark.parametrize("found", ["NaN", "-1", "500000000"])
+def test_a_rated_cost_is_ours_and_never_judged(ready: str, found: str) -> None:
+    """Neither one that the job has written, although it is more than max_quantity, nor one that others have."""
+    rated: Any = {"USAGE_JOBS_COST": "rated", "USAGE_JOBS_MAX_QUANTITY": "10000"}
+    dear = {"resource_type": "cpu_hours", "override_price": 7, "valid_from": "2026-06-01"}
+    insert(ready, "user_pricing_overrides", user_id="ada", **dear)
+    add_usage(ready, cpu_hours=10_000)
+    assert usage_jobs("run", url=ready, **rated).code == 0
+    before = costs(ready)
+    assert before["ada"] > 10_000
+    assert usage_jobs("run", "--full", "--json", url=ready, **rated).object["rows_changed"] == 0
+    ask(ready, f"UPDATE usage_daily SET total_cost = '{found}'")
+    told = usage_jobs("run", "--json", url=ready, **rated)
+    assert (told.code, told.object["changed"]["usage_daily"], costs(ready)) == (0, 1, before)
+    assert [row["total_cost"] for row in ask(ready, "SELECT total_cost FROM usage_daily")] == [before["ada"]]
 
 
 def test_a_reject_keeps_the_row_as_it_was(ready: str) -> None:

@@ -1,8 +1,7 @@
 """Small nasty worlds for the oracle and the job: Hypothesis strategies, and what puts a world into a database.
 
-Prices are so low that no row costs more than `max_quantity`: a rated total_cost above it would be rejected as bad
-input by the next run. Values that only the reading query's rounding makes good (−4e-11, 1e8 + 4e-11) are left out,
-and so are bad quantities in columns whose meter may have no card: DESIGN.md does not say what these get.
+Values that only the reading query's rounding makes good (−4e-11, 1e8 + 4e-11) are left out, and so are bad quantities
+in columns whose meter may have no card: DESIGN.md does not say what these get.
 """
 
 import csv

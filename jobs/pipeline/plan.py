@@ -163,7 +163,7 @@ def usage_query(
 ) -> UsageQuery:
     """The query that reads usage, with the fingerprints of its rows."""
     written = fingerprints.written_columns(rated, shows_credits=source.credits.shown)
-    return UsageQuery(settings, source, since, fingerprints.usage_hash(covered), written)
+    return UsageQuery(settings, source, since, rated, fingerprints.usage_hash(covered), written)
 
 
 def first_days(rates: RateCard, meters: tuple[Meter, ...], window: Window) -> dict[str, date]:

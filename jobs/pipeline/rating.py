@@ -15,9 +15,10 @@ from jobs.postgres.run_scope import RunScope
 
 
 def is_priceable(scope: RunScope) -> pl.Expr:
-    """Whether a row can be priced: no quantity and no recorded cost is out of bounds."""
+    """Whether a row can be priced: no quantity is out of bounds, and no recorded cost unless it is ours."""
     values = [pl.col(meter.name) >= 0 for meter in scope.meters]
-    return pl.all_horizontal(pl.col("recorded").fill_null(0) >= 0, *values)
+    is_ours = pl.col("date").dt.month_start().is_in(sorted(scope.rules.rated))
+    return pl.all_horizontal((pl.col("recorded").fill_null(0) >= 0) | is_ours, *values)
 
 
 def rate_rows(usage: pl.LazyFrame, scope: RunScope) -> pl.DataFrame:

@@ -52,6 +52,8 @@ INTERNAL = {"source", "address", "rate_card", "says_rates", "warning"}
 # Settings of a host: they decide where and how fast a run computes, and no figure of it.
 WITHOUT_FIGURES = {"batch_rows", "batch_writes", "workers", "reader", "schedule", "watch_months"}
 WITHOUT_FIGURES |= {"embedded", "root_certificate"}
+MOST_METERS = 100
+"""Three numbers of 23 bytes each fit into a page of 8 kB beside a row's other columns."""
 M = TypeVar("M", bound=BaseModel)
 
 
@@ -240,6 +242,11 @@ def _overlay(values: dict[str, Any], env: Mapping[str, str]) -> dict[str, str]:
 def _meters(file: Path, tables: object, origins: Mapping[str, str]) -> tuple[Meter, ...]:
     if not isinstance(tables, dict) or not tables:
         raise ConfigError(f"{file}: meters: expected tables such as [meters.cpu_hours]; found {tables!r}")
+    if len(tables) > MOST_METERS:
+        raise ConfigError(
+            f"{file}: expected at most {MOST_METERS} meters: a row of user_monthly has three numbers of each, and must "
+            f"fit into a page of the server's (8 kB); found {len(tables)} tables [meters.NAME]"
+        )
     meters = []
     for name, table in tables.items():
         if not re.fullmatch(IDENTIFIER, name) or _taken(name):

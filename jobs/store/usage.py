@@ -7,11 +7,13 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
+from typing import LiteralString
 
 from psycopg import sql
 
 from jobs.model.meters import Meter
 from jobs.model.scale import ONE
+from jobs.model.windows import month_spans
 from jobs.settings import Settings
 from jobs.store.preflight import Source
 from jobs.store.statements import listed, own, source, statement, within
@@ -19,10 +21,14 @@ from jobs.store.statements import listed, own, source, statement, within
 
 def deducted() -> sql.Composed:
     """credits_deducted in units of 10^-10, as a bigint; null, which equals no target, where it cannot be ours."""
-    return sql.SQL(
-        "CASE WHEN credits_deducted IS NULL THEN 0 "
-        "WHEN credits_deducted > -9e8 AND credits_deducted < 9e8 THEN (credits_deducted::numeric * {})::bigint END"
-    ).format(ONE)
+    return _written("coalesce(credits_deducted, 0)")
+
+
+def _written(value: LiteralString) -> sql.Composed:
+    """What the job writes itself, in units of 10^-10; null where it is null, no number, or too large for a bigint."""
+    return sql.SQL("CASE WHEN {0} > -9e8 AND {0} < 9e8 THEN ({0}::numeric * {1})::bigint END").format(
+        sql.SQL(value), ONE
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +36,14 @@ class UsageQuery:
     """What to read of usage_daily for a window.
 
     ``since``: per meter the first day with a card: before it an optional meter is left out, read as 0 and not
-    judged. ``usage_hash``, ``written_hash``: the fingerprints of a row, as SQL (jobs.postgres.fingerprints).
+    judged. ``rated``: the months whose total_cost is ours, and not judged. ``usage_hash``, ``written_hash``: the
+    fingerprints of a row, as SQL (jobs.postgres.fingerprints).
     """
 
     settings: Settings
     read: Source
     since: Mapping[str, date]
+    rated: frozenset[date]
     usage_hash: sql.Composable
     written_hash: sql.Composable
 
@@ -72,6 +80,9 @@ class UsageQuery:
         cost = sql.Identifier("total_cost")
         units = self._units(cost, sql.SQL("({} * {})::bigint").format(cost, ONE))
         recorded = sql.SQL("CASE {} WHEN {} IS NOT NULL THEN -1 END").format(units, cost)
+        if self.rated:
+            days = within("date", month_spans(sorted(self.rated)))
+            recorded = sql.SQL("CASE WHEN {} THEN {} ELSE {} END").format(days, _written("total_cost"), recorded)
         shown = deducted() if self.read.credits.deducted else sql.SQL("0::bigint").format()
         return {"recorded": recorded, "deducted": shown} | {m.name: self._quantity(m) for m in self.meters}
 
@@ -107,22 +118,24 @@ class UsageQuery:
 
     def reject_rows(self) -> sql.Composed:
         """Rows that cannot be taken, as rollup.rejects keeps them."""
-        return statement("reject_rows", fields=self._reject_fields(), usage=source(self.settings, "usage_daily"))
+        return statement("reject_rows", row=self._reject_row(), usage=source(self.settings, "usage_daily"))
 
     def outdated_rejects(self, spans: Collection[tuple[date, date]]) -> sql.Composed:
         """The ids of rejects on the days of ``spans`` that rollup.rejects does not show as they are now."""
         usage, rejects = source(self.settings, "usage_daily"), own(self.settings, "rejects")
-        days, fields = within("date", spans), self._reject_fields("u")
-        return statement("outdated_rejects", rejects=rejects, usage=usage, days=days, fields=fields)
+        days = within("date", spans)
+        return statement("outdated_rejects", rejects=rejects, usage=usage, days=days, row=self._reject_row())
 
     def is_priceable(self, row: Mapping[str, object]) -> bool:
         """Whether a row (as ``reject_rows`` gives it) can be priced now."""
         return self._why(row) is None
 
-    def _reject_fields(self, *of: str) -> sql.Composed:
+    def _reject_row(self) -> sql.Composed:
+        """A row of usage_daily, ``u``, as rollup.rejects keeps it."""
         names = ["id", "user_id", "date", "hopsworks_cluster_id", "total_cost", *(m.column for m in self.meters)]
-        fields = [sql.SQL("{}, {}").format(sql.Literal(n), sql.Identifier(*of, n)) for n in dict.fromkeys(names)]
-        return sql.SQL(", ").join(fields)
+        fields = sql.SQL(", ").join(sql.Identifier("u", name) for name in dict.fromkeys(names))
+        # A function takes 100 arguments at most.
+        return sql.SQL("(SELECT to_jsonb(f) FROM (SELECT {}) AS f)").format(fields)
 
     def reason(self, row: Mapping[str, object]) -> str:
         """Why a row (as ``reject_rows`` gives it) cannot be taken: the column, its value, what was expected."""
@@ -134,7 +147,8 @@ class UsageQuery:
         if row["date"] is None or "infinity" in str(row["date"]):
             return f"date is {row['date'] or 'null'}: expected a day"
         most = format(self.settings.max_quantity.normalize(), "f")
-        for name in (*(meter.column for meter in self.meters), "total_cost"):
+        is_ours = any(str(row["date"]).startswith(f"{month:%Y-%m}-") for month in self.rated)
+        for name in (*(meter.column for meter in self.meters), *(() if is_ours else ("total_cost",))):
             value = row[name]
             if value is not None and not self._takeable(Decimal(str(value))):
                 shown = str(value) if len(str(value)) <= len("-99999999999999999999.9999999999") else f"{value:.3e}"

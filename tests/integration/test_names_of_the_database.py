@@ -76,3 +76,36 @@ def test_every_command_takes_any_name(named: str) -> None:
     assert told["agrees"]
     table = sql.Identifier(ROLLUP, "user_monthly").as_string(None)
     assert [row["cpu_hours"] for row in ask(named, f"SELECT cpu_hours FROM {table} ORDER BY month")] == [30, 30]
+
+
+def many_meters(url: str, folder: Path, count: int) -> None:
+    """So many columns of usage_daily, each of them a meter, and two rows: one has as much of each as may be."""
+    names = [f"m{number}" for number in range(count)]
+    text = "".join(f'[meters.{name}]\ncolumn = "{name}"\nkind = "level"\nunit = "GB"\n' for name in names)
+    rates = "meter,effective_from,tier_from,price,per,reference\n" + "".join(
+        f"{name},2020-01-01,0,0.0123456789,1,\n{name},2020-01-01,10,1234.5678901234,1,\n" for name in names
+    )
+    configured(folder, settings=f'start = 2026-06-01\ncost = "rated"\n{text}', rates=rates)
+    columns = ", ".join(f"ADD COLUMN {name} numeric NOT NULL DEFAULT 99999999.0123456789" for name in names)
+    ask(url, f"ALTER TABLE usage_daily {columns}")
+    row(url, 1, "1")
+    row(url, 2, "1", m0=-1)
+
+
+def test_as_many_meters_as_a_row_can_hold(database: str, tmp_path: Path) -> None:
+    many_meters(database, tmp_path, 101)
+    refused = usage_jobs("schema", "--apply", url=database)
+    assert (refused.code, "expected at most 100 meters" in refused.err) == (2, True)
+
+
+def test_all_commands_take_a_hundred_meters(database: str, tmp_path: Path) -> None:
+    many_meters(database, tmp_path, 100)
+    done("schema", "--apply", url=database)
+    done("check", url=database)
+    promised = done("run", "--dry-run", "--json", url=database, code=3).object["changed"]
+    first = done("run", "--json", url=database, code=3).object
+    assert first["changed"] == promised
+    ask(database, "UPDATE usage_daily SET m0 = -2 WHERE m0 = -1")
+    done("run", url=database, code=3)
+    for words in (("watch", "--all"), ("reconcile",), ("explain", "--user", "ada", "--month", "2026-06")):
+        done(*words, url=database)

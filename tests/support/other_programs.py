@@ -24,7 +24,7 @@ FORBIDDEN = (errors.UniqueViolation, errors.NumericValueOutOfRange, errors.Forei
 INDEX = st.integers(0, 199)
 """Which of the rows, users or overrides at hand, modulo their number."""
 PRICES = decimals("0.1", "0.14", "0.07", "0.0333333333", "0", "0.0000000001", "0.05")
-"""Of one unit: no row can cost more than max_quantity."""
+"""Of one unit."""
 BALANCE = "total_purchased + free_credits_granted - total_used"
 
 
