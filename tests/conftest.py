@@ -27,6 +27,7 @@ from jobs.look import apply_schema
 from jobs.settings import load
 from jobs.store.address import Address
 
+SERVER = {"server_url", "server_directory"}
 MANY_CASES = 4
 SHARES = {"direct": (0, 2), "pooler": (1,), "role": (3,)}
 """Which quarters of the many cases of a test are played by the way that TEST_WAY names; all of them by EVERY_CASE=1."""
@@ -106,7 +107,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = [item for item in items if item not in again]
     for item in items:
         used = set(getattr(item, "fixturenames", ()))
-        if used & {"server_url", "server_directory"}:
+        if used & SERVER:
             item.add_marker("database")
         if not EMBEDDED and ("server_directory" in used or ("server_url" in used and not _another_server())):
             item.add_marker(pytest.mark.skip(reason="no PostgreSQL: install [demo], or set TEST_DATABASE_URL"))
@@ -123,10 +124,12 @@ def _does_the_same(item: pytest.Item) -> bool:
 
 
 def _left_out(items: list[pytest.Item]) -> Iterator[pytest.Item]:
-    """Of a test with many cases those that this way leaves to the others; laws have counts of their own."""
+    """Of a test with many cases those that this way leaves to the others; laws have counts of their own. What needs no
+    server is played on one way only, and takes no time."""
     by_test: dict[str, list[pytest.Item]] = {}
     for item in items:
-        if "laws" not in item.path.parts:
+        needs_server = SERVER & set(getattr(item, "fixturenames", ()))
+        if needs_server and "laws" not in item.path.parts:
             by_test.setdefault(item.nodeid.partition("[")[0], []).append(item)
     shares = (1,) if ways.FURTHER and ways.WAY == "direct" else SHARES[ways.WAY]
     for cases in by_test.values():

@@ -36,7 +36,9 @@ def test_each_mode(ready: str, mode: str | None, expected: dict[str, str]) -> No
     user(ready, mode=mode)
     account(ready, purchased="1")
     row(ready, 1, "0.30")
-    night(ready)
+    notes = night(ready)["notes"]
+    named = f"users.billing_mode {mode!r} of 1 users (such as ada): expected prepaid, postpaid, free or null"
+    assert any(named in note for note in notes) is (mode in {"barter", "Prepaid"})
     assert paid(ready) == sums(**expected)
     assert modes(ready) == [(EVER, mode)], "a null is recorded too"
     assert used(ready) == amounts("0", expected.get("credits_deducted", "0"))

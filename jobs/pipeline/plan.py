@@ -17,6 +17,7 @@ from jobs.postgres.fingerprints import RowFingerprint
 from jobs.postgres.run_scope import RunScope
 from jobs.settings import Settings
 from jobs.store import clock, overrides, runlog
+from jobs.store import modes as billing_modes
 from jobs.store.database import Connection
 from jobs.store.input_counts import InputCounts
 from jobs.store.preflight import Source
@@ -55,7 +56,11 @@ def make_plan(
 
     Raises ConfigError (exit 2) for a day, a reason, a setting, a card or an override that is missing or wrong.
     """
-    notes = [*clock.notes(connection), *compare_inputs(connection, settings)]
+    notes = [
+        *clock.notes(connection),
+        *compare_inputs(connection, settings),
+        *billing_modes.unknown(connection, settings, source.credits),
+    ]
     history, months = runlog.history(connection, settings, today)
     calendar: dict[str, Any] = {
         "today": today,

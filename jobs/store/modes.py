@@ -51,6 +51,18 @@ def entries(
     )
 
 
+def unknown(connection: Connection, settings: Settings, held: CreditSource) -> list[str]:
+    """Notes on billing modes that are none of the three."""
+    if not held.modes:
+        return []
+    rows = connection.execute(statement("unknown_modes", users=source(settings, "users")))
+    return [
+        f"users.billing_mode {mode!r} of {count:,} users (such as {first}): expected prepaid, postpaid, free or null; "
+        "their usage counts as due"
+        for mode, count, first in rows
+    ]
+
+
 def _of_users(users: Collection[str] | None) -> sql.Composed:
     return sql.SQL("true").format() if users is None else sql.SQL("user_id = ANY({})").format(listed(users))
 

@@ -62,8 +62,10 @@ def test_credit_that_comes_after_the_close_settles_the_month(ready: str) -> None
         ask(ready, "SELECT total_cost, usage_hash, rates_hash FROM rollup.user_monthly WHERE month = %s", MAY) == frozen
     )
     assert transactions(ready, after=2) == moved("-300 from 1000 to 700", "-5 from 700 to 695")
-    [change] = ask(ready, "SELECT month, cause, old_total, new_total FROM rollup.corrections")
-    assert change == {"month": MAY, "cause": "credit", "old_total": 310, "new_total": 310}
+    sums_of = [f"{when}_{name}" for when in ("old", "new") for name in ("total", "credits_deducted", "amount_due")]
+    [change] = ask(ready, f"SELECT month, cause, {', '.join(sums_of)} FROM rollup.corrections")
+    before_and_after = (310, 10, 0, 310, 310, 0)
+    assert change == {"month": MAY, "cause": "credit", **dict(zip(sums_of, before_and_after, strict=True))}
     [cluster] = ask(ready, "SELECT credits_deducted FROM rollup.cluster_monthly WHERE month = %s", MAY)
     assert cluster["credits_deducted"] == 310
     assert report["changed"]["debts"] == 1
@@ -171,6 +173,19 @@ def test_a_dry_run_says_what_is_settled(owing: str) -> None:
         "user_daily": 1,
         "cluster_daily": 1,
     }
+
+
+def test_who_pays_otherwise_now_still_owes(owing: str) -> None:
+    """What he owes is settled by credit that comes; nothing else is drawn of it."""
+    ask(owing, "UPDATE users SET billing_mode = 'postpaid'")
+    row(owing, 2, "5", june(4))
+    night(owing, today=june(5))
+    assert debts(owing) == {1: ("300.00", "0.00", "0.00")}
+    others(owing, purchased="1000")
+    night(owing, today=june(6))
+    assert (debts(owing), drawn(owing)) == ({1: ("300.00", "300.00", "0.00")}, {1: amounts("0", "310")})
+    assert paid(owing)["amount_due"] == 5
+    repeats(owing, today=june(6))
 
 
 # Restored copies

@@ -178,7 +178,11 @@ def test_an_older_dump_of_our_schema_takes_nothing_twice(two: str) -> None:
     row(two, 5, "0.40", june(20))
     row(two, 6, "0.10", june(20), user_id="cy")
     held = {table: rows for table, rows in contents(two).items() if table.removeprefix("public.") in APPLICATION}
+    broken = usage_jobs("reconcile", url=two)
+    assert (broken.code, "ada" in broken.out, "bob" in broken.out) == (6, True, True)
     told = night(two, code=6)
+    broken = usage_jobs("reconcile", url=two)
+    assert (broken.code, "bob: credits_deducted of row" in " ".join(broken.out.split())) == (6, True)
     assert (told["users_foreign"], sorted(reasons(two))) == (2, ["ada", "bob"])
     assert {table: contents(two)[table] for table in held} == held
     told = night(two, "--adopt", "ada", "--adopt", "bob")
