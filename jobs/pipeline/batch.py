@@ -143,7 +143,7 @@ class Batch:
         # An account that was opened since is none of those that are locked: the next run takes it.
         held = accounts.read(connection, plan.settings, plan.query.read.credits, locked)
         changes = compute_changes(connection, plan, self._run_id, read, held, first=not wait)
-        changes, missing = changes.locked(connection)
+        changes, missing = changes.locked(connection, alone=wait)
         moved = missing | self._moved(connection, read)
         if wait and moved:
             return BatchResult(frozenset(), everybody, rows_read)

@@ -155,13 +155,13 @@ class BatchChanges:
             ]
         )
 
-    def locked(self, connection: Connection) -> "tuple[BatchChanges, frozenset[str]]":
-        """Locks the rows to be written. Returns these changes with ``written``, and the users of whom a row could not
-        be locked."""
+    def locked(self, connection: Connection, *, alone: bool) -> "tuple[BatchChanges, frozenset[str]]":
+        """Locks the rows to be written (``alone``: of one user, whose rows are locked already). Returns these changes
+        with ``written``, and the users of whom a row could not be locked."""
         written, missing = self.written, frozenset[str]()
         if not self.usage.is_empty():
             usage_writeback.stage_rows(connection, self.usage)
-            written, missing = usage_writeback.lock_rows(connection, self.plan, self.usage)
+            written, missing = usage_writeback.lock_rows(connection, self.plan, self.usage, alone=alone)
         missing |= usage_writeback.lock_lost_rows(connection, self.plan, self.lost)
         return replace(self, written=written), missing
 

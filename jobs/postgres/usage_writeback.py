@@ -14,6 +14,7 @@ from jobs.model.scale import unscaled
 from jobs.postgres import fingerprints
 from jobs.postgres.queries import query
 from jobs.postgres.run_scope import RunScope
+from jobs.store import accounts
 from jobs.store.database import Connection, by_index
 from jobs.store.faults import writing
 from jobs.store.statements import listed, own, source, within
@@ -55,15 +56,23 @@ def stage_rows(connection: Connection, rows: pl.DataFrame) -> None:
     copy_in(connection, STAGE, rows.select("id", "user_id", "date", "month", "written_hash", "target", "credits"))
 
 
-def lock_rows(connection: Connection, scope: RunScope, rows: pl.DataFrame) -> tuple[pl.DataFrame, frozenset[str]]:
-    """Locks the staged ``rows``: what writing them changes (WRITTEN), and users of whom one could not be locked."""
-    locking = sql.SQL("FOR NO KEY UPDATE OF u SKIP LOCKED").format()
+def lock_rows(
+    connection: Connection, scope: RunScope, rows: pl.DataFrame, *, alone: bool
+) -> tuple[pl.DataFrame, frozenset[str]]:
+    """Locks the staged ``rows``: what writing them changes (WRITTEN), and users of whom one could not be locked.
+
+    ``alone``: they are of one user whose rows are locked already. Raises psycopg.errors.LockNotAvailable where another
+    transaction holds one, and RefusedError where one cannot be locked although nobody does.
+    """
+    locking = sql.SQL("FOR NO KEY UPDATE OF u NOWAIT" if alone else "FOR NO KEY UPDATE OF u SKIP LOCKED").format()
     with _by_index(connection, scope):
         found = connection.execute(_written_changes(scope, STAGE, locking)).fetchall()
     locked = pl.DataFrame(found, schema=WRITTEN, orient="row")
     key = [pl.col("user_id").cast(pl.String), "month"]
     staged = rows.group_by(key).agg(pl.len().cast(pl.Int64).alias("rows"))
     missing = staged.join(locked, on=["user_id", "month", "rows"], how="anti")
+    if alone:
+        accounts.all_locked("usage_daily", rows.height, int(locked["rows"].sum()))
     return locked, frozenset(missing["user_id"])
 
 

@@ -48,7 +48,8 @@ def lock(
 ) -> tuple[frozenset[str], frozenset[str]]:
     """Locks the accounts of ``users`` until the transaction ends: whose it has, and whose another transaction holds.
 
-    ``wait``: it is waited for, up to the lock_timeout.
+    ``wait``: it is waited for, up to the lock_timeout; then raises RefusedError where the server shows an account and
+    does not let it be locked.
     """
     if held.account is None or not users:
         return frozenset(), frozenset()
@@ -60,7 +61,18 @@ def lock(
     )
     found = connection.execute(text).fetchall()
     locked, skipped = (frozenset(user for user, is_locked in found if is_locked is which) for which in (True, False))
+    if wait:
+        all_locked("user_credits", len(found), len(locked))
     return locked, skipped
+
+
+def all_locked(table: str, expected: int, locked: int) -> None:
+    """RefusedError where rows that nobody holds could not be locked."""
+    if locked != expected:
+        raise RefusedError(
+            f"{table}: {expected} rows were to be locked for an UPDATE; {locked} could be, though nobody held the "
+            "others. Look for a row-level policy without UPDATE for this role; nothing of these users was written"
+        )
 
 
 def post(

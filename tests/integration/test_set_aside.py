@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from commands import add_row, applied, ask, configured, usage_jobs
+from role_world import PASSWORD, as_role
 
 from jobs.pipeline import batches
 
@@ -91,6 +92,39 @@ def test_everybody_else_is_done(url: str, trouble: str) -> None:
     assert used(url) == {"ada": 10, "bob": 10, "cy": 10}
     assert aside(url) == []
     assert usage_jobs("reconcile", url=url, today=TODAY, **START).code == 0
+
+
+@pytest.mark.parametrize(
+    ("policy", "words"),
+    [
+        (
+            "CREATE POLICY p ON credit_transactions AS RESTRICTIVE USING (true) WITH CHECK (user_id <> 'bob')",
+            "credit_transactions: expected a table that takes what the job writes; found that it refuses (42501)",
+        ),
+        (
+            "CREATE POLICY p ON user_credits AS RESTRICTIVE FOR UPDATE USING (user_id <> 'bob')",
+            "user_credits: 1 rows were to be locked for an UPDATE; 0 could be, though nobody held the others",
+        ),
+        (
+            "CREATE POLICY p ON usage_daily AS RESTRICTIVE FOR UPDATE USING (user_id <> 'bob')",
+            "usage_daily: 1 rows were to be locked for an UPDATE; 0 could be, though nobody held the others",
+        ),
+    ],
+)
+def test_a_policy_that_keeps_the_role_from_one_user(url: str, policy: str, words: str) -> None:
+    role = "usage_jobs_of_policies"
+    assert usage_jobs("schema", "--role", role, "--apply", url=url).code == 0
+    ask(url, f"ALTER ROLE {role} PASSWORD '{PASSWORD}'")
+    table = policy.partition(" ON ")[2].split()[0]
+    ask(url, f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY; {policy}")
+    try:
+        ran = usage_jobs("run", "--json", url=as_role(url, role), today=TODAY, **START)
+        assert ran.code == 3, ran.err
+        [note] = [note for note in ran.object["notes"] if "bob" in note]
+        assert words in note
+        assert used(url) == {"ada": 10, "bob": 0, "cy": 10}
+    finally:
+        ask(url, f"DROP OWNED BY {role}; DROP ROLE {role}")
 
 
 def test_a_month_waits_for_who_is_set_aside(url: str) -> None:
