@@ -157,7 +157,8 @@ def _debts(link: Link, credits: CreditBook) -> None:
         " JOIN rollup.months ON month = date_trunc('month', usage_date)::date AND closed_at IS NOT NULL"
     )
     found = {(row, user, day): Fraction(left) for row, user, day, left in link.execute(query) if left}
-    assert found == {key: debt.open for key, debt in credits.debts.items() if debt.open}
+    expected = {key: debt.open for key, debt in credits.debts.items() if debt.open}
+    assert found == expected, ("found, expected:", found.items() - expected.items(), expected.items() - found.items())
 
 
 def _usage(link: Link, others: Others) -> None:

@@ -88,7 +88,8 @@ class CreditBook:
             rows = grouped(sorted(mine, key=lambda one: row_order(one.row)), lambda one: one.user)
             known_to_us = {draw.user for draw in self.ledger if self.covers(draw)}
             owing = set() if closed.issuperset(self.covered) else payable.keys()
-            for user in sorted(known_to_us | rows.keys() | owing):
+            in_debt = {debt.user for debt in self.debts.values() if month_of(debt.day) in self.covered}
+            for user in sorted(known_to_us | rows.keys() | owing | in_debt):
                 of_user = self.classified(user, rows.get(user, []), facts, options)
                 touched |= self.settle(user, of_user, payable.get(user, []) if owing else [])
         self.covered = every

@@ -4,13 +4,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from psycopg import sql
 from psycopg.rows import dict_row
 
 from jobs.settings import Settings
 from jobs.store.database import Connection
 from jobs.store.statements import own, source, statement
-from jobs.store.transactions import ledger_and_transactions
 
 SOURCES = (
     "usage_daily",
@@ -30,13 +28,12 @@ FACTS: dict[str, dict[str, dict[str, str]]] = {
     "overridden": {"months": _MONTHS, "user_monthly": {"month": "date", "overrides_hash": "text"}},
     "reported": {"months": _MONTHS, "user_monthly": {"month": "date", "amount_reported": "numeric"}},
     "drawn_free": {"credit_draws": _DRAWS},
-    "used_less": {"credit_draws": _DRAWS},
+    "used_less": {"credit_draws": _DRAWS, "user_monthly": {"credits_hash": "text"}},
     "ledger_lost": {"credit_draws": {}, "user_monthly": {"credits_deducted": "numeric"}},
     "months_lost": {"months": _MONTHS | {"closed_by": "bigint"}, "user_monthly": {}},
 }
 """Yes-or-no questions about our own tables (sql/fact_….sql), and the columns by which they are answered."""
 _ACCOUNTS = {"user_id": "text", "total_used": "numeric"}
-_TRANSACTIONS = {"user_id", "type", "amount", "metadata"}
 
 
 Key = tuple[str, frozenset[str], bool]
@@ -146,10 +143,8 @@ def _facts(
     held: Mapping[str, Mapping[str, Column]],
     sources: Mapping[str, Mapping[str, Column]],
 ) -> Iterator[str]:
-    names: dict[str, sql.Composable] = {
-        name: own(settings, name) for name in ("months", "credit_draws", "user_monthly")
-    }
-    names |= {"accounts": source(settings, "user_credits"), "agrees": _agrees(settings, held, sources)}
+    names = {name: own(settings, name) for name in ("months", "credit_draws", "user_monthly")}
+    names["accounts"] = source(settings, "user_credits")
     accounts = sources.get("user_credits", {})
     # Asked only where free credits used are not counted apart: elsewhere it would read the whole ledger for nothing.
     apart = "free_credits_used" in accounts or not _answers(accounts, _ACCOUNTS)
@@ -160,21 +155,6 @@ def _facts(
             row = connection.execute(statement(f"fact_{fact}", **names)).fetchone()
             if row is not None and row[0]:
                 yield fact
-
-
-def _agrees(
-    settings: Settings, held: Mapping[str, Mapping[str, Column]], sources: Mapping[str, Mapping[str, Column]]
-) -> sql.Composed:
-    """The condition that the transactions of a user agree with the ledger; true where there are none to be read."""
-    posted = sources.get("credit_transactions", {})
-    readable = {name for name, column in posted.items() if "SELECT" in column.rights}
-    if not readable >= _TRANSACTIONS or not _answers(held.get("runs", {}), {"run_id": "bigint"}):
-        return sql.SQL("true").format()
-    everybody = sql.SQL("true")
-    compared = ledger_and_transactions(settings, drawn=everybody, posted=everybody)
-    return sql.SQL(
-        "NOT EXISTS (SELECT FROM ({}) AS c WHERE c.user_id = d.user_id AND c.drawn IS DISTINCT FROM c.posted)"
-    ).format(compared)
 
 
 def _answers(held: Mapping[str, Column], wanted: Mapping[str, str]) -> bool:
