@@ -1,5 +1,6 @@
 """Nothing is billed by default: what a first run must be told, `usage-jobs init`, what differs from the last run."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -191,6 +192,18 @@ def test_what_differs_from_the_last_run_is_named(ran_once: str, tmp_path: Path) 
         ran_once, "SELECT inputs -> 'prices' ->> 'cpu_hours from 2020-01-01' AS price FROM rollup.runs WHERE run_id = 3"
     )
     assert kept == {"price": "0.2 from 0, per 1"}
+
+
+def test_who_forgets_his_settings_is_told(ran_once: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a folder without any, once a run has been done by others: by which it bills, and what differs."""
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    told = usage_jobs_unsaid("run", "--dry-run", "--json", url=ran_once)
+    assert not told.object["settings_file"].startswith(str(tmp_path))
+    said = " ".join(told.object["notes"])
+    assert re.search(r"settings differ from those of run \d: start = not set \(was 2026-05-01\)", said)
+    assert re.search(r"prices differ from those of run \d: storage_gb from 2020-01-01 \(\S+/rates.csv line 4\)", said)
 
 
 def test_of_many_differences_the_first_are_named(ran_once: str, tmp_path: Path) -> None:

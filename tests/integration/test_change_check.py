@@ -225,6 +225,25 @@ def test_another_currency_is_no_measure(url: str) -> None:
     assert night(url, "--dry-run").code == 0, "the days before the first of July were paid in euros"
 
 
+def test_a_price_on_covered_days_is_refused(url: str, tmp_path: Path) -> None:
+    """With what it comes to, and those whom it concerns; whoever has a price of his own is none of them."""
+    configured(tmp_path, rates=RATES.replace("cpu_hours,2020-01-01,0,0.10", "cpu_hours,2020-01-01,0,0.20"))
+    before, refused = contents(url, but=["rollup.runs"]), night(url)
+    assert (refused.code, contents(url, but=["rollup.runs"])) == (5, before)
+    assert "2026-06: the cost of covered days would go from 1,167.20 to 2,267.20 (1,100.00 more;" in refused.err
+    assert "by price of 11 users (1,100.00 more), most of it: u01 (100.00 more), u02 (" in refused.err
+
+
+def test_a_new_day_is_not_judged_before_there_are_seven(ready: str) -> None:
+    ask(ready, "INSERT INTO users (id) VALUES ('ada')")
+    for day in range(1, 9):
+        hours = 50_000 if day >= 7 else 10
+        ask(ready, f"INSERT INTO usage_daily (user_id, date, cpu_hours) VALUES ('ada', '2026-06-0{day}', {hours})")
+        ran = usage_jobs("run", url=ready, today=date(2026, 6, day + 1))
+        assert ran.code == (5 if day == 8 else 0), (day, ran.err)
+    assert "2026-06-08: the new day would cost 5,000.00, more than 5 times the 715.14 that the 7 days" in ran.err
+
+
 def test_small_worlds_and_ordinary_changes_pass(ready: str) -> None:
     """A first run, of whatever size; and what changes everything, but by no more than 100."""
     ask(ready, "INSERT INTO users (id) VALUES ('ada')")

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from commands import add_row, applied, ask, configured, insert, usage_jobs
 
-from jobs.pipeline import batches
+from jobs.pipeline import batches, run
 from jobs.store import clock
 
 START, TODAY = {"USAGE_JOBS_START": "2026-05"}, date(2026, 6, 11)
@@ -51,16 +51,20 @@ def test_five_minutes_are_no_difference(url: str, monkeypatch: pytest.MonkeyPatc
     assert any("this host's clock is" in finding["found"] for finding in findings) is said
 
 
-@pytest.fixture
-def stopped(url: str, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A run whose clock is a year ahead was stopped before its first batch. Prices of overrides end with `active`."""
+@pytest.fixture(params=["stopped", "killed"])
+def stopped(url: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> str:
+    """A run whose clock is a year ahead was stopped before its first batch, or killed right after its begin: its row
+    still says running. Prices of overrides end with `active`."""
 
     def stop(*_: Any) -> Any:
         raise KeyboardInterrupt
 
     ask(url, "ALTER TABLE user_pricing_overrides DROP valid_from, ADD active boolean DEFAULT true")
     with monkeypatch.context() as before_the_first:
-        before_the_first.setattr(batches, "run_batches", stop)
+        if request.param == "killed":
+            before_the_first.setattr(run._Run, "perform", stop)
+        else:
+            before_the_first.setattr(batches, "run_batches", stop)
         half = {"resource_type": "cpu_hours", "discount_percentage": 50, "created_at": date(2026, 6, 1)}
         insert(url, "user_pricing_overrides", user_id="ada", **half)
         assert night(url, "--full", today=A_YEAR_AHEAD) == 130
@@ -78,9 +82,10 @@ def test_a_run_that_wrote_nothing_has_covered_nothing(stopped: str) -> None:
     assert ask(url, newest) == [{"valid_from": TODAY, "mode": "prepaid"}]
 
 
-def test_a_run_that_wrote_nothing_decides_nothing(stopped: str) -> None:
+def test_a_run_that_wrote_nothing_decides_nothing(stopped: str, request: pytest.FixtureRequest) -> None:
     """Neither the cost mode and the currency of a month, nor how long an override holds that is switched off now: up to
-    the day before."""
+    the day before, where a run has seen it at all."""
+    price = 10 if "killed" in request.node.name else 5
     ask(stopped, "UPDATE user_pricing_overrides SET active = false")
     rated = START | {"USAGE_JOBS_COST": "rated", "USAGE_JOBS_CURRENCY": "EUR"}
     for day in (TODAY, TODAY + timedelta(days=1), date(2026, 7, 2)):
@@ -90,7 +95,7 @@ def test_a_run_that_wrote_nothing_decides_nothing(stopped: str) -> None:
     modes = {row["month"].month: (row["cost_mode"], row["currency"]) for row in kept}
     assert modes == {5: ("recorded", "USD"), 6: ("recorded", "USD"), 7: ("rated", "EUR")}
     costs = ask(stopped, "SELECT date, total_cost FROM rollup.user_daily WHERE date > '2026-06-01' ORDER BY 1")
-    assert [(row["date"].day, row["total_cost"]) for row in costs] == [(5, 5), (10, 5), (11, 10), (1, 10)]
+    assert [(row["date"].day, row["total_cost"]) for row in costs] == [(5, price), (10, price), (11, 10), (1, 10)]
 
 
 def test_days_after_yesterday_are_never_covered(url: str) -> None:
