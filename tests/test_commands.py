@@ -435,6 +435,12 @@ def test_explain_for_a_person_shows_tiers_days_and_rejected_rows_in_80_columns(s
     tiers = " ".join(shown["auth0|demo-tiers"].split())
     assert re.search(r"storage_gb: 10 GB × [\d.]+ ÷ 30 days", tiers)
     assert re.search(r"storage_gb: 90 GB above 10 × [\d.]+", tiers)
+    days = re.split(r"(?m)^(?=2026-06-\d\d, cluster)", shown["auth0|demo-tiers"])[1:]
+    for day in days:
+        charges = map(Decimal, re.findall(r"(?m)^   \w+: .*?  +([\d.]+)  line \d+: list price", day))
+        [cost] = re.findall(r"(?m)^   cost +([\d.]+)", day)
+        assert sum(charges) == Decimal(cost), day
+    assert len(days) == 20
     for user in users:
         for id_, reason in rejected(sample, user, date(2026, 6, 1)).items():
             assert f"row {id_} rejected, not priced: {reason}" in " ".join(shown[user].split())
