@@ -49,7 +49,9 @@ LAWS = {
           SELECT user_id, date_trunc('month', usage_date)::date AS month, sum(free) AS free, sum(purchased) AS purchased
           FROM rollup.credit_draws AS c
           WHERE usage_date <= %(last)s OR EXISTS (
-            SELECT FROM usage_daily AS u WHERE (u.id, u.user_id) = (c.usage_daily_id, c.user_id) AND u.date <= %(last)s)
+            SELECT FROM usage_daily AS u WHERE (u.id, u.user_id) = (c.usage_daily_id, c.user_id) AND u.date <= %(last)s
+              AND NOT EXISTS (SELECT FROM rollup.months AS o WHERE o.month = date_trunc('month', u.date)
+                              AND o.closed_at IS NOT NULL))
           GROUP BY 1, 2) AS d USING (month, user_id)
         WHERE month IN (SELECT o.month FROM rollup.months AS o)
           AND (coalesce(m.credits_free, 0), coalesce(m.credits_purchased, 0), coalesce(m.credits_deducted, 0))

@@ -82,6 +82,8 @@ class CreditBook:
             self.adopt(facts.world.rows)
         touched = set(self.book.priced)
         every = [month for window in windows for month in window]
+        # Months before `start` count as closed.
+        closed = closed | {month for month in every if options.start is not None and month < month_of(options.start)}
         payable = self.payable(facts, closed.difference(every))
         for self.covered in windows:
             mine = [one for one in self.book.priced.values() if month_of(one.day) in self.covered]

@@ -28,7 +28,7 @@ FACTS: dict[str, dict[str, dict[str, str]]] = {
     "overridden": {"months": _MONTHS, "user_monthly": {"month": "date", "overrides_hash": "text"}},
     "reported": {"months": _MONTHS, "user_monthly": {"month": "date", "amount_reported": "numeric"}},
     "drawn_free": {"credit_draws": _DRAWS},
-    "used_less": {"credit_draws": _DRAWS, "user_monthly": {"credits_hash": "text"}},
+    "used_less": {"credit_draws": _DRAWS | {"imported": "boolean"}, "user_monthly": {"credits_hash": "text"}},
     "ledger_lost": {"credit_draws": {}, "user_monthly": {"credits_deducted": "numeric"}},
     "months_lost": {"months": _MONTHS | {"closed_by": "bigint"}, "user_monthly": {}},
 }
