@@ -6,10 +6,11 @@ No polars: every run asks.
 from psycopg import sql
 
 from jobs.model.scale import unscaled
+from jobs.model.windows import month_spans
 from jobs.postgres import fingerprints
 from jobs.postgres.queries import query
 from jobs.postgres.run_scope import RunScope
-from jobs.store.statements import own, source
+from jobs.store.statements import own, source, within
 from jobs.store.usage import deducted
 
 
@@ -37,6 +38,10 @@ def found(scope: RunScope, *, again: bool) -> sql.Composed:
             usable=held.usable(),
             unit=sql.Literal(unscaled(rules.unit)),
             payable=payable(scope, sql.SQL("d.user_id = a.user_id").format(), None),
+            draws=own(scope.settings, "credit_draws"),
+            usage=source(scope.settings, "usage_daily"),
+            open_days=_drawn_days(scope),
+            reported=_reported(scope),
             granted=held.amount("free_credits_granted", "a"),
             bought=held.amount("total_purchased", "a"),
             free_used=free_used,
@@ -66,10 +71,21 @@ def payable(scope: RunScope, users: sql.Composable, run_id: int | None) -> sql.C
         written_hash=fingerprints.written_hash(cost, shown, of="u"),
         unit=sql.Literal(unscaled(scope.credit_rules.unit)),
         users=users,
-        reported=sql.SQL("u.reported_to_stripe IS TRUE" if held.reported else "false").format(),
+        reported=_reported(scope),
         computed=sql.Literal(sorted(scope.window.months)),
         run_id=sql.Literal(run_id),
     )
+
+
+def _drawn_days(scope: RunScope) -> sql.Composed:
+    """The days of open months of which draws are ours to decide: those before `credits.start` stay as they are."""
+    days, start = within("usage_date", month_spans(scope.window.open)), scope.credit_rules.start
+    return days if start is None else sql.SQL("{} AND usage_date >= {}").format(days, start)
+
+
+def _reported(scope: RunScope) -> sql.SQL:
+    """Whether a row, ``u``, was invoiced already."""
+    return sql.SQL("u.reported_to_stripe IS TRUE" if scope.query.read.credits.reported else "false")
 
 
 def _tables(scope: RunScope) -> dict[str, sql.Composable]:

@@ -94,6 +94,7 @@ def _ledger(settings: Settings, held: CreditSource) -> Iterator[tuple[str, sql.C
         draws=draws,
         user_monthly=users,
         usage=usage,
+        months=own(settings, "months"),
         drawn_has=_has_account(settings, draws),
         user_has=_has_account(settings, users),
     )

@@ -188,6 +188,29 @@ def test_who_pays_otherwise_now_still_owes(owing: str) -> None:
     repeats(owing, today=june(6))
 
 
+def test_a_debt_of_a_backfill_comes_before_open_months(ready: str) -> None:
+    """Of May and June. The next run settles it by what was drawn in June, as `--full` would."""
+    prepaid(ready, purchased="20")
+    row(ready, 1, "10", MAY_31)
+    row(ready, 2, "8", JUNE)
+    night(ready, today=CLOSED)
+    reprice(ready, 1, "15")
+    backfill = ("backfill", "--from", "2026-05-01", "--to", "2026-06-04", "--reason", "counted too low", "--yes")
+    assert usage_jobs(*backfill, url=ready, today=june(5)).code == 0
+    assert (debts(ready), drawn(ready)) == (
+        {1: ("3.00", "0.00", "0.00")},
+        {1: amounts("0", "12"), 2: amounts("0", "8")},
+    )
+    night(ready, today=june(5))
+    assert (debts(ready), drawn(ready)) == (
+        {1: ("3.00", "3.00", "0.00")},
+        {1: amounts("0", "15"), 2: amounts("0", "5")},
+    )
+    assert (used(ready), paid(ready)["uncovered"]) == (amounts("0", "20"), 3)
+    repeats(ready, today=june(5))
+    assert night(ready, "--full", today=june(5))["rows_changed"] == 0
+
+
 # Restored copies
 
 

@@ -37,15 +37,19 @@ WHERE d.amount > d.settled + d.written_off
 GROUP BY d.user_id
 
 -- name: debtors
--- Users who have credit, and debts that it can settle.
+-- Users who have credit, or draws in open months, and debts that it can settle: debts come before open months, also those
+-- that a backfill has written since.
 UNION ALL
 SELECT a.user_id, NULL, coalesce((SELECT sum(c.row_count) FROM compared AS c WHERE c.user_id = a.user_id), 0)::bigint,
   0, 0, 0, true, 0
 FROM {accounts} AS a
 CROSS JOIN LATERAL (SELECT {granted} - {free_used} AS free, {bought} - {used} AS bought) AS b
 WHERE a.user_id IN (SELECT d.user_id FROM {debts} AS d WHERE d.amount > d.settled + d.written_off)
-  AND {usable} AND greatest(b.free + least(b.bought, 0), b.bought + least(b.free, 0)) >= {unit}
-  AND EXISTS ({payable})
+  AND {usable} AND EXISTS ({payable})
+  AND (greatest(b.free + least(b.bought, 0), b.bought + least(b.free, 0)) >= {unit} OR EXISTS (
+    SELECT FROM {draws} AS w JOIN {usage} AS u ON u.id = w.usage_daily_id AND u.user_id = w.user_id
+    WHERE w.user_id = a.user_id AND {open_days} AND NOT {reported}
+    GROUP BY w.usage_daily_id HAVING sum(w.free + w.purchased) >= {unit}))
 
 -- name: unwritten
 -- Users of whom the debts of a month that is to be closed are not what user_monthly says.

@@ -9,7 +9,9 @@ FROM (
   WHERE usage_date BETWEEN %(first)s AND %(last)s + interval '1 month - 1 day' AND {drawn_has}
     AND date_trunc('month', usage_date)::date = ANY(%(covered)s::date[])  -- a backfill leaves gaps between months
     AND (usage_date <= %(until)s OR EXISTS (
-      SELECT FROM {usage} AS r WHERE r.id = usage_daily_id AND r.user_id = {draws}.user_id AND r.date <= %(until)s))
+      SELECT FROM {usage} AS r WHERE r.id = usage_daily_id AND r.user_id = {draws}.user_id AND r.date <= %(until)s
+        AND NOT EXISTS (SELECT FROM {months} AS m
+                        WHERE m.month = date_trunc('month', r.date) AND m.closed_at IS NOT NULL)))
   GROUP BY 1, 2
 ) AS d
 FULL JOIN (
