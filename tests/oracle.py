@@ -537,7 +537,8 @@ class Book:
         rows = []
         for row in world.rows:
             new = self.total_cost_written.get(row.id)
-            same = new is None or (row.total_cost is not None and as_read(row.total_cost) == Fraction(new))
+            old = row.total_cost
+            same = new is None or (old is not None and old.is_finite() and as_read(old) == Fraction(new))
             rows.append(row if same else replace(row, total_cost=new))
         return replace(world, rows=tuple(rows))
 

@@ -206,7 +206,7 @@ def test_a_debt_of_a_backfill_comes_before_open_months(ready: str) -> None:
         {1: ("3.00", "3.00", "0.00")},
         {1: amounts("0", "15"), 2: amounts("0", "5")},
     )
-    assert (used(ready), paid(ready)["uncovered"]) == (amounts("0", "20"), 3)
+    assert (used(ready), paid(ready)["uncovered"]) == (amounts("0", "20"), Decimal(3))
     repeats(ready, today=june(5))
     assert night(ready, "--full", today=june(5))["rows_changed"] == 0
 
