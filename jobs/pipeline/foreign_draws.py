@@ -73,7 +73,7 @@ def unexplained(connection: Connection, scope: RunScope, read: "BatchInput") -> 
     by_user = {str(rows["user_id"][0]): rows for rows in odd.partition_by("user_id", maintain_order=True)}
     losing = _with_accounts(connection, scope, read.gone).sort("user_id", "date", "id")
     held, beyond = scope.query.read.credits, _beyond_debts(read)
-    blind = set() if held.shown else read.paying
+    blind = read.paying if held.account is not None and not held.deducted else set()
     asked = {user for user, rows in by_user.items() if not rows["foreign"].any()} | {*losing["user_id"]} | blind
     compared = (
         transactions.compare_transactions(connection, scope.settings, asked) if asked and held.transactions else {}
