@@ -68,7 +68,7 @@ class BatchChanges:
     @property
     def refilled(self) -> pl.DataFrame:
         """Rows (batch_inputs.MISMATCHED) that showed other credits than the ledger, and show the ledger's again."""
-        return pl.concat([self.read.mismatched, self.read.odd_debts]).filter(foreign_draws.ODD)
+        return self.read.odd
 
     @property
     def adopted_by_user(self) -> pl.DataFrame:

@@ -76,6 +76,12 @@ class BatchInput:
         return self.modes.filter("is_new").select(list(MODES)).rows()
 
     @property
+    def odd(self) -> pl.DataFrame:
+        """Rows of the window and of debts (batch_inputs.MISMATCHED) that show credits which nothing explains, or none
+        although the ledger has some."""
+        return pl.concat([self.mismatched, self.odd_debts]).filter(foreign_draws.ODD)
+
+    @property
     def elsewhere(self) -> pl.DataFrame:
         """Rows that came from a closed month, with what their users have drawn on them there."""
         return self.mismatched.filter(pl.col("elsewhere") != 0).select("id", "user_id", "elsewhere")

@@ -69,7 +69,7 @@ def unexplained(connection: Connection, scope: RunScope, read: "BatchInput") -> 
     """Why users are set aside, whose rows show credits that nothing explains, or none although the ledger has some; or
     whose rows are gone, and what was drawn on them was not paid. Where there is no credits_deducted, whose transactions
     come to something else than the ledger."""
-    odd = pl.concat([read.mismatched, read.odd_debts]).filter(ODD).sort("user_id", "date", "id")
+    odd = read.odd.sort("user_id", "date", "id")
     by_user = {str(rows["user_id"][0]): rows for rows in odd.partition_by("user_id", maintain_order=True)}
     losing = _with_accounts(connection, scope, read.gone).sort("user_id", "date", "id")
     held, beyond = scope.query.read.credits, _beyond_debts(read)
@@ -149,8 +149,7 @@ def adopted_draws(connection: Connection, scope: RunScope, read: "BatchInput", h
     users = sorted(scope.adopting.intersection(read.unexplained))
     if not users:
         return pl.DataFrame(schema=DRAWS)
-    odd = pl.concat([read.mismatched, read.odd_debts]).filter(ODD)
-    adopting = odd.filter(pl.col("user_id").cast(pl.String).is_in(users))
+    adopting = read.odd.filter(pl.col("user_id").cast(pl.String).is_in(users))
     drawn = ledger.drawn_by_row(connection, batch_inputs.ledger_of(scope), users)
     free_used = pl.col("free_used") if scope.credit_rules.splits else pl.min_horizontal("granted", "used")
     left = dict(held.select("user_id", free_used).iter_rows())
