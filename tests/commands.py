@@ -24,6 +24,7 @@ from server_day import server_day
 from ways import job_url, left, owner_url
 
 from jobs import cli
+from jobs.model.address import address
 from jobs.model.errors import ConfigError
 from jobs.model.windows import first_of, previous_month
 from jobs.settings import Settings, load
@@ -89,13 +90,13 @@ def start_of(url: str, day: date) -> date:
 
 
 def _database(url: str) -> str:
-    """Its name, whatever way leads there; every server has a postgres, so that this and a text that is no address are
-    each a database of their own."""
+    """Its name, whatever way leads there and however its password is written; every server has a postgres, so that this
+    and a text that is no address are each a database of their own."""
     try:
-        name = urlsplit(url).path[1:]
-    except ValueError:
+        name = urlsplit(address({"DATABASE_URL": url}) or "").path[1:]
+    except ConfigError:
         return url
-    return url if name == "postgres" else name
+    return name if name not in ("", "postgres") else url
 
 
 def said(settings: Settings, url: str, day: date) -> dict[str, str]:
