@@ -24,10 +24,12 @@ def window_draws(draws: pl.DataFrame, rows: pl.DataFrame, scope: RunScope) -> pl
     return pl.concat([draws.filter(~later), draws.filter(later).join(here, on=["id", "user_id"], how="semi")])
 
 
-def imported_rows(mismatched: pl.DataFrame) -> pl.DataFrame:
-    """Adopted rows, whatever month they have come from, as draws of nothing (frames.DRAWS): they still are prepaid."""
-    adopted = mismatched.filter("imported").with_columns(free=0, purchased=0)
-    return adopted.select(pl.col(name).cast(kind) for name, kind in DRAWS.items())
+def draws_of_nothing(adopted: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFrame:
+    """The ``rows`` on which draws were adopted in another month (``adopted``: id, user_id), as imported draws of
+    nothing (frames.DRAWS): they are prepaid still."""
+    here = rows.select("id", pl.col("user_id").cast(pl.String), "date").join(adopted, on=["id", "user_id"], how="semi")
+    marked = here.with_columns(imported=pl.lit(value=True), free=0, purchased=0)
+    return marked.select(pl.col(name).cast(kind) for name, kind in DRAWS.items())
 
 
 def allocate(

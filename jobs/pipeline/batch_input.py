@@ -9,7 +9,7 @@ import polars as pl
 
 from jobs.model.frames import CODED, MODES
 from jobs.pipeline import foreign_draws
-from jobs.pipeline.allocation import imported_rows, window_draws
+from jobs.pipeline.allocation import draws_of_nothing, window_draws
 from jobs.pipeline.rating import is_priceable, rate_rows
 from jobs.postgres import batch_inputs
 from jobs.postgres.run_scope import RunScope
@@ -128,6 +128,7 @@ def read_input(
         unpriced = usage.filter(~good).with_columns(CODED)
         entries = draws.group_by("user_id").agg(pl.len().alias("entries"))
         draws = window_draws(draws, rated, scope)
+        adopted = batch_inputs.adopted_elsewhere(connection, scope, _not_prepaid(users, modes))
         shown = ["id", "user_id", "date", "deducted"]
         mismatched = batch_inputs.mismatched_rows(
             connection, scope, pl.concat([rated.select(shown), unpriced.select(shown)]), draws
@@ -145,7 +146,7 @@ def read_input(
             unpriced=unpriced,
             fingerprints=_fingerprints(usage),
             modes=modes,
-            draws=pl.concat([draws, imported_rows(mismatched)]),
+            draws=pl.concat([draws, draws_of_nothing(adopted, rated)]),
             entries=entries,
             mismatched=mismatched,
             gone=foreign_draws.gone_draws(draws, usage),
@@ -158,6 +159,12 @@ def read_input(
             odd_debts=batch_inputs.mismatched_debts(connection, scope, payable),
         )
         return replace(read, unexplained=foreign_draws.unexplained(connection, scope, read))
+
+
+def _not_prepaid(users: Collection[str], modes: pl.DataFrame) -> list[str]:
+    """Of ``users`` who were not prepaid all the time."""
+    by_user = modes.group_by("user_id").agg((pl.col("mode") == "prepaid").all())
+    return sorted(set(users) - set(by_user.filter("mode")["user_id"]))
 
 
 def _payable(connection: Connection, scope: RunScope, debts: pl.DataFrame, run_id: int | None) -> pl.DataFrame:

@@ -177,7 +177,6 @@ def as_adopted(mismatched: pl.DataFrame, adopted: pl.DataFrame) -> pl.DataFrame:
         mismatched.join(more, on="id", how="left")
         .with_columns(
             drawn=pl.col("drawn") + pl.col("more").fill_null(0),
-            imported=pl.col("imported") | added,
             foreign=pl.col("foreign") & ~added,
             empty=pl.col("empty") & ~added,
         )

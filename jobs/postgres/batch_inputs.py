@@ -24,7 +24,6 @@ MISMATCHED: dict[str, pl.DataType | type[pl.DataType]] = {
     "date": pl.Date,
     "deducted": pl.Int64,
     "drawn": pl.Int128,
-    "imported": pl.Boolean,
     "foreign": pl.Boolean,
     "empty": pl.Boolean,
     "elsewhere": pl.Int128,
@@ -59,6 +58,13 @@ def window_draws(connection: Connection, scope: RunScope, users: Collection[str]
     if scope.query.read.credits.account is None:
         return pl.DataFrame(schema=DRAWS)
     return ledger.draws(connection, scope.settings, ledger_of(scope), scope.window.months, users)
+
+
+def adopted_elsewhere(connection: Connection, scope: RunScope, users: Collection[str]) -> pl.DataFrame:
+    """Rows of ``users`` on which draws were adopted in a month outside the window: id, user_id."""
+    if scope.query.read.credits.account is None or not users:
+        return pl.DataFrame(schema=ledger.ROWS)
+    return ledger.adopted_elsewhere(connection, ledger_of(scope), scope.window.months, users)
 
 
 def ledger_of(scope: RunScope) -> sql.Composable:
@@ -112,7 +118,7 @@ def _judged(connection: Connection, scope: RunScope, found: pl.DataFrame) -> pl.
         found.join(mine, on=["id", "user_id"], how="left")
         .join(anybody, on="id", how="left")
         .join(theirs, on="id", how="left")
-        .with_columns(pl.col("own", "whole", "elsewhere").fill_null(0), pl.col("imported").fill_null(value=False))
+        .with_columns(pl.col("own", "whole", "elsewhere").fill_null(0))
     )
     by_others = pl.col("drawn").list.contains(read) | pl.col("before").list.contains(read).fill_null(value=False)
     explained = (read == pl.col("own")) | (read == pl.col("whole")) | by_others

@@ -18,6 +18,9 @@ from jobs.store import tables
 from jobs.store.database import Connection
 from jobs.store.statements import listed, own, statement, within
 
+ROWS: dict[str, pl.DataType | type[pl.DataType]] = {"id": pl.UInt128, "user_id": pl.String}
+"""Rows of usage_daily and whose draws on them are meant."""
+
 
 def draws(
     connection: Connection, settings: Settings, table: sql.Composable, months: Iterable[date], users: Collection[str]
@@ -31,6 +34,15 @@ def draws(
     return found.rename(names).select(pl.col(name).cast(kind) for name, kind in DRAWS.items())
 
 
+def adopted_elsewhere(
+    connection: Connection, table: sql.Composable, months: Collection[date], users: Collection[str]
+) -> pl.DataFrame:
+    """Rows of ``users`` on which draws were adopted in other months than these (ROWS), whatever became of the draws."""
+    text = statement("adopted_elsewhere", draws=table, users=listed(users))
+    rows = connection.execute(text, {"months": list(months)})
+    return pl.DataFrame([(id_.int, user) for id_, user in rows], schema=ROWS, orient="row")
+
+
 def drawn_by_row(
     connection: Connection, table: sql.Composable, users: Collection[str]
 ) -> dict[tuple[str, int], tuple[int, int]]:
@@ -42,15 +54,14 @@ def drawn_by_row(
 def totals_of_rows(
     connection: Connection, settings: Settings, table: sql.Composable, ids: Collection[int], window: Collection[date]
 ) -> pl.DataFrame:
-    """What all months say of some rows, by user: id, user_id, drawn (units of 10^-10), imported, ``before``: what was
-    drawn before the newest entry, and ``elsewhere``: what stands in closed months but those of ``window``."""
+    """What all months say of some rows, by user: id, user_id, drawn (units of 10^-10); ``before``: what was drawn
+    before the newest entry; and ``elsewhere``: what stands in closed months but those of ``window``."""
     text = statement("drawn_of_rows", draws=table, months=own(settings, "months"))
     values = {"ids": [UUID(int=id_) for id_ in ids], "window": list(window)}
     rows = connection.execute(text, values).fetchall() if ids else []
     found = [
-        (id_.int, user, scaled(amount), imported, scaled(before), scaled(elsewhere))
-        for id_, user, amount, imported, before, elsewhere in rows
+        (id_.int, user, scaled(amount), scaled(before), scaled(elsewhere))
+        for id_, user, amount, before, elsewhere in rows
     ]
-    schema = {"id": pl.UInt128, "user_id": pl.String, "drawn": pl.Int128, "imported": pl.Boolean, "before": pl.Int128}
-    schema["elsewhere"] = pl.Int128
+    schema = ROWS | dict.fromkeys(("drawn", "before", "elsewhere"), pl.Int128)
     return pl.DataFrame(found, schema=schema, orient="row")
