@@ -1,6 +1,7 @@
 """What another program has drawn becomes part of the ledger once, so that nobody pays twice (DESIGN section 4)."""
 
 import re
+from datetime import date
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -132,6 +133,21 @@ def test_a_row_with_imported_draws_is_prepaid_whatever_its_user_is(ready: str, m
     assert booked(ready) == [entry(1, 0, june(19), "0", "0.20"), entry(1, 1, june(19), "0", "0.10")]
     assert paid(ready) == sums(credits_purchased="0.30", credits_deducted="0.30", amount_due="0.30")
     repeats(ready)
+
+
+def test_a_row_whose_imported_draws_were_given_back_is_prepaid_in_a_later_month(ready: str) -> None:
+    """It cost nothing for a while, in a month that is closed by now."""
+    user(ready, mode="postpaid")
+    account(ready, purchased="1.00", used="0.20")
+    row(ready, 1, "0.20", june(19), credits_deducted="0.20")
+    night(ready)
+    ask(ready, "UPDATE usage_daily SET total_cost = 0, cpu_hours = 0")
+    night(ready)
+    assert (drawn(ready), used(ready)) == ({}, amounts("0", "0"))
+    night(ready, "--date", "2026-07-10", today=date(2026, 7, 11))
+    ask(ready, "UPDATE usage_daily SET total_cost = 0.30, date = '2026-07-05'")
+    night(ready, "--date", "2026-07-11", today=date(2026, 7, 12))
+    assert (drawn(ready), used(ready)) == ({1: amounts("0", "0.30")}, amounts("0", "0.30"))
 
 
 def test_more_deducted_than_used_is_reported(ready: str) -> None:
