@@ -135,9 +135,10 @@ def test_a_row_with_imported_draws_is_prepaid_whatever_its_user_is(ready: str, m
     repeats(ready)
 
 
-def test_a_row_whose_imported_draws_were_given_back_is_prepaid_in_a_later_month(ready: str) -> None:
+@pytest.mark.parametrize("mode", ["postpaid", None])
+def test_a_row_whose_imported_draws_were_given_back_is_prepaid_in_a_later_month(ready: str, mode: str | None) -> None:
     """It cost nothing for a while, in a month that is closed by now."""
-    user(ready, mode="postpaid")
+    user(ready, mode=mode)
     account(ready, purchased="1.00", used="0.20")
     row(ready, 1, "0.20", june(19), credits_deducted="0.20")
     night(ready)

@@ -163,7 +163,7 @@ def read_input(
 
 def _not_prepaid(users: Collection[str], modes: pl.DataFrame) -> list[str]:
     """Of ``users`` who were not prepaid all the time."""
-    by_user = modes.group_by("user_id").agg((pl.col("mode") == "prepaid").all())
+    by_user = modes.group_by("user_id").agg(pl.col("mode").eq_missing("prepaid").all())
     return sorted(set(users) - set(by_user.filter("mode")["user_id"]))
 
 
