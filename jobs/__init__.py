@@ -1,36 +1,36 @@
 """usage_daily in, exact cost roll-ups and credit draws out; a run costs what has changed.
 
-How data flows, and which package each step is in::
+The packages, and how data flows through them::
 
-    cli, commands        arguments, exit codes, the clock; show: what a person sees
-        └─ pipeline      one run: plan → detect → shrink check → batches → finalize → summary
-            ├─ postgres  fingerprints and detection, the readers of usage, locks and checks of a batch, what it writes
-            ├─ store     connections, the run lock and the run log, the ledger and accounts, schema, preflight checks
-            └─ compute   prices rows, allocates credits, rolls up: frame in, frame out
-                 └─ model    words: meters, cards, windows, frame columns, errors
-
-    settings                                  environment, .env.local, settings.toml, rates.csv, read whole or refused
-    explain, reconcile (recompute), watch     read-only: how a month adds up, the invariants, closed months
-    daemon, schedule, health, metrics, log    `usage-jobs schedule`
-    files                                     what a command is asked to write: --metrics-file, --ran-out
-    demo                                      an embedded server and sample data
+    cli              arguments, exit codes, what a person sees
+     ├─ service      `usage-jobs schedule`: scheduler, health endpoint, metrics, logging
+     ├─ demo         an embedded server and sample usage
+     └─ audit        read-only: check, explain, reconcile, watch
+         └─ pipeline       one run: plan → detect changes → checks → batches → finalize → summary
+             ├─ postgres   every byte to and from the database; sql/: named queries, one file a subject
+             ├─ rating     pure: what each row costs
+             ├─ credits    pure: which credit pays for it
+             └─ rollups    pure: sums by user, day and month; differences and their causes
+                 └─ settings    environment, .env.local, settings.toml, rates.csv, read whole or refused
+                     └─ domain  money, meters, rate card, billing periods, frame schemas, errors
 
 The path of one usage row, once detection (``postgres.detection``) has found that a month of its user differs:
 
-1. ``pipeline.batches`` puts the user into a batch; ``pipeline.batch_input`` reads his rows with their hashes
-   (``postgres.usage_reader``) and rates them (``pipeline.rating`` → ``compute.pricing`` and ``costs``). No lock yet.
-2. ``pipeline.batch`` opens the transaction, locks his account and computes which credit pays for the row
-   (``pipeline.allocation`` → ``compute.credits``, ``compute.lots``, ``compute.postings``).
+1. ``pipeline.batches`` puts the user into a batch. ``pipeline.batch_input`` reads the user's rows with their hashes
+   (``postgres.usage_reader``) and rates them (``pipeline.row_rating`` → ``rating.charges``, ``rating.row_costs``). No
+   lock yet.
+2. ``pipeline.batch`` opens the transaction, locks the account and computes which credit pays for the row
+   (``pipeline.draw_windows`` → ``credits.allocation``).
 3. The rows to be written are locked, and the server's fingerprint of the user is compared with what was read.
-4. ``pipeline.batch_changes`` writes what differs: ledger, transactions and account (``store.accounts``), the row itself
-   (``postgres.usage_writeback``), its day in user_daily, its month in user_monthly, and the day in touched_days. A row
-   that cannot be priced goes to rejects instead.
+4. ``pipeline.batch_changes`` writes what differs: ledger, transactions and account (``postgres.accounts``), the row
+   (``postgres.usage_writeback``), its day in user_daily and its month in user_monthly (``postgres.rollup_io``), and the
+   day in touched_days. A row that cannot be priced goes to rejects instead (``postgres.rejects``).
 5. ``pipeline.finalize`` regroups the touched days of user_daily into cluster_daily and cluster_monthly
-   (``pipeline.cluster_tables``), books the months, and ends the run.
+   (``pipeline.cluster_tables``), enters the months, and ends the run.
 
 Imports point down this picture and never up; ``tests/test_architecture.py`` enforces it.
 
-Inside ``compute`` every quantity and every amount is an integer that counts units of 10^-10 (see ``jobs.model.scale``),
-of 64 bits where its bounds allow that (``jobs.compute.exact``): exact, and as fast as floats. At the edges they are
-``Decimal`` and ``numeric(38,10)``.
+In rating, credits and rollups every quantity and every amount is an integer that counts units of 10^-10
+(``domain.fixed_point``), of 64 bits where its bounds allow that (``domain.fixed_point_columns``): exact, and as fast as
+floats. At the edges they are ``Decimal`` and ``numeric(38,10)``.
 """

@@ -9,11 +9,11 @@ from urllib.parse import urlsplit
 import psycopg
 from psycopg import sql
 
-from jobs.look import apply_schema
-from jobs.model.errors import UsageJobsError
+from jobs.domain.errors import UsageJobsError
+from jobs.postgres.conninfo import Address
+from jobs.postgres.privileges import MARK
+from jobs.postgres.schema_script import apply_schema
 from jobs.settings import Settings
-from jobs.store.address import Address
-from jobs.store.privileges import MARK
 
 SHAPE = """
 SELECT md5(concat_ws(' ',

@@ -23,12 +23,12 @@ from psycopg.rows import dict_row
 from server_day import server_day
 from ways import job_url, left, owner_url
 
-from jobs import cli
-from jobs.model.address import address
-from jobs.model.errors import ConfigError
-from jobs.model.windows import first_of, previous_month
+from jobs.cli import main
+from jobs.domain.billing_periods import first_of, previous_month
+from jobs.domain.errors import ConfigError
+from jobs.postgres import errors
 from jobs.settings import Settings, load
-from jobs.store import faults
+from jobs.settings.database_url import address
 
 TODAY = date(2026, 6, 21)
 DAY = date(2026, 6, 20)
@@ -166,7 +166,7 @@ def _in_this_process(arguments: Sequence[str], variables: Mapping[str, str], tod
         ):
             for name, value in variables.items():
                 patch.setenv(name, value)
-            code = cli.main(list(arguments))
+            code = main.main(list(arguments))
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else 1
     finally:
@@ -192,12 +192,12 @@ def mapped(
 
 def pausing(patch: pytest.MonkeyPatch, pause: Callable[[float], None]) -> None:
     """What the job does instead of resting between two tries, in this process."""
-    patch.setattr(faults.retried, "__kwdefaults__", {**(faults.retried.__kwdefaults__ or {}), "pause": pause})
+    patch.setattr(errors.retried, "__kwdefaults__", {**(errors.retried.__kwdefaults__ or {}), "pause": pause})
 
 
 def usage_jobs_process(*arguments: str, **environment: str) -> Ran:
     """The command, in a process of its own, on the machine's clock, with nothing but ``environment``."""
-    start = "import sys; from jobs.cli import main; sys.exit(main())"
+    start = "import sys; from jobs.cli.main import main; sys.exit(main())"
     done = subprocess.run(
         [sys.executable, "-c", start, *arguments],
         capture_output=True,

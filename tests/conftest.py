@@ -23,9 +23,9 @@ from psycopg import sql
 
 from jobs.demo.sample import SHAPE_A
 from jobs.demo.server import NOT_DURABLE, running
-from jobs.look import apply_schema
+from jobs.postgres.conninfo import Address
+from jobs.postgres.schema_script import apply_schema
 from jobs.settings import load
-from jobs.store.address import Address
 
 SERVER = {"server_url", "server_directory"}
 MANY_CASES = 4

@@ -18,7 +18,7 @@ from oracle import Figures
 from psycopg import sql
 from psycopg.rows import dict_row
 
-from jobs.model.report import Report
+from jobs.domain.run_report import Report
 
 Link = psycopg.Connection[Any]
 Key = tuple[Any, ...]

@@ -19,13 +19,13 @@ from shrinking import perform_anyway
 from ways import job_url, owner_url
 from worlds import write_config
 
-from jobs.look import apply_schema
-from jobs.model.backfill import Backfill
-from jobs.model.errors import ConfigError
-from jobs.model.report import Report
+from jobs.domain.backfill_request import Backfill
+from jobs.domain.errors import ConfigError
+from jobs.domain.run_report import Report
 from jobs.pipeline.run import Job
+from jobs.postgres.conninfo import Address
+from jobs.postgres.schema_script import apply_schema
 from jobs.settings import load as load_settings
-from jobs.store.address import Address
 
 
 class CreditTrial:

@@ -56,7 +56,7 @@ def another_process(words: tuple[str, ...], environment: Mapping[str, str], prel
     """The command in a process of its own, which does ``prelude`` first."""
     if not prelude:
         return usage_jobs_process(*words, **environment)
-    text = f"{prelude}\nimport sys\nfrom jobs.cli import main\nsys.exit(main())"
+    text = f"{prelude}\nimport sys\nfrom jobs.cli.main import main\nsys.exit(main())"
     done = subprocess.run(
         [sys.executable, "-c", text, *words],
         env={"PATH": "/usr/bin:/bin", **environment},

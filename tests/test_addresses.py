@@ -11,7 +11,7 @@ from passwords import AWKWARD, PASSWORDS, SUPABASE, WAYS, role, with_password
 from strangers import Stranger, door
 from told import refused, under, warnings
 
-from jobs.model.address import address
+from jobs.settings.database_url import address
 
 
 @pytest.fixture

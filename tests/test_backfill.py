@@ -19,13 +19,13 @@ from prepaid import amounts, drawn, others, prepaid, reprice, row
 from server_day import server_day
 from ways import job_url
 
-from jobs.model.backfill import Backfill
-from jobs.model.errors import MovedError
-from jobs.model.report import Report
+from jobs.domain.backfill_request import Backfill
+from jobs.domain.errors import MovedError
+from jobs.domain.run_report import Report
 from jobs.pipeline import run
 from jobs.pipeline.run import Job, perform
+from jobs.postgres.conninfo import Address
 from jobs.settings import load
-from jobs.store.address import Address
 
 TODAY = date(2026, 6, 21)
 APRIL = ("--from", "2026-04-10", "--to", "2026-04-12")
@@ -236,8 +236,8 @@ def test_at_a_terminal_it_asks(closed: str, answer: str, code: int) -> None:
     start = (
         # Who leads a session and opens a terminal is the one that its Ctrl-C is for.
         "import os, sys; os.open(os.ttyname(0), os.O_RDWR);"
-        "from datetime import date; from jobs import cli; from jobs.store import clock;"
-        "clock.today = lambda _: date(2026, 6, 21); sys.exit(cli.main())"
+        "from datetime import date; from jobs.cli import main; from jobs.postgres import server_clock;"
+        "server_clock.today = lambda _: date(2026, 6, 21); sys.exit(main.main())"
     )
     process = subprocess.Popen(
         [sys.executable, "-c", start, *words],

@@ -16,9 +16,9 @@ from commands import CLUSTER, RATES, Ran, add_usage, ask, configured, contents, 
 from shrinking import allowing
 from ways import job_url
 
+from jobs.postgres.connections import Connection, connect
+from jobs.postgres.conninfo import Address
 from jobs.settings import load
-from jobs.store.address import Address
-from jobs.store.database import Connection, connect
 
 HOURS = ("cpu_hours", "gpu_hours", "storage_gb", "total_cost")
 CALLS = ("feature_store_api_calls", "model_inference_calls")
@@ -489,7 +489,7 @@ def test_an_unexpected_failure_shows_no_password(
         given.append(address.url)
         raise RuntimeError(f"cannot parse {address.url}")
 
-    monkeypatch.setattr("jobs.look.runs", fail)
+    monkeypatch.setattr("jobs.audit.lists.runs", fail)
     ran = usage_jobs("runs", *options, url=database)
     assert ran.code == 1
     assert "RuntimeError: cannot parse postgresql://" in ran.err
@@ -614,9 +614,9 @@ def test_the_lock_is_free_the_moment_a_run_ends(ready: str, monkeypatch: pytest.
         def guards(address: Address, name: str) -> Connection:
             return connection if "guard" in name else connect(address, name)
 
-        patch.setattr("jobs.store.database.connect", guards)
+        patch.setattr("jobs.postgres.connections.connect", guards)
         assert usage_jobs("run", url=ready).code == 0
-        patch.setattr("jobs.store.database.connect", connect)
+        patch.setattr("jobs.postgres.connections.connect", connect)
         assert usage_jobs("run", url=ready).code == 0
 
 

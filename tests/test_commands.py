@@ -29,11 +29,11 @@ from commands import (
 from server_day import server_day
 from ways import job_url
 
+from jobs.audit.explain import explained_month
+from jobs.audit.explanation import Explanation, Piece
 from jobs.demo.sample import load
-from jobs.explain import explained_month
-from jobs.model.explanation import Explanation, Piece
+from jobs.postgres.conninfo import Address
 from jobs.settings import load as load_settings
-from jobs.store.address import Address
 
 COMMANDS = (
     *("demo", "check", "schema", "init", "run", "backfill", "reopen", "debts", "explain", "reconcile"),

@@ -10,14 +10,14 @@ import pytest
 from commands import DAY, TODAY, ask, usage_jobs
 from prepaid import account, amounts, booked, deducted, drawn, june, night, others, prepaid, repeats, row, used, user
 
-from jobs.model.shrink import Shrink
-from jobs.pipeline import allocation
+from jobs.domain.check_tokens import Shrink
+from jobs.pipeline import draw_windows
 from jobs.pipeline.batch_input import BatchInput
+from jobs.postgres import accounts
+from jobs.postgres.connections import Connection
+from jobs.postgres.credit_capabilities import CreditSource
 from jobs.postgres.run_scope import RunScope
 from jobs.settings import Settings
-from jobs.store import accounts
-from jobs.store.credit_source import CreditSource
-from jobs.store.database import Connection
 
 BOOK = "INSERT INTO rollup.credit_draws (usage_daily_id, user_id, revision, usage_date, free, purchased, run_id) "
 
@@ -199,13 +199,13 @@ def test_a_draw_booked_beside_the_first_run_of_all_is_not_booked_again(
 def test_what_nobody_has_moved_before_the_lock_is_computed_once(ready: str, monkeypatch: pytest.MonkeyPatch) -> None:
     prepaid(ready, purchased="5")
     row(ready, 1, "3.00")
-    computed, allocate = list[int](), allocation.allocate
+    computed, allocate = list[int](), draw_windows.allocate
 
     def counted(scope: RunScope, read: BatchInput, *more: Any) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
         computed.append(read.rated.height)
         return allocate(scope, read, *more)
 
-    monkeypatch.setattr(allocation, "allocate", counted)
+    monkeypatch.setattr(draw_windows, "allocate", counted)
     night(ready)
     assert (computed, drawn(ready)) == ([1], {1: amounts("0", "3.00")})
 

@@ -21,15 +21,15 @@ from commands import add_usage, applied, ask, explicit, mapped, usage_jobs
 from fake_clock import FakeClock
 from ways import job_url
 
-from jobs.daemon import Daemon
-from jobs.health import Health, listening
-from jobs.schedule import Due, entries
+from jobs.postgres import server_clock as server
+from jobs.postgres.conninfo import Address
+from jobs.service.health_endpoint import Health, listening
+from jobs.service.nightly import Daemon
+from jobs.service.scheduler import Due, entries
 from jobs.settings import load
-from jobs.store import clock as server
-from jobs.store.address import Address
 
 SAID = ("last_exit_code", "last_success")
-START = "import sys; from jobs.cli import main; sys.exit(main())"
+START = "import sys; from jobs.cli.main import main; sys.exit(main())"
 
 
 def free_port() -> int:

@@ -21,7 +21,7 @@ from drift_world import Copies, copies, do
 from test_migrations import FIRST
 
 pytestmark = pytest.mark.direct("compares catalogs, to which what a role is granted belongs")
-START = "import sys; from jobs.cli import main; sys.exit(main(['schema', '--apply']))"
+START = "import sys; from jobs.cli.main import main; sys.exit(main(['schema', '--apply']))"
 
 
 def nothing(url: str) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from jobs import log
+from jobs.service import log
 
 
 @pytest.fixture(autouse=True)

@@ -20,7 +20,7 @@ from strangers import Stranger, door
 from told import refused, under
 
 from jobs.demo.server import running
-from jobs.store import database as store
+from jobs.postgres import connections as store
 
 GIVEN = SUPABASE | {"SUPABASE_DB_PASSWORD": "s3cret"}
 COMMANDS = (("check",), ("run",))
@@ -116,7 +116,7 @@ def test_truly_no_ipv6(tmp_path: Path, command: Command) -> None:
     if subprocess.run([*alone, "true"], capture_output=True, check=False).returncode:
         pytest.skip("this user may not make a network of its own")
     (tmp_path / "hosts").write_text("127.0.0.1 localhost\n2001:db8::1 db.abcd.supabase.co\n")
-    start = f"{sys.executable} -c 'from jobs.cli import main; raise SystemExit(main())' {shlex.join(command)}"
+    start = f"{sys.executable} -c 'from jobs.cli.main import main; raise SystemExit(main())' {shlex.join(command)}"
     done = subprocess.run(
         [*alone, f"mount --bind {tmp_path}/hosts /etc/hosts && exec {start}"],
         env={**os.environ, **GIVEN, "SUPABASE_CONNECTION": "direct"},

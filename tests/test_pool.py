@@ -41,7 +41,7 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The pauses between tries, which are not made; and a server of the pool is waited for only shortly."""
     made: list[float] = []
     pausing(monkeypatch, made.append)
-    monkeypatch.setattr("jobs.store.database.ADMISSION_SECONDS", 0.3)
+    monkeypatch.setattr("jobs.postgres.connections.ADMISSION_SECONDS", 0.3)
     return made
 
 
@@ -206,7 +206,7 @@ def test_a_pooler_that_is_down(command: tuple[str, ...], booked: str, pool: Pool
 
 def test_a_server_that_is_down_behind_its_pooler(monkeypatch: pytest.MonkeyPatch) -> None:
     """The pooler takes the connection, and then has nobody to hand it on to."""
-    monkeypatch.setattr("jobs.store.database.CONNECT_SECONDS", 2)
+    monkeypatch.setattr("jobs.postgres.connections.CONNECT_SECONDS", 2)
     nobody = "postgresql://job:s3cret@127.0.0.1:1/app"
     with pooler.running(nobody) as pool:
         ran = usage_jobs("run", url=pool.url(nobody))

@@ -13,12 +13,12 @@ from commands import explicit
 from server_day import server_day
 from ways import job_url, owner_url
 
-from jobs.look import apply_schema
-from jobs.model.errors import LockedError, PreflightError
-from jobs.model.report import Report
+from jobs.domain.errors import LockedError, PreflightError
+from jobs.domain.run_report import Report
 from jobs.pipeline.run import Job, perform
+from jobs.postgres.conninfo import Address
+from jobs.postgres.schema_script import apply_schema
 from jobs.settings import load
-from jobs.store.address import Address
 
 DAY = date(2026, 6, 20)
 TODAY = date(2026, 6, 21)

@@ -18,16 +18,16 @@ from usage_reads import READERS, read_spans, recorded_query
 from ways import job_url
 from wire import Statement, Verdict, Wire
 
-from jobs.model.errors import ConfigError, UnreachableError, UsageJobsError
-from jobs.model.frames import usage_schema
+from jobs.domain.errors import ConfigError, UnreachableError, UsageJobsError
+from jobs.domain.schemas import usage_schema
+from jobs.postgres.connections import Connection, connect, transaction
+from jobs.postgres.conninfo import Address
+from jobs.postgres.errors import passes
 from jobs.postgres.fingerprints import SEED
 from jobs.postgres.reader_choice import choose
+from jobs.postgres.usage_query import UsageQuery
 from jobs.postgres.usage_reader import Reader
 from jobs.settings import Settings, load
-from jobs.store.address import Address
-from jobs.store.database import Connection, connect, transaction
-from jobs.store.faults import passes
-from jobs.store.usage import UsageQuery
 
 JUNE = (date(2026, 6, 1), date(2026, 6, 30))
 Read = Callable[[str], pl.DataFrame]
@@ -183,7 +183,7 @@ def test_no_row_at_all(read: Read, query: UsageQuery, kind: str) -> None:
 
 
 def test_both_give_the_same_frame(database: str, read: Read, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("jobs.store.database.BLOCK", 1_000)  # COPY comes in many blocks
+    monkeypatch.setattr("jobs.postgres.connections.BLOCK", 1_000)  # COPY comes in many blocks
     values = [None, "0", "NaN", "0.00000000005", "100000000", "3.3333333333", "-1"]
     for number, user in enumerate(NASTY * 3):
         add_row(
@@ -294,7 +294,7 @@ class Reading(threading.Thread):
 def test_a_backend_that_dies_in_mid_read_is_no_short_read(
     database: str, link: Connection, read: Read, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    monkeypatch.setattr("jobs.store.database.BLOCK", 100_000)
+    monkeypatch.setattr("jobs.postgres.connections.BLOCK", 100_000)
     rows = 40_000  # of 1 kB each: more than the sockets hold between server and reader
     ask(
         database,

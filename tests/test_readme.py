@@ -10,7 +10,7 @@ import psycopg
 import pytest
 from commands import DAY, add_usage, applied, ask, usage_jobs
 
-from jobs.arguments import parser
+from jobs.cli.arguments import parser
 from jobs.demo import sample
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
@@ -51,10 +51,10 @@ def test_commands_are_understood(command: str) -> None:
 STUB = """#!{python}
 import sys
 from datetime import date
-from jobs import cli
-from jobs.store import clock
-clock.today = lambda _: date(2026, 6, 21)
-sys.exit(cli.main())
+from jobs.cli import main
+from jobs.postgres import server_clock
+server_clock.today = lambda _: date(2026, 6, 21)
+sys.exit(main.main())
 """
 PSQL = """#!{python}
 import sys

@@ -16,8 +16,8 @@ import pytest
 from apscheduler.triggers.cron import CronTrigger
 from fake_clock import FakeClock, OverError
 
-from jobs.model.errors import ConfigError
-from jobs.schedule import Entry, entries, last_fire, serve, trigger
+from jobs.domain.errors import ConfigError
+from jobs.service.scheduler import Entry, entries, last_fire, serve, trigger
 
 NIGHTLY = "30 2 * * *"
 EVERY_ZONE = "EVERY_ZONE" in os.environ

@@ -15,9 +15,9 @@ from strangers import Stranger, door
 from told import under
 from usage_reads import READERS, read_usage
 
-from jobs.model.errors import UsageJobsError
-from jobs.store.address import Address
-from jobs.store.database import linked
+from jobs.domain.errors import UsageJobsError
+from jobs.postgres.connections import linked
+from jobs.postgres.conninfo import Address
 
 ENCODED = quote(SECRET, safe="")
 OPTIONS = ((), ("--json",))
@@ -180,11 +180,11 @@ UNEXPECTED = {
 def test_an_unexpected_failure(ready: str, what: str) -> None:
     """A traceback, also of what caused it."""
     prelude = (
-        "import os, psycopg, jobs.look\n"
+        "import os, psycopg, jobs.audit.lists\n"
         "def fail(*_):\n"
         f"    try: raise KeyError({UNEXPECTED[what]})\n"
         f"    except KeyError as error: raise RuntimeError('cannot parse', {UNEXPECTED[what]}) from error\n"
-        "jobs.look.runs = fail"
+        "jobs.audit.lists.runs = fail"
     )
     fails("another process", 1, ("runs",), {"DATABASE_URL": ready}, prelude)
 

@@ -16,11 +16,11 @@ from commands import RATES, configured
 from psycopg.conninfo import conninfo_to_dict
 from pydantic import ValidationError
 
-from jobs.model.address import address
-from jobs.model.errors import ConfigError
-from jobs.model.meters import DEFAULTS
+from jobs.domain.errors import ConfigError
+from jobs.domain.meters import DEFAULTS
+from jobs.postgres.conninfo import Address
 from jobs.settings import INTERNAL, Settings, load, secrets
-from jobs.store.address import Address
+from jobs.settings.database_url import address
 
 ROOT = Path(__file__).parents[1]
 RAW = "p@ss#w%rd/with:all?of ${HOME} & ünicode"
@@ -137,7 +137,10 @@ def test_settings_are_frozen(tmp_path: Path) -> None:
 def test_nothing_is_read_at_import(tmp_path: Path) -> None:
     (tmp_path / ".env.local").write_text("USAGE_JOBS_COST=nonsense\n")
     configured(tmp_path, settings="nonsense")
-    modules = "jobs.cli, jobs.pipeline.run, jobs.pipeline.batches, jobs.look, jobs.explain, jobs.show, jobs.demo.story"
+    modules = (
+        "jobs.cli.main, jobs.pipeline.run, jobs.pipeline.batches, jobs.audit.check, jobs.audit.explain, "
+        "jobs.cli.output, jobs.demo.demo"
+    )
     watch = f"""
 import os, sys
 class Watched(dict):

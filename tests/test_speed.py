@@ -9,11 +9,11 @@ import pytest
 from commands import DAY, add_usage, applied, ask, usage_jobs
 from psycopg import sql
 
+from jobs.postgres import performance_checks, preflight
+from jobs.postgres.connections import by_index, connect, transaction
+from jobs.postgres.conninfo import Address
+from jobs.postgres.sql_loader import compose, own
 from jobs.settings import load
-from jobs.store import preflight, speed
-from jobs.store.address import Address
-from jobs.store.database import by_index, connect, transaction
-from jobs.store.statements import own, statement
 
 INDEX, ROOM = "index on usage_daily (date)", "room on the pages of usage_daily"
 BY_USER = "index on usage_daily (user_id, date)"
@@ -36,7 +36,7 @@ def test_the_index_that_is_missing_is_named_with_the_statement_that_makes_it(
 ) -> None:
     without_index(database)
     assert subject not in found(database), "a small table is read at once"
-    monkeypatch.setattr(speed, "MANY_PAGES", 1)
+    monkeypatch.setattr(performance_checks, "MANY_PAGES", 1)
     note = found(database)[subject]
     assert (note["level"], note["found"]) == ("note", "none, on 0 MB")
     ask(database, note["remedy"].split(" (about")[0].replace("CONCURRENTLY ", ""))  # which no transaction allows
@@ -54,14 +54,14 @@ def without_index(url: str) -> None:
 
 @pytest.mark.parametrize("index", ["(user_id, date)", "(date) WHERE total_cost > 0"])
 def test_an_index_that_leads_to_no_day_is_none(database: str, monkeypatch: pytest.MonkeyPatch, index: str) -> None:
-    monkeypatch.setattr(speed, "MANY_PAGES", 1)
+    monkeypatch.setattr(performance_checks, "MANY_PAGES", 1)
     ask(database, f"CREATE INDEX ON usage_daily {index}")
     assert INDEX in found(database)
 
 
 @pytest.mark.parametrize("index", ["(date, user_id)", "(user_id) WHERE total_cost > 0"])
 def test_an_index_that_leads_to_no_user_is_none(database: str, monkeypatch: pytest.MonkeyPatch, index: str) -> None:
-    monkeypatch.setattr(speed, "MANY_PAGES", 1)
+    monkeypatch.setattr(performance_checks, "MANY_PAGES", 1)
     without_index(database)
     ask(database, f"CREATE INDEX ON usage_daily {index}")
     assert BY_USER in found(database)
@@ -69,7 +69,7 @@ def test_an_index_that_leads_to_no_user_is_none(database: str, monkeypatch: pyte
 
 def test_rows_stay_on_their_pages_where_check_has_had_its_way(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert ROOM not in found(database), "a small table is written at once"
-    monkeypatch.setattr(speed, "MANY_PAGES", 1)
+    monkeypatch.setattr(performance_checks, "MANY_PAGES", 1)
     note = found(database)[ROOM]
     assert (note["level"], note["found"]) == ("note", "fillfactor 100, on 0 MB")
     ask(database, note["remedy"].split(" (of rows")[0])
@@ -88,7 +88,7 @@ def test_rows_stay_on_their_pages_where_check_has_had_its_way(database: str, mon
 
 
 def test_a_table_that_no_run_writes_needs_no_room(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(speed, "MANY_PAGES", 1)
+    monkeypatch.setattr(performance_checks, "MANY_PAGES", 1)
     ask(database, "DROP TABLE user_credits CASCADE")
     assert INDEX in found(database)
     assert ROOM not in found(database)
@@ -109,7 +109,9 @@ def test_memory_beyond_what_a_run_may_take_is_noted_with_the_settings_that_decid
 def most(workers: int | None = None, rows: int | None = None) -> int:
     """What a run takes at the most, in MiB."""
     given = {"USAGE_JOBS_WORKERS": workers, "USAGE_JOBS_BATCH_ROWS": rows}
-    return speed.memory(load(None, {name: str(value) for name, value in given.items() if value}, Path.cwd()))
+    return performance_checks.memory(
+        load(None, {name: str(value) for name, value in given.items() if value}, Path.cwd())
+    )
 
 
 def test_memory_is_at_most_512_mebibyte_with_the_settings_that_ship() -> None:
@@ -131,9 +133,9 @@ def test_a_ledger_that_was_vacuumed_while_it_was_empty_is_searched_by_its_key(da
     settings = load(None, {}, Path.cwd())
     with psycopg.connect(database, autocommit=True) as connection:
         connection.execute("VACUUM rollup.credit_draws")
-    text = statement("post_draws", draws=own(settings, "credit_draws"))
+    text = compose("accounts.post_draws", draws=own(settings, "credit_draws"))
     with connect(Address(database)) as link, transaction(link):
-        link.execute(statement("stage_draws"))
+        link.execute(compose("accounts.stage_draws"))
         with by_index(link) if forced else nullcontext():
             plan = link.execute(sql.SQL("EXPLAIN {}").format(text), {"run_id": 1, "imported": False}).fetchall()
         assert any("Seq Scan on credit_draws" in line for (line,) in plan) == (not forced)

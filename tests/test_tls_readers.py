@@ -21,7 +21,7 @@ from tls_server import TlsServer
 from told import refused, under
 from usage_reads import READERS, read_usage
 
-from jobs.model.errors import PreflightError, UsageJobsError
+from jobs.domain.errors import PreflightError, UsageJobsError
 
 pytestmark = pytest.mark.skipif(tls_server.PROGRAM is None, reason=tls_server.MISSING)
 JUNE = (date(2026, 6, 1), date(2026, 6, 30))

@@ -10,8 +10,8 @@ import pytest
 from commands import HEADER, RATES, configured, usage_jobs
 from told import under, warnings
 
-from jobs.model.errors import ConfigError
-from jobs.model.rates import parse
+from jobs.domain.errors import ConfigError
+from jobs.domain.rate_card import parse
 from jobs.settings import Settings, load, secrets
 
 CPU, GPU = "cpu_hours,2020-01-01,0,0.10,1,", "gpu_hours,2020-01-01,0,0.50,1,"

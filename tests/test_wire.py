@@ -13,8 +13,8 @@ import pytest
 from commands import ask
 from wire import Hook, Statement, Then, Verdict, Wire, connected
 
-from jobs.model.errors import UnreachableError
-from jobs.store.faults import deadline
+from jobs.domain.errors import UnreachableError
+from jobs.postgres.errors import deadline
 
 PLACE = "CREATE TABLE t (n int)"
 

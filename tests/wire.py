@@ -20,7 +20,7 @@ from urllib.parse import quote
 
 from psycopg.conninfo import conninfo_to_dict
 
-from jobs.store.guard import PING
+from jobs.postgres.run_lock import PING
 
 SSL_REQUEST, GSS_REQUEST = 80877103, 80877104
 BLOCK = 1 << 16

@@ -29,7 +29,7 @@ from typing import IO
 
 import psycopg
 
-from jobs.model.errors import ConfigError
+from jobs.domain.errors import ConfigError
 
 PATIENCE = 60  # seconds that a start or a stop may take; recovery after a crash is the slowest case
 NOT_DURABLE = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"}

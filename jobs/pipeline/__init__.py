@@ -1,4 +1,5 @@
-"""One run: plan → detect → check → batches → finalize → summary, and the approval of a backfill's plan.
+"""One run: plan → detect changes → checks → batches → finalize → summary, and the approval of a backfill's plan.
 
-``run`` has the order of the stages. No SQL here (``jobs.postgres``), no formula (``jobs.compute``).
+``run`` has the order of the stages. No SQL (``jobs.postgres``), and no formula (``jobs.rating``, ``jobs.credits``,
+``jobs.rollups``).
 """

@@ -22,16 +22,15 @@ from dataclasses import dataclass, field, replace
 import polars as pl
 import psycopg
 
-from jobs.model.errors import RefusedError
+from jobs.domain.errors import RefusedError
 from jobs.pipeline.batch_changes import BatchChanges, compute_changes
 from jobs.pipeline.batch_input import BatchInput, read_input
 from jobs.pipeline.plan import Plan
-from jobs.postgres import detection, usage_writeback
+from jobs.postgres import accounts, detection, usage_writeback
+from jobs.postgres.connections import Connection, transaction
+from jobs.postgres.run_lock import pass_fence
 from jobs.postgres.usage_reader import Reader
 from jobs.postgres.usage_writeback import ConcurrentChangeError
-from jobs.store import accounts
-from jobs.store.database import Connection, transaction
-from jobs.store.guard import pass_fence
 
 UNFORESEEN = "500ms"
 """How long a batch waits for a lock that it could not foresee (a foreign key's): less than the server's

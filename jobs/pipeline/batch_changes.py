@@ -7,20 +7,28 @@ from uuid import UUID
 
 import polars as pl
 
-from jobs.compute import rollup
-from jobs.compute.billing import EARLY, PREPAID
-from jobs.compute.causes import KEY, UNCHANGED, causes, keep_closed_months
-from jobs.compute.changes import NONE
-from jobs.compute.exact import whole
-from jobs.pipeline import allocation, debts, foreign_draws, row_changes
+from jobs.domain.fixed_point_columns import whole
+from jobs.domain.schemas import EARLY, PREPAID
+from jobs.pipeline import debt_settlement, draw_windows, foreign_draws, row_changes
 from jobs.pipeline.batch_input import BatchInput, of_users
 from jobs.pipeline.plan import Plan
 from jobs.pipeline.rollup_writer import TableDiff, with_left_out
-from jobs.postgres import batch_hashes, cluster_rollups, usage_writeback
+from jobs.postgres import (
+    accounts,
+    batch_hashes,
+    billing_mode_history,
+    cluster_rollups,
+    ledger,
+    rejects,
+    rollup_io,
+    usage_writeback,
+)
+from jobs.postgres.connections import Connection
+from jobs.postgres.rejects import RejectChange
 from jobs.postgres.usage_writeback import ConcurrentChangeError, LostRow
-from jobs.store import accounts, corrections, modes, rejects, tables
-from jobs.store.database import Connection
-from jobs.store.rejects import RejectChange
+from jobs.rollups import user_rollups
+from jobs.rollups.causes import KEY, UNCHANGED, causes, keep_closed_months
+from jobs.rollups.changes import NONE
 
 OF_USERS = (
     *("rows", "accounts", "after", "adopted", "postings", "usage", "days_target", "months_target"),
@@ -31,9 +39,9 @@ OF_USERS = (
 @dataclass(frozen=True, slots=True)
 class BatchChanges:
     """``rows``: rated rows with their draws; ``accounts``: before, and ``after`` the ``postings``; ``adopted``: draws
-    that enter the ledger before these, without a transaction (frames.DRAWS; ``read`` has them); ``usage``: rows of
-    usage_daily to write (allocation.rows_to_write), and ``lost`` ones; what user_daily and user_monthly shall hold, the
-    latter's hashes apart; ``settled``: debts, with what is drawn on each, and what rollup.debts shall hold;
+    that enter the ledger before these, without a transaction (schemas.DRAWS; ``read`` has them); ``usage``: rows of
+    usage_daily to write (draw_windows.rows_to_write), and ``lost`` ones; what user_daily and user_monthly shall hold,
+    the latter's hashes apart; ``settled``: debts, with what is drawn on each, and what rollup.debts shall hold;
     ``settled_before``: those that adopted draws have settled; ``rejects``; ``written``: what writing ``usage`` changes
     in written_hash. Once complete (``completed``): ``daily``, ``monthly`` and ``debts``, what differs in these tables,
     and why user-months of closed months change (``causes``; of a backfill, or where it is only computed, those of open
@@ -121,8 +129,10 @@ class BatchChanges:
         why = UNCHANGED
         if self.plan.keeps_changes or (self.run_id is None and self.plan.covered_to is not None):
             why = self._causes(connection, self._diff("user_monthly", months, read.months))
-        paid_days, unpaid_days = debts.settled_days(read, pl.concat([self.settled, self.settled_before]))
-        paid_months, unpaid_months = debts.settled_months(read, self.settled, self.settled_before, self.written)
+        paid_days, unpaid_days = debt_settlement.settled_days(read, pl.concat([self.settled, self.settled_before]))
+        paid_months, unpaid_months = debt_settlement.settled_months(
+            read, self.settled, self.settled_before, self.written
+        )
         days = self.days_target.select(read.days.columns)
         return replace(
             self,
@@ -131,11 +141,11 @@ class BatchChanges:
                 "user_monthly", pl.concat([months, paid_months]), pl.concat([read.months, unpaid_months])
             ),
             debts=self._diff("debts", self.debts_target, read.debts),
-            causes=pl.concat([why, debts.settled_causes(paid_months, unpaid_months)]),
+            causes=pl.concat([why, debt_settlement.settled_causes(paid_months, unpaid_months)]),
         )
 
     def _diff(self, name: str, target: pl.DataFrame, stored: pl.DataFrame) -> TableDiff:
-        return TableDiff.of(tables.table(self.plan.settings, name), target, stored)
+        return TableDiff.of(rollup_io.table(self.plan.settings, name), target, stored)
 
     def listed(self) -> pl.DataFrame:
         """Every row that changes (changes.CHANGES), where a plan is shown or compared; once complete."""
@@ -194,8 +204,8 @@ class BatchChanges:
         self.monthly.write(connection, plan, run_id)
         self.debts.write(connection, plan, run_id)
         if entries := self.read.new_modes:
-            modes.append(connection, plan.settings, modes.listed_entries(entries), run_id)
-        corrections.append(connection, plan.settings, self.corrected, plan.reason, run_id)
+            billing_mode_history.append(connection, plan.settings, billing_mode_history.listed_entries(entries), run_id)
+        ledger.append_corrections(connection, plan.settings, self.corrected, plan.reason, run_id)
         rejects.write(connection, plan.settings, self.rejects)
 
     def _with_hashes(self, connection: Connection) -> pl.DataFrame:
@@ -220,7 +230,7 @@ class BatchChanges:
             .join(credits.lazy(), on=user_months, how="left")
             .join(self.written.lazy(), on=user_months, how="left")
             .join(overridden.lazy(), on=user_months, how="left")
-            .join(debts.open_totals(self.debts_target).lazy(), on="user_id", how="left")
+            .join(debt_settlement.open_totals(self.debts_target).lazy(), on="user_id", how="left")
             .join(self._paying.lazy().with_columns(is_paying=True), on=user_months, how="left")
             .with_columns(
                 written_hash=pl.col("written_hash").xor(pl.col("changed").fill_null(0)),
@@ -317,14 +327,14 @@ def compute_changes(
     *,
     first: bool = False,
 ) -> BatchChanges:
-    """What is to change for the users of ``read``, whose accounts are ``held`` (frames.ACCOUNTS).
+    """What is to change for the users of ``read``, whose accounts are ``held`` (schemas.ACCOUNTS).
 
     ``first``: a row that shows no credits and has no draws in the window is taken for one that never had any: were
     there one, posting it would find out. Reads rows of usage_daily and rollup.rejects besides.
     """
     adopted = foreign_draws.adopted_draws(connection, plan, read, held)
     dropped = foreign_draws.dropped_draws(plan, read)
-    payable, settled_before = debts.adopt_debts(read.payable, adopted)
+    payable, settled_before = debt_settlement.adopt_debts(read.payable, adopted)
     here = adopted.join(settled_before, on=["id", "date"], how="anti")
     read = replace(
         read,
@@ -333,7 +343,7 @@ def compute_changes(
         odd_debts=foreign_draws.as_adopted(read.odd_debts, adopted),
         payable=payable,
     )
-    rows, due, settled = allocation.allocate(plan, read, held)
+    rows, due, settled = draw_windows.allocate(plan, read, held)
     known = read.mismatched["id"]
     is_first = pl.col("fresh") & ~pl.col("vanished") if first else pl.lit(value=False)
     due = due.with_columns(first=is_first)
@@ -341,9 +351,9 @@ def compute_changes(
         odd = due.join(known.to_frame(), on="id", how="semi").with_columns(first=pl.lit(value=False))
         due = pl.concat([due.join(known.to_frame(), on="id", how="anti"), odd]).sort("user_id", "date", "id", "month")
     vanished = due.filter("vanished")
-    due = pl.concat([due, debts.settled_postings(settled, due.columns)])
-    shall_show = pl.concat([settled, debts.refilled_debts(payable, read.odd_debts, settled)])
-    usage = allocation.rows_to_write(plan, rows, read.unpriced, due, read.mismatched)
+    due = pl.concat([due, debt_settlement.settled_postings(settled, due.columns)])
+    shall_show = pl.concat([settled, debt_settlement.refilled_debts(payable, read.odd_debts, settled)])
+    usage = draw_windows.rows_to_write(plan, rows, read.unpriced, due, read.mismatched)
     ids = [str(UUID(int=id_)) for id_ in read.unpriced["id"]]
     found = rejects.read(connection, plan.query, ids)
     spans = plan.window.spans()
@@ -353,23 +363,23 @@ def compute_changes(
         read=read,
         rows=rows,
         accounts=held,
-        after=allocation.after_posting(plan, held, due),
+        after=draw_windows.after_posting(plan, held, due),
         adopted=pl.concat([adopted, dropped]),
         postings=due,
-        usage=pl.concat([usage, debts.settled_rows(plan, shall_show).select(usage.columns)]),
+        usage=pl.concat([usage, debt_settlement.settled_rows(plan, shall_show).select(usage.columns)]),
         lost=usage_writeback.lost_rows(connection, plan, vanished),
         days_target=days_target(plan, rows),
         months_target=months_target(plan, read, rows),
         settled=settled,
         settled_before=settled_before,
-        debts_target=debts.debts_target(plan, read, rows, pl.concat([settled, settled_before])),
+        debts_target=debt_settlement.debts_target(plan, read, rows, pl.concat([settled, settled_before])),
         rejects=rejects.changes_of_users(connection, plan.settings, found, read.users, spans),
     )
 
 
 def days_target(plan: Plan, rows: pl.DataFrame) -> pl.DataFrame:
     """What user_daily shall hold of rated rows with their draws."""
-    return with_left_out(rollup.user_days(rows.lazy(), plan.meters), plan, monthly=False).collect()
+    return with_left_out(user_rollups.user_days(rows.lazy(), plan.meters), plan, monthly=False).collect()
 
 
 def months_target(plan: Plan, read: BatchInput, rows: pl.DataFrame) -> pl.DataFrame:
@@ -377,7 +387,7 @@ def months_target(plan: Plan, read: BatchInput, rows: pl.DataFrame) -> pl.DataFr
 
     A user all of whose rows are rejected has a row of zeros: it says that he was looked at.
     """
-    sums = with_left_out(rollup.user_months(rows.lazy(), plan.meters), plan, monthly=True)
+    sums = with_left_out(user_rollups.user_months(rows.lazy(), plan.meters), plan, monthly=True)
     schema = sums.collect_schema()
     zeros = [
         pl.col(name).fill_null(whole(0) if kind == pl.Int128 else pl.lit(0, dtype=kind))

@@ -7,15 +7,15 @@ from typing import Any
 
 import polars as pl
 
-from jobs.model.frames import CODED, MODES
+from jobs.domain.schemas import CODED, MODES
 from jobs.pipeline import foreign_draws
-from jobs.pipeline.allocation import draws_of_nothing, window_draws
-from jobs.pipeline.rating import is_priceable, rate_rows
+from jobs.pipeline.draw_windows import draws_of_nothing, window_draws
+from jobs.pipeline.row_rating import is_priceable, rate_rows
 from jobs.postgres import batch_inputs
+from jobs.postgres.billing_mode_history import Entry
+from jobs.postgres.connections import Connection, transaction
 from jobs.postgres.run_scope import RunScope
 from jobs.postgres.usage_reader import Reader
-from jobs.store.database import Connection, transaction
-from jobs.store.modes import Entry
 
 KEY = ["user_id", "month"]
 

@@ -4,13 +4,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 
-from jobs.model.errors import RefusedError
-from jobs.model.work_list import WorkList
+from jobs.domain.errors import RefusedError
+from jobs.domain.work_list import WorkList
 from jobs.pipeline.batch import Batch, BatchResult
-from jobs.pipeline.totals import Totals
+from jobs.pipeline.run_totals import Totals
 from jobs.pipeline.workers import run_side_by_side
-from jobs.store.database import Link
-from jobs.store.faults import retried
+from jobs.postgres.connections import Link
+from jobs.postgres.errors import retried
 
 PASSES = 3
 """How often the users who left their batch are tried one after another. Whoever is locked so long is the next run's."""

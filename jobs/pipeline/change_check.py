@@ -9,14 +9,13 @@ from datetime import date, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from jobs.model.errors import ChangeError
-from jobs.model.large_change import LargeChange, shown
-from jobs.model.scale import unscaled
-from jobs.model.shrink import percent
-from jobs.model.windows import first_of, previous_month
+from jobs.domain.billing_periods import first_of, previous_month
+from jobs.domain.check_tokens import LargeChange, percent, shown
+from jobs.domain.errors import ChangeError
+from jobs.domain.fixed_point import unscaled
 from jobs.pipeline.plan import Plan
+from jobs.postgres.connections import Connection, transaction
 from jobs.postgres.month_figures import MonthFigures, day_costs, month_figures
-from jobs.store.database import Connection, transaction
 
 if TYPE_CHECKING:
     from jobs.pipeline.change_sums import ChangeSums

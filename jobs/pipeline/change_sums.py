@@ -13,19 +13,19 @@ from itertools import chain
 
 import polars as pl
 
-from jobs.compute.causes import KEY
-from jobs.compute.exact import WIDE, whole
-from jobs.compute.lots import LOTS
-from jobs.model.windows import first_of
+from jobs.credits.lots import LOTS
+from jobs.domain.billing_periods import first_of
+from jobs.domain.fixed_point_columns import WIDE, whole
 from jobs.pipeline.batch import Batch
 from jobs.pipeline.batch_changes import BatchChanges
 from jobs.pipeline.batch_input import rate_users
 from jobs.pipeline.rollup_writer import TableDiff
 from jobs.pipeline.workers import run_side_by_side
+from jobs.postgres.connections import Link, transaction
 from jobs.postgres.detection import Detected
+from jobs.postgres.errors import retried
 from jobs.postgres.run_scope import RunScope
-from jobs.store.database import Link, transaction
-from jobs.store.faults import retried
+from jobs.rollups.causes import KEY
 
 LARGEST = 3
 """So many users are named of each month and kind, and of each new day."""

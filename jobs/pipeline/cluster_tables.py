@@ -6,14 +6,13 @@ from datetime import date
 
 import polars as pl
 
-from jobs.compute import rollup
-from jobs.model.windows import first_of
+from jobs.domain.billing_periods import first_of
 from jobs.pipeline.batch_changes import BatchChanges
 from jobs.pipeline.rollup_writer import TableDiff
-from jobs.postgres import cluster_rollups
+from jobs.postgres import cluster_rollups, rollup_io
+from jobs.postgres.connections import Connection
 from jobs.postgres.run_scope import RunScope
-from jobs.store import tables
-from jobs.store.database import Connection
+from jobs.rollups import user_rollups
 
 DAY, MONTH = ["date", "cluster_id"], ["month", "cluster_id"]
 
@@ -46,18 +45,18 @@ class ClusterDeltas:
 def regroup(connection: Connection, scope: RunScope, days: Sequence[date], deltas: ClusterDeltas) -> list[TableDiff]:
     """What differs in the cluster tables on ``days`` and in their months; inside the caller's transaction."""
     settings = scope.settings
-    daily, monthly = (tables.table(settings, name) for name in ("cluster_daily", "cluster_monthly"))
+    daily, monthly = (rollup_io.table(settings, name) for name in ("cluster_daily", "cluster_monthly"))
     months = sorted({first_of(day) for day in days})
     names = cluster_rollups.names(connection, scope)
-    stored = pl.concat(tables.stored(connection, settings, daily, months))
+    stored = pl.concat(rollup_io.stored(connection, settings, daily, months))
     here = pl.col("date").is_in(list(days))
     grouped = _added([cluster_rollups.grouped_days(connection, scope, days), *deltas.days], DAY)
     target = _named(grouped.filter(pl.col("users") != 0), names)
     changed = TableDiff.of(daily, target.select(stored.columns), stored.filter(here))
     whole = pl.concat([stored.filter(~here), target.select(stored.columns)])
     users = _added([cluster_rollups.month_users(connection, scope, months), *deltas.users], MONTH)
-    by_month = rollup.cluster_months(whole.lazy(), users.lazy(), settings.meters).collect()
-    held = pl.concat(tables.stored(connection, settings, monthly, months))
+    by_month = user_rollups.cluster_months(whole.lazy(), users.lazy(), settings.meters).collect()
+    held = pl.concat(rollup_io.stored(connection, settings, monthly, months))
     target = _named(by_month, names).select(held.columns)
     return [changed, TableDiff.of(monthly, target, held)]
 
@@ -91,6 +90,6 @@ def _count_clusters(rows: pl.DataFrame) -> pl.DataFrame:
     texts = pl.col("clusters").fill_null("{}").str.strip_chars("{}")
     each = rows.select("month", clusters=pl.when(texts != "").then(texts.str.split(","))).explode("clusters")
     each = each.filter(pl.col("clusters").is_not_null())
-    named = pl.when(pl.col("clusters") != rollup.NO_CLUSTER).then(pl.col("clusters").str.replace_all("-", ""))
+    named = pl.when(pl.col("clusters") != user_rollups.NO_CLUSTER).then(pl.col("clusters").str.replace_all("-", ""))
     numbers = named.str.to_integer(base=16, dtype=pl.UInt128)
     return each.select("month", cluster_id=numbers).group_by(MONTH).agg(pl.len().alias("active_users"))

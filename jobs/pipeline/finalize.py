@@ -10,21 +10,20 @@ from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
-from jobs.model.errors import LockedError
-from jobs.model.scale import scaled, unscaled
-from jobs.model.windows import first_of
-from jobs.model.work_list import WorkList
+from jobs.domain.billing_periods import first_of
+from jobs.domain.errors import LockedError
+from jobs.domain.fixed_point import scaled, unscaled
+from jobs.domain.work_list import WorkList
 from jobs.pipeline.plan import Plan
-from jobs.pipeline.totals import Totals
-from jobs.postgres import cluster_rollups, detection
+from jobs.pipeline.run_totals import Totals
+from jobs.postgres import billing_mode_history, cluster_rollups, detection, price_overrides, rejects, run_log
+from jobs.postgres.billing_mode_history import Entry
+from jobs.postgres.connections import Connection, transaction
+from jobs.postgres.credit_capabilities import unusable_payers
 from jobs.postgres.detection import Detected
 from jobs.postgres.month_figures import MonthFigures, month_figures, ran_out
-from jobs.store import modes, overrides, rejects, runlog, set_aside
-from jobs.store.credit_source import unusable_payers
-from jobs.store.database import Connection, transaction
-from jobs.store.guard import pass_fence
-from jobs.store.modes import Entry
-from jobs.store.rejects import RejectChange
+from jobs.postgres.rejects import RejectChange
+from jobs.postgres.run_lock import pass_fence
 
 if TYPE_CHECKING:
     import polars as pl
@@ -82,7 +81,7 @@ def finalize(
     """
     settings = plan.settings
     with transaction(connection):
-        if runlog.status(connection, settings, run_id) == "done":
+        if run_log.status(connection, settings, run_id) == "done":
             # The answer to an earlier COMMIT was lost, and this is another try: done is done.
             by_month, whole = month_figures(connection, plan, plan.window.months)
             return Finalized(
@@ -114,7 +113,7 @@ def finalize(
             for month in plan.window.months
         ]
         figures += _regrouped_besides(connection, plan, days, run_id)
-        booked = runlog.book_months(connection, settings, figures)
+        booked = run_log.book_months(connection, settings, figures)
         changed |= {"billing_modes": written["billing_modes"] + entered, "usage_daily": written["usage_daily"]}
         changed |= {"rejects": written["rejects"] + len(rejected), "months": len(booked)}
         # What was approved is what the end comes to with everybody.
@@ -131,8 +130,8 @@ def _enter_modes(connection: Connection, plan: Plan, run_id: int, totals: Totals
     entries, found = plan.pending_modes(), list[Entry]()
     if totals.recorder is not None:
         found = connection.execute(entries).fetchall()
-        entries = modes.listed_entries(found)
-    return modes.append(connection, plan.settings, entries, run_id), found
+        entries = billing_mode_history.listed_entries(found)
+    return billing_mode_history.append(connection, plan.settings, entries, run_id), found
 
 
 def _settle(connection: Connection, plan: Plan, totals: Totals, closing: Closing) -> "BatchResult | None":
@@ -160,13 +159,13 @@ def _keep_set_aside(connection: Connection, plan: Plan, run_id: int, totals: Tot
     """Makes rollup.set_aside hold whom this run has set aside. Whom it has not, a nightly run has written again, or
     found that nothing of his differs; a backfill knows that of those only whom it has written."""
     written = totals.users if plan.kind == "backfill" else None
-    set_aside.remove(connection, plan.settings, written, kept=totals.not_written)
-    set_aside.put(connection, plan.settings, totals.set_aside, run_id)
+    rejects.end_set_aside(connection, plan.settings, written, kept=totals.not_written)
+    rejects.set_aside(connection, plan.settings, totals.set_aside, run_id)
 
 
 def _overrides_moved(connection: Connection, plan: Plan) -> bool:
     """Whether price overrides are no longer those by which this run has priced."""
-    now = overrides.read(connection, plan.settings, plan.query.read, plan.window.first, plan.window.last)
+    now = price_overrides.read(connection, plan.settings, plan.query.read, plan.window.first, plan.window.last)
     return now.rows != plan.overrides.rows
 
 
@@ -195,11 +194,11 @@ def preview(
     whole = replace(whole, users_ran_out=short.filter(short["month"].is_in(plan.summed_months))["user_id"].n_unique())
     figures = [_booked(plan, month, by_month[month], None, closes=month in closing) for month in plan.window.months]
     figures += _regrouped_besides(connection, plan, days, None)
-    booked = runlog.months_to_book(connection, plan.settings, figures)
+    booked = run_log.months_to_book(connection, plan.settings, figures)
     changed = NO_CLUSTERS | {diff.table.name: diff.rows for diff in diffs}
     misplaced = _misplaced_rows(connection, plan, ownerless, lock=False)
     changed["usage_daily"] = totals.changed["usage_daily"] + len(misplaced)
-    changed["billing_modes"] = modes.count(connection, plan.pending_modes())
+    changed["billing_modes"] = billing_mode_history.count(connection, plan.pending_modes())
     changed |= {"rejects": totals.changed["rejects"] + len(rejected), "months": len(booked)}
     if totals.recorder is not None:
         entries = [entry for entry in connection.execute(plan.pending_modes()) if entry[0] not in totals.users]
@@ -344,7 +343,7 @@ def _after(
 def _mark_done(
     connection: Connection, plan: Plan, run_id: int, rows_read: int, ended: Finalized, written: Counter[str]
 ) -> None:
-    done = runlog.finish(
+    done = run_log.finish(
         connection,
         plan.settings,
         run_id,

@@ -14,14 +14,13 @@ from uuid import UUID
 
 import polars as pl
 
-from jobs.compute.exact import whole
-from jobs.model.frames import DRAWS
-from jobs.model.scale import unscaled
-from jobs.postgres import batch_inputs
+from jobs.domain.fixed_point import unscaled
+from jobs.domain.fixed_point_columns import whole
+from jobs.domain.schemas import DRAWS
+from jobs.postgres import accounts, batch_inputs, ledger
+from jobs.postgres.connections import Connection
+from jobs.postgres.invariants import shown
 from jobs.postgres.run_scope import RunScope
-from jobs.store import accounts, ledger, transactions
-from jobs.store.database import Connection
-from jobs.store.invariants import shown
 
 if TYPE_CHECKING:
     from jobs.pipeline.batch_input import BatchInput
@@ -55,7 +54,7 @@ class Unexplained(NamedTuple):
 
 def gone_draws(draws: pl.DataFrame, usage: pl.DataFrame) -> pl.DataFrame:
     """By row and user what the window's ``draws`` come to on rows that are not in ``usage``, or another user's
-    (frames.DRAWS): a run gives it back."""
+    (schemas.DRAWS): a run gives it back."""
     sums = draws.group_by("id", "user_id").agg(
         pl.col("date").max(), pl.col("imported").any(), pl.col("free").sum(), pl.col("purchased").sum()
     )
@@ -75,9 +74,7 @@ def unexplained(connection: Connection, scope: RunScope, read: "BatchInput") -> 
     held, beyond = scope.query.read.credits, _beyond_debts(read)
     blind = read.paying if held.account is not None and not held.deducted else set()
     asked = {user for user, rows in by_user.items() if not rows["foreign"].any()} | {*losing["user_id"]} | blind
-    compared = (
-        transactions.compare_transactions(connection, scope.settings, asked) if asked and held.transactions else {}
-    )
+    compared = ledger.compare_transactions(connection, scope.settings, asked) if asked and held.transactions else {}
     found = {}
     for user, rows in by_user.items():
         ours, theirs = compared.get(user, (None, None))
@@ -141,7 +138,7 @@ def _disagreement(ours: Decimal | None, theirs: Decimal | None) -> str:
 
 
 def adopted_draws(connection: Connection, scope: RunScope, read: "BatchInput", held: pl.DataFrame) -> pl.DataFrame:
-    """What ``--adopt`` enters into the ledger (frames.DRAWS), so that it says what the rows of these users show.
+    """What ``--adopt`` enters into the ledger (schemas.DRAWS), so that it says what the rows of these users show.
 
     In row order free until the account's free credits used are exhausted, then purchased. What a row shows less than
     was drawn on it is taken off its purchased draws first, which were drawn last.
@@ -159,7 +156,7 @@ def adopted_draws(connection: Connection, scope: RunScope, read: "BatchInput", h
 
 
 def dropped_draws(scope: RunScope, read: "BatchInput") -> pl.DataFrame:
-    """What ``--adopt`` takes out of the ledger (frames.DRAWS): draws on rows that are gone."""
+    """What ``--adopt`` takes out of the ledger (schemas.DRAWS): draws on rows that are gone."""
     mine = pl.col("user_id").is_in(sorted(scope.adopting.intersection(read.unexplained)))
     nothing = whole(0)
     return read.gone.filter(mine).with_columns(

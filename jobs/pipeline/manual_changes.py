@@ -6,14 +6,14 @@ from datetime import date
 from decimal import Decimal
 from typing import TypeVar
 
-from jobs.model.errors import ConfigError
-from jobs.model.windows import Window, first_of, last_of
+from jobs.domain.billing_periods import Window, first_of, last_of
+from jobs.domain.errors import ConfigError
+from jobs.postgres import debts, preflight, run_log, server_clock
+from jobs.postgres.connections import Connection, linked
+from jobs.postgres.conninfo import Address
+from jobs.postgres.errors import retried
+from jobs.postgres.run_lock import guarded, name_of_work
 from jobs.settings import Settings
-from jobs.store import clock, debts, preflight, runlog
-from jobs.store.address import Address
-from jobs.store.database import Connection, linked
-from jobs.store.faults import retried
-from jobs.store.guard import guarded, name_of_work
 
 T = TypeVar("T")
 
@@ -27,13 +27,13 @@ def reopen(settings: Settings, address: Address, month: date, reason: str, who: 
     """
 
     def opened(connection: Connection) -> int:
-        history, _ = runlog.history(connection, settings, clock.today(connection))
+        history, _ = run_log.history(connection, settings, server_clock.today(connection))
         if month != (last := max(history.closed, default=None)):
             found = "no month is closed" if last is None else f"the last closed month is {last:%Y-%m}"
             raise ConfigError(f"--month {month:%Y-%m}: expected the last month that a run has closed; {found}")
-        number = runlog.begin(connection, settings, "reopen", _months(month, month), reason=reason, who=who)
-        runlog.open_month(connection, settings, month)
-        runlog.finish(connection, settings, number, "done", rows_changed=1)
+        number = run_log.begin(connection, settings, "reopen", _months(month, month), reason=reason, who=who)
+        run_log.open_month(connection, settings, month)
+        run_log.finish(connection, settings, number, "done", rows_changed=1)
         return number
 
     return _alone(settings, address, opened)
@@ -53,9 +53,9 @@ def write_off(
         if not found:
             raise ConfigError(f"--user {user}: expected a user with open debts; found none. See: usage-jobs debts")
         window = _months(first_of(found[0].usage_date), first_of(found[-1].usage_date))
-        number = runlog.begin(connection, settings, "write-off", window, reason=reason, who=who)
+        number = run_log.begin(connection, settings, "write-off", window, reason=reason, who=who)
         debts.write_off(connection, settings, user, reason, number)
-        runlog.finish(connection, settings, number, "done", rows_changed=len(found))
+        run_log.finish(connection, settings, number, "done", rows_changed=len(found))
         return number, sum((debt.open for debt in found), start=Decimal(0))
 
     return _alone(settings, address, written_off)
@@ -65,7 +65,7 @@ def _alone(settings: Settings, address: Address, change: Callable[[Connection], 
     """Does ``change`` in one transaction, while no run is at work."""
 
     def done() -> T:
-        with runlog.beginning(link.connection, settings) as connection:
+        with run_log.beginning(link.connection, settings) as connection:
             return change(connection)
 
     with linked(address, name_of_work(settings)) as link, guarded(address, settings, link):

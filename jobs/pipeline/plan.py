@@ -5,24 +5,23 @@ from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from typing import Any
 
-from jobs.model.backfill import Backfill
-from jobs.model.errors import ConfigError
-from jobs.model.meters import Meter
-from jobs.model.rates import RateCard
-from jobs.model.rules import CostRules, Terms
-from jobs.model.windows import Window, backfill, cost_modes, first_of, nightly
-from jobs.pipeline.inputs import compare_inputs
-from jobs.postgres import fingerprints
+from jobs.domain.backfill_request import Backfill
+from jobs.domain.billing_periods import Window, backfill, cost_modes, first_of, nightly
+from jobs.domain.errors import ConfigError
+from jobs.domain.meters import Meter
+from jobs.domain.rate_card import RateCard
+from jobs.domain.rules import CostRules, Terms
+from jobs.pipeline.run_inputs import compare_inputs
+from jobs.postgres import billing_mode_history as billing_modes
+from jobs.postgres import fingerprints, price_overrides, run_log, server_clock
+from jobs.postgres.connections import Connection
 from jobs.postgres.fingerprints import RowFingerprint
+from jobs.postgres.input_counts import InputCounts
+from jobs.postgres.preflight import Source
+from jobs.postgres.run_log import MonthRecords
 from jobs.postgres.run_scope import RunScope
+from jobs.postgres.usage_query import UsageQuery
 from jobs.settings import Settings
-from jobs.store import clock, overrides, runlog
-from jobs.store import modes as billing_modes
-from jobs.store.database import Connection
-from jobs.store.input_counts import InputCounts
-from jobs.store.preflight import Source
-from jobs.store.runlog import MonthRecords
-from jobs.store.usage import UsageQuery
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +56,11 @@ def make_plan(
     Raises ConfigError (exit 2) for a day, a reason, a setting, a card or an override that is missing or wrong.
     """
     notes = [
-        *clock.notes(connection),
+        *server_clock.notes(connection),
         *compare_inputs(connection, settings),
         *billing_modes.unknown(connection, settings, source.credits),
     ]
-    history, months = runlog.history(connection, settings, today)
+    history, months = run_log.history(connection, settings, today)
     calendar: dict[str, Any] = {
         "today": today,
         "history": history,
@@ -110,7 +109,7 @@ def for_window(
     rated = frozenset(month for month, mode in modes.items() if mode == "rated")
     notes += currency_notes(window.months, months.currencies, settings.currency)
     since = first_days(settings.rate_card, source.meters, window)
-    held = overrides.read(connection, settings, source, window.first, window.last)
+    held = price_overrides.read(connection, settings, source, window.first, window.last)
     meters = tuple(meter for meter in source.meters if meter.name in since)
     covered = {month: row_fingerprint(source, rated=month in rated) for month in window.months}
     return Plan(
@@ -126,8 +125,8 @@ def for_window(
         modes_from=None,
         adopts=False,
         rows_by_index=source.rows_by_index,
-        has_user_days=runlog.has_user_days(connection, settings, window),
-        new_months=runlog.new_months(connection, settings, window.months),
+        has_user_days=run_log.has_user_days(connection, settings, window),
+        new_months=run_log.new_months(connection, settings, window.months),
         notes=(*notes, *held.notes, *_without_effect(held.meters - since.keys())),
     )
 

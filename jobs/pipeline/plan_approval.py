@@ -10,10 +10,10 @@ from uuid import UUID
 
 import polars as pl
 
-from jobs.compute.causes import SUMS, UNCHANGED
-from jobs.compute.changes import MODULUS, digests
-from jobs.model.backfill import Limits
-from jobs.model.errors import MovedError
+from jobs.domain.backfill_request import Limits
+from jobs.domain.errors import MovedError
+from jobs.rollups.causes import SUMS, UNCHANGED
+from jobs.rollups.changes import MODULUS, digests
 
 SOME = 10
 ADOPTION, END = "adoption", "end"
@@ -84,7 +84,7 @@ class ChangeRecorder:
 
     @property
     def changed_months(self) -> pl.DataFrame:
-        """Every user-month that changes (compute.causes), the largest change first."""
+        """Every user-month that changes (rollups.causes), the largest change first."""
         found = pl.concat([UNCHANGED, *self.causes])
         size = pl.max_horizontal((pl.col(f"new_{name}") - pl.col(f"old_{name}")).abs() for name in SUMS)
         return found.sort(size, "month", "user_id", descending=[True, False, False])

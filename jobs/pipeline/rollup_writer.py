@@ -6,14 +6,13 @@ from datetime import date
 
 import polars as pl
 
-from jobs.compute.changes import list_replaced
-from jobs.compute.differences import difference
-from jobs.compute.exact import whole
-from jobs.model.meters import cost_of, days_of
+from jobs.domain.fixed_point_columns import whole
+from jobs.domain.meters import cost_of, days_of
+from jobs.postgres import rollup_io
+from jobs.postgres.connections import Connection
 from jobs.postgres.run_scope import RunScope
-from jobs.store import tables
-from jobs.store.database import Connection
-from jobs.store.schema import Table
+from jobs.postgres.schema import Table
+from jobs.rollups.changes import difference, list_replaced
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +54,9 @@ class TableDiff:
             before = self.stored.select(key)
             new = self.put.join(before, on=key, how="anti", nulls_equal=True)
             changed = self.put.join(before, on=key, how="semi", nulls_equal=True)
-        written = tables.remove(connection, settings, self.table, self.gone)
-        written += tables.insert(connection, settings, self.table, new, run_id)
-        return written + tables.put(connection, settings, self.table, changed, run_id, closed)
+        written = rollup_io.remove(connection, settings, self.table, self.gone)
+        written += rollup_io.insert(connection, settings, self.table, new, run_id)
+        return written + rollup_io.put(connection, settings, self.table, changed, run_id, closed)
 
 
 def with_left_out(target: pl.LazyFrame, scope: RunScope, *, monthly: bool) -> pl.LazyFrame:

@@ -6,19 +6,19 @@ from uuid import UUID
 
 import polars as pl
 
-from jobs.compute.causes import KEY, SUMS
-from jobs.compute.changes import NONE, list_changes, text_of
-from jobs.model.frames import NUMBERS
+from jobs.domain.schemas import NUMBERS
+from jobs.postgres.accounts import transactions
+from jobs.postgres.adoption import Adopted
+from jobs.postgres.billing_mode_history import Entry
+from jobs.postgres.rejects import RejectChange
 from jobs.postgres.run_scope import RunScope
 from jobs.postgres.usage_writeback import LostRow
-from jobs.store.accounts import transactions
-from jobs.store.adoption import Adopted
-from jobs.store.modes import Entry
-from jobs.store.rejects import RejectChange
+from jobs.rollups.causes import KEY, SUMS
+from jobs.rollups.changes import NONE, list_changes, text_of
 
 
 def usage_changes(rows: pl.DataFrame, lost: Sequence[LostRow]) -> pl.DataFrame:
-    """Rows of usage_daily: total_cost and credits_deducted, in units of 10^-10. In: see allocation.rows_to_write."""
+    """Rows of usage_daily: total_cost and credits_deducted, in units of 10^-10. In: see draw_windows.rows_to_write."""
     written = rows.select(
         _uuids(rows["id"]),
         pl.col("user_id").cast(pl.String),
@@ -53,7 +53,7 @@ def posting_changes(scope: RunScope, postings: pl.DataFrame, before: pl.DataFram
 
 
 def adopted_changes(adopted: pl.DataFrame) -> pl.DataFrame:
-    """What is taken into the ledger of rows of some users (frames.DRAWS)."""
+    """What is taken into the ledger of rows of some users (schemas.DRAWS)."""
     rows, new = adopted.with_columns(_uuids(adopted["id"])), text_of(["date", "free", "purchased"])
     return list_changes(
         "credit_draws", rows.lazy(), [pl.lit("adopted"), "id", "user_id"], old=pl.lit(None), new=new, owner="user_id"
@@ -61,7 +61,7 @@ def adopted_changes(adopted: pl.DataFrame) -> pl.DataFrame:
 
 
 def correction_changes(corrected: pl.DataFrame) -> pl.DataFrame:
-    """Rows of rollup.corrections (compute.causes)."""
+    """Rows of rollup.corrections (rollups.causes)."""
     old, new = text_of([f"old_{name}" for name in SUMS]), text_of([*(f"new_{name}" for name in SUMS), "cause"])
     return list_changes("corrections", corrected.lazy(), KEY, old=old, new=new, owner="user_id")
 

@@ -11,37 +11,35 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 import psycopg
+import structlog
 
-from jobs import log
-from jobs.files import replace_private
-from jobs.model.backfill import Backfill
-from jobs.model.errors import RefusedError, StoppedError, UsageJobsError
-from jobs.model.large_change import LargeChange
-from jobs.model.report import Report
-from jobs.model.shrink import Shrink
-from jobs.model.work_list import WorkList
+from jobs.domain.backfill_request import Backfill
+from jobs.domain.check_tokens import LargeChange, Shrink
+from jobs.domain.errors import RefusedError, StoppedError, UsageJobsError
+from jobs.domain.run_report import Report
+from jobs.domain.work_list import WorkList
 from jobs.pipeline.change_check import check_change
 from jobs.pipeline.finalize import Closing, Finalized, UnsettledError, finalize, preview, ran_out_rows
-from jobs.pipeline.inputs import compare_overrides
+from jobs.pipeline.output_files import replace_private
 from jobs.pipeline.plan import Plan, make_plan
+from jobs.pipeline.run_inputs import compare_overrides
 from jobs.pipeline.run_summary import summarize
+from jobs.pipeline.run_totals import Totals
 from jobs.pipeline.shrink_check import check_shrink
-from jobs.pipeline.totals import Totals
 from jobs.pipeline.workers import Workers
-from jobs.postgres import detection
+from jobs.postgres import adoption, detection, pooler, preflight, price_overrides, run_log, server_clock
+from jobs.postgres.adoption import Adopted
+from jobs.postgres.connections import Connection, Link, linked, transaction
+from jobs.postgres.conninfo import Address
+from jobs.postgres.credit_capabilities import unusable_accounts
 from jobs.postgres.detection import Detected
+from jobs.postgres.errors import retried
+from jobs.postgres.input_counts import count_inputs
 from jobs.postgres.month_figures import month_figures
+from jobs.postgres.preflight import Source
 from jobs.postgres.reader_choice import choose, for_rows
+from jobs.postgres.run_lock import guarded, name_of_work, pass_fence
 from jobs.settings import Settings
-from jobs.store import adoption, clock, overrides, pooling, preflight, runlog
-from jobs.store.address import Address
-from jobs.store.adoption import Adopted
-from jobs.store.credit_source import unusable_accounts
-from jobs.store.database import Connection, Link, linked, transaction
-from jobs.store.faults import retried
-from jobs.store.guard import guarded, name_of_work, pass_fence
-from jobs.store.input_counts import count_inputs
-from jobs.store.preflight import Source
 
 if TYPE_CHECKING:
     from jobs.pipeline.batch import Batch, BatchResult
@@ -103,7 +101,7 @@ def perform(job: Job) -> Report:
         with job.stage("check"):
             source, findings = retried(lambda: preflight.source(link.connection, job.settings))
             preflight.refuse(findings)
-            pooled = retried(lambda: pooling.is_transaction_pooled(job.address, link.connection))
+            pooled = retried(lambda: pooler.is_transaction_pooled(job.address, link.connection))
             reader = choose(job.settings.reader, job.address, pooled=pooled)
         if job.dry_run:
             report, totals = retried(lambda: _dry_run(job, link, source, reader))
@@ -113,7 +111,7 @@ def perform(job: Job) -> Report:
         totals = _approved(job, link, source, reader)
         with job.stage("plan"):
             plan, run_id = retried(lambda: _begin(job, link, source, totals))
-            log.of_run(run_id)
+            structlog.contextvars.bind_contextvars(run_id=run_id)
         return _Run(job, workers, plan, run_id, totals, reader, 1 if pooled else job.settings.workers).perform()
 
 
@@ -189,9 +187,9 @@ def _joined_reader(job: Job, connection: Connection, kind: str) -> "Reader":
 
 def _planned(connection: Connection, job: Job, source: Source) -> Plan:
     """The plan; where it covers new days, with how users pay now, which holds from the last of them."""
-    today = clock.today(connection)
+    today = server_clock.today(connection)
     plan = make_plan(connection, job.settings, source, job.asked, today)
-    before = runlog.done_until(connection, job.settings, today)
+    before = run_log.done_until(connection, job.settings, today)
     notes = (*plan.notes, *compare_overrides(connection, plan, before))
     if begins := adoption.is_due(connection, job.settings, source.credits):
         adoption.refuse_another_deployment(connection, job.settings, source.credits)
@@ -209,14 +207,14 @@ def _planned(connection: Connection, job: Job, source: Source) -> Plan:
 
 def _begin(job: Job, link: Link, source: Source, totals: Totals) -> tuple[Plan, int]:
     """The plan, and the number of our row in rollup.runs; tried again, an earlier row of ours is marked crashed."""
-    with runlog.beginning(link.connection, job.settings) as connection:
+    with run_log.beginning(link.connection, job.settings) as connection:
         plan = _planned(connection, job, source)
         names = [meter.name for meter in plan.meters]
         rates_hash = job.settings.rate_card.digest(names, plan.window.first, plan.window.last)
         if plan.backfill is not None:
-            totals.continues = runlog.interrupted(connection, job.settings, plan.window)
+            totals.continues = run_log.interrupted(connection, job.settings, plan.window)
         kept = {"rates_hash": rates_hash, "reason": plan.reason, "who": job.who}
-        run_id = runlog.begin(connection, job.settings, plan.kind, plan.window, **kept)
+        run_id = run_log.begin(connection, job.settings, plan.kind, plan.window, **kept)
     return plan, run_id
 
 
@@ -287,7 +285,7 @@ class _Run:
         with transaction(self.workers.link.connection) as connection:
             pass_fence(connection, plan.settings, self.run_id)
             fingerprints = {month: plan.fingerprints[month].text for month in plan.new_months}
-            runlog.keep_modes(connection, plan.settings, plan.modes, plan.currencies, fingerprints)
+            run_log.keep_modes(connection, plan.settings, plan.modes, plan.currencies, fingerprints)
             self._keep_overrides(connection)
             if adoption.is_due(connection, plan.settings, held):
                 found = adoption.adopt(connection, plan.settings, held, logged=True)
@@ -304,8 +302,10 @@ class _Run:
         settings, active = self.plan.settings, self.plan.overrides.active
         if "active" not in (self.plan.query.read.overrides or ()):
             return
-        before = runlog.done_until(connection, settings, clock.today(connection))
-        overrides.keep_seen(connection, settings, active, max(before or self.plan.window.last, self.plan.window.last))
+        before = run_log.done_until(connection, settings, server_clock.today(connection))
+        price_overrides.keep_seen(
+            connection, settings, active, max(before or self.plan.window.last, self.plan.window.last)
+        )
 
     def _recompute(self, work: WorkList) -> None:
         """Does the work list; where it is empty polars is not even imported."""
@@ -378,12 +378,12 @@ class _Run:
         word = str(error) if named else f"{type(error).__name__}: {error}".rstrip(": ")
         figures = {"rows_changed": self.totals.changed.total(), "error": self.job.address.scrubbed(word)}
         with transaction(self.workers.link.connection) as connection:
-            runlog.finish(connection, self.job.settings, self.run_id, "failed", **figures)
+            run_log.finish(connection, self.job.settings, self.run_id, "failed", **figures)
 
 
 def _write_ran_out(connection: Connection, plan: Plan, totals: Totals, file: Path) -> None:
     """Writes who ran out of credit; the run is done, so that a full disk is a note and no failure."""
-    from jobs.model.frames import in_decimals
+    from jobs.domain.schemas import in_decimals
 
     rows = ran_out_rows(connection, plan, totals)
     text = rows.sort("user_id", "month").with_columns(in_decimals("uncovered")).write_csv()

@@ -5,13 +5,13 @@ from datetime import date
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from jobs.model.report import Change, CreditStory, Entries, MonthChange, PlanReport, Report
-from jobs.model.scale import unscaled
+from jobs.domain.fixed_point import unscaled
+from jobs.domain.run_report import Change, CreditStory, Entries, MonthChange, PlanReport, Report
 from jobs.pipeline.finalize import Finalized
 from jobs.pipeline.plan import Plan
-from jobs.pipeline.totals import Totals
-from jobs.store.adoption import Adopted
-from jobs.store.invariants import shown
+from jobs.pipeline.run_totals import Totals
+from jobs.postgres.adoption import Adopted
+from jobs.postgres.invariants import shown
 
 if TYPE_CHECKING:
     from jobs.pipeline.plan_approval import ChangeRecorder
@@ -189,8 +189,8 @@ def _why_rest(plan: Plan, rest: Decimal, user_months: int) -> str:
 
 def _plan(plan: Plan, recorder: "ChangeRecorder", ended: Finalized) -> PlanReport:
     """What a backfill changes; each month's figures before are those after it less what changes."""
-    from jobs.compute.causes import FIGURES
-    from jobs.model.frames import in_decimals
+    from jobs.domain.schemas import in_decimals
+    from jobs.rollups.causes import FIGURES
 
     found = recorder.changed_months.with_columns(in_decimals(name) for name in FIGURES).to_dicts()
     changes = tuple(

@@ -6,8 +6,8 @@ A role that lost its row-level policy reads 0 rows without an error; a collector
 from collections.abc import Collection, Iterator
 from datetime import date
 
-from jobs.model.errors import ShrinkError
-from jobs.model.shrink import Shrink, percent
+from jobs.domain.check_tokens import Shrink, percent
+from jobs.domain.errors import ShrinkError
 from jobs.postgres.detection import Detected, MonthCount
 from jobs.postgres.run_scope import RunScope
 

@@ -7,9 +7,9 @@ from itertools import islice
 from queue import SimpleQueue
 from typing import TypeVar
 
-from jobs.model.errors import PreflightError
-from jobs.store.address import Address
-from jobs.store.database import Link
+from jobs.domain.errors import PreflightError
+from jobs.postgres.connections import Link
+from jobs.postgres.conninfo import Address
 
 T = TypeVar("T")
 R = TypeVar("R")

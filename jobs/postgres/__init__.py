@@ -1,5 +1,6 @@
-"""Every byte to and from the database, for a run: fingerprints, readers, locks and checks of a batch, writers.
+"""Every byte to and from the database: connections, errors and retries, readers, writers, the ledger, the run log, the
+run lock, the schema, preflight checks.
 
-No prices and no allocation (``jobs.compute``), and no order of stages (``jobs.pipeline``). Queries are in ``sql/``, one
-file a subject; what is still in ``jobs.store`` moves here.
+Queries are in ``sql/``, one file a subject, loaded by ``sql_loader``. No prices and no allocation (``jobs.rating``,
+``jobs.credits``), and no order of stages (``jobs.pipeline``).
 """

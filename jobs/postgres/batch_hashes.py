@@ -5,15 +5,13 @@ from collections.abc import Collection, Mapping
 import polars as pl
 from psycopg import sql
 
-from jobs.model.frames import MODES
-from jobs.model.scale import unscaled
-from jobs.postgres import fingerprints
+from jobs.domain.fixed_point import unscaled
+from jobs.domain.schemas import MODES
+from jobs.postgres import billing_mode_history, fingerprints
+from jobs.postgres.connections import Connection
 from jobs.postgres.detection import modes_hashes, month_ends
-from jobs.postgres.queries import query
 from jobs.postgres.run_scope import RunScope
-from jobs.store import modes
-from jobs.store.database import Connection
-from jobs.store.statements import own, source, statement
+from jobs.postgres.sql_loader import compose, own, source
 
 KEY = ["user_id", "month"]
 CREDIT_HASHES = {
@@ -29,7 +27,7 @@ ACCOUNTS_BEFORE = {"month": pl.Date, "user_id": pl.String, "account_hash": pl.St
 def credit_hashes(
     connection: Connection, scope: RunScope, users: Collection[str], paid_by: pl.DataFrame, postings: pl.DataFrame
 ) -> pl.DataFrame:
-    """How ``users`` paid in each month by the entries ``paid_by`` (frames.MODES), and their accounts once ``postings``
+    """How ``users`` paid in each month by the entries ``paid_by`` (schemas.MODES), and their accounts once ``postings``
     are posted (CREDIT_HASHES).
 
     Before anything is posted; the accounts of whoever has postings are locked.
@@ -49,11 +47,11 @@ def credit_hashes(
         }
     else:
         used = {"used": sql.SQL("{} + {} + {}").format(paid.amount("total_used", "a"), free, purchased)}
-    text = query(
+    text = compose(
         "detection.credit_hashes" if paid.account is not None else "detection.mode_hashes",
         # Bound, not composed: a user's id may hold a %.
         user_ids=sql.SQL("%(users)s::text[]"),
-        modes=modes_hashes(modes.listed_entries(paid_by.select(list(MODES)).rows())),
+        modes=modes_hashes(billing_mode_history.listed_entries(paid_by.select(list(MODES)).rows())),
         accounts=source(scope.settings, "user_credits"),
         account_hash=fingerprints.account_hash(paid, used=used),
         usable=paid.usable(),
@@ -77,12 +75,12 @@ def accounts_before(connection: Connection, scope: RunScope, keys: pl.DataFrame,
     else:
         used = {"used": sql.SQL("{} - d.free - d.purchased").format(paid.amount("total_used", "a"))}
     settings = scope.settings
-    text = query(
+    text = compose(
         "detection.accounts_before",
         account_hash=fingerprints.account_hash(paid, used=used),
         accounts=source(settings, "user_credits"),
-        drawn_since=statement(
-            "drawn_since", user_monthly=own(settings, "user_monthly"), draws=own(settings, "credit_draws")
+        drawn_since=compose(
+            "ledger.drawn_since", user_monthly=own(settings, "user_monthly"), draws=own(settings, "credit_draws")
         ),
     )
     values = {"months": keys["month"].to_list(), "users": keys["user_id"].to_list(), "run_id": run_id}

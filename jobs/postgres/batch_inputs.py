@@ -9,14 +9,12 @@ from datetime import date
 import polars as pl
 from psycopg import sql
 
-from jobs.model.frames import CODED, DRAWS, MODES
-from jobs.model.scale import scaled
-from jobs.postgres import debts
-from jobs.postgres.queries import query
+from jobs.domain.fixed_point import scaled
+from jobs.domain.schemas import CODED, DRAWS, MODES
+from jobs.postgres import adoption, debts, ledger, rollup_io
+from jobs.postgres.connections import Connection
 from jobs.postgres.run_scope import RunScope
-from jobs.store import adoption, ledger, tables
-from jobs.store.database import Connection
-from jobs.store.statements import listed, own
+from jobs.postgres.sql_loader import compose, listed, own
 
 MISMATCHED: dict[str, pl.DataType | type[pl.DataType]] = {
     "id": pl.UInt128,
@@ -48,13 +46,13 @@ such column), and what the ledger says; and the hash of what is written to the r
 
 
 def billing_modes(connection: Connection, scope: RunScope, users: Collection[str]) -> pl.DataFrame:
-    """How ``users`` pay since when (frames.MODES); ``is_new``: rollup.billing_modes does not say so yet."""
+    """How ``users`` pay since when (schemas.MODES); ``is_new``: rollup.billing_modes does not say so yet."""
     rows = connection.execute(scope.mode_entries(users)).fetchall()
     return pl.DataFrame(rows, schema={**MODES, "is_new": pl.Boolean}, orient="row")
 
 
 def window_draws(connection: Connection, scope: RunScope, users: Collection[str]) -> pl.DataFrame:
-    """The draws of ``users`` in the months of the window (frames.DRAWS)."""
+    """The draws of ``users`` in the months of the window (schemas.DRAWS)."""
     if scope.query.read.credits.account is None:
         return pl.DataFrame(schema=DRAWS)
     return ledger.draws(connection, scope.settings, ledger_of(scope), scope.window.months, users)
@@ -135,15 +133,15 @@ def _judged(connection: Connection, scope: RunScope, found: pl.DataFrame) -> pl.
 
 def stored_debts(connection: Connection, scope: RunScope, users: Collection[str]) -> pl.DataFrame:
     """The debts of ``users`` in months that are closed, or that the run closes."""
-    of = tables.table(scope.settings, "debts")
-    text = query(
+    of = rollup_io.table(scope.settings, "debts")
+    text = compose(
         "debts.stored",
         debts=own(scope.settings, "debts"),
         months=own(scope.settings, "months"),
         users=listed(users),
         anew=sql.Literal(sorted(scope.window.indebting)),
     )
-    return pl.concat(tables.read_query(connection, of, of.computed, text))
+    return pl.concat(rollup_io.read_query(connection, of, of.computed, text))
 
 
 def payable_debts(connection: Connection, scope: RunScope, users: Collection[str], run_id: int | None) -> pl.DataFrame:
@@ -172,14 +170,14 @@ def stored_months(
     connection: Connection, scope: RunScope, months: Collection[date], users: Collection[str]
 ) -> pl.DataFrame:
     """What user_monthly holds of ``users`` in ``months``."""
-    of = tables.table(scope.settings, "user_monthly")
-    return pl.concat(tables.stored(connection, scope.settings, of, months, users))
+    of = rollup_io.table(scope.settings, "user_monthly")
+    return pl.concat(rollup_io.stored(connection, scope.settings, of, months, users))
 
 
 def stored_days(connection: Connection, scope: RunScope, days: Sequence[date], users: Collection[str]) -> pl.DataFrame:
     """What user_daily holds of ``users`` on ``days``: each is looked for by the key, which begins with the day."""
-    of = tables.table(scope.settings, "user_daily")
+    of = rollup_io.table(scope.settings, "user_daily")
     rows = sql.SQL("date = ANY({}::date[]) AND user_id = ANY({})").format(
         sql.Literal([day.isoformat() for day in days]), listed(users)
     )
-    return pl.concat(tables.read(connection, of, of.computed, own(scope.settings, of.name), rows))
+    return pl.concat(rollup_io.read(connection, of, of.computed, own(scope.settings, of.name), rows))

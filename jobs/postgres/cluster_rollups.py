@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING
 
 from psycopg import sql
 
-from jobs.model.windows import first_of
-from jobs.postgres.queries import query
+from jobs.domain.billing_periods import first_of
+from jobs.postgres.connections import Connection
 from jobs.postgres.run_scope import RunScope
-from jobs.store.database import Connection
-from jobs.store.statements import own, source, within
+from jobs.postgres.sql_loader import compose, own, source, within
 
 if TYPE_CHECKING:
     import polars as pl
@@ -24,13 +23,13 @@ def touch_days(connection: Connection, scope: RunScope, run_id: int, batch: int,
     if days:
         values = {"run_id": run_id, "batch": batch, "days": sorted(days)}
         table = own(scope.settings, "touched_days")
-        connection.execute(query("cluster_rollups.touch_days", touched_days=table), values)
+        connection.execute(compose("cluster_rollups.touch_days", touched_days=table), values)
 
 
 def days_to_regroup(connection: Connection, scope: RunScope) -> list[date]:
     """Days that any run has touched, and days of the window of which the name of a cluster has changed."""
     settings = scope.settings
-    text = query(
+    text = compose(
         "cluster_rollups.days_to_regroup",
         touched_days=own(settings, "touched_days"),
         months=own(settings, "months"),
@@ -44,7 +43,7 @@ def days_to_regroup(connection: Connection, scope: RunScope) -> list[date]:
 def untouch_days(connection: Connection, scope: RunScope, days: Collection[date]) -> None:
     """Removes the marks, whichever run left them; in the transaction that regroups these days."""
     table = own(scope.settings, "touched_days")
-    connection.execute(query("cluster_rollups.untouch_days", touched_days=table), {"days": list(days)})
+    connection.execute(compose("cluster_rollups.untouch_days", touched_days=table), {"days": list(days)})
 
 
 def names(connection: Connection, scope: RunScope) -> "pl.DataFrame":
@@ -62,36 +61,36 @@ def grouped_days(connection: Connection, scope: RunScope, days: Sequence[date]) 
     """user_daily of ``days`` by day and cluster: users and the sums of every amount (units of 10^-10)."""
     import polars as pl
 
-    from jobs.store import tables
+    from jobs.postgres import rollup_io
 
-    of = tables.table(scope.settings, "cluster_daily")
+    of = rollup_io.table(scope.settings, "cluster_daily")
     amounts = [name for name in of.computed if of.kind(name).startswith("numeric")]
     sums = sql.SQL(", ").join(sql.SQL("sum({0}) AS {0}").format(sql.Identifier(name)) for name in amounts)
-    text = query(
+    text = compose(
         "cluster_rollups.grouped_days",
         user_daily=own(scope.settings, "user_daily"),
         sums=sums,
         days=sql.Literal([day.isoformat() for day in days]),
     )
-    return pl.concat(tables.read_query(connection, of, ["date", "cluster_id", "users", *amounts], text))
+    return pl.concat(rollup_io.read_query(connection, of, ["date", "cluster_id", "users", *amounts], text))
 
 
 def month_users(connection: Connection, scope: RunScope, months: Sequence[date]) -> "pl.DataFrame":
     """The distinct users of each month and cluster, as ``active_users``."""
     import polars as pl
 
-    from jobs.store import tables
+    from jobs.postgres import rollup_io
 
-    text = query(
+    text = compose(
         "cluster_rollups.month_users",
         user_monthly=own(scope.settings, "user_monthly"),
         months=sql.Literal([first_of(month).isoformat() for month in months]),
     )
-    of = tables.table(scope.settings, "cluster_monthly")
-    return pl.concat(tables.read_query(connection, of, ["month", "cluster_id", "active_users"], text))
+    of = rollup_io.table(scope.settings, "cluster_monthly")
+    return pl.concat(rollup_io.read_query(connection, of, ["month", "cluster_id", "active_users"], text))
 
 
 def _names(scope: RunScope) -> sql.Composed:
     if scope.query.read.has_clusters:
-        return query("cluster_rollups.names", clusters=source(scope.settings, "hopsworks_clusters"))
-    return query("cluster_rollups.no_names")
+        return compose("cluster_rollups.names", clusters=source(scope.settings, "hopsworks_clusters"))
+    return compose("cluster_rollups.no_names")

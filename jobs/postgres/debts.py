@@ -1,22 +1,30 @@
-"""The conditions by which detection finds debts (rollup.debts): those to be written, and those that can be settled.
+"""``rollup.debts``: listed and written off; and the conditions by which detection finds those to be written, and those
+that credit can settle.
 
 No polars: every run asks.
 """
 
-from psycopg import sql
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
+from uuid import UUID
 
-from jobs.model.scale import unscaled
-from jobs.model.windows import month_spans
+from psycopg import sql
+from psycopg.rows import class_row
+
+from jobs.domain.billing_periods import month_spans
+from jobs.domain.fixed_point import unscaled
 from jobs.postgres import fingerprints
-from jobs.postgres.queries import query
+from jobs.postgres.connections import Connection
 from jobs.postgres.run_scope import RunScope
-from jobs.store.statements import own, source, within
-from jobs.store.usage import deducted
+from jobs.postgres.sql_loader import compose, own, source, within
+from jobs.postgres.usage_query import deducted
+from jobs.settings import Settings
 
 
 def open_totals(scope: RunScope) -> sql.Composed:
     """By user what his open debts come to: a part of credits_hash."""
-    return query("debts.open_totals", **_tables(scope), anew=sql.Literal(sorted(scope.window.indebting)))
+    return compose("debts.open_totals", **_tables(scope), anew=sql.Literal(sorted(scope.window.indebting)))
 
 
 def found(scope: RunScope, *, again: bool) -> sql.Composed:
@@ -28,10 +36,10 @@ def found(scope: RunScope, *, again: bool) -> sql.Composed:
     unwritten = debtors = nothing
     if scope.window.closing:
         closing = sql.Literal(sorted(scope.window.closing))
-        unwritten = query("debts.unwritten", debts=own(scope.settings, "debts"), closing=closing)
+        unwritten = compose("debts.unwritten", debts=own(scope.settings, "debts"), closing=closing)
     if scope.window.open and not again:
         free_used, used = held.used()
-        debtors = query(
+        debtors = compose(
             "debts.debtors",
             debts=own(scope.settings, "debts"),
             accounts=source(scope.settings, "user_credits"),
@@ -60,7 +68,7 @@ def payable(scope: RunScope, users: sql.Composable, run_id: int | None) -> sql.C
     shown, drawn = nothing, nothing
     if held.shown:
         shown, drawn = sql.SQL("u.credits_deducted::numeric").format(), sql.SQL("w.drawn").format()
-    return query(
+    return compose(
         "debts.payable",
         **_tables(scope),
         usage=source(settings, "usage_daily"),
@@ -90,3 +98,35 @@ def _reported(scope: RunScope) -> sql.SQL:
 
 def _tables(scope: RunScope) -> dict[str, sql.Composable]:
     return {name: own(scope.settings, name) for name in ("debts", "months")}
+
+
+@dataclass(frozen=True, slots=True)
+class Debt:
+    """What was not covered of a usage row when its month closed: ``amount``, and what of it was ``settled`` by later
+    credit or ``written_off``; all in the currency of the settings."""
+
+    usage_daily_id: UUID
+    user_id: str
+    usage_date: date
+    amount: Decimal
+    settled: Decimal
+    written_off: Decimal
+    reason: str | None
+
+    @property
+    def open(self) -> Decimal:
+        """What is still owed."""
+        return self.amount - self.settled - self.written_off
+
+
+def listed(connection: Connection, settings: Settings, user: str | None = None) -> list[Debt]:
+    """The debts of closed months (of ``user``), by user and day."""
+    text = compose("debts.list", debts=own(settings, "debts"), months=own(settings, "months"))
+    with connection.cursor(row_factory=class_row(Debt)) as cursor:
+        return cursor.execute(text, {"user": user}).fetchall()
+
+
+def write_off(connection: Connection, settings: Settings, user: str, reason: str, run_id: int) -> None:
+    """Ends what is open of the debts of ``user`` in closed months, in the caller's transaction."""
+    text = compose("debts.write_off", debts=own(settings, "debts"), months=own(settings, "months"))
+    connection.execute(text, {"user": user, "reason": reason, "run_id": run_id})

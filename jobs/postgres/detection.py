@@ -11,13 +11,12 @@ from typing import Any
 
 from psycopg import sql
 
-from jobs.model.windows import month_spans
-from jobs.model.work_list import Limits, WorkList
+from jobs.domain.billing_periods import month_spans
+from jobs.domain.work_list import Limits, WorkList
 from jobs.postgres import debts, fingerprints
-from jobs.postgres.queries import query
+from jobs.postgres.connections import Connection
 from jobs.postgres.run_scope import RunScope
-from jobs.store.database import Connection
-from jobs.store.statements import listed, own, source, within
+from jobs.postgres.sql_loader import compose, listed, own, source, within
 
 STREAMED = 1000
 """Rows of the work list that are fetched at a time."""
@@ -119,7 +118,7 @@ def _work_list(
     ]
     account = sql.SQL("coalesce(a.account_hash::text, '-')" if paid.account is not None else "'-'")
     flags = query_flags(account, is_written=_is_written(scope), splits=splits)
-    text = query(
+    text = compose(
         "detection.work_list",
         compared=_compared(scope, months, flags, joins, splits=splits),
         all_users=sql.SQL("true" if full else "false"),
@@ -179,7 +178,7 @@ def differences(connection: Connection, scope: RunScope, months: Sequence[date])
         "\n    s.rates_hash IS DISTINCT FROM m.rates_hash AS differs_price,"
         "\n    s.overrides_hash IS DISTINCT FROM o.overrides_hash AS differs_override"
     ).format()
-    text = query("detection.differences", compared=_compared(scope, months, flags, []))
+    text = compose("detection.differences", compared=_compared(scope, months, flags, []))
     rows = connection.execute(text, _values(scope, months)).fetchall()
     return Differences(
         {month: count for user, month, count, *_ in rows if user is None},
@@ -195,7 +194,7 @@ def users_fingerprints(
     connection: Connection, scope: RunScope, users: Collection[str]
 ) -> dict[tuple[str, date], tuple[int, int, int]]:
     """Rows, usage_hash and written_hash of each month of some users, as they are now."""
-    text = query(
+    text = compose(
         "detection.users_fingerprints",
         month=fingerprints.month_of(scope.window.months),
         usage_hash=scope.query.usage_hash,
@@ -211,7 +210,7 @@ def draw_counts(connection: Connection, scope: RunScope, users: Collection[str])
     """How many entries the ledger has of ``users`` in the months of the window."""
     draws = own(scope.settings, "credit_draws")
     days = within("usage_date", month_spans(scope.window.months))
-    text = query("detection.draw_counts", draws=draws, users=listed(users), draw_days=days)
+    text = compose("detection.draw_counts", draws=draws, users=listed(users), draw_days=days)
     return dict(connection.execute(text).fetchall())
 
 
@@ -219,7 +218,7 @@ def _draws_without_usage(scope: RunScope, months: Sequence[date]) -> sql.Compose
     paid = scope.query.read.credits
     if paid.account is None:
         return sql.SQL("").format()
-    return query(
+    return compose(
         "detection.draws_without_usage",
         accounts=source(scope.settings, "user_credits"),
         usable=paid.usable(),
@@ -232,7 +231,7 @@ def _draws_without_usage(scope: RunScope, months: Sequence[date]) -> sql.Compose
 def modes_hashes(entries: sql.Composable) -> sql.Composed:
     """By user and month a hash of those of ``entries`` (user_id, valid_from, mode) that hold up to its last day in
     question, and of those up to its last covered day."""
-    return query("detection.modes", entries=entries)
+    return compose("detection.modes", entries=entries)
 
 
 def month_ends(scope: RunScope, months: Sequence[date]) -> dict[str, Any]:
@@ -245,7 +244,7 @@ def month_ends(scope: RunScope, months: Sequence[date]) -> dict[str, Any]:
 
 
 def _accounts(scope: RunScope) -> sql.Composed:
-    return query(
+    return compose(
         "detection.accounts",
         account_hash=fingerprints.account_hash(scope.query.read.credits),
         accounts=source(scope.settings, "user_credits"),
@@ -272,8 +271,8 @@ def _compared(
     if splits:
         new_columns = sql.SQL(", new_rows, new_usage, new_written").format()
         is_new = sql.SQL(", date > {} AS is_new").format(scope.covered_to)
-        new_days = query("detection.new_days")
-    return query(
+        new_days = compose("detection.new_days")
+    return compose(
         "detection.compared",
         is_new=is_new,
         new_days=new_days,

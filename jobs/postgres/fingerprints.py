@@ -17,9 +17,9 @@ from datetime import date
 
 from psycopg import sql
 
-from jobs.model.windows import last_of, month_spans
-from jobs.store.credit_source import COLUMNS, CreditSource
-from jobs.store.statements import within
+from jobs.domain.billing_periods import last_of, month_spans
+from jobs.postgres.credit_capabilities import COLUMNS, CreditSource
+from jobs.postgres.sql_loader import within
 
 SEED = 7_305_829_461_983_240_517
 """Any large constant. Another one makes every stored fingerprint worthless: each month is then computed again."""

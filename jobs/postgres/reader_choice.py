@@ -1,7 +1,7 @@
 """Which reader can go to an address: asked before anything is read, and without polars."""
 
-from jobs.model.errors import ConfigError
-from jobs.store.address import Address
+from jobs.domain.errors import ConfigError
+from jobs.postgres.conninfo import Address
 
 UNDERSTOOD = frozenset(
     {"user", "password", "host", "port", "dbname", "sslmode", "sslrootcert"}
@@ -15,7 +15,7 @@ FEW = 1_000
 def choose(reader: str, address: Address, *, pooled: bool) -> str:
     """ "connectorx" or "copy"; ConfigError where the settings demand connectorx and it cannot work there.
 
-    ``pooled``: whether a transaction pooler answers (``pooling.is_transaction_pooled``).
+    ``pooled``: whether a transaction pooler answers (``pooler.is_transaction_pooled``).
     """
     why = "a transaction pooler" if pooled else _beyond(address)
     if reader == "connectorx" and why is not None:

@@ -10,16 +10,16 @@ from datetime import date, timedelta
 
 from psycopg import sql
 
-from jobs.model.meters import Meter
-from jobs.model.rules import CostRules, CreditRules, Terms
-from jobs.model.scale import PLACES
-from jobs.model.windows import Window
+from jobs.domain.billing_periods import Window
+from jobs.domain.fixed_point import PLACES
+from jobs.domain.meters import Meter
+from jobs.domain.rules import CostRules, CreditRules, Terms
+from jobs.postgres import billing_mode_history
 from jobs.postgres.fingerprints import RowFingerprint
+from jobs.postgres.price_overrides import Overrides
+from jobs.postgres.run_log import MonthRecords
+from jobs.postgres.usage_query import UsageQuery
 from jobs.settings import Settings
-from jobs.store import modes
-from jobs.store.overrides import Overrides
-from jobs.store.runlog import MonthRecords
-from jobs.store.usage import UsageQuery
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,11 +136,11 @@ class RunScope:
     def pending_modes(self, users: Collection[str] | None = None) -> sql.Composed:
         """The query of the entries that rollup.billing_modes is to get of ``users``, or of all: each batch adds those
         of its users, the end of the run those of everybody else."""
-        return modes.pending(self.settings, self.query.read.credits, self.modes_from, users)
+        return billing_mode_history.pending(self.settings, self.query.read.credits, self.modes_from, users)
 
     def mode_entries(self, users: Collection[str] | None = None) -> sql.Composed:
         """The query of how ``users``, or all, pay since when: rollup.billing_modes, and ``pending_modes``."""
-        return modes.entries(self.settings, self.query.read.credits, self.modes_from, users)
+        return billing_mode_history.entries(self.settings, self.query.read.credits, self.modes_from, users)
 
     @property
     def writes_usage(self) -> bool:

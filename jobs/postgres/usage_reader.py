@@ -13,11 +13,11 @@ from urllib.parse import quote, urlencode
 import polars as pl
 from psycopg import sql
 
-from jobs.model.errors import UnreachableError, UsageJobsError
-from jobs.model.frames import usage_schema
-from jobs.store.address import Address
-from jobs.store.database import NETWORK, Connection, blocks
-from jobs.store.usage import UsageQuery
+from jobs.domain.errors import UnreachableError, UsageJobsError
+from jobs.domain.schemas import usage_schema
+from jobs.postgres.connections import NETWORK, Connection, blocks
+from jobs.postgres.conninfo import Address
+from jobs.postgres.usage_query import UsageQuery
 
 LOST = re.compile(
     r"kind: (Closed|Io)\b|SqlState\(E(08|57|53300)|timed out waiting for connection|connection closed"
@@ -37,7 +37,7 @@ class Reader:
     snapshot: str | None = None
 
     def read(self, connection: Connection, query: UsageQuery, text: sql.Composed) -> pl.DataFrame:
-        """The rows of ``text`` (see UsageQuery) as ``frames.usage_schema``. With "copy" inside an open transaction.
+        """The rows of ``text`` (see UsageQuery) as ``schemas.usage_schema``. With "copy" inside an open transaction.
 
         A quantity that cannot be taken is -1, and so is a recorded cost.
         """

@@ -9,16 +9,14 @@ from uuid import UUID
 import polars as pl
 from psycopg import sql
 
-from jobs.model.errors import PreflightError, RefusedError
-from jobs.model.scale import unscaled
-from jobs.postgres import fingerprints
-from jobs.postgres.queries import query
+from jobs.domain.errors import PreflightError, RefusedError
+from jobs.domain.fixed_point import unscaled
+from jobs.postgres import accounts, fingerprints
+from jobs.postgres.connections import Connection, by_index
+from jobs.postgres.errors import writing
+from jobs.postgres.rollup_io import copy_in
 from jobs.postgres.run_scope import RunScope
-from jobs.store import accounts
-from jobs.store.database import Connection, by_index
-from jobs.store.faults import writing
-from jobs.store.statements import listed, own, source, within
-from jobs.store.tables import copy_in
+from jobs.postgres.sql_loader import compose, listed, own, source, within
 
 STAGE = sql.Identifier("usage_jobs_rows")
 WRITTEN = {"user_id": pl.String, "month": pl.Date, "rows": pl.Int64, "changed": pl.Int64}
@@ -51,8 +49,8 @@ class LostRow:
 
 
 def stage_rows(connection: Connection, rows: pl.DataFrame) -> None:
-    """Puts ``rows`` (pipeline.allocation.rows_to_write) where the queries below find them."""
-    connection.execute(query("writeback.stage_rows"))
+    """Puts ``rows`` (pipeline.draw_windows.rows_to_write) where the queries below find them."""
+    connection.execute(compose("writeback.stage_rows"))
     copy_in(connection, STAGE, rows.select("id", "user_id", "date", "month", "written_hash", "target", "credits"))
 
 
@@ -89,7 +87,7 @@ def written_changes(connection: Connection, scope: RunScope, rows: pl.DataFrame)
         "targets": [None if amount is None else unscaled(amount) for amount in rows["target"]],
         "credits": [None if amount is None else unscaled(amount) for amount in rows["credits"]],
     }
-    unstaged = sql.SQL("({})").format(query("writeback.unstaged_rows"))
+    unstaged = sql.SQL("({})").format(compose("writeback.unstaged_rows"))
     with _by_index(connection, scope):
         found = connection.execute(_written_changes(scope, unstaged, sql.SQL("").format()), values).fetchall()
     return pl.DataFrame(found, schema=WRITTEN, orient="row")
@@ -102,7 +100,7 @@ def _written_changes(scope: RunScope, rows: sql.Composable, locking: sql.Composa
     nothing = sql.SQL("NULL::numeric").format()
     cost = sql.SQL("CASE WHEN s.month = ANY({}) THEN coalesce(s.target, u.total_cost::numeric) END").format(rated)
     credits = sql.SQL("coalesce(s.credits, u.credits_deducted::numeric)").format()
-    return query(
+    return compose(
         "writeback.written_changes",
         rows=rows,
         new_hash=fingerprints.written_hash(cost if rated else nothing, credits if shown else nothing, of="u"),
@@ -121,7 +119,7 @@ def lock_users(connection: Connection, scope: RunScope, users: Collection[str]) 
     """Locks all rows of ``users`` in the window. Raises psycopg.errors.LockNotAvailable at once where one is held."""
     days = within("date", scope.window.spans())
     usage = source(scope.settings, "usage_daily")
-    connection.execute(query("writeback.lock_users", usage=usage, users=listed(users), days=days))
+    connection.execute(compose("writeback.lock_users", usage=usage, users=listed(users), days=days))
 
 
 def write_rows(connection: Connection, scope: RunScope, rows: pl.DataFrame) -> None:
@@ -132,7 +130,7 @@ def write_rows(connection: Connection, scope: RunScope, rows: pl.DataFrame) -> N
         assignments.append(sql.SQL("total_cost = coalesce(s.target, u.total_cost)"))
     if rows["credits"].count():
         assignments.append(sql.SQL("credits_deducted = coalesce(trim_scale(s.credits), u.credits_deducted)"))
-    text = query(
+    text = compose(
         "writeback.write_rows",
         usage=source(scope.settings, "usage_daily"),
         assignments=sql.SQL(", ").join(assignments),
@@ -149,7 +147,7 @@ def lost_rows(connection: Connection, scope: RunScope, reversed_: pl.DataFrame) 
     ids = reversed_["id"].to_list()
     if not ids or not scope.query.read.credits.shown:
         return []
-    text = query(
+    text = compose(
         "writeback.lost_rows",
         usage=source(scope.settings, "usage_daily"),
         draws=own(scope.settings, "credit_draws"),
@@ -174,7 +172,7 @@ def misplaced_rows(connection: Connection, scope: RunScope, ids: Collection[str]
     ``lock`` those of them that could be locked."""
     if not ids or not scope.query.read.credits.shown:
         return []
-    text = query(
+    text = compose(
         "writeback.misplaced_rows",
         usage=source(scope.settings, "usage_daily"),
         draws=own(scope.settings, "credit_draws"),
@@ -188,7 +186,7 @@ def lock_lost_rows(connection: Connection, scope: RunScope, rows: Collection[Los
     """Locks such rows; the users whose draws are reversed on one that another transaction holds."""
     if not rows:
         return frozenset()
-    text = query("writeback.lock_lost_rows", usage=source(scope.settings, "usage_daily"))
+    text = compose("writeback.lock_lost_rows", usage=source(scope.settings, "usage_daily"))
     locked = {row[0] for row in connection.execute(text, {"ids": [row.id for row in rows]})}
     return frozenset(user for row in rows if row.id not in locked for user in row.reversed)
 
@@ -196,7 +194,7 @@ def lock_lost_rows(connection: Connection, scope: RunScope, rows: Collection[Los
 def write_lost_rows(connection: Connection, scope: RunScope, rows: Collection[LostRow]) -> None:
     """Writes such rows, which are locked."""
     if rows:
-        text = query("writeback.write_lost_rows", usage=source(scope.settings, "usage_daily"))
+        text = compose("writeback.write_lost_rows", usage=source(scope.settings, "usage_daily"))
         values = {"ids": [row.id for row in rows], "credits": [row.new for row in rows]}
         with writing("usage_daily", RefusedError):
             connection.execute(text, values)

@@ -17,12 +17,12 @@ from urllib.parse import quote, unquote
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import PydanticCustomError
 
-from jobs.model.address import LINE_ENDS, address
-from jobs.model.errors import ConfigError
-from jobs.model.meters import DEFAULTS, Kind, Meter
-from jobs.model.names import MOST_BYTES, is_name
-from jobs.model.rates import RateCard, parse
+from jobs.domain.errors import ConfigError
+from jobs.domain.meters import DEFAULTS, Kind, Meter
+from jobs.domain.names import MOST_BYTES, is_name
+from jobs.domain.rate_card import RateCard, parse
 from jobs.settings import files
+from jobs.settings.database_url import LINE_ENDS, address
 from jobs.settings.env_file import connection, legible, parse_env
 
 PREFIX = "USAGE_JOBS_"

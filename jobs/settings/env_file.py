@@ -9,7 +9,7 @@ from io import StringIO
 
 from dotenv.parser import Binding, parse_stream
 
-from jobs.model.errors import ConfigError
+from jobs.domain.errors import ConfigError
 
 SUPABASE = ("SUPABASE_PROJECT_REF", "SUPABASE_DB_PASSWORD", "SUPABASE_REGION", "SUPABASE_CONNECTION")
 _OURS = re.compile(r"^\s*(?:export\s+)?(?:DATABASE_URL|SUPABASE_\w+|USAGE_JOBS_\w+|PG[A-Z]+)(?=\s*[=:])", re.MULTILINE)

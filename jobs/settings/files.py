@@ -1,11 +1,11 @@
-"""Configuration files: where they are found, and their text, read whole or refused (exit 2)."""
+"""Configuration files: where they are found, their text (whole, or exit 2), and those that `init` writes."""
 
 import tomllib
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from jobs.model.errors import ConfigError
+from jobs.domain.errors import ConfigError
 
 SETTINGS, RATES = "settings.toml", "rates.csv"
 PLACES = (Path(SETTINGS), Path("config", SETTINGS))
@@ -58,3 +58,22 @@ def read_toml(file: Path) -> dict[str, Any]:
     except tomllib.TOMLDecodeError as error:
         words = str(error).replace("end of document", f"the end, line {len(text.splitlines())}")
         raise ConfigError(f"{file}: expected TOML: {words}") from None
+
+
+def write_start_files(folder: Path) -> list[Path]:
+    """Writes settings.toml, which names its rates and has ``start`` to fill in, and the rates.csv that ships.
+
+    Raises ConfigError, and writes nothing, where one of them exists or the folder cannot be had.
+    """
+    settings = shipped(SETTINGS).read_text(encoding="utf-8").replace("# rates = ", "rates = ", 1)
+    texts = {folder / SETTINGS: settings, folder / RATES: shipped(RATES).read_text(encoding="utf-8")}
+    for file in texts:
+        if file.exists():
+            raise ConfigError(f"{file}: exists, and init overwrites nothing. Give another folder: usage-jobs init DIR")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for file, text in texts.items():
+            file.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{error.filename}: expected a folder to write to; found: {error.strerror}") from None
+    return list(texts)

@@ -18,8 +18,8 @@ from killing import command, differing, released
 from plays import DONE, Play, stored, torn, unfinished
 from wire import Statement, Then, Verdict, Wire
 
-from jobs.reconcile import reconciled
-from jobs.store.address import Address
+from jobs.audit.reconcile import reconciled
+from jobs.postgres.conninfo import Address
 
 DEADLINE = 240
 """Seconds after which a command that still lives hangs: its retries end 120 s after the first error, a new connection

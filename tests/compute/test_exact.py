@@ -7,9 +7,9 @@ import polars as pl
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from jobs.compute.exact import UNKNOWN, UNMEASURED, Bounds, Whole, chosen, scaled_half_even, whole
-from jobs.model.rates import MAX_PRICE
-from jobs.model.scale import ONE
+from jobs.domain.fixed_point import ONE
+from jobs.domain.fixed_point_columns import UNKNOWN, UNMEASURED, Bounds, Whole, chosen, scaled_half_even, whole
+from jobs.domain.rate_card import MAX_PRICE
 
 MOST_UNITS = 9 * 10**8 * ONE
 PERCENT = 100 * ONE

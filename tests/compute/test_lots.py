@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.compute.billing import classed
-from jobs.compute.lots import available, settled
-from jobs.compute.postings import postings
-from jobs.model.frames import ACCOUNTS, DRAWS
-from jobs.model.rules import CreditRules
+from jobs.credits.ledger_entries import postings
+from jobs.credits.lots import available, settled
+from jobs.credits.payment_class import classed
+from jobs.domain.rules import CreditRules
+from jobs.domain.schemas import ACCOUNTS, DRAWS
 
 CENT = 10**8
 JUNE = date(2026, 6, 1)

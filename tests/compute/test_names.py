@@ -4,18 +4,18 @@ from datetime import date
 
 import polars as pl
 
-from jobs.compute import rollup
-from jobs.compute.costs import costs
-from jobs.compute.credits import credited
-from jobs.compute.lots import LOTS, settled
-from jobs.compute.overrides import by_day, joined
-from jobs.compute.pricing import charges, in_row_order
-from jobs.model.frames import ACCOUNTS, DRAWS, MODES, OVERRIDES, usage_schema
-from jobs.model.meters import Meter
-from jobs.model.rates import parse
-from jobs.model.rules import CostRules, CreditRules, Terms
+from jobs.credits.allocation import credited
+from jobs.credits.lots import LOTS, settled
+from jobs.domain.meters import Meter
+from jobs.domain.rate_card import parse
+from jobs.domain.rules import CostRules, CreditRules, Terms
+from jobs.domain.schemas import ACCOUNTS, DRAWS, MODES, OVERRIDES, usage_schema
 from jobs.postgres.batch_hashes import CREDIT_HASHES
 from jobs.postgres.usage_writeback import WRITTEN
+from jobs.rating.charges import charges, in_row_order
+from jobs.rating.price_overrides import by_day, joined
+from jobs.rating.row_costs import costs
+from jobs.rollups import user_rollups
 from jobs.settings import RESERVED
 
 JUNE = date(2026, 6, 1)
@@ -35,10 +35,10 @@ def test_every_column_that_pricing_makes_is_reserved() -> None:
     paid = credited(priced, modes, accounts, posted, rules)
     # What the passes on the way add, they take away again; a meter of that name would be overwritten all the same.
     between = settled(paid.with_columns(demand=0, free_left=0, purchased_left=0), LOTS)
-    user_days, user_months = rollup.user_days(paid, [METER]), rollup.user_months(paid, [METER])
+    user_days, user_months = user_rollups.user_days(paid, [METER]), user_rollups.user_months(paid, [METER])
     cluster_days = user_days.drop("user_id").with_columns(users=0)
     clusters = pl.LazyFrame(schema={"month": pl.Date, "cluster_id": pl.UInt128, "active_users": pl.Int64})
-    cluster_months = rollup.cluster_months(cluster_days, clusters, [METER])
+    cluster_months = user_rollups.cluster_months(cluster_days, clusters, [METER])
     hashes = [pl.LazyFrame(schema=schema) for schema in (FINGERPRINTS, CREDIT_HASHES, WRITTEN)]
     frames = [ordered, priced, paid, between, accounts, posted, modes, user_days, user_months]
     frames += [cluster_days, cluster_months, *hashes]

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 
-from jobs.model.windows import first_of, previous_month
+from jobs.domain.billing_periods import first_of, previous_month
 
 CA = "/run/secrets/ca.pem"  # where the Dockerfile's secret of that name appears
 MINUTES = 60

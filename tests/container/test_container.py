@@ -80,7 +80,7 @@ def test_the_image_carries_the_job_and_neither_sources_nor_an_installer(containe
 
 def test_the_image_carries_bytecode_that_file_times_do_not_void(container: Container) -> None:
     """A pyc says after its magic number how it is checked: 1 is by a hash, and never."""
-    script = "import jobs.cli, pathlib; print(pathlib.Path(jobs.cli.__cached__).read_bytes()[4:8].hex())"
+    script = "import jobs.cli.main, pathlib; print(pathlib.Path(jobs.cli.main.__cached__).read_bytes()[4:8].hex())"
     assert container.shell(f"python3 -c '{script}'") == "01000000\n"
 
 

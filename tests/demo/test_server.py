@@ -15,7 +15,7 @@ import psycopg
 import pytest
 
 from jobs.demo.server import running
-from jobs.model.errors import ConfigError
+from jobs.domain.errors import ConfigError
 
 USER = """
 import sys

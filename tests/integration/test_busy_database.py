@@ -17,7 +17,7 @@ from plain_runs import Runs
 from run_process import Ended, run_in_process
 from ticker import becomes_true
 
-from jobs.model.windows import last_of, next_month
+from jobs.domain.billing_periods import last_of, next_month
 
 NIGHTS = count("BUSY_NIGHTS")
 USERS = count("BUSY_USERS")

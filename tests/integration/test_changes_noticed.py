@@ -19,7 +19,7 @@ from fresh_start import forget_open_months, outcome
 from job_runs import Runner, copied, differences, rows_by_key
 from six_users import DAY, EVERYBODY, NORTH, OVERRIDE, RATES, SOUTH, made, row_id, runner
 
-from jobs.model.report import Report
+from jobs.domain.run_report import Report
 
 NOBODY: frozenset[str] = frozenset()
 ADA, BOB, CYD, EVE, FAY = (frozenset({name}) for name in ("ada", "bob", "cyd", "eve", "fay"))

@@ -27,9 +27,9 @@ from prepaid import (
 )
 from restoring import APPLICATION, copy, restore, tables_of
 
+from jobs.postgres.conninfo import Address
+from jobs.postgres.run_lock import guarded
 from jobs.settings import load
-from jobs.store.address import Address
-from jobs.store.guard import guarded
 
 OURS = ("user_daily", "user_monthly", "cluster_daily", "cluster_monthly", "credit_draws", "runs", "months")
 

@@ -12,10 +12,10 @@ from commands import usage_jobs
 from ways import job_url, owner_url
 
 from jobs.demo import sample
-from jobs.look import apply_schema
-from jobs.model.shrink import Shrink
+from jobs.domain.check_tokens import Shrink
+from jobs.postgres.conninfo import Address
+from jobs.postgres.schema_script import apply_schema
 from jobs.settings import load
-from jobs.store.address import Address
 
 DAY = date(2026, 6, 20)
 TODAY = date(2026, 6, 21)

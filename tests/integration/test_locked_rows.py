@@ -18,7 +18,7 @@ from money_checks import wrong_days, wrong_money, wrong_months
 from plain_runs import Runs
 from purchases import bought
 
-from jobs.model.report import Report
+from jobs.domain.run_report import Report
 
 USERS = 8
 FIRST, DAY, NEXT = date(2026, 6, 17), date(2026, 6, 19), date(2026, 6, 20)

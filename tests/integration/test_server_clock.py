@@ -8,7 +8,7 @@ import pytest
 from commands import add_row, applied, ask, configured, insert, usage_jobs
 
 from jobs.pipeline import batches, run
-from jobs.store import clock
+from jobs.postgres import server_clock
 
 START, TODAY = {"USAGE_JOBS_START": "2026-05"}, date(2026, 6, 11)
 A_YEAR_AHEAD = date(2027, 6, 11)
@@ -37,7 +37,7 @@ def months(url: str) -> dict[str, bool]:
 
 def test_the_servers_clock_counts(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A host whose clock is a year ahead does as usual, and says what is wrong with it."""
-    monkeypatch.setattr(clock, "_host", lambda: datetime.now(UTC) + timedelta(days=365))
+    monkeypatch.setattr(server_clock, "_host", lambda: datetime.now(UTC) + timedelta(days=365))
     ran = usage_jobs("run", url=url, today=TODAY + timedelta(days=1), **START)
     assert ran.code == 0
     assert "this host's clock is 365 days, 0:00:00 ahead of the database server's" in " ".join(ran.out.split())
@@ -46,7 +46,7 @@ def test_the_servers_clock_counts(url: str, monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.mark.parametrize(("minutes", "said"), [(-6, True), (-4, False), (4, False), (6, True)])
 def test_five_minutes_are_no_difference(url: str, monkeypatch: pytest.MonkeyPatch, minutes: int, *, said: bool) -> None:
-    monkeypatch.setattr(clock, "_host", lambda: datetime.now(UTC) + timedelta(minutes=minutes))
+    monkeypatch.setattr(server_clock, "_host", lambda: datetime.now(UTC) + timedelta(minutes=minutes))
     findings = usage_jobs("check", "--json", url=url, today=TODAY, **START).object["findings"]
     assert any("this host's clock is" in finding["found"] for finding in findings) is said
 

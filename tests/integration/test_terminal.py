@@ -13,7 +13,7 @@ import pytest
 from commands import EVERY_COMMAND, add_usage, ask, mapped, usage_jobs, usage_jobs_process
 from told import refused
 
-START = "import sys; from jobs.cli import main; sys.exit(main())"
+START = "import sys; from jobs.cli.main import main; sys.exit(main())"
 USER = "auth0|zoë…😀"
 
 
@@ -103,7 +103,7 @@ def test_a_file_that_can_no_longer_be_written_changes_nothing_of_the_run(
     """Its folder goes while the run is at work."""
     add_usage(ready)
     Path("folder").mkdir()
-    monkeypatch.setattr("jobs.commands.check_writable", lambda *_: shutil.rmtree("folder", ignore_errors=True))
+    monkeypatch.setattr("jobs.cli.commands.check_writable", lambda *_: shutil.rmtree("folder", ignore_errors=True))
     files = ("--metrics-file", "folder/metrics", "--ran-out", "folder/out")
     ran = usage_jobs("run", *files, url=ready)
     assert ran.code == 0, ran.err

@@ -13,7 +13,7 @@ import night as world
 from ways import job_url
 
 import jobs.pipeline.run
-from jobs.model.errors import LockedError
+from jobs.domain.errors import LockedError
 
 TRIES = 3
 """How often a worker without a guard begins, at most: for ever, and all would fence each other out for ever."""

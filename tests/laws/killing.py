@@ -54,7 +54,7 @@ Row = dict[str, Any] | None
 
 def command(url: str, *arguments: str, **environment: str) -> subprocess.Popen[str]:
     """usage-jobs in a process of its own, started and not waited for."""
-    words = [sys.executable, "-c", "from jobs.cli import main; raise SystemExit(main())", *arguments]
+    words = [sys.executable, "-c", "from jobs.cli.main import main; raise SystemExit(main())", *arguments]
     return subprocess.Popen(
         words,
         env=os.environ | mapped(arguments, {"DATABASE_URL": url, **environment}, os.environ),

@@ -20,11 +20,11 @@ from server_day import server_day
 from ways import job_url, owner_url
 from wire import Hook, Statement, Verdict, Wire
 
-from jobs.look import apply_schema
-from jobs.model.report import Report
+from jobs.domain.run_report import Report
 from jobs.pipeline.run import Job, perform
+from jobs.postgres.conninfo import Address
+from jobs.postgres.schema_script import apply_schema
 from jobs.settings import Settings, load
-from jobs.store.address import Address
 
 FIRST, BOOKED, LAST_DAY, TODAY = date(2026, 5, 30), date(2026, 6, 2), date(2026, 6, 3), date(2026, 6, 21)
 SETTINGS = {

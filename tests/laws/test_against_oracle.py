@@ -30,12 +30,12 @@ from shrinking import perform_anyway
 from ways import READERS, job_url, owner_url
 from worlds import Case, apply, cases, edits, ends_of_overrides, load, write_config
 
-from jobs.look import apply_schema
-from jobs.model.errors import ConfigError, ShrinkError
-from jobs.model.report import Report
+from jobs.domain.errors import ConfigError, ShrinkError
+from jobs.domain.run_report import Report
 from jobs.pipeline.run import Job, perform
+from jobs.postgres.conninfo import Address
+from jobs.postgres.schema_script import apply_schema
 from jobs.settings import load as load_settings
-from jobs.store.address import Address
 
 EXAMPLES = count("LAW_EXAMPLES")
 Key = tuple[Any, ...]

@@ -23,10 +23,10 @@ from server_day import server_day
 from ways import WAY, job_url
 from wire import Hook, Statement, Then, Verdict, Wire
 
-from jobs.model.errors import UsageJobsError
-from jobs.reconcile import reconciled
-from jobs.store.address import Address
-from jobs.store.invariants import Law
+from jobs.audit.reconcile import reconciled
+from jobs.domain.errors import UsageJobsError
+from jobs.postgres.conninfo import Address
+from jobs.postgres.invariants import Law
 
 KILLS = count("CREDIT_KILLS")
 EVERY = count("STATEMENT_STRIDE")

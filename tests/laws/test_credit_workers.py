@@ -18,8 +18,8 @@ from night import Night
 from ways import job_url, left
 from wire import Statement, Verdict, Wire
 
-from jobs.model.errors import LockedError
-from jobs.model.report import Report
+from jobs.domain.errors import LockedError
+from jobs.domain.run_report import Report
 
 ROUNDS = count("WORKER_ROUNDS")
 WORKERS = 16

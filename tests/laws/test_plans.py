@@ -22,8 +22,8 @@ from counts import count
 from killing import Rows, differing, tables
 from prepaid import others
 
-from jobs.compute.changes import BETWEEN, CHANGES
 from jobs.pipeline.plan_approval import ChangeRecorder
+from jobs.rollups.changes import BETWEEN, CHANGES
 
 CASES = count("PLANS")
 SEED = int(os.environ.get("PLAN_SEED", "0"))

@@ -171,7 +171,7 @@ def test_neighbours_at_work_notice_what_comes_between(database: str, pool: Poole
 
 def test_a_careless_run_would_be_noticed(database: str, pool: Pooler, monkeypatch: pytest.MonkeyPatch) -> None:
     """The limits of our transactions, set for the session instead: what the campaign above is there to find."""
-    monkeypatch.setattr("jobs.store.database.LIMITS", ("SET statement_timeout = '15min'", "SET timezone = 'UTC'"))
+    monkeypatch.setattr("jobs.postgres.connections.LIMITS", ("SET statement_timeout = '15min'", "SET timezone = 'UTC'"))
     ask(database, OWN)
     ask(database, f"ALTER DATABASE {named(database)} SET timezone = 'Asia/Tokyo'")
     address = pool.url(database)

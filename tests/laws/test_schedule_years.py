@@ -16,13 +16,13 @@ from counts import count
 from fake_clock import FakeClock, OverError
 from ways import job_url
 
-from jobs import daemon, schedule
-from jobs.model.errors import UnreachableError
-from jobs.model.report import Report
+from jobs.domain.errors import UnreachableError
+from jobs.domain.run_report import Report
 from jobs.pipeline.run import Job, perform
+from jobs.postgres import server_clock as server
+from jobs.postgres.conninfo import Address
+from jobs.service import nightly, scheduler
 from jobs.settings import load
-from jobs.store import clock as server
-from jobs.store.address import Address
 
 DAYS = count("SCHEDULE_DAYS")
 SEED = int(os.environ.get("SCHEDULE_SEED", "0"))
@@ -81,13 +81,13 @@ def life(
         events["run"] += 1
         return perform(job)
 
-    monkeypatch.setattr(daemon, "perform", unless_away)
+    monkeypatch.setattr(nightly, "perform", unless_away)
     clock = FakeClock(begin, begin + length, tick)
     monkeypatch.setattr(server, "today", lambda _: clock.time.date())
     settings = explicit(load(None, ENVIRONMENT, Path.cwd()), url, begin.date())
-    served = daemon.Daemon(settings, Address(job_url(url, lambda: settings)), clock)
+    served = nightly.Daemon(settings, Address(job_url(url, lambda: settings)), clock)
     with pytest.raises(OverError):
-        schedule.serve(schedule.entries(served.entries(), clock), clock, on=served.tell)
+        scheduler.serve(scheduler.entries(served.entries(), clock), clock, on=served.tell)
     return clock.time
 
 

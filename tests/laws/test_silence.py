@@ -14,7 +14,7 @@ from night import Night
 from ways import job_url
 from wire import Statement, Then, Verdict, Wire
 
-from jobs.store import guard
+from jobs.postgres import run_lock
 
 pytestmark = pytest.mark.direct("has wires of its own", once=True)
 PATIENCE = 60
@@ -26,8 +26,8 @@ LOCKED = (
 
 @pytest.fixture(autouse=True)
 def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(guard, "PING_SECONDS", 0.05)
-    monkeypatch.setattr(guard, "ANSWER_SECONDS", 0.3)
+    monkeypatch.setattr(run_lock, "PING_SECONDS", 0.05)
+    monkeypatch.setattr(run_lock, "ANSWER_SECONDS", 0.3)
 
 
 @contextmanager
@@ -88,7 +88,7 @@ def test_a_hole_while_the_guard_is_taken(
     answered: bool, night: Night, copy: Callable[[], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Answered, it holds the lock, and we do not know: the next try must not take ourselves for another run."""
-    monkeypatch.setattr("jobs.store.database.ADMISSION_SECONDS", 0.5)
+    monkeypatch.setattr("jobs.postgres.connections.ADMISSION_SECONDS", 0.5)
     locking, *_ = [s for s in night.statements if "pg_try_advisory_xact_lock" in s.text]
     url = copy()
     swallowed(locking, url, answered=answered)
@@ -140,7 +140,7 @@ def test_who_takes_the_guard_ends_what_silent_runs_left(
         while not ask(url, "SELECT pid FROM pg_stat_activity WHERE pid = %s AND state LIKE 'idle%%'", pid):
             pass
         # The guard's own limit as well, of which 0 is none.
-        monkeypatch.setattr(guard, "SILENCE_SECONDS", silence)
+        monkeypatch.setattr(run_lock, "SILENCE_SECONDS", silence)
         world.run(url)
         if ended:
             with pytest.raises(psycopg.OperationalError):

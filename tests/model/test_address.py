@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from passwords import PASSWORDS, SUPABASE, WAYS
 from psycopg.conninfo import conninfo_to_dict
 
-from jobs.model.address import address
-from jobs.model.errors import ConfigError
+from jobs.domain.errors import ConfigError
+from jobs.settings.database_url import address
 
 environmental = st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters="\0"), min_size=1)
 PIECES = (*"@#%/?:&=[]+;, ", "%41", "%zz", "ü", "a", "x1", "@h", "/d", "?user=", "?password=", "host=", "://", "5432")

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.model.large_change import KINDS, LargeChange, shown
+from jobs.domain.check_tokens import KINDS, LargeChange, shown
 
 AMOUNTS = st.integers(0, 10**24).map(shown)
 CHANGES = st.builds(LargeChange, st.dates(date(2000, 1, 1)), st.sampled_from(KINDS), AMOUNTS, AMOUNTS)

@@ -8,9 +8,9 @@ from decimal import Decimal
 
 import pytest
 
-from jobs.model.errors import ConfigError
-from jobs.model.rates import RateCard, parse
-from jobs.model.scale import scaled, unscaled
+from jobs.domain.errors import ConfigError
+from jobs.domain.fixed_point import scaled, unscaled
+from jobs.domain.rate_card import RateCard, parse
 
 HEADER = "meter,effective_from,tier_from,price,per,reference\n"
 CPU = """\

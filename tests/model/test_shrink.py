@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.model.shrink import Shrink
+from jobs.domain.check_tokens import Shrink
 
 JUNE, MAY = date(2026, 6, 1), date(2026, 5, 1)
 COUNTS = st.integers(0, 10**9)

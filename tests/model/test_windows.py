@@ -7,8 +7,7 @@ from itertools import permutations
 
 import pytest
 
-from jobs.model.errors import ConfigError
-from jobs.model.windows import (
+from jobs.domain.billing_periods import (
     History,
     Window,
     cost_modes,
@@ -18,6 +17,7 @@ from jobs.model.windows import (
     nightly,
     previous_month,
 )
+from jobs.domain.errors import ConfigError
 
 NOTHING = History(first_run=None, furthest=None, closed=frozenset())
 APRIL, MAY, JUNE, JULY, AUGUST = (date(2026, month, 1) for month in range(4, 9))

@@ -5,7 +5,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.model.work_list import Limits, WorkList
+from jobs.domain.work_list import Limits, WorkList
 
 USERS = st.tuples(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])), *[st.integers(0, 9)] * 2)
 

@@ -28,11 +28,11 @@ from other_programs import first_day
 from restoring import APPLICATION, copy, restore, tables_of
 from ways import job_url
 
-from jobs.model.errors import UsageJobsError
+from jobs.domain.errors import UsageJobsError
 from jobs.pipeline import manual_changes, run
+from jobs.postgres import server_clock
+from jobs.postgres.conninfo import Address
 from jobs.settings import Settings
-from jobs.store import clock
-from jobs.store.address import Address
 
 YEAR = timedelta(days=365)
 SECOND = {"USAGE_JOBS_SCHEMA": "other"}
@@ -231,7 +231,7 @@ class Money(History):
         self.edits()
         day, furthest = self.next_day(), self.furthest
         assert furthest is not None
-        with patch.object(clock, "_host", lambda: datetime.now(UTC) + YEAR):
+        with patch.object(server_clock, "_host", lambda: datetime.now(UTC) + YEAR):
             report = self.night(day)
         assert report.window_to == max(day, furthest)
 

@@ -8,11 +8,11 @@ import pytest
 from commands import applied, ask, insert
 from ways import job_url
 
-from jobs.model.errors import PreflightError
+from jobs.domain.errors import PreflightError
+from jobs.postgres import accounts, preflight
+from jobs.postgres.connections import connect, transaction
+from jobs.postgres.conninfo import Address
 from jobs.settings import load
-from jobs.store import accounts, preflight
-from jobs.store.address import Address
-from jobs.store.database import connect, transaction
 
 CENT = 10**8
 

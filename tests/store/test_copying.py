@@ -11,11 +11,11 @@ from commands import ask
 from pooler import Pooler
 from psycopg import sql
 
-from jobs.store.address import Address
-from jobs.store.database import Connection, blocks, connect, copying, transaction
-from jobs.store.faults import passes
-from jobs.store.silence import seconds_silent
-from jobs.store.tables import copy_in
+from jobs.postgres.connections import Connection, blocks, connect, copying, transaction
+from jobs.postgres.conninfo import Address
+from jobs.postgres.errors import passes
+from jobs.postgres.rollup_io import copy_in
+from jobs.postgres.socket_watchdog import seconds_silent
 
 pytestmark = [
     pytest.mark.skipif(pooler.PROGRAM is None, reason=pooler.MISSING),

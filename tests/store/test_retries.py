@@ -6,8 +6,8 @@ import psycopg
 import pytest
 from psycopg import errors
 
-from jobs.model.errors import PreflightError, UnreachableError
-from jobs.store.faults import retried
+from jobs.domain.errors import PreflightError, UnreachableError
+from jobs.postgres.errors import retried
 
 
 class Failing:

@@ -7,17 +7,17 @@ import pytest
 from commands import ask
 from wire import Statement, Verdict, Wire
 
-from jobs.store import silence
-from jobs.store.address import Address
-from jobs.store.database import Link, transaction
+from jobs.postgres import socket_watchdog
+from jobs.postgres.connections import Link, transaction
+from jobs.postgres.conninfo import Address
 
 pytestmark = pytest.mark.direct("has wires of its own", once=True)
 
 
 @pytest.fixture(autouse=True)
 def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(silence, "LOOK_SECONDS", 0.05)
-    monkeypatch.setattr(silence, "LIMIT_SECONDS", 0.5)
+    monkeypatch.setattr(socket_watchdog, "LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(socket_watchdog, "LIMIT_SECONDS", 0.5)
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 from itertools import permutations
 
-from jobs.store.statements import listed
+from jobs.postgres.sql_loader import listed
 
 
 def test_the_same_users_are_asked_of_in_the_same_words() -> None:

@@ -15,8 +15,8 @@ from commands import ask
 from psycopg import sql
 from wire import connected
 
-from jobs.store.address import Address
-from jobs.store.database import blocks, connect
+from jobs.postgres.connections import blocks, connect
+from jobs.postgres.conninfo import Address
 
 LAST_WORDS = b"SFATAL\0C08P01\0Mserver conn crashed?\0\0"
 """PgBouncer's, in an ErrorResponse."""
@@ -66,7 +66,7 @@ def _forward(source: socket.socket, target: socket.socket) -> None:
 @pytest.mark.parametrize("row", [1, 2, 5])
 def test_what_stands_in_a_torn_row_is_never_handed_on(database: str, row: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each row is a block of its own here: the worst case."""
-    monkeypatch.setattr("jobs.store.database.BLOCK", 1)
+    monkeypatch.setattr("jobs.postgres.connections.BLOCK", 1)
     ask(database, "CREATE TABLE t AS SELECT n, repeat('x', 200) AS text FROM generate_series(1, 9) AS n")
     query = sql.SQL("SELECT n, text FROM t ORDER BY n")
     seen: list[bytes] = []

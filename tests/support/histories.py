@@ -26,7 +26,7 @@ from other_programs import OtherPrograms, peopled
 from ways import READERS
 from worlds import Case, cases, load, write_config
 
-from jobs.model.report import Report
+from jobs.domain.run_report import Report
 
 SEED = int(os.environ.get("HISTORY_SEED", "0"))
 SHARES = 4

@@ -19,14 +19,14 @@ from server_day import server_day
 from shrinking import perform_anyway
 from ways import job_url, owner_url
 
-from jobs.look import apply_schema
-from jobs.model.backfill import Backfill
-from jobs.model.report import Report
+from jobs.audit.reconcile import reconciled
+from jobs.domain.backfill_request import Backfill
+from jobs.domain.run_report import Report
 from jobs.pipeline.run import Job
-from jobs.reconcile import reconciled
+from jobs.postgres.conninfo import Address
+from jobs.postgres.schema_script import apply_schema
 from jobs.settings import Settings
 from jobs.settings import load as load_settings
-from jobs.store.address import Address
 
 _numbers = count(1)
 

@@ -15,7 +15,7 @@ from typing import Any
 import psycopg
 from psycopg.rows import class_row
 
-from jobs.model.report import Report
+from jobs.domain.run_report import Report
 
 SCALE = Decimal("0.01")
 """Of the ledger and of amounts due, in every shape that histories have."""

@@ -9,12 +9,12 @@ from commands import explicit
 from server_day import server_day
 from ways import job_url, owner_url
 
-from jobs.look import apply_schema
-from jobs.model.report import Report
+from jobs.audit.reconcile import reconciled
+from jobs.domain.run_report import Report
 from jobs.pipeline.run import Job, perform
-from jobs.reconcile import reconciled
+from jobs.postgres.conninfo import Address
+from jobs.postgres.schema_script import apply_schema
 from jobs.settings import Settings, load
-from jobs.store.address import Address
 
 
 @dataclass(frozen=True)

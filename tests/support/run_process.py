@@ -17,8 +17,8 @@ from typing import Any
 from server_day import server_day
 
 from jobs.pipeline.run import Job, perform
+from jobs.postgres.conninfo import Address
 from jobs.settings import load
-from jobs.store.address import Address
 
 OF_THE_MACHINE = ("DATABASE_URL", "SUPABASE_", "USAGE_JOBS_", "PG")
 

@@ -5,11 +5,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date
 
-from jobs.store import clock
-from jobs.store.database import Connection
+from jobs.postgres import server_clock
+from jobs.postgres.connections import Connection
 
 _shown = threading.local()
-_ask = clock.today
+_ask = server_clock.today
 
 
 def _today(connection: Connection) -> date:
@@ -18,7 +18,7 @@ def _today(connection: Connection) -> date:
     return answer if day is None else day
 
 
-clock.today = _today
+server_clock.today = _today
 
 
 @contextmanager

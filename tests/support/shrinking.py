@@ -3,14 +3,13 @@
 from dataclasses import replace
 from typing import Any
 
-from jobs.model import large_change, shrink
-from jobs.model.errors import ChangeError, ShrinkError
-from jobs.model.large_change import LargeChange
-from jobs.model.report import Report
-from jobs.model.shrink import Shrink
+from jobs.domain import check_tokens
+from jobs.domain.check_tokens import LargeChange, Shrink
+from jobs.domain.errors import ChangeError, ShrinkError
+from jobs.domain.run_report import Report
 from jobs.pipeline.run import Job, perform
 
-FORMS = {"--allow-shrink": shrink.FORM, "--allow-change": large_change.FORM}
+FORMS = {"--allow-shrink": check_tokens.SHRINK_FORM, "--allow-change": check_tokens.CHANGE_FORM}
 
 
 def allowing(refusal: str) -> list[str]:

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import polars as pl
 
-from jobs.model.windows import first_of
+from jobs.domain.billing_periods import first_of
 from jobs.pipeline.plan import row_fingerprint, usage_query
+from jobs.postgres import preflight
+from jobs.postgres.connections import Connection, connect, transaction
+from jobs.postgres.conninfo import Address
+from jobs.postgres.usage_query import UsageQuery
 from jobs.postgres.usage_reader import Reader
 from jobs.settings import Settings, load
-from jobs.store import preflight
-from jobs.store.address import Address
-from jobs.store.database import Connection, connect, transaction
-from jobs.store.usage import UsageQuery
 
 Spans = Collection[tuple[date, date]]
 READERS = ("connectorx", "copy")

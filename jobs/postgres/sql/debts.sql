@@ -65,3 +65,18 @@ FROM (
   ) AS d ON d.user_id = s.user_id AND d.month = s.month
   WHERE coalesce(s.uncovered, 0) <> coalesce(d.amount, 0)
 ) AS u
+
+-- name: list
+-- Debts of closed months: those of a month that was opened again are none until it closes.
+SELECT d.usage_daily_id, d.user_id, d.usage_date, d.amount, d.settled, d.written_off, d.reason
+FROM {debts} AS d JOIN {months} AS m ON m.month = date_trunc('month', d.usage_date)::date AND m.closed_at IS NOT NULL
+WHERE %(user)s::text IS NULL OR d.user_id = %(user)s
+ORDER BY d.user_id, d.usage_date, d.usage_daily_id
+
+-- name: write_off
+-- What is open of a user's debts is owed no longer.
+UPDATE {debts} AS d
+SET written_off = d.amount - d.settled, reason = %(reason)s, run_id = %(run_id)s
+FROM {months} AS m
+WHERE d.user_id = %(user)s AND d.amount > d.settled + d.written_off
+  AND m.month = date_trunc('month', d.usage_date)::date AND m.closed_at IS NOT NULL

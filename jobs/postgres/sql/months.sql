@@ -26,3 +26,54 @@ WHERE date BETWEEN %(since)s::date AND %(covered)s::date GROUP BY date
 UNION ALL
 SELECT date, sum(total_cost) FROM {user_daily}
 WHERE date > %(covered)s::date AND date <= %(last)s::date GROUP BY date
+
+-- name: read
+-- The months that runs have covered. Where their currency was not kept here yet, it is that of their users' rows.
+SELECT month, cost_mode, closed_at IS NOT NULL AS closed, coalesce(row_count, 0) AS row_count, usage_hash,
+  rates_hash, total_cost, fingerprint,
+  coalesce(currency, (SELECT u.currency FROM {user_monthly} AS u WHERE u.month = m.month LIMIT 1)) AS currency
+FROM {months} AS m WHERE {is_covered}
+
+-- name: new_months
+-- Months of which nothing is stored yet.
+SELECT w.month FROM unnest(%s::date[]) AS w(month)
+WHERE NOT EXISTS (SELECT FROM {months} AS m WHERE m.month = w.month AND {is_covered})
+  AND NOT EXISTS (SELECT FROM {user_monthly} AS u WHERE u.month = w.month)
+
+-- name: has_user_days
+SELECT EXISTS (SELECT FROM {user_daily} WHERE {days})
+
+-- name: is_covered
+-- Whether a run has covered a month, ``m`` in rollup.months, or died after it had written something of it.
+(m.row_count IS NOT NULL OR m.closed_at IS NOT NULL OR EXISTS (SELECT FROM {user_monthly} AS u WHERE u.month = m.month))
+
+-- name: keep_modes
+-- The first run that covers a month decides its cost mode and its currency, before anything is written under it. One that
+-- died before it wrote anything of the month has not covered it.
+INSERT INTO {months} AS m (month, cost_mode, fingerprint, currency)
+VALUES (%(month)s, %(cost_mode)s, %(fingerprint)s, %(currency)s)
+ON CONFLICT (month) DO UPDATE
+SET cost_mode = EXCLUDED.cost_mode, fingerprint = EXCLUDED.fingerprint, currency = EXCLUDED.currency WHERE NOT {is_covered}
+
+-- name: book
+-- What the run found in the month; a month closes once. Nothing is written where nothing differs.
+UPDATE {months} AS m
+SET row_count = %(row_count)s, usage_hash = %(usage_hash)s, rates_hash = %(rates_hash)s,
+    total_cost = %(total_cost)s, fingerprint = %(fingerprint)s,
+    currency = coalesce(m.currency, %(currency)s),
+    closed_at = CASE WHEN %(closes)s THEN now() ELSE m.closed_at END,
+    closed_by = CASE WHEN %(closes)s THEN %(run_id)s ELSE m.closed_by END
+WHERE m.month = %(month)s
+  AND ((m.row_count, m.usage_hash, m.rates_hash, m.total_cost, m.fingerprint)
+       IS DISTINCT FROM (%(row_count)s::bigint, %(usage_hash)s::bigint, %(rates_hash)s::text,
+                         %(total_cost)s::numeric, %(fingerprint)s::text)
+       OR m.currency IS NULL OR %(closes)s)
+
+-- name: figures_of_months
+-- What a person sees of months, each as one text; of a month that no run has finished nothing.
+SELECT month, coalesce(concat_ws(' ', row_count, rates_hash, total_cost, CASE WHEN closed_at IS NOT NULL THEN 'closed' END), '')
+FROM {months} WHERE month = ANY(%s)
+
+-- name: open
+-- A closed month that should not be: the next run covers it like any open one.
+UPDATE {months} SET closed_at = NULL, closed_by = NULL WHERE month = %s

@@ -1,0 +1,86 @@
+"""`usage-jobs check`: the findings of the preflight, how the database is reached, and what the next run would cover."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+from jobs.domain.errors import UsageJobsError
+from jobs.pipeline.plan import Plan, make_plan
+from jobs.postgres import (
+    api_exposure,
+    key_checks,
+    performance_checks,
+    pooler,
+    preflight,
+    privileges,
+    server_clock,
+)
+from jobs.postgres.connections import Connection, linked, transaction
+from jobs.postgres.conninfo import Address
+from jobs.postgres.errors import retried
+from jobs.postgres.findings import Finding
+from jobs.postgres.reader_choice import choose
+from jobs.settings import Settings
+
+
+def check(settings: Settings, address: Address) -> list[Finding]:
+    """Every finding of the preflight, what the next run would cover, and who usage refers to in vain."""
+
+    def looked() -> list[Finding]:
+        way = list(_way(link.connection, settings, address))
+        with transaction(link.connection) as connection:
+            return [*way, *_inside(connection, settings)]
+
+    with linked(address) as link:
+        return retried(looked)
+
+
+def _way(connection: Connection, settings: Settings, address: Address) -> Iterator[Finding]:
+    """How the database is reached, and how usage will be read over it."""
+    pool = pooler.named(address, connection)
+    yield Finding("ok", "connection", "a server, or a pooler", pool)
+    yield _tls(connection, address)
+    reader = choose(settings.reader, address, pooled=pool not in (pooler.DIRECT, pooler.SESSION))
+    yield Finding("ok", "reader", f"reader = {settings.reader!r}", reader)
+
+
+def _tls(connection: Connection, address: Address) -> Finding:
+    mode = address.parts.get("sslmode", "prefer")
+    found = f"{'on' if connection.pgconn.ssl_in_use else 'off'} (sslmode={mode})"
+    if address.warning is None:  # safe, or this machine
+        return Finding("ok", "TLS", "as the address says", found)
+    return Finding(
+        "note", "TLS", "on, the server's certificate verified", found, "Another could answer", address.warning
+    )
+
+
+def _inside(connection: Connection, settings: Settings) -> Iterator[Finding]:
+    source, findings = preflight.source(connection, settings, thorough=True)
+    yield from findings
+    yield from privileges.needless(connection, settings)
+    yield from api_exposure.findings(connection, settings)
+    if any(finding.level == "refused" for finding in findings):
+        return
+    yield from performance_checks.findings(
+        connection, settings, writes=settings.cost == "rated" or source.credits.shown
+    )
+    today = server_clock.today(connection)
+    try:
+        plan = make_plan(connection, settings, source, None, today)
+    except UsageJobsError as error:
+        yield Finding("refused", "the next run", "start, rates, a price for every day", str(error))
+        return
+    yield Finding("ok", "the next run", "open months", f"{plan.window.first} to {plan.window.last}")
+    for note in plan.notes:
+        yield Finding("note", "the next run", "nothing to note", note)
+    yield from _without_card(plan)
+    yield from key_checks.find_unknown_ids(connection, settings, source, today - timedelta(days=31))
+
+
+def _without_card(plan: Plan) -> Iterator[Finding]:
+    """Optional meters whose column is there, and that some days or all go without for want of a price."""
+    for meter in plan.query.read.meters:
+        since = plan.query.since.get(meter.name)
+        if since is None or since > plan.window.first:
+            found = f"none before {since}" if since else "none"
+            subject = f"card of {meter.name} (optional meter)"
+            yield Finding("note", subject, "a price for every day", found, "Left out on the days without one")

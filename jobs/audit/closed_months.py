@@ -1,0 +1,193 @@
+"""Have closed months changed upstream? Their usage, prices and overrides as they are now, beside what they closed with.
+
+Detection finds, on the server, the user-months that differ; only these are read and computed again, and a month has
+changed where what they come to is not what is stored. So a swap between two users with equal sums does not escape, and
+a new price that nobody pays alarms nobody.
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import date
+from decimal import Decimal
+from typing import Any
+
+import polars as pl
+
+from jobs.domain.billing_periods import Window, is_closed, last_of, opening
+from jobs.domain.fixed_point import unscaled
+from jobs.domain.work_list import Limits, WorkList
+from jobs.pipeline.batch_changes import days_target, months_target
+from jobs.pipeline.batch_input import read_input
+from jobs.pipeline.draw_windows import as_posted
+from jobs.pipeline.plan import Plan, for_window
+from jobs.postgres import detection, fingerprints, preflight, run_log, server_clock
+from jobs.postgres.connections import Connection, linked, transaction
+from jobs.postgres.conninfo import Address
+from jobs.postgres.detection import Difference, Differences
+from jobs.postgres.errors import retried
+from jobs.postgres.fingerprints import RowFingerprint
+from jobs.postgres.usage_reader import Reader
+from jobs.rollups.causes import is_repriced
+from jobs.settings import Settings
+
+PAID = {"credits_free", "credits_purchased", "credits_deducted", "uncovered", "amount_due", "amount_reported"} | {
+    *("amount_free", "billing_mode", "row_count", "usage_hash", "written_hash", "clusters", "currency"),
+}
+"""Columns of user_monthly that say how a month was paid, or how it was found: no change of the month."""
+USER_MONTH = ["user_id", "month"]
+WORDS = ("usage", "price", "override")
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """A closed month: rows and cost that it closed with and has now; user-months that differ, by cause. ``missing``:
+    columns that its fingerprints cover and that are gone, so that it cannot be compared."""
+
+    month: date
+    rows_before: int
+    rows_now: int
+    total_before: Decimal | None
+    total_now: Decimal
+    users: int
+    causes: Mapping[str, int]
+    changed: bool
+    currency: str
+    missing: tuple[str, ...] = ()
+
+    @property
+    def remedy(self) -> str:
+        """The command that mends it."""
+        days = f"--from {self.month} --to {last_of(self.month)}"
+        return f"usage-jobs backfill {days} --reason '{' and '.join(sorted(self.causes)) or 'usage'} changed'"
+
+
+@dataclass(slots=True)
+class _Changes:
+    """By month: user-months that have changed, by cause, and by how much they cost more now (units of 10^-10)."""
+
+    causes: dict[date, Counter[str]] = field(default_factory=dict)
+    more: Counter[date] = field(default_factory=Counter)
+
+
+def watched(settings: Settings, address: Address, *, every: bool) -> list[Watched]:
+    """The last ``watch_months`` closed months, or all, oldest first; read-only, in one snapshot.
+
+    Raises ConfigError (exit 2) where a month has no price any more.
+    """
+
+    def looked() -> list[Watched]:
+        with transaction(link.connection, snapshot=True) as connection:
+            return _look(connection, settings, address, every=every)
+
+    with linked(address) as link:
+        return retried(looked)
+
+
+def _look(connection: Connection, settings: Settings, address: Address, *, every: bool) -> list[Watched]:
+    source, findings = preflight.source(connection, settings)
+    preflight.refuse(findings, purpose="prove")
+    today = server_clock.today(connection)
+    history, months = run_log.history(connection, settings, today)
+    following = opening(history, settings.start, history.furthest or today)
+    closed = sorted(month for month in months.modes if is_closed(month, history, following))
+    chosen = tuple(closed if every else closed[-settings.watch_months :])
+    if not chosen:
+        return []
+    window = Window(chosen, last_of(chosen[-1]), frozenset(), frozenset(chosen))
+    plan, missing = _as_closed(for_window(connection, settings, source, window, months))
+    comparable = [month for month in chosen if month not in missing]
+    found = detection.differences(connection, plan, comparable) if comparable else Differences()
+    changes = _compare(connection, plan, address, found.found)
+    return [_month(plan, month, found, changes, missing.get(month, ())) for month in chosen]
+
+
+def _as_closed(plan: Plan) -> tuple[Plan, dict[date, tuple[str, ...]]]:
+    """The plan with the fingerprints that each month was closed with; columns of theirs that are gone, by month."""
+    there, covered, missing = plan.query.read.columns, dict(plan.fingerprints), {}
+    for month in plan.window.months:
+        text = plan.months.fingerprints.get(month)
+        kept = None if text is None else RowFingerprint.parse(text)
+        if kept is not None:
+            if gone := sorted(kept.columns - there):
+                missing[month] = tuple(gone)
+            else:
+                covered[month] = kept
+    query = replace(plan.query, usage_hash=fingerprints.usage_hash(covered))
+    return replace(plan, fingerprints=covered, query=query), missing
+
+
+def _compare(connection: Connection, plan: Plan, address: Address, found: "list[Difference] | Any") -> _Changes:
+    """Computes the users that differ again, and keeps of the user-months those whose figures are others now."""
+    changes, causes = _Changes(), {(each.user, each.month): each for each in found}
+    users = sorted({user for user, _ in causes})
+    # How many rows each has is not known here: as many as one a day.
+    work = WorkList(Limits(plan.settings.batch_rows, plan.settings.batch_rows))
+    for user in users:
+        work.add(user, len(plan.window.days), 0)
+    for batch in work:
+        read = read_input(connection, Reader("copy", address), plan, batch)
+        rows = as_posted(plan, read.rated, read.modes, read.draws, read.elsewhere)
+        target = months_target(plan, read, rows)
+        columns = [name for name in read.months.columns if name not in PAID and not name.endswith("_hash")]
+        figures = [name for name in columns if name in target.columns]
+        both = target.select(figures).join(
+            read.months.select(figures), on=USER_MONTH, how="full", coalesce=True, suffix="_held"
+        )
+        values = [name for name in figures if name not in USER_MONTH]
+        # A first edition's month has no sums of levels by day: what was not computed cannot differ.
+        same = pl.all_horizontal(
+            pl.col(name).eq_missing(pl.col(f"{name}_held")) for name in values if not name.endswith("_days")
+        )
+        moved = pl.concat([both.filter(~same).select(USER_MONTH), _moved_days(plan, read, rows)]).unique()
+        cost = pl.col("total_cost").fill_null(0) - pl.col("total_cost_held").fill_null(0)
+        repriced = _repriced(plan, both, read)
+        for user, month, more in both.join(moved, on=USER_MONTH).select(*USER_MONTH, cost).iter_rows():
+            if (user, month) in causes:
+                cause = _cause(causes[user, month], repriced=(user, month) in repriced)
+                changes.causes.setdefault(month, Counter())[cause] += 1
+                changes.more[month] += more
+    return changes
+
+
+def _moved_days(plan: Plan, read: "Any", rows: pl.DataFrame) -> pl.DataFrame:
+    """The user-months of which user_daily does not hold what it should; those of months that have been in it."""
+    kept = [month for month in plan.window.months if plan.months.fingerprints.get(month) is not None]
+    columns = [name for name in read.days.columns if name != "credits_deducted"]
+    month = pl.col("date").dt.month_start().alias("month")
+    target = days_target(plan, rows).select(columns).filter(month.is_in(kept))
+    stored = read.days.select(columns).filter(month.is_in(kept))
+    ways = ((target, stored), (stored, target))
+    apart = [one.join(two, on=columns, how="anti", nulls_equal=True).select("user_id", month) for one, two in ways]
+    return pl.concat(apart)
+
+
+def _repriced(plan: Plan, both: pl.DataFrame, read: "Any") -> set[tuple[str, date]]:
+    """The user-months that have some of a meter whose price has changed, or had."""
+    rates = {month: plan.rates_hash(month) for month in plan.window.months}
+    now = pl.col("month").replace_strict(rates, return_dtype=pl.String)
+    before = read.months.select(*USER_MONTH, rates_hash_held="rates_hash")
+    hashed = both.join(before, on=USER_MONTH, how="left")
+    repriced = {month: plan.repriced(month) for month in plan.window.months}
+    which = is_repriced([meter.name for meter in plan.settings.meters], repriced)
+    return set(hashed.with_columns(rates_hash=now).filter(which).select(USER_MONTH).iter_rows())
+
+
+def _cause(found: Difference, *, repriced: bool) -> str:
+    return "+".join(word for word in WORDS if getattr(found, word) and (word != "price" or repriced))
+
+
+def _month(plan: Plan, month: date, found: Differences, changes: _Changes, missing: tuple[str, ...]) -> Watched:
+    causes, before = changes.causes.get(month, Counter()), plan.months.totals[month]
+    return Watched(
+        month,
+        plan.months.rows[month],
+        found.rows.get(month, 0),
+        before,
+        (before or Decimal(0)) + unscaled(changes.more[month]),
+        causes.total(),
+        dict(causes),
+        causes.total() > 0,
+        plan.currencies[month],
+        missing,
+    )

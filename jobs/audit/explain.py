@@ -1,0 +1,184 @@
+"""How one user's month adds up: every row, tier, price and its reference, and the sums beside the roll-up."""
+
+import dataclasses
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import date, timedelta
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any
+from uuid import UUID
+
+import polars as pl
+
+from jobs.audit.explanation import DayCost, Explanation, Line, Owed, Paid, Piece, Rejected
+from jobs.domain.billing_periods import Window, days_in, is_closed, last_of, opening
+from jobs.domain.errors import ConfigError
+from jobs.domain.fixed_point import ONE, unscaled
+from jobs.domain.meters import cost_of
+from jobs.domain.schemas import DUE, EARLY, FREE, PREPAID, usage_schema
+from jobs.pipeline.batch_changes import days_target, months_target
+from jobs.pipeline.batch_input import BatchInput, read_input
+from jobs.pipeline.draw_windows import as_posted
+from jobs.pipeline.plan import Plan, for_window
+from jobs.pipeline.row_rating import with_overrides
+from jobs.postgres import debts, preflight, rejects, run_log, server_clock
+from jobs.postgres.connections import Connection, linked, transaction
+from jobs.postgres.conninfo import Address
+from jobs.postgres.errors import retried
+from jobs.postgres.rejects import Reject
+from jobs.postgres.usage_reader import Reader
+from jobs.rating.price_breakdown import pieces
+from jobs.rollups.user_rollups import CREDITS, USER_DAY, amounts
+from jobs.settings import Settings
+
+MODES = {PREPAID: "prepaid", EARLY: "prepaid, before the first day that is drawn", FREE: "free", DUE: "postpaid"}
+
+
+def explained_month(settings: Settings, address: Address, user: str, month: date) -> Explanation:
+    """Reads and prices the user's rows of the month as the last run did, and sets the sums beside the roll-up.
+
+    Raises ConfigError (exit 2) where the user has neither usage nor a roll-up in that month.
+    """
+    with linked(address) as link:
+        return retried(lambda: _explain(link.connection, settings, address, user, month))
+
+
+def _explain(opened: Connection, settings: Settings, address: Address, user: str, month: date) -> Explanation:
+    with transaction(opened, snapshot=True) as connection:
+        source, findings = preflight.source(connection, settings)
+        preflight.refuse(findings, purpose="read")
+        today = server_clock.today(connection)
+        history, months = run_log.history(connection, settings, today)
+        last = min(last_of(month), history.furthest or today - timedelta(days=1))
+        if last < month:
+            raise ConfigError(f"--month {month:%Y-%m}: no run has covered a day of it yet; the last was {last}")
+        window = Window((month,), last, frozenset())
+        plan = for_window(connection, settings, source, window, months)
+        read = read_input(connection, Reader("copy", address), plan, [user])
+        ids = [str(UUID(int=id_)) for id_ in read.unpriced["id"]]
+        rejected = tuple(_rejected(found) for found in rejects.read(connection, plan.query, ids))
+        owed = _owed([debt for debt in debts.listed(connection, settings, user) if month <= debt.usage_date <= last])
+    paid = as_posted(plan, read.rated, read.modes, read.draws, read.elsewhere)
+    closed = is_closed(month, history, opening(history, settings.start, last))
+    return replace(_explanation(plan, user, paid, read), closed=closed, rejected=rejected, owed=owed)
+
+
+def _owed(found: Sequence[debts.Debt]) -> Owed | None:
+    if not found:
+        return None
+    amounts = [(debt.amount, debt.settled, debt.written_off) for debt in found]
+    return Owed(*(sum(column, Decimal(0)) for column in zip(*amounts, strict=True)))
+
+
+def _explanation(plan: Plan, user: str, rated: pl.DataFrame, read: BatchInput) -> Explanation:
+    month = plan.window.first
+    if not read.rows_read and read.months.is_empty():
+        raise ConfigError(
+            f"--user {user!r}: no usage and no roll-up in {month:%Y-%m}; expected the id as it stands in "
+            "usage_daily.user_id (often with a prefix such as auth0|)"
+        )
+    usage = rated.select(usage_schema([meter.name for meter in plan.meters]).keys()).lazy()
+    detail: dict[int, list[Mapping[str, Any]]] = {}
+    for piece in pieces(with_overrides(usage, plan), plan.terms).collect().iter_rows(named=True):
+        detail.setdefault(piece["id"], []).append(piece)
+    lines = [_line(plan, row, _priced(plan, detail.get(row["id"], []))) for row in rated.iter_rows(named=True)]
+    return Explanation(
+        user=user,
+        month=month,
+        cost_mode=plan.modes[month],
+        currency=plan.currency,
+        last=plan.window.last,
+        closed=False,
+        units={meter.name: meter.unit for meter in plan.meters},
+        lines=tuple(lines),
+        rejected=(),
+        days=tuple(_days(plan, rated, read)),
+        sums=_figures(plan, months_target(plan, read, rated)),
+        rollup=_figures(plan, read.months),
+    )
+
+
+def _figures(plan: Plan, frame: pl.DataFrame) -> dict[str, Any]:
+    if frame.is_empty():
+        return {}
+    row = frame.row(0, named=True)
+    figures = {name: row[name] for name in (*amounts(plan.settings.meters), *CREDITS)}
+    return {"days": row["days"]} | {n: None if units is None else unscaled(units) for n, units in figures.items()}
+
+
+def _days(plan: Plan, rated: pl.DataFrame, read: BatchInput) -> Iterator[DayCost]:
+    """The days whose cost is not what user_daily holds; none where the month is not in it."""
+    if plan.months.fingerprints.get(plan.window.first) is None:
+        return
+    now, stored = (days.select(*USER_DAY, "total_cost") for days in (days_target(plan, rated), read.days))
+    both = now.join(stored, on=USER_DAY, how="full", coalesce=True, nulls_equal=True, suffix="_stored")
+    moved = both.filter(pl.col("total_cost").ne_missing(pl.col("total_cost_stored"))).sort(USER_DAY)
+    for row in moved.iter_rows(named=True):
+        costs = (None if row[name] is None else unscaled(row[name]) for name in ("total_cost_stored", "total_cost"))
+        yield DayCost(row["date"], _uuid(row["cluster_id"]), *costs)
+
+
+def _uuid(number: int | None) -> str | None:
+    return None if number is None else str(UUID(int=number))
+
+
+def _rejected(found: Reject) -> Rejected:
+    row = json.loads(found.row)
+    return Rejected(found.id, date.fromisoformat(row["date"]), row["hopsworks_cluster_id"], found.reason)
+
+
+def _priced(plan: Plan, rows: Sequence[Mapping[str, Any]]) -> list[Piece]:
+    """The pieces of one usage row with their charges."""
+    levels = {meter.name for meter in plan.meters if meter.is_level}
+    days = days_in(plan.window.first)
+    exact: dict[str, Fraction] = {}
+    found = []
+    for row in rows:
+        piece = _piece(row, days if row["meter"] in levels else None)
+        before = exact.get(piece.meter, Fraction(0))
+        exact[piece.meter] = before + _exact_charge(piece)
+        found.append(replace(piece, charge=_rounded(exact[piece.meter]) - _rounded(before)))
+    return found
+
+
+def _exact_charge(piece: Piece) -> Fraction:
+    kept = 1 - Fraction(piece.discount or 0) / 100
+    return Fraction(piece.quantity) * Fraction(piece.price) * kept / piece.per / (piece.days or 1)
+
+
+def _rounded(exact: Fraction) -> Decimal:
+    """Half to even, as a charge is."""
+    return unscaled(round(exact * ONE))
+
+
+def _piece(row: Mapping[str, Any], days: int | None) -> Piece:
+    return Piece(
+        meter=row["meter"],
+        quantity=unscaled(row["quantity"]),
+        tier_from=unscaled(row["tier_from"]),
+        price=unscaled(row["price"]),
+        per=row["per"],
+        discount=None if row["discount"] is None else unscaled(row["discount"]),
+        days=days,
+        charge=Decimal(0),
+        because=row["because"],
+    )
+
+
+def _line(plan: Plan, row: Mapping[str, Any], detail: list[Piece]) -> Line:
+    return Line(
+        id=str(UUID(int=row["id"])),
+        day=row["date"],
+        cluster=_uuid(row["cluster_id"]),
+        pieces=tuple(detail),
+        charges={meter.name: unscaled(row[cost_of(meter.name)]) for meter in plan.meters},
+        recorded=None if row["recorded"] is None else unscaled(row["recorded"]),
+        cost=unscaled(row["total_cost"]),
+        adjustment=unscaled(row["adjustment_cost"]),
+        paid=Paid(
+            mode=MODES[row["class"]],
+            **{f.name: unscaled(row[f.name]) for f in dataclasses.fields(Paid) if f.name != "mode"},
+        ),
+    )

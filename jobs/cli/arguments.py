@@ -1,0 +1,211 @@
+"""The words of the command line: commands, options, and what each value must be."""
+
+import argparse
+import re
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+from uuid import UUID
+
+from jobs.domain.check_tokens import LargeChange, Shrink
+from jobs.domain.errors import ConfigError
+from jobs.domain.names import MOST_BYTES, is_name
+from jobs.settings.database_url import is_text
+
+T = TypeVar("T")
+EARLIEST, LATEST = date(1970, 1, 1), date(9000, 12, 31)
+MOST = 10**9
+CONFIG_HELP = "settings file (default: USAGE_JOBS_CONFIG, else settings.toml, else config/settings.toml)"
+SUPABASES = ("public", "postgres", "anon", "authenticated", "authenticator", "service_role", "supabase_admin")
+
+
+def parser() -> argparse.ArgumentParser:
+    """Every command and option, each with an example."""
+    top = _Parser(prog="usage-jobs", description="Prices usage_daily and rolls the cost up, exactly, and again.")
+    top.add_argument("--version", action="version", version=_version())
+    commands = top.add_subparsers(required=True, metavar="COMMAND")
+    demo = _command(commands, "demo", "try it on an embedded PostgreSQL with sample usage", "usage-jobs demo")
+    demo.add_argument("--users", type=_count, default=200, metavar="N", help="users to make up (default: 200)")
+    demo.add_argument("--days", type=_count, default=45, metavar="N", help="days of usage, to yesterday (default: 45)")
+    demo.add_argument("--dir", type=Path, default=Path("usage-jobs-demo"), metavar="PATH", help="its data directory")
+    _command(commands, "check", "can the job do its work here? changes nothing", "usage-jobs check")
+    schema = _command(commands, "schema", "print the DDL of the job's own tables", "usage-jobs schema --apply")
+    schema.add_argument("--apply", action="store_true", help="run it; safe to repeat")
+    instead = schema.add_mutually_exclusive_group()
+    instead.add_argument(
+        "--role", type=_role, metavar="NAME", help="instead: a role that may do only what the job does"
+    )
+    instead.add_argument("--user-view", action="store_true", help="instead: a view of their own months for users")
+    init = _command(commands, "init", "write settings.toml and rates.csv to start from", "usage-jobs init")
+    init.add_argument("dir", nargs="?", type=Path, default=Path(), metavar="DIR", help="where (default: here)")
+    run = _command(commands, "run", "the nightly job: every open month to yesterday", "usage-jobs run --dry-run")
+    run.add_argument("--date", type=_day, metavar="D", help="the last day to cover (default: yesterday, UTC)")
+    run.add_argument("--full", action="store_true", help="recompute everybody, and rebuild the cluster tables")
+    run.add_argument("--dry-run", action="store_true", help="compute and compare; write nothing")
+    run.add_argument("--metrics-file", type=Path, metavar="FILE", help="write Prometheus metrics to this file")
+    run.add_argument("--ran-out", type=Path, metavar="FILE", help="write who ran out of credits to this CSV file")
+    _decide(run)
+    _backfill(commands)
+    example = "usage-jobs reopen --month 2026-05 --reason 'closed on a wrong clock'"
+    reopen = _command(commands, "reopen", "open the last closed month again, for runs to cover and close", example)
+    reopen.add_argument("--month", required=True, type=_month, metavar="YYYY-MM", help="the last closed month")
+    reopen.add_argument("--reason", required=True, type=_text, metavar="TEXT", help="why, for the run log")
+    example = "usage-jobs debts --user 'auth0|66a0' --write-off --reason 'agreed with the customer'"
+    debts = _command(commands, "debts", "what prepaid users owe for closed months", example)
+    debts.add_argument("--user", type=_text, metavar="ID", help="only this user's")
+    debts.add_argument("--write-off", action="store_true", help="end what is open of this user's debts")
+    debts.add_argument("--reason", type=_text, metavar="TEXT", help="why they are written off, for the run log")
+    example = "usage-jobs explain --user 'auth0|66a0' --month 2026-06"
+    explain = _command(commands, "explain", "how one user's month adds up, row by row", example)
+    explain.add_argument("--user", required=True, type=_text, metavar="ID", help="the user's id")
+    explain.add_argument("--month", required=True, type=_month, metavar="YYYY-MM", help="the month")
+    example = "usage-jobs reconcile --from 2026-05-01 --to 2026-06-30"
+    reconcile = _command(commands, "reconcile", "prove every invariant on the live database; changes nothing", example)
+    reconcile.add_argument("--from", dest="since", type=_day, metavar="D", help="only the months from this day's on")
+    reconcile.add_argument("--to", dest="until", type=_day, metavar="D", help="only the months up to this day's")
+    example = "usage-jobs watch --all"
+    watch = _command(commands, "watch", "have closed months changed upstream? changes nothing", example)
+    watch.add_argument("--all", action="store_true", help="every closed month (default: the last watch_months)")
+    _command(commands, "schedule", "stay up and run on the cron in the settings", "usage-jobs schedule")
+    runs = _command(commands, "runs", "the run log, newest first", "usage-jobs runs --limit 5")
+    runs.add_argument("--limit", type=_count, default=20, metavar="N", help="how many (default: 20)")
+    return top
+
+
+def _backfill(commands: Any) -> None:
+    example = "usage-jobs backfill --from 2026-05-01 --to 2026-06-30 --reason 'storage was collected wrongly' --dry-run"
+    backfill = _command(commands, "backfill", "compute past months anew, closed ones included", example)
+    for option, name, which in (("--from", "since", "first"), ("--to", "until", "last")):
+        backfill.add_argument(
+            option, dest=name, type=_day, required=True, metavar="D", help=f"the {which} day; its whole month is taken"
+        )
+    backfill.add_argument(
+        "--user", action="append", type=_text, metavar="ID", help="only this user's rows may change; repeatable"
+    )
+    backfill.add_argument(
+        "--cluster",
+        action="append",
+        type=_cluster,
+        metavar="ID",
+        help="only this cluster's rows (none: those without one) may change; repeatable",
+    )
+    backfill.add_argument(
+        "--reason", type=_text, metavar="TEXT", help="why; required where a closed month is among the days"
+    )
+    backfill.add_argument("--full", action="store_true", help="recompute everybody, whether something differs or not")
+    backfill.add_argument("--dry-run", action="store_true", help="show the plan and its hash; write nothing")
+    backfill.add_argument(
+        "--plan", type=_hash, metavar="HASH", help="write this plan, or nothing if the data has changed"
+    )
+    backfill.add_argument("--yes", action="store_true", help="do not ask before a closed month changes")
+    backfill.add_argument("--metrics-file", type=Path, metavar="FILE", help="write Prometheus metrics to this file")
+    _decide(backfill)
+
+
+def _decide(command: argparse.ArgumentParser) -> None:
+    """What an operator decides after a run was refused, or has set users aside."""
+    for option, what in (
+        (
+            "--trust-ledger",
+            "write the ledger's credits to the rows of this user, who was set aside for them; repeatable",
+        ),
+        ("--adopt", "take what the rows of this user show into the ledger, and from no account; repeatable"),
+    ):
+        command.add_argument(option, action="append", default=[], type=_text, metavar="USER", help=what)
+    for option, parse, why in (
+        ("--allow-shrink", Shrink.parse, "much usage has vanished"),
+        ("--allow-change", LargeChange.parse, "much of what is covered changes"),
+    ):
+        what = f"go on although {why}: the token that the refusal has printed; repeatable"
+        command.add_argument(option, action="append", default=[], type=_token(parse), metavar="TOKEN", help=what)
+
+
+class _Parser(argparse.ArgumentParser):
+    """Bad usage is exit 2 like every other mistake of configuration, and names the remedy."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(f"{message}. See: {self.prog} --help")
+
+
+def _command(commands: Any, name: str, text: str, example: str) -> argparse.ArgumentParser:
+    command: argparse.ArgumentParser = commands.add_parser(
+        name, help=text, description=f"{text[:1].upper()}{text[1:]}.", epilog=f"Example: {example}"
+    )
+    command.add_argument("--config", type=Path, metavar="PATH", help=CONFIG_HELP)
+    command.add_argument("--json", action="store_true", help="one JSON object on standard output")
+    command.set_defaults(command=name)
+    return command
+
+
+def _text(text: str) -> str:
+    if not is_text(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not UTF-8 text; set the terminal to UTF-8")
+    return text
+
+
+def _day(text: str) -> date:
+    try:
+        day = date.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a day; expected one such as 2026-01-31") from None
+    return _sensible(day)
+
+
+def _sensible(day: date) -> date:
+    if not EARLIEST <= day <= LATEST:
+        raise argparse.ArgumentTypeError(f"{day} is out of range; expected a day from {EARLIEST} to {LATEST}")
+    return day
+
+
+def _month(text: str) -> date:
+    try:
+        month = date.fromisoformat(f"{text}-01")
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a month; expected one such as 2026-01") from None
+    return _sensible(month)
+
+
+def _cluster(text: str) -> UUID | None:
+    try:
+        return None if text == "none" else UUID(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a cluster's id; expected a uuid, or none") from None
+
+
+def _hash(text: str) -> str:
+    if not re.fullmatch("[0-9a-f]{24}", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a plan's hash; expected the 24 characters of --dry-run")
+    return text
+
+
+def _token(parse: Callable[[str], T]) -> Callable[[str], T]:
+    def parsed(text: str) -> T:
+        try:
+            return parse(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(
+                f"{text!r} is not a token; expected one as the refusal of this run has printed it"
+            ) from None
+
+    return parsed
+
+
+def _role(text: str) -> str:
+    if not is_name(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a role's name; expected at most {MOST_BYTES} bytes, no $")
+    if text in SUPABASES or text.startswith("pg_"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a role of the job's own; expected a new name: usage_jobs")
+    return text
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text[:20]) <= MOST:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a count; expected a whole number from 1 to {MOST}")
+    return int(text)
+
+
+def _version() -> str:
+    from importlib.metadata import version
+
+    return f"usage-jobs {version('usage-jobs')}"

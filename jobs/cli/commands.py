@@ -1,0 +1,296 @@
+"""What each command does: settings, the database's address, the work, and how its outcome is shown.
+
+No SQL and no polars here; heavy modules load where they are used.
+"""
+
+import argparse
+import os
+import shlex
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jobs.domain.backfill_request import Backfill, Limits
+from jobs.domain.errors import ConfigError, StoppedError
+from jobs.pipeline.output_files import check_writable
+
+if TYPE_CHECKING:
+    from jobs.domain.run_report import Report
+    from jobs.postgres.conninfo import Address
+    from jobs.service.scheduler import Clock
+    from jobs.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A command as it was called; ``scrubbed`` takes passwords out of a text; by ``who``."""
+
+    arguments: argparse.Namespace
+    clock: "Clock"
+    scrubbed: Callable[[str], str]
+    who: str
+
+
+def _settings(arguments: argparse.Namespace) -> "Settings":
+    from jobs.settings import load
+
+    return load(arguments.config, os.environ, Path.cwd())
+
+
+@contextmanager
+def _address(settings: "Settings") -> Iterator["Address"]:
+    """The database's address; an embedded server (of the demo) is started for as long as it is needed."""
+    from jobs.postgres.conninfo import Address
+
+    if settings.embedded is not None:
+        from jobs.demo.server import running
+
+        with running(settings.embedded) as url:
+            yield Address(url)
+    elif settings.address is None:
+        raise ConfigError(
+            "no database: expected DATABASE_URL (or SUPABASE_PROJECT_REF, SUPABASE_DB_PASSWORD and SUPABASE_REGION) "
+            "in the environment or in .env.local; found none. To only try the job: usage-jobs demo"
+        )
+    else:
+        address = Address(settings.address)
+        for warning in filter(None, (settings.warning, address.warning)):
+            print(f"usage-jobs: WARNING: {warning}", file=sys.stderr)
+        yield address
+
+
+def _run(call: Call) -> int:
+    from jobs.cli import output
+
+    arguments, settings = call.arguments, _settings(call.arguments)
+    check_writable("--ran-out", arguments.ran_out)
+    check_writable("--metrics-file", arguments.metrics_file)
+    with _address(settings) as address:
+        asked = {"day": arguments.date, "dry_run": arguments.dry_run, "ran_out": arguments.ran_out}
+        report = _performed(call, settings, address, **asked)
+    _measured(call, report)
+    output.report(report, as_json=arguments.json)
+    return report.exit_code
+
+
+def _backfill(call: Call) -> int:
+    from jobs.cli import plan_output
+
+    arguments, settings = call.arguments, _settings(call.arguments)
+    asked = _asked(arguments)
+    check_writable("--metrics-file", arguments.metrics_file)
+    with _address(settings) as address:
+        if not (arguments.dry_run or arguments.yes or asked.plan):
+            tried = _performed(call, settings, address, backfill=asked, dry_run=True)
+            if tried.changes_closed_months:
+                asked = replace(asked, plan=plan_output.agreed_to(tried, as_json=arguments.json))
+        report = _performed(call, settings, address, backfill=asked, dry_run=arguments.dry_run)
+    _measured(call, report)
+    plan_output.shown(report, as_json=arguments.json)
+    return report.exit_code
+
+
+def _reopen(call: Call) -> int:
+    from jobs.cli import output
+    from jobs.pipeline.manual_changes import reopen
+
+    arguments, settings = call.arguments, _settings(call.arguments)
+    with _address(settings) as address:
+        number = reopen(settings, address, arguments.month, arguments.reason, call.who)
+    output.reopened(arguments.month, number, as_json=arguments.json)
+    return 0
+
+
+def _debts(call: Call) -> int:
+    from jobs.audit import lists
+    from jobs.cli import audit_output
+
+    arguments = call.arguments
+    if arguments.write_off and (arguments.user is None or arguments.reason is None):
+        raise ConfigError("--write-off: expected --user ID and --reason TEXT beside it: whose debts are ended, and why")
+    settings = _settings(arguments)
+    with _address(settings) as address:
+        if arguments.write_off:
+            from jobs.pipeline.manual_changes import write_off
+
+            number, amount = write_off(settings, address, arguments.user, arguments.reason, call.who)
+            audit_output.written_off(arguments.user, amount, settings.currency, number, as_json=arguments.json)
+        else:
+            audit_output.debts(
+                lists.debts(settings, address, arguments.user), settings.currency, as_json=arguments.json
+            )
+    return 0
+
+
+def _performed(call: Call, settings: "Settings", address: "Address", **asked: Any) -> "Report":
+    from jobs.cli import output
+    from jobs.pipeline.run import Job, perform
+
+    arguments = call.arguments
+    if both := sorted({*arguments.adopt} & {*arguments.trust_ledger}):
+        raise ConfigError(f"{both[0]}: expected --adopt or --trust-ledger, which are opposites; found both")
+    asked |= {"allow_shrink": arguments.allow_shrink, "allow_change": arguments.allow_change}
+    asked |= {"full": arguments.full, "who": call.who}
+    asked |= {"trust_ledger": arguments.trust_ledger, "adopt": arguments.adopt}
+    with output.progress() as progress:
+        return perform(Job(settings, address, progress=progress, **asked))
+
+
+def _measured(call: Call, report: "Report") -> None:
+    if call.arguments.metrics_file is not None:
+        from jobs.service.metrics import Metrics
+
+        metrics = Metrics()
+        metrics.done(report, call.clock.now())
+        try:
+            metrics.write(call.arguments.metrics_file)
+        except OSError as error:  # the run is done: a full disk does not change how it ended
+            file = call.arguments.metrics_file
+            print(f"usage-jobs: WARNING: --metrics-file {file} could not be written: {error.strerror}", file=sys.stderr)
+
+
+def _asked(arguments: argparse.Namespace) -> Backfill:
+    limits = Limits(
+        users=None if arguments.user is None else frozenset(arguments.user),
+        clusters=None if arguments.cluster is None else frozenset(arguments.cluster),
+    )
+    return Backfill(arguments.since, arguments.until, arguments.reason, limits, arguments.plan)
+
+
+def _check(call: Call) -> int:
+    from jobs.audit import check
+    from jobs.cli import check_output
+
+    arguments = call.arguments
+    settings = _settings(arguments)
+    with _address(settings) as address:
+        findings = check.check(settings, address)
+    check_output.shown(findings, settings, address, as_json=arguments.json)
+    return 5 if any(finding.level not in ("ok", "note") for finding in findings) else 0
+
+
+def _schema(call: Call) -> int:
+    from jobs.cli import output
+    from jobs.postgres import schema_script
+
+    arguments = call.arguments
+    settings = _settings(arguments)
+    if arguments.apply:
+        with _address(settings) as address:
+            text = schema_script.apply_schema(settings, address, role=arguments.role, with_view=arguments.user_view)
+    elif arguments.role is not None:
+        with _address(settings) as address:
+            text = schema_script.grants(settings, address, arguments.role)
+    else:
+        text = (schema_script.view_for_users if arguments.user_view else schema_script.own_schema)(settings)
+    what = f"role {arguments.role}" if arguments.role else "the view" if arguments.user_view else "schema"
+    output.schema(settings, text, what, applied=arguments.apply, as_json=arguments.json)
+    return 0
+
+
+def _init(call: Call) -> int:
+    from jobs.cli import output
+    from jobs.settings import files
+    from jobs.settings.files import write_start_files
+
+    settings, rates = write_start_files(call.arguments.dir)
+    is_found = files.found(Path.cwd()).samefile(settings)
+    output.start_files(
+        settings,
+        rates,
+        option="" if is_found else f" --config {shlex.quote(str(settings))}",
+        as_json=call.arguments.json,
+    )
+    return 0
+
+
+def _explain(call: Call) -> int:
+    from jobs.audit import explain
+    from jobs.cli import audit_output
+
+    arguments = call.arguments
+    settings = _settings(arguments)
+    with _address(settings) as address:
+        told = explain.explained_month(settings, address, arguments.user, arguments.month)
+    audit_output.explanation(told, as_json=arguments.json)
+    return 0
+
+
+def _reconcile(call: Call) -> int:
+    from jobs.audit.reconcile import reconciled
+    from jobs.cli import audit_output
+
+    arguments = call.arguments
+    settings = _settings(arguments)
+    with _address(settings) as address:
+        laws = reconciled(settings, address, arguments.since, arguments.until)
+    audit_output.laws(laws, as_json=arguments.json)
+    return 6 if any(law.broken for law in laws) else 0
+
+
+def _watch(call: Call) -> int:
+    from jobs.audit.closed_months import watched
+    from jobs.cli import audit_output
+
+    arguments = call.arguments
+    settings = _settings(arguments)
+    with _address(settings) as address:
+        found = watched(settings, address, every=arguments.all)
+    audit_output.watched(found, as_json=arguments.json)
+    return 6 if any(month.changed for month in found) else 0
+
+
+def _schedule(call: Call) -> int:
+    from jobs.service import health_endpoint, nightly, scheduler
+
+    settings = _settings(call.arguments)
+    with _address(settings) as address:
+        served = nightly.Daemon(settings, address, call.clock, call.scrubbed, call.who)
+        dues = scheduler.entries(served.entries(), served.clock)
+        with health_endpoint.listening(settings.schedule.listen, served.health, served.metrics.text):
+            try:
+                scheduler.serve(dues, served.clock, on=served.tell)
+            except (StoppedError, KeyboardInterrupt):
+                if served.working:
+                    raise
+    return 0
+
+
+def _runs(call: Call) -> int:
+    from jobs.audit import lists
+    from jobs.cli import output
+
+    arguments = call.arguments
+    settings = _settings(arguments)
+    with _address(settings) as address:
+        runs = lists.runs(settings, address, arguments.limit)
+    output.runs(runs, as_json=arguments.json)
+    return 0
+
+
+def _demo(call: Call) -> int:
+    from jobs.cli.demo_output import demo
+
+    arguments = call.arguments
+    demo(arguments.dir, arguments.users, arguments.days, as_json=arguments.json)
+    return 0  # although its usage holds rejects
+
+
+COMMANDS: dict[str, Callable[[Call], int]] = {
+    "demo": _demo,
+    "check": _check,
+    "schema": _schema,
+    "init": _init,
+    "run": _run,
+    "backfill": _backfill,
+    "reopen": _reopen,
+    "debts": _debts,
+    "explain": _explain,
+    "reconcile": _reconcile,
+    "watch": _watch,
+    "schedule": _schedule,
+    "runs": _runs,
+}

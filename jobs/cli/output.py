@@ -1,0 +1,243 @@
+"""What a person sees, or with --json a program: nothing is computed here."""
+
+import dataclasses
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import date, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from jobs.domain.run_report import CreditStory, Report
+from jobs.service import log
+from jobs.settings import Settings
+
+WIDTH, NARROW = 100, 80
+
+
+def as_object(value: Any) -> str:
+    """One JSON object; amounts as strings, so that no reader makes floats of them."""
+    return json.dumps(value, default=plain, ensure_ascii=False)
+
+
+def plain(value: Any) -> Any:
+    """What JSON has no word for: amounts as text, dataclasses by their fields."""
+    if isinstance(value, Decimal):
+        return format(value, "f")
+    if isinstance(value, date | datetime):
+        return value.isoformat()
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+    return str(value)
+
+
+def console(width: int = WIDTH, *, to_error: bool = False) -> Console:
+    """A console of at most so many columns; plain where nobody looks."""
+    made = Console(stderr=to_error, highlight=False, soft_wrap=False)
+    made.width = min(made.width, width) if made.is_terminal else width
+    return made
+
+
+@contextmanager
+def progress() -> Iterator[Callable[[str, int, int | None], None]]:
+    """A bar on a terminal, with an estimate of what is left; elsewhere a log line per stage."""
+    if sys.stderr.isatty():
+        with _bar() as tell:
+            yield tell
+    else:
+        yield log.Stages()
+
+
+@contextmanager
+def _bar() -> Iterator[Callable[[str, int, int | None], None]]:
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    # What is left is told by the batches done so far in this stage: they are of one size.
+    columns = (
+        *(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()),
+        *(TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn()),
+    )
+    with Progress(*columns, console=console(to_error=True), transient=True) as bar:
+        task = bar.add_task("start", total=None)
+        yield lambda stage, done, of: bar.update(task, description=stage, completed=done, total=of)
+
+
+def report(report: Report, *, as_json: bool) -> None:
+    """The closing summary of a run."""
+    if as_json:
+        print(as_object(report_object(report)))
+        return
+    out = console(NARROW)
+    what = "dry run, nothing written" if report.dry_run else f"run {report.run_id}"
+    lines = {
+        "settings": report.settings_file,
+        "rates": report.rates_file,
+        "window": f"{report.window_from} to {report.window_to}" + _closing(report),
+        "users recomputed": f"{report.users_recomputed:,} (rows read: {report.rows_read:,})",
+        "rejected": f"{report.rows_rejected:,}" + (" (see rollup.rejects)" if report.rows_rejected else ""),
+        "priced without a recorded cost": f"{report.unpriced:,}",
+        "rows changed": f"{report.rows_changed:,}{_tables(report.changed)}",
+        **_cost(report),
+        **_credits(report.credits),
+        "seconds": f"{sum(report.seconds.values()):.2f}: "
+        + ", ".join(f"{name} {seconds:.2f}" for name, seconds in report.seconds.items()),
+    }
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column()
+    grid.add_column(overflow="fold")  # a path has no spaces at which it could be broken
+    for name, value in lines.items():
+        grid.add_row(f"  {name}", escaped(value))
+    for note in report.notes:
+        grid.add_row("  note", escaped(note))
+    out.print(f"usage-jobs: {what}", style="bold")
+    out.print(grid)
+
+
+def _cost(report: Report) -> dict[str, str]:
+    """The total cost and the parts that it is made of, all with the same decimals: they add up as they are shown."""
+    total, parts = report.total_cost, {word: part for word, part in report.credits.parts.items() if part}
+    places = max(2, *(len(short(amount).partition(".")[2]) for amount in (total, *parts.values())))
+    width = max(len(f"{amount:,.{places}f}") for amount in (total, *parts.values()))
+    lines = {word: f"{amount:{width},.{places}f}" for word, amount in {"total cost": total, **parts}.items()}
+    lines["total cost"] += f" {report.currency}"
+    if report.credits.users_ran_out:
+        lines["uncovered"] += f" (users who ran out: {report.credits.users_ran_out:,})"
+    return {word if word == "total cost" else f"- {word}": line for word, line in lines.items()}
+
+
+def _credits(story: CreditStory) -> dict[str, str]:
+    """What was booked in the ledger; nothing where nothing was."""
+    lines = {}
+    if story.users_drawn:
+        kinds = f"{short(story.free)} free, {short(story.purchased)} purchased"
+        lines["credits booked"] = f"of {story.users_drawn:,} users: {kinds}"
+        corrections = [
+            f"{short(entries.amount)} {word} on {entries.rows:,} rows"
+            for word, entries in (("more", story.taken), ("given back", story.given_back))
+            if entries.rows
+        ]
+        if story.reassigned:
+            corrections.append(f"{story.reassigned:,} rows between free and purchased")
+        lines["of it corrections"] = ", ".join(corrections) or "none"
+    return lines
+
+
+def report_object(report: Report) -> dict[str, Any]:
+    """The object of ``run --json``."""
+    fields = {f.name: getattr(report, f.name) for f in dataclasses.fields(report)}
+    seconds = {name: round(value, 3) for name, value in report.seconds.items()}
+    return fields | {"seconds": seconds, "rows_changed": report.rows_changed, "exit_code": report.exit_code}
+
+
+def _closing(report: Report) -> str:
+    closed = ", ".join(f"{month:%Y-%m}" for month in report.closed)
+    return f", closes {closed}" if closed else ""
+
+
+def _tables(changed: Mapping[str, int]) -> str:
+    some = [f"{name} {count:,}" for name, count in changed.items() if count]
+    return f" ({', '.join(some)})" if some else ""
+
+
+def escaped(text: str) -> str:
+    """Text that may hold brackets, shown as it is."""
+    from rich.markup import escape
+
+    return escape(text)
+
+
+def schema(settings: Settings, text: str, what: str, *, applied: bool, as_json: bool) -> None:
+    """The DDL ``text``, or that ``what`` it makes is there."""
+    if as_json:
+        print(as_object({"schema": settings.rollup_schema, "applied": applied, "ddl": text}))
+    elif applied:
+        named = f"schema {settings.rollup_schema}" if what == "schema" else what
+        print(f"{named} is complete. Next: usage-jobs check, then usage-jobs run")
+    else:
+        print(text, end="")
+
+
+def reopened(month: date, number: int, *, as_json: bool) -> None:
+    """That a closed month is open again."""
+    if as_json:
+        print(as_object({"month": f"{month:%Y-%m}", "run_id": number}))
+    else:
+        print(f"{month:%Y-%m} is open again (run {number}): the next run covers it, and closes it once it is due")
+
+
+def start_files(settings: Path, rates: Path, *, option: str, as_json: bool) -> None:
+    """What `init` wrote, and what to do with it; ``option``: how commands find it."""
+    steps = [
+        f"{settings}: fill in start, the first month to bill",
+        f"{rates}: put your own prices there; these are examples",
+        *(f"usage-jobs {command}{option}" for command in ("schema --apply", "check", "run --dry-run", "run")),
+    ]
+    if as_json:
+        print(as_object({"written": [str(settings), str(rates)], "next": steps}))
+    else:
+        print("\n".join([f"wrote {settings} and {rates}. Next:", *(f"  {step}" for step in steps)]))
+
+
+def runs(rows: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
+    """The run log."""
+    if as_json:
+        print(as_object({"runs": list(rows)}))
+        return
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
+    for heading in (
+        "run",
+        "kind",
+        "status",
+        "window",
+        "started (UTC)",
+        "secs",
+        "read",
+        "rejected",
+        "changed",
+        "cost",
+    ):
+        table.add_column(
+            heading,
+            justify="right" if heading in ("secs", "read", "rejected", "changed", "cost") else "left",
+            overflow="fold",
+        )
+    for row in rows:
+        ended = row["finished_at"]
+        seconds = "" if ended is None else f"{(ended - row['started_at']).total_seconds():.1f}"
+        cost = "" if row["total_cost"] is None else f"{row['total_cost']:,.2f}"
+        figures = [
+            "" if row[name] is None else f"{row[name]:,}" for name in ("rows_read", "rows_rejected", "rows_changed")
+        ]
+        window = f"{row['window_from']:%Y-%m}…{row['window_to']}"
+        started = f"{row['started_at']:%m-%d %H:%M:%S}"
+        table.add_row(str(row["run_id"]), row["kind"], row["status"], window, started, seconds, *figures, cost)
+    out = console()
+    out.print(table)
+    for who in sorted({row["who"] for row in rows if row["who"]}):
+        numbers = ", ".join(str(row["run_id"]) for row in rows if row["who"] == who)
+        out.print(f"by {who}: {numbers}", markup=False)
+    for files in sorted({(row["settings_file"], row["rates_file"]) for row in rows if row["settings_file"]}):
+        numbers = ", ".join(str(row["run_id"]) for row in rows if (row["settings_file"], row["rates_file"]) == files)
+        out.print(f"settings: {files[0]}, rates: {files[1]}: {numbers}", markup=False)
+    for row in rows:
+        for text in (row["reason"], row["error"]):
+            if text:
+                out.print(f"run {row['run_id']}: {text}", markup=False)
+
+
+def short(value: Decimal | int) -> str:
+    """An amount without the zeros at its end."""
+    text = format(value, "f")
+    return text.rstrip("0").rstrip(".") if "." in text else text

@@ -1,0 +1,103 @@
+"""The demo: a PostgreSQL of its own, sample usage, the nightly job twice, the roll-ups, and what to try next."""
+
+import shlex
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import date, timedelta
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from psycopg import sql
+from psycopg.rows import dict_row
+
+from jobs.demo import sample
+from jobs.demo.server import running
+from jobs.domain.billing_periods import first_of, previous_month
+from jobs.domain.run_report import Report
+from jobs.pipeline.run import Job, Progress, perform
+from jobs.postgres import server_clock
+from jobs.postgres.connections import Connection, connect
+from jobs.postgres.conninfo import Address
+from jobs.postgres.schema_script import apply_schema
+from jobs.settings import Settings, files, load
+
+SETTINGS = """\
+# Settings of the demo in this folder: the defaults, on the embedded server whose data lies here.
+# Its server runs only while a command uses it.
+embedded = "."
+start = "{start:%Y-%m}"
+rates = "rates.csv"
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What the demo leaves: the reports of its runs, rows of some tables of rollup, and commands to try next."""
+
+    directory: Path
+    reports: list[Report]
+    tables: dict[str, list[dict[str, Any]]]
+    commands: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Screen:
+    """What the demo says while it works: ``say`` a line; ``progress`` of a run; ``report`` once a run is over."""
+
+    say: Callable[[str], None]
+    progress: Callable[[], AbstractContextManager[Progress]]
+    report: Callable[[Report], None]
+
+
+def run_demo(directory: Path, users: int, days: int, screen: Screen) -> Outcome:
+    """Runs the demo in ``directory`` , made or filled anew: usage of ``users`` on ``days`` days, and two runs."""
+    with running(directory) as url:
+        address = Address(url)
+        with connect(address) as connection:
+            last_day = server_clock.today(connection) - timedelta(days=1)
+        # Beside the data, so that the commands printed at the end find the same server by it.
+        text = SETTINGS.format(start=previous_month(first_of(last_day)))
+        (directory / files.SETTINGS).write_text(text, encoding="utf-8")
+        (directory / files.RATES).write_text(files.shipped(files.RATES).read_text("utf-8"), encoding="utf-8")
+        settings = load(directory / files.SETTINGS, {}, Path.cwd())
+        screen.say(f"filling {users:,} users × {days:,} days of sample usage into {directory}")
+        with connect(address) as connection:
+            _fill(connection, settings, users, days, last_day)
+        apply_schema(settings, address)
+        reports = []
+        for _ in range(2):
+            with screen.progress() as progress:
+                reports.append(perform(Job(settings, address, progress=progress)))
+            screen.report(reports[-1])
+        with connect(address) as connection:
+            tables = {name: _rows(connection, name) for name in ("user_monthly", "cluster_monthly", "rejects")}
+            month = _rows(connection, "override_month")[0]["month"]
+    return Outcome(directory, reports, tables, _commands(directory, month))
+
+
+def _fill(connection: Connection, settings: Settings, users: int, days: int, last_day: date) -> None:
+    """Drops what an earlier demo left and loads shape A with sample usage."""
+    own = sql.Identifier(settings.rollup_schema)
+    with connection.transaction():
+        for schema in (sql.Identifier("public"), own):
+            connection.execute(sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(schema))
+        connection.execute("CREATE SCHEMA public")
+        sample.create_tables(connection)
+        sample.load(connection, users=users, days=days, last_day=last_day)
+    connection.execute("ANALYZE")
+
+
+def _rows(connection: Connection, name: str) -> list[dict[str, Any]]:
+    with connection.cursor(row_factory=dict_row) as cursor:
+        text = resources.files("jobs.demo").joinpath("sql", f"{name}.sql").read_text("utf-8")
+        return cursor.execute(sql.SQL(text)).fetchall()
+
+
+def _commands(directory: Path, month: str) -> list[str]:
+    config = f"--config {shlex.quote(str(directory / 'settings.toml'))}"
+    commands = [f"usage-jobs {name} {config}" for name in ("reconcile", "check", "runs", "run")]
+    for user in ("auth0|demo-override", "auth0|demo-prepaid", "auth0|demo-tiers"):
+        commands.insert(0, f"usage-jobs explain --user '{user}' --month {month} {config}")
+    return commands

@@ -1,0 +1,60 @@
+"""What rows cost under a plan: ``compute``, put together in its one order."""
+
+from dataclasses import replace
+
+import polars as pl
+
+from jobs.domain.fixed_point_columns import Bounds
+from jobs.domain.meters import cost_of
+from jobs.domain.rules import Terms
+from jobs.domain.schemas import OVERRIDES
+from jobs.postgres.run_scope import RunScope
+from jobs.rating import price_overrides
+from jobs.rating.charges import charges, in_row_order
+from jobs.rating.row_costs import costs
+
+
+def is_priceable(scope: RunScope) -> pl.Expr:
+    """Whether a row can be priced: no quantity is out of bounds, and no recorded cost unless it is ours."""
+    values = [pl.col(meter.name) >= 0 for meter in scope.meters]
+    is_ours = pl.col("date").dt.month_start().is_in(sorted(scope.rules.rated))
+    return pl.all_horizontal((pl.col("recorded").fill_null(0) >= 0) | is_ours, *values)
+
+
+def rate_rows(usage: pl.LazyFrame, scope: RunScope) -> pl.DataFrame:
+    """Every row of ``usage`` (``schemas.usage_schema``) with charges, costs and target; each user's rows in row order.
+
+    Users with overrides are priced by themselves: a price of somebody's own takes numbers of 128 bits.
+    """
+    names = usage.collect_schema().names()
+    ordered = in_row_order(usage).collect()
+    if not scope.terms.overridden:
+        return _rate(ordered, names, scope, scope.terms)
+    theirs = pl.col("user_id").cast(pl.String).is_in(sorted(scope.overrides.users))
+    listed = replace(scope.terms, overridden=frozenset())
+    own = _overridden(ordered.filter(theirs).lazy(), scope).collect()
+    return pl.concat([_rate(ordered.filter(~theirs), names, scope, listed), _rate(own, names, scope, scope.terms)])
+
+
+def _rate(ordered: pl.DataFrame, names: list[str], scope: RunScope, terms: Terms) -> pl.DataFrame:
+    meters = [meter.name for meter in scope.meters]
+    charged = charges(ordered.lazy(), terms, Bounds.of(ordered, meters)).collect()
+    known = Bounds.of(charged, ["recorded", *map(cost_of, meters)])
+    made = ("month", "new_month", "new_day")
+    found = ("total_cost", "adjustment_cost", "unpriced", "target")
+    return (
+        costs(charged.lazy(), scope.meters, scope.rules, known)
+        .select(*names, *made, *found, *map(cost_of, meters))
+        .collect()
+    )
+
+
+def with_overrides(usage: pl.LazyFrame, scope: RunScope) -> pl.LazyFrame:
+    """``usage`` in row order, each row with the overrides of its user and day."""
+    return _overridden(in_row_order(usage), scope)
+
+
+def _overridden(ordered: pl.LazyFrame, scope: RunScope) -> pl.LazyFrame:
+    frame = pl.DataFrame(list(scope.overrides.rows), schema=OVERRIDES).lazy()
+    held = price_overrides.by_day(frame, scope.window.first, scope.window.last)
+    return price_overrides.joined(ordered, held, scope.terms.overridden)

@@ -1,0 +1,86 @@
+"""The settings and prices of a run: what the first one must say, and what differs from the last finished one's."""
+
+from collections.abc import Mapping
+from datetime import date
+
+from jobs.domain.errors import ConfigError
+from jobs.domain.rate_card import RateCard
+from jobs.postgres import price_overrides, run_log
+from jobs.postgres.connections import Connection
+from jobs.postgres.run_scope import RunScope
+from jobs.settings import Settings
+
+SHOWN = 5
+
+
+def compare_inputs(connection: Connection, settings: Settings) -> list[str]:
+    """Notes on what differs from the settings and prices of the last finished run.
+
+    Raises ConfigError where no run has been done and ``start`` or ``rates`` is not said: nothing is billed by default.
+    """
+    last = run_log.last_done(connection, settings)
+    if last is None:
+        _require_start_and_rates(settings)
+        return []
+    run_id, before = last
+    if before is None:  # of a version that kept none
+        return []
+    changed = _settings_changed(before["settings"], settings.inputs["settings"])
+    priced = _prices_changed(before["prices"], settings.rate_card)
+    return [
+        f"{what} differ from those of run {run_id}: {_some(names)}"
+        for what, names in (("settings", changed), ("prices", priced))
+        if names
+    ]
+
+
+def compare_overrides(connection: Connection, scope: RunScope, covered: date | None) -> list[str]:
+    """A note on whose price overrides of open months are not those by which the days up to ``covered`` were priced."""
+    window = scope.window
+    months = [month for month in window.months if month not in window.closed and covered and month <= covered]
+    if covered is None or not months:
+        return []
+    # A run that died may have priced some users up to its own last day.
+    digests = {
+        month: [scope.overrides.digests(month, min(day, window.last_of(month))) for day in (covered, window.last)]
+        for month in months
+    }
+    stored = price_overrides.stored_hashes(connection, scope.settings, months, scope.overrides.users)
+    users = sorted(
+        {user for (user, month), hash_ in stored.items() if all(d.get(user) != hash_ for d in digests[month])}
+    )
+    if not users:
+        return []
+    return [
+        f"price overrides of {_some(users)} are not those by which covered days were priced (added, edited or "
+        "deleted): the open months of these users are priced anew"
+    ]
+
+
+def _require_start_and_rates(settings: Settings) -> None:
+    said = {"start": settings.start is not None, "rates": settings.says_rates}
+    if not all(said.values()):
+        raise ConfigError(
+            f"nothing is billed by default: no run has been done in this database (schema {settings.rollup_schema}); "
+            "expected start and rates in the settings, or USAGE_JOBS_START and USAGE_JOBS_RATES; found no "
+            f"{' and no '.join(name for name, is_said in said.items() if not is_said)} in {settings.source}. "
+            "usage-jobs init writes settings.toml and rates.csv to start from; start is the first month to bill"
+        )
+
+
+def _settings_changed(before: Mapping[str, str | None], now: Mapping[str, str | None]) -> list[str]:
+    names = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
+    return [f"{name} = {now.get(name) or 'not set'} (was {before.get(name) or 'not set'})" for name in names]
+
+
+def _prices_changed(before: Mapping[str, str], card: RateCard) -> list[str]:
+    now, lines = card.listed(), card.lines()
+    names = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
+    return [
+        f"{name} ({f'{card.source} line {lines[name]}' if name in lines else 'not there any more'})" for name in names
+    ]
+
+
+def _some(names: list[str]) -> str:
+    more = [f"and {len(names) - SHOWN} more"] if len(names) > SHOWN else []
+    return ", ".join([*names[:SHOWN], *more])

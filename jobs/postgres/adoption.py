@@ -1,0 +1,95 @@
+"""Adoption: what another program has drawn before becomes part of the ledger, so that nobody pays twice (section 4)."""
+
+from dataclasses import dataclass
+from decimal import Decimal
+from importlib.metadata import version
+
+from psycopg import sql
+from psycopg.rows import dict_row
+
+from jobs.domain.errors import PreflightError
+from jobs.postgres import run_log
+from jobs.postgres.connections import Connection
+from jobs.postgres.credit_capabilities import CreditSource
+from jobs.postgres.sql_loader import compose, own, source
+from jobs.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Adopted:
+    """What was imported: rows, their amount, and of whom more was deducted than their account says was used."""
+
+    rows: int
+    total: Decimal
+    users_in_excess: int
+    excess: Decimal
+
+    @property
+    def note(self) -> str:
+        """For the report."""
+        text = f"adopted {self.rows:,} rows on which another program had drawn {self.total:,f} credits"
+        if not self.users_in_excess:
+            return text
+        return (
+            f"{text}; of {self.users_in_excess:,} users it deducted {self.excess:,f} more than user_credits says was "
+            "used: booked as purchased; correct user_credits if it should count"
+        )
+
+
+def is_due(connection: Connection, settings: Settings, held: CreditSource) -> bool:
+    """Whether no run has kept the ledger yet."""
+    if not held.shown:
+        return False
+    text = compose("adoption.is_due", draws=own(settings, "credit_draws"), runs=own(settings, "runs"))
+    row = connection.execute(text).fetchone()
+    return row is not None and bool(row[0])
+
+
+def refuse_another_deployment(connection: Connection, settings: Settings, held: CreditSource) -> None:
+    """PreflightError before the first adoption, where runs of another schema have drawn here and may go on to."""
+    if not held.transactions:
+        return
+    transactions = source(settings, "credit_transactions")
+    text = compose("adoption.other_deployments", transactions=transactions, schema=sql.Literal(settings.rollup_schema))
+    if row := connection.execute(text).fetchone():
+        other, draws = row
+        raise PreflightError(
+            f"{settings.source_schema}.credit_transactions: expected no draws of another deployment before the first "
+            f"run of schema {settings.rollup_schema}; found {draws:,} of schema {other}, and "
+            f"{other}.credit_draws is still there. Nothing was written. To go on with that deployment set schema = "
+            f'"{other}" in the settings. If it is over, DROP SCHEMA "{other}" CASCADE lets this one adopt its draws'
+        )
+
+
+def adopt(connection: Connection, settings: Settings, held: CreditSource, *, logged: bool) -> Adopted | None:
+    """Imports every row with credits_deducted, in the caller's transaction; None where there is none.
+
+    ``logged``: as a finished run of kind `adopt`; a dry run imports nothing, and says what would be imported.
+    """
+    draws, accounts = own(settings, "credit_draws"), source(settings, "user_credits")
+    deducted = compose("ledger.deducted", usage=source(settings, "usage_daily"))
+    with connection.cursor(row_factory=dict_row) as cursor:
+        found = cursor.execute(compose("adoption.adoptable", deducted=deducted)).fetchone()
+        if not found or not found["rows"]:
+            return None
+        adoptable = as_ledger(settings, held)
+        if logged:
+            values = {**found, "version": version("usage-jobs")}
+            run_id = run_log.numbered(connection, settings, "adoption.begin", values)
+            cursor.execute(compose("adoption.adopt_draws", draws=draws, adoptable=adoptable), {"run_id": run_id})
+        used = sql.SQL("({} + {})").format(*held.used())
+        table = draws if logged else adoptable
+        excess = cursor.execute(
+            compose("adoption.adopted_excess", draws=table, accounts=accounts, used=used)
+        ).fetchone()
+    assert excess is not None  # noqa: S101 - an aggregate is always one row
+    return Adopted(found["rows"], found["total"], excess["users"], excess["excess"])
+
+
+def as_ledger(settings: Settings, held: CreditSource) -> sql.Composed:
+    """What an adoption would enter into the ledger, as a table in parentheses: in row order free until the free credits
+    used are exhausted, then purchased."""
+    deducted = compose("ledger.deducted", usage=source(settings, "usage_daily"))
+    free_used, _ = held.used()
+    accounts = source(settings, "user_credits")
+    return compose("adoption.adoptable_draws", deducted=deducted, accounts=accounts, free_used=free_used)

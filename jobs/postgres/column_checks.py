@@ -1,0 +1,221 @@
+"""Tables and columns as they are beside what the job needs of them: one finding each."""
+
+from collections.abc import Iterator, Sequence
+
+from jobs.postgres.catalog import Catalog, Column
+from jobs.postgres.credit_capabilities import SCALED, decimals_of
+from jobs.postgres.findings import Finding, Level
+from jobs.postgres.remedies import fill, retype
+from jobs.postgres.required_columns import TABLES, TRANSACTION, Need, own_rights
+from jobs.postgres.schema import APPEND_ONLY, Table, tables
+from jobs.settings import Settings
+
+INEXACT = "Its values could not be taken exactly"
+USAGE = "usage"
+"""The type of every transaction of ours."""
+APPLY = "Run: usage-jobs schema --apply"
+READ_BY_RUNS = ("user_id", "type", "amount", "metadata")
+"""Of credit_transactions: a run compares them with the ledger, and looks for another deployment."""
+
+
+def of_source(known: Catalog, settings: Settings, needed: Sequence[Need]) -> Iterator[Finding]:
+    """The application's tables."""
+    schema = settings.source_schema
+    if "usage_daily" not in known.source:
+        others = ", ".join(sorted(known.source)) or "none of the tables"
+        found = f"no such table ({others} found there)"
+        remedy = "Check the database in the address, and source_schema in the settings"
+        yield Finding("refused", "usage_daily", f"a table in schema {schema}", found, "There is no usage", remedy)
+        return
+    for need in needed:
+        yield judged(known, need)
+    yield from _demanded(known)
+    yield from _scale(known, settings)
+    for table, lack in TABLES.items():
+        fact, consequence, remedy = _RELIED.get(table, ("", "", ""))
+        if table not in known.source and fact in known.facts:
+            yield Finding("unwritable", table, "the table by which was billed", "no such table", consequence, remedy)
+        elif table not in known.source:
+            yield Finding("note", table, "a table", "no such table", lack)
+
+
+def _demanded(known: Catalog) -> Iterator[Finding]:
+    """Columns that a transaction of ours would have to fill, and does not know; and a word that a column must know."""
+    kind = known.source.get("credit_transactions", {}).get("type")
+    if kind is not None and kind.enum is not None and USAGE not in kind.labels and "user_credits" in known.source:
+        found, remedy = f"{kind.enum} without it", f"ALTER TYPE {kind.enum} ADD VALUE '{USAGE}';"
+        expected = f"an enum with the label {USAGE!r}"
+        yield Finding("unwritable", "credit_transactions.type", expected, found, "Nothing could be posted", remedy)
+    for name, column in known.source.get("credit_transactions", {}).items():
+        if column.demanded and name not in TRANSACTION:
+            subject, found = f"credit_transactions.{name}", "NOT NULL without a default"
+            remedy = f"{fill(column)} Or give it a default"
+            yield Finding("unwritable", subject, "null, or a default", found, "Nothing could be posted", remedy)
+
+
+def _scale(known: Catalog, settings: Settings) -> Iterator[Finding]:
+    """A column that keeps fewer decimals than the currency makes credits be drawn in units of these."""
+    for table, names in SCALED.items():
+        for name in names if "user_credits" in known.source else ():
+            column = known.source.get(table, {}).get(name)
+            decimals = None if column is None else decimals_of(column)
+            if decimals is not None and decimals < settings.currency_scale:
+                expected, found = f"{settings.currency_scale} decimals", f"{decimals} decimals"
+                consequence = "Credits are drawn in units of its last decimal"
+                yield Finding(
+                    "note", f"{table}.{name}", expected, found, consequence, "Give it the currency's decimals"
+                )
+
+
+_RELIED = {
+    "user_credits": (
+        *("drawn", "Draws in the ledger could be neither kept nor corrected"),
+        "Restore it: it holds the accounts that rollup.credit_draws has drawn on",
+    ),
+    "user_pricing_overrides": (
+        *("overridden", "Users with overrides in open months would be charged list prices"),
+        "Restore it (an empty table of this name says that nobody has an override)",
+    ),
+}
+
+
+def judged(known: Catalog, need: Need) -> Finding:
+    """One need beside what is there."""
+    held = known.source.get(need.table, {})
+    column = held.get(need.column)
+    label = f" (meter {need.meter})" if need.meter not in ("", need.column) else ""
+    subject = f"{need.table}.{need.column}{label}"
+    if column is None:
+        there = ", ".join(sorted(held.keys())) or "no such table"
+        level: Level = "refused" if need.lack is None else "note"
+        found = f"no such column (there are: {there})" if need.lack is None else "no such column"
+        return Finding(level, subject, need.expected, found, need.lack or "The job cannot do without", need.remedy)
+    if need.types and column.type not in need.types:
+        consequence = need.lack if need.spare and need.lack else INEXACT
+        remedy = retype(column, need.types[0]) + (" Or map the meter to another column" if need.meter else "")
+        return Finding("note" if need.spare else "refused", subject, need.expected, column.type, consequence, remedy)
+    return _permitted(known, need, column, subject)
+
+
+def _permitted(known: Catalog, need: Need, column: Column, subject: str) -> Finding:
+    missing = [right for right in need.rights if right not in column.rights]
+    if column.generated and set(need.rights) & {"UPDATE", "INSERT"}:
+        consequence = "It could not be written"
+        remedy = f"ALTER TABLE {column.place} ALTER COLUMN {column.quoted} DROP EXPRESSION;"
+        return Finding("unwritable", subject, "a column of its own", "a generated column", consequence, remedy)
+    if not missing:
+        return Finding("ok", subject, need.expected, column.type)
+    grant = ", ".join(f"{right} ({column.quoted})" for right in missing)
+    remedy = f"GRANT {grant} ON {column.place} TO {known.server['quoted_role']};"
+    level: Level = "unwritable"
+    consequence = "It could not be written"
+    if missing == ["SELECT"] and "INSERT" in need.rights and need.column not in READ_BY_RUNS:
+        level, consequence = "unprovable", "reconcile cannot prove what was posted"
+    elif "SELECT" in missing:
+        level, consequence = ("note", need.lack or "") if need.spare else ("refused", "It could not be read")
+    return Finding(level, subject, _privileges(need.rights), f"no {' nor '.join(missing)}", consequence, remedy)
+
+
+def _privileges(rights: Sequence[str]) -> str:
+    return f"the privilege{'s' if len(rights) > 1 else ''} {', '.join(rights)}"
+
+
+def of_own(known: Catalog, settings: Settings) -> Iterator[Finding]:
+    """The job's own tables."""
+    if not known.own:
+        expected, found = "the job's own tables", "none of them"
+        yield Finding(
+            "refused", f"schema {settings.rollup_schema}", expected, found, "There is nowhere to write to", APPLY
+        )
+        return
+    for table in tables(settings.meters):
+        yield from _own(known, settings, table)
+
+
+def _own(known: Catalog, settings: Settings, table: Table) -> Iterator[Finding]:
+    subject = f"{settings.rollup_schema}.{table.name}"
+    held = known.own.get(table.name, {})
+    missing = [name for name in table.columns if name not in held]
+    if missing:
+        found = f"without {', '.join(missing)}" if held else "no such table"
+        yield Finding("refused", subject, "the job's own table", found, "There is nowhere to write to", APPLY)
+        return
+    wrong = [name for name in table.columns if not _as_made(held[name], table.columns[name])]
+    for name in wrong:
+        kind = table.kind(name)
+        found = held[name].type + ("" if held[name].scale is None else f" with {held[name].scale} decimals")
+        remedy = retype(held[name], kind)
+        yield Finding("refused", f"{subject}.{name}", kind, found, "Its values would not be kept exactly", remedy)
+    if not any(
+        name == table.name and columns == set(table.key) and nulls >= table.null_in_key
+        for name, columns, nulls in known.keys
+    ):
+        expected = f"a unique key ({', '.join(table.key)})"
+        yield Finding("unwritable", subject, expected, "none", "Rows could not be told apart", APPLY)
+    yield from _own_privileges(known, settings, table)
+    yield from _kept(known, subject, table)
+    if not wrong:
+        yield Finding("ok", subject, "the job's own table", f"{len(held)} columns")
+
+
+def _kept(known: Catalog, subject: str, table: Table) -> Iterator[Finding]:
+    """What keeps the table true, and what would count twice."""
+    if table.name in APPEND_ONLY and table.name not in known.append_only:
+        yield Finding(
+            "note", subject, "append-only: no UPDATE, no DELETE", "no trigger", "What was booked can change", APPLY
+        )
+    yield from _fills(known, subject, table)
+    extra = [name for name in known.own[table.name] if name not in table.columns]
+    if extra:
+        consequence = "They keep what was booked: no run writes them"
+        remedy = "Configure the meter again, or drop the columns"
+        yield Finding(
+            "note", f"{subject}, columns", "those of configured meters", ", ".join(extra), consequence, remedy
+        )
+    if f"{_LOST.get(table.name)}" in known.facts:
+        remedy = "Restore the table from a backup: what was booked cannot be made up"
+        found, consequence = _WHAT_WAS_LOST[table.name]
+        yield Finding("unwritable", subject, "what earlier runs booked", found, consequence, remedy)
+
+
+def _fills(known: Catalog, subject: str, table: Table) -> Iterator[Finding]:
+    """Columns that the job leaves out, and that do not fill themselves."""
+    made, held = table.columns, known.own[table.name].values()
+    right = [column for column in held if column.name not in made or _as_made(column, made[column.name])]
+    bare = [column for column in right if column.demanded and not _filled(made.get(column.name))]
+    if bare:
+        found = f"NOT NULL without a default: {', '.join(c.name for c in bare)}"
+        remedy = " ".join(fill(column, made.get(column.name, "")) for column in bare)
+        yield Finding("unwritable", subject, "columns that fill themselves", found, "No row could be added", remedy)
+
+
+def _filled(definition: str | None) -> bool:
+    """Whether the job fills a column itself: what has a default, or is nobody's, it leaves out."""
+    return definition is not None and "DEFAULT" not in definition and "GENERATED" not in definition
+
+
+_LOST = {"credit_draws": "ledger_lost", "months": "months_lost"}
+_WHAT_WAS_LOST = {
+    "credit_draws": ("an empty ledger", "Everybody would be drawn again"),
+    "months": ("months without their closing", "Closed months would be billed again"),
+}
+
+
+def _own_privileges(known: Catalog, settings: Settings, table: Table) -> Iterator[Finding]:
+    subject, rights = f"{settings.rollup_schema}.{table.name}", own_rights(table.name)
+    held = list(known.own[table.name].values())
+    missing = [right for right in rights if not all(right in column.rights for column in held)]
+    if missing:
+        grant = f"GRANT {', '.join(missing)} ON {held[0].place} TO {known.server['quoted_role']};"
+        level: Level = "refused" if "SELECT" in missing else "unwritable"
+        found, consequence = f"no {' nor '.join(missing)}", "The job could not keep its own tables"
+        yield Finding(level, subject, _privileges(rights), found, consequence, grant)
+
+
+_NAMES = {"timestamptz": "timestamp with time zone"}
+
+
+def _as_made(column: Column, definition: str) -> bool:
+    name, _, scale = definition.split(maxsplit=1)[0].partition("(")
+    wanted = int(scale.rstrip(")").split(",")[1]) if scale else None
+    return column.type == _NAMES.get(name, name) and column.scale == wanted

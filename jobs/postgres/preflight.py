@@ -1,0 +1,122 @@
+"""What the database must be like: one list of findings, which `check` prints and `run` refuses by.
+
+``Source`` says what a run will read: which meters have their column, where total_cost is rounded, which optional
+tables exist. The clock and the prices play no part here.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from psycopg import sql
+
+from jobs.domain.errors import PreflightError
+from jobs.domain.meters import Meter
+from jobs.postgres import catalog, column_checks, credit_capabilities, key_checks, row_security, side_effects
+from jobs.postgres.catalog import Catalog, Column
+from jobs.postgres.connections import Connection, transaction
+from jobs.postgres.credit_capabilities import BINARIES, INTEGERS, CreditSource
+from jobs.postgres.findings import REFUSING, Finding, Level
+from jobs.postgres.required_columns import Need, needs
+from jobs.postgres.schema import tables
+from jobs.settings import Settings
+
+OLDEST = 150000
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What a run reads. ``types``: those of the meters' columns, by column; ``columns``: those of usage_daily that this
+    role may read; ``rows_by_index``: whether an index leads to a usage row by its id; ``integers``, ``binaries``:
+    meters whose column is of an integer, or a binary floating-point type; ``cost_scale``: the decimals of
+    usage_daily.total_cost, None where it has no limit."""
+
+    meters: tuple[Meter, ...]
+    types: Mapping[str, str]
+    columns: frozenset[str]
+    rows_by_index: bool
+    integers: frozenset[str]
+    binaries: frozenset[str]
+    cost_scale: int | None
+    has_clusters: bool
+    has_users: bool
+    overrides: frozenset[str] | None
+    credits: CreditSource
+
+
+def source(connection: Connection, settings: Settings, *, thorough: bool = False) -> tuple[Source, list[Finding]]:
+    """What to read, and every finding; raises nothing but what the connection raises. ``thorough``: also what takes as
+    long as reading all usage."""
+    with transaction(connection) as opened:
+        known = catalog.read(opened, settings, [table.name for table in tables(settings.meters)])
+        doubled = list(key_checks.find_doubled_keys(opened, settings, known, views=thorough))
+        needed = list(needs(known, settings))
+        effects = side_effects.read(opened, settings, known, needed)
+    found = [
+        *_server(known, settings),
+        *column_checks.of_source(known, settings, needed),
+        *row_security.of_source(known, settings, needed),
+        *doubled,
+        *column_checks.of_own(known, settings),
+        *row_security.of_own(known, settings),
+        *side_effects.findings(effects, known.server["quoted_role"]),
+    ]
+    return _source(known, settings, needed), found
+
+
+def refuse(findings: list[Finding], *, purpose: str = "write") -> None:
+    """Raises PreflightError (exit 5) naming all that stands in the way of a ``purpose`` (findings.REFUSING)."""
+    refused = [finding for finding in findings if finding.level in REFUSING[purpose]]
+    if refused:
+        raise PreflightError("; ".join(_sentence(finding) for finding in refused))
+
+
+def _sentence(finding: Finding) -> str:
+    rest = ". ".join(text for text in (finding.consequence, finding.remedy) if text)
+    return f"{finding.subject}: expected {finding.expected}; found {finding.found}. {rest}".rstrip(". ")
+
+
+def _source(known: Catalog, settings: Settings, needed: list[Need]) -> Source:
+    usage: Mapping[str, Column] = known.source.get("usage_daily", {})
+    meters = tuple(meter for meter in settings.meters if meter.column in usage)
+    overrides = known.source.get("user_pricing_overrides")
+    return Source(
+        meters=meters,
+        types={m.column: usage[m.column].type for m in meters},
+        columns=frozenset(column.name for column in usage.values() if "SELECT" in column.rights),
+        rows_by_index=bool(known.server["usage_by_id"]),
+        integers=frozenset(m.name for m in meters if usage[m.column].type in INTEGERS),
+        binaries=frozenset(m.name for m in meters if usage[m.column].type in BINARIES),
+        cost_scale=usage["total_cost"].scale if "total_cost" in usage else None,
+        has_clusters=_usable(known, needed, "hopsworks_clusters", ("id", "name")),
+        has_users=_usable(known, needed, "users", ("id",)),
+        overrides=None if overrides is None else frozenset(overrides),
+        credits=credit_capabilities.credit_source(known),
+    )
+
+
+def _usable(known: Catalog, needed: list[Need], table: str, columns: tuple[str, ...]) -> bool:
+    wanted = [need for need in needed if need.table == table and need.column in columns]
+    return bool(wanted) and all(column_checks.judged(known, need).level == "ok" for need in wanted)
+
+
+def _server(known: Catalog, settings: Settings) -> Iterator[Finding]:
+    number, role = known.server["version_number"], known.server["quoted_role"]
+    level: Level = "ok" if number >= OLDEST else "refused"
+    yield Finding(level, "server", "PostgreSQL 15 or newer", f"PostgreSQL {known.server['version']}")
+    if known.server["replica"]:
+        remedy = "Give the primary's address (Supabase: the project's own, not a read replica's)"
+        yield Finding("unwritable", "server", "a primary", "a read-only replica", "Nothing can be written", remedy)
+    elif known.server["read_only"]:
+        remedy = "Supabase makes a project read-only when its disk is full: make room, or enlarge the disk"
+        found = "default_transaction_read_only = on"
+        yield Finding("unwritable", "server", "a server that takes writes", found, "Nothing can be written", remedy)
+    for schema, may in (
+        (settings.source_schema, known.server["may_use_source"]),
+        (settings.rollup_schema, known.server["may_use_schema"] or not known.server["has_schema"]),
+    ):
+        if not may:
+            grant = f"GRANT USAGE ON SCHEMA {sql.Identifier(schema).as_string(None)} TO {role};"
+            yield Finding("refused", f"schema {schema}", "the privilege USAGE", "none", "No table can be seen", grant)
+    if not known.server["may_stage"]:
+        grant = f"GRANT TEMPORARY ON DATABASE {known.server['quoted_database']} TO {role};"
+        yield Finding("unwritable", "database", "the privilege TEMPORARY", "none", "Nothing can be staged", grant)

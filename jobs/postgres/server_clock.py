@@ -1,0 +1,37 @@
+"""The clock: the database server's, so that a host whose clock is off neither covers nor closes a day too many."""
+
+from datetime import UTC, date, datetime, timedelta
+
+from jobs.postgres.connections import Connection
+
+TOLERATED = timedelta(minutes=5)
+"""By how much the host's clock may differ without a word."""
+
+
+def today(connection: Connection) -> date:
+    """The day on the server's clock, in UTC: usage days are UTC days."""
+    return _server(connection).date()
+
+
+def notes(connection: Connection) -> list[str]:
+    """What to say of this host's clock: nothing where it agrees with the server's."""
+    server, host = _server(connection), _host()
+    apart = host - server
+    if abs(apart) <= TOLERATED:
+        return []
+    which = "ahead of" if apart > timedelta() else "behind"
+    return [
+        f"this host's clock is {abs(timedelta(seconds=round(apart.total_seconds())))} {which} the database server's "
+        f"({server:%Y-%m-%d %H:%M:%S} UTC), which counts; the schedule follows this host's: set it right"
+    ]
+
+
+def _server(connection: Connection) -> datetime:
+    row = connection.execute("SELECT clock_timestamp() AT TIME ZONE 'UTC'").fetchone()
+    assert row is not None  # noqa: S101 - a query without FROM is always one row
+    now: datetime = row[0]
+    return now.replace(tzinfo=UTC)
+
+
+def _host() -> datetime:
+    return datetime.now(UTC)

@@ -1,0 +1,110 @@
+-- name: read
+-- Accounts of some users, in units of 10^-10: what could be spent rounded down, what is spent rounded up.
+SELECT user_id, floor({granted}) AS granted, floor({bought}) AS bought, ceil({free_used}) AS free_used, ceil({used}) AS used
+FROM {accounts} WHERE user_id = ANY({users}) AND {usable}
+
+-- name: lock
+-- Locks accounts until we commit, so that no other transaction changes them; says whether each could be locked. In one
+-- order, so that no two writers wait for each other.
+WITH locked AS (
+  SELECT user_id FROM {accounts} WHERE user_id = ANY({users}) ORDER BY user_id {lock}
+)
+SELECT user_id, user_id IN (SELECT user_id FROM locked) FROM {accounts} WHERE user_id = ANY({users})
+
+-- name: post_accounts
+-- Increments, so that nothing that others have posted meanwhile is overwritten; a balance never falls below 0 by us.
+UPDATE {accounts} AS a SET {increments}
+FROM (SELECT user_id, trim_scale(sum(free)) AS free, trim_scale(sum(purchased)) AS purchased
+      FROM usage_jobs_draws GROUP BY user_id) AS d
+WHERE a.user_id = d.user_id AND {changes} AND (d.free + d.purchased <= 0 OR {balance} - d.free - d.purchased >= 0)
+
+-- name: stage_draws
+-- What the ledger lacks: by row, user and month.
+DROP TABLE IF EXISTS pg_temp.usage_jobs_draws;
+CREATE TEMP TABLE usage_jobs_draws
+  (user_id text, id uuid, month date, date date, free numeric, purchased numeric, fresh boolean, first boolean) ON COMMIT DROP
+
+-- name: post_draws
+-- New rows only; the key refuses a revision that somebody else has booked. Of what is taken for a row's first draw no
+-- earlier one is looked for: were there one, the key would tell, and the count of rows.
+INSERT INTO {draws} (usage_daily_id, user_id, revision, usage_date, free, purchased, imported, run_id)
+SELECT id, user_id, revision, date, free, purchased, %(imported)s, %(run_id)s
+FROM (
+  SELECT s.*, 1 AS revision FROM usage_jobs_draws AS s WHERE s.first
+  UNION ALL
+  SELECT s.*,
+    coalesce((SELECT max(d.revision) FROM {draws} AS d WHERE d.usage_daily_id = s.id AND d.user_id = s.user_id), 0)
+      + row_number() OVER (PARTITION BY s.id, s.user_id ORDER BY s.month)
+  FROM usage_jobs_draws AS s WHERE NOT s.first
+) AS p
+ORDER BY user_id, date, id
+ON CONFLICT DO NOTHING
+
+-- name: post_transactions
+-- The billing page's history: a newly drawn row by itself, corrections together by user and month. Of a user those that
+-- give back come first, so that no balance on the way falls below 0. Before the accounts change: they are locked. What
+-- is told of a row is made after it was sorted: it is wider than all that decides.
+WITH entries AS (
+  SELECT user_id, -(free + purchased) AS amount, date AS sorted, id, free, purchased, NULL::jsonb AS days
+  FROM usage_jobs_draws WHERE fresh
+  UNION ALL
+  SELECT user_id, -sum(free + purchased), month, NULL, sum(free), sum(purchased),
+    jsonb_agg(jsonb_build_object('usage_date', date, 'free', trim_scale(free),
+      'purchased', trim_scale(purchased)) ORDER BY date, id)
+  FROM usage_jobs_draws WHERE NOT fresh GROUP BY user_id, month
+)
+INSERT INTO {transactions}
+  (user_id, type, amount, balance_before, balance_after, description, metadata, created_at)
+SELECT c.user_id, 'usage', trim_scale(c.amount), {balance} + trim_scale(sum(c.amount) OVER earlier - c.amount),
+  {balance} + trim_scale(sum(c.amount) OVER earlier),
+  CASE WHEN c.days IS NULL THEN 'Usage of ' || c.sorted
+    ELSE 'Correction of usage in ' || to_char(c.sorted, 'YYYY-MM') END,
+  CASE WHEN c.days IS NULL THEN
+    jsonb_build_object('schema', %(schema)s::text, 'run_id', %(run_id)s::bigint, 'usage_date', c.sorted, 'usage_daily_id', c.id,
+      'free', trim_scale(c.free), 'purchased', trim_scale(c.purchased))
+  ELSE
+    jsonb_build_object('schema', %(schema)s::text, 'run_id', %(run_id)s::bigint, 'month', c.sorted,
+      'free', trim_scale(c.free), 'purchased', trim_scale(c.purchased), 'days', c.days)
+  END,
+  clock_timestamp()
+FROM entries AS c JOIN {accounts} AS a ON a.user_id = c.user_id
+WHERE c.amount <> 0
+WINDOW earlier AS (PARTITION BY c.user_id ORDER BY c.amount < 0, c.sorted, c.id NULLS FIRST ROWS UNBOUNDED PRECEDING)
+ORDER BY c.user_id, c.amount < 0, c.sorted, c.id NULLS FIRST
+
+-- name: has_account
+EXISTS (SELECT FROM {accounts} AS a WHERE a.user_id = {table}.user_id)
+
+-- name: unusable_accounts
+-- Users whose accounts hold amounts that are no numbers, or too large.
+SELECT user_id FROM {accounts} AS a WHERE NOT {usable} ORDER BY 1 LIMIT 10
+
+-- name: unusable_payers
+-- Users whose accounts cannot be computed with, and who have draws or uncovered usage in some months: what these months
+-- come to for them is not known.
+SELECT a.user_id FROM {accounts} AS a
+WHERE NOT {usable} AND (
+  EXISTS (SELECT FROM {user_monthly} AS u
+          WHERE u.user_id = a.user_id AND u.month = ANY(%(months)s::date[])
+            AND (u.uncovered <> 0 OR u.credits_deducted <> 0))
+  OR EXISTS (SELECT FROM {draws} AS d WHERE d.user_id = a.user_id AND {days}
+             GROUP BY d.usage_daily_id HAVING sum(d.free) <> 0 OR sum(d.purchased) <> 0))
+ORDER BY 1 LIMIT 10
+
+-- name: closed_accounts
+-- Users who were drawn and whose account is gone: what was booked of them stays.
+SELECT count(DISTINCT user_id) FROM {draws} WHERE NOT ({has_account})
+
+-- name: insert_top_up
+-- What was added to the account by hand; of free credits the type is 'grant'.
+INSERT INTO {transactions}
+  (user_id, type, amount, balance_before, balance_after,
+   description, created_at)
+VALUES
+  ({user}, 'purchase', {amount}, {before}, {after},
+   'Top-up by hand', clock_timestamp());
+
+-- name: missing_top_ups
+-- Users whose balance is more than their transactions say: by how much, and the balance that they have now.
+SELECT key, trim_scale(right_ - left_), trim_scale(right_) FROM ({law}) AS law
+WHERE right_ > left_ AND right_ < 'Infinity' ORDER BY key LIMIT 10

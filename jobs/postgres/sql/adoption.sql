@@ -1,0 +1,57 @@
+-- name: is_due
+-- Whether this is the first run that keeps the ledger: what was drawn until now, another program has drawn.
+SELECT NOT EXISTS (SELECT FROM {draws})
+   AND NOT EXISTS (SELECT FROM {runs} WHERE kind = 'adopt' OR credits IS NOT NULL)
+
+-- name: begin
+-- The import is a finished run of its own.
+INSERT INTO {runs} (kind, window_from, window_to, status, finished_at, rows_read, rows_changed, credits, version)
+VALUES ('adopt', %(first)s, %(last)s, 'done', clock_timestamp(), %(rows)s, %(rows)s, %(total)s, %(version)s)
+ON CONFLICT DO NOTHING
+RETURNING run_id
+
+-- name: adoptable
+-- How many rows another program has drawn on, their days, and how much it took.
+SELECT count(*) AS rows, min(date) AS first, max(date) AS last, sum(credits_deducted) AS total FROM ({deducted}) AS u
+
+-- name: adoptable_draws
+(
+  SELECT id AS usage_daily_id, user_id, 0 AS revision, date AS usage_date, free, credits_deducted - free AS purchased,
+    true AS imported
+  FROM (
+    SELECT u.*, least(running, used) - least(running - credits_deducted, used) AS free
+    FROM (
+      SELECT u.*, coalesce({free_used}, 0) AS used,
+        sum(credits_deducted) OVER (PARTITION BY u.user_id
+          ORDER BY date, hopsworks_cluster_id NULLS LAST, u.id ROWS UNBOUNDED PRECEDING) AS running
+      FROM ({deducted}) AS u LEFT JOIN {accounts} AS a ON a.user_id = u.user_id
+    ) AS u
+  ) AS u
+) AS d
+
+-- name: adopt_draws
+-- Draws of another program, as draws of revision 0.
+INSERT INTO {draws} (usage_daily_id, user_id, revision, usage_date, free, purchased, imported, run_id)
+SELECT usage_daily_id, user_id, revision, usage_date, free, purchased, imported, %(run_id)s FROM {adoptable}
+ORDER BY user_id, usage_date, usage_daily_id
+
+-- name: adopted_excess
+-- Users of whom more was deducted than their account says was used.
+SELECT count(*) AS users, coalesce(sum(excess), 0) AS excess
+FROM (
+  SELECT d.amount - coalesce({used}, 0) AS excess
+  FROM (SELECT user_id, sum(free + purchased) AS amount FROM {draws} WHERE revision = 0 GROUP BY user_id) AS d
+  LEFT JOIN {accounts} AS a ON a.user_id = d.user_id
+) AS e WHERE excess > 0
+
+-- name: other_deployments
+-- Schemas whose runs have drawn here, and whose ledger is still there.
+SELECT t.schema, t.draws
+FROM (
+  SELECT metadata ->> 'schema' AS schema, count(*) AS draws
+  FROM {transactions} WHERE type = 'usage' AND metadata ->> 'schema' <> {schema} GROUP BY 1
+) AS t
+WHERE EXISTS (
+  SELECT FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+  WHERE n.nspname = t.schema AND c.relname = 'credit_draws')
+ORDER BY t.draws DESC, t.schema LIMIT 1

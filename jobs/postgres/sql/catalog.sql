@@ -1,0 +1,148 @@
+-- name: server
+-- Who and what we talk to.
+SELECT
+  current_setting('server_version_num')::int AS version_number,
+  current_setting('server_version') AS version,
+  current_user AS role,
+  quote_ident(current_user) AS quoted_role,
+  current_database() AS database,
+  quote_ident(current_database()) AS quoted_database,
+  pg_is_in_recovery() AS replica,
+  current_setting('default_transaction_read_only')::boolean AS read_only,
+  to_regnamespace(quote_ident(%(own)s)) IS NOT NULL AS has_schema,
+  CASE WHEN to_regnamespace(quote_ident(%(own)s)) IS NULL THEN has_database_privilege(current_database(), 'CREATE')
+       ELSE has_schema_privilege(%(own)s, 'USAGE') END AS may_use_schema,
+  to_regnamespace(quote_ident(%(source)s)) IS NULL OR has_schema_privilege(%(source)s, 'USAGE') AS may_use_source,
+  has_database_privilege(current_database(), 'TEMPORARY') AS may_stage,
+  EXISTS (
+    SELECT FROM pg_index AS i JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
+    JOIN pg_class AS c ON c.oid = i.indrelid AND c.relname = 'usage_daily'
+    WHERE c.relnamespace = to_regnamespace(quote_ident(%(source)s)) AND i.indisvalid AND i.indpred IS NULL AND a.attname = 'id'
+  ) AS usage_by_id,
+  ARRAY(SELECT relname::text FROM pg_class
+        WHERE relnamespace = to_regnamespace(quote_ident(%(source)s)) AND relkind IN ('v', 'm', 'f')) AS views
+
+-- name: columns
+-- Columns of the given tables: type, scale (null: a numeric without limit, or no numeric), and what this role may do.
+SELECT
+  c.relname AS table_name,
+  a.attname AS name,
+  CASE WHEN t.typtype = 'e' THEN %(enum)s ELSE replace(format_type(a.atttypid, NULL), '"', '') END AS type,
+  CASE WHEN a.atttypid = 'numeric'::regtype AND a.atttypmod >= 0 THEN (((a.atttypmod - 4) & 2047) # 1024) - 1024 END AS scale,
+  array_remove(ARRAY[
+    CASE WHEN has_column_privilege(c.oid, a.attnum, 'SELECT') THEN 'SELECT' END,
+    CASE WHEN has_column_privilege(c.oid, a.attnum, 'UPDATE') THEN 'UPDATE' END,
+    CASE WHEN has_column_privilege(c.oid, a.attnum, 'INSERT') THEN 'INSERT' END,
+    CASE WHEN has_table_privilege(c.oid, 'DELETE') THEN 'DELETE' END
+  ], NULL) AS rights,
+  a.attgenerated <> '' AS generated,
+  a.attnotnull AND NOT a.atthasdef AND a.attidentity = '' AS demanded,
+  format('%%I.%%I', n.nspname, c.relname) AS place,
+  quote_ident(a.attname) AS quoted,
+  CASE WHEN a.attgenerated = '' THEN pg_get_expr(d.adbin, d.adrelid) END AS filled_by,
+  c.relkind IN ('v', 'm') AS of_view,
+  CASE WHEN t.typtype = 'e' THEN format_type(t.oid, NULL) END AS enum,
+  ARRAY(SELECT e.enumlabel::text FROM pg_enum AS e WHERE e.enumtypid = t.oid) AS labels
+FROM pg_class c
+JOIN pg_namespace n ON n.oid = c.relnamespace
+JOIN pg_attribute a ON a.attrelid = c.oid AND NOT a.attisdropped
+  AND a.attnum > 0
+JOIN pg_type t ON t.oid = a.atttypid
+LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+WHERE n.nspname = %(schema)s AND c.relname = ANY(%(tables)s) AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
+ORDER BY c.relname, a.attnum
+
+-- name: keys
+-- Unique keys of the tables of a schema: what tells their rows apart.
+SELECT c.relname AS table_name, i.indnullsnotdistinct AS nulls_equal,
+  ARRAY(SELECT a.attname::text FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum = ANY(i.indkey::int2[])) AS columns
+FROM pg_index i
+JOIN pg_class c ON c.oid = i.indrelid
+JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname = %(schema)s AND i.indisunique AND i.indisvalid AND i.indimmediate
+  AND i.indpred IS NULL AND i.indexprs IS NULL
+
+-- name: row_security
+-- Row-level security of the given tables: whether it is on and in force for this role, which actions some permissive
+-- policy lets it take, and on which of these the policies leave no row out.
+WITH policies AS (
+  SELECT p.polrelid, a.action, p.polpermissive AS permissive,
+    coalesce(pg_get_expr(p.polqual, p.polrelid), pg_get_expr(p.polwithcheck, p.polrelid)) = 'true' AS everything
+  FROM pg_policy p
+  JOIN (VALUES ('r', 'SELECT'), ('w', 'UPDATE'), ('a', 'INSERT'), ('d', 'DELETE')) AS a(cmd, action)
+    ON p.polcmd::text IN ('*', a.cmd)
+  WHERE 0 = ANY(p.polroles)
+     OR EXISTS (SELECT FROM unnest(p.polroles) AS r(oid) WHERE r.oid <> 0 AND pg_has_role(current_user, r.oid, 'USAGE'))
+), by_action AS (
+  SELECT polrelid, action, bool_or(permissive) AS passed,
+    bool_and(permissive) AND bool_or(everything) AS open
+  FROM policies GROUP BY polrelid, action
+)
+SELECT
+  c.relname AS table_name,
+  c.relrowsecurity AS is_on,
+  row_security_active(c.oid) AS in_force,
+  ARRAY(SELECT action FROM by_action AS b WHERE b.polrelid = c.oid AND b.passed) AS passed,
+  ARRAY(SELECT action FROM by_action AS b WHERE b.polrelid = c.oid AND b.open) AS open
+FROM pg_class c
+JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname = %(schema)s AND c.relname = ANY(%(tables)s) AND c.relkind IN ('r', 'p')
+
+-- name: guarded
+-- Tables that refuse UPDATE, DELETE and TRUNCATE by themselves: before each (tgtype 58), by raising.
+SELECT c.relname AS table_name
+FROM pg_trigger t
+JOIN pg_class c ON c.oid = t.tgrelid
+JOIN pg_namespace n ON n.oid = c.relnamespace
+JOIN pg_proc p ON p.oid = t.tgfoid
+WHERE n.nspname = %(schema)s AND t.tgname = 'append_only' AND t.tgenabled <> 'D' AND t.tgtype = 58
+  AND p.prosrc LIKE '%%RAISE EXCEPTION%%'
+
+-- name: default_sequences
+-- Sequences that an INSERT into some tables counts on, with whose default each is, and whether this role may use it.
+SELECT DISTINCT format('%%I.%%I', n.nspname, s.relname) AS place, n.nspname AS schema, s.relname AS name,
+  format('the default of %%s.%%s', t.relname, a.attname) AS cause, has_sequence_privilege(s.oid, 'USAGE') AS may_use
+FROM pg_attrdef AS d
+JOIN pg_class AS t ON t.oid = d.adrelid
+JOIN pg_namespace AS o ON o.oid = t.relnamespace
+JOIN pg_attribute AS a ON a.attrelid = d.adrelid AND a.attnum = d.adnum
+JOIN pg_depend AS p ON p.classid = 'pg_attrdef'::regclass AND p.objid = d.oid AND p.refclassid = 'pg_class'::regclass
+JOIN pg_class AS s ON s.oid = p.refobjid AND s.relkind = 'S'
+JOIN pg_namespace AS n ON n.oid = s.relnamespace
+WHERE format('%%I.%%I', o.nspname, t.relname) = ANY(%(tables)s)
+ORDER BY 1
+
+-- name: trigger_bodies
+-- Triggers of some tables that act with the rights of whoever writes: on which actions, and (UPDATE) for which columns;
+-- the text of their functions, and the schemas in which that looks for tables, where it says so.
+SELECT format('%%I.%%I', n.nspname, c.relname) AS place, format('trigger %%s on %%s', t.tgname, c.relname) AS cause,
+  array_remove(ARRAY[
+    CASE WHEN t.tgtype & 4 <> 0 THEN 'INSERT' END,
+    CASE WHEN t.tgtype & 8 <> 0 THEN 'DELETE' END,
+    CASE WHEN t.tgtype & 16 <> 0 THEN 'UPDATE' END
+  ], NULL) AS actions,
+  ARRAY(SELECT a.attname::text FROM pg_attribute AS a WHERE a.attrelid = c.oid AND a.attnum = ANY(t.tgattr)) AS columns,
+  p.prosrc AS body,
+  (SELECT substr(s, 13) FROM unnest(p.proconfig) AS s WHERE s LIKE 'search_path=%%') AS path
+FROM pg_trigger AS t
+JOIN pg_proc AS p ON p.oid = t.tgfoid AND NOT p.prosecdef
+JOIN pg_class AS c ON c.oid = t.tgrelid
+JOIN pg_namespace AS n ON n.oid = c.relnamespace
+WHERE NOT t.tgisinternal AND t.tgenabled IN ('O', 'A') AND format('%%I.%%I', n.nspname, c.relname) = ANY(%(tables)s)
+ORDER BY 1, 2
+
+-- name: named_tables
+-- The first of some names that is a table; what this role may do with any column of it, and whether its rows are walled in.
+SELECT format('%%I.%%I', n.nspname, c.relname) AS place, n.nspname AS schema, c.relname AS name,
+  c.relrowsecurity AS is_on, quote_ident(n.nspname) AS quoted_schema,
+  has_schema_privilege(n.oid, 'USAGE') AS may_use_schema,
+  array_remove(ARRAY[
+    CASE WHEN has_any_column_privilege(c.oid, 'SELECT') THEN 'SELECT' END,
+    CASE WHEN has_any_column_privilege(c.oid, 'INSERT') THEN 'INSERT' END,
+    CASE WHEN has_any_column_privilege(c.oid, 'UPDATE') THEN 'UPDATE' END,
+    CASE WHEN has_table_privilege(c.oid, 'DELETE') THEN 'DELETE' END
+  ], NULL) AS held
+FROM unnest(%(schemas)s::text[], %(names)s::text[]) WITH ORDINALITY AS r(schema, name, number)
+JOIN pg_namespace AS n ON n.nspname = r.schema AND n.nspname NOT IN ('pg_catalog', 'information_schema')
+JOIN pg_class AS c ON c.relnamespace = n.oid AND c.relname = r.name AND c.relkind IN ('r', 'p', 'v', 'f')
+ORDER BY r.number LIMIT 1

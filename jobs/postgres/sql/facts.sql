@@ -1,0 +1,42 @@
+-- name: drawn
+-- Whether credits have been drawn.
+SELECT EXISTS (SELECT FROM {credit_draws})
+
+-- name: drawn_free
+-- Whether free credits have been drawn.
+SELECT EXISTS (SELECT FROM {credit_draws} WHERE free <> 0)
+
+-- name: ledger_lost
+-- Whether the ledger is empty although draws were rolled up: made anew, everybody would be drawn again.
+SELECT NOT EXISTS (SELECT FROM {credit_draws}) AND EXISTS (SELECT FROM {user_monthly} WHERE credits_deducted <> 0)
+
+-- name: months_lost
+-- Whether no month is left although some were rolled up, or one has lost when it closed: closed months would open.
+SELECT EXISTS (SELECT FROM {months} WHERE closed_at IS NULL AND closed_by IS NOT NULL)
+  OR NOT EXISTS (SELECT FROM {months}) AND EXISTS (SELECT FROM {user_monthly})
+
+-- name: overridden
+-- Whether somebody was charged an override in a month that is still open.
+SELECT EXISTS (
+  SELECT FROM {user_monthly}
+  WHERE overrides_hash IS NOT NULL AND month IN (SELECT month FROM {months} WHERE closed_at IS NULL))
+
+-- name: rated
+-- Whether an open month keeps the mode in which total_cost is written, whatever the settings say now.
+SELECT EXISTS (SELECT FROM {months} WHERE cost_mode = 'rated' AND closed_at IS NULL)
+
+-- name: reported
+-- Whether rows that were reported elsewhere count in a month that is still open.
+SELECT EXISTS (
+  SELECT FROM {user_monthly}
+  WHERE amount_reported <> 0 AND month IN (SELECT month FROM {months} WHERE closed_at IS NULL))
+
+-- name: used_less
+-- Whether everybody who was drawn free credits by us has used less than was drawn, and no month was computed without the
+-- column of free credits used: then these were counted apart, in a column that is gone, and would be given a second time.
+SELECT coalesce(bool_and(a.total_used < d.amount), false)
+  AND NOT EXISTS (SELECT FROM {user_monthly} WHERE strpos(credits_hash, '-one-') > 0)
+FROM (
+  SELECT user_id, sum(free + purchased) AS amount FROM {credit_draws} WHERE NOT imported GROUP BY 1 HAVING sum(free) > 0
+) AS d
+JOIN {accounts} AS a ON a.user_id = d.user_id

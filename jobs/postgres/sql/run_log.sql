@@ -1,0 +1,91 @@
+-- name: begin
+-- The new run's row; it is the fence of everything that the run writes.
+INSERT INTO {runs} (kind, window_from, window_to, reason, status, rates_hash, version, plan, who, inputs)
+VALUES (%(kind)s, %(window_from)s, %(window_to)s, %(reason)s, 'running', %(rates_hash)s, %(version)s, %(plan)s::jsonb,
+  %(who)s, %(inputs)s::jsonb)
+ON CONFLICT DO NOTHING
+RETURNING run_id
+
+-- name: taken_numbers
+-- How many numbers a new run may find taken, at most.
+SELECT count(*) FROM {runs}
+
+-- name: wrote
+-- Whether a run has written anything.
+(coalesce(r.rows_changed, 0) > 0
+  OR EXISTS (SELECT FROM {user_monthly} AS u WHERE u.month BETWEEN r.window_from AND r.window_to AND u.run_id = r.run_id)
+  OR EXISTS (SELECT FROM {touched_days} AS t WHERE t.run_id = r.run_id))
+
+-- name: history
+-- What earlier runs left. A run that died counts only if a batch of it has been committed: that is what a later run must
+-- not un-count. A done run counts always, but none of a clock that was ahead.
+WITH committed AS (
+  SELECT run_id, kind, coalesce(covered_to, window_to) AS covered_to FROM {runs} AS r
+  WHERE kind IN ('run', 'backfill') AND window_to < %(today)s
+    AND (status = 'done' OR {wrote})
+)
+SELECT
+  (SELECT covered_to FROM committed WHERE kind = 'run' ORDER BY run_id LIMIT 1) AS first_run,
+  (SELECT max(covered_to) FROM committed) AS furthest
+
+-- name: done_until
+-- How far runs have come that came to their end; without those of a clock that was ahead.
+SELECT max(coalesce(covered_to, window_to)) FROM {runs}
+WHERE kind IN ('run', 'backfill') AND status = 'done' AND window_to < %(today)s
+
+-- name: last_done
+-- The last finished run, and the settings and prices that it used.
+SELECT run_id, inputs FROM {runs}
+WHERE kind IN ('run', 'backfill') AND status = 'done'
+ORDER BY run_id DESC LIMIT 1
+
+-- name: interrupted
+-- The last backfill of the same days.
+SELECT run_id, CASE status WHEN 'running' THEN 'crashed' ELSE status END FROM {runs}
+WHERE kind = 'backfill' AND window_from = %s AND window_to = %s ORDER BY run_id DESC LIMIT 1
+
+-- name: mark_crashed
+-- A run that still says running is dead, or fenced out by this; in one order, so that no two of us wait for each other.
+UPDATE {runs}
+SET status = 'crashed', finished_at = now(),
+    error = coalesce(error, 'found running by a later run: the process ended without a word')
+WHERE run_id IN (SELECT run_id FROM {runs} WHERE status = 'running' ORDER BY run_id FOR UPDATE)
+
+-- name: finish
+-- The last word of a run.
+UPDATE {runs}
+SET status = %(status)s, finished_at = clock_timestamp(), rows_read = %(rows_read)s,
+    rows_rejected = %(rows_rejected)s, rows_changed = %(rows_changed)s, total_cost = %(total_cost)s,
+    credits = %(credits)s, covered_to = %(covered_to)s, error = %(error)s,
+    accounts = %(accounts)s, overrides = %(overrides)s
+WHERE run_id = %(run_id)s AND status = 'running'
+
+-- name: status
+-- What the log says of one run.
+SELECT status FROM {runs} WHERE run_id = %s
+
+-- name: list
+-- The run log, newest first.
+SELECT run_id, kind, window_from, window_to, reason, status, started_at AT TIME ZONE 'UTC' AS started_at,
+  finished_at AT TIME ZONE 'UTC' AS finished_at, rows_read, rows_rejected, rows_changed, total_cost, credits,
+  rates_hash, version, error, who, inputs ->> 'settings_file' AS settings_file, inputs ->> 'rates_file' AS rates_file
+FROM {runs} ORDER BY run_id DESC LIMIT %s
+
+-- name: running
+-- The run that holds the lock, as far as the log knows.
+SELECT run_id, kind, started_at AT TIME ZONE 'UTC' FROM {runs} WHERE status = 'running' ORDER BY run_id DESC LIMIT 1
+
+-- name: last_run
+-- The newest run, and whether it has written anything.
+SELECT run_id, kind, window_from, window_to, status, {wrote} AS wrote
+FROM {runs} AS r WHERE kind IN ('run', 'backfill') ORDER BY run_id DESC LIMIT 1
+
+-- name: unfinished
+-- Runs that wrote and did not come to their end, nor has a later one that covers their days.
+SELECT run_id, kind, window_from, window_to FROM {runs} AS r
+WHERE kind IN ('run', 'backfill') AND status IN ('crashed', 'failed')
+  AND {wrote}
+  AND NOT EXISTS (SELECT FROM {runs} AS later
+                  WHERE later.run_id > r.run_id AND later.status = 'done' AND later.kind IN ('run', 'backfill')
+                    AND later.window_from <= r.window_from AND later.window_to >= r.window_to)
+ORDER BY run_id

@@ -1,0 +1,165 @@
+-- name: keep_key
+-- A key that was dropped is made again: without it rows are neither found nor replaced.
+DO $key$
+DECLARE
+  lesser text;
+BEGIN
+  FOR lesser IN
+    SELECT o.conname FROM pg_constraint o JOIN pg_index i ON i.indexrelid = o.conindid
+    WHERE o.conrelid = {quoted}::regclass AND o.contype = 'u' AND NOT i.indnullsnotdistinct AND {nulls}
+      AND ARRAY(SELECT a.attname::text FROM pg_attribute a WHERE a.attrelid = i.indrelid
+                AND a.attnum = ANY(i.indkey::int2[]) ORDER BY 1) = {columns}::text[]
+  LOOP
+    EXECUTE format('ALTER TABLE %s DROP CONSTRAINT %I', {quoted}, lesser);
+  END LOOP;
+  IF NOT EXISTS (
+    SELECT FROM pg_index i
+    WHERE i.indrelid = {quoted}::regclass AND i.indisunique AND i.indisvalid AND i.indpred IS NULL AND i.indexprs IS NULL
+      AND i.indnullsnotdistinct >= {nulls}
+      AND ARRAY(SELECT a.attname::text FROM pg_attribute a WHERE a.attrelid = i.indrelid AND a.attnum = ANY(i.indkey::int2[])
+                ORDER BY 1) = {columns}::text[]
+  ) THEN
+    ALTER TABLE {table} ADD {key};
+  END IF;
+END
+$key$
+
+-- name: irreplaceable
+-- A table that has rows and has lost one of these columns is not completed: what was booked cannot be made up.
+DO $kept$
+DECLARE
+  lost text;
+BEGIN
+  SELECT string_agg(c.name, ', ') INTO lost FROM unnest({columns}::text[]) AS c(name)
+  WHERE NOT EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = {quoted}::regclass AND a.attname = c.name
+                    AND NOT a.attisdropped);
+  IF lost IS NOT NULL AND EXISTS (SELECT FROM {table}) THEN
+    RAISE EXCEPTION '% has rows and has lost %: restore it from a backup', {quoted}, lost USING ERRCODE = 'restrict_violation';
+  END IF;
+END
+$kept$
+
+-- name: not_computed
+-- From the first version on: what it did not compute becomes null, once.
+DO $null$
+BEGIN
+  IF EXISTS (SELECT FROM pg_attribute WHERE attrelid = {quoted}::regclass AND attname = 'uncovered' AND attnotnull) THEN
+    ALTER TABLE {table} ALTER COLUMN {uncovered} DROP NOT NULL, ALTER COLUMN {uncovered} DROP DEFAULT,
+      ALTER COLUMN {amount_due} DROP NOT NULL, ALTER COLUMN {amount_due} DROP DEFAULT,
+      ALTER COLUMN {amount_reported} DROP NOT NULL, ALTER COLUMN {amount_reported} DROP DEFAULT;
+    UPDATE {table} SET {uncovered} = NULL, {amount_due} = NULL, {amount_reported} = NULL;
+  END IF;
+END
+$null$
+
+-- name: renewed
+-- A roll-up that lacks a column, or is gone, is to be computed again: open months are no longer comparable.
+DO $renewed$
+BEGIN
+  IF EXISTS (
+    SELECT FROM unnest({columns}::text[]) AS c(name)
+    WHERE NOT EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = to_regclass({quoted}) AND a.attname = c.name
+                      AND NOT a.attisdropped)
+  ) AND EXISTS (
+    SELECT FROM pg_attribute a WHERE a.attrelid = to_regclass({quoted_months}) AND a.attname = 'fingerprint'
+      AND NOT a.attisdropped
+  ) THEN
+    UPDATE {months} SET fingerprint = NULL WHERE closed_at IS NULL AND fingerprint IS NOT NULL;
+  END IF;
+END
+$renewed$
+
+-- name: mark_imported
+-- Entries of the first adoption have revision 0. The table is append-only: an UPDATE would be refused, another type is not.
+DO $imported$
+BEGIN
+  IF NOT EXISTS (
+    SELECT FROM pg_attribute WHERE attrelid = {quoted}::regclass AND attname = 'imported' AND NOT attisdropped
+  ) THEN
+    ALTER TABLE {table} ADD COLUMN imported boolean NOT NULL DEFAULT false;
+    ALTER TABLE {table} ALTER COLUMN imported TYPE boolean USING revision = 0;
+  END IF;
+END
+$imported$
+
+-- name: draws_by_user
+-- The draws of some users in some months.
+CREATE INDEX IF NOT EXISTS credit_draws_user_id_usage_date ON {draws} (user_id, usage_date)
+
+-- name: draws_by_day
+-- The draws of all users in some months: the table lies nearly by day, so that a small index of its blocks is enough.
+CREATE INDEX IF NOT EXISTS credit_draws_usage_date ON {draws} USING brin (usage_date) WITH (autosummarize = on)
+
+-- name: draws_adopted
+-- Which months hold draws of another program is asked every night: almost always none.
+CREATE INDEX IF NOT EXISTS credit_draws_adopted ON {draws} (usage_date) WHERE revision = 0
+
+-- name: debts_by_user
+-- What a batch reads of its users.
+CREATE INDEX IF NOT EXISTS debts_user_id ON {debts} (user_id)
+
+-- name: refuse_change
+-- What tables that only ever grow say to everything else.
+CREATE OR REPLACE FUNCTION {schema}.refuse_change() RETURNS trigger LANGUAGE plpgsql SET search_path = '' AS $refuse$
+BEGIN
+  RAISE EXCEPTION '%.% is append-only: % is refused; a correction is a new row',
+    TG_TABLE_SCHEMA, TG_TABLE_NAME, TG_OP USING ERRCODE = 'restrict_violation';
+END
+$refuse$
+
+-- name: append_only
+-- By the database itself, not only by good manners.
+CREATE OR REPLACE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON {table}
+FOR EACH STATEMENT EXECUTE FUNCTION {schema}.refuse_change()
+
+-- name: walls
+-- Supabase serves what anon and authenticated may reach over REST: our tables are not for them. By name, because the schema
+-- may hold another program's tables as well. Row-level security is for the day on which somebody grants too much.
+DO $walls$
+DECLARE
+  others text;
+  ours regclass;
+BEGIN
+  SELECT string_agg(name, ', ') INTO others
+  FROM (SELECT 'PUBLIC' AS name UNION ALL
+        SELECT quote_ident(rolname) FROM pg_roles WHERE rolname IN ('anon', 'authenticated')) AS r;
+  IF NOT EXISTS (SELECT FROM pg_class c WHERE c.relnamespace = quote_ident({quoted})::regnamespace
+                 AND c.relkind IN ('r', 'p', 'v', 'm', 'f') AND c.relname <> ALL({tables})) THEN
+    EXECUTE format('REVOKE ALL ON SCHEMA %I FROM %s', {quoted}, others);
+  END IF;
+  EXECUTE format('REVOKE ALL ON FUNCTION %I.refuse_change() FROM %s', {quoted}, others);
+  EXECUTE format('REVOKE ALL ON SEQUENCE %s FROM %s', pg_get_serial_sequence({runs}, 'run_id'), others);
+  FOR ours IN SELECT c.oid FROM pg_class c WHERE c.relnamespace = quote_ident({quoted})::regnamespace AND c.relkind = 'r'
+    AND c.relname = ANY({tables})
+  LOOP
+    EXECUTE format('REVOKE ALL ON %s FROM %s', ours, others);
+    IF NOT (SELECT relrowsecurity FROM pg_class WHERE oid = ours) THEN
+      EXECUTE format('ALTER TABLE %s ENABLE ROW LEVEL SECURITY', ours);
+    END IF;
+  END LOOP;
+END
+$walls$
+
+-- name: user_view
+-- security_invoker: read with the rights, and behind the row-level security, of who asks. The condition stands here too,
+-- so that a role which passes every wall sees no more in it than the name promises.
+CREATE VIEW {view} WITH (security_invoker = true, security_barrier = true) AS
+SELECT {columns} FROM {table} WHERE {own}
+
+-- name: own_months
+-- The REST API puts the verified token's claims into this setting, for the length of a request.
+CREATE POLICY own_months ON {table} FOR SELECT TO authenticated USING ({own})
+
+-- name: own_rows
+user_id = (SELECT nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'sub')
+
+-- name: free_name
+-- What has this name and is not ours stays.
+DO $name$
+BEGIN
+  IF to_regclass({quoted}) IS NOT NULL
+    AND coalesce(obj_description(to_regclass({quoted}), 'pg_class'), '') NOT LIKE 'usage-jobs:%' THEN
+    RAISE EXCEPTION '% is there already, and not ours: rename it', {quoted} USING ERRCODE = 'duplicate_table';
+  END IF;
+END
+$name$

@@ -1,0 +1,66 @@
+"""How each charge comes about: which part of a quantity got which price, by which line of the card or override."""
+
+from collections.abc import Iterator
+
+import polars as pl
+
+from jobs.domain.fixed_point_columns import WIDE
+from jobs.domain.meters import Meter
+from jobs.domain.rate_card import Card
+from jobs.domain.rules import Terms
+from jobs.rating.charges import tier_quantities
+from jobs.rating.price_overrides import DISCOUNT, ID, PRICE
+
+
+def pieces(ordered: pl.LazyFrame, terms: Terms) -> pl.LazyFrame:
+    """One row per usage row, meter and tier with a quantity: id, meter, tier_from, quantity, price (units of 10^-10),
+    per, because (the card's reference or the override's id), discount (null, or percent in units of 10^-10).
+
+    In: rows from ``charges.in_row_order``, overrides joined.
+    """
+    found = [piece for meter in terms.meters for piece in _of_meter(ordered, meter, terms)]
+    return pl.concat(found).filter(pl.col("quantity") != 0)
+
+
+def _of_meter(ordered: pl.LazyFrame, meter: Meter, terms: Terms) -> Iterator[pl.LazyFrame]:
+    cards = terms.cards(meter)
+    ends = [card.effective_from for card in cards[1:]]
+    if meter.name not in terms.overridden:
+        nothing = pl.lit(None, dtype=pl.Int64)
+        ordered = ordered.with_columns(
+            nothing.alias(PRICE + meter.name),
+            nothing.alias(DISCOUNT + meter.name),
+            pl.lit(None, pl.String).alias("none"),
+        ).rename({"none": ID + meter.name})
+    for card, end in zip(cards, [*ends, None], strict=True):
+        held = pl.col("date") >= card.effective_from
+        if end is not None:
+            held &= pl.col("date") < end
+        yield from _of_card(ordered, meter, card, terms, held)
+
+
+def _of_card(ordered: pl.LazyFrame, meter: Meter, card: Card, terms: Terms, held: pl.Expr) -> Iterator[pl.LazyFrame]:
+    price, because = pl.col(PRICE + meter.name), pl.lit("override ") + pl.col(ID + meter.name)
+    same = [pl.col("id"), pl.lit(meter.name).alias("meter"), pl.lit(card.per).alias("per")]
+    yield ordered.filter(held & price.is_not_null()).select(
+        *same,
+        pl.lit(0, dtype=WIDE).alias("tier_from"),
+        pl.col(meter.name).cast(WIDE).alias("quantity"),
+        price.cast(WIDE).alias("price"),
+        because.alias("because"),
+        pl.lit(None, dtype=pl.Int64).alias("discount"),
+    )
+    for number, (tier, quantity) in enumerate(tier_quantities(meter, card, terms)):
+        # The running total needs every row of the user, so it is taken before rows are left out.
+        yield (
+            ordered.with_columns(quantity.wide.alias(f"tier {number}"))
+            .filter(held & price.is_null())
+            .select(
+                *same,
+                pl.lit(tier.start, dtype=WIDE).alias("tier_from"),
+                pl.col(f"tier {number}").alias("quantity"),
+                pl.lit(tier.price, dtype=WIDE).alias("price"),
+                pl.coalesce(because, pl.lit(f"line {tier.line}: {tier.reference}")).alias("because"),
+                pl.col(DISCOUNT + meter.name).alias("discount"),
+            )
+        )

@@ -1,0 +1,34 @@
+"""Row cost: recorded or rated, the adjustment between the two, and what is written back (DESIGN section 2)."""
+
+from collections.abc import Sequence
+from functools import reduce
+from operator import add
+
+import polars as pl
+
+from jobs.domain.fixed_point_columns import UNMEASURED, WIDE, Bounds, Whole, chosen, quantized
+from jobs.domain.meters import Meter, cost_of
+from jobs.domain.rules import CostRules
+
+
+def costs(
+    charged: pl.LazyFrame, meters: Sequence[Meter], rules: CostRules, bounds: Bounds = UNMEASURED
+) -> pl.LazyFrame:
+    """Adds ``total_cost``, ``adjustment_cost`` (Int128), ``unpriced`` and ``target`` to charged rows.
+
+    ``target`` is what usage_daily.total_cost shall be, null where it is not ours to write.
+    """
+    charged_sum = reduce(add, [bounds.column(cost_of(meter.name)) for meter in meters], Whole.of(0))
+    is_rated = pl.col("month").is_in(sorted(rules.rated))
+    is_set = pl.col("recorded").is_not_null()
+    if rules.zero_is_unpriced:
+        is_set &= pl.col("recorded") != 0
+    takes_recorded = is_set & ~is_rated
+    total = chosen(takes_recorded, bounds.column("recorded"), charged_sum)
+    target = quantized(total, rules.scale, bounds.rows)
+    return charged.with_columns(
+        total_cost=total.wide,
+        adjustment_cost=(total - charged_sum).wide,
+        unpriced=~takes_recorded & ~is_rated,
+        target=pl.when(is_rated).then(target.wide).otherwise(pl.lit(None, WIDE)),
+    )

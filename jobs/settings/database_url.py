@@ -1,0 +1,190 @@
+"""The database's address, from DATABASE_URL or built of the SUPABASE_… variables (DESIGN section 6).
+
+TLS is decided here, once: a host on another machine is verified by the root certificate that is configured, and at
+least encrypted where none is.
+"""
+
+import ipaddress
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import quote, unquote
+
+from jobs.domain.errors import ConfigError
+
+WAYS = ("pooler", "session", "direct")
+SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
+LINE_ENDS = "\r\n"
+_QUOTES = ('""', "''", "``", "“”", "‘’")
+PLACEHOLDER = re.compile(r"\[(YOUR|PROJECT|REGION|PASSWORD|DB)([-_ ][A-Z]+)*\]", re.IGNORECASE)
+_HOST = r"(?:[\w.%-]*|\[[0-9A-Fa-f:.]*\])(?::\d+)?"
+_HOSTS = f"{_HOST}(?:,{_HOST})*"
+_NO_LOGIN = re.compile(_HOSTS + r"(?:/[^?@]*)?(?:\?.*)?")
+# The password reaches to the last @ …
+_LOGIN = re.compile(rf"(?P<user>[^:/@?]*)(?::(?P<password>.*))?@(?P<rest>{_HOSTS}(?:/[^/@?]*)?(?:\?[^@]*)?)", re.DOTALL)
+# … unless what follows the first one could be the rest as well.
+_REST = re.compile(_HOSTS + r"(?:/[^?]*)?(?:\?.*)?")
+_ENCODED = re.compile("%[0-9A-Fa-f]{2}")
+_NOT_ENCODED = re.compile(r"[@/?\s]|%(?![0-9A-Fa-f]{2})")
+
+
+def address(env: Mapping[str, str], root_certificate: Path | None = None) -> str | None:
+    """A postgresql:// URL, its password URL-encoded, and TLS decided; None where ``env`` names no database.
+
+    Raises ConfigError naming the variable that is missing or not understood; never with the password.
+    """
+    for name in ("DATABASE_URL", "SUPABASE_DB_PASSWORD"):
+        if not is_text(env.get(name, "")):
+            raise ConfigError(f"{name}: expected UTF-8 text; found bytes of another encoding. Save it as UTF-8")
+    url = _given(env)
+    return None if url is None else _with_tls(url, env, root_certificate)
+
+
+def is_local(host: str) -> bool:
+    """Whether a host is this machine by its very name: loopback, or a socket's folder."""
+    if not host or host.startswith(("/", "@")) or host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def is_text(text: str) -> bool:
+    """Whether ``text``, from the environment or the command line, was given in UTF-8."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def bare(text: str) -> str:
+    """``text`` without blanks and line ends around it, and without the quotation marks that a file left there."""
+    text = text.strip()
+    return text[1:-1].strip() if text[:1] + text[-1:] in _QUOTES and len(text) > 1 else text
+
+
+def _given(env: Mapping[str, str]) -> str | None:
+    if url := bare(env.get("DATABASE_URL", "")):
+        return _checked(url)
+    if not bare(env.get("SUPABASE_PROJECT_REF", "")):
+        return None
+    way = bare(env.get("SUPABASE_CONNECTION", "")) or "pooler"
+    if way not in WAYS:
+        shown = way if way.isalpha() else "something else"  # it may hold a pasted address, with its password
+        raise ConfigError(f"SUPABASE_CONNECTION = {shown!r}: expected one of {', '.join(WAYS)}")
+    ref, password = _name(env, "SUPABASE_PROJECT_REF", way), _needed(env, "SUPABASE_DB_PASSWORD", way)
+    if found := PLACEHOLDER.fullmatch(password):
+        raise _placeholder("SUPABASE_DB_PASSWORD", found[0])
+    password = quote(password, safe="")
+    if way == "direct":
+        return f"postgresql://postgres:{password}@db.{ref}.supabase.co:5432/postgres"
+    region = _name(env, "SUPABASE_REGION", way)
+    # Newer projects are behind aws-1-…: the dashboard's host then says so, and it may be given as it stands there.
+    host = f"{region if re.match('aws-[0-9]-', region) else f'aws-0-{region}'}.pooler.supabase.com"
+    port = 6543 if way == "pooler" else 5432
+    return f"postgresql://postgres.{ref}:{password}@{host}:{port}/postgres"
+
+
+def _checked(url: str) -> str:
+    if not url.startswith(("postgresql://", "postgres://")):
+        raise ConfigError(
+            "DATABASE_URL: expected an address such as postgresql://USER:PASSWORD@HOST:5432/postgres; "
+            "found something that does not start with postgresql://"
+        )
+    if found_name := PLACEHOLDER.search(unquote(url)):
+        raise _placeholder("DATABASE_URL", found_name[0])
+    scheme, _, body = url.partition("://")
+    found = _LOGIN.fullmatch(body)
+    if _NO_LOGIN.fullmatch(body):
+        if found is not None and "@" in body:
+            raise _unclear()
+        return url
+    if found is None or (body.count("@") > 1 and _REST.fullmatch(body.partition("@")[2])):
+        raise _unclear()
+    password = found["password"] or ""
+    try:
+        unquote(password, errors="strict")
+    except UnicodeDecodeError:
+        # Bytes that are no text: this % was not meant to begin an encoded character.
+        raise _unclear() from None
+    # libpq would take a part of such a password for the host, the port or the database, and so would our messages.
+    if not _NOT_ENCODED.search(password):
+        return url
+    if _ENCODED.search(password):
+        raise _unclear()
+    return f"{scheme}://{found['user']}:{quote(password, safe='')}@{found['rest']}"
+
+
+def _unclear() -> ConfigError:
+    return ConfigError(
+        "DATABASE_URL: expected special characters of the password URL-encoded (%25 for %, %2F for /, %40 for @); "
+        "found one that is not, in an address that can be read in more than one way. Encode it, or give the raw "
+        "password in SUPABASE_DB_PASSWORD with SUPABASE_PROJECT_REF"
+    )
+
+
+def _placeholder(variable: str, found: str) -> ConfigError:
+    return ConfigError(
+        f"{variable}: expected your project's own; found the dashboard's placeholder {found}. Put what it stands for "
+        "there; a forgotten password is reset in the dashboard (Database, Settings)"
+    )
+
+
+def _needed(env: Mapping[str, str], name: str, way: str) -> str:
+    # A secret that was made from a file, or by echo, ends with the file's last line end.
+    value = env.get(name, "").rstrip(LINE_ENDS)
+    if not value:
+        raise ConfigError(
+            f"{name}: not set, but SUPABASE_PROJECT_REF is and SUPABASE_CONNECTION is {way!r}; "
+            f"set {name} in the environment or in .env.local, or give DATABASE_URL instead"
+        )
+    return value
+
+
+def _name(env: Mapping[str, str], name: str, way: str) -> str:
+    """A part of a host's name; a whole address there would send the password who knows where."""
+    value = bare(_needed(env, name, way))
+    if not re.fullmatch("[A-Za-z0-9-]+", value):
+        if found := PLACEHOLDER.search(value):
+            raise _placeholder(name, found[0])
+        # The value is not shown: it may be a pasted address, with its password.
+        raise ConfigError(
+            f"{name}: expected letters, digits and - alone, as in abcdefghijklmnopqrst or eu-central-1; found "
+            "something else. An address belongs in DATABASE_URL"
+        )
+    return value
+
+
+def _with_tls(url: str, env: Mapping[str, str], root_certificate: Path | None) -> str:
+    """``url`` with sslmode and sslrootcert; what it says itself comes first, then PGSSLMODE and PGSSLROOTCERT."""
+    base, _, query = url.partition("?")
+    options = dict(part.partition("=")[::2] for part in query.split("&") if part)
+    given = options.get("sslrootcert") or env.get("PGSSLROOTCERT")
+    root = unquote(given) if given else (str(root_certificate) if root_certificate else None)
+    if root is not None and root != "system" and not Path(root).is_file():
+        raise ConfigError(f"root certificate {root}: expected a file with the authority's certificate; found none")
+    mode = options.get("sslmode") or env.get("PGSSLMODE")
+    if mode is not None and mode not in SSL_MODES:
+        variable = "DATABASE_URL" if options.get("sslmode") else "PGSSLMODE"
+        raise ConfigError(
+            f"{variable}: sslmode: expected one of {', '.join(SSL_MODES)}; found {mode!r}. To encrypt without "
+            "verifying the server: require; to verify it: verify-full, with root_certificate in the settings"
+        )
+    if mode is None and not all(map(is_local, _hosts(base, options))):
+        mode = "verify-full" if root else "require"
+    said = {"sslmode": mode, "sslrootcert": quote(root, safe="/") if root else None}
+    options |= {name: value for name, value in said.items() if value is not None}
+    return "?".join([base, *(["&".join(f"{name}={value}" for name, value in options.items())] if options else [])])
+
+
+def _hosts(base: str, options: Mapping[str, str]) -> list[str]:
+    authority = base.partition("://")[2].partition("/")[0].rpartition("@")[2]
+    # By its name a server is known: hostaddr only says where that is found.
+    if "host" in options or (not authority and "hostaddr" in options):
+        return unquote(options.get("host") or options["hostaddr"]).split(",")
+    return [
+        host[1:].partition("]")[0] if host[:1] == "[" else unquote(host.partition(":")[0])
+        for host in authority.split(",")
+    ]

@@ -1,2 +1,0 @@
--- Whether credits have been drawn.
-SELECT EXISTS (SELECT FROM {credit_draws})

@@ -1,1 +1,0 @@
-EXISTS (SELECT FROM {accounts} AS a WHERE a.user_id = {table}.user_id)

@@ -1,2 +1,0 @@
--- Rows that are new.
-INSERT INTO {table} ({columns}, run_id) SELECT {columns}, %(run_id)s FROM {stage}
