@@ -5,7 +5,6 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import date
-from itertools import chain
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING
@@ -331,13 +330,15 @@ class _Run:
         return Batch(self.plan, Reader(kind, self.job.address), self.run_id, check=check)
 
     def _finish(self) -> Finalized:
-        """Ends the run; a month of which users go on to differ from what was computed is not closed."""
+        """Ends the run. No month closes while users are set aside, or go on to differ from what was computed."""
         for _ in range(CLOSING_TRIES):
+            if self.totals.set_aside:
+                break
             try:
                 return retried(lambda: self._finalize(self.plan.window.closing))
             except UnsettledError as unsettled:
                 self.totals.holding_up = unsettled.unusable
-                if not unsettled.work or not self.totals.set_aside.keys().isdisjoint(chain(*unsettled.work)):
+                if not unsettled.work:
                     break
                 self._recompute(unsettled.work)
         return retried(lambda: self._finalize(frozenset()))
@@ -357,7 +358,7 @@ class _Run:
         from jobs.postgres.usage_writeback import ConcurrentChangeError
 
         one, *more = work
-        if more or not self.totals.set_aside.keys().isdisjoint(one):
+        if more:
             raise UnsettledError(work)
         try:
             result = self._batch(work).run_within(connection, one)

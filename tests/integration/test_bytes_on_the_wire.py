@@ -29,7 +29,7 @@ CONTRACT = 300_000
 """Rows of which an unchanged run may move 1 %."""
 COMMAND = """
 import sys
-from jobs.cli import main
+from jobs.cli.main import main
 code = main(sys.argv[1:])
 print("polars" in sys.modules, file=sys.stderr)
 sys.exit(code)

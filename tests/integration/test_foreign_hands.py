@@ -96,6 +96,18 @@ def test_a_month_waits_for_who_is_set_aside(two: str) -> None:
     assert night(two, "--adopt", "bob", today=july, code=3)["closed"] == ["2026-06-01"]
 
 
+def test_a_month_waits_for_who_is_set_aside_for_a_later_month(two: str) -> None:
+    """The row is in July; the dry run says so as well."""
+    row(two, 3, "0.50", date(2026, 7, 2), user_id="bob", credits_deducted="0.50")
+    for words in (("--dry-run",), ()):
+        told = night(two, "--date", "2026-07-10", *words, code=6, today=date(2026, 7, 11))
+        assert any("2026-06 stays open: bob is set aside" in note for note in told["notes"])
+        assert told["closed"] == []
+    assert ask(two, "SELECT month FROM rollup.months WHERE closed_at IS NOT NULL AND month = '2026-06-01'") == []
+    told = night(two, "--date", "2026-07-10", "--trust-ledger", "bob", today=date(2026, 7, 11))
+    assert told["closed"] == ["2026-06-01"]
+
+
 def test_adopted_draws_cost_nothing_again(two: str) -> None:
     """Free until the account's free credits used are exhausted, then purchased; no transaction and no balance moves."""
     ask(two, "UPDATE user_credits SET free_credits_granted = 0.25, free_credits_used = 0.15 WHERE user_id = 'bob'")
