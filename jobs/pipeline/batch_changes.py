@@ -372,7 +372,7 @@ def compute_changes(
         months_target=months_target(plan, read, rows),
         settled=settled,
         settled_before=settled_before,
-        debts_target=debt_settlement.debts_target(plan, read, rows, pl.concat([settled, settled_before])),
+        debts_target=debt_settlement.debts_target(plan, read, rows, pl.concat([settled, settled_before]), due["id"]),
         rejects=rejects.changes_of_users(connection, plan.settings, found, read.users, spans),
     )
 

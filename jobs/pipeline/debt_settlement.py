@@ -61,9 +61,13 @@ def settled_rows(scope: RunScope, settled: pl.DataFrame) -> pl.DataFrame:
     )  # fmt: skip
 
 
-def debts_target(scope: RunScope, read: BatchInput, rows: pl.DataFrame, settled: pl.DataFrame) -> pl.DataFrame:
-    """What rollup.debts shall hold of the users of ``read``: settled debts less what is settled, and those of months
-    that are computed anew as their ``rows`` come to, of which a write-off is kept up to the new amount."""
+def debts_target(
+    scope: RunScope, read: BatchInput, rows: pl.DataFrame, settled: pl.DataFrame, posted: pl.Series
+) -> pl.DataFrame:
+    """What rollup.debts shall hold of the users of ``read``: debts of other months less what is ``settled`` now, and of
+    months that the run closes or computes again what their ``rows`` come to, of which a write-off is kept up to the new
+    amount. A debt of which as much is owed as before stays as it is: ``posted`` are the ids of rows whose draws change.
+    """
     stored = read.debts
     taken = settled.group_by("user_id", usage_daily_id="id", usage_date="date").agg(TAKEN.sum().alias("taken"))
     month = pl.col("usage_date").dt.month_start().alias("month")
@@ -76,19 +80,27 @@ def debts_target(scope: RunScope, read: BatchInput, rows: pl.DataFrame, settled:
     )
     if not anew or scope.query.read.credits.account is None:
         return kept
-    owed = rows.filter(pl.col("month").is_in(anew) & (pl.col("uncovered") > 0)).select(
-        usage_daily_id="id", user_id=pl.col("user_id").cast(pl.String), usage_date="date", amount="uncovered"
+    computed = rows.filter(pl.col("month").is_in(anew)).select(
+        usage_daily_id="id", user_id=pl.col("user_id").cast(pl.String), usage_date="date", owed="uncovered"
+    )
+    same = (
+        stored.join(computed, on=KEY, how="inner")
+        .filter((pl.col("amount") - pl.col("settled") == pl.col("owed")) & ~pl.col("usage_daily_id").is_in(posted))
+        .select(stored.columns)
     )
     of_row = ["usage_daily_id", "user_id", "month"]
     before = stored.select("usage_daily_id", "user_id", month, "written_off", "reason")
     written_off = pl.min_horizontal(pl.col("written_off").fill_null(0), "amount")
     fresh = (
-        owed.with_columns(month)
+        computed.filter(pl.col("owed") > 0)
+        .join(same, on=KEY, how="anti")
+        .rename({"owed": "amount"})
+        .with_columns(month)
         .join(before, on=of_row, how="left")
         .with_columns(settled=whole(0), written_off=written_off)
         .with_columns(reason=pl.when(pl.col("written_off") > 0).then("reason"))
     )
-    return pl.concat([kept, fresh.select(pl.col(name).cast(kind) for name, kind in stored.schema.items())])
+    return pl.concat([kept, same, fresh.select(pl.col(name).cast(kind) for name, kind in stored.schema.items())])
 
 
 def open_totals(debts: pl.DataFrame) -> pl.DataFrame:

@@ -24,6 +24,7 @@ from prepaid import (
     sums,
     transactions,
     used,
+    user,
 )
 from restoring import APPLICATION, copy, restore, tables_of
 
@@ -117,6 +118,20 @@ def test_a_backfill_writes_debts_anew(owing: str) -> None:
     assert usage_jobs(*backfill, url=owing, today=june(5)).code == 0
     assert (debts(owing), used(owing)) == ({}, amounts("0", "100"))
     repeats(owing, today=june(5))
+
+
+@pytest.mark.parametrize("credit", ["100", "1000"])
+def test_a_backfill_leaves_a_settled_debt_of_which_nothing_changes(owing: str, credit: str) -> None:
+    """Settled in part or whole: a backfill that is limited to another user is not refused for it."""
+    user(owing, "bob", "postpaid")
+    row(owing, 9, "5", MAY_2, user_id="bob")
+    others(owing, purchased=credit)
+    night(owing, today=june(5))
+    before = debts(owing)
+    backfill = ("backfill", "--from", "2026-05-01", "--to", "2026-05-31", "--reason", "bob came late", "--yes")
+    done = usage_jobs(*backfill, "--user", "bob", "--json", url=owing, today=june(5))
+    assert (done.code, debts(owing)) == (0, before)
+    assert usage_jobs(*backfill, "--json", url=owing, today=june(5)).object["rows_changed"] == 0
 
 
 def test_a_month_that_is_opened_again_takes_its_debts_with_it(owing: str) -> None:
