@@ -50,7 +50,7 @@ def check_change(
             f"{'; '.join(words for _, words in refused)}. Nothing was written. Expected covered days to change by at "
             f"most {share} (max_change) of the month before or by {amount} (max_change_amount), and new days to cost "
             "what days before them did: look whether usage, prices, overrides and credits are what they should be "
-            f"(--dry-run changes nothing); if so, run again with {options}"
+            f"(a --dry-run with the options below shows all of it); if so, run again with {options}"
         )
 
 
