@@ -20,7 +20,7 @@ COPY --from=builder /opt/venv /opt/venv
 ENV PATH=/opt/venv/bin:$PATH
 # Where the job finds a mounted settings.toml with its rates.csv, and its .env.local.
 WORKDIR /etc/usage-jobs
-# A number, so that Kubernetes can see that it is not root. It owns nothing; what is spilled goes to /tmp.
+# A number, so that Kubernetes can see that it is not root. It owns nothing, and writes no files.
 USER 10001:10001
 ENTRYPOINT ["usage-jobs"]
 # No CMD: a job that lost its arguments must fail (exit 2), not print its help every night and look well.
