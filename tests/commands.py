@@ -192,7 +192,7 @@ def mapped(
 
 def pausing(patch: pytest.MonkeyPatch, pause: Callable[[float], None]) -> None:
     """What the job does instead of resting between two tries, in this process."""
-    patch.setattr(errors.retried, "__kwdefaults__", {**(errors.retried.__kwdefaults__ or {}), "pause": pause})
+    patch.setattr(errors.retry, "__kwdefaults__", {**(errors.retry.__kwdefaults__ or {}), "pause": pause})
 
 
 def usage_jobs_process(*arguments: str, **environment: str) -> Ran:

@@ -22,7 +22,7 @@ from hypothesis import settings as hypothesis_settings
 from psycopg import sql
 
 from jobs.demo.sample import SHAPE_A
-from jobs.demo.server import NOT_DURABLE, running
+from jobs.demo.server import NOT_DURABLE, run_server
 from jobs.postgres.conninfo import Address
 from jobs.postgres.schema_script import apply_schema
 from jobs.settings import load
@@ -181,7 +181,7 @@ def _server() -> Iterator[str]:
         return
     with pytest.MonkeyPatch.context() as monkeypatch, _scratch() as directory:
         _scrub(monkeypatch)
-        with running(Path(directory) / "server", settings=SETTINGS) as url:
+        with run_server(Path(directory) / "server", settings=SETTINGS) as url:
             with psycopg.connect(url) as connection:
                 text = sql.SQL("ALTER ROLE postgres PASSWORD {}").format(sql.Literal(urlsplit(url).password))
                 connection.execute(text)

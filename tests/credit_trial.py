@@ -22,7 +22,7 @@ from worlds import write_config
 from jobs.domain.backfill_request import Backfill
 from jobs.domain.errors import ConfigError
 from jobs.domain.run_report import Report
-from jobs.pipeline.run import Job
+from jobs.pipeline.run import RunRequest
 from jobs.postgres.conninfo import Address
 from jobs.postgres.schema_script import apply_schema
 from jobs.settings import load as load_settings
@@ -83,7 +83,7 @@ class CreditTrial:
         # The brake has tests of its own; here a month may lose all its rows.
         self.latest = max(day, self.latest)
         with server_day(self.latest + timedelta(days=1)):
-            return perform_anyway(Job(made, address, day=asked, backfill=backfill, dry_run=dry_run))
+            return perform_anyway(RunRequest(made, address, day=asked, backfill=backfill, dry_run=dry_run))
 
     # Nights
 

@@ -20,10 +20,10 @@ from server_day import server_day
 from ways import job_url
 
 from jobs.domain.backfill_request import Backfill
-from jobs.domain.errors import MovedError
+from jobs.domain.errors import PlanMismatchError
 from jobs.domain.run_report import Report
 from jobs.pipeline import run
-from jobs.pipeline.run import Job, perform
+from jobs.pipeline.run import RunRequest, run_job
 from jobs.postgres.conninfo import Address
 from jobs.settings import load
 
@@ -291,7 +291,7 @@ def carried_out(url: str, hash_: str | None = None, **hooks: Any) -> Report:
     settings = load(None, {**START, "USAGE_JOBS_BATCH_ROWS": "1", "USAGE_JOBS_WORKERS": "1"}, Path.cwd())
     address = Address(job_url(url, lambda: settings))
     with server_day(TODAY):
-        return perform(Job(settings, address, backfill=asked, dry_run=hash_ is None, **hooks))
+        return run_job(RunRequest(settings, address, backfill=asked, dry_run=hash_ is None, **hooks))
 
 
 def planned(url: str) -> str:
@@ -320,7 +320,9 @@ def test_the_data_changes_after_the_plans_were_compared(closed: str) -> None:
     """The batch that would write something else is not committed."""
     reprice(closed, 40, "1.5")
     plan, change = planned(closed), changing(lambda: reprice(closed, 40, "9"), after=0)
-    with pytest.raises(MovedError, match=f"the data changed since the plan {plan} was made: .* of ada. They were not"):
+    with pytest.raises(
+        PlanMismatchError, match=f"the data changed since the plan {plan} was made: .* of ada. They were not"
+    ):
         carried_out(closed, plan, progress=change)
     assert corrections(closed) == []
     assert [row["status"] for row in ask(closed, "SELECT status FROM rollup.runs ORDER BY run_id")] == [
@@ -333,12 +335,14 @@ def test_what_was_committed_before_the_data_changed_stands_and_a_new_plan_does_t
     reprice(closed, 40, "1.5")
     reprice(closed, 41, "2.5")
     plan, change = planned(closed), changing(lambda: reprice(closed, 41, "9"), after=1)
-    with pytest.raises(MovedError, match=r"of ben\. They were not written; users who were finished before stand"):
+    with pytest.raises(
+        PlanMismatchError, match=r"of ben\. They were not written; users who were finished before stand"
+    ):
         carried_out(closed, plan, progress=change)
     ada = ("04", "ada", 1, Decimal("1.5"), "usage", "late")
     assert corrections(closed) == [ada]
     assert drawn(closed)[40] == amounts("0", "1.5")
-    with pytest.raises(MovedError, match=f"--plan {plan}: the data changed since that plan was made"):
+    with pytest.raises(PlanMismatchError, match=f"--plan {plan}: the data changed since that plan was made"):
         carried_out(closed, plan)
     carried_out(closed, planned(closed))
     assert corrections(closed) == [ada, ("04", "ben", 2, 9, "usage", "late")]

@@ -489,7 +489,7 @@ def test_an_unexpected_failure_shows_no_password(
         given.append(address.url)
         raise RuntimeError(f"cannot parse {address.url}")
 
-    monkeypatch.setattr("jobs.audit.lists.runs", fail)
+    monkeypatch.setattr("jobs.audit.lists.list_runs", fail)
     ran = usage_jobs("runs", *options, url=database)
     assert ran.code == 1
     assert "RuntimeError: cannot parse postgresql://" in ran.err

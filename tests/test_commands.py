@@ -29,8 +29,8 @@ from commands import (
 from server_day import server_day
 from ways import job_url
 
-from jobs.audit.explain import explained_month
-from jobs.audit.explanation import Explanation, Piece
+from jobs.audit.explain import explain_month
+from jobs.audit.explanation import Explanation, PricedQuantity
 from jobs.demo.sample import load
 from jobs.postgres.conninfo import Address
 from jobs.settings import load as load_settings
@@ -374,10 +374,10 @@ def test_a_dead_run_is_marked_crashed(ready: str) -> None:
 def explained(url: str, user: str, month: date) -> Explanation:
     settings = load_settings(None, {}, Path.cwd())
     with server_day(TODAY):
-        return explained_month(settings, Address(job_url(url, lambda: settings)), user, month)
+        return explain_month(settings, Address(job_url(url, lambda: settings)), user, month)
 
 
-def charged(pieces: Iterable[Piece], days: int) -> Decimal:
+def charged(pieces: Iterable[PricedQuantity], days: int) -> Decimal:
     """What the pieces of a meter come to: one fraction, rounded once."""
     kept = ((piece, 1 - Fraction(piece.discount or 0) / 100) for piece in pieces)
     exact = sum((Fraction(p.quantity) * Fraction(p.price) / p.per * keep for p, keep in kept), Fraction(0)) / days

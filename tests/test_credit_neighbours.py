@@ -15,7 +15,7 @@ from jobs.pipeline import draw_windows
 from jobs.pipeline.batch_input import BatchInput
 from jobs.postgres import accounts
 from jobs.postgres.connections import Connection
-from jobs.postgres.credit_capabilities import CreditSource
+from jobs.postgres.credit_capabilities import CreditCapabilities
 from jobs.postgres.run_scope import RunScope
 from jobs.settings import Settings
 
@@ -147,16 +147,16 @@ def test_a_purchase_dated_before_our_first_draw_that_came_after_it_is_explained(
 
 def before_locking(monkeypatch: pytest.MonkeyPatch, meanwhile: Callable[[], object]) -> None:
     """Something happens, once, after a batch has read and before it locks accounts."""
-    lock, happened = accounts.lock, list[object]()
+    lock, happened = accounts.lock_accounts, list[object]()
 
     def late(
-        connection: Connection, settings: Settings, held: CreditSource, users: Collection[str], *, wait: bool
+        connection: Connection, settings: Settings, held: CreditCapabilities, users: Collection[str], *, wait: bool
     ) -> tuple[frozenset[str], frozenset[str]]:
         if not happened:
             happened.append(meanwhile())
         return lock(connection, settings, held, users, wait=wait)
 
-    monkeypatch.setattr(accounts, "lock", late)
+    monkeypatch.setattr(accounts, "lock_accounts", late)
 
 
 def test_a_refund_between_reading_and_locking_leaves_less_to_draw(ready: str, monkeypatch: pytest.MonkeyPatch) -> None:

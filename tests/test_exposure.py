@@ -187,10 +187,10 @@ def test_a_view_that_reads_with_its_readers_rights_is_not(url: str, statement: s
 
 def test_without_the_apis_roles_there_is_nothing_to_expose(server_directory: Path, tmp_path: Path) -> None:
     """A plain PostgreSQL knows neither anon nor authenticated."""
-    from jobs.demo.server import running
+    from jobs.demo.server import run_server
 
     configured(tmp_path)
-    with running(server_directory) as url:
+    with run_server(server_directory) as url:
         do(url, "CREATE TABLE usage_daily (id uuid PRIMARY KEY, user_id text, date date, hopsworks_cluster_id uuid,"
                 " total_cost numeric, cpu_hours numeric, gpu_hours numeric, storage_gb numeric,"
                 " feature_store_api_calls integer, model_inference_calls integer)")  # fmt: skip

@@ -13,7 +13,7 @@ from jobs.service import log
 def _configured() -> Iterator[None]:
     log.configure()
     yield
-    log.of_run(None)
+    log.bind_run(None)
 
 
 def said(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:

@@ -19,7 +19,7 @@ from passwords import SUPABASE, WAYS, role, with_password
 from strangers import Stranger, door
 from told import refused, under
 
-from jobs.demo.server import running
+from jobs.demo.server import run_server
 from jobs.postgres import connections as store
 
 GIVEN = SUPABASE | {"SUPABASE_DB_PASSWORD": "s3cret"}
@@ -131,12 +131,12 @@ def test_truly_no_ipv6(tmp_path: Path, command: Command) -> None:
 
 def test_a_read_only_replica(server_directory: Path) -> None:
     """A real standby: a server that was stopped, and is told to follow another that never says anything."""
-    with running(server_directory, fsync=False) as url:
+    with run_server(server_directory, fsync=False) as url:
         with psycopg.connect(url) as connection:
             connection.execute(SHAPES["a"].read_bytes())
         add_usage(applied(url))
     (server_directory / "data" / "standby.signal").touch()
-    with running(server_directory) as url:
+    with run_server(server_directory) as url:
         assert ask(url, "SELECT pg_is_in_recovery() AS follows") == [{"follows": True}]
         for command in WRITING:
             refused(usage_jobs(*command, url=url), "replica", "primary")

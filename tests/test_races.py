@@ -15,7 +15,7 @@ from ways import job_url, owner_url
 
 from jobs.domain.errors import LockedError, PreflightError
 from jobs.domain.run_report import Report
-from jobs.pipeline.run import Job, perform
+from jobs.pipeline.run import RunRequest, run_job
 from jobs.postgres.conninfo import Address
 from jobs.postgres.schema_script import apply_schema
 from jobs.settings import load
@@ -46,7 +46,7 @@ def run(url: str, between: Callable[[], object] = lambda: None, cost: str = "rat
             between()
 
     with server_day(TODAY):
-        return perform(Job(settings, Address(job_url(url, lambda: settings)), progress=progress))
+        return run_job(RunRequest(settings, Address(job_url(url, lambda: settings)), progress=progress))
 
 
 def execute(url: str, *statements: str) -> None:

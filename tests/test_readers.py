@@ -22,9 +22,9 @@ from jobs.domain.errors import ConfigError, UnreachableError, UsageJobsError
 from jobs.domain.schemas import usage_schema
 from jobs.postgres.connections import Connection, connect, transaction
 from jobs.postgres.conninfo import Address
-from jobs.postgres.errors import passes
+from jobs.postgres.errors import is_transient
 from jobs.postgres.fingerprints import SEED
-from jobs.postgres.reader_choice import choose
+from jobs.postgres.reader_choice import choose_reader
 from jobs.postgres.usage_query import UsageQuery
 from jobs.postgres.usage_reader import Reader
 from jobs.settings import Settings, load
@@ -312,7 +312,7 @@ def test_a_backend_that_dies_in_mid_read_is_no_short_read(
     assert reading.frame is None
     error = reading.error
     assert isinstance(error, psycopg.OperationalError | UnreachableError), error
-    assert passes(error), "a run reads again"
+    assert is_transient(error), "a run reads again"
     if not isinstance(error, psycopg.Error):
         assert 'set reader = "copy"' in str(error)
         assert not link.info.password or link.info.password not in str(error)  # a trusting server asks for none
@@ -365,13 +365,15 @@ def test_a_table_that_is_gone(database: str, link: Connection, read: Read, kind:
 )
 def test_connectorx_reads_wherever_it_can_and_copy_elsewhere(url: str, can: bool) -> None:
     for pooled in (False, True):
-        assert choose("copy", Address(url), pooled=pooled) == "copy"
+        assert choose_reader("copy", Address(url), pooled=pooled) == "copy"
         if can and not pooled:
-            assert {choose(asked, Address(url), pooled=pooled) for asked in ("auto", "connectorx")} == {"connectorx"}
+            assert {choose_reader(asked, Address(url), pooled=pooled) for asked in ("auto", "connectorx")} == {
+                "connectorx"
+            }
         else:
-            assert choose("auto", Address(url), pooled=pooled) == "copy"
+            assert choose_reader("auto", Address(url), pooled=pooled) == "copy"
             with pytest.raises(ConfigError, match=r'cannot read over .*; expected "copy" or "auto"'):
-                choose("connectorx", Address(url), pooled=pooled)
+                choose_reader("connectorx", Address(url), pooled=pooled)
 
 
 def test_decimals_of_the_database_are_what_units_count(database: str, read: Read) -> None:

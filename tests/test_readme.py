@@ -10,7 +10,7 @@ import psycopg
 import pytest
 from commands import DAY, add_usage, applied, ask, usage_jobs
 
-from jobs.cli.arguments import parser
+from jobs.cli.arguments import build_parser
 from jobs.demo import sample
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
@@ -45,7 +45,7 @@ def test_sql(database: str, statement: str) -> None:
 def test_commands_are_understood(command: str) -> None:
     plain = command.replace("D --to D", "2026-05-01 --to 2026-05-31").replace('"$plan"', "0" * 24)
     _, *words = shlex.split(re.split(r" (&&|\|\|) ", plain)[0], comments=True)
-    assert parser().parse_args(words).command == words[0]
+    assert build_parser().parse_args(words).command == words[0]
 
 
 STUB = """#!{python}

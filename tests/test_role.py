@@ -185,7 +185,7 @@ def test_a_grant_that_is_taken_away_is_named_and_was_needed(
         assert f"GRANT {grant.right}" in finding["remedy"]
         assert role in finding["remedy"]
     _runs(url, owner, new[0]["level"], subject)
-    monkeypatch.setattr("jobs.postgres.preflight.refuse", lambda *_, **__: None)
+    monkeypatch.setattr("jobs.postgres.preflight.refuse_findings", lambda *_, **__: None)
     assert _missed(url, owner), "the job does without it"
 
 

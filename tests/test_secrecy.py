@@ -16,7 +16,7 @@ from told import under
 from usage_reads import READERS, read_usage
 
 from jobs.domain.errors import UsageJobsError
-from jobs.postgres.connections import linked
+from jobs.postgres.connections import open_link
 from jobs.postgres.conninfo import Address
 
 ENCODED = quote(SECRET, safe="")
@@ -163,7 +163,7 @@ def test_a_read_that_fails(ready: str, reader: str) -> None:
         "CREATE FUNCTION trouble() RETURNS boolean LANGUAGE plpgsql AS $_$ BEGIN RAISE EXCEPTION 'cannot reach %', "
         f"'{words}'; END $_$; CREATE VIEW usage_daily AS SELECT * FROM usage_rows WHERE trouble()",
     )
-    with pytest.raises(UsageJobsError, match="cannot reach") as failed, linked(Address(ready)):
+    with pytest.raises(UsageJobsError, match="cannot reach") as failed, open_link(Address(ready)):
         read_usage(ready, reader, [(DAY, DAY)])
     assert leaks(str(failed.value)) == set()
 
@@ -184,7 +184,7 @@ def test_an_unexpected_failure(ready: str, what: str) -> None:
         "def fail(*_):\n"
         f"    try: raise KeyError({UNEXPECTED[what]})\n"
         f"    except KeyError as error: raise RuntimeError('cannot parse', {UNEXPECTED[what]}) from error\n"
-        "jobs.audit.lists.runs = fail"
+        "jobs.audit.lists.list_runs = fail"
     )
     fails("another process", 1, ("runs",), {"DATABASE_URL": ready}, prelude)
 

@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from jobs.domain.errors import ConfigError
 from jobs.domain.meters import DEFAULTS
 from jobs.postgres.conninfo import Address
-from jobs.settings import INTERNAL, Settings, load, secrets
+from jobs.settings import INTERNAL, Settings, load, passwords
 from jobs.settings.database_url import address
 
 ROOT = Path(__file__).parents[1]
@@ -202,7 +202,7 @@ def test_a_raw_password_in_env_local_stays_raw(tmp_path: Path, written: str) -> 
     found = settings(tmp_path, HOME="/root").address
     assert found is not None
     assert conninfo_to_dict(found)["password"] == RAW
-    assert RAW in secrets({}, tmp_path)
+    assert RAW in passwords({}, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -330,8 +330,8 @@ def test_no_variable_at_all() -> None:
     ],
 )
 def test_every_way_to_write_a_password_is_scrubbed(tmp_path: Path, env: dict[str, str], written: set[str]) -> None:
-    assert written <= set(secrets(env, tmp_path))
-    assert bool(written) == bool(secrets(env, tmp_path))
+    assert written <= set(passwords(env, tmp_path))
+    assert bool(written) == bool(passwords(env, tmp_path))
 
 
 @pytest.mark.parametrize("env", [SUPABASE, {"DATABASE_URL": "postgresql://job:p%40ss@db.example.com:5433/app"}])

@@ -12,7 +12,7 @@ from psycopg import sql
 from jobs.postgres import performance_checks, preflight
 from jobs.postgres.connections import by_index, connect, transaction
 from jobs.postgres.conninfo import Address
-from jobs.postgres.sql_loader import compose, own
+from jobs.postgres.sql_loader import compose, job_table
 from jobs.settings import load
 
 INDEX, ROOM = "index on usage_daily (date)", "room on the pages of usage_daily"
@@ -109,7 +109,7 @@ def test_memory_beyond_what_a_run_may_take_is_noted_with_the_settings_that_decid
 def most(workers: int | None = None, rows: int | None = None) -> int:
     """What a run takes at the most, in MiB."""
     given = {"USAGE_JOBS_WORKERS": workers, "USAGE_JOBS_BATCH_ROWS": rows}
-    return performance_checks.memory(
+    return performance_checks.estimate_memory(
         load(None, {name: str(value) for name, value in given.items() if value}, Path.cwd())
     )
 
@@ -133,7 +133,7 @@ def test_a_ledger_that_was_vacuumed_while_it_was_empty_is_searched_by_its_key(da
     settings = load(None, {}, Path.cwd())
     with psycopg.connect(database, autocommit=True) as connection:
         connection.execute("VACUUM rollup.credit_draws")
-    text = compose("accounts.post_draws", draws=own(settings, "credit_draws"))
+    text = compose("accounts.post_draws", draws=job_table(settings, "credit_draws"))
     with connect(Address(database)) as link, transaction(link):
         link.execute(compose("accounts.stage_draws"))
         with by_index(link) if forced else nullcontext():
@@ -148,5 +148,5 @@ def test_rows_to_be_written_are_found_by_their_key_where_it_has_an_index(databas
     if not has_key:
         ask(database, "ALTER TABLE usage_daily DROP CONSTRAINT usage_daily_pkey CASCADE")
     with connect(Address(database)) as connection:
-        read, _ = preflight.source(connection, load(None, {}, Path.cwd()))
+        read, _ = preflight.inspect_source(connection, load(None, {}, Path.cwd()))
     assert read.rows_by_index == has_key

@@ -12,7 +12,7 @@ from told import under, warnings
 
 from jobs.domain.errors import ConfigError
 from jobs.domain.rate_card import parse
-from jobs.settings import Settings, load, secrets
+from jobs.settings import Settings, load, passwords
 
 CPU, GPU = "cpu_hours,2020-01-01,0,0.10,1,", "gpu_hours,2020-01-01,0,0.50,1,"
 REF = {"SUPABASE_PROJECT_REF": "abcd", "SUPABASE_DB_PASSWORD": "s3cret", "SUPABASE_REGION": "eu-west-1"}
@@ -107,7 +107,7 @@ def test_what_env_local_may_hold(tmp_path: Path) -> None:
 def test_secrets_of_a_file_that_has_become_unreadable_are_still_known(tmp_path: Path) -> None:
     """A process that stays up read it when it was whole."""
     (tmp_path / ".env.local").write_bytes(b"SUPABASE_DB_PASSWORD=s3cret\nB: \xe9\nA='\n")
-    assert "s3cret" in secrets({}, tmp_path)
+    assert "s3cret" in passwords({}, tmp_path)
 
 
 # Settings

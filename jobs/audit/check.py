@@ -14,11 +14,11 @@ from jobs.postgres import (
     privileges,
     server_clock,
 )
-from jobs.postgres.connections import Connection, linked, transaction
+from jobs.postgres.connections import Connection, open_link, transaction
 from jobs.postgres.conninfo import Address
-from jobs.postgres.errors import retried
+from jobs.postgres.errors import retry
 from jobs.postgres.findings import Finding
-from jobs.postgres.reader_choice import choose
+from jobs.postgres.reader_choice import choose_reader
 from jobs.settings import Settings
 
 
@@ -30,8 +30,8 @@ def check(settings: Settings, address: Address) -> list[Finding]:
         with transaction(link.connection) as connection:
             return [*way, *_inside(connection, settings)]
 
-    with linked(address) as link:
-        return retried(looked)
+    with open_link(address) as link:
+        return retry(looked)
 
 
 def _way(connection: Connection, settings: Settings, address: Address) -> Iterator[Finding]:
@@ -39,7 +39,7 @@ def _way(connection: Connection, settings: Settings, address: Address) -> Iterat
     pool = pooler.named(address, connection)
     yield Finding("ok", "connection", "a server, or a pooler", pool)
     yield _tls(connection, address)
-    reader = choose(settings.reader, address, pooled=pool not in (pooler.DIRECT, pooler.SESSION))
+    reader = choose_reader(settings.reader, address, pooled=pool not in (pooler.DIRECT, pooler.SESSION))
     yield Finding("ok", "reader", f"reader = {settings.reader!r}", reader)
 
 
@@ -54,9 +54,9 @@ def _tls(connection: Connection, address: Address) -> Finding:
 
 
 def _inside(connection: Connection, settings: Settings) -> Iterator[Finding]:
-    source, findings = preflight.source(connection, settings, thorough=True)
+    source, findings = preflight.inspect_source(connection, settings, thorough=True)
     yield from findings
-    yield from privileges.needless(connection, settings)
+    yield from privileges.excess_privileges(connection, settings)
     yield from api_exposure.findings(connection, settings)
     if any(finding.level == "refused" for finding in findings):
         return

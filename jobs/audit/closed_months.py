@@ -14,18 +14,18 @@ from typing import Any
 
 import polars as pl
 
-from jobs.domain.billing_periods import Window, is_closed, last_of, opening
+from jobs.domain.billing_periods import Window, first_open_month, is_closed, last_of
 from jobs.domain.fixed_point import unscaled
 from jobs.domain.work_list import Limits, WorkList
 from jobs.pipeline.batch_changes import days_target, months_target
 from jobs.pipeline.batch_input import read_input
-from jobs.pipeline.draw_windows import as_posted
+from jobs.pipeline.draw_windows import apply_window_ledger
 from jobs.pipeline.plan import Plan, for_window
 from jobs.postgres import detection, fingerprints, preflight, run_log, server_clock
-from jobs.postgres.connections import Connection, linked, transaction
+from jobs.postgres.connections import Connection, open_link, transaction
 from jobs.postgres.conninfo import Address
 from jobs.postgres.detection import Difference, Differences
-from jobs.postgres.errors import retried
+from jobs.postgres.errors import retry
 from jobs.postgres.fingerprints import RowFingerprint
 from jobs.postgres.usage_reader import Reader
 from jobs.rollups.causes import is_repriced
@@ -40,7 +40,7 @@ WORDS = ("usage", "price", "override")
 
 
 @dataclass(frozen=True, slots=True)
-class Watched:
+class ClosedMonth:
     """A closed month: rows and cost that it closed with and has now; user-months that differ, by cause. ``missing``:
     columns that its fingerprints cover and that are gone, so that it cannot be compared."""
 
@@ -70,26 +70,26 @@ class _Changes:
     more: Counter[date] = field(default_factory=Counter)
 
 
-def watched(settings: Settings, address: Address, *, every: bool) -> list[Watched]:
+def watch_closed_months(settings: Settings, address: Address, *, every: bool) -> list[ClosedMonth]:
     """The last ``watch_months`` closed months, or all, oldest first; read-only, in one snapshot.
 
     Raises ConfigError (exit 2) where a month has no price any more.
     """
 
-    def looked() -> list[Watched]:
+    def looked() -> list[ClosedMonth]:
         with transaction(link.connection, snapshot=True) as connection:
             return _look(connection, settings, address, every=every)
 
-    with linked(address) as link:
-        return retried(looked)
+    with open_link(address) as link:
+        return retry(looked)
 
 
-def _look(connection: Connection, settings: Settings, address: Address, *, every: bool) -> list[Watched]:
-    source, findings = preflight.source(connection, settings)
-    preflight.refuse(findings, purpose="prove")
+def _look(connection: Connection, settings: Settings, address: Address, *, every: bool) -> list[ClosedMonth]:
+    source, findings = preflight.inspect_source(connection, settings)
+    preflight.refuse_findings(findings, purpose="prove")
     today = server_clock.today(connection)
     history, months = run_log.history(connection, settings, today)
-    following = opening(history, settings.start, history.furthest or today)
+    following = first_open_month(history, settings.start, history.furthest or today)
     closed = sorted(month for month in months.modes if is_closed(month, history, following))
     chosen = tuple(closed if every else closed[-settings.watch_months :])
     if not chosen:
@@ -127,7 +127,7 @@ def _compare(connection: Connection, plan: Plan, address: Address, found: "list[
         work.add(user, len(plan.window.days), 0)
     for batch in work:
         read = read_input(connection, Reader("copy", address), plan, batch)
-        rows = as_posted(plan, read.rated, read.modes, read.draws, read.elsewhere)
+        rows = apply_window_ledger(plan, read.rated, read.modes, read.draws, read.elsewhere)
         target = months_target(plan, read, rows)
         columns = [name for name in read.months.columns if name not in PAID and not name.endswith("_hash")]
         figures = [name for name in columns if name in target.columns]
@@ -177,9 +177,9 @@ def _cause(found: Difference, *, repriced: bool) -> str:
     return "+".join(word for word in WORDS if getattr(found, word) and (word != "price" or repriced))
 
 
-def _month(plan: Plan, month: date, found: Differences, changes: _Changes, missing: tuple[str, ...]) -> Watched:
+def _month(plan: Plan, month: date, found: Differences, changes: _Changes, missing: tuple[str, ...]) -> ClosedMonth:
     causes, before = changes.causes.get(month, Counter()), plan.months.totals[month]
-    return Watched(
+    return ClosedMonth(
         month,
         plan.months.rows[month],
         found.rows.get(month, 0),

@@ -12,43 +12,43 @@ from uuid import UUID
 
 import polars as pl
 
-from jobs.audit.explanation import DayCost, Explanation, Line, Owed, Paid, Piece, Rejected
-from jobs.domain.billing_periods import Window, days_in, is_closed, last_of, opening
+from jobs.audit.explanation import DayCost, Explanation, Line, Owed, Paid, PricedQuantity, Rejected
+from jobs.domain.billing_periods import Window, days_in, first_open_month, is_closed, last_of
 from jobs.domain.errors import ConfigError
 from jobs.domain.fixed_point import ONE, unscaled
 from jobs.domain.meters import cost_of
 from jobs.domain.schemas import DUE, EARLY, FREE, PREPAID, usage_schema
 from jobs.pipeline.batch_changes import days_target, months_target
 from jobs.pipeline.batch_input import BatchInput, read_input
-from jobs.pipeline.draw_windows import as_posted
+from jobs.pipeline.draw_windows import apply_window_ledger
 from jobs.pipeline.plan import Plan, for_window
 from jobs.pipeline.row_rating import with_overrides
 from jobs.postgres import debts, preflight, rejects, run_log, server_clock
-from jobs.postgres.connections import Connection, linked, transaction
+from jobs.postgres.connections import Connection, open_link, transaction
 from jobs.postgres.conninfo import Address
-from jobs.postgres.errors import retried
+from jobs.postgres.errors import retry
 from jobs.postgres.rejects import Reject
 from jobs.postgres.usage_reader import Reader
-from jobs.rating.price_breakdown import pieces
+from jobs.rating.price_breakdown import price_breakdown
 from jobs.rollups.user_rollups import CREDITS, USER_DAY, amounts
 from jobs.settings import Settings
 
 MODES = {PREPAID: "prepaid", EARLY: "prepaid, before the first day that is drawn", FREE: "free", DUE: "postpaid"}
 
 
-def explained_month(settings: Settings, address: Address, user: str, month: date) -> Explanation:
+def explain_month(settings: Settings, address: Address, user: str, month: date) -> Explanation:
     """Reads and prices the user's rows of the month as the last run did, and sets the sums beside the roll-up.
 
     Raises ConfigError (exit 2) where the user has neither usage nor a roll-up in that month.
     """
-    with linked(address) as link:
-        return retried(lambda: _explain(link.connection, settings, address, user, month))
+    with open_link(address) as link:
+        return retry(lambda: _explain(link.connection, settings, address, user, month))
 
 
 def _explain(opened: Connection, settings: Settings, address: Address, user: str, month: date) -> Explanation:
     with transaction(opened, snapshot=True) as connection:
-        source, findings = preflight.source(connection, settings)
-        preflight.refuse(findings, purpose="read")
+        source, findings = preflight.inspect_source(connection, settings)
+        preflight.refuse_findings(findings, purpose="read")
         today = server_clock.today(connection)
         history, months = run_log.history(connection, settings, today)
         last = min(last_of(month), history.furthest or today - timedelta(days=1))
@@ -58,10 +58,12 @@ def _explain(opened: Connection, settings: Settings, address: Address, user: str
         plan = for_window(connection, settings, source, window, months)
         read = read_input(connection, Reader("copy", address), plan, [user])
         ids = [str(UUID(int=id_)) for id_ in read.unpriced["id"]]
-        rejected = tuple(_rejected(found) for found in rejects.read(connection, plan.query, ids))
-        owed = _owed([debt for debt in debts.listed(connection, settings, user) if month <= debt.usage_date <= last])
-    paid = as_posted(plan, read.rated, read.modes, read.draws, read.elsewhere)
-    closed = is_closed(month, history, opening(history, settings.start, last))
+        rejected = tuple(_rejected(found) for found in rejects.read_rejects(connection, plan.query, ids))
+        owed = _owed(
+            [debt for debt in debts.read_debts(connection, settings, user) if month <= debt.usage_date <= last]
+        )
+    paid = apply_window_ledger(plan, read.rated, read.modes, read.draws, read.elsewhere)
+    closed = is_closed(month, history, first_open_month(history, settings.start, last))
     return replace(_explanation(plan, user, paid, read), closed=closed, rejected=rejected, owed=owed)
 
 
@@ -81,7 +83,7 @@ def _explanation(plan: Plan, user: str, rated: pl.DataFrame, read: BatchInput) -
         )
     usage = rated.select(usage_schema([meter.name for meter in plan.meters]).keys()).lazy()
     detail: dict[int, list[Mapping[str, Any]]] = {}
-    for piece in pieces(with_overrides(usage, plan), plan.terms).collect().iter_rows(named=True):
+    for piece in price_breakdown(with_overrides(usage, plan), plan.terms).collect().iter_rows(named=True):
         detail.setdefault(piece["id"], []).append(piece)
     lines = [_line(plan, row, _priced(plan, detail.get(row["id"], []))) for row in rated.iter_rows(named=True)]
     return Explanation(
@@ -129,7 +131,7 @@ def _rejected(found: Reject) -> Rejected:
     return Rejected(found.id, date.fromisoformat(row["date"]), row["hopsworks_cluster_id"], found.reason)
 
 
-def _priced(plan: Plan, rows: Sequence[Mapping[str, Any]]) -> list[Piece]:
+def _priced(plan: Plan, rows: Sequence[Mapping[str, Any]]) -> list[PricedQuantity]:
     """The pieces of one usage row with their charges."""
     levels = {meter.name for meter in plan.meters if meter.is_level}
     days = days_in(plan.window.first)
@@ -143,7 +145,7 @@ def _priced(plan: Plan, rows: Sequence[Mapping[str, Any]]) -> list[Piece]:
     return found
 
 
-def _exact_charge(piece: Piece) -> Fraction:
+def _exact_charge(piece: PricedQuantity) -> Fraction:
     kept = 1 - Fraction(piece.discount or 0) / 100
     return Fraction(piece.quantity) * Fraction(piece.price) * kept / piece.per / (piece.days or 1)
 
@@ -153,8 +155,8 @@ def _rounded(exact: Fraction) -> Decimal:
     return unscaled(round(exact * ONE))
 
 
-def _piece(row: Mapping[str, Any], days: int | None) -> Piece:
-    return Piece(
+def _piece(row: Mapping[str, Any], days: int | None) -> PricedQuantity:
+    return PricedQuantity(
         meter=row["meter"],
         quantity=unscaled(row["quantity"]),
         tier_from=unscaled(row["tier_from"]),
@@ -167,7 +169,7 @@ def _piece(row: Mapping[str, Any], days: int | None) -> Piece:
     )
 
 
-def _line(plan: Plan, row: Mapping[str, Any], detail: list[Piece]) -> Line:
+def _line(plan: Plan, row: Mapping[str, Any], detail: list[PricedQuantity]) -> Line:
     return Line(
         id=str(UUID(int=row["id"])),
         day=row["date"],

@@ -8,7 +8,7 @@ from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class PricedQuantity:
     """A part of a row's quantity that got one price. ``price`` is for ``per`` units; a level's is per month, and is
     divided by its ``days``. The ``charge`` of each part is what it adds to the rounded charge of those before it: all
     parts of a meter add up to its charge of the row, exactly."""
@@ -44,7 +44,7 @@ class Line:
     id: str
     day: date
     cluster: str | None
-    pieces: tuple[Piece, ...]
+    pieces: tuple[PricedQuantity, ...]
     charges: Mapping[str, Decimal]
     recorded: Decimal | None
     cost: Decimal

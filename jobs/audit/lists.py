@@ -7,41 +7,41 @@ from jobs.postgres import (
     run_log,
     server_clock,
 )
-from jobs.postgres.connections import linked, transaction
+from jobs.postgres.connections import open_link, transaction
 from jobs.postgres.conninfo import Address
-from jobs.postgres.debts import Debt, listed
-from jobs.postgres.errors import retried
+from jobs.postgres.debts import Debt, read_debts
+from jobs.postgres.errors import retry
 from jobs.settings import Settings
 
 
-def runs(settings: Settings, address: Address, limit: int) -> list[dict[str, Any]]:
+def list_runs(settings: Settings, address: Address, limit: int) -> list[dict[str, Any]]:
     """The run log, newest first."""
 
     def listed() -> list[dict[str, Any]]:
         with transaction(link.connection) as connection:
-            return run_log.listed(connection, settings, limit)
+            return run_log.read_runs(connection, settings, limit)
 
-    with linked(address) as link:
-        return retried(listed)
+    with open_link(address) as link:
+        return retry(listed)
 
 
-def debts(settings: Settings, address: Address, user: str | None) -> list[Debt]:
+def list_debts(settings: Settings, address: Address, user: str | None) -> list[Debt]:
     """What prepaid users owe for closed months, by user and day."""
 
     def found() -> list[Debt]:
         with transaction(link.connection) as connection:
-            return listed(connection, settings, user)
+            return read_debts(connection, settings, user)
 
-    with linked(address) as link:
-        return retried(found)
+    with open_link(address) as link:
+        return retry(found)
 
 
-def covered_until(settings: Settings, address: Address) -> date | None:
+def last_covered_day(settings: Settings, address: Address) -> date | None:
     """The last day of the furthest run that is done, by the log; None before the first. Raises PreflightError."""
 
     def looked() -> date | None:
         with transaction(link.connection) as connection:
-            return run_log.done_until(connection, settings, server_clock.today(connection))
+            return run_log.last_completed_day(connection, settings, server_clock.today(connection))
 
-    with linked(address) as link:
-        return retried(looked)
+    with open_link(address) as link:
+        return retry(looked)

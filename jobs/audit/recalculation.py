@@ -19,7 +19,7 @@ from jobs.domain.schemas import PREPAID
 from jobs.domain.work_list import Limits
 from jobs.pipeline.batch_changes import days_target, months_target
 from jobs.pipeline.batch_input import BatchInput, of_users, read_input
-from jobs.pipeline.draw_windows import allocate, as_posted
+from jobs.pipeline.draw_windows import allocate, apply_window_ledger
 from jobs.pipeline.plan import Plan
 from jobs.postgres import accounts, detection
 from jobs.postgres.connections import Connection
@@ -37,7 +37,7 @@ USER_MONTH = ["user_id", "month"]
 
 
 @dataclass(slots=True)
-class Found:
+class CheckTotals:
     """What computing again has found: by invariant both sums (units of 10^-10), how often it is broken, by whom and
     how; and what could not be judged. ``rows``: of months in which nobody differs, rows now and as counted by the last
     run."""
@@ -120,7 +120,7 @@ COSTS, SAME, SAME_DAYS, PAID, OVER, POSTED, ROWS = (
 )
 
 
-def recompute(connection: Connection, address: Address, plan: Plan, found: Found, *, draws: bool) -> Detected:
+def recalculate(connection: Connection, address: Address, plan: Plan, found: CheckTotals, *, draws: bool) -> Detected:
     """Every user's months of ``plan``; ``draws``: the months are one draw window, and the draws are computed, too."""
     months = plan.window.months
     limits = Limits(plan.settings.batch_rows, plan.settings.batch_rows)
@@ -145,18 +145,18 @@ def recompute(connection: Connection, address: Address, plan: Plan, found: Found
 def _judge(
     connection: Connection,
     plan: Plan,
-    found: Found,
+    found: CheckTotals,
     read: BatchInput,
     stale: Stale,
     *,
     draws: bool,
 ) -> set[date]:
     """Judges what of ``read`` is not ``stale``; the months in which somebody is."""
-    held = accounts.read(connection, plan.settings, plan.query.read.credits, read.paying)
-    posted = as_posted(plan, read.rated, read.modes, read.draws, read.elsewhere)
+    account_rows = accounts.read_accounts(connection, plan.settings, plan.query.read.credits, read.paying)
+    posted = apply_window_ledger(plan, read.rated, read.modes, read.draws, read.elsewhere)
     computed, due = posted, None
     if draws:
-        computed, due, _ = allocate(plan, read, held)
+        computed, due, _ = allocate(plan, read, account_rows)
     target = months_target(plan, read, computed)
     every = pl.concat([target.select(USER_MONTH), read.months.select(USER_MONTH)]).unique()
     same = every.filter(~of_users(stale.users & read.users)).join(stale.months, on=USER_MONTH, how="anti")
@@ -167,7 +167,7 @@ def _judge(
     columns = [name for name in read.months.columns if name not in left_out]
     _judge_months(found, target.join(same, on=USER_MONTH, how="semi"), read.months.select(columns))
     _judge_days(found, plan, computed, read, same)
-    mine = posted.with_columns(known=posted["user_id"].cast(pl.String).is_in(held["user_id"].to_list()))
+    mine = posted.with_columns(known=posted["user_id"].cast(pl.String).is_in(account_rows["user_id"].to_list()))
     _judge_rows(found, mine, read.months, same, every.join(stale.priced, on=USER_MONTH, how="anti"))
     if due is not None:
         key = pl.col("user_id") + " " + pl.col("id").map_elements(_uuid, return_dtype=pl.String)
@@ -176,7 +176,7 @@ def _judge(
     return set(every.join(same, on=USER_MONTH, how="anti")["month"])
 
 
-def _judge_days(found: Found, plan: Plan, rows: pl.DataFrame, read: BatchInput, same: pl.DataFrame) -> None:
+def _judge_days(found: CheckTotals, plan: Plan, rows: pl.DataFrame, read: BatchInput, same: pl.DataFrame) -> None:
     month = pl.col("date").dt.month_start().alias("month")
     target, stored = (
         days.select(read.days.columns).with_columns(month).join(same, on=USER_MONTH, how="semi").drop("month")
@@ -196,7 +196,7 @@ def _uuid(number: int) -> str:
     return str(UUID(int=number))
 
 
-def _judge_months(found: Found, target: pl.DataFrame, stands: pl.DataFrame) -> None:
+def _judge_months(found: CheckTotals, target: pl.DataFrame, stands: pl.DataFrame) -> None:
     keys = ["user_id", "month"]
     key = pl.col("user_id") + " " + pl.col("month").dt.strftime("%Y-%m")
     both = target.join(stands, on=keys, suffix="_held")
@@ -206,7 +206,7 @@ def _judge_months(found: Found, target: pl.DataFrame, stands: pl.DataFrame) -> N
 
 
 def _judge_rows(
-    found: Found, rows: pl.DataFrame, stands: pl.DataFrame, same: pl.DataFrame, priced: pl.DataFrame
+    found: CheckTotals, rows: pl.DataFrame, stands: pl.DataFrame, same: pl.DataFrame, priced: pl.DataFrame
 ) -> None:
     """Invariant 3 with the draws that are in the ledger; accounts are not asked, so that they may have moved on."""
     keys = ["user_id", "month"]

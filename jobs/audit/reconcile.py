@@ -8,16 +8,16 @@ from dataclasses import replace
 from datetime import date
 from functools import partial
 
-from jobs.audit.recalculation import ROWS, Found, recompute
-from jobs.domain.billing_periods import Window, first_of, last_of, opening
+from jobs.audit.recalculation import ROWS, CheckTotals, recalculate
+from jobs.domain.billing_periods import Window, first_of, first_open_month, last_of
 from jobs.domain.errors import ConfigError
 from jobs.pipeline.plan import Plan, for_window
 from jobs.pipeline.shrink_check import has_shrunk
 from jobs.postgres import ledger_invariants, preflight, run_log, server_clock
-from jobs.postgres.connections import Connection, linked, transaction
+from jobs.postgres.connections import Connection, open_link, transaction
 from jobs.postgres.conninfo import Address
 from jobs.postgres.detection import Detected
-from jobs.postgres.errors import retried
+from jobs.postgres.errors import retry
 from jobs.postgres.invariants import Law, sides
 from jobs.postgres.ledger_invariants import LastRun, Unfinished
 from jobs.postgres.rollup_invariants import Scope
@@ -28,7 +28,7 @@ BETWEEN_BATCHES = (ledger_invariants.LEDGER_BY_ROW, ROWS)
 """A row that has moved to another user is in the batches of both; the rows of a month are counted at the end."""
 
 
-def reconciled(settings: Settings, address: Address, since: date | None, until: date | None) -> list[Law]:
+def reconcile(settings: Settings, address: Address, since: date | None, until: date | None) -> list[Law]:
     """Every law with both figures; of the open months, and of the closed ones that ``since`` to ``until`` touches.
 
     Sums of our own tables are judged in all months, unless these days limit them. Raises ConfigError (exit 2) where
@@ -43,11 +43,11 @@ def reconciled(settings: Settings, address: Address, since: date | None, until: 
         with transaction(link.connection) as connection:
             return state_of_run(connection, settings, run_id)
 
-    with linked(address) as link:
-        found, unfinished, newest = retried(judged)
+    with open_link(address) as link:
+        found, unfinished, newest = retry(judged)
         # A run that is killed cannot say so: its row says running until the next run marks it.
         if newest is not None and newest.status == "running":
-            newest = replace(newest, status=retried(partial(state, newest.number)))
+            newest = replace(newest, status=retry(partial(state, newest.number)))
     if newest is not None and (newest.status == "running" or (newest.status != "done" and newest.wrote)):
         found = [_between_batches(law, newest) for law in found]
     return sorted([*_run(unfinished, newest), *found], key=lambda law: law.law)
@@ -65,8 +65,8 @@ def _judged(
     connection: Connection, settings: Settings, address: Address, days: tuple[date | None, date | None]
 ) -> tuple[list[Law], list[Unfinished], LastRun | None]:
     """The laws, the runs that wrote and did not come to their end, and the newest run."""
-    source, findings = preflight.source(connection, settings)
-    preflight.refuse(findings, purpose="prove")
+    source, findings = preflight.inspect_source(connection, settings)
+    preflight.refuse_findings(findings, purpose="prove")
     today = server_clock.today(connection)
     history, booked = run_log.history(connection, settings, today)
     last, given = history.furthest or today, days != (None, None)
@@ -76,15 +76,15 @@ def _judged(
     rows_of = months if given else sorted(booked.modes.keys() - history.closed)
     scope = Scope(months, rows_of, last)
     yielded = list(ledger_invariants.judged(connection, settings, source.credits, scope))
-    found = Found()
+    found = CheckTotals()
     # All open months are one draw window, whatever days were asked for.
-    since_when = opening(history, settings.start, last)
+    since_when = first_open_month(history, settings.start, last)
     still_open = tuple(sorted(m for m in booked.modes.keys() - history.closed if m >= since_when))
     # A closed month is one by itself: what is drawn in others on rows that have come from there is not drawn in it.
     for are_open, some in ((True, still_open), *((False, (month,)) for month in months if month not in still_open)):
         if some and (are_open or given):
             plan = for_window(connection, settings, source, Window(some, last, frozenset()), booked)
-            detected = recompute(connection, address, plan, found, draws=are_open)
+            detected = recalculate(connection, address, plan, found, draws=are_open)
             yielded += _shrink(plan, detected) if are_open else []
     every = [*yielded, *found.laws(), _stale(found)]
     return every, ledger_invariants.unfinished(connection, settings), ledger_invariants.last_run(connection, settings)
@@ -114,7 +114,7 @@ def _remedy(number: int, kind: str, first: date, last: date) -> str:
     return f"run {number}: {again} completes it"
 
 
-def _stale(found: Found) -> Law:
+def _stale(found: CheckTotals) -> Law:
     note = "of the other side usage, prices, mode or account changed since the last run: the next one takes them"
     return Law("user-months judged, and not", found.same, found.stale, note=note if found.stale else "", judged=False)
 

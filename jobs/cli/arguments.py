@@ -20,7 +20,7 @@ CONFIG_HELP = "settings file (default: USAGE_JOBS_CONFIG, else settings.toml, el
 SUPABASES = ("public", "postgres", "anon", "authenticated", "authenticator", "service_role", "supabase_admin")
 
 
-def parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
     """Every command and option, each with an example."""
     top = _Parser(prog="usage-jobs", description="Prices usage_daily and rolls the cost up, exactly, and again.")
     top.add_argument("--version", action="version", version=_version())

@@ -4,19 +4,19 @@ from collections.abc import Sequence
 
 from rich.table import Table
 
-from jobs.cli.output import as_object, console, escaped
+from jobs.cli.output import escape, make_console, to_json
 from jobs.postgres.catalog import SOURCES
 from jobs.postgres.conninfo import Address
 from jobs.postgres.findings import Finding
 from jobs.settings import Settings
 
 
-def shown(found: Sequence[Finding], settings: Settings, address: Address, *, as_json: bool) -> None:
+def print_findings(found: Sequence[Finding], settings: Settings, address: Address, *, as_json: bool) -> None:
     """The table of `check`."""
     if as_json:
-        print(as_object({"address": repr(address), "settings": settings.source, "findings": list(found)}))
+        print(to_json({"address": repr(address), "settings": settings.source, "findings": list(found)}))
         return
-    out = console()
+    out = make_console()
     out.print(f"{address!r}, settings: {settings.source}, rates: {settings.rates}", markup=False)
     table = Table(box=None, pad_edge=False, expand=True)
     table.add_column("", no_wrap=True, min_width=len("REFUSED"))
@@ -25,7 +25,7 @@ def shown(found: Sequence[Finding], settings: Settings, address: Address, *, as_
     for finding in found:
         if finding.level != "ok":
             cells = (finding.subject, finding.expected, finding.found, finding.consequence, finding.remedy)
-            table.add_row("note" if finding.level == "note" else "[bold]REFUSED[/]", *map(escaped, cells))
+            table.add_row("note" if finding.level == "note" else "[bold]REFUSED[/]", *map(escape, cells))
     for subject, what in _as_it_should_be(found).items():
         out.print(f"ok    {subject}: {what}", markup=False)
     if table.row_count:
@@ -34,11 +34,11 @@ def shown(found: Sequence[Finding], settings: Settings, address: Address, *, as_
 
 def _as_it_should_be(found: Sequence[Finding]) -> dict[str, str]:
     """What needs no table: subjects with what was found there, columns together by their table."""
-    held: dict[str, list[str]] = {}
+    by_table: dict[str, list[str]] = {}
     for finding in found:
         if finding.level == "ok":
             table, _, column = finding.subject.partition(".")
             together = table in SOURCES and " " not in column
             subject, what = (table, column) if together else (finding.subject, finding.found)
-            held.setdefault(subject, []).append(what)
-    return {subject: ", ".join(what) for subject, what in held.items()}
+            by_table.setdefault(subject, []).append(what)
+    return {subject: ", ".join(what) for subject, what in by_table.items()}

@@ -46,9 +46,9 @@ def _address(settings: "Settings") -> Iterator["Address"]:
     from jobs.postgres.conninfo import Address
 
     if settings.embedded is not None:
-        from jobs.demo.server import running
+        from jobs.demo.server import run_server
 
-        with running(settings.embedded) as url:
+        with run_server(settings.embedded) as url:
             yield Address(url)
     elif settings.address is None:
         raise ConfigError(
@@ -72,7 +72,7 @@ def _run(call: Call) -> int:
         asked = {"day": arguments.date, "dry_run": arguments.dry_run, "ran_out": arguments.ran_out}
         report = _performed(call, settings, address, **asked)
     _measured(call, report)
-    output.report(report, as_json=arguments.json)
+    output.print_report(report, as_json=arguments.json)
     return report.exit_code
 
 
@@ -86,10 +86,10 @@ def _backfill(call: Call) -> int:
         if not (arguments.dry_run or arguments.yes or asked.plan):
             tried = _performed(call, settings, address, backfill=asked, dry_run=True)
             if tried.changes_closed_months:
-                asked = replace(asked, plan=plan_output.agreed_to(tried, as_json=arguments.json))
+                asked = replace(asked, plan=plan_output.ask_for_approval(tried, as_json=arguments.json))
         report = _performed(call, settings, address, backfill=asked, dry_run=arguments.dry_run)
     _measured(call, report)
-    plan_output.shown(report, as_json=arguments.json)
+    plan_output.print_plan(report, as_json=arguments.json)
     return report.exit_code
 
 
@@ -100,7 +100,7 @@ def _reopen(call: Call) -> int:
     arguments, settings = call.arguments, _settings(call.arguments)
     with _address(settings) as address:
         number = reopen(settings, address, arguments.month, arguments.reason, call.who)
-    output.reopened(arguments.month, number, as_json=arguments.json)
+    output.print_reopened(arguments.month, number, as_json=arguments.json)
     return 0
 
 
@@ -117,17 +117,17 @@ def _debts(call: Call) -> int:
             from jobs.pipeline.manual_changes import write_off
 
             number, amount = write_off(settings, address, arguments.user, arguments.reason, call.who)
-            audit_output.written_off(arguments.user, amount, settings.currency, number, as_json=arguments.json)
+            audit_output.print_written_off(arguments.user, amount, settings.currency, number, as_json=arguments.json)
         else:
-            audit_output.debts(
-                lists.debts(settings, address, arguments.user), settings.currency, as_json=arguments.json
+            audit_output.print_debts(
+                lists.list_debts(settings, address, arguments.user), settings.currency, as_json=arguments.json
             )
     return 0
 
 
 def _performed(call: Call, settings: "Settings", address: "Address", **asked: Any) -> "Report":
     from jobs.cli import output
-    from jobs.pipeline.run import Job, perform
+    from jobs.pipeline.run import RunRequest, run_job
 
     arguments = call.arguments
     if both := sorted({*arguments.adopt} & {*arguments.trust_ledger}):
@@ -135,8 +135,8 @@ def _performed(call: Call, settings: "Settings", address: "Address", **asked: An
     asked |= {"allow_shrink": arguments.allow_shrink, "allow_change": arguments.allow_change}
     asked |= {"full": arguments.full, "who": call.who}
     asked |= {"trust_ledger": arguments.trust_ledger, "adopt": arguments.adopt}
-    with output.progress() as progress:
-        return perform(Job(settings, address, progress=progress, **asked))
+    with output.show_progress() as progress:
+        return run_job(RunRequest(settings, address, progress=progress, **asked))
 
 
 def _measured(call: Call, report: "Report") -> None:
@@ -168,7 +168,7 @@ def _check(call: Call) -> int:
     settings = _settings(arguments)
     with _address(settings) as address:
         findings = check.check(settings, address)
-    check_output.shown(findings, settings, address, as_json=arguments.json)
+    check_output.print_findings(findings, settings, address, as_json=arguments.json)
     return 5 if any(finding.level not in ("ok", "note") for finding in findings) else 0
 
 
@@ -187,7 +187,7 @@ def _schema(call: Call) -> int:
     else:
         text = (schema_script.view_for_users if arguments.user_view else schema_script.own_schema)(settings)
     what = f"role {arguments.role}" if arguments.role else "the view" if arguments.user_view else "schema"
-    output.schema(settings, text, what, applied=arguments.apply, as_json=arguments.json)
+    output.print_schema(settings, text, what, applied=arguments.apply, as_json=arguments.json)
     return 0
 
 
@@ -198,7 +198,7 @@ def _init(call: Call) -> int:
 
     settings, rates = write_start_files(call.arguments.dir)
     is_found = files.found(Path.cwd()).samefile(settings)
-    output.start_files(
+    output.print_start_files(
         settings,
         rates,
         option="" if is_found else f" --config {shlex.quote(str(settings))}",
@@ -214,32 +214,32 @@ def _explain(call: Call) -> int:
     arguments = call.arguments
     settings = _settings(arguments)
     with _address(settings) as address:
-        told = explain.explained_month(settings, address, arguments.user, arguments.month)
-    audit_output.explanation(told, as_json=arguments.json)
+        told = explain.explain_month(settings, address, arguments.user, arguments.month)
+    audit_output.print_explanation(told, as_json=arguments.json)
     return 0
 
 
 def _reconcile(call: Call) -> int:
-    from jobs.audit.reconcile import reconciled
+    from jobs.audit.reconcile import reconcile
     from jobs.cli import audit_output
 
     arguments = call.arguments
     settings = _settings(arguments)
     with _address(settings) as address:
-        laws = reconciled(settings, address, arguments.since, arguments.until)
-    audit_output.laws(laws, as_json=arguments.json)
+        laws = reconcile(settings, address, arguments.since, arguments.until)
+    audit_output.print_checks(laws, as_json=arguments.json)
     return 6 if any(law.broken for law in laws) else 0
 
 
 def _watch(call: Call) -> int:
-    from jobs.audit.closed_months import watched
+    from jobs.audit.closed_months import watch_closed_months
     from jobs.cli import audit_output
 
     arguments = call.arguments
     settings = _settings(arguments)
     with _address(settings) as address:
-        found = watched(settings, address, every=arguments.all)
-    audit_output.watched(found, as_json=arguments.json)
+        found = watch_closed_months(settings, address, every=arguments.all)
+    audit_output.print_closed_months(found, as_json=arguments.json)
     return 6 if any(month.changed for month in found) else 0
 
 
@@ -266,16 +266,16 @@ def _runs(call: Call) -> int:
     arguments = call.arguments
     settings = _settings(arguments)
     with _address(settings) as address:
-        runs = lists.runs(settings, address, arguments.limit)
-    output.runs(runs, as_json=arguments.json)
+        runs = lists.list_runs(settings, address, arguments.limit)
+    output.print_runs(runs, as_json=arguments.json)
     return 0
 
 
 def _demo(call: Call) -> int:
-    from jobs.cli.demo_output import demo
+    from jobs.cli.demo_output import show_demo
 
     arguments = call.arguments
-    demo(arguments.dir, arguments.users, arguments.days, as_json=arguments.json)
+    show_demo(arguments.dir, arguments.users, arguments.days, as_json=arguments.json)
     return 0  # although its usage holds rejects
 
 

@@ -11,28 +11,28 @@ from jobs.demo.demo import Outcome, Screen, run_demo
 from jobs.domain.run_report import Report
 
 
-def demo(directory: Path, users: int, days: int, *, as_json: bool) -> None:
+def show_demo(directory: Path, users: int, days: int, *, as_json: bool) -> None:
     """Runs the demo in ``directory``, and shows it."""
 
     def say(text: str) -> None:
         if not as_json:
-            output.console(to_error=True).print(text, markup=False)
+            output.make_console(to_error=True).print(text, markup=False)
 
     def report(report: Report) -> None:
         if not as_json:
-            output.report(report, as_json=False)
+            output.print_report(report, as_json=False)
 
-    outcome = run_demo(directory, users, days, Screen(say, output.progress, report))
+    outcome = run_demo(directory, users, days, Screen(say, output.show_progress, report))
     if as_json:
         runs = [output.report_object(each) for each in outcome.reports]
         found = {"directory": str(directory), "runs": runs, **outcome.tables, "next": outcome.commands}
-        print(output.as_object(found))
+        print(output.to_json(found))
     else:
         _print_tables(outcome)
 
 
 def _print_tables(outcome: Outcome) -> None:
-    out = output.console()
+    out = output.make_console()
     for name, rows in outcome.tables.items():
         out.print(f"\nrollup.{name}" + (" (dearest first)" if "monthly" in name else ""), style="bold")
         out.print(_table(rows))
@@ -46,5 +46,5 @@ def _table(rows: list[dict[str, Any]]) -> Table:
     for name in rows[0] if rows else ():
         table.add_column(name, justify="right" if isinstance(rows[0][name], Decimal | int) else "left", overflow="fold")
     for row in rows:
-        table.add_row(*(output.escaped("" if value is None else str(value)) for value in row.values()))
+        table.add_row(*(output.escape("" if value is None else str(value)) for value in row.values()))
     return table

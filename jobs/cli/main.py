@@ -18,7 +18,7 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from jobs.cli.arguments import parser
+from jobs.cli.arguments import build_parser
 from jobs.cli.commands import COMMANDS, Call
 from jobs.domain.errors import StoppedError, UsageJobsError
 
@@ -33,7 +33,7 @@ def main(argv: list[str] | None = None) -> int:
     # threads of polars took a third more of the processor, and longer, than with one.
     os.environ.setdefault("POLARS_MAX_THREADS", str(max(1, (os.cpu_count() or 2) // 2)))
     try:
-        arguments = parser().parse_args(words)
+        arguments = build_parser().parse_args(words)
         _logging()
         code = COMMANDS[arguments.command](Call(arguments, SystemClock(), _scrubbed, _who()))
         sys.stdout.flush()
@@ -75,9 +75,9 @@ def _terminated(number: int, _frame: FrameType | None) -> NoReturn:
 def _failed(words: list[str], message: str, code: int) -> int:
     print(f"usage-jobs: {message}", file=sys.stderr)
     if "--json" in words:
-        from jobs.cli.output import as_object
+        from jobs.cli.output import to_json
 
-        print(as_object({"error": message, "exit_code": code}))
+        print(to_json({"error": message, "exit_code": code}))
     return code
 
 
@@ -87,9 +87,9 @@ def _traceback(error: Exception) -> str:
 
 
 def _scrubbed(text: str) -> str:
-    from jobs.settings import secrets
+    from jobs.settings import passwords
 
-    for secret in secrets(os.environ, Path.cwd()):
+    for secret in passwords(os.environ, Path.cwd()):
         text = text.replace(secret, "***")
     return text
 

@@ -13,19 +13,19 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from jobs.domain.run_report import CreditStory, Report
+from jobs.domain.run_report import CreditSummary, Report
 from jobs.service import log
 from jobs.settings import Settings
 
 WIDTH, NARROW = 100, 80
 
 
-def as_object(value: Any) -> str:
+def to_json(value: Any) -> str:
     """One JSON object; amounts as strings, so that no reader makes floats of them."""
-    return json.dumps(value, default=plain, ensure_ascii=False)
+    return json.dumps(value, default=to_plain, ensure_ascii=False)
 
 
-def plain(value: Any) -> Any:
+def to_plain(value: Any) -> Any:
     """What JSON has no word for: amounts as text, dataclasses by their fields."""
     if isinstance(value, Decimal):
         return format(value, "f")
@@ -36,7 +36,7 @@ def plain(value: Any) -> Any:
     return str(value)
 
 
-def console(width: int = WIDTH, *, to_error: bool = False) -> Console:
+def make_console(width: int = WIDTH, *, to_error: bool = False) -> Console:
     """A console of at most so many columns; plain where nobody looks."""
     made = Console(stderr=to_error, highlight=False, soft_wrap=False)
     made.width = min(made.width, width) if made.is_terminal else width
@@ -44,7 +44,7 @@ def console(width: int = WIDTH, *, to_error: bool = False) -> Console:
 
 
 @contextmanager
-def progress() -> Iterator[Callable[[str, int, int | None], None]]:
+def show_progress() -> Iterator[Callable[[str, int, int | None], None]]:
     """A bar on a terminal, with an estimate of what is left; elsewhere a log line per stage."""
     if sys.stderr.isatty():
         with _bar() as tell:
@@ -69,17 +69,17 @@ def _bar() -> Iterator[Callable[[str, int, int | None], None]]:
         *(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()),
         *(TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn()),
     )
-    with Progress(*columns, console=console(to_error=True), transient=True) as bar:
+    with Progress(*columns, console=make_console(to_error=True), transient=True) as bar:
         task = bar.add_task("start", total=None)
         yield lambda stage, done, of: bar.update(task, description=stage, completed=done, total=of)
 
 
-def report(report: Report, *, as_json: bool) -> None:
+def print_report(report: Report, *, as_json: bool) -> None:
     """The closing summary of a run."""
     if as_json:
-        print(as_object(report_object(report)))
+        print(to_json(report_object(report)))
         return
-    out = console(NARROW)
+    out = make_console(NARROW)
     what = "dry run, nothing written" if report.dry_run else f"run {report.run_id}"
     lines = {
         "settings": report.settings_file,
@@ -98,9 +98,9 @@ def report(report: Report, *, as_json: bool) -> None:
     grid.add_column()
     grid.add_column(overflow="fold")  # a path has no spaces at which it could be broken
     for name, value in lines.items():
-        grid.add_row(f"  {name}", escaped(value))
+        grid.add_row(f"  {name}", escape(value))
     for note in report.notes:
-        grid.add_row("  note", escaped(note))
+        grid.add_row("  note", escape(note))
     out.print(f"usage-jobs: {what}", style="bold")
     out.print(grid)
 
@@ -108,7 +108,7 @@ def report(report: Report, *, as_json: bool) -> None:
 def _cost(report: Report) -> dict[str, str]:
     """The total cost and the parts that it is made of, all with the same decimals: they add up as they are shown."""
     total, parts = report.total_cost, {word: part for word, part in report.credits.parts.items() if part}
-    places = max(2, *(len(short(amount).partition(".")[2]) for amount in (total, *parts.values())))
+    places = max(2, *(len(short_amount(amount).partition(".")[2]) for amount in (total, *parts.values())))
     width = max(len(f"{amount:,.{places}f}") for amount in (total, *parts.values()))
     lines = {word: f"{amount:{width},.{places}f}" for word, amount in {"total cost": total, **parts}.items()}
     lines["total cost"] += f" {report.currency}"
@@ -117,14 +117,14 @@ def _cost(report: Report) -> dict[str, str]:
     return {word if word == "total cost" else f"- {word}": line for word, line in lines.items()}
 
 
-def _credits(story: CreditStory) -> dict[str, str]:
+def _credits(story: CreditSummary) -> dict[str, str]:
     """What was booked in the ledger; nothing where nothing was."""
     lines = {}
     if story.users_drawn:
-        kinds = f"{short(story.free)} free, {short(story.purchased)} purchased"
+        kinds = f"{short_amount(story.free)} free, {short_amount(story.purchased)} purchased"
         lines["credits booked"] = f"of {story.users_drawn:,} users: {kinds}"
         corrections = [
-            f"{short(entries.amount)} {word} on {entries.rows:,} rows"
+            f"{short_amount(entries.amount)} {word} on {entries.rows:,} rows"
             for word, entries in (("more", story.taken), ("given back", story.given_back))
             if entries.rows
         ]
@@ -151,17 +151,17 @@ def _tables(changed: Mapping[str, int]) -> str:
     return f" ({', '.join(some)})" if some else ""
 
 
-def escaped(text: str) -> str:
+def escape(text: str) -> str:
     """Text that may hold brackets, shown as it is."""
     from rich.markup import escape
 
     return escape(text)
 
 
-def schema(settings: Settings, text: str, what: str, *, applied: bool, as_json: bool) -> None:
+def print_schema(settings: Settings, text: str, what: str, *, applied: bool, as_json: bool) -> None:
     """The DDL ``text``, or that ``what`` it makes is there."""
     if as_json:
-        print(as_object({"schema": settings.rollup_schema, "applied": applied, "ddl": text}))
+        print(to_json({"schema": settings.rollup_schema, "applied": applied, "ddl": text}))
     elif applied:
         named = f"schema {settings.rollup_schema}" if what == "schema" else what
         print(f"{named} is complete. Next: usage-jobs check, then usage-jobs run")
@@ -169,15 +169,15 @@ def schema(settings: Settings, text: str, what: str, *, applied: bool, as_json: 
         print(text, end="")
 
 
-def reopened(month: date, number: int, *, as_json: bool) -> None:
+def print_reopened(month: date, number: int, *, as_json: bool) -> None:
     """That a closed month is open again."""
     if as_json:
-        print(as_object({"month": f"{month:%Y-%m}", "run_id": number}))
+        print(to_json({"month": f"{month:%Y-%m}", "run_id": number}))
     else:
         print(f"{month:%Y-%m} is open again (run {number}): the next run covers it, and closes it once it is due")
 
 
-def start_files(settings: Path, rates: Path, *, option: str, as_json: bool) -> None:
+def print_start_files(settings: Path, rates: Path, *, option: str, as_json: bool) -> None:
     """What `init` wrote, and what to do with it; ``option``: how commands find it."""
     steps = [
         f"{settings}: fill in start, the first month to bill",
@@ -185,15 +185,15 @@ def start_files(settings: Path, rates: Path, *, option: str, as_json: bool) -> N
         *(f"usage-jobs {command}{option}" for command in ("schema --apply", "check", "run --dry-run", "run")),
     ]
     if as_json:
-        print(as_object({"written": [str(settings), str(rates)], "next": steps}))
+        print(to_json({"written": [str(settings), str(rates)], "next": steps}))
     else:
         print("\n".join([f"wrote {settings} and {rates}. Next:", *(f"  {step}" for step in steps)]))
 
 
-def runs(rows: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
+def print_runs(rows: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
     """The run log."""
     if as_json:
-        print(as_object({"runs": list(rows)}))
+        print(to_json({"runs": list(rows)}))
         return
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     for heading in (
@@ -223,7 +223,7 @@ def runs(rows: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
         window = f"{row['window_from']:%Y-%m}…{row['window_to']}"
         started = f"{row['started_at']:%m-%d %H:%M:%S}"
         table.add_row(str(row["run_id"]), row["kind"], row["status"], window, started, seconds, *figures, cost)
-    out = console()
+    out = make_console()
     out.print(table)
     for who in sorted({row["who"] for row in rows if row["who"]}):
         numbers = ", ".join(str(row["run_id"]) for row in rows if row["who"] == who)
@@ -237,7 +237,7 @@ def runs(rows: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
                 out.print(f"run {row['run_id']}: {text}", markup=False)
 
 
-def short(value: Decimal | int) -> str:
+def short_amount(value: Decimal | int) -> str:
     """An amount without the zeros at its end."""
     text = format(value, "f")
     return text.rstrip("0").rstrip(".") if "." in text else text

@@ -12,14 +12,14 @@ from jobs.domain.run_report import PlanReport, Report
 LARGEST = 10
 
 
-def shown(report: Report, *, as_json: bool) -> None:
+def print_plan(report: Report, *, as_json: bool) -> None:
     """What a backfill has done, or with --dry-run would do."""
-    output.report(report, as_json=as_json)
+    output.print_report(report, as_json=as_json)
     if not as_json and report.plan is not None:
         _plan(report.plan, report)
 
 
-def agreed_to(report: Report, *, as_json: bool) -> str:
+def ask_for_approval(report: Report, *, as_json: bool) -> str:
     """The plan's hash, once whoever sits at the terminal has agreed to it.
 
     Raises ConfigError where nobody does, or where there is no terminal to ask at.
@@ -32,7 +32,7 @@ def agreed_to(report: Report, *, as_json: bool) -> str:
             "stands to be written now; found neither, and no terminal to ask at. Nothing was written; --dry-run shows "
             "the plan"
         )
-    shown(report, as_json=False)
+    print_plan(report, as_json=False)
     # Not input(question): that goes to standard error where both others are a terminal.
     print(f"Change closed months ({closed})? Type yes to write this plan: ", end="", flush=True)
     try:
@@ -45,7 +45,7 @@ def agreed_to(report: Report, *, as_json: bool) -> str:
 
 
 def _plan(plan: PlanReport, report: Report) -> None:
-    out = output.console()
+    out = output.make_console()
     months = Table(box=None, pad_edge=False)
     for heading in ("month", "users changed", "cost before", "cost after", "credits before", "credits after"):
         months.add_column(heading, justify="left" if heading == "month" else "right")
@@ -64,7 +64,7 @@ def _plan(plan: PlanReport, report: Report) -> None:
 
 
 def _changes(plan: PlanReport) -> None:
-    out = output.console()
+    out = output.make_console()
     causes = Counter(change.cause for change in plan.changes)
     words = ", ".join(f"{count:,} by {cause}" for cause, count in causes.most_common())
     out.print(f"{len(plan.changes):,} user-months change: {words}. The largest:", markup=False)
@@ -75,5 +75,5 @@ def _changes(plan: PlanReport) -> None:
     for change in plan.changes[:LARGEST]:
         figures = (change.old_total, change.new_total, change.old_credits, change.new_credits)
         shown = (f"{figure:,.4f}" for figure in figures)
-        table.add_row(f"{change.month:%Y-%m}", output.escaped(change.user_id), *shown, change.cause)
+        table.add_row(f"{change.month:%Y-%m}", output.escape(change.user_id), *shown, change.cause)
     out.print(table)

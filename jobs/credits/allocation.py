@@ -7,8 +7,8 @@ the outcome is the same however often, late or out of order it is computed. ``po
 
 import polars as pl
 
-from jobs.credits.lots import LOTS, available, settled
-from jobs.credits.payment_class import classed, part
+from jobs.credits.lots import LOTS, allocate_lots, lot_balances
+from jobs.credits.payment_class import classify_payment, quantized_part
 from jobs.domain.fixed_point_columns import UNMEASURED, WIDE, Bounds, whole
 from jobs.domain.rules import CreditRules
 from jobs.domain.schemas import CODED, EARLY, PREPAID
@@ -18,7 +18,7 @@ DECIDING = [*_OF_ROW, "date", "new_month", "total_cost", "reported"]
 """All of a row that draws depend on: joins copy every column that they carry along."""
 
 
-def credited(  # noqa: PLR0913 - the frames that decide a draw
+def allocate_credits(  # noqa: PLR0913 - the frames that decide a draw
     rows: pl.LazyFrame,
     modes: pl.LazyFrame,
     accounts: pl.LazyFrame,
@@ -41,7 +41,7 @@ def credited(  # noqa: PLR0913 - the frames that decide a draw
 def lots_of_window(
     rows: pl.LazyFrame, modes: pl.LazyFrame, accounts: pl.LazyFrame, booked: pl.LazyFrame, rules: CreditRules
 ) -> pl.LazyFrame:
-    """What each account holds for a window, its own draws included: ``<lot>_left`` by user. In: as ``credited``."""
+    """By user what the account has for a window, its draws included: ``<lot>_left``. In: as ``allocate_credits``."""
     return _lots(_kept_of(rows, modes, accounts, booked, rules), accounts, booked, rules)
 
 
@@ -50,7 +50,7 @@ def settle_debts(debts: pl.DataFrame, lots: pl.LazyFrame, unit: int) -> pl.DataF
     ``unit``; those of which nothing is paid are left out. In: debts of a user lie together, oldest first."""
     demand = (pl.col("open") // unit * unit).alias("demand")
     asked = debts.with_columns(CODED, demand)
-    found = settled(
+    found = allocate_lots(
         asked.lazy().join(lots, on="user_id", how="left", maintain_order="left"), LOTS, Bounds.of(asked, ["demand"])
     )
     paid = found.with_columns(pl.col(f"{lot}_drawn").cast(WIDE).alias(lot) for lot in LOTS)
@@ -70,13 +70,13 @@ def _kept_of(
     rules: CreditRules,
     bounds: Bounds = UNMEASURED,
 ) -> pl.LazyFrame:
-    held = classed(_with_booked(rows.select(DECIDING), booked), modes, rules, bounds)
-    return _kept(held.join(_known(accounts), on="user_id", how="left", maintain_order="left"))
+    rows_by_class = classify_payment(_with_booked(rows.select(DECIDING), booked), modes, rules, bounds)
+    return _kept(rows_by_class.join(_known(accounts), on="user_id", how="left", maintain_order="left"))
 
 
 def _lots(kept: pl.LazyFrame, accounts: pl.LazyFrame, booked: pl.LazyFrame, rules: CreditRules) -> pl.LazyFrame:
     stays = kept.group_by("user_id").agg(pl.col(f"kept_{lot}").sum() for lot in LOTS)
-    return available(accounts, booked, stays, rules)
+    return lot_balances(accounts, booked, stays, rules)
 
 
 def _drawn(
@@ -84,29 +84,28 @@ def _drawn(
 ) -> pl.LazyFrame:
     of_user = kept.select("user_id").join(lots, on="user_id", how="left", maintain_order="left").drop("user_id")
     demanding = pl.concat([kept, of_user], how="horizontal").with_columns(demand=_demand())
-    most = part(PREPAID, rules.scale, bounds).most
-    drawn = settled(demanding, LOTS, Bounds(bounds.rows, {"demand": (0, most)}))
+    most = quantized_part(PREPAID, rules.scale, bounds).most
+    drawn = allocate_lots(demanding, LOTS, Bounds(bounds.rows, {"demand": (0, most)}))
     return _paid(drawn, [(pl.col(f"{lot}_drawn") + pl.col(f"kept_{lot}")).alias(lot) for lot in LOTS], rows)
 
 
-def as_booked(
+def apply_ledger(
     rows: pl.LazyFrame,
     modes: pl.LazyFrame,
     booked: pl.LazyFrame,
     rules: CreditRules,
     elsewhere: pl.LazyFrame | None = None,
 ) -> pl.LazyFrame:
-    """What ``credited`` adds, with the draws that stand in the ledger instead of those that it shall hold."""
-    held = _less(classed(_with_booked(rows.select(DECIDING), booked), modes, rules), elsewhere)
-    return _paid(held, [pl.col(f"booked_{lot}").alias(lot) for lot in LOTS], rows)
+    """What ``allocate_credits`` adds, with the draws that stand in the ledger instead of those that it shall hold."""
+    rows_by_class = _less(classify_payment(_with_booked(rows.select(DECIDING), booked), modes, rules), elsewhere)
+    return _paid(rows_by_class, [pl.col(f"booked_{lot}").alias(lot) for lot in LOTS], rows)
 
 
-def _paid(held: pl.LazyFrame, draws: list[pl.Expr], rows: pl.LazyFrame) -> pl.LazyFrame:
-    """``rows``, beside each what ``held`` says of it: its draws, and what of its part is left: uncovered, due, or
-    reported."""
+def _paid(rows_by_class: pl.LazyFrame, draws: list[pl.Expr], rows: pl.LazyFrame) -> pl.LazyFrame:
+    """``rows`` with their draws (``draws``), and what is left of each part: uncovered, due, or reported."""
     reported, taken, nothing = pl.col("reported"), pl.col("free") + pl.col("purchased"), whole(0)
     owed = (pl.col("part") + pl.col("due_part") - taken).clip(lower_bound=nothing)
-    paid = held.with_columns(draws).select(
+    paid = rows_by_class.with_columns(draws).select(
         "class",
         "part",
         "due_part",
@@ -132,23 +131,27 @@ def _with_booked(rows: pl.LazyFrame, booked: pl.LazyFrame) -> pl.LazyFrame:
     )
 
 
-def _less(held: pl.LazyFrame, elsewhere: pl.LazyFrame | None) -> pl.LazyFrame:
+def _less(rows_by_class: pl.LazyFrame, elsewhere: pl.LazyFrame | None) -> pl.LazyFrame:
     """Without what is drawn elsewhere, ``part`` is what is still to be paid here."""
     if elsewhere is None:
-        return held
+        return rows_by_class
     rest = (pl.col("part") - pl.col("elsewhere").fill_null(0)).clip(lower_bound=whole(0))
-    return held.join(elsewhere, on=_OF_ROW, how="left", maintain_order="left").with_columns(part=rest).drop("elsewhere")
+    return (
+        rows_by_class.join(elsewhere, on=_OF_ROW, how="left", maintain_order="left")
+        .with_columns(part=rest)
+        .drop("elsewhere")
+    )
 
 
 def _known(accounts: pl.LazyFrame) -> pl.LazyFrame:
     return accounts.select(CODED, has_account=pl.lit(value=True))
 
 
-def _kept(held: pl.LazyFrame) -> pl.LazyFrame:
+def _kept(rows_by_class: pl.LazyFrame) -> pl.LazyFrame:
     """Draws that stand whatever the row costs now: what was invoiced besides them, or what another program drew, as far
     as it has not been given back since."""
     frozen = pl.col("reported") | pl.col("has_account").is_null()
-    return held.with_columns(
+    return rows_by_class.with_columns(
         pl.when(frozen)
         .then(pl.col(f"booked_{lot}"))
         .when(pl.col("class") == EARLY)

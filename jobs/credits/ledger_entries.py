@@ -9,7 +9,7 @@ KEY = ["user_id", "id", "month"]
 _OF_ROW = ["user_id", "id"]
 
 
-def postings(rows: pl.LazyFrame, accounts: pl.LazyFrame, booked: pl.LazyFrame) -> pl.LazyFrame:
+def make_postings(rows: pl.LazyFrame, accounts: pl.LazyFrame, booked: pl.LazyFrame) -> pl.LazyFrame:
     """What must be booked so that the ledger shows the draws of ``rows``: one row per key that differs.
 
     Out: user_id, id, month, date, free, purchased (signed), ``fresh`` (nothing stands for the row in this window),

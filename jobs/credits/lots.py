@@ -27,7 +27,7 @@ LOTS = ("free", "purchased")
 """In the order in which they are used up."""
 
 
-def available(accounts: pl.LazyFrame, booked: pl.LazyFrame, stays: pl.LazyFrame, rules: CreditRules) -> pl.LazyFrame:
+def lot_balances(accounts: pl.LazyFrame, booked: pl.LazyFrame, stays: pl.LazyFrame, rules: CreditRules) -> pl.LazyFrame:
     """What each account's lots hold for this window (DESIGN section 4, law 3): ``<lot>_left`` by user. ``stays``: the
     draws of each user that stand whatever is decided, ``kept_<lot>``."""
     own = booked.group_by("user_id").agg(pl.col(lot).sum() for lot in LOTS)
@@ -54,7 +54,7 @@ def available(accounts: pl.LazyFrame, booked: pl.LazyFrame, stays: pl.LazyFrame,
     )
 
 
-def settled(rows: pl.LazyFrame, lots: Sequence[str], bounds: Bounds = UNMEASURED) -> pl.LazyFrame:
+def allocate_lots(rows: pl.LazyFrame, lots: Sequence[str], bounds: Bounds = UNMEASURED) -> pl.LazyFrame:
     """Adds ``<lot>_drawn`` for each of ``lots``: what it pays of each row's ``demand``, given ``<lot>_left`` (null:
     nothing), all at least 0; and ``open``, the running total of what no lot pays. Rows of a user lie together, oldest
     first.

@@ -6,12 +6,14 @@ FREE ones cost nobody anything; every other mode, null and unknown included, is 
 
 import polars as pl
 
-from jobs.domain.fixed_point_columns import UNMEASURED, Bounds, Whole, chosen, quantized
+from jobs.domain.fixed_point_columns import UNMEASURED, Bounds, Whole, quantized, where
 from jobs.domain.rules import CreditRules
 from jobs.domain.schemas import CODED, DUE, EARLY, FREE, PREPAID
 
 
-def classed(rows: pl.LazyFrame, modes: pl.LazyFrame, rules: CreditRules, bounds: Bounds = UNMEASURED) -> pl.LazyFrame:
+def classify_payment(
+    rows: pl.LazyFrame, modes: pl.LazyFrame, rules: CreditRules, bounds: Bounds = UNMEASURED
+) -> pl.LazyFrame:
     """Adds ``class``, ``part`` (of the ledger), ``due_part`` and ``free_part`` (units of 10^-10) to priced rows in row
     order.
 
@@ -19,7 +21,7 @@ def classed(rows: pl.LazyFrame, modes: pl.LazyFrame, rules: CreditRules, bounds:
     user_id, valid_from, mode, of which the newest entry on or before a row's day holds.
     """
     history = modes.select(CODED, "valid_from", "mode").sort("valid_from")
-    held = rows.join_asof(
+    with_mode = rows.join_asof(
         history, left_on="date", right_on="valid_from", by="user_id", check_sortedness=False, coalesce=False
     )
     prepaid = pl.col("imported") | (pl.col("mode") == "prepaid").fill_null(value=False)
@@ -34,17 +36,17 @@ def classed(rows: pl.LazyFrame, modes: pl.LazyFrame, rules: CreditRules, bounds:
         .otherwise(pl.lit(DUE))
     )
     return (
-        held.with_columns(by_mode.cast(pl.Int8).alias("class"))
+        with_mode.with_columns(by_mode.cast(pl.Int8).alias("class"))
         .drop("valid_from", "mode")
         .with_columns(
-            part=part(PREPAID, rules.scale, bounds).wide,
-            due_part=part(DUE, rules.due_scale, bounds).wide,
-            free_part=part(FREE, rules.due_scale, bounds).wide,
+            part=quantized_part(PREPAID, rules.scale, bounds).wide,
+            due_part=quantized_part(DUE, rules.due_scale, bounds).wide,
+            free_part=quantized_part(FREE, rules.due_scale, bounds).wide,
         )
     )
 
 
-def part(of: int, scale: int, bounds: Bounds) -> Whole:
+def quantized_part(of: int, scale: int, bounds: Bounds) -> Whole:
     """Rows of another class add nothing to the running cost, so that their own part of it is 0."""
-    cost = chosen(pl.col("class") == of, bounds.column("total_cost"), Whole.of(0))
+    cost = where(pl.col("class") == of, bounds.column("total_cost"), Whole.of(0))
     return quantized(cost, scale, bounds.rows)

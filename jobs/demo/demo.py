@@ -13,10 +13,10 @@ from psycopg import sql
 from psycopg.rows import dict_row
 
 from jobs.demo import sample
-from jobs.demo.server import running
+from jobs.demo.server import run_server
 from jobs.domain.billing_periods import first_of, previous_month
 from jobs.domain.run_report import Report
-from jobs.pipeline.run import Job, Progress, perform
+from jobs.pipeline.run import Progress, RunRequest, run_job
 from jobs.postgres import server_clock
 from jobs.postgres.connections import Connection, connect
 from jobs.postgres.conninfo import Address
@@ -53,7 +53,7 @@ class Screen:
 
 def run_demo(directory: Path, users: int, days: int, screen: Screen) -> Outcome:
     """Runs the demo in ``directory`` , made or filled anew: usage of ``users`` on ``days`` days, and two runs."""
-    with running(directory) as url:
+    with run_server(directory) as url:
         address = Address(url)
         with connect(address) as connection:
             last_day = server_clock.today(connection) - timedelta(days=1)
@@ -69,7 +69,7 @@ def run_demo(directory: Path, users: int, days: int, screen: Screen) -> Outcome:
         reports = []
         for _ in range(2):
             with screen.progress() as progress:
-                reports.append(perform(Job(settings, address, progress=progress)))
+                reports.append(run_job(RunRequest(settings, address, progress=progress)))
             screen.report(reports[-1])
         with connect(address) as connection:
             tables = {name: _rows(connection, name) for name in ("user_monthly", "cluster_monthly", "rejects")}

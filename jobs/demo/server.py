@@ -36,7 +36,7 @@ NOT_DURABLE = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": 
 
 
 @contextmanager
-def running(directory: Path, *, fsync: bool = True, settings: Mapping[str, str] | None = None) -> Iterator[str]:
+def run_server(directory: Path, *, fsync: bool = True, settings: Mapping[str, str] | None = None) -> Iterator[str]:
     """The URL of the server in `directory`: started when nobody has, stopped when its last user leaves.
 
     `fsync` and `settings` go to a server that this call starts; one that already runs keeps its own.

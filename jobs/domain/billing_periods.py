@@ -95,23 +95,25 @@ class Window:
         return spans
 
 
-def opening(history: History, start: date | None, asked: date) -> date:
+def first_open_month(history: History, start: date | None, asked: date) -> date:
     """The first month that is not closed from the beginning: ``start``'s, else the one before the first run's."""
     return first_of(start) if start else previous_month(first_of(history.first_run or asked))
 
 
 def is_closed(month: date, history: History, following: date) -> bool:
-    """Whether only a backfill may change ``month``; ``following``: see ``opening``."""
+    """Whether only a backfill may change ``month``; ``following``: see ``first_open_month``."""
     return month in history.closed or month < following
 
 
-def nightly(day: date | None, *, today: date, history: History, start: date | None, close_after_days: int) -> Window:
+def nightly_window(
+    day: date | None, *, today: date, history: History, start: date | None, close_after_days: int
+) -> Window:
     """The window of `run --date day` (default: yesterday): every open month up to the last day.
 
     Raises ConfigError for a day after yesterday or in a closed month.
     """
     asked = _past("--date", day or today - timedelta(days=1), today)
-    month, following = first_of(asked), opening(history, start, asked)
+    month, following = first_of(asked), first_open_month(history, start, asked)
     if is_closed(month, history, following):
         why = (
             "closed by an earlier run" if month in history.closed else f"before the first open month, {following:%Y-%m}"
@@ -123,7 +125,7 @@ def nightly(day: date | None, *, today: date, history: History, start: date | No
     return _open(following, max(asked, history.furthest or asked), history, close_after_days)
 
 
-def backfill(
+def backfill_window(
     since: date, until: date, *, today: date, history: History, start: date | None, close_after_days: int
 ) -> Window:
     """The window of `backfill --from since --to until`: the whole months that these days touch, up to yesterday; all
@@ -134,13 +136,13 @@ def backfill(
     yesterday = today - timedelta(days=1)
     if _past("--to", until, today) < since:
         raise ConfigError(f"--to {until}: expected a day on or after --from {since}")
-    following = opening(history, start, yesterday)
+    following = first_open_month(history, start, yesterday)
     touched = months_of(since, until)
     closed = frozenset(month for month in touched if is_closed(month, history, following))
     if len(closed) == len(touched):
         return Window(tuple(touched), min(last_of(touched[-1]), yesterday), frozenset(), closed)
-    held = _open(following, yesterday, history, close_after_days)
-    return Window(tuple(sorted(closed.union(held.months))), held.last, held.closing, closed)
+    open_months = _open(following, yesterday, history, close_after_days)
+    return Window(tuple(sorted(closed.union(open_months.months))), open_months.last, open_months.closing, closed)
 
 
 def months_of(since: date, until: date) -> list[date]:

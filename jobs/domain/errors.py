@@ -24,7 +24,7 @@ class LockedError(UsageJobsError):
     exit_code = 4
 
 
-class MovedError(UsageJobsError):
+class PlanMismatchError(UsageJobsError):
     """The data is no longer what was approved: more, or something else, would change."""
 
     exit_code = 6

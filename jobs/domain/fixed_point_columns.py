@@ -118,7 +118,7 @@ class Whole:
         return _kept(steps, min(least, self.least - opening), max(most, self.most - opening), narrow=narrow)
 
 
-def chosen(condition: pl.Expr, then: Whole, otherwise: Whole) -> Whole:
+def where(condition: pl.Expr, then: Whole, otherwise: Whole) -> Whole:
     """``then`` where the condition holds, else ``otherwise``."""
     least, most = min(then.least, otherwise.least), max(then.most, otherwise.most)
 
@@ -220,7 +220,7 @@ def quantized(cost: Whole, scale: int | None, rows: int) -> Whole:
     """Each row's part of the user's running cost in the month, at ``scale`` decimals; of at most ``rows`` rows.
 
     round(C_i) − round(C_i−1): the parts add up to the rounded whole, so that a customer whose days cost 0.004
-    is charged. Needs rows from ``charges.in_row_order``.
+    is charged. Needs rows from ``charges.sort_rows``.
     """
     if scale is None or scale >= PLACES:
         return cost

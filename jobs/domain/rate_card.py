@@ -55,14 +55,14 @@ class RateCard:
 
     def on(self, meter: str, day: date) -> Card | None:
         """The newest card effective on or before ``day``."""
-        held = [card for card in self.cards.get(meter, ()) if card.effective_from <= day]
-        return held[-1] if held else None
+        earlier = [card for card in self.cards.get(meter, ()) if card.effective_from <= day]
+        return earlier[-1] if earlier else None
 
     def between(self, meter: str, first: date, last: date) -> list[Card]:
         """The cards that hold on some day of ``first`` to ``last``, oldest first."""
         later = [card for card in self.cards.get(meter, ()) if first < card.effective_from <= last]
-        held = self.on(meter, first)
-        return [held, *later] if held else later
+        earlier = self.on(meter, first)
+        return [earlier, *later] if earlier else later
 
     def listed(self) -> dict[str, str]:
         """The tiers of each card by its name, in words: "0 from 0, 0.1 from 10, per 1"."""

@@ -13,7 +13,7 @@ from jobs.domain.rate_card import Card, RateCard
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
+class PricingTerms:
     """By what usage is priced: the meters that are read, their cards, the days in question, the tiers' reach, and the
     meters of which somebody has a price override."""
 

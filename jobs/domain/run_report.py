@@ -7,7 +7,7 @@ from decimal import Decimal
 
 
 @dataclass(frozen=True, slots=True)
-class Entries:
+class LedgerTotals:
     """Rows of the ledger and what they add up to, as a positive amount."""
 
     rows: int
@@ -15,7 +15,7 @@ class Entries:
 
 
 @dataclass(frozen=True, slots=True)
-class CreditStory:
+class CreditSummary:
     """What a run did with credits. Booked by it: ``users_drawn``, net ``free`` and ``purchased``, and of these the
     corrections of rows drawn before: ``taken``, ``given_back``, ``reassigned`` (rows that only changed between free and
     purchased). How the total cost of the window is paid: ``credits_deducted``, ``uncovered`` (of ``users_ran_out``),
@@ -25,8 +25,8 @@ class CreditStory:
     users_drawn: int
     free: Decimal
     purchased: Decimal
-    taken: Entries
-    given_back: Entries
+    taken: LedgerTotals
+    given_back: LedgerTotals
     reassigned: int
     credits_deducted: Decimal
     uncovered: Decimal
@@ -115,7 +115,7 @@ class Report:
     unpriced: int
     changed: Mapping[str, int]
     total_cost: Decimal
-    credits: CreditStory
+    credits: CreditSummary
     currency: str
     settings_file: str
     rates_file: str

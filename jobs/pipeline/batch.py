@@ -28,7 +28,7 @@ from jobs.pipeline.batch_input import BatchInput, read_input
 from jobs.pipeline.plan import Plan
 from jobs.postgres import accounts, detection, usage_writeback
 from jobs.postgres.connections import Connection, transaction
-from jobs.postgres.run_lock import pass_fence
+from jobs.postgres.run_lock import check_ownership
 from jobs.postgres.usage_reader import Reader
 from jobs.postgres.usage_writeback import ConcurrentChangeError
 
@@ -99,8 +99,8 @@ class Batch:
         alone, plan = frozenset([user]), self.plan
         try:
             with transaction(connection, lock_timeout=LOCK_TIMEOUT):
-                pass_fence(connection, plan.settings, self._run_id)
-                accounts.lock(connection, plan.settings, plan.query.read.credits, alone, wait=True)
+                check_ownership(connection, plan.settings, self._run_id)
+                accounts.lock_accounts(connection, plan.settings, plan.query.read.credits, alone, wait=True)
                 if plan.writes_usage:
                     usage_writeback.lock_users(connection, plan, alone)
                 read, foreign = self._read(connection, Reader("copy", self.reader.address), alone)
@@ -111,8 +111,10 @@ class Batch:
     def compute(self, connection: Connection, users: Collection[str]) -> BatchResult:
         """What ``run`` would write, computed read-only inside the caller's transaction."""
         read, foreign = self._read(connection, self.reader, users)
-        held = accounts.read(connection, self.plan.settings, self.plan.query.read.credits, read.paying)
-        changes = compute_changes(connection, self.plan, None, read, held).unlocked(connection).completed(connection)
+        account_rows = accounts.read_accounts(connection, self.plan.settings, self.plan.query.read.credits, read.paying)
+        changes = (
+            compute_changes(connection, self.plan, None, read, account_rows).unlocked(connection).completed(connection)
+        )
         return BatchResult(read.users, frozenset(), read.rows_read, changes, foreign=foreign)
 
     def _read(
@@ -136,12 +138,14 @@ class Batch:
     def _write(self, connection: Connection, read: BatchInput, rows_read: int, *, wait: bool) -> BatchResult:
         plan, everybody = self.plan, read.users
         if not wait:
-            pass_fence(connection, plan.settings, self._run_id)
-        locked, skipped = accounts.lock(connection, plan.settings, plan.query.read.credits, read.paying, wait=wait)
+            check_ownership(connection, plan.settings, self._run_id)
+        locked, skipped = accounts.lock_accounts(
+            connection, plan.settings, plan.query.read.credits, read.paying, wait=wait
+        )
         read = read.without(skipped)
         # An account that was opened since is none of those that are locked: the next run takes it.
-        held = accounts.read(connection, plan.settings, plan.query.read.credits, locked)
-        changes = compute_changes(connection, plan, self._run_id, read, held, first=not wait)
+        account_rows = accounts.read_accounts(connection, plan.settings, plan.query.read.credits, locked)
+        changes = compute_changes(connection, plan, self._run_id, read, account_rows, first=not wait)
         changes, missing = changes.locked(connection, alone=wait)
         moved = missing | self._moved(connection, read)
         if wait and moved:

@@ -27,7 +27,7 @@ from jobs.postgres.connections import Connection
 from jobs.postgres.rejects import RejectChange
 from jobs.postgres.usage_writeback import ConcurrentChangeError, LostRow
 from jobs.rollups import user_rollups
-from jobs.rollups.causes import KEY, UNCHANGED, causes, keep_closed_months
+from jobs.rollups.causes import KEY, UNCHANGED, find_causes, keep_closed_months
 from jobs.rollups.changes import NONE
 
 OF_USERS = (
@@ -93,11 +93,11 @@ class BatchChanges:
     @property
     def counts(self) -> dict[str, int]:
         """Rows that change, by table; once complete."""
-        held, counts = self.plan.query.read.credits, {"usage_daily": self.usage.height + len(self.lost)}
+        credits, counts = self.plan.query.read.credits, {"usage_daily": self.usage.height + len(self.lost)}
         if not self.postings.is_empty():
             counts["credit_draws"] = self.postings.height
-            counts["user_credits"] = accounts.changed_accounts(self.postings, held)
-            if held.transactions:
+            counts["user_credits"] = accounts.changed_accounts(self.postings, credits)
+            if credits.transactions:
                 counts["credit_transactions"] = accounts.changed_transactions(self.postings)
         if not self.adopted.is_empty():
             counts["credit_draws"] = counts.get("credit_draws", 0) + self.adopted.height
@@ -188,10 +188,10 @@ class BatchChanges:
         assert run_id is not None  # noqa: S101
         assert self.daily is not None and self.monthly is not None and self.debts is not None  # noqa: S101, PT018
         if not self.adopted.is_empty():
-            accounts.adopt(connection, plan.settings, self.adopted, run_id)
+            accounts.enter_adopted(connection, plan.settings, self.adopted, run_id)
         if not self.postings.is_empty():
-            held = plan.query.read.credits
-            posted = accounts.post(connection, plan.settings, held, self.postings, run_id)
+            credits = plan.query.read.credits
+            posted = accounts.post_draws(connection, plan.settings, credits, self.postings, run_id)
             if posted["credit_draws"] != self.postings.height:
                 raise ConcurrentChangeError(frozenset(self.postings.filter("first")["user_id"]))
         if not self.usage.is_empty():
@@ -204,9 +204,11 @@ class BatchChanges:
         self.monthly.write(connection, plan, run_id)
         self.debts.write(connection, plan, run_id)
         if entries := self.read.new_modes:
-            billing_mode_history.append(connection, plan.settings, billing_mode_history.listed_entries(entries), run_id)
+            billing_mode_history.append_entries(
+                connection, plan.settings, billing_mode_history.listed_entries(entries), run_id
+            )
         ledger.append_corrections(connection, plan.settings, self.corrected, plan.reason, run_id)
-        rejects.write(connection, plan.settings, self.rejects)
+        rejects.write_rejects(connection, plan.settings, self.rejects)
 
     def _with_hashes(self, connection: Connection) -> pl.DataFrame:
         """What user_monthly shall hold."""
@@ -314,7 +316,7 @@ class BatchChanges:
         )
         meters = [meter.name for meter in self.plan.settings.meters]
         repriced = {month: self.plan.repriced(month) for month in self.plan.window.months}
-        found = causes(changed, meters, repriced).join(renewed, on=KEY, how="left")
+        found = find_causes(changed, meters, repriced).join(renewed, on=KEY, how="left")
         return found.filter(~(same & pl.col("renewed").fill_null(value=False))).drop("renewed").sort(KEY).collect()
 
 
@@ -323,16 +325,16 @@ def compute_changes(
     plan: Plan,
     run_id: int | None,
     read: BatchInput,
-    held: pl.DataFrame,
+    account_rows: pl.DataFrame,
     *,
     first: bool = False,
 ) -> BatchChanges:
-    """What is to change for the users of ``read``, whose accounts are ``held`` (schemas.ACCOUNTS).
+    """What is to change for the users of ``read``, whose accounts are ``account_rows`` (schemas.ACCOUNTS).
 
     ``first``: a row that shows no credits and has no draws in the window is taken for one that never had any: were
     there one, posting it would find out. Reads rows of usage_daily and rollup.rejects besides.
     """
-    adopted = foreign_draws.adopted_draws(connection, plan, read, held)
+    adopted = foreign_draws.adopted_draws(connection, plan, read, account_rows)
     dropped = foreign_draws.dropped_draws(plan, read)
     payable, settled_before = debt_settlement.adopt_debts(read.payable, adopted)
     here = adopted.join(settled_before, on=["id", "date"], how="anti")
@@ -343,7 +345,7 @@ def compute_changes(
         odd_debts=foreign_draws.as_adopted(read.odd_debts, adopted),
         payable=payable,
     )
-    rows, due, settled = draw_windows.allocate(plan, read, held)
+    rows, due, settled = draw_windows.allocate(plan, read, account_rows)
     known = read.mismatched["id"]
     is_first = pl.col("fresh") & ~pl.col("vanished") if first else pl.lit(value=False)
     due = due.with_columns(first=is_first)
@@ -355,15 +357,15 @@ def compute_changes(
     shall_show = pl.concat([settled, debt_settlement.refilled_debts(payable, read.odd_debts, settled)])
     usage = draw_windows.rows_to_write(plan, rows, read.unpriced, due, read.mismatched)
     ids = [str(UUID(int=id_)) for id_ in read.unpriced["id"]]
-    found = rejects.read(connection, plan.query, ids)
+    found = rejects.read_rejects(connection, plan.query, ids)
     spans = plan.window.spans()
     return BatchChanges(
         plan=plan,
         run_id=run_id,
         read=read,
         rows=rows,
-        accounts=held,
-        after=draw_windows.after_posting(plan, held, due),
+        accounts=account_rows,
+        after=draw_windows.apply_postings(plan, account_rows, due),
         adopted=pl.concat([adopted, dropped]),
         postings=due,
         usage=pl.concat([usage, debt_settlement.settled_rows(plan, shall_show).select(usage.columns)]),

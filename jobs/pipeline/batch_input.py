@@ -116,30 +116,30 @@ def read_input(
     text = scope.query.of_users(users, scope.window.spans())
     with transaction(connection):
         usage = reader.read(connection, scope.query, text)
-        modes = batch_inputs.billing_modes(connection, scope, users)
-        draws = batch_inputs.window_draws(connection, scope, users)
-        months = batch_inputs.stored_months(connection, scope, scope.window.months, users)
+        modes = batch_inputs.read_billing_modes(connection, scope, users)
+        draws = batch_inputs.read_window_draws(connection, scope, users)
+        months = batch_inputs.read_months(connection, scope, scope.window.months, users)
         # A user without a stored month has no stored days either, unless a roll-up was lost. In a first run no user has
         # any: looking for each user's days would take as long as reading the usage.
         stored = users if scope.has_user_days else months["user_id"].unique().to_list()
-        days = batch_inputs.stored_days(connection, scope, scope.window.days, stored)
+        days = batch_inputs.read_days(connection, scope, scope.window.days, stored)
         good = is_priceable(scope)
         rated = rate_rows(usage.filter(good).lazy(), scope)
         unpriced = usage.filter(~good).with_columns(CODED)
         entries = draws.group_by("user_id").agg(pl.len().alias("entries"))
         draws = window_draws(draws, rated, scope)
-        adopted = batch_inputs.adopted_elsewhere(connection, scope, _not_prepaid(users, modes))
+        adopted = batch_inputs.read_adopted_elsewhere(connection, scope, _not_prepaid(users, modes))
         shown = ["id", "user_id", "date", "deducted"]
-        mismatched = batch_inputs.mismatched_rows(
+        mismatched = batch_inputs.find_mismatched_rows(
             connection, scope, pl.concat([rated.select(shown), unpriced.select(shown)]), draws
         )
-        debts = batch_inputs.stored_debts(connection, scope, users)
+        debts = batch_inputs.read_debts(connection, scope, users)
         payable = _payable(connection, scope, debts, run_id)
         closed_months, closed_days = months.clear(), days.clear()
         if not payable.is_empty():
             debtors = payable["user_id"].unique().to_list()
-            closed_months = batch_inputs.stored_months(connection, scope, payable["month"].unique().to_list(), debtors)
-            closed_days = batch_inputs.stored_days(connection, scope, payable["date"].unique().to_list(), debtors)
+            closed_months = batch_inputs.read_months(connection, scope, payable["month"].unique().to_list(), debtors)
+            closed_days = batch_inputs.read_days(connection, scope, payable["date"].unique().to_list(), debtors)
         read = BatchInput(
             users=frozenset(users),
             rated=rated,
@@ -156,7 +156,7 @@ def read_input(
             payable=payable,
             closed_months=closed_months,
             closed_days=closed_days,
-            odd_debts=batch_inputs.mismatched_debts(connection, scope, payable),
+            odd_debts=batch_inputs.find_mismatched_debts(connection, scope, payable),
         )
         return replace(read, unexplained=foreign_draws.unexplained(connection, scope, read))
 
@@ -172,7 +172,7 @@ def _payable(connection: Connection, scope: RunScope, debts: pl.DataFrame, run_i
     left = debts.filter(pl.col("amount") > pl.col("settled") + pl.col("written_off"))
     if left.is_empty() or not scope.window.open or scope.query.read.credits.account is None:
         return pl.DataFrame(schema=batch_inputs.PAYABLE)
-    return batch_inputs.payable_debts(connection, scope, left["user_id"].unique().to_list(), run_id)
+    return batch_inputs.read_payable_debts(connection, scope, left["user_id"].unique().to_list(), run_id)
 
 
 def _fingerprints(usage: pl.DataFrame) -> pl.DataFrame:

@@ -9,8 +9,8 @@ from jobs.domain.work_list import WorkList
 from jobs.pipeline.batch import Batch, BatchResult
 from jobs.pipeline.run_totals import Totals
 from jobs.pipeline.workers import run_side_by_side
-from jobs.postgres.connections import Link
-from jobs.postgres.errors import retried
+from jobs.postgres.connections import ReconnectingConnection
+from jobs.postgres.errors import retry
 
 PASSES = 3
 """How often the users who left their batch are tried one after another. Whoever is locked so long is the next run's."""
@@ -19,7 +19,7 @@ MOST_SET_ASIDE = 20
 
 
 def run_batches(
-    links: Sequence[Link],
+    links: Sequence[ReconnectingConnection],
     batch: Batch,
     work: WorkList,
     totals: Totals,
@@ -28,7 +28,7 @@ def run_batches(
     """Does the whole ``work``; who could not be had stays in ``totals.left``, of whom nothing can be written in
     ``totals.set_aside``. Raises RefusedError where these are too many."""
 
-    def done(link: Link, part: tuple[int, list[str]]) -> list[BatchResult]:
+    def done(link: ReconnectingConnection, part: tuple[int, list[str]]) -> list[BatchResult]:
         number, users = part
         results = []
         for result in _run(link, replace(batch, number=number), users):
@@ -44,7 +44,7 @@ def run_batches(
     alone = replace(batch, number=len(work))
     for _ in range(PASSES):
         for user in sorted(totals.left):
-            totals.add(retried(partial(_single, links[0], alone, user)))
+            totals.add(retry(partial(_single, links[0], alone, user)))
         if not totals.left:
             return
 
@@ -54,9 +54,9 @@ def _check_refused(reasons: Sequence[str]) -> None:
         raise RefusedError(f"of more than {MOST_SET_ASIDE} users nothing can be written; of the last: {reasons[-1]}")
 
 
-def _run(link: Link, batch: Batch, users: Sequence[str]) -> Iterator[BatchResult]:
+def _run(link: ReconnectingConnection, batch: Batch, users: Sequence[str]) -> Iterator[BatchResult]:
     """A batch; where it failed and the user who is the cause is not known, its halves, until that user is alone."""
-    result = retried(lambda: batch.run(link.connection, users))
+    result = retry(lambda: batch.run(link.connection, users))
     if not result.failed or len(users) == 1:
         yield result
         return
@@ -65,5 +65,5 @@ def _run(link: Link, batch: Batch, users: Sequence[str]) -> Iterator[BatchResult
         yield from _run(link, batch, half)
 
 
-def _single(link: Link, batch: Batch, user: str) -> BatchResult:
+def _single(link: ReconnectingConnection, batch: Batch, user: str) -> BatchResult:
     return batch.run_single(link.connection, user)

@@ -21,9 +21,9 @@ from jobs.pipeline.batch_changes import BatchChanges
 from jobs.pipeline.batch_input import rate_users
 from jobs.pipeline.rollup_writer import TableDiff
 from jobs.pipeline.workers import run_side_by_side
-from jobs.postgres.connections import Link, transaction
+from jobs.postgres.connections import ReconnectingConnection, transaction
 from jobs.postgres.detection import Detected
-from jobs.postgres.errors import retried
+from jobs.postgres.errors import retry
 from jobs.postgres.run_scope import RunScope
 from jobs.rollups.causes import KEY
 
@@ -117,14 +117,14 @@ class ChangeSums:
         return self.largest.filter(day=day, kind=kind).select("user_id", "more", "less").rows()
 
 
-def compute_sums(links: Sequence[Link], batch: Batch, found: Detected) -> ChangeSums:
+def compute_sums(links: Sequence[ReconnectingConnection], batch: Batch, found: Detected) -> ChangeSums:
     """The sums of what is to be recomputed of users whose covered days differ, as a dry run computes it, and of the
     new rows of the others. Nothing is locked or written."""
     sums = ChangeSums(batch.plan)
     parts = chain(((True, users) for users in found.changed), ((False, users) for users in found.added))
 
-    def compute(link: Link, part: tuple[bool, list[str]]) -> BatchChanges | pl.DataFrame | None:
-        return retried(partial(_compute, link, batch, *part))
+    def compute(link: ReconnectingConnection, part: tuple[bool, list[str]]) -> BatchChanges | pl.DataFrame | None:
+        return retry(partial(_compute, link, batch, *part))
 
     for each in run_side_by_side(links, compute, parts):
         if isinstance(each, BatchChanges):
@@ -134,7 +134,9 @@ def compute_sums(links: Sequence[Link], batch: Batch, found: Detected) -> Change
     return sums
 
 
-def _compute(link: Link, batch: Batch, is_changed: bool, users: Collection[str]) -> BatchChanges | pl.DataFrame | None:
+def _compute(
+    link: ReconnectingConnection, batch: Batch, is_changed: bool, users: Collection[str]
+) -> BatchChanges | pl.DataFrame | None:
     with transaction(link.connection, snapshot=True) as connection:
         if is_changed:
             return batch.compute(connection, users).changes

@@ -56,9 +56,9 @@ def regroup(connection: Connection, scope: RunScope, days: Sequence[date], delta
     whole = pl.concat([stored.filter(~here), target.select(stored.columns)])
     users = _added([cluster_rollups.month_users(connection, scope, months), *deltas.users], MONTH)
     by_month = user_rollups.cluster_months(whole.lazy(), users.lazy(), settings.meters).collect()
-    held = pl.concat(rollup_io.stored(connection, settings, monthly, months))
-    target = _named(by_month, names).select(held.columns)
-    return [changed, TableDiff.of(monthly, target, held)]
+    before = pl.concat(rollup_io.stored(connection, settings, monthly, months))
+    target = _named(by_month, names).select(before.columns)
+    return [changed, TableDiff.of(monthly, target, before)]
 
 
 def _named(rows: pl.DataFrame, names: pl.DataFrame) -> pl.DataFrame:

@@ -50,9 +50,9 @@ def allocate(
                 mine.lazy(), modes.lazy(), accounts.lazy(), theirs.lazy(), scope.credit_rules
             )
             settled = allocation.settle_debts(payable, lots, scope.credit_rules.unit)
-            accounts = after_posting(scope, accounts, settled)
+            accounts = apply_postings(scope, accounts, settled)
         part = _window(scope, mine, modes, accounts, theirs, read.elsewhere)
-        accounts = after_posting(scope, accounts, part[1])
+        accounts = apply_postings(scope, accounts, part[1])
         parts.append(part)
     return pl.concat([paid for paid, _ in parts]), pl.concat([due for _, due in parts]), settled
 
@@ -67,7 +67,7 @@ def _window(
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """One draw window; its credit is what the accounts have left without its own draws (invariant 3)."""
     known = Bounds.of(rows, ["total_cost"])
-    paid = allocation.credited(
+    paid = allocation.allocate_credits(
         rows.lazy(),
         modes.lazy(),
         accounts.lazy(),
@@ -76,22 +76,22 @@ def _window(
         known,
         elsewhere=_lazy(elsewhere),
     ).collect()
-    return paid, ledger_entries.postings(paid.lazy(), accounts.lazy(), draws.lazy()).collect()
+    return paid, ledger_entries.make_postings(paid.lazy(), accounts.lazy(), draws.lazy()).collect()
 
 
-def as_posted(
+def apply_window_ledger(
     scope: RunScope, rows: pl.DataFrame, modes: pl.DataFrame, draws: pl.DataFrame, elsewhere: pl.DataFrame
 ) -> pl.DataFrame:
     """``rows`` as the ledger pays them, whatever it should say."""
     rules = scope.credit_rules
-    return allocation.as_booked(rows.lazy(), modes.lazy(), draws.lazy(), rules, _lazy(elsewhere)).collect()
+    return allocation.apply_ledger(rows.lazy(), modes.lazy(), draws.lazy(), rules, _lazy(elsewhere)).collect()
 
 
 def _lazy(elsewhere: pl.DataFrame) -> pl.LazyFrame | None:
     return None if elsewhere.is_empty() else elsewhere.lazy()
 
 
-def after_posting(scope: RunScope, accounts: pl.DataFrame, postings_: pl.DataFrame) -> pl.DataFrame:
+def apply_postings(scope: RunScope, accounts: pl.DataFrame, postings_: pl.DataFrame) -> pl.DataFrame:
     """The accounts once ``postings_`` are posted."""
     if postings_.is_empty():
         return accounts

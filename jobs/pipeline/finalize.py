@@ -23,7 +23,7 @@ from jobs.postgres.credit_capabilities import unusable_payers
 from jobs.postgres.detection import Detected
 from jobs.postgres.month_figures import MonthFigures, month_figures, ran_out
 from jobs.postgres.rejects import RejectChange
-from jobs.postgres.run_lock import pass_fence
+from jobs.postgres.run_lock import check_ownership
 
 if TYPE_CHECKING:
     import polars as pl
@@ -85,9 +85,9 @@ def finalize(
             # The answer to an earlier COMMIT was lost, and this is another try: done is done.
             by_month, whole = month_figures(connection, plan, plan.window.months)
             return Finalized(
-                whole, by_month, rejects.count(connection, settings, plan.window.spans()), {}, closing.months
+                whole, by_month, rejects.count_rejects(connection, settings, plan.window.spans()), {}, closing.months
             )
-        pass_fence(connection, settings, run_id)
+        check_ownership(connection, settings, run_id)
         # Before detection looks once more: what it finds is what closes.
         entered, entries = _enter_modes(connection, plan, run_id, totals)
         settled = _settle(connection, plan, totals, closing) if closing.months else None
@@ -104,7 +104,7 @@ def finalize(
         _keep_set_aside(connection, plan, run_id, totals)
         ownerless = _ownerless_ids(connection, plan, totals)
         rejected = ownerless_rejects(connection, plan, totals, ownerless)
-        rejects.write(connection, settings, rejected)
+        rejects.write_rejects(connection, settings, rejected)
         misplaced = _misplaced_rows(connection, plan, ownerless, lock=True)
         written["usage_daily"] += len(misplaced)
         by_month, whole = month_figures(connection, plan, plan.window.months)
@@ -119,7 +119,7 @@ def finalize(
         # What was approved is what the end comes to with everybody.
         if totals.recorder is not None and not totals.not_written:
             totals.recorder.add_stage(END, _listed(listed, entries, rejected, booked))
-        count = rejects.count(connection, settings, plan.window.spans())
+        count = rejects.count_rejects(connection, settings, plan.window.spans())
         ended = Finalized(whole, by_month, count, changed, closing.months, waiting, settled)
         _mark_done(connection, plan, run_id, totals.rows_read, ended, written)
     return ended
@@ -131,7 +131,7 @@ def _enter_modes(connection: Connection, plan: Plan, run_id: int, totals: Totals
     if totals.recorder is not None:
         found = connection.execute(entries).fetchall()
         entries = billing_mode_history.listed_entries(found)
-    return billing_mode_history.append(connection, plan.settings, entries, run_id), found
+    return billing_mode_history.append_entries(connection, plan.settings, entries, run_id), found
 
 
 def _settle(connection: Connection, plan: Plan, totals: Totals, closing: Closing) -> "BatchResult | None":
@@ -165,7 +165,9 @@ def _keep_set_aside(connection: Connection, plan: Plan, run_id: int, totals: Tot
 
 def _overrides_moved(connection: Connection, plan: Plan) -> bool:
     """Whether price overrides are no longer those by which this run has priced."""
-    now = price_overrides.read(connection, plan.settings, plan.query.read, plan.window.first, plan.window.last)
+    now = price_overrides.read_overrides(
+        connection, plan.settings, plan.query.read, plan.window.first, plan.window.last
+    )
     return now.rows != plan.overrides.rows
 
 
@@ -198,12 +200,12 @@ def preview(
     changed = NO_CLUSTERS | {diff.table.name: diff.rows for diff in diffs}
     misplaced = _misplaced_rows(connection, plan, ownerless, lock=False)
     changed["usage_daily"] = totals.changed["usage_daily"] + len(misplaced)
-    changed["billing_modes"] = billing_mode_history.count(connection, plan.pending_modes())
+    changed["billing_modes"] = billing_mode_history.count_entries(connection, plan.pending_modes())
     changed |= {"rejects": totals.changed["rejects"] + len(rejected), "months": len(booked)}
     if totals.recorder is not None:
         entries = [entry for entry in connection.execute(plan.pending_modes()) if entry[0] not in totals.users]
         totals.recorder.add_stage(END, _listed(diffs, entries, rejected, booked))
-    count = rejects.count(connection, plan.settings, plan.window.spans())
+    count = rejects.count_rejects(connection, plan.settings, plan.window.spans())
     count += totals.rejected + sum(map(rejects.count_change, rejected))
     return Finalized(whole, by_month, count, changed, closing)
 
@@ -227,7 +229,7 @@ def ownerless_rejects(connection: Connection, plan: Plan, totals: Totals, ids: C
     """What is to change in rollup.rejects for rows that no batch sees: without a user or a day, or changed in a way
     that no fingerprint covers."""
     spans = plan.window.spans()
-    found = rejects.read(connection, plan.query, ids) + rejects.read_outdated(connection, plan.query, spans)
+    found = rejects.read_rejects(connection, plan.query, ids) + rejects.read_outdated(connection, plan.query, spans)
     changes = rejects.changes_without_owner(connection, plan.settings, found, spans)
     # Of a user who was not recomputed a row stays rejected until it is priced.
     return [change for change in changes if change.user not in totals.not_written]
@@ -343,7 +345,7 @@ def _after(
 def _mark_done(
     connection: Connection, plan: Plan, run_id: int, rows_read: int, ended: Finalized, written: Counter[str]
 ) -> None:
-    done = run_log.finish(
+    done = run_log.finish_run(
         connection,
         plan.settings,
         run_id,

@@ -71,16 +71,16 @@ def unexplained(connection: Connection, scope: RunScope, read: "BatchInput") -> 
     odd = read.odd.sort("user_id", "date", "id")
     by_user = {str(rows["user_id"][0]): rows for rows in odd.partition_by("user_id", maintain_order=True)}
     losing = _with_accounts(connection, scope, read.gone).sort("user_id", "date", "id")
-    held, beyond = scope.query.read.credits, _beyond_debts(read)
-    blind = read.paying if held.account is not None and not held.deducted else set()
+    credits, beyond = scope.query.read.credits, _beyond_debts(read)
+    blind = read.paying if credits.account is not None and not credits.deducted else set()
     asked = {user for user, rows in by_user.items() if not rows["foreign"].any()} | {*losing["user_id"]} | blind
-    compared = ledger.compare_transactions(connection, scope.settings, asked) if asked and held.transactions else {}
+    compared = ledger.compare_transactions(connection, scope.settings, asked) if asked and credits.transactions else {}
     found = {}
     for user, rows in by_user.items():
         ours, theirs = compared.get(user, (None, None))
         if rows["foreign"].any():
             found[user] = _of_rows(user, rows.filter("foreign"), "", beyond)
-        elif held.transactions and (theirs is None or ours != theirs):
+        elif credits.transactions and (theirs is None or ours != theirs):
             found[user] = _of_rows(user, rows, _disagreement(ours, theirs), beyond)
     disagreeing = {user: both for user, both in compared.items() if (both[0] or 0) != (both[1] or 0)}
     for id_, user, day, *_ in losing.unique("user_id", keep="first").iter_rows():
@@ -114,8 +114,8 @@ def _with_accounts(connection: Connection, scope: RunScope, gone: pl.DataFrame) 
     if gone.is_empty():
         return gone
     users = gone["user_id"].unique().to_list()
-    held = accounts.read(connection, scope.settings, scope.query.read.credits, users)
-    return gone.join(held.select("user_id"), on="user_id", how="semi")
+    account_rows = accounts.read_accounts(connection, scope.settings, scope.query.read.credits, users)
+    return gone.join(account_rows.select("user_id"), on="user_id", how="semi")
 
 
 def _of_rows(user: str, rows: pl.DataFrame, more: str, beyond: frozenset[str]) -> Unexplained:
@@ -137,7 +137,9 @@ def _disagreement(ours: Decimal | None, theirs: Decimal | None) -> str:
     return f", and the user's transactions come to {shown(theirs)} where the ledger comes to {shown(ours or 0)}"
 
 
-def adopted_draws(connection: Connection, scope: RunScope, read: "BatchInput", held: pl.DataFrame) -> pl.DataFrame:
+def adopted_draws(
+    connection: Connection, scope: RunScope, read: "BatchInput", account_rows: pl.DataFrame
+) -> pl.DataFrame:
     """What ``--adopt`` enters into the ledger (schemas.DRAWS), so that it says what the rows of these users show.
 
     In row order free until the account's free credits used are exhausted, then purchased. What a row shows less than
@@ -147,9 +149,9 @@ def adopted_draws(connection: Connection, scope: RunScope, read: "BatchInput", h
     if not users:
         return pl.DataFrame(schema=DRAWS)
     adopting = read.odd.filter(pl.col("user_id").cast(pl.String).is_in(users))
-    drawn = ledger.drawn_by_row(connection, batch_inputs.ledger_of(scope), users)
+    drawn = ledger.read_drawn_by_row(connection, batch_inputs.ledger_of(scope), users)
     free_used = pl.col("free_used") if scope.credit_rules.splits else pl.min_horizontal("granted", "used")
-    left = dict(held.select("user_id", free_used).iter_rows())
+    left = dict(account_rows.select("user_id", free_used).iter_rows())
     for (user, _), (free, _) in drawn.items():
         left[user] = left.get(user, 0) - free
     return pl.DataFrame(list(_entries(adopting, drawn, left)), schema=DRAWS, orient="row")

@@ -9,10 +9,10 @@ from typing import TypeVar
 from jobs.domain.billing_periods import Window, first_of, last_of
 from jobs.domain.errors import ConfigError
 from jobs.postgres import debts, preflight, run_log, server_clock
-from jobs.postgres.connections import Connection, linked
+from jobs.postgres.connections import Connection, open_link
 from jobs.postgres.conninfo import Address
-from jobs.postgres.errors import retried
-from jobs.postgres.run_lock import guarded, name_of_work
+from jobs.postgres.errors import retry
+from jobs.postgres.run_lock import hold_run_lock, name_of_work
 from jobs.settings import Settings
 
 T = TypeVar("T")
@@ -31,9 +31,9 @@ def reopen(settings: Settings, address: Address, month: date, reason: str, who: 
         if month != (last := max(history.closed, default=None)):
             found = "no month is closed" if last is None else f"the last closed month is {last:%Y-%m}"
             raise ConfigError(f"--month {month:%Y-%m}: expected the last month that a run has closed; {found}")
-        number = run_log.begin(connection, settings, "reopen", _months(month, month), reason=reason, who=who)
+        number = run_log.enter_run(connection, settings, "reopen", _months(month, month), reason=reason, who=who)
         run_log.open_month(connection, settings, month)
-        run_log.finish(connection, settings, number, "done", rows_changed=1)
+        run_log.finish_run(connection, settings, number, "done", rows_changed=1)
         return number
 
     return _alone(settings, address, opened)
@@ -49,13 +49,13 @@ def write_off(
     """
 
     def written_off(connection: Connection) -> tuple[int, Decimal]:
-        found = [debt for debt in debts.listed(connection, settings, user) if debt.open]
+        found = [debt for debt in debts.read_debts(connection, settings, user) if debt.open]
         if not found:
             raise ConfigError(f"--user {user}: expected a user with open debts; found none. See: usage-jobs debts")
         window = _months(first_of(found[0].usage_date), first_of(found[-1].usage_date))
-        number = run_log.begin(connection, settings, "write-off", window, reason=reason, who=who)
+        number = run_log.enter_run(connection, settings, "write-off", window, reason=reason, who=who)
         debts.write_off(connection, settings, user, reason, number)
-        run_log.finish(connection, settings, number, "done", rows_changed=len(found))
+        run_log.finish_run(connection, settings, number, "done", rows_changed=len(found))
         return number, sum((debt.open for debt in found), start=Decimal(0))
 
     return _alone(settings, address, written_off)
@@ -65,13 +65,13 @@ def _alone(settings: Settings, address: Address, change: Callable[[Connection], 
     """Does ``change`` in one transaction, while no run is at work."""
 
     def done() -> T:
-        with run_log.beginning(link.connection, settings) as connection:
+        with run_log.starting_run(link.connection, settings) as connection:
             return change(connection)
 
-    with linked(address, name_of_work(settings)) as link, guarded(address, settings, link):
-        _, findings = retried(lambda: preflight.source(link.connection, settings))
-        preflight.refuse(findings)
-        return retried(done)
+    with open_link(address, name_of_work(settings)) as link, hold_run_lock(address, settings, link):
+        _, findings = retry(lambda: preflight.inspect_source(link.connection, settings))
+        preflight.refuse_findings(findings)
+        return retry(done)
 
 
 def _months(first: date, last: date) -> Window:

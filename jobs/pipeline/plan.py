@@ -6,18 +6,18 @@ from datetime import date, timedelta
 from typing import Any
 
 from jobs.domain.backfill_request import Backfill
-from jobs.domain.billing_periods import Window, backfill, cost_modes, first_of, nightly
+from jobs.domain.billing_periods import Window, backfill_window, cost_modes, first_of, nightly_window
 from jobs.domain.errors import ConfigError
 from jobs.domain.meters import Meter
 from jobs.domain.rate_card import RateCard
-from jobs.domain.rules import CostRules, Terms
+from jobs.domain.rules import CostRules, PricingTerms
 from jobs.pipeline.run_inputs import compare_inputs
 from jobs.postgres import billing_mode_history as billing_modes
 from jobs.postgres import fingerprints, price_overrides, run_log, server_clock
 from jobs.postgres.connections import Connection
 from jobs.postgres.fingerprints import RowFingerprint
 from jobs.postgres.input_counts import InputCounts
-from jobs.postgres.preflight import Source
+from jobs.postgres.preflight import SourceCapabilities
 from jobs.postgres.run_log import MonthRecords
 from jobs.postgres.run_scope import RunScope
 from jobs.postgres.usage_query import UsageQuery
@@ -49,7 +49,7 @@ class Plan(RunScope):
 
 
 def make_plan(
-    connection: Connection, settings: Settings, source: Source, asked: date | Backfill | None, today: date
+    connection: Connection, settings: Settings, source: SourceCapabilities, asked: date | Backfill | None, today: date
 ) -> Plan:
     """The plan of `run --date asked`, or of a backfill; ``today`` on the server's clock.
 
@@ -58,7 +58,7 @@ def make_plan(
     notes = [
         *server_clock.notes(connection),
         *compare_inputs(connection, settings),
-        *billing_modes.unknown(connection, settings, source.credits),
+        *billing_modes.unknown_modes(connection, settings, source.credits),
     ]
     history, months = run_log.history(connection, settings, today)
     calendar: dict[str, Any] = {
@@ -68,11 +68,11 @@ def make_plan(
         "close_after_days": settings.close_after_days,
     }
     if not isinstance(asked, Backfill):
-        window = nightly(asked, **calendar)
+        window = nightly_window(asked, **calendar)
         made = for_window(connection, settings, source, window, months)
         more = covers_more(window, asked or today - timedelta(days=1))
         return replace(made, notes=(*notes, *more, *made.notes))
-    window = backfill(asked.since, asked.until, **calendar)
+    window = backfill_window(asked.since, asked.until, **calendar)
     if window.closed and not asked.reason:
         some = ", ".join(f"{month:%Y-%m}" for month in sorted(window.closed))
         raise ConfigError(f"--reason: expected why closed months ({some}) are to change, for rollup.corrections")
@@ -102,14 +102,14 @@ def computes_more(window: Window, asked: Backfill) -> list[str]:
 
 
 def for_window(
-    connection: Connection, settings: Settings, source: Source, window: Window, months: MonthRecords
+    connection: Connection, settings: Settings, source: SourceCapabilities, window: Window, months: MonthRecords
 ) -> Plan:
     """The plan for given days. Raises ConfigError for a card or an override that is missing or wrong."""
     modes, notes = cost_modes(window.months, months.modes, settings.cost)
     rated = frozenset(month for month, mode in modes.items() if mode == "rated")
     notes += currency_notes(window.months, months.currencies, settings.currency)
     since = first_days(settings.rate_card, source.meters, window)
-    held = price_overrides.read(connection, settings, source, window.first, window.last)
+    overrides = price_overrides.read_overrides(connection, settings, source, window.first, window.last)
     meters = tuple(meter for meter in source.meters if meter.name in since)
     covered = {month: row_fingerprint(source, rated=month in rated) for month in window.months}
     return Plan(
@@ -119,15 +119,17 @@ def for_window(
         months=months,
         query=usage_query(settings, source, since, covered, rated),
         fingerprints=covered,
-        terms=Terms(meters, settings.rate_card, window.first, window.last, settings.tiers, held.meters & since.keys()),
+        terms=PricingTerms(
+            meters, settings.rate_card, window.first, window.last, settings.tiers, overrides.meters & since.keys()
+        ),
         rules=CostRules(rated, settings.zero_means == "unpriced", source.cost_scale),
-        overrides=held,
+        overrides=overrides,
         modes_from=None,
         adopts=False,
         rows_by_index=source.rows_by_index,
         has_user_days=run_log.has_user_days(connection, settings, window),
         new_months=run_log.new_months(connection, settings, window.months),
-        notes=(*notes, *held.notes, *_without_effect(held.meters - since.keys())),
+        notes=(*notes, *overrides.notes, *_without_effect(overrides.meters - since.keys())),
     )
 
 
@@ -150,7 +152,7 @@ def _without_effect(left_out: Collection[str]) -> Iterator[str]:
         )
 
 
-def row_fingerprint(source: Source, *, rated: bool) -> RowFingerprint:
+def row_fingerprint(source: SourceCapabilities, *, rated: bool) -> RowFingerprint:
     """What decides what a row of a recorded or a ``rated`` month costs. Every meter that has a column, whether it has
     a price or not: a price that comes later must not make all fingerprints worthless."""
     meters = sorted(source.meters, key=lambda meter: meter.name)
@@ -160,7 +162,7 @@ def row_fingerprint(source: Source, *, rated: bool) -> RowFingerprint:
 
 def usage_query(
     settings: Settings,
-    source: Source,
+    source: SourceCapabilities,
     since: dict[str, date],
     covered: dict[date, RowFingerprint],
     rated: frozenset[date],

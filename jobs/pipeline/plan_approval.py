@@ -11,7 +11,7 @@ from uuid import UUID
 import polars as pl
 
 from jobs.domain.backfill_request import Limits
-from jobs.domain.errors import MovedError
+from jobs.domain.errors import PlanMismatchError
 from jobs.rollups.causes import SUMS, UNCHANGED
 from jobs.rollups.changes import MODULUS, digests
 
@@ -53,7 +53,7 @@ class ChangeRecorder:
         found = {user: number for user, number in digests(rows).items() if user is not None}
         moved = sorted(user for user, number in found.items() if number != self.approved.users.get(user))
         if moved:
-            raise MovedError(
+            raise PlanMismatchError(
                 f"the data changed since the plan {self.approved.hash} was made: other changes are to be made of "
                 f"{_some(moved)}. They were not written; users who were finished before stand. Make a new plan with "
                 "--dry-run, look at it, and approve that"
@@ -70,7 +70,7 @@ class ChangeRecorder:
         """The same of a stage that is not a batch: the adoption, the end of a run."""
         found = sum(digests(rows).values()) % MODULUS
         if self.approved is not None and found not in (self.approved.stages.get(stage, 0), 0):
-            raise MovedError(
+            raise PlanMismatchError(
                 f"the data changed since the plan {self.approved.hash} was made: its {stage} would now change "
                 f"{_named(rows)}. It was not written; users who were finished before stand. Make a new plan with "
                 "--dry-run, look at it, and approve that"
@@ -93,7 +93,7 @@ class ChangeRecorder:
         """Raises MovedError (exit 6) naming what would change beyond the limits."""
         if self.outside:
             found = sorted(self.outside)
-            raise MovedError(
+            raise PlanMismatchError(
                 f"{len(found):,} rows beyond --user and --cluster would change: {_some(found)}. Nothing was written. "
                 "Expected changes of these users and clusters alone: name the others too, or leave the option out"
             )
@@ -102,7 +102,7 @@ class ChangeRecorder:
         """The plan to carry out; ``asked``: the hash that was approved. Raises MovedError where this is another."""
         if asked is None or self.hash == asked:
             return ApprovedPlan(self.hash, dict(self.users), dict(self.stages))
-        raise MovedError(
+        raise PlanMismatchError(
             f"--plan {asked}: the data changed since that plan was made: the plan is {self.hash} now. Nothing was "
             "written. Look at it with --dry-run, and approve that"
         )

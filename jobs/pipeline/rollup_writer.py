@@ -56,7 +56,7 @@ class TableDiff:
             changed = self.put.join(before, on=key, how="semi", nulls_equal=True)
         written = rollup_io.remove(connection, settings, self.table, self.gone)
         written += rollup_io.insert(connection, settings, self.table, new, run_id)
-        return written + rollup_io.put(connection, settings, self.table, changed, run_id, closed)
+        return written + rollup_io.upsert(connection, settings, self.table, changed, run_id, closed)
 
 
 def with_left_out(target: pl.LazyFrame, scope: RunScope, *, monthly: bool) -> pl.LazyFrame:

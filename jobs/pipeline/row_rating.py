@@ -6,12 +6,12 @@ import polars as pl
 
 from jobs.domain.fixed_point_columns import Bounds
 from jobs.domain.meters import cost_of
-from jobs.domain.rules import Terms
+from jobs.domain.rules import PricingTerms
 from jobs.domain.schemas import OVERRIDES
 from jobs.postgres.run_scope import RunScope
 from jobs.rating import price_overrides
-from jobs.rating.charges import charges, in_row_order
-from jobs.rating.row_costs import costs
+from jobs.rating.charges import add_charges, sort_rows
+from jobs.rating.row_costs import add_costs
 
 
 def is_priceable(scope: RunScope) -> pl.Expr:
@@ -27,7 +27,7 @@ def rate_rows(usage: pl.LazyFrame, scope: RunScope) -> pl.DataFrame:
     Users with overrides are priced by themselves: a price of somebody's own takes numbers of 128 bits.
     """
     names = usage.collect_schema().names()
-    ordered = in_row_order(usage).collect()
+    ordered = sort_rows(usage).collect()
     if not scope.terms.overridden:
         return _rate(ordered, names, scope, scope.terms)
     theirs = pl.col("user_id").cast(pl.String).is_in(sorted(scope.overrides.users))
@@ -36,14 +36,14 @@ def rate_rows(usage: pl.LazyFrame, scope: RunScope) -> pl.DataFrame:
     return pl.concat([_rate(ordered.filter(~theirs), names, scope, listed), _rate(own, names, scope, scope.terms)])
 
 
-def _rate(ordered: pl.DataFrame, names: list[str], scope: RunScope, terms: Terms) -> pl.DataFrame:
+def _rate(ordered: pl.DataFrame, names: list[str], scope: RunScope, terms: PricingTerms) -> pl.DataFrame:
     meters = [meter.name for meter in scope.meters]
-    charged = charges(ordered.lazy(), terms, Bounds.of(ordered, meters)).collect()
+    charged = add_charges(ordered.lazy(), terms, Bounds.of(ordered, meters)).collect()
     known = Bounds.of(charged, ["recorded", *map(cost_of, meters)])
     made = ("month", "new_month", "new_day")
     found = ("total_cost", "adjustment_cost", "unpriced", "target")
     return (
-        costs(charged.lazy(), scope.meters, scope.rules, known)
+        add_costs(charged.lazy(), scope.meters, scope.rules, known)
         .select(*names, *made, *found, *map(cost_of, meters))
         .collect()
     )
@@ -51,10 +51,10 @@ def _rate(ordered: pl.DataFrame, names: list[str], scope: RunScope, terms: Terms
 
 def with_overrides(usage: pl.LazyFrame, scope: RunScope) -> pl.LazyFrame:
     """``usage`` in row order, each row with the overrides of its user and day."""
-    return _overridden(in_row_order(usage), scope)
+    return _overridden(sort_rows(usage), scope)
 
 
 def _overridden(ordered: pl.LazyFrame, scope: RunScope) -> pl.LazyFrame:
     frame = pl.DataFrame(list(scope.overrides.rows), schema=OVERRIDES).lazy()
-    held = price_overrides.by_day(frame, scope.window.first, scope.window.last)
-    return price_overrides.joined(ordered, held, scope.terms.overridden)
+    overrides = price_overrides.by_day(frame, scope.window.first, scope.window.last)
+    return price_overrides.joined(ordered, overrides, scope.terms.overridden)

@@ -28,16 +28,16 @@ from jobs.pipeline.shrink_check import check_shrink
 from jobs.pipeline.workers import Workers
 from jobs.postgres import adoption, detection, pooler, preflight, price_overrides, run_log, server_clock
 from jobs.postgres.adoption import Adopted
-from jobs.postgres.connections import Connection, Link, linked, transaction
+from jobs.postgres.connections import Connection, ReconnectingConnection, open_link, transaction
 from jobs.postgres.conninfo import Address
 from jobs.postgres.credit_capabilities import unusable_accounts
 from jobs.postgres.detection import Detected
-from jobs.postgres.errors import retried
+from jobs.postgres.errors import retry
 from jobs.postgres.input_counts import count_inputs
 from jobs.postgres.month_figures import month_figures
-from jobs.postgres.preflight import Source
-from jobs.postgres.reader_choice import choose, for_rows
-from jobs.postgres.run_lock import guarded, name_of_work, pass_fence
+from jobs.postgres.preflight import SourceCapabilities
+from jobs.postgres.reader_choice import choose_reader, for_rows
+from jobs.postgres.run_lock import check_ownership, hold_run_lock, name_of_work
 from jobs.settings import Settings
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ CLOSING_TRIES = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class RunRequest:
     """What was asked for: `run --date day` or a backfill.
 
     ``full``: everybody is recomputed, and the cluster tables rebuilt; ``allow_shrink``: how much usage may be gone;
@@ -89,32 +89,36 @@ class Job:
         self.seconds[name] = self.seconds.get(name, 0) + perf_counter() - started
 
 
-def perform(job: Job) -> Report:
+def run_job(job: RunRequest) -> Report:
     """A run covers every open month up to the last day, a backfill what it names; says what it did.
 
     Raises UsageJobsError: its class and ``exit_code`` tell what is wrong.
     """
     # The run lock before anything else: its pings notice when the way to the server is dead.
     name = name_of_work(job.settings)
-    with linked(job.address, name) as link, Workers(link) as workers, guarded(job.address, job.settings, workers):
+    with (
+        open_link(job.address, name) as link,
+        Workers(link) as workers,
+        hold_run_lock(job.address, job.settings, workers),
+    ):
         with job.stage("check"):
-            source, findings = retried(lambda: preflight.source(link.connection, job.settings))
-            preflight.refuse(findings)
-            pooled = retried(lambda: pooler.is_transaction_pooled(job.address, link.connection))
-            reader = choose(job.settings.reader, job.address, pooled=pooled)
+            source, findings = retry(lambda: preflight.inspect_source(link.connection, job.settings))
+            preflight.refuse_findings(findings)
+            pooled = retry(lambda: pooler.is_transaction_pooled(job.address, link.connection))
+            reader = choose_reader(job.settings.reader, job.address, pooled=pooled)
         if job.dry_run:
-            report, totals = retried(lambda: _dry_run(job, link, source, reader))
+            report, totals = retry(lambda: _dry_run(job, link, source, reader))
             if totals.recorder is not None:
                 totals.recorder.enforce_limits()
             return report
         totals = _approved(job, link, source, reader)
         with job.stage("plan"):
-            plan, run_id = retried(lambda: _begin(job, link, source, totals))
+            plan, run_id = retry(lambda: _begin(job, link, source, totals))
             structlog.contextvars.bind_contextvars(run_id=run_id)
         return _Run(job, workers, plan, run_id, totals, reader, 1 if pooled else job.settings.workers).perform()
 
 
-def _approved(job: Job, link: Link, source: Source, reader: str) -> Totals:
+def _approved(job: RunRequest, link: ReconnectingConnection, source: SourceCapabilities, reader: str) -> Totals:
     """Empty totals, with the plan that the run is compared with, where not everything may be written: all of it is
     computed before the first write."""
     asked = job.backfill
@@ -124,13 +128,15 @@ def _approved(job: Job, link: Link, source: Source, reader: str) -> Totals:
 
     if asked.plan is None and not asked.limits.any:
         return Totals(recorder=ChangeRecorder(asked.limits))
-    _, found = retried(lambda: _dry_run(job, link, source, reader))
+    _, found = retry(lambda: _dry_run(job, link, source, reader))
     assert found.recorder is not None  # noqa: S101 - a backfill's dry run has one
     found.recorder.enforce_limits()
     return Totals(recorder=ChangeRecorder(asked.limits, found.recorder.approve(asked.plan)))
 
 
-def _dry_run(job: Job, link: Link, source: Source, reader: str) -> tuple[Report, Totals]:
+def _dry_run(
+    job: RunRequest, link: ReconnectingConnection, source: SourceCapabilities, reader: str
+) -> tuple[Report, Totals]:
     """What a run would write, read-only, on one snapshot; what it would write first is added to what is read."""
     from jobs.pipeline.batch import Batch
     from jobs.pipeline.change_sums import ChangeSums
@@ -174,7 +180,7 @@ def _dry_run(job: Job, link: Link, source: Source, reader: str) -> tuple[Report,
     return summarize(job.seconds, plan, None, totals, ended, adopted), totals
 
 
-def _joined_reader(job: Job, connection: Connection, kind: str) -> "Reader":
+def _joined_reader(job: RunRequest, connection: Connection, kind: str) -> "Reader":
     """A reader that sees what the snapshot of our transaction sees."""
     from jobs.postgres.usage_reader import Reader
 
@@ -184,11 +190,11 @@ def _joined_reader(job: Job, connection: Connection, kind: str) -> "Reader":
     return Reader(kind, job.address, None if row is None else str(row[0]))
 
 
-def _planned(connection: Connection, job: Job, source: Source) -> Plan:
+def _planned(connection: Connection, job: RunRequest, source: SourceCapabilities) -> Plan:
     """The plan; where it covers new days, with how users pay now, which holds from the last of them."""
     today = server_clock.today(connection)
     plan = make_plan(connection, job.settings, source, job.asked, today)
-    before = run_log.done_until(connection, job.settings, today)
+    before = run_log.last_completed_day(connection, job.settings, today)
     notes = (*plan.notes, *compare_overrides(connection, plan, before))
     if begins := adoption.is_due(connection, job.settings, source.credits):
         adoption.refuse_another_deployment(connection, job.settings, source.credits)
@@ -204,16 +210,18 @@ def _planned(connection: Connection, job: Job, source: Source) -> Plan:
     )
 
 
-def _begin(job: Job, link: Link, source: Source, totals: Totals) -> tuple[Plan, int]:
+def _begin(
+    job: RunRequest, link: ReconnectingConnection, source: SourceCapabilities, totals: Totals
+) -> tuple[Plan, int]:
     """The plan, and the number of our row in rollup.runs; tried again, an earlier row of ours is marked crashed."""
-    with run_log.beginning(link.connection, job.settings) as connection:
+    with run_log.starting_run(link.connection, job.settings) as connection:
         plan = _planned(connection, job, source)
         names = [meter.name for meter in plan.meters]
         rates_hash = job.settings.rate_card.digest(names, plan.window.first, plan.window.last)
         if plan.backfill is not None:
             totals.continues = run_log.interrupted(connection, job.settings, plan.window)
         kept = {"rates_hash": rates_hash, "reason": plan.reason, "who": job.who}
-        run_id = run_log.begin(connection, job.settings, plan.kind, plan.window, **kept)
+        run_id = run_log.enter_run(connection, job.settings, plan.kind, plan.window, **kept)
     return plan, run_id
 
 
@@ -221,7 +229,7 @@ def _begin(job: Job, link: Link, source: Source, totals: Totals) -> tuple[Plan, 
 class _Run:
     """A run that has its row in rollup.runs. ``reader``: "connectorx" or "copy"; ``most_workers``: that do batches."""
 
-    job: Job
+    job: RunRequest
     workers: Workers
     plan: Plan
     run_id: int
@@ -242,12 +250,12 @@ class _Run:
     def _stages(self) -> Report:
         job, link, plan = self.job, self.workers.link, self.plan
         with job.stage("detect"):
-            detected = retried(lambda: self._detect(full=job.full))
+            detected = retry(lambda: self._detect(full=job.full))
             check_shrink(plan, detected, job.allow_shrink)
             self._check_change(detected)
-            adopted = retried(self._prepare)
+            adopted = retry(self._prepare)
             if adopted is not None:
-                detected = retried(lambda: self._detect(full=True))
+                detected = retry(lambda: self._detect(full=True))
             self.totals.ownerless = detected.ownerless
         self._recompute(detected.work)
         with job.stage("finish"):
@@ -272,23 +280,23 @@ class _Run:
 
             if plan.begins_ledger:
                 # What another program has drawn is adopted after the check.
-                plan, detected = replace(plan, adopts=True), retried(lambda: self._detect(full=True))
+                plan, detected = replace(plan, adopts=True), retry(lambda: self._detect(full=True))
             batch = replace(self._batch(detected.work), plan=plan, run_id=None)
             sums = compute_sums(self._links(len(detected.changed) + len(detected.added)), batch, detected)
-        retried(lambda: check_change(link.connection, plan, sums, self.job.allow_change))
+        retry(lambda: check_change(link.connection, plan, sums, self.job.allow_change))
 
     def _prepare(self) -> Adopted | None:
         """Keeps the cost mode of months that no run has covered, and adopts the draws of another program, once."""
         plan, found = self.plan, None
-        held = plan.query.read.credits
+        credits = plan.query.read.credits
         with transaction(self.workers.link.connection) as connection:
-            pass_fence(connection, plan.settings, self.run_id)
+            check_ownership(connection, plan.settings, self.run_id)
             fingerprints = {month: plan.fingerprints[month].text for month in plan.new_months}
-            run_log.keep_modes(connection, plan.settings, plan.modes, plan.currencies, fingerprints)
+            run_log.keep_cost_modes(connection, plan.settings, plan.modes, plan.currencies, fingerprints)
             self._keep_overrides(connection)
-            if adoption.is_due(connection, plan.settings, held):
-                found = adoption.adopt(connection, plan.settings, held, logged=True)
-            self.totals.unusable = unusable_accounts(connection, plan.settings, held)
+            if adoption.is_due(connection, plan.settings, credits):
+                found = adoption.adopt(connection, plan.settings, credits, logged=True)
+            self.totals.unusable = unusable_accounts(connection, plan.settings, credits)
             if self.totals.recorder is not None:
                 from jobs.pipeline.plan_approval import ADOPTION
                 from jobs.pipeline.row_changes import adoption_changes
@@ -301,7 +309,7 @@ class _Run:
         settings, active = self.plan.settings, self.plan.overrides.active
         if "active" not in (self.plan.query.read.overrides or ()):
             return
-        before = run_log.done_until(connection, settings, server_clock.today(connection))
+        before = run_log.last_completed_day(connection, settings, server_clock.today(connection))
         price_overrides.keep_seen(
             connection, settings, active, max(before or self.plan.window.last, self.plan.window.last)
         )
@@ -315,7 +323,7 @@ class _Run:
 
             run_batches(self._links(len(work)), self._batch(work), work, self.totals, self.job.progress)
 
-    def _links(self, batches: int) -> list[Link]:
+    def _links(self, batches: int) -> list[ReconnectingConnection]:
         """Connections for so many batches."""
         self.workers.grow(self.job.address, name_of_work(self.job.settings), min(self.most_workers, batches))
         return self.workers.links
@@ -335,13 +343,13 @@ class _Run:
             if self.totals.set_aside:
                 break
             try:
-                return retried(lambda: self._finalize(self.plan.window.closing))
+                return retry(lambda: self._finalize(self.plan.window.closing))
             except UnsettledError as unsettled:
                 self.totals.holding_up = unsettled.unusable
                 if not unsettled.work:
                     break
                 self._recompute(unsettled.work)
-        return retried(lambda: self._finalize(frozenset()))
+        return retry(lambda: self._finalize(frozenset()))
 
     def _finalize(self, closing: frozenset[date]) -> Finalized:
         connection = self.workers.link.connection
@@ -379,7 +387,7 @@ class _Run:
         word = str(error) if named else f"{type(error).__name__}: {error}".rstrip(": ")
         figures = {"rows_changed": self.totals.changed.total(), "error": self.job.address.scrubbed(word)}
         with transaction(self.workers.link.connection) as connection:
-            run_log.finish(connection, self.job.settings, self.run_id, "failed", **figures)
+            run_log.finish_run(connection, self.job.settings, self.run_id, "failed", **figures)
 
 
 def _write_ran_out(connection: Connection, plan: Plan, totals: Totals, file: Path) -> None:

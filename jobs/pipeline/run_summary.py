@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from jobs.domain.fixed_point import unscaled
-from jobs.domain.run_report import Change, CreditStory, Entries, MonthChange, PlanReport, Report
+from jobs.domain.run_report import Change, CreditSummary, LedgerTotals, MonthChange, PlanReport, Report
 from jobs.pipeline.finalize import Finalized
 from jobs.pipeline.plan import Plan
 from jobs.pipeline.run_totals import Totals
@@ -150,17 +150,17 @@ def _some(users: Collection[str]) -> str:
     return f"{named} and {len(users) - SOME:,} more" if len(users) > SOME else named
 
 
-def _credits(plan: Plan, totals: Totals, ended: Finalized) -> CreditStory:
+def _credits(plan: Plan, totals: Totals, ended: Finalized) -> CreditSummary:
     """What the run did with credits, and how the cost of its window is paid."""
     posted, whole = totals.posted, ended.whole
     paid = whole.credits_deducted + whole.uncovered + whole.amount_due + whole.amount_reported + whole.amount_free
     rest = whole.total_cost - paid
-    return CreditStory(
+    return CreditSummary(
         users_drawn=posted["users"],
         free=unscaled(posted["free"]),
         purchased=unscaled(posted["purchased"]),
-        taken=Entries(posted["taken rows"], unscaled(posted["taken"])),
-        given_back=Entries(posted["given back rows"], unscaled(-posted["given back"])),
+        taken=LedgerTotals(posted["taken rows"], unscaled(posted["taken"])),
+        given_back=LedgerTotals(posted["given back rows"], unscaled(-posted["given back"])),
         reassigned=posted["reassigned rows"],
         credits_deducted=whole.credits_deducted,
         uncovered=whole.uncovered,

@@ -8,7 +8,7 @@ from queue import SimpleQueue
 from typing import TypeVar
 
 from jobs.domain.errors import PreflightError
-from jobs.postgres.connections import Link
+from jobs.postgres.connections import ReconnectingConnection
 from jobs.postgres.conninfo import Address
 
 T = TypeVar("T")
@@ -18,19 +18,19 @@ R = TypeVar("R")
 class Workers:
     """The run's own ``link``, and ``others`` beside it that do its batches: none where it works alone."""
 
-    def __init__(self, link: Link) -> None:
+    def __init__(self, link: ReconnectingConnection) -> None:
         self.link = link
-        self.others: list[Link] = []
+        self.others: list[ReconnectingConnection] = []
 
     @property
-    def links(self) -> list[Link]:
+    def links(self) -> list[ReconnectingConnection]:
         return self.others or [self.link]
 
     def grow(self, address: Address, name: str, size: int) -> None:
         """Connections for ``size`` workers; fewer where the server, or the role, has no more to give."""
         with suppress(PreflightError):
             while 1 < size > len(self.others):
-                self.others.append(Link(address, name))
+                self.others.append(ReconnectingConnection(address, name))
 
     def lost(self) -> None:
         """The way to the server is dead: nobody need wait for an answer."""
@@ -45,7 +45,9 @@ class Workers:
             link.__exit__()
 
 
-def run_side_by_side(links: Sequence[Link], work: Callable[[Link, T], R], items: Iterable[T]) -> Iterator[R]:
+def run_side_by_side(
+    links: Sequence[ReconnectingConnection], work: Callable[[ReconnectingConnection, T], R], items: Iterable[T]
+) -> Iterator[R]:
     """What ``work(link, item)`` returns, of all items, as it comes; each link works on one item at a time.
 
     A single link works in this thread. Raises what a work raises; the others then stop, and their links for good.
@@ -54,7 +56,7 @@ def run_side_by_side(links: Sequence[Link], work: Callable[[Link, T], R], items:
         for item in items:
             yield work(links[0], item)
         return
-    idle: SimpleQueue[Link] = SimpleQueue()
+    idle: SimpleQueue[ReconnectingConnection] = SimpleQueue()
     for link in links:
         idle.put(link)
 

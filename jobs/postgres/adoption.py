@@ -10,8 +10,8 @@ from psycopg.rows import dict_row
 from jobs.domain.errors import PreflightError
 from jobs.postgres import run_log
 from jobs.postgres.connections import Connection
-from jobs.postgres.credit_capabilities import CreditSource
-from jobs.postgres.sql_loader import compose, own, source
+from jobs.postgres.credit_capabilities import CreditCapabilities
+from jobs.postgres.sql_loader import app_table, compose, job_table
 from jobs.settings import Settings
 
 
@@ -36,20 +36,20 @@ class Adopted:
         )
 
 
-def is_due(connection: Connection, settings: Settings, held: CreditSource) -> bool:
+def is_due(connection: Connection, settings: Settings, credits: CreditCapabilities) -> bool:
     """Whether no run has kept the ledger yet."""
-    if not held.shown:
+    if not credits.shown:
         return False
-    text = compose("adoption.is_due", draws=own(settings, "credit_draws"), runs=own(settings, "runs"))
+    text = compose("adoption.is_due", draws=job_table(settings, "credit_draws"), runs=job_table(settings, "runs"))
     row = connection.execute(text).fetchone()
     return row is not None and bool(row[0])
 
 
-def refuse_another_deployment(connection: Connection, settings: Settings, held: CreditSource) -> None:
+def refuse_another_deployment(connection: Connection, settings: Settings, credits: CreditCapabilities) -> None:
     """PreflightError before the first adoption, where runs of another schema have drawn here and may go on to."""
-    if not held.transactions:
+    if not credits.transactions:
         return
-    transactions = source(settings, "credit_transactions")
+    transactions = app_table(settings, "credit_transactions")
     text = compose("adoption.other_deployments", transactions=transactions, schema=sql.Literal(settings.rollup_schema))
     if row := connection.execute(text).fetchone():
         other, draws = row
@@ -61,23 +61,23 @@ def refuse_another_deployment(connection: Connection, settings: Settings, held: 
         )
 
 
-def adopt(connection: Connection, settings: Settings, held: CreditSource, *, logged: bool) -> Adopted | None:
+def adopt(connection: Connection, settings: Settings, credits: CreditCapabilities, *, logged: bool) -> Adopted | None:
     """Imports every row with credits_deducted, in the caller's transaction; None where there is none.
 
     ``logged``: as a finished run of kind `adopt`; a dry run imports nothing, and says what would be imported.
     """
-    draws, accounts = own(settings, "credit_draws"), source(settings, "user_credits")
-    deducted = compose("ledger.deducted", usage=source(settings, "usage_daily"))
+    draws, accounts = job_table(settings, "credit_draws"), app_table(settings, "user_credits")
+    deducted = compose("ledger.deducted", usage=app_table(settings, "usage_daily"))
     with connection.cursor(row_factory=dict_row) as cursor:
         found = cursor.execute(compose("adoption.adoptable", deducted=deducted)).fetchone()
         if not found or not found["rows"]:
             return None
-        adoptable = as_ledger(settings, held)
+        adoptable = as_ledger(settings, credits)
         if logged:
             values = {**found, "version": version("usage-jobs")}
             run_id = run_log.numbered(connection, settings, "adoption.begin", values)
             cursor.execute(compose("adoption.adopt_draws", draws=draws, adoptable=adoptable), {"run_id": run_id})
-        used = sql.SQL("({} + {})").format(*held.used())
+        used = sql.SQL("({} + {})").format(*credits.used())
         table = draws if logged else adoptable
         excess = cursor.execute(
             compose("adoption.adopted_excess", draws=table, accounts=accounts, used=used)
@@ -86,10 +86,10 @@ def adopt(connection: Connection, settings: Settings, held: CreditSource, *, log
     return Adopted(found["rows"], found["total"], excess["users"], excess["excess"])
 
 
-def as_ledger(settings: Settings, held: CreditSource) -> sql.Composed:
+def as_ledger(settings: Settings, credits: CreditCapabilities) -> sql.Composed:
     """What an adoption would enter into the ledger, as a table in parentheses: in row order free until the free credits
     used are exhausted, then purchased."""
-    deducted = compose("ledger.deducted", usage=source(settings, "usage_daily"))
-    free_used, _ = held.used()
-    accounts = source(settings, "user_credits")
+    deducted = compose("ledger.deducted", usage=app_table(settings, "usage_daily"))
+    free_used, _ = credits.used()
+    accounts = app_table(settings, "user_credits")
     return compose("adoption.adoptable_draws", deducted=deducted, accounts=accounts, free_used=free_used)

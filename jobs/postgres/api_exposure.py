@@ -18,19 +18,19 @@ def findings(connection: Connection, settings: Settings) -> Iterator[Finding]:
     schema, subject = settings.rollup_schema, f"schema {settings.rollup_schema}, exposure"
     names = {"own": schema, "view_schema": settings.source_schema, "view": user_view.NAME}
     with connection.cursor(row_factory=dict_row) as cursor:
-        held = cursor.execute(compose("preflight.exposure"), names).fetchone() or {}
+        exposure = cursor.execute(compose("preflight.exposure"), names).fetchone() or {}
     notes = []
-    for setting in held["exposed"]:
+    for setting in exposure["exposed"]:
         role, _, listed = setting.partition(" ")
         if schema in [name.strip() for name in listed.split(",")]:
             remedy = (
                 f"Take {schema} out of the exposed schemas (Supabase: API settings), or of pgrst.db_schemas of {role}"
             )
             notes.append((subject, f"in the REST API's schemas ({listed})", "It serves these tables", remedy))
-    for role in held["roles"]:
+    for role in exposure["roles"]:
         found = f"role {role} may use the schema"
         notes.append((subject, found, "The REST API acts as this role", "Run: usage-jobs schema --apply"))
-    for view in held["views"]:
+    for view in exposure["views"]:
         remedy = f"ALTER VIEW {view} SET (security_invoker = true); a materialized view: revoke it from API roles"
         found = "reads our tables with its owner's rights"
         notes.append((f"view {view}", found, "Row-level security does not hold for who reads it", remedy))

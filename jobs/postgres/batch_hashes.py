@@ -11,7 +11,7 @@ from jobs.postgres import billing_mode_history, fingerprints
 from jobs.postgres.connections import Connection
 from jobs.postgres.detection import modes_hashes, month_ends
 from jobs.postgres.run_scope import RunScope
-from jobs.postgres.sql_loader import compose, own, source
+from jobs.postgres.sql_loader import app_table, compose, job_table
 
 KEY = ["user_id", "month"]
 CREDIT_HASHES = {
@@ -52,7 +52,7 @@ def credit_hashes(
         # Bound, not composed: a user's id may hold a %.
         user_ids=sql.SQL("%(users)s::text[]"),
         modes=modes_hashes(billing_mode_history.listed_entries(paid_by.select(list(MODES)).rows())),
-        accounts=source(scope.settings, "user_credits"),
+        accounts=app_table(scope.settings, "user_credits"),
         account_hash=fingerprints.account_hash(paid, used=used),
         usable=paid.usable(),
     )
@@ -78,9 +78,11 @@ def accounts_before(connection: Connection, scope: RunScope, keys: pl.DataFrame,
     text = compose(
         "detection.accounts_before",
         account_hash=fingerprints.account_hash(paid, used=used),
-        accounts=source(settings, "user_credits"),
+        accounts=app_table(settings, "user_credits"),
         drawn_since=compose(
-            "ledger.drawn_since", user_monthly=own(settings, "user_monthly"), draws=own(settings, "credit_draws")
+            "ledger.drawn_since",
+            user_monthly=job_table(settings, "user_monthly"),
+            draws=job_table(settings, "credit_draws"),
         ),
     )
     values = {"months": keys["month"].to_list(), "users": keys["user_id"].to_list(), "run_id": run_id}

@@ -14,7 +14,7 @@ from jobs.domain.schemas import CODED, DRAWS, MODES
 from jobs.postgres import adoption, debts, ledger, rollup_io
 from jobs.postgres.connections import Connection
 from jobs.postgres.run_scope import RunScope
-from jobs.postgres.sql_loader import compose, listed, own
+from jobs.postgres.sql_loader import compose, job_table, text_array
 
 MISMATCHED: dict[str, pl.DataType | type[pl.DataType]] = {
     "id": pl.UInt128,
@@ -45,34 +45,36 @@ PAYABLE: dict[str, pl.DataType | type[pl.DataType]] = {
 such column), and what the ledger says; and the hash of what is written to the row, as the ledger says and as it is."""
 
 
-def billing_modes(connection: Connection, scope: RunScope, users: Collection[str]) -> pl.DataFrame:
+def read_billing_modes(connection: Connection, scope: RunScope, users: Collection[str]) -> pl.DataFrame:
     """How ``users`` pay since when (schemas.MODES); ``is_new``: rollup.billing_modes does not say so yet."""
     rows = connection.execute(scope.mode_entries(users)).fetchall()
     return pl.DataFrame(rows, schema={**MODES, "is_new": pl.Boolean}, orient="row")
 
 
-def window_draws(connection: Connection, scope: RunScope, users: Collection[str]) -> pl.DataFrame:
+def read_window_draws(connection: Connection, scope: RunScope, users: Collection[str]) -> pl.DataFrame:
     """The draws of ``users`` in the months of the window (schemas.DRAWS)."""
     if scope.query.read.credits.account is None:
         return pl.DataFrame(schema=DRAWS)
-    return ledger.draws(connection, scope.settings, ledger_of(scope), scope.window.months, users)
+    return ledger.read_draws(connection, scope.settings, ledger_of(scope), scope.window.months, users)
 
 
-def adopted_elsewhere(connection: Connection, scope: RunScope, users: Collection[str]) -> pl.DataFrame:
+def read_adopted_elsewhere(connection: Connection, scope: RunScope, users: Collection[str]) -> pl.DataFrame:
     """Rows of ``users`` on which draws were adopted in a month outside the window: id, user_id."""
     if scope.query.read.credits.account is None or not users:
         return pl.DataFrame(schema=ledger.ROWS)
-    return ledger.adopted_elsewhere(connection, ledger_of(scope), scope.window.months, users)
+    return ledger.read_adopted_elsewhere(connection, ledger_of(scope), scope.window.months, users)
 
 
 def ledger_of(scope: RunScope) -> sql.Composable:
     """The ledger, or what a dry run takes for it."""
     if scope.adopts:
         return adoption.as_ledger(scope.settings, scope.query.read.credits)
-    return own(scope.settings, "credit_draws")
+    return job_table(scope.settings, "credit_draws")
 
 
-def mismatched_rows(connection: Connection, scope: RunScope, rows: pl.DataFrame, draws: pl.DataFrame) -> pl.DataFrame:
+def find_mismatched_rows(
+    connection: Connection, scope: RunScope, rows: pl.DataFrame, draws: pl.DataFrame
+) -> pl.DataFrame:
     """Rows whose credits_deducted is not what the window's ``draws`` of their user come to, with what the whole ledger
     says of them (MISMATCHED): ``drawn`` by the present user in all months; ``foreign``: deducted is neither that, nor
     what another user or all of them have drawn on the row, some other program wrote it; ``empty``: nothing is deducted
@@ -95,7 +97,7 @@ def mismatched_rows(connection: Connection, scope: RunScope, rows: pl.DataFrame,
     return _judged(connection, scope, found)
 
 
-def mismatched_debts(connection: Connection, scope: RunScope, payable: pl.DataFrame) -> pl.DataFrame:
+def find_mismatched_debts(connection: Connection, scope: RunScope, payable: pl.DataFrame) -> pl.DataFrame:
     """Debts (PAYABLE) of which the row does not show what the ledger says (MISMATCHED)."""
     if payable.is_empty() or not scope.query.read.credits.shown:
         return pl.DataFrame(schema=MISMATCHED)
@@ -107,7 +109,7 @@ def _judged(connection: Connection, scope: RunScope, found: pl.DataFrame) -> pl.
     """``found`` (id, user_id, date, deducted) as MISMATCHED."""
     months, ids = scope.window.months, found["id"].to_list()
     read = pl.col("deducted").cast(pl.Int128)
-    known = ledger.totals_of_rows(connection, scope.settings, ledger_of(scope), ids, months)
+    known = ledger.read_totals_of_rows(connection, scope.settings, ledger_of(scope), ids, months)
     anybody = known.group_by("id").agg("drawn", pl.col("drawn").sum().alias("whole"))
     mine = known.with_columns(CODED).rename({"drawn": "own", "before": "own_before"})
     # A user who has lost the row may be in a batch that has given back his draws already.
@@ -131,22 +133,24 @@ def _judged(connection: Connection, scope: RunScope, found: pl.DataFrame) -> pl.
     )
 
 
-def stored_debts(connection: Connection, scope: RunScope, users: Collection[str]) -> pl.DataFrame:
+def read_debts(connection: Connection, scope: RunScope, users: Collection[str]) -> pl.DataFrame:
     """The debts of ``users`` in months that are closed, or that the run closes."""
     of = rollup_io.table(scope.settings, "debts")
     text = compose(
         "debts.stored",
-        debts=own(scope.settings, "debts"),
-        months=own(scope.settings, "months"),
-        users=listed(users),
+        debts=job_table(scope.settings, "debts"),
+        months=job_table(scope.settings, "months"),
+        users=text_array(users),
         anew=sql.Literal(sorted(scope.window.indebting)),
     )
     return pl.concat(rollup_io.read_query(connection, of, of.computed, text))
 
 
-def payable_debts(connection: Connection, scope: RunScope, users: Collection[str], run_id: int | None) -> pl.DataFrame:
+def read_payable_debts(
+    connection: Connection, scope: RunScope, users: Collection[str], run_id: int | None
+) -> pl.DataFrame:
     """Those that credit can settle now (PAYABLE), oldest first."""
-    text = debts.payable(scope, sql.SQL("d.user_id = ANY({})").format(listed(users)), run_id)
+    text = debts.payable(scope, sql.SQL("d.user_id = ANY({})").format(text_array(users)), run_id)
     found = connection.execute(text).fetchall()
     rows = [
         (
@@ -166,7 +170,7 @@ def payable_debts(connection: Connection, scope: RunScope, users: Collection[str
     return pl.DataFrame(rows, schema=PAYABLE, orient="row").sort("user_id", "date", "id")
 
 
-def stored_months(
+def read_months(
     connection: Connection, scope: RunScope, months: Collection[date], users: Collection[str]
 ) -> pl.DataFrame:
     """What user_monthly holds of ``users`` in ``months``."""
@@ -174,10 +178,10 @@ def stored_months(
     return pl.concat(rollup_io.stored(connection, scope.settings, of, months, users))
 
 
-def stored_days(connection: Connection, scope: RunScope, days: Sequence[date], users: Collection[str]) -> pl.DataFrame:
+def read_days(connection: Connection, scope: RunScope, days: Sequence[date], users: Collection[str]) -> pl.DataFrame:
     """What user_daily holds of ``users`` on ``days``: each is looked for by the key, which begins with the day."""
     of = rollup_io.table(scope.settings, "user_daily")
     rows = sql.SQL("date = ANY({}::date[]) AND user_id = ANY({})").format(
-        sql.Literal([day.isoformat() for day in days]), listed(users)
+        sql.Literal([day.isoformat() for day in days]), text_array(users)
     )
-    return pl.concat(rollup_io.read(connection, of, of.computed, own(scope.settings, of.name), rows))
+    return pl.concat(rollup_io.read(connection, of, of.computed, job_table(scope.settings, of.name), rows))

@@ -7,7 +7,7 @@ from typing import Any
 from psycopg.rows import dict_row
 
 from jobs.postgres.connections import Connection
-from jobs.postgres.sql_loader import compose, own, source
+from jobs.postgres.sql_loader import app_table, compose, job_table
 from jobs.settings import Settings
 
 SOURCES = (
@@ -62,7 +62,7 @@ class Column:
 
 
 @dataclass(frozen=True, slots=True)
-class Walls:
+class RowSecurity:
     """Row-level security of a table: is it on, is it in force for this role, and then: ``passed``, the actions that a
     policy lets it take; ``open``, those on all rows as far as the policies say."""
 
@@ -82,8 +82,8 @@ class Catalog:
     server: Mapping[str, Any]
     source: Mapping[str, Mapping[str, Column]]
     own: Mapping[str, Mapping[str, Column]]
-    source_walls: Mapping[str, Walls]
-    own_walls: Mapping[str, Walls]
+    source_walls: Mapping[str, RowSecurity]
+    own_walls: Mapping[str, RowSecurity]
     keys: frozenset[Key]
     source_keys: frozenset[Key]
     source_views: frozenset[str]
@@ -91,25 +91,25 @@ class Catalog:
     facts: frozenset[str]
 
 
-def read(connection: Connection, settings: Settings, own_tables: Iterable[str]) -> Catalog:
+def read_catalog(connection: Connection, settings: Settings, own_tables: Iterable[str]) -> Catalog:
     """The catalog's view of the application's tables and of our own."""
     theirs, ours = (settings.source_schema, list(SOURCES)), (settings.rollup_schema, list(own_tables))
     names = {"own": settings.rollup_schema, "source": settings.source_schema}
     with connection.cursor(row_factory=dict_row) as cursor:
         server = cursor.execute(compose("catalog.server"), names).fetchone() or {}
         guarded = cursor.execute(compose("catalog.guarded"), {"schema": settings.rollup_schema}).fetchall()
-    held, sources = _columns(connection, *ours), _columns(connection, *theirs)
+    own, sources = _columns(connection, *ours), _columns(connection, *theirs)
     return Catalog(
         server,
         sources,
-        held,
+        own,
         _walls(connection, *theirs),
         _walls(connection, *ours),
         _keys(connection, settings.rollup_schema),
         _keys(connection, settings.source_schema),
         frozenset(server.get("views", ())),
         frozenset(row["table_name"] for row in guarded),
-        frozenset(_facts(connection, settings, held, sources) if server["may_use_schema"] else ()),
+        frozenset(_facts(connection, settings, own, sources) if server["may_use_schema"] else ()),
     )
 
 
@@ -128,11 +128,11 @@ def _keys(connection: Connection, schema: str) -> frozenset[Key]:
     return frozenset((table, frozenset(columns), nulls_equal) for table, nulls_equal, columns in rows)
 
 
-def _walls(connection: Connection, schema: str, tables: list[str]) -> dict[str, Walls]:
+def _walls(connection: Connection, schema: str, tables: list[str]) -> dict[str, RowSecurity]:
     with connection.cursor(row_factory=dict_row) as cursor:
         rows = cursor.execute(compose("catalog.row_security"), {"schema": schema, "tables": tables}).fetchall()
     return {
-        row["table_name"]: Walls(row["is_on"], row["in_force"], frozenset(row["passed"]), frozenset(row["open"]))
+        row["table_name"]: RowSecurity(row["is_on"], row["in_force"], frozenset(row["passed"]), frozenset(row["open"]))
         for row in rows
     }
 
@@ -140,24 +140,24 @@ def _walls(connection: Connection, schema: str, tables: list[str]) -> dict[str, 
 def _facts(
     connection: Connection,
     settings: Settings,
-    held: Mapping[str, Mapping[str, Column]],
+    own: Mapping[str, Mapping[str, Column]],
     sources: Mapping[str, Mapping[str, Column]],
 ) -> Iterator[str]:
-    names = {name: own(settings, name) for name in ("months", "credit_draws", "user_monthly")}
-    names["accounts"] = source(settings, "user_credits")
+    names = {name: job_table(settings, name) for name in ("months", "credit_draws", "user_monthly")}
+    names["accounts"] = app_table(settings, "user_credits")
     accounts = sources.get("user_credits", {})
     # Asked only where free credits used are not counted apart: elsewhere it would read the whole ledger for nothing.
     apart = "free_credits_used" in accounts or not _answers(accounts, _ACCOUNTS)
     for fact, tables in FACTS.items():
         if fact == "used_less" and apart:
             continue
-        if all(_answers(held.get(table, {}), wanted) for table, wanted in tables.items()):
+        if all(_answers(own.get(table, {}), wanted) for table, wanted in tables.items()):
             row = connection.execute(compose(f"facts.{fact}", **names)).fetchone()
             if row is not None and row[0]:
                 yield fact
 
 
-def _answers(held: Mapping[str, Column], wanted: Mapping[str, str]) -> bool:
+def _answers(columns: Mapping[str, Column], wanted: Mapping[str, str]) -> bool:
     """Whether the columns are there, of their types, and may be read."""
-    readable = [column for column in held.values() if "SELECT" in column.rights]
+    readable = [column for column in columns.values() if "SELECT" in column.rights]
     return bool(readable) and {(c.name, c.type) for c in readable} >= set(wanted.items())

@@ -12,7 +12,7 @@ from psycopg import sql
 from jobs.domain.billing_periods import first_of
 from jobs.postgres.connections import Connection
 from jobs.postgres.run_scope import RunScope
-from jobs.postgres.sql_loader import compose, own, source, within
+from jobs.postgres.sql_loader import app_table, compose, in_spans, job_table
 
 if TYPE_CHECKING:
     import polars as pl
@@ -22,7 +22,7 @@ def touch_days(connection: Connection, scope: RunScope, run_id: int, batch: int,
     """Marks ``days`` as touched, in the transaction of a batch."""
     if days:
         values = {"run_id": run_id, "batch": batch, "days": sorted(days)}
-        table = own(scope.settings, "touched_days")
+        table = job_table(scope.settings, "touched_days")
         connection.execute(compose("cluster_rollups.touch_days", touched_days=table), values)
 
 
@@ -31,18 +31,18 @@ def days_to_regroup(connection: Connection, scope: RunScope) -> list[date]:
     settings = scope.settings
     text = compose(
         "cluster_rollups.days_to_regroup",
-        touched_days=own(settings, "touched_days"),
-        months=own(settings, "months"),
-        cluster_daily=own(settings, "cluster_daily"),
+        touched_days=job_table(settings, "touched_days"),
+        months=job_table(settings, "months"),
+        cluster_daily=job_table(settings, "cluster_daily"),
         names=_names(scope),
-        days=within("date", scope.window.spans()),
+        days=in_spans("date", scope.window.spans()),
     )
     return [row[0] for row in connection.execute(text, {"months": list(scope.window.months)})]
 
 
 def untouch_days(connection: Connection, scope: RunScope, days: Collection[date]) -> None:
     """Removes the marks, whichever run left them; in the transaction that regroups these days."""
-    table = own(scope.settings, "touched_days")
+    table = job_table(scope.settings, "touched_days")
     connection.execute(compose("cluster_rollups.untouch_days", touched_days=table), {"days": list(days)})
 
 
@@ -68,7 +68,7 @@ def grouped_days(connection: Connection, scope: RunScope, days: Sequence[date]) 
     sums = sql.SQL(", ").join(sql.SQL("sum({0}) AS {0}").format(sql.Identifier(name)) for name in amounts)
     text = compose(
         "cluster_rollups.grouped_days",
-        user_daily=own(scope.settings, "user_daily"),
+        user_daily=job_table(scope.settings, "user_daily"),
         sums=sums,
         days=sql.Literal([day.isoformat() for day in days]),
     )
@@ -83,7 +83,7 @@ def month_users(connection: Connection, scope: RunScope, months: Sequence[date])
 
     text = compose(
         "cluster_rollups.month_users",
-        user_monthly=own(scope.settings, "user_monthly"),
+        user_monthly=job_table(scope.settings, "user_monthly"),
         months=sql.Literal([first_of(month).isoformat() for month in months]),
     )
     of = rollup_io.table(scope.settings, "cluster_monthly")
@@ -92,5 +92,5 @@ def month_users(connection: Connection, scope: RunScope, months: Sequence[date])
 
 def _names(scope: RunScope) -> sql.Composed:
     if scope.query.read.has_clusters:
-        return compose("cluster_rollups.names", clusters=source(scope.settings, "hopsworks_clusters"))
+        return compose("cluster_rollups.names", clusters=app_table(scope.settings, "hopsworks_clusters"))
     return compose("cluster_rollups.no_names")

@@ -6,7 +6,7 @@ from jobs.postgres.catalog import Catalog, Column
 from jobs.postgres.credit_capabilities import SCALED, decimals_of
 from jobs.postgres.findings import Finding, Level
 from jobs.postgres.remedies import fill, retype
-from jobs.postgres.required_columns import TABLES, TRANSACTION, Need, own_rights
+from jobs.postgres.required_columns import TABLES, TRANSACTION, ColumnRequirement, own_rights
 from jobs.postgres.schema import APPEND_ONLY, Table, tables
 from jobs.settings import Settings
 
@@ -18,7 +18,7 @@ READ_BY_RUNS = ("user_id", "type", "amount", "metadata")
 """Of credit_transactions: a run compares them with the ledger, and looks for another deployment."""
 
 
-def of_source(known: Catalog, settings: Settings, needed: Sequence[Need]) -> Iterator[Finding]:
+def of_source(known: Catalog, settings: Settings, needed: Sequence[ColumnRequirement]) -> Iterator[Finding]:
     """The application's tables."""
     schema = settings.source_schema
     if "usage_daily" not in known.source:
@@ -79,14 +79,14 @@ _RELIED = {
 }
 
 
-def judged(known: Catalog, need: Need) -> Finding:
+def judged(known: Catalog, need: ColumnRequirement) -> Finding:
     """One need beside what is there."""
-    held = known.source.get(need.table, {})
-    column = held.get(need.column)
+    columns = known.source.get(need.table, {})
+    column = columns.get(need.column)
     label = f" (meter {need.meter})" if need.meter not in ("", need.column) else ""
     subject = f"{need.table}.{need.column}{label}"
     if column is None:
-        there = ", ".join(sorted(held.keys())) or "no such table"
+        there = ", ".join(sorted(columns.keys())) or "no such table"
         level: Level = "refused" if need.lack is None else "note"
         found = f"no such column (there are: {there})" if need.lack is None else "no such column"
         return Finding(level, subject, need.expected, found, need.lack or "The job cannot do without", need.remedy)
@@ -97,7 +97,7 @@ def judged(known: Catalog, need: Need) -> Finding:
     return _permitted(known, need, column, subject)
 
 
-def _permitted(known: Catalog, need: Need, column: Column, subject: str) -> Finding:
+def _permitted(known: Catalog, need: ColumnRequirement, column: Column, subject: str) -> Finding:
     missing = [right for right in need.rights if right not in column.rights]
     if column.generated and set(need.rights) & {"UPDATE", "INSERT"}:
         consequence = "It could not be written"
@@ -134,17 +134,17 @@ def of_own(known: Catalog, settings: Settings) -> Iterator[Finding]:
 
 def _own(known: Catalog, settings: Settings, table: Table) -> Iterator[Finding]:
     subject = f"{settings.rollup_schema}.{table.name}"
-    held = known.own.get(table.name, {})
-    missing = [name for name in table.columns if name not in held]
+    there = known.own.get(table.name, {})
+    missing = [name for name in table.columns if name not in there]
     if missing:
-        found = f"without {', '.join(missing)}" if held else "no such table"
+        found = f"without {', '.join(missing)}" if there else "no such table"
         yield Finding("refused", subject, "the job's own table", found, "There is nowhere to write to", APPLY)
         return
-    wrong = [name for name in table.columns if not _as_made(held[name], table.columns[name])]
+    wrong = [name for name in table.columns if not _as_made(there[name], table.columns[name])]
     for name in wrong:
         kind = table.kind(name)
-        found = held[name].type + ("" if held[name].scale is None else f" with {held[name].scale} decimals")
-        remedy = retype(held[name], kind)
+        found = there[name].type + ("" if there[name].scale is None else f" with {there[name].scale} decimals")
+        remedy = retype(there[name], kind)
         yield Finding("refused", f"{subject}.{name}", kind, found, "Its values would not be kept exactly", remedy)
     if not any(
         name == table.name and columns == set(table.key) and nulls >= table.null_in_key
@@ -155,7 +155,7 @@ def _own(known: Catalog, settings: Settings, table: Table) -> Iterator[Finding]:
     yield from _own_privileges(known, settings, table)
     yield from _kept(known, subject, table)
     if not wrong:
-        yield Finding("ok", subject, "the job's own table", f"{len(held)} columns")
+        yield Finding("ok", subject, "the job's own table", f"{len(there)} columns")
 
 
 def _kept(known: Catalog, subject: str, table: Table) -> Iterator[Finding]:
@@ -180,8 +180,8 @@ def _kept(known: Catalog, subject: str, table: Table) -> Iterator[Finding]:
 
 def _fills(known: Catalog, subject: str, table: Table) -> Iterator[Finding]:
     """Columns that the job leaves out, and that do not fill themselves."""
-    made, held = table.columns, known.own[table.name].values()
-    right = [column for column in held if column.name not in made or _as_made(column, made[column.name])]
+    made, columns = table.columns, known.own[table.name].values()
+    right = [column for column in columns if column.name not in made or _as_made(column, made[column.name])]
     bare = [column for column in right if column.demanded and not _filled(made.get(column.name))]
     if bare:
         found = f"NOT NULL without a default: {', '.join(c.name for c in bare)}"
@@ -203,10 +203,10 @@ _WHAT_WAS_LOST = {
 
 def _own_privileges(known: Catalog, settings: Settings, table: Table) -> Iterator[Finding]:
     subject, rights = f"{settings.rollup_schema}.{table.name}", own_rights(table.name)
-    held = list(known.own[table.name].values())
-    missing = [right for right in rights if not all(right in column.rights for column in held)]
+    columns = list(known.own[table.name].values())
+    missing = [right for right in rights if not all(right in column.rights for column in columns)]
     if missing:
-        grant = f"GRANT {', '.join(missing)} ON {held[0].place} TO {known.server['quoted_role']};"
+        grant = f"GRANT {', '.join(missing)} ON {columns[0].place} TO {known.server['quoted_role']};"
         level: Level = "refused" if "SELECT" in missing else "unwritable"
         found, consequence = f"no {' nor '.join(missing)}", "The job could not keep its own tables"
         yield Finding(level, subject, _privileges(rights), found, consequence, grant)

@@ -130,7 +130,7 @@ OTHERWISE = (
 )
 
 
-def explained(error: psycopg.OperationalError, address: Address) -> UsageJobsError:
+def explain_connect_error(error: psycopg.OperationalError, address: Address) -> UsageJobsError:
     """A refused connection as an error that says what to do; an UnreachableError where another try may succeed."""
     reason = " ".join(address.scrubbed(str(error)).split())
     words = reason.lower()

@@ -20,8 +20,8 @@ from psycopg.rows import Row
 from jobs.domain.errors import UsageJobsError
 from jobs.postgres import connect_errors, socket_watchdog
 from jobs.postgres.conninfo import Address
-from jobs.postgres.errors import deadline, explained, retried, starts
-from jobs.postgres.sql_loader import compose, escaped
+from jobs.postgres.errors import deadline, is_starting, retry, translate_error
+from jobs.postgres.sql_loader import compose, escape_percent
 
 Connection = psycopg.Connection[Any]
 CONNECT_SECONDS = 12
@@ -68,7 +68,7 @@ def connect(address: Address, name: str = "usage-jobs") -> Connection:
             **NETWORK,
         )
     except psycopg.OperationalError as error:
-        raise connect_errors.explained(error, address) from None
+        raise connect_errors.explain_connect_error(error, address) from None
 
 
 def _addresses(address: Address) -> int:
@@ -99,10 +99,10 @@ class Cursor(psycopg.Cursor[Row]):
         return super().stream(self._escaped(query, params), params, **options)
 
     def _escaped(self, query: Any, params: Params | None) -> Any:
-        return escaped(query, self) if params is not None and isinstance(query, sql.Composable) else query
+        return escape_percent(query, self) if params is not None and isinstance(query, sql.Composable) else query
 
 
-class Link:
+class ReconnectingConnection:
     """A connection that is made anew where it broke; a context manager that closes it.
 
     The server shows it by a name of its own: ``name`` and a random token.
@@ -114,7 +114,7 @@ class Link:
         self._connection = connect(address, self._name)
         self._over = threading.Event()
         threading.Thread(
-            target=socket_watchdog.watched, args=(lambda: self._connection, self._over), daemon=True
+            target=socket_watchdog.watch_socket, args=(lambda: self._connection, self._over), daemon=True
         ).start()
 
     @property
@@ -133,7 +133,7 @@ class Link:
 
     def lost(self) -> None:
         """Another thread has found that the way to the server is dead: who waits for an answer there need not."""
-        socket_watchdog.hang_up(self._connection)
+        socket_watchdog.shutdown_socket(self._connection)
 
     def retire(self) -> None:
         """``lost``, and no other is made in its place."""
@@ -145,7 +145,7 @@ class Link:
         with suppress(psycopg.Error), deadline(self._connection, ADMISSION_SECONDS):
             self._connection.execute(compose("run_lock.end_lost"), [self._name])
 
-    def __enter__(self) -> "Link":
+    def __enter__(self) -> "ReconnectingConnection":
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -179,13 +179,13 @@ def transaction(
 
 
 @contextmanager
-def linked(address: Address, name: str = "usage-jobs") -> Iterator[Link]:
+def open_link(address: Address, name: str = "usage-jobs") -> Iterator[ReconnectingConnection]:
     """A link whose driver errors come out as ours, with a message for an operator."""
     try:
-        with retried(lambda: Link(address, name), while_=starts) as link:
+        with retry(lambda: ReconnectingConnection(address, name), while_=is_starting) as link:
             yield link
     except psycopg.Error as error:
-        raise explained(error, address) from error
+        raise translate_error(error, address) from error
     except UsageJobsError as error:
         if address.scrubbed(str(error)) == str(error):
             raise

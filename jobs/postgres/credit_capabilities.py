@@ -14,7 +14,7 @@ from jobs.domain.billing_periods import month_spans
 from jobs.domain.fixed_point import MOST_DIGITS, PLACES
 from jobs.postgres.catalog import Catalog, Column
 from jobs.postgres.connections import Connection
-from jobs.postgres.sql_loader import compose, own, source, within
+from jobs.postgres.sql_loader import app_table, compose, in_spans, job_table
 from jobs.settings import Settings
 
 COLUMNS = {
@@ -38,7 +38,7 @@ SCALED = {
 
 
 @dataclass(frozen=True, slots=True)
-class CreditSource:
+class CreditCapabilities:
     """``account``: the amounts of user_credits, None where there is no such table; ``transactions``, ``deducted``,
     ``reported``, ``modes``: whether these exist; ``scale``: the smallest declared one, None where none is."""
 
@@ -86,12 +86,12 @@ class CreditSource:
         return sql.SQL("({})").format(sql.SQL(" AND ").join(numbers))
 
 
-def credit_source(known: Catalog) -> CreditSource:
+def find_capabilities(known: Catalog) -> CreditCapabilities:
     """What is there to read and to write."""
     tables = known.source
     account = tables.get("user_credits")
     usage = tables.get("usage_daily", {})
-    return CreditSource(
+    return CreditCapabilities(
         account=None if account is None else frozenset(name for name in (*ACCOUNT, *FREE) if name in account),
         transactions="credit_transactions" in tables,
         deducted="credits_deducted" in usage,
@@ -102,8 +102,10 @@ def credit_source(known: Catalog) -> CreditSource:
 
 
 def _scale(tables: Mapping[str, Mapping[str, Column]]) -> int | None:
-    held = (tables[table][name] for table, names in SCALED.items() for name in names if name in tables.get(table, {}))
-    return min((scale for scale in map(decimals_of, held) if scale is not None), default=None)
+    columns = (
+        tables[table][name] for table, names in SCALED.items() for name in names if name in tables.get(table, {})
+    )
+    return min((scale for scale in map(decimals_of, columns) if scale is not None), default=None)
 
 
 def decimals_of(column: Column) -> int | None:
@@ -111,26 +113,26 @@ def decimals_of(column: Column) -> int | None:
     return 0 if column.type in INTEGERS else column.scale
 
 
-def unusable_accounts(connection: Connection, settings: Settings, held: CreditSource) -> list[str]:
+def unusable_accounts(connection: Connection, settings: Settings, credits: CreditCapabilities) -> list[str]:
     """The first users whose accounts hold amounts that cannot be computed with: they are left as they are."""
-    if held.account is None:
+    if credits.account is None:
         return []
-    text = compose("accounts.unusable_accounts", accounts=source(settings, "user_credits"), usable=held.usable())
+    text = compose("accounts.unusable_accounts", accounts=app_table(settings, "user_credits"), usable=credits.usable())
     return [str(row[0]) for row in connection.execute(text)]
 
 
 def unusable_payers(
-    connection: Connection, settings: Settings, held: CreditSource, months: Collection[date]
+    connection: Connection, settings: Settings, credits: CreditCapabilities, months: Collection[date]
 ) -> list[str]:
     """The first users with such an account who have draws or uncovered usage in ``months``."""
-    if held.account is None or not months:
+    if credits.account is None or not months:
         return []
     text = compose(
         "accounts.unusable_payers",
-        accounts=source(settings, "user_credits"),
-        usable=held.usable(),
-        user_monthly=own(settings, "user_monthly"),
-        draws=own(settings, "credit_draws"),
-        days=within("usage_date", month_spans(months)),
+        accounts=app_table(settings, "user_credits"),
+        usable=credits.usable(),
+        user_monthly=job_table(settings, "user_monthly"),
+        draws=job_table(settings, "credit_draws"),
+        days=in_spans("usage_date", month_spans(months)),
     )
     return [str(row[0]) for row in connection.execute(text, {"months": list(months)})]

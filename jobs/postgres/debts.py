@@ -17,7 +17,7 @@ from jobs.domain.fixed_point import unscaled
 from jobs.postgres import fingerprints
 from jobs.postgres.connections import Connection
 from jobs.postgres.run_scope import RunScope
-from jobs.postgres.sql_loader import compose, own, source, within
+from jobs.postgres.sql_loader import app_table, compose, in_spans, job_table
 from jobs.postgres.usage_query import deducted
 from jobs.settings import Settings
 
@@ -29,29 +29,29 @@ def open_totals(scope: RunScope) -> sql.Composed:
 
 def found(scope: RunScope, *, again: bool) -> sql.Composed:
     """Users of whom debts are to be written because a month closes, or settled. ``again``: only the former."""
-    held, rules = scope.query.read.credits, scope.credit_rules
+    credits, rules = scope.query.read.credits, scope.credit_rules
     nothing = sql.SQL("").format()
-    if held.account is None:
+    if credits.account is None:
         return nothing
     unwritten = debtors = nothing
     if scope.window.closing:
         closing = sql.Literal(sorted(scope.window.closing))
-        unwritten = compose("debts.unwritten", debts=own(scope.settings, "debts"), closing=closing)
+        unwritten = compose("debts.unwritten", debts=job_table(scope.settings, "debts"), closing=closing)
     if scope.window.open and not again:
-        free_used, used = held.used()
+        free_used, used = credits.used()
         debtors = compose(
             "debts.debtors",
-            debts=own(scope.settings, "debts"),
-            accounts=source(scope.settings, "user_credits"),
-            usable=held.usable(),
+            debts=job_table(scope.settings, "debts"),
+            accounts=app_table(scope.settings, "user_credits"),
+            usable=credits.usable(),
             unit=sql.Literal(unscaled(rules.unit)),
             payable=payable(scope, sql.SQL("d.user_id = a.user_id").format(), None),
-            draws=own(scope.settings, "credit_draws"),
-            usage=source(scope.settings, "usage_daily"),
+            draws=job_table(scope.settings, "credit_draws"),
+            usage=app_table(scope.settings, "usage_daily"),
             open_days=_drawn_days(scope),
             reported=_reported(scope),
-            granted=held.amount("free_credits_granted", "a"),
-            bought=held.amount("total_purchased", "a"),
+            granted=credits.amount("free_credits_granted", "a"),
+            bought=credits.amount("total_purchased", "a"),
             free_used=free_used,
             used=used,
         )
@@ -61,20 +61,20 @@ def found(scope: RunScope, *, again: bool) -> sql.Composed:
 def payable(scope: RunScope, users: sql.Composable, run_id: int | None) -> sql.Composed:
     """The debts of ``users`` (a condition) that credit can settle now, beside what their rows show (in units of
     10^-10)."""
-    held, settings = scope.query.read.credits, scope.settings
+    credits, settings = scope.query.read.credits, scope.settings
     nothing = sql.SQL("NULL::numeric").format()
     rated = any(mode == "rated" for mode in scope.months.modes.values())
     cost = sql.SQL("CASE WHEN m.cost_mode = 'rated' THEN u.total_cost::numeric END").format() if rated else nothing
     shown, drawn = nothing, nothing
-    if held.shown:
+    if credits.shown:
         shown, drawn = sql.SQL("u.credits_deducted::numeric").format(), sql.SQL("w.drawn").format()
     return compose(
         "debts.payable",
         **_tables(scope),
-        usage=source(settings, "usage_daily"),
-        user_daily=own(settings, "user_daily"),
-        draws=own(settings, "credit_draws"),
-        deducted=deducted() if held.shown else nothing,
+        usage=app_table(settings, "usage_daily"),
+        user_daily=job_table(settings, "user_daily"),
+        draws=job_table(settings, "credit_draws"),
+        deducted=deducted() if credits.shown else nothing,
         ledger_hash=fingerprints.written_hash(cost, drawn, of="u"),
         written_hash=fingerprints.written_hash(cost, shown, of="u"),
         unit=sql.Literal(unscaled(scope.credit_rules.unit)),
@@ -87,7 +87,7 @@ def payable(scope: RunScope, users: sql.Composable, run_id: int | None) -> sql.C
 
 def _drawn_days(scope: RunScope) -> sql.Composed:
     """The days of open months of which draws are ours to decide: those before `credits.start` stay as they are."""
-    days, start = within("usage_date", month_spans(scope.window.open)), scope.credit_rules.start
+    days, start = in_spans("usage_date", month_spans(scope.window.open)), scope.credit_rules.start
     return days if start is None else sql.SQL("{} AND usage_date >= {}").format(days, start)
 
 
@@ -97,7 +97,7 @@ def _reported(scope: RunScope) -> sql.SQL:
 
 
 def _tables(scope: RunScope) -> dict[str, sql.Composable]:
-    return {name: own(scope.settings, name) for name in ("debts", "months")}
+    return {name: job_table(scope.settings, name) for name in ("debts", "months")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,14 +119,14 @@ class Debt:
         return self.amount - self.settled - self.written_off
 
 
-def listed(connection: Connection, settings: Settings, user: str | None = None) -> list[Debt]:
+def read_debts(connection: Connection, settings: Settings, user: str | None = None) -> list[Debt]:
     """The debts of closed months (of ``user``), by user and day."""
-    text = compose("debts.list", debts=own(settings, "debts"), months=own(settings, "months"))
+    text = compose("debts.list", debts=job_table(settings, "debts"), months=job_table(settings, "months"))
     with connection.cursor(row_factory=class_row(Debt)) as cursor:
         return cursor.execute(text, {"user": user}).fetchall()
 
 
 def write_off(connection: Connection, settings: Settings, user: str, reason: str, run_id: int) -> None:
     """Ends what is open of the debts of ``user`` in closed months, in the caller's transaction."""
-    text = compose("debts.write_off", debts=own(settings, "debts"), months=own(settings, "months"))
+    text = compose("debts.write_off", debts=job_table(settings, "debts"), months=job_table(settings, "months"))
     connection.execute(text, {"user": user, "reason": reason, "run_id": run_id})

@@ -16,7 +16,7 @@ from jobs.domain.work_list import Limits, WorkList
 from jobs.postgres import debts, fingerprints
 from jobs.postgres.connections import Connection
 from jobs.postgres.run_scope import RunScope
-from jobs.postgres.sql_loader import compose, listed, own, source, within
+from jobs.postgres.sql_loader import app_table, compose, in_spans, job_table, text_array
 
 STREAMED = 1000
 """Rows of the work list that are fetched at a time."""
@@ -199,18 +199,18 @@ def users_fingerprints(
         month=fingerprints.month_of(scope.window.months),
         usage_hash=scope.query.usage_hash,
         written_hash=scope.query.written_hash,
-        usage=source(scope.settings, "usage_daily"),
-        users=listed(users),
-        days=within("date", scope.window.spans()),
+        usage=app_table(scope.settings, "usage_daily"),
+        users=text_array(users),
+        days=in_spans("date", scope.window.spans()),
     )
     return {(user, month): (rows, usage, written) for user, month, rows, usage, written in connection.execute(text)}
 
 
 def draw_counts(connection: Connection, scope: RunScope, users: Collection[str]) -> dict[str, int]:
     """How many entries the ledger has of ``users`` in the months of the window."""
-    draws = own(scope.settings, "credit_draws")
-    days = within("usage_date", month_spans(scope.window.months))
-    text = compose("detection.draw_counts", draws=draws, users=listed(users), draw_days=days)
+    draws = job_table(scope.settings, "credit_draws")
+    days = in_spans("usage_date", month_spans(scope.window.months))
+    text = compose("detection.draw_counts", draws=draws, users=text_array(users), draw_days=days)
     return dict(connection.execute(text).fetchall())
 
 
@@ -220,11 +220,11 @@ def _draws_without_usage(scope: RunScope, months: Sequence[date]) -> sql.Compose
         return sql.SQL("").format()
     return compose(
         "detection.draws_without_usage",
-        accounts=source(scope.settings, "user_credits"),
+        accounts=app_table(scope.settings, "user_credits"),
         usable=paid.usable(),
-        draws=own(scope.settings, "credit_draws"),
-        draw_days=within("usage_date", scope.window.spans_of(months)),
-        month_days=within("usage_date", month_spans(months)),
+        draws=job_table(scope.settings, "credit_draws"),
+        draw_days=in_spans("usage_date", scope.window.spans_of(months)),
+        month_days=in_spans("usage_date", month_spans(months)),
     )
 
 
@@ -247,7 +247,7 @@ def _accounts(scope: RunScope) -> sql.Composed:
     return compose(
         "detection.accounts",
         account_hash=fingerprints.account_hash(scope.query.read.credits),
-        accounts=source(scope.settings, "user_credits"),
+        accounts=app_table(scope.settings, "user_credits"),
     )
 
 
@@ -280,9 +280,9 @@ def _compared(
         month=fingerprints.month_of(months),
         usage_hash=scope.query.usage_hash,
         written_hash=scope.query.written_hash,
-        usage=source(scope.settings, "usage_daily"),
-        days=within("date", scope.window.spans_of(months)),
-        user_monthly=own(scope.settings, "user_monthly"),
+        usage=app_table(scope.settings, "usage_daily"),
+        days=in_spans("date", scope.window.spans_of(months)),
+        user_monthly=job_table(scope.settings, "user_monthly"),
         flags=flags,
         joins=sql.SQL("\n  ").join(joins),
     )

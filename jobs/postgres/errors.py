@@ -11,7 +11,7 @@ import psycopg
 
 from jobs.domain.errors import PreflightError, RefusedError, StartingError, UnreachableError, UsageJobsError
 from jobs.postgres.conninfo import Address
-from jobs.postgres.socket_watchdog import hang_up, seconds_silent
+from jobs.postgres.socket_watchdog import seconds_silent, shutdown_socket
 
 T = TypeVar("T")
 # Serialization, deadlock, lock timeout, an idle transaction ended, no connection left; an operator's intervention or
@@ -37,7 +37,7 @@ REMEDIES = {
 }
 
 
-def passes(error: psycopg.Error | UnreachableError) -> bool:
+def is_transient(error: psycopg.Error | UnreachableError) -> bool:
     """Whether another try may succeed: told by SQLSTATE; no SQLSTATE at all means the connection broke.
 
     An InternalError is one where a pooler has added its own last word to the server's: to the driver, two results.
@@ -49,18 +49,18 @@ def passes(error: psycopg.Error | UnreachableError) -> bool:
     return error.sqlstate.startswith(RETRIED)
 
 
-def starts(error: psycopg.Error | UnreachableError) -> bool:
+def is_starting(error: psycopg.Error | UnreachableError) -> bool:
     """Whether the server starts, or stops: of a first connection nothing else is tried again, lest an account be
     locked, or a wrong address be waited for."""
     return isinstance(error, StartingError)
 
 
-def retried(
+def retry(
     work: Callable[[], T],
     *,
     attempts: int = 5,
     pause: Callable[[float], None] = time.sleep,
-    while_: Callable[[psycopg.Error | UnreachableError], bool] = passes,
+    while_: Callable[[psycopg.Error | UnreachableError], bool] = is_transient,
 ) -> T:
     """``work()``, tried again with growing pauses while its error is one that passes; repeatable work only.
 
@@ -78,11 +78,11 @@ def retried(
     raise AssertionError("unreachable")
 
 
-def explained(error: psycopg.Error, address: Address) -> UsageJobsError:
+def translate_error(error: psycopg.Error, address: Address) -> UsageJobsError:
     """A driver's error as one of ours, with a message that tells an operator what to do."""
     state = error.sqlstate or "no SQLSTATE"
     text = " ".join(address.scrubbed(str(error)).split())
-    lost = passes(error) if error.sqlstate is None else error.sqlstate.startswith(LOST)
+    lost = is_transient(error) if error.sqlstate is None else error.sqlstate.startswith(LOST)
     if lost:
         remedy = "the connection was lost, and again when it was made anew: is the server (or its pooler) up?"
     else:
@@ -102,7 +102,7 @@ def writing(table: str, kind: type[PreflightError] = PreflightError) -> Iterator
     except psycopg.Error as error:
         state = error.sqlstate or ""
         lacks_privilege = state == "42501" and kind is not RefusedError
-        if passes(error) or lacks_privilege or not state.startswith(REFUSED_BY_TABLE):
+        if is_transient(error) or lacks_privilege or not state.startswith(REFUSED_BY_TABLE):
             raise
         reason = " ".join(str(error.diag.message_primary).split())
         raise kind(
@@ -125,7 +125,7 @@ def deadline(connection: psycopg.Connection[Any], seconds: float) -> Iterator[No
             left = seconds - seconds_silent(connection, unknown=seconds)
             if left <= 0:
                 expired.set()  # before who waits can notice
-                hang_up(connection)
+                shutdown_socket(connection)
                 return
 
     threading.Thread(target=watch, daemon=True).start()

@@ -18,8 +18,8 @@ from datetime import date
 from psycopg import sql
 
 from jobs.domain.billing_periods import last_of, month_spans
-from jobs.postgres.credit_capabilities import COLUMNS, CreditSource
-from jobs.postgres.sql_loader import within
+from jobs.postgres.credit_capabilities import COLUMNS, CreditCapabilities
+from jobs.postgres.sql_loader import in_spans
 
 SEED = 7_305_829_461_983_240_517
 """Any large constant. Another one makes every stored fingerprint worthless: each month is then computed again."""
@@ -83,7 +83,7 @@ def usage_hash(of_month: Mapping[date, RowFingerprint]) -> sql.Composed:
         return different[0].usage_hash()
     cases = [
         sql.SQL("WHEN {} THEN {}").format(
-            within("date", month_spans(month for month, kept in of_month.items() if kept == each)), each.usage_hash()
+            in_spans("date", month_spans(month for month, kept in of_month.items() if kept == each)), each.usage_hash()
         )
         for each in different
     ]
@@ -108,7 +108,7 @@ def written_columns(rated: Collection[date], *, shows_credits: bool) -> sql.Comp
     """``written_hash`` of the columns: total_cost in ``rated`` months, credits_deducted where it is ours."""
     nothing = cost = sql.SQL("NULL::numeric").format()
     if rated:
-        days = within("date", month_spans(sorted(rated)))
+        days = in_spans("date", month_spans(sorted(rated)))
         cost = sql.SQL("CASE WHEN {} THEN total_cost::numeric END").format(days)
     return written_hash(cost, sql.SQL("credits_deducted::numeric").format() if shows_credits else nothing)
 
@@ -125,10 +125,10 @@ def month_of(months: Sequence[date]) -> sql.Composed:
 
 
 def account_hash(
-    held: CreditSource, *, used: Mapping[str, sql.Composable] | None = None, of: str = "a"
+    credits: CreditCapabilities, *, used: Mapping[str, sql.Composable] | None = None, of: str = "a"
 ) -> sql.Composed:
     """An account's hash over its four amounts, as a bigint. ``used``: other values of some of these, as SQL."""
-    values = {name: held.amount(column, of) for name, column in COLUMNS.items()} | dict(used or {})
+    values = {name: credits.amount(column, of) for name, column in COLUMNS.items()} | dict(used or {})
     signs = [sql.SQL("{} < 0").format(value) for value in values.values()]
     record = sql.SQL(", ").join([*values.values(), *signs])
     return sql.SQL("hash_record_extended(ROW({}), {})").format(record, SEED)

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from psycopg import sql
 
 from jobs.postgres.connections import Connection
-from jobs.postgres.preflight import Source
-from jobs.postgres.sql_loader import compose, own, source
+from jobs.postgres.preflight import SourceCapabilities
+from jobs.postgres.sql_loader import app_table, compose, job_table
 from jobs.settings import Settings
 
 
@@ -34,16 +34,18 @@ class InputCounts:
                 yield kind, before, now or 0
 
 
-def count_inputs(connection: Connection, settings: Settings, held: Source) -> InputCounts:
+def count_inputs(connection: Connection, settings: Settings, source: SourceCapabilities) -> InputCounts:
     """Counts them, and looks into the run log."""
     tables = {
-        "user_credits": held.credits.account is not None,
-        "user_pricing_overrides": held.overrides is not None,
+        "user_credits": source.credits.account is not None,
+        "user_pricing_overrides": source.overrides is not None,
     }
     counted = [
-        sql.SQL("(SELECT count(*) FROM {})").format(source(settings, name)) if is_there else sql.SQL("NULL::bigint")
+        sql.SQL("(SELECT count(*) FROM {})").format(app_table(settings, name)) if is_there else sql.SQL("NULL::bigint")
         for name, is_there in tables.items()
     ]
-    text = compose("preflight.count_inputs", accounts=counted[0], overrides=counted[1], runs=own(settings, "runs"))
+    text = compose(
+        "preflight.count_inputs", accounts=counted[0], overrides=counted[1], runs=job_table(settings, "runs")
+    )
     row = connection.execute(text).fetchone()
     return InputCounts() if row is None else InputCounts(*row)

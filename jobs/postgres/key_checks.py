@@ -13,11 +13,11 @@ from psycopg import sql
 from jobs.postgres.catalog import Catalog
 from jobs.postgres.connections import Connection
 from jobs.postgres.findings import Finding
-from jobs.postgres.sql_loader import compose, source
+from jobs.postgres.sql_loader import app_table, compose
 from jobs.settings import Settings
 
 if TYPE_CHECKING:
-    from jobs.postgres.preflight import Source
+    from jobs.postgres.preflight import SourceCapabilities
 
 KEYS = {"usage_daily": "id", "users": "id", "hopsworks_clusters": "id", "user_credits": "user_id"}
 """By table the column that tells its rows apart."""
@@ -36,12 +36,12 @@ def find_doubled_keys(connection: Connection, settings: Settings, known: Catalog
     without a unique index that is done always, for they are small.
     """
     for table, column in KEYS.items():
-        held = known.source.get(table, {}).get(column)
-        if held is None or "SELECT" not in held.rights or _is_unique(known, table, column):
+        key = known.source.get(table, {}).get(column)
+        if key is None or "SELECT" not in key.rights or _is_unique(known, table, column):
             continue
         if table == "usage_daily" and table in known.source_views and not views:
             continue
-        name = {"table": source(settings, table), "key": sql.Identifier(column)}
+        name = {"table": app_table(settings, table), "key": sql.Identifier(column)}
         doubled = [str(row[0]) for row in connection.execute(compose("preflight.doubled_keys", **name))]
         if doubled:
             found = f"twice or more: {', '.join(doubled)}"
@@ -59,19 +59,21 @@ def _is_unique(known: Catalog, table: str, column: str) -> bool:
     return any(column in columns if table == "usage_daily" else columns == {column} for columns in indexes)
 
 
-def find_unknown_ids(connection: Connection, settings: Settings, held: "Source", since: date) -> Iterator[Finding]:
+def find_unknown_ids(
+    connection: Connection, settings: Settings, source: "SourceCapabilities", since: date
+) -> Iterator[Finding]:
     """One note per kind: the first ten ids, with their rows since ``since``."""
     for table, column, readable in (
-        ("users", "user_id", held.has_users),
-        ("hopsworks_clusters", "hopsworks_cluster_id", held.has_clusters),
+        ("users", "user_id", source.has_users),
+        ("hopsworks_clusters", "hopsworks_cluster_id", source.has_clusters),
     ):
         if not readable:
             continue
         text = compose(
             "preflight.orphans",
             column=sql.Identifier(column),
-            usage=source(settings, "usage_daily"),
-            target=source(settings, table),
+            usage=app_table(settings, "usage_daily"),
+            target=app_table(settings, table),
         )
         rows = connection.execute(text, {"since": since}).fetchall()
         named = ", ".join(f"{missing} ({count} rows)" for missing, count in rows)

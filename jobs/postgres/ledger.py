@@ -1,6 +1,6 @@
 """The ledger ``rollup.credit_draws`` read, our transactions beside it, and ``rollup.corrections``.
 
-``accounts.post`` is what adds to the ledger. ``table``: the ledger, or what a dry run takes for it (``adoption``).
+``accounts.post_draws`` adds to the ledger. ``table``: the ledger, or what a dry run takes for it (``adoption``).
 """
 
 from collections.abc import Collection, Iterable
@@ -17,48 +17,48 @@ from jobs.domain.schemas import DRAWS
 from jobs.postgres import rollup_io
 from jobs.postgres.connections import Connection
 from jobs.postgres.errors import writing
-from jobs.postgres.sql_loader import columns, compose, listed, own, source, within
+from jobs.postgres.sql_loader import app_table, column_list, compose, in_spans, job_table, text_array
 from jobs.settings import Settings
 
 ROWS: dict[str, pl.DataType | type[pl.DataType]] = {"id": pl.UInt128, "user_id": pl.String}
 """Rows of usage_daily and whose draws on them are meant."""
 
 
-def draws(
+def read_draws(
     connection: Connection, settings: Settings, table: sql.Composable, months: Iterable[date], users: Collection[str]
 ) -> pl.DataFrame:
     """The draws of ``users`` in ``months`` as schemas.DRAWS; needs an open transaction."""
     of = rollup_io.table(settings, "credit_draws")
-    rows = sql.SQL("user_id = ANY({}) AND {}").format(listed(users), within("usage_date", month_spans(months)))
+    rows = sql.SQL("user_id = ANY({}) AND {}").format(text_array(users), in_spans("usage_date", month_spans(months)))
     names = {"usage_daily_id": "id", "usage_date": "date"}
     columns = ["usage_daily_id", "user_id", "usage_date", "imported", "free", "purchased"]
     found = pl.concat(rollup_io.read(connection, of, columns, table, rows))
     return found.rename(names).select(pl.col(name).cast(kind) for name, kind in DRAWS.items())
 
 
-def adopted_elsewhere(
+def read_adopted_elsewhere(
     connection: Connection, table: sql.Composable, months: Collection[date], users: Collection[str]
 ) -> pl.DataFrame:
     """Rows of ``users`` on which draws were adopted in other months than these (ROWS), whatever became of the draws."""
-    text = compose("ledger.adopted_elsewhere", draws=table, users=listed(users))
+    text = compose("ledger.adopted_elsewhere", draws=table, users=text_array(users))
     rows = connection.execute(text, {"months": list(months)})
     return pl.DataFrame([(id_.int, user) for id_, user in rows], schema=ROWS, orient="row")
 
 
-def drawn_by_row(
+def read_drawn_by_row(
     connection: Connection, table: sql.Composable, users: Collection[str]
 ) -> dict[tuple[str, int], tuple[int, int]]:
     """What was drawn of ``users`` in all months, free and purchased (units of 10^-10), by user and row."""
-    rows = connection.execute(compose("ledger.drawn_by_row", draws=table, users=listed(users)))
+    rows = connection.execute(compose("ledger.drawn_by_row", draws=table, users=text_array(users)))
     return {(user, id_.int): (scaled(free), scaled(purchased)) for user, id_, free, purchased in rows}
 
 
-def totals_of_rows(
+def read_totals_of_rows(
     connection: Connection, settings: Settings, table: sql.Composable, ids: Collection[int], window: Collection[date]
 ) -> pl.DataFrame:
     """What all months say of some rows, by user: id, user_id, drawn (units of 10^-10); ``before``: what was drawn
     before the newest entry; and ``elsewhere``: what stands in closed months but those of ``window``."""
-    text = compose("ledger.drawn_of_rows", draws=table, months=own(settings, "months"))
+    text = compose("ledger.drawn_of_rows", draws=table, months=job_table(settings, "months"))
     values = {"ids": [UUID(int=id_) for id_ in ids], "window": list(window)}
     rows = connection.execute(text, values).fetchall() if ids else []
     found = [
@@ -73,7 +73,7 @@ def compare_transactions(
     connection: Connection, settings: Settings, users: Collection[str]
 ) -> dict[str, tuple[Decimal | None, Decimal | None]]:
     """What the ledger and what our transactions say that ``users`` have paid in all; None where they say nothing."""
-    of_users = sql.SQL("user_id = ANY({})").format(listed(users))
+    of_users = sql.SQL("user_id = ANY({})").format(text_array(users))
     found = connection.execute(ledger_and_transactions(settings, drawn=of_users, posted=of_users))
     return {user: (drawn, posted) for user, drawn, posted in found}
 
@@ -82,8 +82,8 @@ def ledger_and_transactions(settings: Settings, *, drawn: sql.Composable, posted
     """The query that compares both by user; ``drawn``, ``posted``: which entries and which transactions."""
     return compose(
         "ledger.ledger_and_transactions",
-        draws=own(settings, "credit_draws"),
-        transactions=source(settings, "credit_transactions"),
+        draws=job_table(settings, "credit_draws"),
+        transactions=app_table(settings, "credit_transactions"),
         ours=our_transactions(settings),
         drawn=drawn,
         posted=posted,
@@ -92,7 +92,9 @@ def ledger_and_transactions(settings: Settings, *, drawn: sql.Composable, posted
 
 def our_transactions(settings: Settings) -> sql.Composed:
     """The condition that a transaction is one of this schema's runs."""
-    return compose("ledger.our_transactions", schema=sql.Literal(settings.rollup_schema), runs=own(settings, "runs"))
+    return compose(
+        "ledger.our_transactions", schema=sql.Literal(settings.rollup_schema), runs=job_table(settings, "runs")
+    )
 
 
 def append_corrections(
@@ -101,11 +103,11 @@ def append_corrections(
     """Adds ``rows`` (rollups.causes) in the caller's transaction."""
     if rows.is_empty():
         return
-    stage = rollup_io.staged(connection, settings, rollup_io.table(settings, "corrections"), rows)
+    stage = rollup_io.stage_rows(connection, settings, rollup_io.table(settings, "corrections"), rows)
     text = compose(
         "ledger.append_corrections",
-        corrections=own(settings, "corrections"),
-        columns=columns(rows.columns),
+        corrections=job_table(settings, "corrections"),
+        columns=column_list(rows.columns),
         stage=stage,
     )
     with writing(f"{settings.rollup_schema}.corrections"):

@@ -8,11 +8,11 @@ from psycopg import sql
 
 from jobs.postgres import rejects, run_log
 from jobs.postgres.connections import Connection
-from jobs.postgres.credit_capabilities import CreditSource
+from jobs.postgres.credit_capabilities import CreditCapabilities
 from jobs.postgres.invariants import Law, sides_in_sql
 from jobs.postgres.ledger import ledger_and_transactions, our_transactions
 from jobs.postgres.rollup_invariants import Scope, rolled_up, with_left_out
-from jobs.postgres.sql_loader import compose, own, source
+from jobs.postgres.sql_loader import app_table, compose, job_table
 from jobs.settings import Settings
 
 LEDGER_BY_ROW = "4 ledger by row = credits_deducted"
@@ -33,23 +33,25 @@ class LastRun:
     wrote: bool
 
 
-def judged(connection: Connection, settings: Settings, held: CreditSource, scope: Scope) -> Iterator[Law]:
+def judged(connection: Connection, settings: Settings, credits: CreditCapabilities, scope: Scope) -> Iterator[Law]:
     """Every law in turn."""
     covered = {"covered": list(scope.months), "first": scope.months[0], "last": scope.months[-1]}
     days = covered | {"months": list(scope.rows_of), "until": scope.until}
     left_out = connection.execute(
-        compose("ledger.left_out", months=own(settings, "months"), touched_days=own(settings, "touched_days")),
+        compose(
+            "ledger.left_out", months=job_table(settings, "months"), touched_days=job_table(settings, "touched_days")
+        ),
         [list(scope.months)],
     ).fetchall()
     for law, text, tells in rolled_up(settings):
         yield with_left_out(_judged(connection, law, text, days, tells=tells), scope, left_out)
     yield _judged(connection, "6 rejected as counted = rejects that stand", _rejects(settings), {})
-    for law, text in _ledger(settings, held):
+    for law, text in _ledger(settings, credits):
         yield _judged(connection, law, text, days)
     yield from _set_aside(connection, settings)
-    if held.account is not None:
-        if held.transactions:
-            yield from _transactions(connection, settings, held)
+    if credits.account is not None:
+        if credits.transactions:
+            yield from _transactions(connection, settings, credits)
         yield from _closed(connection, settings)
 
 
@@ -76,47 +78,56 @@ def _judged(
 
 
 def _rejects(settings: Settings) -> sql.Composed:
-    return compose("ledger_invariants.rejects", rejects=own(settings, "rejects"), runs=own(settings, "runs"))
+    return compose(
+        "ledger_invariants.rejects", rejects=job_table(settings, "rejects"), runs=job_table(settings, "runs")
+    )
 
 
 def _has_account(settings: Settings, table: sql.Identifier) -> sql.Composed:
-    return compose("accounts.has_account", accounts=source(settings, "user_credits"), table=table)
+    return compose("accounts.has_account", accounts=app_table(settings, "user_credits"), table=table)
 
 
-def _ledger(settings: Settings, held: CreditSource) -> Iterator[tuple[str, sql.Composed]]:
-    draws, usage, users = own(settings, "credit_draws"), source(settings, "usage_daily"), own(settings, "user_monthly")
+def _ledger(settings: Settings, credits: CreditCapabilities) -> Iterator[tuple[str, sql.Composed]]:
+    draws, usage, users = (
+        job_table(settings, "credit_draws"),
+        app_table(settings, "usage_daily"),
+        job_table(settings, "user_monthly"),
+    )
     yield "3 free + purchased = deducted, by user and month", compose("ledger_invariants.kinds", user_monthly=users)
     yield "4 revisions of a row = the highest one", compose("ledger_invariants.revisions", draws=draws)
-    if held.account is None:
+    if credits.account is None:
         return
     months = compose(
         "ledger_invariants.ledger_months",
         draws=draws,
         user_monthly=users,
         usage=usage,
-        months=own(settings, "months"),
+        months=job_table(settings, "months"),
         drawn_has=_has_account(settings, draws),
         user_has=_has_account(settings, users),
     )
     yield "4 ledger by user and month = roll-up", months
     owed = compose(
-        "ledger_invariants.debts", debts=own(settings, "debts"), months=own(settings, "months"), user_monthly=users
+        "ledger_invariants.debts",
+        debts=job_table(settings, "debts"),
+        months=job_table(settings, "months"),
+        user_monthly=users,
     )
     yield "3 uncovered in closed months = debts not settled", owed
-    if held.deducted:
+    if credits.deducted:
         yield LEDGER_BY_ROW, compose("ledger_invariants.ledger_rows", draws=draws, usage=usage)
-    if not held.transactions:
+    if not credits.transactions:
         # With a history, what others gave back of it is told there.
-        used = sql.SQL("({} + {})").format(held.amount("total_used", "a"), held.amount("free_credits_used", "a"))
-        accounts = source(settings, "user_credits")
+        used = sql.SQL("({} + {})").format(credits.amount("total_used", "a"), credits.amount("free_credits_used", "a"))
+        accounts = app_table(settings, "user_credits")
         yield (
             "4 drawn by us <= used in user_credits",
             compose("ledger_invariants.used", draws=draws, accounts=accounts, used=used),
         )
 
 
-def _transactions(connection: Connection, settings: Settings, held: CreditSource) -> Iterator[Law]:
-    draws, transactions = own(settings, "credit_draws"), source(settings, "credit_transactions")
+def _transactions(connection: Connection, settings: Settings, credits: CreditCapabilities) -> Iterator[Law]:
+    draws, transactions = job_table(settings, "credit_draws"), app_table(settings, "credit_transactions")
     parts = {"transactions": transactions, "ours": our_transactions(settings)}
     accounted = {"drawn": _has_account(settings, draws), "posted": _has_account(settings, transactions)}
     compared = ledger_and_transactions(settings, **accounted)
@@ -124,8 +135,8 @@ def _transactions(connection: Connection, settings: Settings, held: CreditSource
     yield _judged(connection, "4 ledger by user and run = transactions", booked, {})
     arithmetic = compose("ledger_invariants.arithmetic", **parts)
     yield _judged(connection, "3 balance before + amount = after, not below 0", arithmetic, {}, tells=True)
-    accounts = source(settings, "user_credits")
-    balances = compose("ledger_invariants.balances", accounts=accounts, balance=held.balance(), **parts)
+    accounts = app_table(settings, "user_credits")
+    balances = compose("ledger_invariants.balances", accounts=accounts, balance=credits.balance(), **parts)
     law = _judged(connection, "4 transactions add up = balance in user_credits", balances, {})
     gaps = connection.execute(compose("ledger_invariants.explained_gaps", **parts)).fetchone()
     note = f"other programs posted between two of ours {gaps[0]:,} times" if gaps and gaps[0] else ""
@@ -156,7 +167,7 @@ def _set_aside(connection: Connection, settings: Settings) -> Iterator[Law]:
 
 
 def _closed(connection: Connection, settings: Settings) -> Iterator[Law]:
-    draws = own(settings, "credit_draws")
+    draws = job_table(settings, "credit_draws")
     text = compose("accounts.closed_accounts", draws=draws, has_account=_has_account(settings, draws))
     row = connection.execute(text).fetchone()
     if row and row[0]:
@@ -166,12 +177,12 @@ def _closed(connection: Connection, settings: Settings) -> Iterator[Law]:
 
 def unfinished(connection: Connection, settings: Settings) -> list[Unfinished]:
     """Runs that wrote and that nothing has completed."""
-    text = compose("run_log.unfinished", runs=own(settings, "runs"), wrote=run_log.wrote(settings))
+    text = compose("run_log.unfinished", runs=job_table(settings, "runs"), wrote=run_log.wrote_condition(settings))
     return [(row[0], row[1], row[2], row[3]) for row in connection.execute(text)]
 
 
 def last_run(connection: Connection, settings: Settings) -> LastRun | None:
     """The newest run; None before the first."""
-    text = compose("run_log.last_run", runs=own(settings, "runs"), wrote=run_log.wrote(settings))
+    text = compose("run_log.last_run", runs=job_table(settings, "runs"), wrote=run_log.wrote_condition(settings))
     row = connection.execute(text).fetchone()
     return None if row is None else LastRun(*row)

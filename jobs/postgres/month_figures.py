@@ -9,7 +9,7 @@ from psycopg.rows import dict_row
 
 from jobs.postgres.connections import Connection
 from jobs.postgres.run_scope import RunScope
-from jobs.postgres.sql_loader import compose, own
+from jobs.postgres.sql_loader import compose, job_table
 
 NOTHING = Decimal(0)
 
@@ -35,7 +35,7 @@ def month_figures(
     connection: Connection, scope: RunScope, months: Sequence[date]
 ) -> tuple[dict[date, MonthFigures], MonthFigures]:
     """The figures of each of ``months``, and of all of them that are in the currency of the last."""
-    text = compose("months.figures", user_monthly=own(scope.settings, "user_monthly"))
+    text = compose("months.figures", user_monthly=job_table(scope.settings, "user_monthly"))
     with connection.cursor(row_factory=dict_row) as cursor:
         rows = cursor.execute(text, {"months": list(months), "summed": scope.summed_months}).fetchall()
     found = {row.pop("month"): MonthFigures(**row) for row in rows}
@@ -45,13 +45,13 @@ def month_figures(
 
 def ran_out(connection: Connection, scope: RunScope, months: Sequence[date]) -> list[tuple[str, date, Decimal]]:
     """User, month and amount of prepaid usage that no credit covers."""
-    text = compose("months.ran_out", user_monthly=own(scope.settings, "user_monthly"))
+    text = compose("months.ran_out", user_monthly=job_table(scope.settings, "user_monthly"))
     return connection.execute(text, {"months": list(months)}).fetchall()
 
 
 def day_costs(connection: Connection, scope: RunScope, since: date, covered: date, last: date) -> dict[date, Decimal]:
     """What each day with usage costs as it is stored: from ``since`` to ``covered`` by the cluster tables, which are
     small; from there to ``last`` by user_daily, which runs that died have written alone."""
-    tables = {name: own(scope.settings, name) for name in ("cluster_daily", "user_daily")}
+    tables = {name: job_table(scope.settings, name) for name in ("cluster_daily", "user_daily")}
     days = {"since": since, "covered": covered, "last": last}
     return dict(connection.execute(compose("months.day_costs", **tables), days).fetchall())

@@ -7,7 +7,7 @@ from psycopg import sql
 
 from jobs.postgres.connections import Connection
 from jobs.postgres.findings import Finding
-from jobs.postgres.sql_loader import compose, source
+from jobs.postgres.sql_loader import app_table, compose
 from jobs.settings import Settings
 
 MANY_PAGES = 12_800
@@ -25,7 +25,7 @@ ENOUGH = 512
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
+class TableLayout:
     """How usage_daily lies on disk: its pages and bytes, whether an index leads to a user's days, and to a day, by the
     statistics its rows (0: not known), and how many per cent of a page new rows may fill."""
 
@@ -37,19 +37,19 @@ class Shape:
     fillfactor: int
 
 
-def shape(connection: Connection, settings: Settings) -> Shape | None:
+def table_layout(connection: Connection, settings: Settings) -> TableLayout | None:
     """None where there is no such table."""
-    quoted = sql.Literal(source(settings, "usage_daily").as_string(None))
+    quoted = sql.Literal(app_table(settings, "usage_daily").as_string(None))
     row = connection.execute(compose("preflight.usage_shape", quoted=quoted)).fetchone()
-    return None if row is None else Shape(*row)
+    return None if row is None else TableLayout(*row)
 
 
 def findings(connection: Connection, settings: Settings, *, writes: bool) -> Iterator[Finding]:
     """What would help where the table is large, and the memory that a run takes. ``writes``: runs write usage_daily."""
-    found = shape(connection, settings)
+    found = table_layout(connection, settings)
     if found is not None and found.pages >= MANY_PAGES:
-        yield from _of_table(found, source(settings, "usage_daily"), writes=writes)
-    most = memory(settings)
+        yield from _of_table(found, app_table(settings, "usage_daily"), writes=writes)
+    most = estimate_memory(settings)
     remedy = "" if most <= ENOUGH else "Take smaller batches (batch_rows), or fewer workers"
     yield Finding(
         "note" if remedy else "ok",
@@ -61,7 +61,7 @@ def findings(connection: Connection, settings: Settings, *, writes: bool) -> Ite
     )
 
 
-def _of_table(shape: Shape, usage: sql.Identifier, *, writes: bool) -> Iterator[Finding]:
+def _of_table(shape: TableLayout, usage: sql.Identifier, *, writes: bool) -> Iterator[Finding]:
     size = f"on {shape.size // 10**6:,} MB"
     for there, columns, use, consequence in (
         (
@@ -95,7 +95,7 @@ def _of_table(shape: Shape, usage: sql.Identifier, *, writes: bool) -> Iterator[
         )
 
 
-def memory(settings: Settings) -> int:
+def estimate_memory(settings: Settings) -> int:
     """The most that a run takes, in MiB: rows at work, times what a row takes."""
     at_work = settings.workers * settings.batch_rows * BYTES_AT_WORK
     return (BYTES_OF_PYTHON + at_work) // 2**20 + 1

@@ -1,7 +1,7 @@
 """What the database must be like: one list of findings, which `check` prints and `run` refuses by.
 
-``Source`` says what a run will read: which meters have their column, where total_cost is rounded, which optional
-tables exist. The clock and the prices play no part here.
+``SourceCapabilities`` says what a run will read: which meters have their column, where total_cost is rounded, which
+optional tables exist. The clock and the prices play no part here.
 """
 
 from collections.abc import Iterator, Mapping
@@ -14,9 +14,9 @@ from jobs.domain.meters import Meter
 from jobs.postgres import catalog, column_checks, credit_capabilities, key_checks, row_security, side_effects
 from jobs.postgres.catalog import Catalog, Column
 from jobs.postgres.connections import Connection, transaction
-from jobs.postgres.credit_capabilities import BINARIES, INTEGERS, CreditSource
+from jobs.postgres.credit_capabilities import BINARIES, INTEGERS, CreditCapabilities
 from jobs.postgres.findings import REFUSING, Finding, Level
-from jobs.postgres.required_columns import Need, needs
+from jobs.postgres.required_columns import ColumnRequirement, column_requirements
 from jobs.postgres.schema import tables
 from jobs.settings import Settings
 
@@ -24,7 +24,7 @@ OLDEST = 150000
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class SourceCapabilities:
     """What a run reads. ``types``: those of the meters' columns, by column; ``columns``: those of usage_daily that this
     role may read; ``rows_by_index``: whether an index leads to a usage row by its id; ``integers``, ``binaries``:
     meters whose column is of an integer, or a binary floating-point type; ``cost_scale``: the decimals of
@@ -40,17 +40,19 @@ class Source:
     has_clusters: bool
     has_users: bool
     overrides: frozenset[str] | None
-    credits: CreditSource
+    credits: CreditCapabilities
 
 
-def source(connection: Connection, settings: Settings, *, thorough: bool = False) -> tuple[Source, list[Finding]]:
+def inspect_source(
+    connection: Connection, settings: Settings, *, thorough: bool = False
+) -> tuple[SourceCapabilities, list[Finding]]:
     """What to read, and every finding; raises nothing but what the connection raises. ``thorough``: also what takes as
     long as reading all usage."""
     with transaction(connection) as opened:
-        known = catalog.read(opened, settings, [table.name for table in tables(settings.meters)])
+        known = catalog.read_catalog(opened, settings, [table.name for table in tables(settings.meters)])
         doubled = list(key_checks.find_doubled_keys(opened, settings, known, views=thorough))
-        needed = list(needs(known, settings))
-        effects = side_effects.read(opened, settings, known, needed)
+        needed = list(column_requirements(known, settings))
+        effects = side_effects.read_side_effects(opened, settings, known, needed)
     found = [
         *_server(known, settings),
         *column_checks.of_source(known, settings, needed),
@@ -63,7 +65,7 @@ def source(connection: Connection, settings: Settings, *, thorough: bool = False
     return _source(known, settings, needed), found
 
 
-def refuse(findings: list[Finding], *, purpose: str = "write") -> None:
+def refuse_findings(findings: list[Finding], *, purpose: str = "write") -> None:
     """Raises PreflightError (exit 5) naming all that stands in the way of a ``purpose`` (findings.REFUSING)."""
     refused = [finding for finding in findings if finding.level in REFUSING[purpose]]
     if refused:
@@ -75,11 +77,11 @@ def _sentence(finding: Finding) -> str:
     return f"{finding.subject}: expected {finding.expected}; found {finding.found}. {rest}".rstrip(". ")
 
 
-def _source(known: Catalog, settings: Settings, needed: list[Need]) -> Source:
+def _source(known: Catalog, settings: Settings, needed: list[ColumnRequirement]) -> SourceCapabilities:
     usage: Mapping[str, Column] = known.source.get("usage_daily", {})
     meters = tuple(meter for meter in settings.meters if meter.column in usage)
     overrides = known.source.get("user_pricing_overrides")
-    return Source(
+    return SourceCapabilities(
         meters=meters,
         types={m.column: usage[m.column].type for m in meters},
         columns=frozenset(column.name for column in usage.values() if "SELECT" in column.rights),
@@ -90,11 +92,11 @@ def _source(known: Catalog, settings: Settings, needed: list[Need]) -> Source:
         has_clusters=_usable(known, needed, "hopsworks_clusters", ("id", "name")),
         has_users=_usable(known, needed, "users", ("id",)),
         overrides=None if overrides is None else frozenset(overrides),
-        credits=credit_capabilities.credit_source(known),
+        credits=credit_capabilities.find_capabilities(known),
     )
 
 
-def _usable(known: Catalog, needed: list[Need], table: str, columns: tuple[str, ...]) -> bool:
+def _usable(known: Catalog, needed: list[ColumnRequirement], table: str, columns: tuple[str, ...]) -> bool:
     wanted = [need for need in needed if need.table == table and need.column in columns]
     return bool(wanted) and all(column_checks.judged(known, need).level == "ok" for need in wanted)
 

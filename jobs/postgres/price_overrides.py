@@ -19,8 +19,8 @@ from jobs.domain.meters import Meter
 from jobs.domain.rate_card import MAX_PRICE
 from jobs.postgres import server_clock
 from jobs.postgres.connections import Connection
-from jobs.postgres.preflight import Source
-from jobs.postgres.sql_loader import compose, own, source
+from jobs.postgres.preflight import SourceCapabilities
+from jobs.postgres.sql_loader import app_table, compose, job_table
 from jobs.settings import Settings
 
 FIRST_TEN = 10
@@ -57,16 +57,18 @@ class Overrides:
         return {user: hashlib.sha256(repr(held).encode()).hexdigest()[:16] for user, held in facts.items()}
 
 
-def read(connection: Connection, settings: Settings, held: Source, first: date, last: date) -> Overrides:
+def read_overrides(
+    connection: Connection, settings: Settings, source: SourceCapabilities, first: date, last: date
+) -> Overrides:
     """The overrides that touch ``first`` to ``last``; ConfigError naming the id of one that cannot be right."""
-    if held.overrides is None:
+    if source.overrides is None:
         return Overrides((), ())
-    has_active = "active" in held.overrides
-    starts = [_moment(name) for name in ("valid_from", "created_at") if name in held.overrides]
+    has_active = "active" in source.overrides
+    starts = [_moment(name) for name in ("valid_from", "created_at") if name in source.overrides]
     text = compose(
         "price_overrides.read",
-        overrides=source(settings, "user_pricing_overrides"),
-        overrides_seen=own(settings, "overrides_seen"),
+        overrides=app_table(settings, "user_pricing_overrides"),
+        overrides_seen=job_table(settings, "overrides_seen"),
         valid_until=_moment("valid_until"),
         created_at=_moment("created_at"),
         starts=sql.SQL("coalesce({}, '-infinity')").format(sql.SQL(", ").join(starts)),
@@ -82,7 +84,7 @@ def read(connection: Connection, settings: Settings, held: Source, first: date, 
 
 def keep_seen(connection: Connection, settings: Settings, ids: Sequence[str], day: date) -> None:
     """Keeps that overrides were seen active by a run that covers ``day``, in the caller's transaction."""
-    text = compose("price_overrides.keep_seen", overrides_seen=own(settings, "overrides_seen"))
+    text = compose("price_overrides.keep_seen", overrides_seen=job_table(settings, "overrides_seen"))
     connection.execute(text, {"ids": list(ids), "day": day, "latest": _latest(connection)})
 
 
@@ -95,7 +97,7 @@ def stored_hashes(
     connection: Connection, settings: Settings, months: Sequence[date], users: Collection[str]
 ) -> dict[tuple[str, date], str | None]:
     """By user and month the hash of the overrides by which it was priced: of ``users``, and of all who had any."""
-    text = compose("price_overrides.hashes", user_monthly=own(settings, "user_monthly"))
+    text = compose("price_overrides.hashes", user_monthly=job_table(settings, "user_monthly"))
     rows = connection.execute(text, {"months": list(months), "users": list(users)})
     return {(user, month): hash_ for user, month, hash_ in rows}
 

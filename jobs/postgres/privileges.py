@@ -13,24 +13,24 @@ from jobs.postgres import catalog, side_effects
 from jobs.postgres.catalog import Catalog
 from jobs.postgres.connections import Connection, transaction
 from jobs.postgres.findings import Finding
-from jobs.postgres.required_columns import Need, needs, own_rights
+from jobs.postgres.required_columns import ColumnRequirement, column_requirements, own_rights
 from jobs.postgres.schema import tables
-from jobs.postgres.sql_loader import columns, compose, own, source
+from jobs.postgres.sql_loader import app_table, column_list, compose, job_table
 from jobs.settings import Settings
 
 MARK = "usage-jobs: what this role may do is set by `usage-jobs schema --role`"
 """The comment on each role that we have made, or that was handed over to us."""
 
 
-def script(connection: Connection, settings: Settings, role: str) -> list[sql.Composed]:
+def role_script(connection: Connection, settings: Settings, role: str) -> list[sql.Composed]:
     """Statements that make the login role ``role`` able to do exactly what the job does in this database.
 
     Raises PreflightError where the job's own tables do not exist yet; ConfigError for a role that is another program's.
     """
     with transaction(connection) as opened:
         _check_role(opened, role)
-        known = catalog.read(opened, settings, [table.name for table in tables(settings.meters)])
-        effects = side_effects.read(opened, settings, known, needs(known, settings))
+        known = catalog.read_catalog(opened, settings, [table.name for table in tables(settings.meters)])
+        effects = side_effects.read_side_effects(opened, settings, known, column_requirements(known, settings))
     absent = [table.name for table in tables(settings.meters) if table.name not in known.own]
     if absent or "usage_daily" not in known.source:
         missing = f"{settings.rollup_schema}.{absent[0]}" if absent else f"{settings.source_schema}.usage_daily"
@@ -48,13 +48,13 @@ def script(connection: Connection, settings: Settings, role: str) -> list[sql.Co
     made += [sql.SQL("GRANT USAGE ON SCHEMA {} TO {}").format(sql.Identifier(schema), name) for schema in schemas]
     walled = {table for table, wall in known.source_walls.items() if wall.on}
     for table, rights in _wanted(known, settings).items():
-        made.append(_grant(source(settings, table), name, rights))
-        made += _policies(source(settings, table), table in walled, list(rights), role)
+        made.append(_grant(app_table(settings, table), name, rights))
+        made += _policies(app_table(settings, table), table in walled, list(rights), role)
     own_walled = {table for table, wall in known.own_walls.items() if wall.on}
     for of in tables(settings.meters):
         allowed = own_rights(of.name)
-        made.append(sql.SQL("GRANT {} ON {} TO {}").format(_words(allowed), own(settings, of.name), name))
-        made += _policies(own(settings, of.name), of.name in own_walled, allowed, role)
+        made.append(sql.SQL("GRANT {} ON {} TO {}").format(_words(allowed), job_table(settings, of.name), name))
+        made += _policies(job_table(settings, of.name), of.name in own_walled, allowed, role)
     for effect in effects:
         if effect.kind == "SCHEMA":
             continue
@@ -85,12 +85,14 @@ def _wanted(known: Catalog, settings: Settings) -> dict[str, dict[str, list[str]
     return wanted
 
 
-def _existing(known: Catalog, settings: Settings) -> Iterator[Need]:
-    yield from (need for need in needs(known, settings) if need.column in known.source.get(need.table, {}))
+def _existing(known: Catalog, settings: Settings) -> Iterator[ColumnRequirement]:
+    yield from (
+        need for need in column_requirements(known, settings) if need.column in known.source.get(need.table, {})
+    )
 
 
 def _grant(table: sql.Identifier, role: sql.Identifier, rights: Mapping[str, list[str]]) -> sql.Composed:
-    parts = [sql.SQL("{} ({})").format(_words([right]), columns(names)) for right, names in rights.items()]
+    parts = [sql.SQL("{} ({})").format(_words([right]), column_list(names)) for right, names in rights.items()]
     return sql.SQL("GRANT {} ON {} TO {}").format(sql.SQL(", ").join(parts), table, role)
 
 
@@ -122,14 +124,14 @@ def _raw(text: str) -> sql.Composed:
     return sql.Composed([sql.SQL(text)])
 
 
-def needless(connection: Connection, settings: Settings) -> Iterator[Finding]:
+def excess_privileges(connection: Connection, settings: Settings) -> Iterator[Finding]:
     """What this role may do beyond the job's needs: a note per table, or one where it may do everything."""
     with transaction(connection) as opened, opened.cursor(row_factory=dict_row) as cursor:
-        known = catalog.read(opened, settings, [table.name for table in tables(settings.meters)])
+        known = catalog.read_catalog(opened, settings, [table.name for table in tables(settings.meters)])
         names = {"schemas": [settings.source_schema, settings.rollup_schema]}
         attributes = cursor.execute(compose("privileges.role"), names).fetchone() or {}
-        held = cursor.execute(compose("privileges.privileges"), names).fetchall()
-        effects = side_effects.read(opened, settings, known, needs(known, settings))
+        granted = cursor.execute(compose("privileges.privileges"), names).fetchall()
+        effects = side_effects.read_side_effects(opened, settings, known, column_requirements(known, settings))
     role, more = known.server["role"], "More than the job needs: who steals its password has it too"
     narrow = "usage-jobs schema --role NAME prints a role that may do only what the job does"
     if attributes["mighty"]:
@@ -140,7 +142,7 @@ def needless(connection: Connection, settings: Settings) -> Iterator[Finding]:
     wanted = _wanted(known, settings)
     set_off = {(effect.schema, effect.name, right) for effect in effects for right in effect.rights}
     spare: dict[tuple[str, str], dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
-    for row in held:
+    for row in granted:
         schema, table, column, right = row["schema"], row["table"], row["column"], row["right"]
         if schema == settings.rollup_schema:
             needed = table in known.own and right in own_rights(table)

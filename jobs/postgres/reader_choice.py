@@ -12,7 +12,7 @@ FEW = 1_000
 """Fewer rows are read by COPY: to load connectorx and pyarrow and to open its connection would take longer."""
 
 
-def choose(reader: str, address: Address, *, pooled: bool) -> str:
+def choose_reader(reader: str, address: Address, *, pooled: bool) -> str:
     """ "connectorx" or "copy"; ConfigError where the settings demand connectorx and it cannot work there.
 
     ``pooled``: whether a transaction pooler answers (``pooler.is_transaction_pooled``).

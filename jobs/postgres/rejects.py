@@ -11,7 +11,7 @@ from typing import Any
 from psycopg import sql
 
 from jobs.postgres.connections import Connection
-from jobs.postgres.sql_loader import compose, own, source, within
+from jobs.postgres.sql_loader import app_table, compose, in_spans, job_table
 from jobs.postgres.usage_query import UsageQuery
 from jobs.settings import Settings
 
@@ -37,7 +37,7 @@ class RejectChange:
     reject: Reject | None
 
 
-def read(connection: Connection, query: UsageQuery, ids: Collection[str]) -> list[Reject]:
+def read_rejects(connection: Connection, query: UsageQuery, ids: Collection[str]) -> list[Reject]:
     """The rows ``ids`` as they are now, each with its reason; a row deleted since is none."""
     if not ids:
         return []
@@ -48,7 +48,7 @@ def read(connection: Connection, query: UsageQuery, ids: Collection[str]) -> lis
 def read_outdated(connection: Connection, query: UsageQuery, spans: Sequence[tuple[date, date]]) -> list[Reject]:
     """Rejects on the days of ``spans`` of which the table does not show what the row says now."""
     ids = [row[0] for row in connection.execute(query.outdated_rejects(spans))]
-    return [found for found in read(connection, query, ids) if not query.is_priceable(_loaded(found.row))]
+    return [found for found in read_rejects(connection, query, ids) if not query.is_priceable(_loaded(found.row))]
 
 
 def _loaded(text: str) -> dict[str, Any]:
@@ -66,10 +66,10 @@ def changes_of_users(
     """What makes the table hold just ``rejects`` of ``users`` on the days of ``spans``."""
     text = compose(
         "rejects.of_users",
-        rejects=own(settings, "rejects"),
+        rejects=job_table(settings, "rejects"),
         users=sql.SQL("%(users)s::text[]"),  # bound, not composed: a user's id may hold a %
-        usage=source(settings, "usage_daily"),
-        days=within("date", spans),
+        usage=app_table(settings, "usage_daily"),
+        days=in_spans("date", spans),
     )
     days = {"firsts": [str(first) for first, _ in spans], "lasts": [str(last) for _, last in spans]}
     found = connection.execute(
@@ -86,7 +86,9 @@ def changes_without_owner(
 ) -> list[RejectChange]:
     """What makes the table hold just ``rejects`` of rows without a user or a day; and those go of rows that have moved
     into ``spans`` from elsewhere and are none any more."""
-    text = compose("rejects.without_owner", rejects=own(settings, "rejects"), usage=source(settings, "usage_daily"))
+    text = compose(
+        "rejects.without_owner", rejects=job_table(settings, "rejects"), usage=app_table(settings, "usage_daily")
+    )
     days = {"firsts": [first for first, _ in spans], "lasts": [last for _, last in spans]}
     found = connection.execute(text, {"ids": [reject.id for reject in rejects], **days}).fetchall()
     return _changes(rejects, found)
@@ -117,9 +119,9 @@ def count_change(change: RejectChange) -> int:
     return -1 if change.reject is None else int(change.old is None)
 
 
-def write(connection: Connection, settings: Settings, changes: Sequence[RejectChange]) -> None:
+def write_rejects(connection: Connection, settings: Settings, changes: Sequence[RejectChange]) -> None:
     """Makes these changes, in the caller's transaction."""
-    table = own(settings, "rejects")
+    table = job_table(settings, "rejects")
     gone = [change.id for change in changes if change.reject is None]
     come = [change.reject for change in changes if change.reject is not None]
     if gone:
@@ -129,16 +131,16 @@ def write(connection: Connection, settings: Settings, changes: Sequence[RejectCh
         connection.execute(compose("rejects.put", rejects=table), rows)
 
 
-def count(connection: Connection, settings: Settings, spans: Sequence[tuple[date, date]]) -> int:
+def count_rejects(connection: Connection, settings: Settings, spans: Sequence[tuple[date, date]]) -> int:
     """How many rows of the days of ``spans``, or of no day, are rejected."""
     days = {"firsts": [str(first) for first, _ in spans], "lasts": [str(last) for _, last in spans]}
-    row = connection.execute(compose("rejects.count", rejects=own(settings, "rejects")), days).fetchone()
+    row = connection.execute(compose("rejects.count", rejects=job_table(settings, "rejects")), days).fetchone()
     return int(row[0]) if row else 0
 
 
 def set_aside(connection: Connection, settings: Settings, reasons: Mapping[str, str], run_id: int) -> None:
     """Adds users with their ``reasons``, in the caller's transaction; who is there already keeps his ``since``."""
-    text = compose("set_aside.put", set_aside=own(settings, "set_aside"))
+    text = compose("set_aside.put", set_aside=job_table(settings, "set_aside"))
     connection.execute(text, {"users": list(reasons), "reasons": list(reasons.values()), "run_id": run_id})
 
 
@@ -146,10 +148,10 @@ def end_set_aside(
     connection: Connection, settings: Settings, users: Collection[str] | None, *, kept: Collection[str]
 ) -> None:
     """Removes ``users`` (None: everybody) but ``kept``, in the caller's transaction."""
-    text = compose("set_aside.remove", set_aside=own(settings, "set_aside"))
+    text = compose("set_aside.remove", set_aside=job_table(settings, "set_aside"))
     connection.execute(text, {"users": None if users is None else list(users), "kept": list(kept)})
 
 
 def list_set_aside(connection: Connection, settings: Settings) -> dict[str, str]:
     """Who is set aside, and why."""
-    return dict(connection.execute(compose("set_aside.list", set_aside=own(settings, "set_aside"))).fetchall())
+    return dict(connection.execute(compose("set_aside.list", set_aside=job_table(settings, "set_aside"))).fetchall())

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from jobs.domain.meters import Meter
 from jobs.postgres.catalog import ENUM, Catalog
-from jobs.postgres.credit_capabilities import ACCOUNT, BINARIES, FREE, NUMBERS, credit_source
+from jobs.postgres.credit_capabilities import ACCOUNT, BINARIES, FREE, NUMBERS, find_capabilities
 from jobs.postgres.schema import APPEND_ONLY
 from jobs.settings import Settings
 
@@ -60,7 +60,7 @@ QUANTITIES = (*NUMBERS, *BINARIES)
 
 
 @dataclass(frozen=True, slots=True)
-class Need:
+class ColumnRequirement:
     """A column and what is done with it. ``types``: those that are taken exactly (none: any); ``lack``: what follows
     where it is missing (None: nothing works); ``spare``: the same follows where anything else is wrong with it."""
 
@@ -83,51 +83,53 @@ def own_rights(table: str) -> tuple[str, ...]:
     return OWN_RIGHTS.get(table, EVERY_RIGHT)
 
 
-def needs(known: Catalog, settings: Settings) -> Iterator[Need]:
+def column_requirements(known: Catalog, settings: Settings) -> Iterator[ColumnRequirement]:
     """Every need of the columns of the application's tables that exist, and those of usage_daily and feature_flags."""
     yield from _usage(known, settings)
     if "hopsworks_clusters" in known.source:
         for name, types in {"id": ("uuid",), "name": TEXT}.items():
-            yield Need("hopsworks_clusters", name, types, lack=TABLES["hopsworks_clusters"], spare=True)
+            yield ColumnRequirement("hopsworks_clusters", name, types, lack=TABLES["hopsworks_clusters"], spare=True)
     yield from _users(known, settings)
     yield from _overrides(known)
     yield from _credits(known)
 
 
-def _usage(known: Catalog, settings: Settings) -> Iterator[Need]:
-    usage, held = "usage_daily", credit_source(known)
+def _usage(known: Catalog, settings: Settings) -> Iterator[ColumnRequirement]:
+    usage, credits = "usage_daily", find_capabilities(known)
     rated = settings.cost == "rated" or "rated" in known.facts
     for name, types in {"id": ("uuid",), "user_id": TEXT, "date": ("date",), "hopsworks_cluster_id": ("uuid",)}.items():
-        yield Need(usage, name, types)
-    yield Need(usage, "total_cost", ("numeric",), (*READ, "UPDATE") if rated else READ)
+        yield ColumnRequirement(usage, name, types)
+    yield ColumnRequirement(usage, "total_cost", ("numeric",), (*READ, "UPDATE") if rated else READ)
     for meter in settings.meters:
         yield _meter(meter)
-    if held.account is not None or held.deducted:
-        rights = (*READ, "UPDATE") if held.shown else READ
-        yield Need(usage, "credits_deducted", NUMBERS, rights, lack="Draws stand in the ledger alone")
-    lost = "reported" in known.facts and not held.reported
+    if credits.account is not None or credits.deducted:
+        rights = (*READ, "UPDATE") if credits.shown else READ
+        yield ColumnRequirement(usage, "credits_deducted", NUMBERS, rights, lack="Draws stand in the ledger alone")
+    lost = "reported" in known.facts and not credits.reported
     remedy = "Restore it (an empty boolean column says that nothing was reported)" if lost else ""
     lack = None if lost else "No row counts as reported elsewhere"
-    yield Need(usage, "reported_to_stripe", ("boolean",), lack=lack, remedy=remedy)
+    yield ColumnRequirement(usage, "reported_to_stripe", ("boolean",), lack=lack, remedy=remedy)
 
 
-def _meter(meter: Meter) -> Need:
+def _meter(meter: Meter) -> ColumnRequirement:
     lack = "The meter is left out until it appears" if meter.optional else None
     remedy = "" if meter.optional else "Map the meter to its column ([meters.…] column in the settings)"
-    return Need("usage_daily", meter.column, QUANTITIES, lack=lack, meter=meter.name, remedy=remedy)
+    return ColumnRequirement("usage_daily", meter.column, QUANTITIES, lack=lack, meter=meter.name, remedy=remedy)
 
 
-def _users(known: Catalog, settings: Settings) -> Iterator[Need]:
+def _users(known: Catalog, settings: Settings) -> Iterator[ColumnRequirement]:
     columns, flag = known.source.get("users"), settings.credits.feature_flag
     if columns is not None:
         has_modes = "billing_mode" in columns
-        yield Need("users", "id", (*TEXT, "uuid"), lack=None if has_modes else TABLES["users"], spare=not has_modes)
-        yield Need("users", "billing_mode", LABEL, lack=TABLES["users"])
+        yield ColumnRequirement(
+            "users", "id", (*TEXT, "uuid"), lack=None if has_modes else TABLES["users"], spare=not has_modes
+        )
+        yield ColumnRequirement("users", "billing_mode", LABEL, lack=TABLES["users"])
     if flag is not None:
-        yield Need("users", "feature_flags", ("jsonb",), remedy="credits.feature_flag needs it: add it")
+        yield ColumnRequirement("users", "feature_flags", ("jsonb",), remedy="credits.feature_flag needs it: add it")
 
 
-def _overrides(known: Catalog) -> Iterator[Need]:
+def _overrides(known: Catalog) -> Iterator[ColumnRequirement]:
     table = "user_pricing_overrides"
     columns = known.source.get(table)
     if columns is None:
@@ -142,26 +144,28 @@ def _overrides(known: Catalog) -> Iterator[Need]:
         "created_at": MOMENTS,
     }
     variants: dict[str, tuple[str, ...]] = {"valid_from": MOMENTS, "active": ("boolean",)}
-    held = {name: kinds for name, kinds in variants.items() if name in columns}
+    present = {name: kinds for name, kinds in variants.items() if name in columns}
     # With neither it would hold for ever, ended or not.
-    for name, types in (wanted | (held or variants)).items():
-        yield Need(table, name, types, remedy="Without it customers would be charged list prices: add it")
+    for name, types in (wanted | (present or variants)).items():
+        yield ColumnRequirement(table, name, types, remedy="Without it customers would be charged list prices: add it")
 
 
-def _credits(known: Catalog) -> Iterator[Need]:
+def _credits(known: Catalog) -> Iterator[ColumnRequirement]:
     if "user_credits" in known.source:
-        yield Need("user_credits", "user_id", TEXT)
+        yield ColumnRequirement("user_credits", "user_id", TEXT)
         for name in ACCOUNT:
-            yield Need("user_credits", name, NUMBERS, (*READ, "UPDATE") if name == "total_used" else READ)
+            yield ColumnRequirement("user_credits", name, NUMBERS, (*READ, "UPDATE") if name == "total_used" else READ)
         free = dict(zip(FREE, ("No free credits", "total_used then counts both kinds"), strict=True))
         for name, lack in free.items():
             rights = (*READ, "UPDATE") if name == "free_credits_used" else READ
             fact, why = LOST[name]
             if fact in known.facts:
-                yield Need("user_credits", name, NUMBERS, rights, remedy=why)
+                yield ColumnRequirement("user_credits", name, NUMBERS, rights, remedy=why)
             else:
-                yield Need("user_credits", name, NUMBERS, rights, lack=lack)
+                yield ColumnRequirement("user_credits", name, NUMBERS, rights, lack=lack)
     # Without accounts nothing is drawn, and so nothing posted.
     if "credit_transactions" in known.source and "user_credits" in known.source:
         for name, (types, rights) in TRANSACTION.items():
-            yield Need("credit_transactions", name, types, rights, remedy="Add the column, or drop the table")
+            yield ColumnRequirement(
+                "credit_transactions", name, types, rights, remedy="Add the column, or drop the table"
+            )

@@ -8,7 +8,7 @@ from psycopg import sql
 
 from jobs.domain.meters import Meter, cost_of, days_of
 from jobs.postgres.invariants import Law, sides_in_sql
-from jobs.postgres.sql_loader import columns, compose, own
+from jobs.postgres.sql_loader import column_list, compose, job_table
 from jobs.settings import Settings
 
 CLUSTER_DAYS = "1 cluster_daily = user_daily by day and cluster"
@@ -55,7 +55,7 @@ def named_days(days: Sequence[date]) -> list[str]:
 
 
 def rolled_up(settings: Settings) -> Iterator[Check]:
-    touched = own(settings, "touched_days")
+    touched = job_table(settings, "touched_days")
     for what, names in _alike(settings.meters).items():
         sums = _sums(settings, names)
         for column, by in (("months", "month"), ("days", "day")):
@@ -66,8 +66,8 @@ def rolled_up(settings: Settings) -> Iterator[Check]:
         "1 cost of the months as booked = by user",
         compose(
             "rollup_invariants.months",
-            months=own(settings, "months"),
-            user_monthly=own(settings, "user_monthly"),
+            months=job_table(settings, "months"),
+            user_monthly=job_table(settings, "user_monthly"),
             touched_days=touched,
         ),
         False,
@@ -97,7 +97,7 @@ def _grouped(settings: Settings) -> Iterator[Check]:
     levels = {meter.name for meter in meters if meter.is_level}
     monthly = [days_of(name) if name in levels else name for name in daily]
     tables = ("user_daily", "user_monthly", "cluster_daily", "cluster_monthly", "months", "touched_days")
-    parts: dict[str, sql.Composable] = {table: own(settings, table) for table in tables}
+    parts: dict[str, sql.Composable] = {table: job_table(settings, table) for table in tables}
     parts["sums"] = sql.SQL(", ").join(sql.SQL("sum({0}) AS {0}").format(sql.Identifier(name)) for name in daily)
     for law, text, of, stored, users in (
         (USER_MONTHS, "rollup_invariants.user_days", "m", monthly, None),
@@ -119,7 +119,7 @@ def _grouped(settings: Settings) -> Iterator[Check]:
             law,
             compose(
                 text,
-                columns=columns(stored),
+                columns=column_list(stored),
                 difference=_first_difference(named),
                 **parts,
             ),
@@ -154,7 +154,7 @@ def _sums(settings: Settings, names: Sequence[str]) -> sql.Composed:
             "rollup_invariants.sum",
             day=sql.Identifier(day),
             sums=sql.SQL(", ").join(sql.SQL("sum({0}) AS {0}").format(column) for column in columns),
-            table=own(settings, table),
+            table=job_table(settings, table),
             amounts=amounts,
             **{of: sql.SQL("v.amount" if of == mine else "0::numeric") for of in ("users", "months", "days")},
         )

@@ -16,7 +16,7 @@ from jobs.domain.schemas import in_decimals
 from jobs.postgres.connections import Connection, blocks, copying
 from jobs.postgres.errors import writing
 from jobs.postgres.schema import AMOUNT, Table, tables
-from jobs.postgres.sql_loader import columns, compose, listed, own, within
+from jobs.postgres.sql_loader import column_list, compose, in_spans, job_table, text_array
 from jobs.settings import Settings
 
 _TEXT_OF_CSV: dict[str, pl.DataType | type[pl.DataType]] = {
@@ -40,10 +40,10 @@ def stored(
     connection: Connection, settings: Settings, of: Table, months: Iterable[date], users: Collection[str] | None = None
 ) -> Iterator[pl.DataFrame]:
     """The computed columns of the rows of ``months`` (of ``users``), in blocks; needs an open transaction."""
-    rows = within(of.key[0], month_spans(months))
+    rows = in_spans(of.key[0], month_spans(months))
     if users is not None:
-        rows += sql.SQL(" AND user_id = ANY({})").format(listed(users))
-    yield from read(connection, of, of.computed, own(settings, of.name), rows)
+        rows += sql.SQL(" AND user_id = ANY({})").format(text_array(users))
+    yield from read(connection, of, of.computed, job_table(settings, of.name), rows)
 
 
 def read(
@@ -53,7 +53,7 @@ def read(
 
     ``table``: where they are read, with the columns of ``of``.
     """
-    text = sql.SQL("SELECT {} FROM {} WHERE {}").format(columns(list(names)), table, rows)
+    text = sql.SQL("SELECT {} FROM {} WHERE {}").format(column_list(list(names)), table, rows)
     return read_query(connection, of, names, text)
 
 
@@ -95,13 +95,15 @@ def insert(connection: Connection, settings: Settings, of: Table, rows: pl.DataF
     amounts = [name for name, kind in rows.schema.items() if kind == pl.Int128 and of.columns[name] == AMOUNT]
     used = rows.select((pl.col(name) != 0).any() for name in amounts).row(0)
     sent = rows.drop(name for name, is_used in zip(amounts, used, strict=True) if not is_used).sort(of.key)
-    stage = staged(connection, settings, of, sent)
-    text = compose("rollup_io.insert", table=own(settings, of.name), columns=columns(sent.columns), stage=stage)
+    stage = stage_rows(connection, settings, of, sent)
+    text = compose(
+        "rollup_io.insert", table=job_table(settings, of.name), columns=column_list(sent.columns), stage=stage
+    )
     with writing(f"{settings.rollup_schema}.{of.name}"):
         return connection.execute(text, {"run_id": run_id}).rowcount
 
 
-def put(
+def upsert(
     connection: Connection,
     settings: Settings,
     of: Table,
@@ -116,13 +118,13 @@ def put(
     if rows.is_empty():
         return 0
     values = [name for name in rows.columns if name not in of.key]
-    stage, revised = staged(connection, settings, of, rows), closed and "revision" in of.columns
+    stage, revised = stage_rows(connection, settings, of, rows), closed and "revision" in of.columns
     text = compose(
         "rollup_io.put",
-        table=own(settings, of.name),
-        columns=columns(rows.columns),
+        table=job_table(settings, of.name),
+        columns=column_list(rows.columns),
         stage=stage,
-        key=columns(list(of.key)),
+        key=column_list(list(of.key)),
         assignments=_each("{0} = EXCLUDED.{0}", values),
         revision=sql.SQL("revision = t.revision + (t.month = ANY(%(closed)s))::integer, " if revised else ""),
         updated=sql.SQL(", updated_at = now()" if "updated_at" in of.columns else ""),
@@ -137,7 +139,7 @@ def remove(connection: Connection, settings: Settings, of: Table, keys: pl.DataF
     """Deletes rows by key, inside the caller's transaction; how many were deleted."""
     if keys.is_empty():
         return 0
-    stage = staged(connection, settings, of, keys)
+    stage = stage_rows(connection, settings, of, keys)
     # Only what may be null is compared as if nulls were equal: no index, and no hash, helps to do that.
     *first, last = of.key if of.null_in_key else (*of.key, None)
     parts = [_each("t.{0} = s.{0}", list(filter(None, first)), " AND ")]
@@ -145,7 +147,7 @@ def remove(connection: Connection, settings: Settings, of: Table, keys: pl.DataF
         parts.append(_each("t.{0} IS NOT DISTINCT FROM s.{0}", [last]))
     same = sql.SQL(" AND ").join(parts)
     return connection.execute(
-        compose("rollup_io.remove", table=own(settings, of.name), stage=stage, same=same)
+        compose("rollup_io.remove", table=job_table(settings, of.name), stage=stage, same=same)
     ).rowcount
 
 
@@ -153,19 +155,19 @@ def _each(pattern: str, names: Sequence[str], between: str = ", ") -> sql.Compos
     return sql.SQL(between).join(sql.SQL(pattern).format(sql.Identifier(name)) for name in names)
 
 
-def staged(connection: Connection, settings: Settings, of: Table, rows: pl.DataFrame) -> sql.Identifier:
+def stage_rows(connection: Connection, settings: Settings, of: Table, rows: pl.DataFrame) -> sql.Identifier:
     """A temporary table of the rows, gone with the transaction; dropped first, for a batch may stage twice."""
     stage = sql.Identifier(f"usage_jobs_{of.name}")
     # In one round trip: a server far away makes each of them dear.
     text = "DROP TABLE IF EXISTS pg_temp.{0}; CREATE TEMP TABLE {0} ON COMMIT DROP AS SELECT {1} FROM {2} WITH NO DATA"
-    connection.execute(sql.SQL(text).format(stage, columns(rows.columns), own(settings, of.name)))
+    connection.execute(sql.SQL(text).format(stage, column_list(rows.columns), job_table(settings, of.name)))
     copy_in(connection, stage, rows)
     return stage
 
 
 def copy_in(connection: Connection, stage: sql.Identifier, rows: pl.DataFrame) -> None:
     """COPY of a frame into a stage whose columns are named as the frame's."""
-    text = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT csv)").format(stage, columns(rows.columns))
+    text = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT csv)").format(stage, column_list(rows.columns))
     with copying(connection, text) as copy:
         # A million rows at a time: the text of a whole batch would double its memory.
         for piece in rows.iter_slices(200_000):

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from jobs.postgres.catalog import Catalog, Walls
+from jobs.postgres.catalog import Catalog, RowSecurity
 from jobs.postgres.findings import Finding, Level
-from jobs.postgres.required_columns import Need, own_rights
+from jobs.postgres.required_columns import ColumnRequirement, own_rights
 from jobs.postgres.schema import tables
 from jobs.settings import Settings
 
@@ -12,7 +12,7 @@ SPARE = ("hopsworks_clusters",)
 HIDDEN = "A table whose rows are hidden reads as empty, without an error"
 
 
-def of_source(known: Catalog, settings: Settings, needed: Sequence[Need]) -> Iterator[Finding]:
+def of_source(known: Catalog, settings: Settings, needed: Sequence[ColumnRequirement]) -> Iterator[Finding]:
     """The application's tables."""
     for table, wall in sorted(known.source_walls.items()):
         needs = [need for need in needed if need.table == table and need.column in known.source.get(table, {})]
@@ -36,7 +36,7 @@ def of_own(known: Catalog, settings: Settings) -> Iterator[Finding]:
 
 
 def _hidden(
-    table: str, wall: Walls, actions: Sequence[str], server: Mapping[str, str], *, spare: bool
+    table: str, wall: RowSecurity, actions: Sequence[str], server: Mapping[str, str], *, spare: bool
 ) -> Iterator[Finding]:
     if not wall.in_force:
         return

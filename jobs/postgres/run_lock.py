@@ -16,10 +16,10 @@ import psycopg
 
 from jobs.domain.errors import LockedError, UnreachableError, UsageJobsError
 from jobs.postgres import connections
-from jobs.postgres.connections import TOKEN_BYTES, Connection, Link
+from jobs.postgres.connections import TOKEN_BYTES, Connection, ReconnectingConnection
 from jobs.postgres.conninfo import Address
-from jobs.postgres.errors import deadline, retried
-from jobs.postgres.sql_loader import compose, own
+from jobs.postgres.errors import deadline, retry
+from jobs.postgres.sql_loader import compose, job_table
 from jobs.settings import Settings
 
 PING = "SELECT 'usage-jobs is alive'"
@@ -30,7 +30,7 @@ SILENCE_SECONDS = 60
 """So long a guard, or a transaction of a run, may hear nothing of its client."""
 
 
-class Losing(Protocol):
+class Disconnectable(Protocol):
     """What works while the lock is held: a link, or several."""
 
     def lost(self) -> None:
@@ -49,7 +49,7 @@ def _name(kind: str, settings: Settings) -> str:
 
 
 @contextmanager
-def guarded(address: Address, settings: Settings, link: Losing) -> Iterator[None]:
+def hold_run_lock(address: Address, settings: Settings, link: Disconnectable) -> Iterator[None]:
     """Holds the locks of this schema and of its source while the run works on ``link``; LockedError (exit 4) naming the
     run that holds one.
 
@@ -67,18 +67,18 @@ def guarded(address: Address, settings: Settings, link: Losing) -> Iterator[None
         keeper.join(2 * ANSWER_SECONDS)
 
 
-def _taken(address: Address, settings: Settings) -> Link:
-    guard = retried(lambda: Link(address, _name("usage-jobs guard", settings)))
+def _taken(address: Address, settings: Settings) -> ReconnectingConnection:
+    guard = retry(lambda: ReconnectingConnection(address, _name("usage-jobs guard", settings)))
     try:
         # On one link: what is left on the server of a try that was swallowed, lock and all, is ended by the next one.
-        retried(lambda: _hold(guard, settings))
+        retry(lambda: _hold(guard, settings))
     except BaseException:
         guard.__exit__()
         raise
     return guard
 
 
-def _hold(guard: Link, settings: Settings) -> None:
+def _hold(guard: ReconnectingConnection, settings: Settings) -> None:
     """Opens the transaction that holds the lock; without it the connection is closed."""
     connection = guard.connection
     try:
@@ -111,7 +111,7 @@ def _lock_source(connection: Connection, settings: Settings) -> None:
             )
 
 
-def _keep(guard: Link, settings: Settings, link: Losing, over: threading.Event) -> None:
+def _keep(guard: ReconnectingConnection, settings: Settings, link: Disconnectable, over: threading.Event) -> None:
     with guard:
         while not over.wait(PING_SECONDS):
             if guard.is_open:
@@ -126,7 +126,7 @@ def _keep(guard: Link, settings: Settings, link: Losing, over: threading.Event) 
                 guard.connection.execute("ROLLBACK")
 
 
-def _ping(guard: Link, link: Losing) -> None:
+def _ping(guard: ReconnectingConnection, link: Disconnectable) -> None:
     connection = guard.connection
     try:
         with deadline(connection, ANSWER_SECONDS):
@@ -138,7 +138,7 @@ def _ping(guard: Link, link: Losing) -> None:
 
 
 def _holder(connection: Connection, settings: Settings) -> str:
-    row = connection.execute(compose("run_log.running", runs=own(settings, "runs"))).fetchone()
+    row = connection.execute(compose("run_log.running", runs=job_table(settings, "runs"))).fetchone()
     who = f"run {row[0]} ({row[1]}, started {row[2]:%Y-%m-%d %H:%M:%S} UTC)" if row else "a run that just starts"
     return (
         f"another run holds the lock of schema {settings.rollup_schema}: {who}. Nothing was done; it covers every "
@@ -149,13 +149,13 @@ def _holder(connection: Connection, settings: Settings) -> str:
 def state_of_run(connection: Connection, settings: Settings, run_id: int) -> str:
     """The status of a run that said running: crashed, where it is dead and could not say so."""
     values = {"schema": settings.rollup_schema, "run_id": run_id}
-    row = connection.execute(compose("run_lock.state_of_run", runs=own(settings, "runs")), values).fetchone()
+    row = connection.execute(compose("run_lock.state_of_run", runs=job_table(settings, "runs")), values).fetchone()
     return "crashed" if row is None else str(row[0])
 
 
-def pass_fence(connection: Connection, settings: Settings, run_id: int) -> None:
+def check_ownership(connection: Connection, settings: Settings, run_id: int) -> None:
     """Inside a writing transaction: LockedError unless our run is still the one that may write."""
-    row = connection.execute(compose("run_lock.check_ownership", runs=own(settings, "runs")), [run_id]).fetchone()
+    row = connection.execute(compose("run_lock.check_ownership", runs=job_table(settings, "runs")), [run_id]).fetchone()
     if row is None or row[0] != "running":
         raise LockedError(
             f"run {run_id} was taken for dead and another took over (it is marked {row[0] if row else 'gone'}): "

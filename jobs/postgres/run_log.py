@@ -17,7 +17,7 @@ from jobs.domain.errors import PreflightError
 from jobs.domain.fixed_point import PLACES
 from jobs.postgres.connections import Connection, transaction
 from jobs.postgres.errors import writing
-from jobs.postgres.sql_loader import compose, own, within
+from jobs.postgres.sql_loader import compose, in_spans, job_table
 from jobs.settings import Settings
 
 
@@ -37,13 +37,16 @@ class MonthRecords:
 
 def history(connection: Connection, settings: Settings, today: date) -> tuple[History, MonthRecords]:
     """What earlier runs left, for windows and for the shrink check; ``today`` on the server's clock."""
-    runs, months = own(settings, "runs"), own(settings, "months")
+    runs, months = job_table(settings, "runs"), job_table(settings, "months")
     with connection.cursor(row_factory=dict_row) as cursor:
-        text = compose("run_log.history", runs=runs, wrote=wrote(settings))
+        text = compose("run_log.history", runs=runs, wrote=wrote_condition(settings))
         past = cursor.execute(text, {"today": today}).fetchone() or {}
         known = cursor.execute(
             compose(
-                "months.read", months=months, is_covered=_covered(settings), user_monthly=own(settings, "user_monthly")
+                "months.read",
+                months=months,
+                is_covered=_covered(settings),
+                user_monthly=job_table(settings, "user_monthly"),
             )
         ).fetchall()
     closed = frozenset(row["month"] for row in known if row["closed"])
@@ -68,15 +71,15 @@ def history(connection: Connection, settings: Settings, today: date) -> tuple[Hi
 
 def has_user_days(connection: Connection, settings: Settings, window: Window) -> bool:
     """Whether user_daily has any row of the days of ``window``."""
-    days = within("date", window.spans())
+    days = in_spans("date", window.spans())
     row = connection.execute(
-        compose("months.has_user_days", user_daily=own(settings, "user_daily"), days=days)
+        compose("months.has_user_days", user_daily=job_table(settings, "user_daily"), days=days)
     ).fetchone()
     return row is not None and bool(row[0])
 
 
 @contextmanager
-def beginning(connection: Connection, settings: Settings) -> Iterator[Connection]:
+def starting_run(connection: Connection, settings: Settings) -> Iterator[Connection]:
     """The transaction in which a run begins: older running rows are marked crashed, and may write no more.
 
     Whoever begins at the same time waits: of two that did not see each other's row both would be running.
@@ -85,12 +88,12 @@ def beginning(connection: Connection, settings: Settings) -> Iterator[Connection
         connection.execute(
             "SELECT pg_advisory_xact_lock(hashtext('usage-jobs begin'), hashtext(%s))", [settings.rollup_schema]
         )
-        connection.execute(compose("run_log.mark_crashed", runs=own(settings, "runs")))
+        connection.execute(compose("run_log.mark_crashed", runs=job_table(settings, "runs")))
         yield connection
 
 
-def begin(connection: Connection, settings: Settings, kind: str, window: Window, **told: str | None) -> int:
-    """Adds our own row, running, inside ``beginning``; its id.
+def enter_run(connection: Connection, settings: Settings, kind: str, window: Window, **told: str | None) -> int:
+    """Adds our own row, running, inside ``starting_run``; its id.
 
     ``told``: rates_hash; who; of a backfill its reason.
     """
@@ -106,7 +109,7 @@ def numbered(connection: Connection, settings: Settings, name: str, values: Mapp
     Numbers that are taken are passed over: a server that crashed soon after CREATE DATABASE, or one that was replicated
     without its sequences, counts from an earlier one. (setval would need a privilege more.)
     """
-    runs, tries = own(settings, "runs"), 0
+    runs, tries = job_table(settings, "runs"), 0
     with writing(f"{settings.rollup_schema}.runs"):
         while (row := connection.execute(compose(name, runs=runs), values).fetchone()) is None:
             taken = connection.execute(compose("run_log.taken_numbers", runs=runs)).fetchone()
@@ -119,45 +122,45 @@ def numbered(connection: Connection, settings: Settings, name: str, values: Mapp
     return int(row[0])
 
 
-def done_until(connection: Connection, settings: Settings, today: date) -> date | None:
+def last_completed_day(connection: Connection, settings: Settings, today: date) -> date | None:
     """The last day of the furthest run that came to its end."""
-    text = compose("run_log.done_until", runs=own(settings, "runs"))
+    text = compose("run_log.done_until", runs=job_table(settings, "runs"))
     row = connection.execute(text, {"today": today}).fetchone()
     return None if row is None else row[0]
 
 
 def last_done(connection: Connection, settings: Settings) -> tuple[int, dict[str, Any] | None] | None:
     """The last finished run and its ``Settings.inputs`` (None: of a version that kept none); None before the first."""
-    row = connection.execute(compose("run_log.last_done", runs=own(settings, "runs"))).fetchone()
+    row = connection.execute(compose("run_log.last_done", runs=job_table(settings, "runs"))).fetchone()
     return None if row is None else (int(row[0]), row[1])
 
 
 def interrupted(connection: Connection, settings: Settings, window: Window) -> tuple[int, str] | None:
     """The last backfill of these days, and how it ended, if it ended before it was done."""
-    text = compose("run_log.interrupted", runs=own(settings, "runs"))
+    text = compose("run_log.interrupted", runs=job_table(settings, "runs"))
     row = connection.execute(text, [window.first, window.last]).fetchone()
     return None if row is None or row[1] == "done" else (int(row[0]), str(row[1]))
 
 
-def wrote(settings: Settings) -> sql.Composed:
+def wrote_condition(settings: Settings) -> sql.Composed:
     """The condition that a run, ``r`` in rollup.runs, has written something: one that died could not say so."""
-    tables = {name: own(settings, name) for name in ("user_monthly", "touched_days")}
+    tables = {name: job_table(settings, name) for name in ("user_monthly", "touched_days")}
     return compose("run_log.wrote", **tables)
 
 
 def _covered(settings: Settings) -> sql.Composed:
     """The condition that a run has covered a month, ``m`` in rollup.months."""
-    return compose("months.is_covered", user_monthly=own(settings, "user_monthly"))
+    return compose("months.is_covered", user_monthly=job_table(settings, "user_monthly"))
 
 
 def new_months(connection: Connection, settings: Settings, months: Sequence[date]) -> frozenset[date]:
     """Those of ``months`` of which nothing is stored yet."""
-    tables = {name: own(settings, name) for name in ("months", "user_monthly")}
+    tables = {name: job_table(settings, name) for name in ("months", "user_monthly")}
     found = connection.execute(compose("months.new_months", is_covered=_covered(settings), **tables), [list(months)])
     return frozenset(row[0] for row in found)
 
 
-def keep_modes(
+def keep_cost_modes(
     connection: Connection,
     settings: Settings,
     modes: Mapping[date, str],
@@ -166,7 +169,7 @@ def keep_modes(
 ) -> None:
     """Records the cost mode and the currency of months that no run has covered, and what the hashes of new ones cover,
     so that after a crash only the rest is computed; inside the caller's transaction."""
-    text = compose("months.keep_modes", months=own(settings, "months"), is_covered=_covered(settings))
+    text = compose("months.keep_modes", months=job_table(settings, "months"), is_covered=_covered(settings))
     for month, mode in modes.items():
         kept = {"month": month, "cost_mode": mode, "fingerprint": fingerprints.get(month)}
         kept["currency"] = currencies[month]
@@ -178,7 +181,7 @@ def book_months(
 ) -> list[tuple[date, str, str]]:
     """Writes what the run found in each month, and closes those that it closes; what changed: before, after."""
     changed = months_to_book(connection, settings, figures)
-    text = compose("months.book", months=own(settings, "months"))
+    text = compose("months.book", months=job_table(settings, "months"))
     for figure in figures:
         connection.execute(text, figure)
     return changed
@@ -188,7 +191,7 @@ def months_to_book(
     connection: Connection, settings: Settings, figures: Sequence[Mapping[str, Any]]
 ) -> list[tuple[date, str, str]]:
     """The months of which what a person sees would change: before, after."""
-    text = compose("months.figures_of_months", months=own(settings, "months"))
+    text = compose("months.figures_of_months", months=job_table(settings, "months"))
     stored = dict(connection.execute(text, [[figure["month"] for figure in figures]]).fetchall())
     changed = []
     for figure in figures:
@@ -203,24 +206,24 @@ def months_to_book(
 
 def open_month(connection: Connection, settings: Settings, month: date) -> None:
     """Opens a closed month, in the caller's transaction."""
-    connection.execute(compose("months.open", months=own(settings, "months")), [month])
+    connection.execute(compose("months.open", months=job_table(settings, "months")), [month])
 
 
-def finish(connection: Connection, settings: Settings, run_id: int, status: str, **figures: Any) -> bool:
+def finish_run(connection: Connection, settings: Settings, run_id: int, status: str, **figures: Any) -> bool:
     """Ends our row; False where it no longer says running: another run has taken over."""
     names = ("rows_read", "rows_rejected", "rows_changed", "total_cost", "credits", "covered_to")
     empty = dict.fromkeys((*names, "accounts", "overrides", "error"))
     values = empty | figures | {"run_id": run_id, "status": status}
-    return connection.execute(compose("run_log.finish", runs=own(settings, "runs")), values).rowcount == 1
+    return connection.execute(compose("run_log.finish", runs=job_table(settings, "runs")), values).rowcount == 1
 
 
 def status(connection: Connection, settings: Settings, run_id: int) -> str | None:
     """What the log says of a run; None where it has no such run."""
-    row = connection.execute(compose("run_log.status", runs=own(settings, "runs")), [run_id]).fetchone()
+    row = connection.execute(compose("run_log.status", runs=job_table(settings, "runs")), [run_id]).fetchone()
     return None if row is None else str(row[0])
 
 
-def listed(connection: Connection, settings: Settings, limit: int) -> list[dict[str, Any]]:
+def read_runs(connection: Connection, settings: Settings, limit: int) -> list[dict[str, Any]]:
     """The run log, newest first."""
     with connection.cursor(row_factory=dict_row) as cursor:
-        return cursor.execute(compose("run_log.list", runs=own(settings, "runs")), [limit]).fetchall()
+        return cursor.execute(compose("run_log.list", runs=job_table(settings, "runs")), [limit]).fetchall()

@@ -13,7 +13,7 @@ from psycopg import sql
 from jobs.domain.billing_periods import Window
 from jobs.domain.fixed_point import PLACES
 from jobs.domain.meters import Meter
-from jobs.domain.rules import CostRules, CreditRules, Terms
+from jobs.domain.rules import CostRules, CreditRules, PricingTerms
 from jobs.postgres import billing_mode_history
 from jobs.postgres.fingerprints import RowFingerprint
 from jobs.postgres.price_overrides import Overrides
@@ -39,7 +39,7 @@ class RunScope:
     months: MonthRecords
     query: UsageQuery
     fingerprints: Mapping[date, RowFingerprint]
-    terms: Terms
+    terms: PricingTerms
     rules: CostRules
     overrides: Overrides
     modes_from: date | None
@@ -71,9 +71,9 @@ class RunScope:
     @property
     def credit_rules(self) -> CreditRules:
         """By what draws are computed. The ledger's scale is the smallest that any table of the source declares."""
-        held, due = self.query.read.credits, self.settings.currency_scale
-        scale = due if held.scale is None else min(held.scale, PLACES)
-        return CreditRules(scale, due, self.settings.first_drawn, held.splits)
+        credits, due = self.query.read.credits, self.settings.currency_scale
+        scale = due if credits.scale is None else min(credits.scale, PLACES)
+        return CreditRules(scale, due, self.settings.first_drawn, credits.splits)
 
     @property
     def meters(self) -> tuple[Meter, ...]:
@@ -136,11 +136,11 @@ class RunScope:
     def pending_modes(self, users: Collection[str] | None = None) -> sql.Composed:
         """The query of the entries that rollup.billing_modes is to get of ``users``, or of all: each batch adds those
         of its users, the end of the run those of everybody else."""
-        return billing_mode_history.pending(self.settings, self.query.read.credits, self.modes_from, users)
+        return billing_mode_history.pending_query(self.settings, self.query.read.credits, self.modes_from, users)
 
     def mode_entries(self, users: Collection[str] | None = None) -> sql.Composed:
         """The query of how ``users``, or all, pay since when: rollup.billing_modes, and ``pending_modes``."""
-        return billing_mode_history.entries(self.settings, self.query.read.credits, self.modes_from, users)
+        return billing_mode_history.entries_query(self.settings, self.query.read.credits, self.modes_from, users)
 
     @property
     def writes_usage(self) -> bool:

@@ -11,7 +11,7 @@ from psycopg import sql
 from jobs.domain.meters import Meter, cost_of, days_of
 from jobs.postgres.connections import Connection, transaction
 from jobs.postgres.errors import writing
-from jobs.postgres.sql_loader import compose, own
+from jobs.postgres.sql_loader import compose, job_table
 from jobs.settings import Settings
 
 AMOUNT = "numeric(38,10) NOT NULL DEFAULT 0"
@@ -199,19 +199,19 @@ def ddl(settings: Settings) -> list[sql.Composed]:
     schema = sql.Identifier(settings.rollup_schema)
     made = [sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(schema)]
     for table in tables(settings.meters):
-        made += _table(own(settings, table.name), table, own(settings, "months"))
-    draws = own(settings, "credit_draws")
+        made += _table(job_table(settings, table.name), table, job_table(settings, "months"))
+    draws = job_table(settings, "credit_draws")
     made += [
         compose("schema.draws_by_user", draws=draws),
         compose("schema.draws_by_day", draws=draws),
         compose("schema.draws_adopted", draws=draws),
-        compose("schema.debts_by_user", debts=own(settings, "debts")),
+        compose("schema.debts_by_user", debts=job_table(settings, "debts")),
         compose("schema.refuse_change", schema=schema),
-        *(compose("schema.append_only", schema=schema, table=own(settings, name)) for name in APPEND_ONLY),
+        *(compose("schema.append_only", schema=schema, table=job_table(settings, name)) for name in APPEND_ONLY),
     ]
     names = sql.Literal([table.name for table in tables(settings.meters)])
     quoted = sql.Literal(settings.rollup_schema)
-    runs = sql.Literal(own(settings, "runs").as_string(None))
+    runs = sql.Literal(job_table(settings, "runs").as_string(None))
     return [*made, compose("schema.walls", quoted=quoted, tables=names, runs=runs)]
 
 

@@ -5,9 +5,9 @@ from jobs.postgres import (
     schema,
     user_view,
 )
-from jobs.postgres.connections import linked
+from jobs.postgres.connections import open_link
 from jobs.postgres.conninfo import Address
-from jobs.postgres.errors import retried
+from jobs.postgres.errors import retry
 from jobs.settings import Settings
 
 
@@ -18,13 +18,13 @@ def own_schema(settings: Settings) -> str:
 
 def view_for_users(settings: Settings) -> str:
     """The statements of the view for signed-in users."""
-    return schema.script(user_view.script(settings))
+    return schema.script(user_view.view_script(settings))
 
 
 def grants(settings: Settings, address: Address, role: str) -> str:
     """The statements that make a role of the job's own, for the database as it is."""
-    with linked(address) as link:
-        return schema.script(retried(lambda: privileges.script(link.connection, settings, role)))
+    with open_link(address) as link:
+        return schema.script(retry(lambda: privileges.role_script(link.connection, settings, role)))
 
 
 def apply_schema(settings: Settings, address: Address, *, role: str | None = None, with_view: bool = False) -> str:
@@ -32,15 +32,15 @@ def apply_schema(settings: Settings, address: Address, *, role: str | None = Non
 
     def applied() -> str:
         if role is not None:
-            statements = privileges.script(link.connection, settings, role)
+            statements = privileges.role_script(link.connection, settings, role)
         elif with_view:
-            statements = user_view.script(settings)
+            statements = user_view.view_script(settings)
         else:
             # The walls take back what the view needs, and a new meter is one of its columns.
-            kept = user_view.script(settings) if user_view.exists(link.connection, settings) else []
+            kept = user_view.view_script(settings) if user_view.exists(link.connection, settings) else []
             statements = [*schema.ddl(settings), *kept]
         schema.apply(link.connection, statements)
         return schema.script(statements)
 
-    with linked(address) as link:
-        return retried(applied)
+    with open_link(address) as link:
+        return retry(applied)

@@ -13,7 +13,7 @@ from psycopg.rows import dict_row
 from jobs.postgres.catalog import Catalog
 from jobs.postgres.connections import Connection
 from jobs.postgres.findings import Finding
-from jobs.postgres.required_columns import Need, own_rights
+from jobs.postgres.required_columns import ColumnRequirement, own_rights
 from jobs.postgres.sql_loader import compose
 from jobs.settings import Settings
 
@@ -52,7 +52,9 @@ class Effect:
     is_on: bool = False
 
 
-def read(connection: Connection, settings: Settings, known: Catalog, needed: Iterable[Need]) -> list[Effect]:
+def read_side_effects(
+    connection: Connection, settings: Settings, known: Catalog, needed: Iterable[ColumnRequirement]
+) -> list[Effect]:
     """What the job's writes set off, and what is set off by that; inside a transaction."""
     writes, found = _writes(known, needed), dict[tuple[str, str], Effect]()
     while writes:
@@ -90,7 +92,7 @@ def _joined(one: Effect, two: Effect) -> Effect:
     return Effect(one.kind, one.place, one.schema, one.name, rights, missing, cause, one.is_on)
 
 
-def _writes(known: Catalog, needed: Iterable[Need]) -> Writes:
+def _writes(known: Catalog, needed: Iterable[ColumnRequirement]) -> Writes:
     writes: dict[str, dict[str, frozenset[str]]] = {}
     for need in needed:
         column = known.source.get(need.table, {}).get(need.column)

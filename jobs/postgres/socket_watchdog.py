@@ -24,20 +24,20 @@ _BEFORE_SENT = 8 + 4 * 9
 the milliseconds since some was last received (linux/tcp.h)."""
 
 
-def watched(connection: Callable[[], psycopg.Connection[Any]], over: threading.Event) -> None:
+def watch_socket(connection: Callable[[], psycopg.Connection[Any]], over: threading.Event) -> None:
     """Until it is over, hangs up on a connection that has waited for an answer for LIMIT_SECONDS without a byte either
     way."""
     while not over.wait(LOOK_SECONDS):
         waiting = connection()
         if _waits(waiting) and seconds_silent(waiting, unknown=0) > LIMIT_SECONDS:
-            hang_up(waiting)
+            shutdown_socket(waiting)
 
 
 def _waits(connection: psycopg.Connection[Any]) -> bool:
     return not connection.closed and connection.pgconn.transaction_status == TransactionStatus.ACTIVE
 
 
-def hang_up(connection: psycopg.Connection[Any]) -> None:
+def shutdown_socket(connection: psycopg.Connection[Any]) -> None:
     """Ends whatever wait there is on a connection, from another thread: it is lost then."""
     # Not close(): that belongs to the thread that waits. Through a copy, for the number may be another's by then.
     with suppress(OSError, psycopg.Error), socket.socket(fileno=dup(connection.fileno())) as wire:

@@ -33,31 +33,31 @@ def compose(name: str, **parts: sql.Composable) -> sql.Composed:
     return sql.SQL(_queries(subject)[which]).format(**parts)
 
 
-def escaped(part: sql.Composable, context: AdaptContext) -> bytes:
+def escape_percent(part: sql.Composable, context: AdaptContext) -> bytes:
     """``part`` as the driver takes it beside values that are bound: there a % begins a placeholder, and only SQL of
     ours has any. In a name or a literal it is a character."""
     if isinstance(part, sql.Composed):
-        return b"".join(escaped(inner, context) for inner in part)
+        return b"".join(escape_percent(inner, context) for inner in part)
     text = part.as_bytes(context)
     return text if isinstance(part, sql.SQL | sql.Placeholder) else text.replace(b"%", b"%%")
 
 
-def own(settings: Settings, table: str) -> sql.Identifier:
+def job_table(settings: Settings, table: str) -> sql.Identifier:
     """A table of the job's own schema."""
     return sql.Identifier(settings.rollup_schema, table)
 
 
-def source(settings: Settings, table: str) -> sql.Identifier:
+def app_table(settings: Settings, table: str) -> sql.Identifier:
     """A table of the application's schema."""
     return sql.Identifier(settings.source_schema, table)
 
 
-def columns(names: list[str]) -> sql.Composed:
+def column_list(names: list[str]) -> sql.Composed:
     """A list of column names."""
     return sql.SQL(", ").join(sql.Identifier(name) for name in names)
 
 
-def within(column: str, spans: Iterable[tuple[date, date]]) -> sql.Composed:
+def in_spans(column: str, spans: Iterable[tuple[date, date]]) -> sql.Composed:
     """The condition that a day of ``column`` lies in one of ``spans`` (first and last day; at least one span).
 
     Ranges, not date_trunc: an index on the column serves them.
@@ -66,7 +66,7 @@ def within(column: str, spans: Iterable[tuple[date, date]]) -> sql.Composed:
     return sql.SQL("({})").format(sql.SQL(" OR ").join(ranges))
 
 
-def listed(texts: Collection[str]) -> sql.Composable:
+def text_array(texts: Collection[str]) -> sql.Composable:
     """A set of texts as an array literal: of thousands it is made ten times as fast as text by text.
 
     Sorted: what is asked of the same users is the same statement, however they were found.

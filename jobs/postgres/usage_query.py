@@ -14,8 +14,8 @@ from psycopg import sql
 from jobs.domain.billing_periods import month_spans
 from jobs.domain.fixed_point import ONE
 from jobs.domain.meters import Meter
-from jobs.postgres.preflight import Source
-from jobs.postgres.sql_loader import compose, listed, own, source, within
+from jobs.postgres.preflight import SourceCapabilities
+from jobs.postgres.sql_loader import app_table, compose, in_spans, job_table, text_array
 from jobs.settings import Settings
 
 
@@ -41,7 +41,7 @@ class UsageQuery:
     """
 
     settings: Settings
-    read: Source
+    read: SourceCapabilities
     since: Mapping[str, date]
     rated: frozenset[date]
     usage_hash: sql.Composable
@@ -53,11 +53,11 @@ class UsageQuery:
 
     def days(self, spans: Collection[tuple[date, date]]) -> sql.Composed:
         """The rows of the days of ``spans``: one statement, so that all of them are of one moment."""
-        return self.where(within("date", spans))
+        return self.where(in_spans("date", spans))
 
     def of_users(self, users: Collection[str], spans: Collection[tuple[date, date]]) -> sql.Composed:
         """The rows of some users on the days of ``spans``."""
-        return self.where(sql.SQL("user_id = ANY({}) AND {}").format(listed(users), within("date", spans)))
+        return self.where(sql.SQL("user_id = ANY({}) AND {}").format(text_array(users), in_spans("date", spans)))
 
     def where(self, rows: sql.Composable) -> sql.Composed:
         """The rows for which a condition holds."""
@@ -71,7 +71,7 @@ class UsageQuery:
             usage_hash=self.usage_hash,
             written_hash=self.written_hash,
             quantities=sql.SQL(",\n  ").join(quantities),
-            usage=source(self.settings, "usage_daily"),
+            usage=app_table(self.settings, "usage_daily"),
             filter=rows,
         )
 
@@ -81,7 +81,7 @@ class UsageQuery:
         units = self._units(cost, sql.SQL("({} * {})::bigint").format(cost, ONE))
         recorded = sql.SQL("CASE {} WHEN {} IS NOT NULL THEN -1 END").format(units, cost)
         if self.rated:
-            days = within("date", month_spans(sorted(self.rated)))
+            days = in_spans("date", month_spans(sorted(self.rated)))
             recorded = sql.SQL("CASE WHEN {} THEN {} ELSE {} END").format(days, _written("total_cost"), recorded)
         shown = deducted() if self.read.credits.deducted else sql.SQL("0::bigint").format()
         return {"recorded": recorded, "deducted": shown} | {m.name: self._quantity(m) for m in self.meters}
@@ -114,16 +114,16 @@ class UsageQuery:
 
     def ownerless(self, spans: Collection[tuple[date, date]]) -> sql.Composed:
         """The ids of rows without a day, or on the days of ``spans`` without a user."""
-        return compose("rejects.ownerless", usage=source(self.settings, "usage_daily"), days=within("date", spans))
+        return compose("rejects.ownerless", usage=app_table(self.settings, "usage_daily"), days=in_spans("date", spans))
 
     def reject_rows(self) -> sql.Composed:
         """Rows that cannot be taken, as rollup.rejects keeps them."""
-        return compose("rejects.reject_rows", row=self._reject_row(), usage=source(self.settings, "usage_daily"))
+        return compose("rejects.reject_rows", row=self._reject_row(), usage=app_table(self.settings, "usage_daily"))
 
     def outdated_rejects(self, spans: Collection[tuple[date, date]]) -> sql.Composed:
         """The ids of rejects on the days of ``spans`` that rollup.rejects does not show as they are now."""
-        usage, rejects = source(self.settings, "usage_daily"), own(self.settings, "rejects")
-        days = within("date", spans)
+        usage, rejects = app_table(self.settings, "usage_daily"), job_table(self.settings, "rejects")
+        days = in_spans("date", spans)
         return compose("rejects.outdated", rejects=rejects, usage=usage, days=days, row=self._reject_row())
 
     def is_priceable(self, row: Mapping[str, object]) -> bool:

@@ -16,7 +16,7 @@ from jobs.postgres.connections import Connection, by_index
 from jobs.postgres.errors import writing
 from jobs.postgres.rollup_io import copy_in
 from jobs.postgres.run_scope import RunScope
-from jobs.postgres.sql_loader import compose, listed, own, source, within
+from jobs.postgres.sql_loader import app_table, compose, in_spans, job_table, text_array
 
 STAGE = sql.Identifier("usage_jobs_rows")
 WRITTEN = {"user_id": pl.String, "month": pl.Date, "rows": pl.Int64, "changed": pl.Int64}
@@ -70,7 +70,7 @@ def lock_rows(
     staged = rows.group_by(key).agg(pl.len().cast(pl.Int64).alias("rows"))
     missing = staged.join(locked, on=["user_id", "month", "rows"], how="anti")
     if alone:
-        accounts.all_locked("usage_daily", rows.height, int(locked["rows"].sum()))
+        accounts.all_rows_locked("usage_daily", rows.height, int(locked["rows"].sum()))
     return locked, frozenset(missing["user_id"])
 
 
@@ -104,22 +104,22 @@ def _written_changes(scope: RunScope, rows: sql.Composable, locking: sql.Composa
         "writeback.written_changes",
         rows=rows,
         new_hash=fingerprints.written_hash(cost if rated else nothing, credits if shown else nothing, of="u"),
-        usage=source(scope.settings, "usage_daily"),
+        usage=app_table(scope.settings, "usage_daily"),
         locking=locking,
     )
 
 
 def unstage_users(connection: Connection, users: Collection[str]) -> None:
     """Takes the staged rows of ``users`` out again."""
-    text = sql.SQL("DELETE FROM {} WHERE user_id = ANY({})").format(STAGE, listed(users))
+    text = sql.SQL("DELETE FROM {} WHERE user_id = ANY({})").format(STAGE, text_array(users))
     connection.execute(text)
 
 
 def lock_users(connection: Connection, scope: RunScope, users: Collection[str]) -> None:
     """Locks all rows of ``users`` in the window. Raises psycopg.errors.LockNotAvailable at once where one is held."""
-    days = within("date", scope.window.spans())
-    usage = source(scope.settings, "usage_daily")
-    connection.execute(compose("writeback.lock_users", usage=usage, users=listed(users), days=days))
+    days = in_spans("date", scope.window.spans())
+    usage = app_table(scope.settings, "usage_daily")
+    connection.execute(compose("writeback.lock_users", usage=usage, users=text_array(users), days=days))
 
 
 def write_rows(connection: Connection, scope: RunScope, rows: pl.DataFrame) -> None:
@@ -132,7 +132,7 @@ def write_rows(connection: Connection, scope: RunScope, rows: pl.DataFrame) -> N
         assignments.append(sql.SQL("credits_deducted = coalesce(trim_scale(s.credits), u.credits_deducted)"))
     text = compose(
         "writeback.write_rows",
-        usage=source(scope.settings, "usage_daily"),
+        usage=app_table(scope.settings, "usage_daily"),
         assignments=sql.SQL(", ").join(assignments),
     )
     with writing("usage_daily", RefusedError), _by_index(connection, scope):
@@ -149,9 +149,9 @@ def lost_rows(connection: Connection, scope: RunScope, reversed_: pl.DataFrame) 
         return []
     text = compose(
         "writeback.lost_rows",
-        usage=source(scope.settings, "usage_daily"),
-        draws=own(scope.settings, "credit_draws"),
-        days=within("date", scope.window.spans()),
+        usage=app_table(scope.settings, "usage_daily"),
+        draws=job_table(scope.settings, "credit_draws"),
+        days=in_spans("date", scope.window.spans()),
     )
     more: dict[tuple[int, str], int] = {}
     for id_, user, free, purchased in reversed_.select("id", "user_id", "free", "purchased").iter_rows():
@@ -174,8 +174,8 @@ def misplaced_rows(connection: Connection, scope: RunScope, ids: Collection[str]
         return []
     text = compose(
         "writeback.misplaced_rows",
-        usage=source(scope.settings, "usage_daily"),
-        draws=own(scope.settings, "credit_draws"),
+        usage=app_table(scope.settings, "usage_daily"),
+        draws=job_table(scope.settings, "credit_draws"),
         locking=sql.SQL("FOR NO KEY UPDATE OF r SKIP LOCKED" if lock else ""),
     )
     rows = [LostRow(*row) for row in connection.execute(text, {"ids": list(ids)})]
@@ -186,7 +186,7 @@ def lock_lost_rows(connection: Connection, scope: RunScope, rows: Collection[Los
     """Locks such rows; the users whose draws are reversed on one that another transaction holds."""
     if not rows:
         return frozenset()
-    text = compose("writeback.lock_lost_rows", usage=source(scope.settings, "usage_daily"))
+    text = compose("writeback.lock_lost_rows", usage=app_table(scope.settings, "usage_daily"))
     locked = {row[0] for row in connection.execute(text, {"ids": [row.id for row in rows]})}
     return frozenset(user for row in rows if row.id not in locked for user in row.reversed)
 
@@ -194,7 +194,7 @@ def lock_lost_rows(connection: Connection, scope: RunScope, rows: Collection[Los
 def write_lost_rows(connection: Connection, scope: RunScope, rows: Collection[LostRow]) -> None:
     """Writes such rows, which are locked."""
     if rows:
-        text = compose("writeback.write_lost_rows", usage=source(scope.settings, "usage_daily"))
+        text = compose("writeback.write_lost_rows", usage=app_table(scope.settings, "usage_daily"))
         values = {"ids": [row.id for row in rows], "credits": [row.new for row in rows]}
         with writing("usage_daily", RefusedError):
             connection.execute(text, values)

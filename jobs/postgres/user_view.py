@@ -4,7 +4,7 @@ from psycopg import sql
 
 from jobs.postgres.connections import Connection, transaction
 from jobs.postgres.schema import tables
-from jobs.postgres.sql_loader import columns, compose, own, source
+from jobs.postgres.sql_loader import app_table, column_list, compose, job_table
 from jobs.settings import Settings
 
 NAME = "my_usage_monthly"
@@ -16,16 +16,16 @@ def exists(connection: Connection, settings: Settings) -> bool:
     """Whether the view has been made."""
     text = "SELECT obj_description(to_regclass(%s), 'pg_class') LIKE 'usage-jobs:%%'"
     with transaction(connection):
-        row = connection.execute(text, [source(settings, NAME).as_string(None)]).fetchone()
+        row = connection.execute(text, [app_table(settings, NAME).as_string(None)]).fetchone()
     return row is not None and bool(row[0])
 
 
-def script(settings: Settings) -> list[sql.Composed]:
+def view_script(settings: Settings) -> list[sql.Composed]:
     """The view in the exposed schema, its grants, and the policy by which a user's rows alone pass."""
     of = next(table for table in tables(settings.meters) if table.name == "user_monthly")
     shown = [name for name in of.columns if name not in INTERNAL]
-    view, table = source(settings, NAME), own(settings, "user_monthly")
-    parts = {"view": view, "table": table, "own": compose("schema.own_rows"), "columns": columns(shown)}
+    view, table = app_table(settings, NAME), job_table(settings, "user_monthly")
+    parts = {"view": view, "table": table, "own": compose("schema.own_rows"), "columns": column_list(shown)}
     return [
         compose("schema.free_name", quoted=sql.Literal(view.as_string(None))),
         sql.SQL("DROP VIEW IF EXISTS {}").format(view),  # columns may have come in between
@@ -34,7 +34,7 @@ def script(settings: Settings) -> list[sql.Composed]:
         sql.SQL("REVOKE ALL ON {} FROM PUBLIC, anon, authenticated").format(view),
         sql.SQL("GRANT SELECT ON {} TO authenticated").format(view),
         sql.SQL("GRANT USAGE ON SCHEMA {} TO authenticated").format(sql.Identifier(settings.rollup_schema)),
-        sql.SQL("GRANT SELECT ({}) ON {} TO authenticated").format(columns(shown), table),
+        sql.SQL("GRANT SELECT ({}) ON {} TO authenticated").format(column_list(shown), table),
         sql.SQL("DROP POLICY IF EXISTS own_months ON {}").format(table),
         compose("schema.own_months", **parts),
     ]

@@ -14,17 +14,17 @@ from operator import add
 import polars as pl
 
 from jobs.domain.fixed_point import ONE
-from jobs.domain.fixed_point_columns import NARROW, UNMEASURED, WIDE, Bounds, Whole, chosen, scaled_half_even, whole
+from jobs.domain.fixed_point_columns import NARROW, UNMEASURED, WIDE, Bounds, Whole, scaled_half_even, where, whole
 from jobs.domain.meters import Meter, cost_of
 from jobs.domain.rate_card import Card, Tier
-from jobs.domain.rules import Terms
+from jobs.domain.rules import PricingTerms
 from jobs.domain.schemas import CODED, ROW_ORDER
 from jobs.rating.price_overrides import DISCOUNT, PRICE
 
 HUNDRED_PERCENT = 100 * ONE
 
 
-def in_row_order(usage: pl.LazyFrame) -> pl.LazyFrame:
+def sort_rows(usage: pl.LazyFrame) -> pl.LazyFrame:
     """Each user's rows together and in row order, with month, its days, and where a month or a day of a user starts."""
     user, month = pl.col("user_id"), pl.col("date").dt.month_start().alias("month")
     ordered = _sorted(usage.with_columns(CODED).collect()).lazy().with_columns(month)
@@ -50,20 +50,20 @@ def _sorted(usage: pl.DataFrame) -> pl.DataFrame:
     return keyed
 
 
-def charges(ordered: pl.LazyFrame, terms: Terms, bounds: Bounds = UNMEASURED) -> pl.LazyFrame:
-    """Adds ``<meter>_cost`` (units of 10^-10) for each meter to rows from ``in_row_order``, overrides joined."""
+def add_charges(ordered: pl.LazyFrame, terms: PricingTerms, bounds: Bounds = UNMEASURED) -> pl.LazyFrame:
+    """Adds ``<meter>_cost`` (units of 10^-10) for each meter to rows from ``sort_rows``, overrides joined."""
     return ordered.with_columns(
         charge(meter, terms.cards(meter), terms, bounds).alias(cost_of(meter.name)) for meter in terms.meters
     )
 
 
-def charge(meter: Meter, cards: Sequence[Card], terms: Terms, bounds: Bounds) -> pl.Expr:
+def charge(meter: Meter, cards: Sequence[Card], terms: PricingTerms, bounds: Bounds) -> pl.Expr:
     """The charge of one meter: by the card of the day, unless an override replaces or discounts it."""
     numerator, denominator = _by_card(meter, cards[0], terms, bounds)
     for card in cards[1:]:
         holds = pl.col("date") >= card.effective_from
         then = _by_card(meter, card, terms, bounds)
-        numerator, denominator = chosen(holds, then[0], numerator), chosen(holds, then[1], denominator)
+        numerator, denominator = where(holds, then[0], numerator), where(holds, then[1], denominator)
     if meter.name not in terms.overridden:
         return numerator.divided(denominator).wide
     price, discount = pl.col(PRICE + meter.name), pl.col(DISCOUNT + meter.name)
@@ -73,7 +73,7 @@ def charge(meter: Meter, cards: Sequence[Card], terms: Terms, bounds: Bounds) ->
     return scaled_half_even(over, denominator.wide, keep, whole(HUNDRED_PERCENT))
 
 
-def _by_card(meter: Meter, card: Card, terms: Terms, bounds: Bounds) -> tuple[Whole, Whole]:
+def _by_card(meter: Meter, card: Card, terms: PricingTerms, bounds: Bounds) -> tuple[Whole, Whole]:
     """What the quantities come to, as one fraction."""
     parts = tier_quantities(meter, card, terms, bounds)
     # In lowest terms, so that real days fit 64 bits; a price of somebody's own is no part of the card's fraction.
@@ -82,14 +82,16 @@ def _by_card(meter: Meter, card: Card, terms: Terms, bounds: Bounds) -> tuple[Wh
     return numerator, (_days(terms) if meter.is_level else Whole.of(1)) * (card.per * ONE // common)
 
 
-def _days(terms: Terms) -> Whole:
+def _days(terms: PricingTerms) -> Whole:
     """Of the month of each row."""
     if (terms.first.year, terms.first.month) == (terms.last.year, terms.last.month):
         return Whole.of(monthrange(terms.first.year, terms.first.month)[1])
     return Whole(pl.col("month_days").cast(NARROW), 28, 31)
 
 
-def tier_quantities(meter: Meter, card: Card, terms: Terms, bounds: Bounds = UNMEASURED) -> list[tuple[Tier, Whole]]:
+def tier_quantities(
+    meter: Meter, card: Card, terms: PricingTerms, bounds: Bounds = UNMEASURED
+) -> list[tuple[Tier, Whole]]:
     """Each tier of ``card`` with what of a row's quantity lies in it, in units of 10^-10.
 
     Where tiers reach over a month, a level's running total and bounds are GB-months: both sides are multiplied

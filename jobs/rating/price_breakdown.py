@@ -7,22 +7,22 @@ import polars as pl
 from jobs.domain.fixed_point_columns import WIDE
 from jobs.domain.meters import Meter
 from jobs.domain.rate_card import Card
-from jobs.domain.rules import Terms
+from jobs.domain.rules import PricingTerms
 from jobs.rating.charges import tier_quantities
 from jobs.rating.price_overrides import DISCOUNT, ID, PRICE
 
 
-def pieces(ordered: pl.LazyFrame, terms: Terms) -> pl.LazyFrame:
+def price_breakdown(ordered: pl.LazyFrame, terms: PricingTerms) -> pl.LazyFrame:
     """One row per usage row, meter and tier with a quantity: id, meter, tier_from, quantity, price (units of 10^-10),
     per, because (the card's reference or the override's id), discount (null, or percent in units of 10^-10).
 
-    In: rows from ``charges.in_row_order``, overrides joined.
+    In: rows from ``charges.sort_rows``, overrides joined.
     """
     found = [piece for meter in terms.meters for piece in _of_meter(ordered, meter, terms)]
     return pl.concat(found).filter(pl.col("quantity") != 0)
 
 
-def _of_meter(ordered: pl.LazyFrame, meter: Meter, terms: Terms) -> Iterator[pl.LazyFrame]:
+def _of_meter(ordered: pl.LazyFrame, meter: Meter, terms: PricingTerms) -> Iterator[pl.LazyFrame]:
     cards = terms.cards(meter)
     ends = [card.effective_from for card in cards[1:]]
     if meter.name not in terms.overridden:
@@ -33,16 +33,18 @@ def _of_meter(ordered: pl.LazyFrame, meter: Meter, terms: Terms) -> Iterator[pl.
             pl.lit(None, pl.String).alias("none"),
         ).rename({"none": ID + meter.name})
     for card, end in zip(cards, [*ends, None], strict=True):
-        held = pl.col("date") >= card.effective_from
+        applies = pl.col("date") >= card.effective_from
         if end is not None:
-            held &= pl.col("date") < end
-        yield from _of_card(ordered, meter, card, terms, held)
+            applies &= pl.col("date") < end
+        yield from _of_card(ordered, meter, card, terms, applies)
 
 
-def _of_card(ordered: pl.LazyFrame, meter: Meter, card: Card, terms: Terms, held: pl.Expr) -> Iterator[pl.LazyFrame]:
+def _of_card(
+    ordered: pl.LazyFrame, meter: Meter, card: Card, terms: PricingTerms, applies: pl.Expr
+) -> Iterator[pl.LazyFrame]:
     price, because = pl.col(PRICE + meter.name), pl.lit("override ") + pl.col(ID + meter.name)
     same = [pl.col("id"), pl.lit(meter.name).alias("meter"), pl.lit(card.per).alias("per")]
-    yield ordered.filter(held & price.is_not_null()).select(
+    yield ordered.filter(applies & price.is_not_null()).select(
         *same,
         pl.lit(0, dtype=WIDE).alias("tier_from"),
         pl.col(meter.name).cast(WIDE).alias("quantity"),
@@ -54,7 +56,7 @@ def _of_card(ordered: pl.LazyFrame, meter: Meter, card: Card, terms: Terms, held
         # The running total needs every row of the user, so it is taken before rows are left out.
         yield (
             ordered.with_columns(quantity.wide.alias(f"tier {number}"))
-            .filter(held & price.is_null())
+            .filter(applies & price.is_null())
             .select(
                 *same,
                 pl.lit(tier.start, dtype=WIDE).alias("tier_from"),

@@ -27,10 +27,10 @@ def by_day(overrides: pl.LazyFrame, first: date, last: date) -> pl.LazyFrame:
     )
 
 
-def joined(ordered: pl.LazyFrame, held: pl.LazyFrame, meters: frozenset[str]) -> pl.LazyFrame:
+def joined(ordered: pl.LazyFrame, overrides: pl.LazyFrame, meters: frozenset[str]) -> pl.LazyFrame:
     """``ordered`` usage with each overridden meter's price, discount and override id of the day, or nulls."""
     for meter in sorted(meters):
-        mine = held.filter(pl.col("meter") == meter).select(
+        mine = overrides.filter(pl.col("meter") == meter).select(
             CODED,
             "date",
             pl.col("price").alias(PRICE + meter),

@@ -6,12 +6,12 @@ from operator import add
 
 import polars as pl
 
-from jobs.domain.fixed_point_columns import UNMEASURED, WIDE, Bounds, Whole, chosen, quantized
+from jobs.domain.fixed_point_columns import UNMEASURED, WIDE, Bounds, Whole, quantized, where
 from jobs.domain.meters import Meter, cost_of
 from jobs.domain.rules import CostRules
 
 
-def costs(
+def add_costs(
     charged: pl.LazyFrame, meters: Sequence[Meter], rules: CostRules, bounds: Bounds = UNMEASURED
 ) -> pl.LazyFrame:
     """Adds ``total_cost``, ``adjustment_cost`` (Int128), ``unpriced`` and ``target`` to charged rows.
@@ -24,7 +24,7 @@ def costs(
     if rules.zero_is_unpriced:
         is_set &= pl.col("recorded") != 0
     takes_recorded = is_set & ~is_rated
-    total = chosen(takes_recorded, bounds.column("recorded"), charged_sum)
+    total = where(takes_recorded, bounds.column("recorded"), charged_sum)
     target = quantized(total, rules.scale, bounds.rows)
     return charged.with_columns(
         total_cost=total.wide,

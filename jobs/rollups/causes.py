@@ -18,18 +18,18 @@ Repriced = Mapping[date, tuple[str, frozenset[str]]]
 """By month the rates_hash by which it was priced last, and the meters whose prices are others now."""
 
 
-def keep_closed_months(target: pl.LazyFrame, held: pl.LazyFrame, closed: Sequence[date]) -> pl.LazyFrame:
+def keep_closed_months(target: pl.LazyFrame, stored: pl.LazyFrame, closed: Sequence[date]) -> pl.LazyFrame:
     """``target`` (of user_monthly) without what is no change of a closed month: there the account moves on with every
     later month, so that credits_hash alone says nothing."""
     names = target.collect_schema().names()
     same = [pl.col(name).eq_missing(pl.col(f"{name}_held")) for name in names if name not in (*KEY, "credits_hash")]
     stays = pl.col("month").is_in(closed) & pl.all_horizontal(same)
     kept = pl.when(stays).then(pl.col("credits_hash_held")).otherwise(pl.col("credits_hash"))
-    joined = target.join(held, on=KEY, how="left", suffix="_held", maintain_order="left")
+    joined = target.join(stored, on=KEY, how="left", suffix="_held", maintain_order="left")
     return joined.with_columns(credits_hash=kept).select(names)
 
 
-def causes(changed: pl.LazyFrame, meters: Sequence[str], repriced: Repriced) -> pl.LazyFrame:
+def find_causes(changed: pl.LazyFrame, meters: Sequence[str], repriced: Repriced) -> pl.LazyFrame:
     """month, user_id, FIGURES (units of 10^-10; 0 where there is no row, null where it was not computed), cause.
 
     Without user-months of which nothing but hashes differs.
@@ -45,8 +45,8 @@ def causes(changed: pl.LazyFrame, meters: Sequence[str], repriced: Repriced) -> 
     }
     told = [pl.when(holds).then(pl.lit(word)) for word, holds in words.items()]
     cause = pl.concat_str(told, separator="+", ignore_nulls=True)
-    held = [name for name in changed.collect_schema().names() if name.endswith("_held") and "_hash_" not in name]
-    differs = pl.any_horizontal(_differs(name.removesuffix("_held")) for name in held)
+    stored = [name for name in changed.collect_schema().names() if name.endswith("_held") and "_hash_" not in name]
+    differs = pl.any_horizontal(_differs(name.removesuffix("_held")) for name in stored)
     return changed.filter(~both | differs).select(
         *KEY,
         *(
@@ -62,7 +62,7 @@ def causes(changed: pl.LazyFrame, meters: Sequence[str], repriced: Repriced) -> 
 def is_repriced(meters: Sequence[str], repriced: Repriced) -> pl.Expr:
     """Whether a meter that a user-month has some of, or had, has another price than it was computed with.
 
-    In: columns as in ``causes``. A user-month that was not computed by the prices of ``repriced`` may have had any
+    In: columns as in ``find_causes``. A user-month that was not computed by the prices of ``repriced`` may have had any
     others: of it every meter counts.
     """
     month = pl.col("month")
@@ -89,8 +89,8 @@ def _credit() -> pl.Expr:
     paid = [
         pl.col(f"{name}{end}").fill_null(0) != 0 for name in ("credits_deducted", "uncovered") for end in ("", "_held")
     ]
-    held = pl.col("credits_hash_held").str.split(".")
-    account = held.list.get(1, null_on_oob=True)
+    before = pl.col("credits_hash_held").str.split(".")
+    account = before.list.get(1, null_on_oob=True)
     moved = account.is_not_null() & (account != "") & account.ne_missing(pl.col("account_hash"))
-    pays = held.list.get(0).ne_missing(pl.col("credits_hash").str.split(".").list.get(0))
+    pays = before.list.get(0).ne_missing(pl.col("credits_hash").str.split(".").list.get(0))
     return pl.any_horizontal(paid) & (moved | (pays & pl.col("usage_hash").eq_missing(pl.col("usage_hash_held"))))

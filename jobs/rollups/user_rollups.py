@@ -1,7 +1,7 @@
 """Roll-ups of rated rows: per user, day and cluster (user_daily), and per user and month (user_monthly).
 
 The cluster tables are made of user_daily and user_monthly (``cluster_days``, ``cluster_months``): they hold nothing
-that these do not. In: rows from ``charges.in_row_order``, priced and with their draws.
+that these do not. In: rows from ``charges.sort_rows``, priced and with their draws.
 """
 
 from collections.abc import Sequence

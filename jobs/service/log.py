@@ -16,7 +16,7 @@ EVERY_SECONDS = 30
 
 def configure() -> None:
     """To be called once, by whoever owns the process."""
-    of_run(None)
+    bind_run(None)
     # What the driver says of a rollback on a connection that is gone: the error that comes up says it better.
     logging.getLogger("psycopg").setLevel(logging.ERROR)
     last: Any = structlog.processors.JSONRenderer(ensure_ascii=False)
@@ -40,7 +40,7 @@ def event(name: str, *, level: str = "info", **values: Any) -> None:
     getattr(structlog.get_logger(), level)(name, **values)
 
 
-def of_run(run_id: int | None) -> None:
+def bind_run(run_id: int | None) -> None:
     """The run that all further lines are about; None: of none."""
     structlog.contextvars.clear_contextvars()
     if run_id is not None:
@@ -74,7 +74,7 @@ class Stages:
         self._told = now
 
 
-def told(report: Report) -> dict[str, Any]:
+def report_figures(report: Report) -> dict[str, Any]:
     """The figures of a report that a log keeps."""
     return {
         "window": f"{report.window_from}/{report.window_to}",

@@ -8,11 +8,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 
-from jobs.audit.closed_months import watched
-from jobs.audit.lists import covered_until
-from jobs.audit.reconcile import reconciled
+from jobs.audit.closed_months import watch_closed_months
+from jobs.audit.lists import last_covered_day
+from jobs.audit.reconcile import reconcile
 from jobs.domain.errors import UsageJobsError
-from jobs.pipeline.run import Job, perform
+from jobs.pipeline.run import RunRequest, run_job
 from jobs.postgres.conninfo import Address
 from jobs.service import log
 from jobs.service.health_endpoint import Health
@@ -68,7 +68,7 @@ class Daemon:
 
     def _covered(self) -> date | None:
         try:
-            return covered_until(self.settings, self.address)
+            return last_covered_day(self.settings, self.address)
         except UsageJobsError as error:
             log.event("the run log cannot be read", level="warning", error=str(error))
             return None
@@ -77,7 +77,7 @@ class Daemon:
         """``work``, whose errors become exit codes: a daemon outlives what it does."""
 
         def done() -> int:
-            log.of_run(None)
+            log.bind_run(None)
             log.event("begins", kind=kind)
             self.working = True
             try:
@@ -96,10 +96,10 @@ class Daemon:
         return done
 
     def _night(self) -> int:
-        job = Job(self.settings, self.address, who=self.who, progress=log.Stages())
-        report = perform(job)
+        job = RunRequest(self.settings, self.address, who=self.who, progress=log.Stages())
+        report = run_job(job)
         self.metrics.figures(report)
-        log.event("done", kind="run", exit_code=report.exit_code, **log.told(report))
+        log.event("done", kind="run", exit_code=report.exit_code, **log.report_figures(report))
         for note in report.notes:
             log.event("note", level="warning", kind="run", note=note)
         # Sunday is too late to hear that what was broken still is, or that it is mended.
@@ -113,7 +113,7 @@ class Daemon:
         return CHANGED if self.broken or self.changed else report.exit_code
 
     def _watch(self) -> None:
-        found = watched(self.settings, self.address, every=False)
+        found = watch_closed_months(self.settings, self.address, every=False)
         changed = [month for month in found if month.changed]
         for month in changed:
             log.event("a closed month has changed", level="warning", month=str(month.month), remedy=month.remedy)
@@ -121,7 +121,7 @@ class Daemon:
         self.metrics.ended("watch", CHANGED if changed else 0, self.clock.now())
 
     def _reconcile(self) -> int:
-        laws = reconciled(self.settings, self.address, None, None)
+        laws = reconcile(self.settings, self.address, None, None)
         broken = [law for law in laws if law.broken]
         self.broken = tuple(law.law for law in broken)
         for law in broken:

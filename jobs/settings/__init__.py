@@ -166,7 +166,7 @@ def _plain(value: object) -> str:
 NESTED: dict[str, type[BaseModel]] = {"credits": CreditSettings, "schedule": ScheduleSettings}
 
 
-def secrets(env: Mapping[str, str], cwd: Path) -> list[str]:
+def passwords(env: Mapping[str, str], cwd: Path) -> list[str]:
     """Every password that ``env`` or .env.local holds, in each way it may be written: for scrubbing."""
     everything = {**legible(files.text_of(cwd / ENV_LOCAL)), **env}
     url = everything.get("DATABASE_URL", "").strip()

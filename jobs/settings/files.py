@@ -36,14 +36,14 @@ def text_of(file: Path) -> str:
 def read(file: Path, what: str) -> str:
     """The whole text of the ``what`` file; ConfigError where it is missing, or no text."""
     try:
-        held = file.read_bytes()
+        content = file.read_bytes()
     except OSError as error:
         remedy = ": usage-jobs init writes one to start from" if isinstance(error, FileNotFoundError) else ""
         raise ConfigError(
             f"{file}: expected the {what} file; found: {error.strerror}. Give its path, or make the file{remedy}"
         ) from None
     try:
-        text = held.decode("utf-8-sig")  # a sheet's CSV begins with a mark
+        text = content.decode("utf-8-sig")  # a sheet's CSV begins with a mark
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         raise ConfigError(f"{file} line {line}: expected UTF-8 text; found {error.reason}. Save it as UTF-8") from None

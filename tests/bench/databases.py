@@ -14,7 +14,7 @@ from psycopg import sql
 
 from bench.contenders import HERE, job
 from bench.sizes import Size
-from jobs.demo.server import running
+from jobs.demo.server import run_server
 
 SETTINGS = {
     "shared_buffers": "1GB",
@@ -98,5 +98,5 @@ class Databases:
 @contextmanager
 def serving(folder: Path) -> Iterator[Databases]:
     """A server in ``folder``, started for as long as it is needed."""
-    with running(folder / "server", settings=SETTINGS) as url:
+    with run_server(folder / "server", settings=SETTINGS) as url:
         yield Databases(url, folder)

@@ -18,7 +18,7 @@ from killing import command, differing, released
 from plays import DONE, Play, stored, torn, unfinished
 from wire import Statement, Then, Verdict, Wire
 
-from jobs.audit.reconcile import reconciled
+from jobs.audit.reconcile import reconcile
 from jobs.postgres.conninfo import Address
 
 DEADLINE = 240
@@ -98,7 +98,7 @@ class _Episode:
         """In the end: all as if undisturbed, no law broken, nothing left."""
         problems = self.outcome.problems
         problems += differing(stored(self.url), self.play.after)[:5]
-        laws = reconciled(self.play.settings, Address(self.url), None, None)
+        laws = reconcile(self.play.settings, Address(self.url), None, None)
         problems += [f"law {law.law} is broken: {law.left} and {law.right}" for law in laws if law.broken]
         if unfinished(self.url):
             problems.append("the run log does not end in done, or holds a run that still runs")

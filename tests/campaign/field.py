@@ -18,7 +18,7 @@ from plays import Play, plays
 from pooler import Pooler
 from psycopg import sql
 
-from jobs.demo.server import running
+from jobs.demo.server import run_server
 
 DURABLE = SETTINGS | {"synchronous_commit": "on"}
 """What was committed stands after a crash of the server; a crash of the machine is not tried."""
@@ -51,7 +51,7 @@ class Field:
 
     def start(self) -> None:
         """Returns when the server answers again, recovered; the outer user keeps it alive."""
-        with running(self.directory, settings=DURABLE) as url:
+        with run_server(self.directory, settings=DURABLE) as url:
             assert url == self.url, "it should have come back on its port"
 
     def terminate(self, url: str, rng: Random) -> str:
@@ -71,7 +71,7 @@ class Field:
 @contextmanager
 def field(directory: Path, workers: int) -> Iterator[Field]:
     with ExitStack() as stack:
-        url = stack.enter_context(running(directory, settings=DURABLE))
+        url = stack.enter_context(run_server(directory, settings=DURABLE))
         ask(url, f"ALTER ROLE postgres PASSWORD '{psycopg.conninfo.conninfo_to_dict(url)['password']}'")
         databases = Databases(url)
         made = plays(databases, workers)

@@ -29,7 +29,7 @@ from killing import cloned, command, named  # noqa: E402
 from night import buy  # noqa: E402
 
 from jobs.demo import sample  # noqa: E402
-from jobs.demo.server import running  # noqa: E402
+from jobs.demo.server import run_server  # noqa: E402
 
 USERS, DAYS = 200, 90
 SETTINGS = {"USAGE_JOBS_SCHEDULE__NIGHTLY": "* * * * *", "USAGE_JOBS_SCHEDULE__RECONCILE": "* * * * *"}
@@ -183,7 +183,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=10)
     minutes = parser.parse_args().minutes
-    with tempfile.TemporaryDirectory() as folder, running(Path(folder) / "server", settings=DURABLE) as server:
+    with tempfile.TemporaryDirectory() as folder, run_server(Path(folder) / "server", settings=DURABLE) as server:
         play = played(60 * minutes, server)
     print("\n".join(f"{what:<24}{count:>7}" for what, count in sorted(play.codes.items())))  # noqa: T201
     print(f"{len(play.problems)} problems", *play.problems[:20], sep="\n")  # noqa: T201

@@ -8,7 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from jobs.domain.fixed_point import ONE
-from jobs.domain.fixed_point_columns import UNKNOWN, UNMEASURED, Bounds, Whole, chosen, scaled_half_even, whole
+from jobs.domain.fixed_point_columns import UNKNOWN, UNMEASURED, Bounds, Whole, scaled_half_even, where, whole
 from jobs.domain.rate_card import MAX_PRICE
 
 MOST_UNITS = 9 * 10**8 * ONE
@@ -42,7 +42,7 @@ def test_sums_differences_and_products_are_exact_in_either_width(one: int, two: 
     assert value(left - right) == one - two
     assert value(left.at_least(right)) == max(one, two)
     assert value(left.at_most(right)) == min(one, two)
-    assert value(chosen(pl.lit(value=True), left, right)) == one
+    assert value(where(pl.lit(value=True), left, right)) == one
     if abs(one * two) < UNKNOWN:
         assert value(left * right) == one * two
 

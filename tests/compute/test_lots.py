@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.credits.ledger_entries import postings
-from jobs.credits.lots import available, settled
-from jobs.credits.payment_class import classed
+from jobs.credits.ledger_entries import make_postings
+from jobs.credits.lots import allocate_lots, lot_balances
+from jobs.credits.payment_class import classify_payment
 from jobs.domain.rules import CreditRules
 from jobs.domain.schemas import ACCOUNTS, DRAWS
 
@@ -45,19 +45,19 @@ def one_by_one(wanted: list[tuple[list[int], int, int]]) -> list[tuple[int, int]
 
 
 def test_the_example_of_the_docstring() -> None:
-    rows = settled(demands([([4, 4, 4], 5, 6)]), ["a", "b"]).collect()
+    rows = allocate_lots(demands([([4, 4, 4], 5, 6)]), ["a", "b"]).collect()
     assert rows.select("a_drawn", "b_drawn", "open").rows() == [(4, 0, 0), (1, 3, 0), (0, 3, 1)]
 
 
 @given(users)
 def test_passes_over_lots_do_what_a_loop_over_rows_does(wanted: list[tuple[list[int], int, int]]) -> None:
-    rows = settled(demands(wanted), ["a", "b"]).collect()
+    rows = allocate_lots(demands(wanted), ["a", "b"]).collect()
     assert rows.select("a_drawn", "b_drawn").rows() == one_by_one(wanted)
 
 
 @given(users)
 def test_nothing_is_drawn_twice_nor_beyond_demand_or_lot(wanted: list[tuple[list[int], int, int]]) -> None:
-    rows = settled(demands(wanted), ["a", "b"]).collect()
+    rows = allocate_lots(demands(wanted), ["a", "b"]).collect()
     rest = pl.col("demand") - pl.col("a_drawn") - pl.col("b_drawn")
     assert rows.filter((rest < 0) | (rest.cum_sum().over("user_id") != pl.col("open"))).is_empty()
     sums = rows.group_by("user_id").agg(pl.col("a_drawn", "b_drawn").sum(), pl.col("a_left", "b_left").first())
@@ -66,8 +66,10 @@ def test_nothing_is_drawn_twice_nor_beyond_demand_or_lot(wanted: list[tuple[list
 
 @given(users, st.lists(amounts, min_size=2, max_size=2))
 def test_a_third_lot_pays_only_what_two_leave_open(wanted: list[tuple[list[int], int, int]], third: list[int]) -> None:
-    two = settled(demands(wanted), ["a", "b"]).collect()
-    three = settled(demands(wanted).with_columns(c_left=pl.lit(third[0], dtype=pl.Int128)), ["a", "b", "c"]).collect()
+    two = allocate_lots(demands(wanted), ["a", "b"]).collect()
+    three = allocate_lots(
+        demands(wanted).with_columns(c_left=pl.lit(third[0], dtype=pl.Int128)), ["a", "b", "c"]
+    ).collect()
     assert three.select("a_drawn", "b_drawn").equals(two.select("a_drawn", "b_drawn"))
     assert (three["c_drawn"] <= two["open"]).all()
 
@@ -87,7 +89,7 @@ def left(numbers: dict[str, int], drawn: tuple[int, int] = (0, 0), rules: Credit
     }
     kept = {"user_id": ["ada"], "kept_free": [0], "kept_purchased": [0]}
     kinds = {"user_id": pl.String, "kept_free": pl.Int128, "kept_purchased": pl.Int128}
-    lots = available(
+    lots = lot_balances(
         pl.LazyFrame([account], schema=ACCOUNTS), pl.LazyFrame([draw], schema=DRAWS), pl.LazyFrame(kept, kinds), rules
     ).collect()
     free, purchased = lots.select(pl.col("free_left", "purchased_left") // CENT).row(0)
@@ -139,7 +141,7 @@ def test_the_newest_entry_on_or_before_the_day_says_how_a_row_is_paid() -> None:
         },
         schema_overrides={"user_id": pl.Categorical, "total_cost": pl.Int128},
     )
-    found = classed(rows, modes, RULES).collect()
+    found = classify_payment(rows, modes, RULES).collect()
     assert found["class"].to_list() == [0, 0, 3, 3, 2, 3]
     assert found["part"].to_list() == [0, CENT, 0, 0, 0, 0]
     assert found["due_part"].to_list() == [0, 0, 0, CENT, 0, 0]
@@ -154,10 +156,10 @@ def test_postings_are_the_difference_by_row_user_and_month() -> None:
     )
     booked = pl.LazyFrame([(7, "ada", date(2026, 6, 9), 1, 2, 3)], schema=DRAWS, orient="row")
     accounts = pl.LazyFrame([("ada", 0, 0, 0, 0)], schema=ACCOUNTS, orient="row")
-    found = postings(rows, accounts, booked).collect()
+    found = make_postings(rows, accounts, booked).collect()
     assert found.select("month", "date", "free", "purchased", "fresh", "vanished").rows() == [
         (JUNE, date(2026, 6, 9), -2, -3, False, True),
         (date(2026, 7, 1), date(2026, 7, 4), 0, 5, False, False),
     ]
     nobody = pl.LazyFrame(schema=ACCOUNTS)
-    assert postings(rows, nobody, booked).collect().is_empty()
+    assert make_postings(rows, nobody, booked).collect().is_empty()

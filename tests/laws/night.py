@@ -21,7 +21,7 @@ from ways import job_url, owner_url
 from wire import Hook, Statement, Verdict, Wire
 
 from jobs.domain.run_report import Report
-from jobs.pipeline.run import Job, perform
+from jobs.pipeline.run import RunRequest, run_job
 from jobs.postgres.conninfo import Address
 from jobs.postgres.schema_script import apply_schema
 from jobs.settings import Settings, load
@@ -130,7 +130,7 @@ def settings() -> Settings:
 def run(url: str, day: date = LAST_DAY) -> Report:
     """The night's run, in this process."""
     with server_day(TODAY):
-        return perform(Job(explicit(settings(), url, day), Address(job_url(url, settings)), day=day))
+        return run_job(RunRequest(explicit(settings(), url, day), Address(job_url(url, settings)), day=day))
 
 
 def wired(url: str, hook: Hook) -> Report:

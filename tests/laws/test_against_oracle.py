@@ -32,7 +32,7 @@ from worlds import Case, apply, cases, edits, ends_of_overrides, load, write_con
 
 from jobs.domain.errors import ConfigError, ShrinkError
 from jobs.domain.run_report import Report
-from jobs.pipeline.run import Job, perform
+from jobs.pipeline.run import RunRequest, run_job
 from jobs.postgres.conninfo import Address
 from jobs.postgres.schema_script import apply_schema
 from jobs.settings import load as load_settings
@@ -63,7 +63,7 @@ class Trial:
         address = Address(job_url(self.url, lambda: made))
         self.latest = max(day, self.latest)
         with server_day(self.latest + timedelta(days=1)):
-            return (perform_anyway if anyway else perform)(Job(made, address, day=day))
+            return (perform_anyway if anyway else run_job)(RunRequest(made, address, day=day))
 
     def rows(self, table: str, *key: str) -> dict[Key, dict[str, Any]]:
         with psycopg.connect(self.url, row_factory=dict_row) as connection:

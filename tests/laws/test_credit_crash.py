@@ -23,7 +23,7 @@ from server_day import server_day
 from ways import WAY, job_url
 from wire import Hook, Statement, Then, Verdict, Wire
 
-from jobs.audit.reconcile import reconciled
+from jobs.audit.reconcile import reconcile
 from jobs.domain.errors import UsageJobsError
 from jobs.postgres.conninfo import Address
 from jobs.postgres.invariants import Law
@@ -212,7 +212,7 @@ def move(url: str, giver: str, taker: str) -> None:
 def laws(url: str) -> list[Law]:
     """What reconcile says."""
     with server_day(world.TODAY):
-        return reconciled(world.settings(), Address(job_url(url, world.settings)), None, None)
+        return reconcile(world.settings(), Address(job_url(url, world.settings)), None, None)
 
 
 def once(target: Statement, verdict: Verdict) -> Hook:

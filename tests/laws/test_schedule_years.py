@@ -18,7 +18,7 @@ from ways import job_url
 
 from jobs.domain.errors import UnreachableError
 from jobs.domain.run_report import Report
-from jobs.pipeline.run import Job, perform
+from jobs.pipeline.run import RunRequest, run_job
 from jobs.postgres import server_clock as server
 from jobs.postgres.conninfo import Address
 from jobs.service import nightly, scheduler
@@ -74,12 +74,12 @@ def life(
             away[:] = [clock.time, clock.time + timedelta(minutes=rng.choice([5, 100, 1000, 5000]))]
             events["database away"] += 1
 
-    def unless_away(job: Job) -> Report:
+    def unless_away(job: RunRequest) -> Report:
         if away[0] < clock.time < away[1]:
             events["failed try"] += 1
             raise UnreachableError("the database is away")
         events["run"] += 1
-        return perform(job)
+        return run_job(job)
 
     monkeypatch.setattr(nightly, "perform", unless_away)
     clock = FakeClock(begin, begin + length, tick)

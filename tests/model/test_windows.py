@@ -14,7 +14,7 @@ from jobs.domain.billing_periods import (
     days_in,
     last_of,
     next_month,
-    nightly,
+    nightly_window,
     previous_month,
 )
 from jobs.domain.errors import ConfigError
@@ -30,7 +30,7 @@ def month(text: str) -> date:
 def window(
     day: str | None, today: str = "2026-08-01", history: History = NOTHING, start: date | None = None, close: int = 3
 ) -> Window:
-    return nightly(
+    return nightly_window(
         date.fromisoformat(day) if day else None,
         today=date.fromisoformat(today),
         history=history,

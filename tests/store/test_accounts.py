@@ -33,16 +33,16 @@ def test_no_increment_takes_a_balance_below_nothing(database: str, cents: int) -
     due = pl.DataFrame([key | {"free": 20 * CENT, "purchased": (cents - 20) * CENT}], schema_overrides=kinds)
     settings = load(None, {}, Path.cwd())
     with connect(Address(job_url(database, lambda: settings))) as link:
-        source, _ = preflight.source(link, settings)
+        source, _ = preflight.inspect_source(link, settings)
         if cents > 50:
             with (
                 pytest.raises(PreflightError, match="user_credits: 1 rows were to be written; 0 were"),
                 transaction(link),
             ):
-                accounts.post(link, settings, source.credits, due, 1)
+                accounts.post_draws(link, settings, source.credits, due, 1)
         else:
             with transaction(link):
-                accounts.post(link, settings, source.credits, due, 1)
+                accounts.post_draws(link, settings, source.credits, due, 1)
     [held] = ask(database, "SELECT total_used + free_credits_used AS used FROM user_credits")
     assert held["used"] * 100 == (cents if cents <= 50 else 0)
     assert len(ask(database, "SELECT 1 AS one FROM rollup.credit_draws")) == (cents <= 50)

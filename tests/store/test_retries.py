@@ -7,7 +7,7 @@ import pytest
 from psycopg import errors
 
 from jobs.domain.errors import PreflightError, UnreachableError
-from jobs.postgres.errors import retried
+from jobs.postgres.errors import retry
 
 
 class Failing:
@@ -43,7 +43,7 @@ class Failing:
 )
 def test_what_passes_is_tried_again(error: Exception) -> None:
     pauses: list[float] = []
-    assert retried(Failing(error, times=3), pause=pauses.append) == "done"
+    assert retry(Failing(error, times=3), pause=pauses.append) == "done"
     assert len(pauses) == 3
     assert 0.2 <= pauses[0] <= 0.4
     assert 0.8 <= pauses[2] <= 1.6
@@ -55,14 +55,14 @@ def test_what_passes_is_tried_again(error: Exception) -> None:
 def test_what_does_not_pass_is_not(error: Exception) -> None:
     work = Failing(error)
     with pytest.raises(type(error)):
-        retried(work, pause=lambda _: pytest.fail("it rests before another try"))
+        retry(work, pause=lambda _: pytest.fail("it rests before another try"))
     assert work.tries == 1
 
 
 def test_it_gives_up_after_some_tries() -> None:
     work = Failing(errors.DeadlockDetected())
     with pytest.raises(errors.DeadlockDetected):
-        retried(work, pause=lambda _: None)
+        retry(work, pause=lambda _: None)
     assert work.tries == 5
 
 
@@ -77,5 +77,5 @@ def test_it_gives_up_after_two_minutes_whatever_is_left_of_its_tries(monkeypatch
         return work()
 
     with pytest.raises(errors.LockNotAvailable):
-        retried(slow, pause=lambda _: None)
+        retry(slow, pause=lambda _: None)
     assert work.tries == 4

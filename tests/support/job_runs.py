@@ -19,10 +19,10 @@ from server_day import server_day
 from shrinking import perform_anyway
 from ways import job_url, owner_url
 
-from jobs.audit.reconcile import reconciled
+from jobs.audit.reconcile import reconcile
 from jobs.domain.backfill_request import Backfill
 from jobs.domain.run_report import Report
-from jobs.pipeline.run import Job
+from jobs.pipeline.run import RunRequest
 from jobs.postgres.conninfo import Address
 from jobs.postgres.schema_script import apply_schema
 from jobs.settings import Settings
@@ -69,7 +69,7 @@ class Runner:
         settings = explicit(self.settings(), url, self.today)
         address = Address(job_url(url, lambda: settings))
         with self.on_its_day():
-            return [one for one in reconciled(settings, address, None, None) if one.broken]
+            return [one for one in reconcile(settings, address, None, None) if one.broken]
 
     @property
     def today(self) -> date:
@@ -85,7 +85,7 @@ class Runner:
         settings = explicit(self.settings(), url, self.last)
         address = Address(job_url(url, lambda: settings))
         with self.on_its_day():
-            return perform_anyway(Job(settings, address, **asked))
+            return perform_anyway(RunRequest(settings, address, **asked))
 
 
 def copied(databases: Databases, url: str) -> str:

@@ -9,9 +9,9 @@ from commands import explicit
 from server_day import server_day
 from ways import job_url, owner_url
 
-from jobs.audit.reconcile import reconciled
+from jobs.audit.reconcile import reconcile
 from jobs.domain.run_report import Report
-from jobs.pipeline.run import Job, perform
+from jobs.pipeline.run import RunRequest, run_job
 from jobs.postgres.conninfo import Address
 from jobs.postgres.schema_script import apply_schema
 from jobs.settings import Settings, load
@@ -42,11 +42,11 @@ class Runs:
         address = url if directly else self.address(url)
         settings = explicit(self.settings(), url, day)
         with server_day(day + timedelta(days=1)):
-            return perform(Job(settings, Address(address), day=day, full=full))
+            return run_job(RunRequest(settings, Address(address), day=day, full=full))
 
     def broken(self, url: str, day: date) -> list[str]:
         """Each invariant that `reconcile` finds broken, with the first culprits."""
         settings = explicit(self.settings(), url, day)
         with server_day(day + timedelta(days=1)):
-            found = reconciled(settings, Address(self.address(url)), None, None)
+            found = reconcile(settings, Address(self.address(url)), None, None)
         return [f"{law.law}: {law.left} and {law.right}, {law.culprits}" for law in found if law.broken]

@@ -16,7 +16,7 @@ from typing import Any
 
 from server_day import server_day
 
-from jobs.pipeline.run import Job, perform
+from jobs.pipeline.run import RunRequest, run_job
 from jobs.postgres.conninfo import Address
 from jobs.settings import load
 
@@ -65,7 +65,7 @@ def _perform(address: str, day: str, values: Mapping[str, str], *, full: bool) -
     last = date.fromisoformat(day)
     settings = load(None, values, Path(__file__).parent)
     with server_day(last + timedelta(days=1)):
-        report = perform(Job(settings, Address(address), day=last, full=full))
+        report = run_job(RunRequest(settings, Address(address), day=last, full=full))
     return Ended(
         report.exit_code,
         list(report.notes),

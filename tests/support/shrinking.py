@@ -7,7 +7,7 @@ from jobs.domain import check_tokens
 from jobs.domain.check_tokens import LargeChange, Shrink
 from jobs.domain.errors import ChangeError, ShrinkError
 from jobs.domain.run_report import Report
-from jobs.pipeline.run import Job, perform
+from jobs.pipeline.run import RunRequest, run_job
 
 FORMS = {"--allow-shrink": check_tokens.SHRINK_FORM, "--allow-change": check_tokens.CHANGE_FORM}
 
@@ -17,10 +17,10 @@ def allowing(refusal: str) -> list[str]:
     return [word for option, form in FORMS.items() for found in form.finditer(refusal) for word in (option, found[0])]
 
 
-def perform_anyway(job: Job) -> Report:
+def perform_anyway(job: RunRequest) -> Report:
     """``perform``, once more with its tokens where it is refused."""
     try:
-        return perform(job)
+        return run_job(job)
     except (ShrinkError, ChangeError) as refused:
         words = allowing(str(refused))
         tokens: dict[str, Any] = {

@@ -21,7 +21,7 @@ READERS = ("connectorx", "copy")
 
 def recorded_query(connection: Connection, settings: Settings, month: date) -> UsageQuery:
     """The query of every meter that has a column, each with a price on every day; ``month``: what it reads of."""
-    source, _ = preflight.source(connection, settings)
+    source, _ = preflight.inspect_source(connection, settings)
     covered = {first_of(month): row_fingerprint(source, rated=False)}
     return usage_query(settings, source, {meter.name: date.min for meter in source.meters}, covered, frozenset())
 
