@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from jobs.postgres.performance_checks import memory
+from jobs.postgres.performance_checks import estimate_memory
 from jobs.settings import load
 
 ROOT = Path(__file__).parents[1]
@@ -132,7 +132,7 @@ def test_the_cronjob_gives_the_container_no_more_than_it_needs() -> None:
 
 def test_the_cronjob_has_room_in_memory() -> None:
     number, unit = re.fullmatch(r"(\d+)([MG]i)", container()["resources"]["limits"]["memory"], re.A).groups()  # type: ignore[union-attr]
-    assert int(number) * {"Mi": 1, "Gi": 1024}[unit] >= memory(load(None, {}, NOWHERE)), "what a run takes at the most"
+    assert int(number) * {"Mi": 1, "Gi": 1024}[unit] >= estimate_memory(load(None, {}, NOWHERE)), "what a run takes at the most"
 
 
 def test_the_cronjob_reads_settings_from_a_configmap_where_the_image_looks() -> None:
