@@ -14,6 +14,7 @@ JOBS = ROOT / "jobs"
 PURE = {"rating", "credits", "rollups"}
 """Packages of computation alone: frame in, frame out."""
 MAY_IMPORT: dict[str, set[str]] = {
+    "docs": set(),  # pages, which are read as package data
     "domain": set(),
     "settings": {"domain"},
     "rating": {"domain"},

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from psycopg import sql
 
 from jobs.domain.meters import Meter, cost_of, days_of
+from jobs.postgres import data_dictionary
 from jobs.postgres.connections import Connection, transaction
 from jobs.postgres.errors import writing
 from jobs.postgres.sql_loader import compose, job_table
@@ -200,6 +201,7 @@ def ddl(settings: Settings) -> list[sql.Composed]:
     made = [sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(schema)]
     for table in tables(settings.meters):
         made += _table(job_table(settings, table.name), table, job_table(settings, "months"))
+        made.append(data_dictionary.comments(settings.rollup_schema, table.name, table.columns, settings.meters))
     draws = job_table(settings, "credit_draws")
     made += [
         compose("schema.draws_by_user", draws=draws),
