@@ -14,18 +14,18 @@ JOBS = ROOT / "jobs"
 PURE = {"rating", "credits", "rollups"}
 """Packages of computation alone: frame in, frame out."""
 MAY_IMPORT: dict[str, set[str]] = {
-    "docs": set(),  # pages, which are read as package data
+    "docs": set(),
     "domain": set(),
     "settings": {"domain"},
     "rating": {"domain"},
     "credits": {"domain"},
     "rollups": {"domain"},
-    "postgres": {"settings", "domain"},
+    "postgres": {"docs", "settings", "domain"},
     "pipeline": {"postgres", *PURE, "settings", "domain"},
     "audit": {"pipeline", "postgres", *PURE, "settings", "domain"},
     "service": {"audit", "pipeline", "postgres", "settings", "domain"},
     "demo": {"audit", "pipeline", "postgres", "settings", "domain"},
-    "cli": {"service", "demo", "audit", "pipeline", "postgres", "settings", "domain"},
+    "cli": {"docs", "service", "demo", "audit", "pipeline", "postgres", "settings", "domain"},
     "": set(),  # jobs/__init__.py is a map, not code
 }
 """cli → service, demo → audit → pipeline → postgres, rating, credits, rollups → settings → domain; a package may always

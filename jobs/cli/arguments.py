@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 from uuid import UUID
 
+from jobs.docs import TOPICS
 from jobs.domain.check_tokens import LargeChange, Shrink
 from jobs.domain.errors import ConfigError
 from jobs.domain.names import MOST_BYTES, is_name
@@ -70,6 +71,8 @@ def build_parser() -> argparse.ArgumentParser:
     _command(commands, "schedule", "stay up and run on the cron in the settings", "usage-jobs schedule")
     runs = _command(commands, "runs", "the run log, newest first", "usage-jobs runs --limit 5")
     runs.add_argument("--limit", type=_count, default=20, metavar="N", help="how many (default: 20)")
+    pages = _command(commands, "help", "show the manual", "usage-jobs help credits")
+    pages.add_argument("topic", nargs="?", choices=TOPICS, metavar="TOPIC", help=f"one of: {', '.join(TOPICS)}")
     return top
 
 

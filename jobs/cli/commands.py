@@ -279,6 +279,13 @@ def _demo(call: Call) -> int:
     return 0  # although its usage holds rejects
 
 
+def _help(call: Call) -> int:
+    from jobs.cli.help_output import print_help
+
+    print_help(call.arguments.topic, as_json=call.arguments.json)
+    return 0
+
+
 COMMANDS: dict[str, Callable[[Call], int]] = {
     "demo": _demo,
     "check": _check,
@@ -293,4 +300,5 @@ COMMANDS: dict[str, Callable[[Call], int]] = {
     "watch": _watch,
     "schedule": _schedule,
     "runs": _runs,
+    "help": _help,
 }

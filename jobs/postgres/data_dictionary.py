@@ -8,10 +8,10 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
 
 from psycopg import sql
 
+from jobs.docs import read_page
 from jobs.domain.meters import Meter, cost_of, days_of
 
 METER, METER_COST, METER_DAYS = "<meter>", "<meter>_cost", "<meter>_days"
@@ -31,7 +31,7 @@ class TableEntry:
 @cache
 def entries() -> dict[str, TableEntry]:
     """What the page says of each table, in its order."""
-    page = files("jobs.docs").joinpath("database.md").read_text("utf-8")
+    page = read_page("database")
     found = {}
     for name, section in _SECTION.findall(page):
         rows = [(column, unit.strip(), meaning.strip()) for column, unit, meaning in _ROW.findall(section)]
