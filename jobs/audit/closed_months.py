@@ -16,7 +16,7 @@ import polars as pl
 
 from jobs.domain.billing_periods import Window, first_open_month, is_closed, last_of
 from jobs.domain.fixed_point import unscaled
-from jobs.domain.work_list import Limits, WorkList
+from jobs.domain.work_list import BatchLimits, WorkList
 from jobs.pipeline.batch_changes import days_target, months_target
 from jobs.pipeline.batch_input import read_input
 from jobs.pipeline.draw_windows import apply_window_ledger
@@ -122,7 +122,7 @@ def _compare(connection: Connection, plan: Plan, address: Address, found: "list[
     changes, causes = _Changes(), {(each.user, each.month): each for each in found}
     users = sorted({user for user, _ in causes})
     # How many rows each has is not known here: as many as one a day.
-    work = WorkList(Limits(plan.settings.batch_rows, plan.settings.batch_rows))
+    work = WorkList(BatchLimits(plan.settings.batch_rows, plan.settings.batch_rows))
     for user in users:
         work.add(user, len(plan.window.days), 0)
     for batch in work:

@@ -16,7 +16,7 @@ import polars as pl
 
 from jobs.domain.fixed_point import unscaled
 from jobs.domain.schemas import PREPAID
-from jobs.domain.work_list import Limits
+from jobs.domain.work_list import BatchLimits
 from jobs.pipeline.batch_changes import days_target, months_target
 from jobs.pipeline.batch_input import BatchInput, of_users, read_input
 from jobs.pipeline.draw_windows import allocate, apply_window_ledger
@@ -123,7 +123,7 @@ COSTS, SAME, SAME_DAYS, PAID, OVER, POSTED, ROWS = (
 def recalculate(connection: Connection, address: Address, plan: Plan, found: CheckTotals, *, draws: bool) -> Detected:
     """Every user's months of ``plan``; ``draws``: the months are one draw window, and the draws are computed, too."""
     months = plan.window.months
-    limits = Limits(plan.settings.batch_rows, plan.settings.batch_rows)
+    limits = BatchLimits(plan.settings.batch_rows, plan.settings.batch_rows)
     everybody = detection.detect(connection, plan, months, full=True, limits=limits)
     pairs = [(each.user, each.month) for each in detection.differences(connection, plan, months).found]
     priced = pl.DataFrame(pairs, schema=NO_MONTHS.schema, orient="row")

@@ -9,7 +9,7 @@ import polars as pl
 
 from jobs.credits.lots import LOTS, allocate_lots, lot_balances
 from jobs.credits.payment_class import classify_payment, quantized_part
-from jobs.domain.fixed_point_columns import UNMEASURED, WIDE, Bounds, whole
+from jobs.domain.fixed_point_columns import UNMEASURED, WIDE, ColumnBounds, int128
 from jobs.domain.rules import CreditRules
 from jobs.domain.schemas import CODED, EARLY, PREPAID
 
@@ -24,7 +24,7 @@ def allocate_credits(  # noqa: PLR0913 - the frames that decide a draw
     accounts: pl.LazyFrame,
     booked: pl.LazyFrame,
     rules: CreditRules,
-    bounds: Bounds = UNMEASURED,
+    bounds: ColumnBounds = UNMEASURED,
     *,
     elsewhere: pl.LazyFrame | None = None,
 ) -> pl.LazyFrame:
@@ -51,7 +51,9 @@ def settle_debts(debts: pl.DataFrame, lots: pl.LazyFrame, unit: int) -> pl.DataF
     demand = (pl.col("open") // unit * unit).alias("demand")
     asked = debts.with_columns(CODED, demand)
     found = allocate_lots(
-        asked.lazy().join(lots, on="user_id", how="left", maintain_order="left"), LOTS, Bounds.of(asked, ["demand"])
+        asked.lazy().join(lots, on="user_id", how="left", maintain_order="left"),
+        LOTS,
+        ColumnBounds.of(asked, ["demand"]),
     )
     paid = found.with_columns(pl.col(f"{lot}_drawn").cast(WIDE).alias(lot) for lot in LOTS)
     return (
@@ -68,7 +70,7 @@ def _kept_of(
     accounts: pl.LazyFrame,
     booked: pl.LazyFrame,
     rules: CreditRules,
-    bounds: Bounds = UNMEASURED,
+    bounds: ColumnBounds = UNMEASURED,
 ) -> pl.LazyFrame:
     rows_by_class = classify_payment(_with_booked(rows.select(DECIDING), booked), modes, rules, bounds)
     return _kept(rows_by_class.join(_known(accounts), on="user_id", how="left", maintain_order="left"))
@@ -80,12 +82,12 @@ def _lots(kept: pl.LazyFrame, accounts: pl.LazyFrame, booked: pl.LazyFrame, rule
 
 
 def _drawn(
-    kept: pl.LazyFrame, lots: pl.LazyFrame, rules: CreditRules, rows: pl.LazyFrame, bounds: Bounds
+    kept: pl.LazyFrame, lots: pl.LazyFrame, rules: CreditRules, rows: pl.LazyFrame, bounds: ColumnBounds
 ) -> pl.LazyFrame:
     of_user = kept.select("user_id").join(lots, on="user_id", how="left", maintain_order="left").drop("user_id")
     demanding = pl.concat([kept, of_user], how="horizontal").with_columns(demand=_demand())
     most = quantized_part(PREPAID, rules.scale, bounds).most
-    drawn = allocate_lots(demanding, LOTS, Bounds(bounds.rows, {"demand": (0, most)}))
+    drawn = allocate_lots(demanding, LOTS, ColumnBounds(bounds.rows, {"demand": (0, most)}))
     return _paid(drawn, [(pl.col(f"{lot}_drawn") + pl.col(f"kept_{lot}")).alias(lot) for lot in LOTS], rows)
 
 
@@ -103,7 +105,7 @@ def apply_ledger(
 
 def _paid(rows_by_class: pl.LazyFrame, draws: list[pl.Expr], rows: pl.LazyFrame) -> pl.LazyFrame:
     """``rows`` with their draws (``draws``), and what is left of each part: uncovered, due, or reported."""
-    reported, taken, nothing = pl.col("reported"), pl.col("free") + pl.col("purchased"), whole(0)
+    reported, taken, nothing = pl.col("reported"), pl.col("free") + pl.col("purchased"), int128(0)
     owed = (pl.col("part") + pl.col("due_part") - taken).clip(lower_bound=nothing)
     paid = rows_by_class.with_columns(draws).select(
         "class",
@@ -135,7 +137,7 @@ def _less(rows_by_class: pl.LazyFrame, elsewhere: pl.LazyFrame | None) -> pl.Laz
     """Without what is drawn elsewhere, ``part`` is what is still to be paid here."""
     if elsewhere is None:
         return rows_by_class
-    rest = (pl.col("part") - pl.col("elsewhere").fill_null(0)).clip(lower_bound=whole(0))
+    rest = (pl.col("part") - pl.col("elsewhere").fill_null(0)).clip(lower_bound=int128(0))
     return (
         rows_by_class.join(elsewhere, on=_OF_ROW, how="left", maintain_order="left")
         .with_columns(part=rest)
@@ -156,7 +158,7 @@ def _kept(rows_by_class: pl.LazyFrame) -> pl.LazyFrame:
         .then(pl.col(f"booked_{lot}"))
         .when(pl.col("class") == EARLY)
         .then(pl.min_horizontal(f"imported_{lot}", f"booked_{lot}"))
-        .otherwise(whole(0))
+        .otherwise(int128(0))
         .alias(f"kept_{lot}")
         for lot in LOTS
     )
@@ -164,4 +166,4 @@ def _kept(rows_by_class: pl.LazyFrame) -> pl.LazyFrame:
 
 def _demand() -> pl.Expr:
     takes = (pl.col("class") == PREPAID) & ~pl.col("reported") & pl.col("has_account").is_not_null()
-    return pl.when(takes).then(pl.col("part")).otherwise(whole(0))
+    return pl.when(takes).then(pl.col("part")).otherwise(int128(0))

@@ -19,7 +19,7 @@ from functools import reduce
 
 import polars as pl
 
-from jobs.domain.fixed_point_columns import UNKNOWN, UNMEASURED, WIDE, Bounds, Whole, whole
+from jobs.domain.fixed_point_columns import UNKNOWN, UNMEASURED, WIDE, BoundedInt, ColumnBounds, int128
 from jobs.domain.rules import CreditRules
 from jobs.domain.schemas import CODED
 
@@ -39,7 +39,7 @@ def lot_balances(accounts: pl.LazyFrame, booked: pl.LazyFrame, stays: pl.LazyFra
         free_used = pl.min_horizontal("granted", total)
         used = total - free_used
     free, bought = pl.col("granted") - free_used, pl.col("bought") - used
-    none, unit = whole(0), whole(rules.unit)
+    none, unit = int128(0), int128(rules.unit)
     left = {
         "free": free + bought.clip(upper_bound=none),
         "purchased": bought + free.clip(upper_bound=none),
@@ -54,13 +54,13 @@ def lot_balances(accounts: pl.LazyFrame, booked: pl.LazyFrame, stays: pl.LazyFra
     )
 
 
-def allocate_lots(rows: pl.LazyFrame, lots: Sequence[str], bounds: Bounds = UNMEASURED) -> pl.LazyFrame:
+def allocate_lots(rows: pl.LazyFrame, lots: Sequence[str], bounds: ColumnBounds = UNMEASURED) -> pl.LazyFrame:
     """Adds ``<lot>_drawn`` for each of ``lots``: what it pays of each row's ``demand``, given ``<lot>_left`` (null:
     nothing), all at least 0; and ``open``, the running total of what no lot pays. Rows of a user lie together, oldest
     first.
     """
     demand = bounds.column("demand")
-    running = demand.running(pl.col("new_user"), bounds.rows)
+    running = demand.cumulative(pl.col("new_user"), bounds.rows)
     starts = pl.col("user_id").ne_missing(pl.col("user_id").shift())
     rows = rows.with_columns(new_user=starts).with_columns(open=running.wide)
     return reduce(lambda found, lot: _one_lot(found, lot, demand.most, running.most, bounds.rows), lots, rows)
@@ -68,10 +68,10 @@ def allocate_lots(rows: pl.LazyFrame, lots: Sequence[str], bounds: Bounds = UNME
 
 def _one_lot(rows: pl.LazyFrame, lot: str, most_of_row: int, most: int, count: int) -> pl.LazyFrame:
     name = f"{lot}_drawn"
-    known = Bounds(count, {"open": (0, most), name: (0, most)})
+    known = ColumnBounds(count, {"open": (0, most), name: (0, most)})
     opened, reached = known.column("open"), known.column(name)
     # More than all rows demand is as good as that much.
-    left = Whole(pl.col(f"{lot}_left").fill_null(0).cast(WIDE), 0, UNKNOWN).at_most(most)
+    left = BoundedInt(pl.col(f"{lot}_left").fill_null(0).cast(WIDE), 0, UNKNOWN).at_most(most)
     return rows.with_columns(opened.at_most(left).wide.alias(name)).with_columns(
-        reached.steps(pl.col("new_user")).known(0, most_of_row).wide.alias(name), open=(opened - reached).wide
+        reached.deltas(pl.col("new_user")).with_bounds(0, most_of_row).wide.alias(name), open=(opened - reached).wide
     )

@@ -6,13 +6,13 @@ FREE ones cost nobody anything; every other mode, null and unknown included, is 
 
 import polars as pl
 
-from jobs.domain.fixed_point_columns import UNMEASURED, Bounds, Whole, quantized, where
+from jobs.domain.fixed_point_columns import UNMEASURED, BoundedInt, ColumnBounds, quantized, where
 from jobs.domain.rules import CreditRules
 from jobs.domain.schemas import CODED, DUE, EARLY, FREE, PREPAID
 
 
 def classify_payment(
-    rows: pl.LazyFrame, modes: pl.LazyFrame, rules: CreditRules, bounds: Bounds = UNMEASURED
+    rows: pl.LazyFrame, modes: pl.LazyFrame, rules: CreditRules, bounds: ColumnBounds = UNMEASURED
 ) -> pl.LazyFrame:
     """Adds ``class``, ``part`` (of the ledger), ``due_part`` and ``free_part`` (units of 10^-10) to priced rows in row
     order.
@@ -46,7 +46,7 @@ def classify_payment(
     )
 
 
-def quantized_part(of: int, scale: int, bounds: Bounds) -> Whole:
+def quantized_part(of: int, scale: int, bounds: ColumnBounds) -> BoundedInt:
     """Rows of another class add nothing to the running cost, so that their own part of it is 0."""
-    cost = where(pl.col("class") == of, bounds.column("total_cost"), Whole.of(0))
+    cost = where(pl.col("class") == of, bounds.column("total_cost"), BoundedInt.of(0))
     return quantized(cost, scale, bounds.rows)

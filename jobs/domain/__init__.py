@@ -1,4 +1,5 @@
-"""The words of the business: money (fixed point), meters, the rate card, billing periods, frame schemas, errors.
+"""The types of the billing domain: money (fixed point), meters, the rate card, billing periods, frame schemas, errors.
 
-Imports nothing of ours. No database, no file, no clock: what is needed of these comes as an argument.
+This package imports no other package of ours. It uses no database, no file and no clock: callers pass such values as
+arguments.
 """

@@ -1,4 +1,4 @@
-"""What `usage-jobs backfill` was asked for, and within what limits it may change anything."""
+"""The request of a `usage-jobs backfill`: its days, its reason, and the limits of what it may change."""
 
 from dataclasses import dataclass
 from datetime import date
@@ -7,8 +7,11 @@ from uuid import UUID
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Whose rows, and which rows of the cluster tables, may change; None limits nothing. A cluster None is the row
-    without one."""
+    """The only users and clusters whose rows a backfill may change.
+
+    ``users``: None means every user. ``clusters``: None means every cluster; None as a member of the set means the rows
+    without a cluster.
+    """
 
     users: frozenset[str] | None = None
     clusters: frozenset[UUID | None] | None = None
@@ -20,7 +23,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Backfill:
-    """`backfill --from since --to until --reason TEXT`; ``plan``: the hash of the plan that was agreed to."""
+    """`backfill --from since --to until --reason TEXT`; ``plan``: the hash of the approved plan."""
 
     since: date
     until: date

@@ -1,4 +1,4 @@
-"""Which days a run covers, and which months it closes (DESIGN section 3). Pure: the clock is an argument."""
+"""Which days a run covers, and which months it closes. Pure: the current day is an argument."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from jobs.domain.errors import ConfigError
 
 
 def first_of(day: date) -> date:
-    """The month that ``day`` lies in, as its first day."""
+    """The first day of the month of ``day``. A month is always represented by its first day."""
     return day.replace(day=1)
 
 
@@ -35,7 +35,7 @@ def month_spans(months: Iterable[date]) -> list[tuple[date, date]]:
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """What earlier runs left: the month of the first run, the furthest day committed, the months closed."""
+    """What earlier runs have recorded: the month of the first run, the last covered day, the closed months."""
 
     first_run: date | None
     furthest: date | None
@@ -44,8 +44,11 @@ class History:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """The days of a run: whole months, the last of them up to ``last``; ``closing``: those that it closes; ``closed``:
-    those that were closed before, which a backfill names."""
+    """The days that a run covers: ``months`` in full, except that the last one ends with the day ``last``.
+
+    ``closing``: the months that this run closes. ``closed``: the months that were closed before; only a backfill has
+    such months.
+    """
 
     months: tuple[date, ...]
     last: date
@@ -62,7 +65,7 @@ class Window:
 
     @property
     def days(self) -> list[date]:
-        """Every day covered."""
+        """Every covered day."""
         return [first + timedelta(days=n) for first, last in self.spans() for n in range((last - first).days + 1)]
 
     @property
@@ -71,21 +74,21 @@ class Window:
         return tuple(month for month in self.months if month not in self.closed)
 
     @property
-    def indebting(self) -> frozenset[date]:
-        """The months whose debts the run writes anew: what is uncovered of them is owed."""
+    def debt_months(self) -> frozenset[date]:
+        """The months whose debts the run writes: the uncovered cost of closed and closing months is owed."""
         return self.closing | self.closed
 
     @property
     def draws(self) -> list[tuple[date, ...]]:
-        """The draw windows, in the order in which they draw: each closed month by itself, then all open ones."""
+        """The draw windows, in the order of their allocation: each closed month alone, then all open months."""
         return [*((month,) for month in sorted(self.closed)), *([self.open] if self.open else [])]
 
     def spans(self) -> list[tuple[date, date]]:
-        """The days covered, as one span from first to last day for each unbroken row of months."""
+        """The covered days as (first, last) pairs, one for each run of consecutive months."""
         return self.spans_of(self.months)
 
     def spans_of(self, months: Sequence[date]) -> list[tuple[date, date]]:
-        """The days covered of some of the months, oldest first."""
+        """The covered days of ``months`` (oldest first) as (first, last) pairs, as in ``spans``."""
         spans: list[tuple[date, date]] = []
         for month in months:
             if spans and spans[-1][1] + timedelta(days=1) == month:
@@ -95,65 +98,69 @@ class Window:
         return spans
 
 
-def first_open_month(history: History, start: date | None, asked: date) -> date:
-    """The first month that is not closed from the beginning: ``start``'s, else the one before the first run's."""
-    return first_of(start) if start else previous_month(first_of(history.first_run or asked))
+def first_open_month(history: History, start: date | None, day: date) -> date:
+    """The earliest month that a nightly run may change; the months before it count as closed.
+
+    It is the month of the setting ``start``. Without that setting it is the month before the first run; ``day`` is used
+    as the day of the first run when there was none yet.
+    """
+    return first_of(start) if start else previous_month(first_of(history.first_run or day))
 
 
-def is_closed(month: date, history: History, following: date) -> bool:
-    """Whether only a backfill may change ``month``; ``following``: see ``first_open_month``."""
-    return month in history.closed or month < following
+def is_closed(month: date, history: History, first_open: date) -> bool:
+    """Whether only a backfill may change ``month``; ``first_open``: the result of ``first_open_month``."""
+    return month in history.closed or month < first_open
 
 
 def nightly_window(
     day: date | None, *, today: date, history: History, start: date | None, close_after_days: int
 ) -> Window:
-    """The window of `run --date day` (default: yesterday): every open month up to the last day.
+    """The window of `run --date day` (default: yesterday): every open month, up to ``day`` or the last covered day.
 
     Raises ConfigError for a day after yesterday or in a closed month.
     """
-    asked = _past("--date", day or today - timedelta(days=1), today)
-    month, following = first_of(asked), first_open_month(history, start, asked)
-    if is_closed(month, history, following):
-        why = (
-            "closed by an earlier run" if month in history.closed else f"before the first open month, {following:%Y-%m}"
-        )
+    last = _require_past("--date", day or today - timedelta(days=1), today)
+    month, first_open = first_of(last), first_open_month(history, start, last)
+    if is_closed(month, history, first_open):
+        is_closed_by_run = month in history.closed
+        why = "closed by an earlier run" if is_closed_by_run else f"before the first open month, {first_open:%Y-%m}"
         raise ConfigError(
-            f"--date {asked}: {month:%Y-%m} is closed ({why}); a nightly run never changes a closed month. "
+            f"--date {last}: {month:%Y-%m} is closed ({why}); a nightly run never changes a closed month. "
             "Correct it with: usage-jobs backfill --from DAY --to DAY --reason TEXT"
         )
-    return _open(following, max(asked, history.furthest or asked), history, close_after_days)
+    return _open_window(first_open, max(last, history.furthest or last), history, close_after_days)
 
 
 def backfill_window(
     since: date, until: date, *, today: date, history: History, start: date | None, close_after_days: int
 ) -> Window:
-    """The window of `backfill --from since --to until`: the whole months that these days touch, up to yesterday; all
-    open months if one of them is.
+    """The window of `backfill --from since --to until`: the whole months of these days, up to yesterday.
 
-    Raises ConfigError for a day after yesterday, and for ``until`` before ``since``.
+    If one of these months is open, the window has all open months. Raises ConfigError for a day after yesterday, and
+    for ``until`` before ``since``.
     """
     yesterday = today - timedelta(days=1)
-    if _past("--to", until, today) < since:
+    if _require_past("--to", until, today) < since:
         raise ConfigError(f"--to {until}: expected a day on or after --from {since}")
-    following = first_open_month(history, start, yesterday)
+    first_open = first_open_month(history, start, yesterday)
     touched = months_of(since, until)
-    closed = frozenset(month for month in touched if is_closed(month, history, following))
+    closed = frozenset(month for month in touched if is_closed(month, history, first_open))
     if len(closed) == len(touched):
         return Window(tuple(touched), min(last_of(touched[-1]), yesterday), frozenset(), closed)
-    open_months = _open(following, yesterday, history, close_after_days)
+    open_months = _open_window(first_open, yesterday, history, close_after_days)
     return Window(tuple(sorted(closed.union(open_months.months))), open_months.last, open_months.closing, closed)
 
 
 def months_of(since: date, until: date) -> list[date]:
-    """The months from that of ``since`` to that of ``until``."""
+    """Every month from the month of ``since`` to the month of ``until``."""
     months = [first_of(since)]
     while next_month(months[-1]) <= until:
         months.append(next_month(months[-1]))
     return months
 
 
-def _past(option: str, day: date, today: date) -> date:
+def _require_past(option: str, day: date, today: date) -> date:
+    """``day``, if it is before ``today``. Raises ConfigError naming ``option`` otherwise."""
     yesterday = today - timedelta(days=1)
     if day > yesterday:
         raise ConfigError(
@@ -163,17 +170,20 @@ def _past(option: str, day: date, today: date) -> date:
     return day
 
 
-def _open(following: date, last: date, history: History, close_after_days: int) -> Window:
-    """Every open month from ``following`` on, up to ``last``."""
-    months = tuple(month for month in months_of(following, last) if month not in history.closed)
+def _open_window(first_open: date, last: date, history: History, close_after_days: int) -> Window:
+    """The window of every open month from ``first_open`` to the day ``last``."""
+    months = tuple(month for month in months_of(first_open, last) if month not in history.closed)
     as_of = last + timedelta(days=1)
     due = frozenset(m for m in months if next_month(m) + timedelta(days=close_after_days) <= as_of)
     return Window(months, last, due)
 
 
-def cost_modes(months: tuple[date, ...], kept: Mapping[date, str], setting: str) -> tuple[dict[date, str], list[str]]:
-    """The cost mode of each month: the one its first run recorded, else the setting; and what to say of it."""
-    modes = {month: kept.get(month, setting) for month in months}
+def cost_modes(months: tuple[date, ...], stored: Mapping[date, str], setting: str) -> tuple[dict[date, str], list[str]]:
+    """The cost mode of each month, and notes for the user about months whose mode is not ``setting``.
+
+    A month has the mode that its first run has ``stored``; a month without one gets ``setting``.
+    """
+    modes = {month: stored.get(month, setting) for month in months}
     notes = [
         f"{month:%Y-%m} keeps cost = {mode!r}, the mode of its first run; the setting {setting!r} holds from the "
         "first month not yet covered"

@@ -1,6 +1,7 @@
-"""Months that shrink and large changes that a person has to look at first, and the tokens that refusals print.
+"""The tokens of the shrink check and the change check: a refusal prints one, `--allow-shrink TOKEN` confirms it.
 
-A token names what it lets pass: in a crontab it would let nothing else pass.
+A token contains the exact figures that it allows. So a token that stays in a crontab cannot allow a later, different
+change.
 """
 
 import re
@@ -14,19 +15,19 @@ from jobs.domain.fixed_point import unscaled
 SHRINK_FORM = re.compile(r"(\d{4}-(?:0[1-9]|1[0-2])):(\d+):(\d+):([0-9a-f]{6})")
 
 
-def signed(text: str) -> str:
-    """A token of ``text``: with a check that nobody writes by hand."""
+def with_checksum(text: str) -> str:
+    """``text`` with a checksum appended, so that a token cannot be mistyped or made up by mistake."""
     return f"{text}:{sha256(f'usage-jobs {text}'.encode()).hexdigest()[:6]}"
 
 
 def percent(share: Decimal) -> str:
-    """A share of a setting, as it is written there."""
+    """A share as text: 0.2 becomes 20%."""
     return f"{(share * 100).normalize():f}%"
 
 
 @dataclass(frozen=True, slots=True)
 class Shrink:
-    """What is left of a month (its first day): so many ``rows`` and ``users``."""
+    """The counts of ``rows`` and ``users`` that are left of a month (its first day)."""
 
     month: date
     rows: int
@@ -34,7 +35,7 @@ class Shrink:
 
     @classmethod
     def parse(cls, token: str) -> "Shrink":
-        """What ``token`` stands for. Raises ValueError for a text that no refusal has printed."""
+        """The value that ``token`` encodes. Raises ValueError for a text that no refusal has printed."""
         found = SHRINK_FORM.fullmatch(token)
         made = None if found is None else cls(date.fromisoformat(f"{found[1]}-01"), int(found[2]), int(found[3]))
         if made is None or made.token != token:
@@ -43,24 +44,28 @@ class Shrink:
 
     @property
     def token(self) -> str:
-        """It holds for what it names alone: in a crontab it would let nothing else pass."""
-        return signed(f"{self.month:%Y-%m}:{self.rows}:{self.users}")
+        """The token that allows exactly this, and nothing larger."""
+        return with_checksum(f"{self.month:%Y-%m}:{self.rows}:{self.users}")
 
     def covers(self, other: "Shrink") -> bool:
-        """Whether no more of that month has vanished than was looked at."""
+        """Whether this token allows ``other``: the same month, and no fewer rows and users are left."""
         return self.month == other.month and self.rows <= other.rows and self.users <= other.users
 
 
 KINDS = ("cost", "draws", "day", "accounts", "overrides")
-"""Cost and draws of a month's covered days; the cost of a new day; accounts and overrides that are gone."""
+"""Cost or draws of a month's covered days; the cost of a new day; deleted accounts or price overrides."""
 NUMBER = r"\d{1,30}(?:\.\d{2})?"
 CHANGE_FORM = re.compile(rf"(\d{{4}}-\d\d-\d\d):({'|'.join(KINDS)}):({NUMBER}):({NUMBER}):([0-9a-f]{{6}})")
 
 
 @dataclass(frozen=True, slots=True)
 class LargeChange:
-    """What changes: ``more``, ``less`` are amounts, or numbers of rows. ``day``: the first of the month, or the new
-    day itself."""
+    """A large change of one month or one new day.
+
+    ``day``: the first day of the month; for the kind ``day`` the new day itself. ``kind``: one of KINDS. ``more``,
+    ``less``: the sums of all increases and of all decreases, in the currency (cost, draws, day) or in rows (accounts,
+    overrides).
+    """
 
     day: date
     kind: str
@@ -69,7 +74,7 @@ class LargeChange:
 
     @classmethod
     def parse(cls, token: str) -> "LargeChange":
-        """What ``token`` stands for. Raises ValueError for a text that no refusal has printed."""
+        """The value that ``token`` encodes. Raises ValueError for a text that no refusal has printed."""
         found = CHANGE_FORM.fullmatch(token)
         if found is not None:
             made = cls(date.fromisoformat(found[1]), found[2], Decimal(found[3]), Decimal(found[4]))
@@ -79,21 +84,21 @@ class LargeChange:
 
     @property
     def token(self) -> str:
-        """It holds for what it names alone: in a crontab it would let nothing else pass."""
-        return signed(f"{self.day}:{self.kind}:{self.more:f}:{self.less:f}")
+        """The token that allows exactly this, and nothing larger."""
+        return with_checksum(f"{self.day}:{self.kind}:{self.more:f}:{self.less:f}")
 
     @property
     def size(self) -> Decimal:
-        """The larger of both: what goes from one user to another counts once."""
+        """The larger of ``more`` and ``less``: an amount that moves from one user to another counts once."""
         return max(self.more, self.less)
 
     def covers(self, other: "LargeChange") -> bool:
-        """Whether the other is of the same kind and month (or day), and no larger."""
+        """Whether this token allows ``other``: the same kind and month (or day), and no larger amounts."""
         same = (self.day, self.kind) == (other.day, other.kind)
         return same and other.more <= self.more and other.less <= self.less
 
 
-def shown(units: int) -> Decimal:
-    """An amount in units of 10^-10 as a refusal prints it: with two decimals, rounded up, so that it is covered."""
+def round_up(units: int) -> Decimal:
+    """An amount in units of 10^-10 with two decimals, rounded up, so that a token made of it covers the amount."""
     with localcontext(prec=80):
         return unscaled(units).quantize(Decimal("0.01"), ROUND_UP)

@@ -1,63 +1,63 @@
-"""Every error that a user can cause: what was expected, what was found, where, and what to do.
+"""Every error that a user can cause. The class sets the exit code; the message is all that the user sees.
 
-The class decides the exit code (DESIGN section 6); the message is all that the user sees.
+A message says what was expected, what was found, where, and what to do.
 """
 
 import signal
 
 
 class UsageJobsError(Exception):
-    """An error whose message explains itself; ``exit_code`` is what the command ends with."""
+    """The base class; ``exit_code`` is the exit code of the command."""
 
     exit_code = 1
 
 
 class ConfigError(UsageJobsError):
-    """Bad usage or configuration: names the file or option, the key, the value and the remedy."""
+    """Bad usage or configuration. The message names the file or option, the key, the value and the remedy."""
 
     exit_code = 2
 
 
 class LockedError(UsageJobsError):
-    """Another run holds the lock, or took over while this one was held up."""
+    """Another run holds the run lock, or has taken it over while this run was interrupted."""
 
     exit_code = 4
 
 
 class PlanMismatchError(UsageJobsError):
-    """The data is no longer what was approved: more, or something else, would change."""
+    """The data has changed since the plan was approved: the backfill would now write other changes."""
 
     exit_code = 6
 
 
 class PreflightError(UsageJobsError):
-    """The database cannot be reached, has another shape, or does not let this role do the work."""
+    """The database cannot be reached, lacks required tables or columns, or denies this role a required privilege."""
 
     exit_code = 5
 
 
 class RefusedError(PreflightError):
-    """The application's tables refuse what is to be written: a constraint, a trigger, a policy."""
+    """The database rejects a write to the application's tables: a constraint, a trigger, a policy."""
 
 
 class ShrinkError(PreflightError):
-    """Invariant 8: so much usage has vanished that nothing is written without ``--allow-shrink``."""
+    """The shrink check: too much usage has vanished; nothing is written without ``--allow-shrink``."""
 
 
 class ChangeError(PreflightError):
-    """Invariant 8: so much of what is covered would change that nothing is written without ``--allow-change``."""
+    """The change check: too much of the covered days would change; nothing is written without ``--allow-change``."""
 
 
 class UnreachableError(PreflightError):
-    """No connection could be had, or the pool gave none in time: another try may succeed."""
+    """No connection could be made, or the pooler gave none in time. A retry may succeed."""
 
 
 class StartingError(UnreachableError):
-    """The server answered that it starts or stops, and takes nobody yet."""
+    """The server is starting up or shutting down and accepts no connections yet."""
 
 
 class StoppedError(BaseException):
-    """A signal asked the process to end; no Exception, so that nothing on the way takes it for a failure."""
+    """A signal asked the process to end. It is not an Exception, so that no ``except Exception`` catches it."""
 
     def __init__(self, number: int) -> None:
         super().__init__(f"stopped by {'Ctrl-C' if number == signal.SIGINT else signal.Signals(number).name}")

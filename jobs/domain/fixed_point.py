@@ -1,7 +1,7 @@
-"""The one unit of quantities and amounts inside the job: integers that count 10^-10.
+"""Fixed-point numbers: inside the job every quantity and amount is an integer that counts units of 10^-10.
 
-``numeric(38,10)`` is what the roll-up tables hold and what connectorx can carry, so nothing finer ever
-exists; an integer of that unit adds, compares and divides exactly, in polars as in Python.
+The roll-up tables store ``numeric(38,10)``, and connectorx can read that type, so no value has more decimals.
+Integers add, compare and divide exactly, in polars as in Python.
 """
 
 from decimal import Decimal, localcontext
@@ -9,14 +9,14 @@ from decimal import Decimal, localcontext
 PLACES = 10
 ONE = 10**PLACES
 MOST_DIGITS = 28
-"""Digits before the point in numeric(38,10)."""
+"""Digits before the decimal point in numeric(38,10)."""
 
 
 def scaled(value: Decimal) -> int:
-    """The integer count of 10^-10 in ``value``; ValueError where it is not finite, too large, or has over 10 places."""
+    """``value`` in units of 10^-10. Raises ValueError if it is not finite, too large, or has over 10 decimals."""
     if not value.is_finite():
         raise ValueError("is not a finite number")
-    # Before any arithmetic: 1e-9999999 would underflow to 0, and 1e999999999 fill the memory.
+    # These checks come before any arithmetic: 1e-9999999 would underflow to 0, and 1e999999999 would fill the memory.
     if value and value.adjusted() < -PLACES:
         raise ValueError(f"has more than {PLACES} decimals")
     if value.adjusted() >= MOST_DIGITS:
@@ -29,6 +29,6 @@ def scaled(value: Decimal) -> int:
 
 
 def unscaled(units: int) -> Decimal:
-    """The Decimal with ten places that ``units`` counts."""
+    """``units`` (of 10^-10) as a Decimal with ten decimals."""
     with localcontext(prec=80):
         return Decimal(units).scaleb(-PLACES)

@@ -1,7 +1,7 @@
-"""Exact integer arithmetic as polars expressions: products, one rounding, running totals.
+"""Exact integer arithmetic as polars expressions: products, one rounding, cumulative sums.
 
-A division of 128 bits takes thirty times as long as one of 64, and what real days come to fits 64. ``Whole`` knows
-between which bounds its numbers lie, and is as wide as these ask for: exact either way.
+A 128-bit division takes thirty times as long as a 64-bit one, and the figures of real days fit 64 bits. A
+``BoundedInt`` carries the bounds of its values and uses Int64 where they fit, else Int128. Both are exact.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -17,26 +17,29 @@ from jobs.domain.fixed_point import ONE, PLACES
 WIDE = pl.Int128()
 NARROW = pl.Int64()
 UNKNOWN = 2**126
-"""A bound that nobody has measured. What is meant for 128 bits fits them (``rate_card.MAX_PRICE``)."""
+"""The bound of a column that was not measured. Limits such as ``rate_card.MAX_PRICE`` ensure that all values fit."""
 
 
-def whole(value: int) -> pl.Expr:
-    """A literal wide enough for any product of this job; a plain literal would be an Int32 or Int64."""
+def int128(value: int) -> pl.Expr:
+    """An Int128 literal, wide enough for any product of this job; a plain literal would be an Int32 or Int64."""
     return pl.lit(value, dtype=WIDE)
 
 
 @dataclass(frozen=True, slots=True)
-class Whole:
-    """Whole numbers from ``least`` to ``most``: an expression of Int64 where these fit, else of Int128."""
+class BoundedInt:
+    """An integer expression with known bounds.
+
+    ``expr``: Int64 where the bounds fit, else Int128. ``least``, ``most``: the inclusive bounds of every value.
+    """
 
     expr: pl.Expr
     least: int
     most: int
 
     @classmethod
-    def of(cls, value: "int | Whole") -> "Whole":
-        """The same number in every row."""
-        if isinstance(value, Whole):
+    def of(cls, value: "int | BoundedInt") -> "BoundedInt":
+        """A constant: the same number in every row."""
+        if isinstance(value, BoundedInt):
             return value
         return cls(pl.lit(value, dtype=NARROW if _fits(value, value) else WIDE), value, value)
 
@@ -46,100 +49,110 @@ class Whole:
 
     @property
     def wide(self) -> pl.Expr:
-        """The numbers as frames hold them."""
+        """The expression as Int128, the type of the columns of frames."""
         return self.expr.cast(WIDE)
 
-    def __add__(self, other: "int | Whole") -> "Whole":
-        more = Whole.of(other)
-        return _made(add, self, more, self.least + more.least, self.most + more.most)
+    def __add__(self, other: "int | BoundedInt") -> "BoundedInt":
+        more = BoundedInt.of(other)
+        return _combined(add, self, more, self.least + more.least, self.most + more.most)
 
-    def __sub__(self, other: "int | Whole") -> "Whole":
-        less = Whole.of(other)
-        return _made(sub, self, less, self.least - less.most, self.most - less.least)
+    def __sub__(self, other: "int | BoundedInt") -> "BoundedInt":
+        less = BoundedInt.of(other)
+        return _combined(sub, self, less, self.least - less.most, self.most - less.least)
 
-    def __mul__(self, other: "int | Whole") -> "Whole":
-        factor = Whole.of(other)
+    def __mul__(self, other: "int | BoundedInt") -> "BoundedInt":
+        factor = BoundedInt.of(other)
         if factor.least == factor.most == 1:
             return self
         ends = [one * two for one, two in product((self.least, self.most), (factor.least, factor.most))]
-        return _made(mul, self, factor, min(ends), max(ends))
+        return _combined(mul, self, factor, min(ends), max(ends))
 
-    def at_least(self, other: "int | Whole") -> "Whole":
-        """The greater of both."""
-        floor = Whole.of(other)
-        if floor.most <= self.least:
+    def at_least(self, other: "int | BoundedInt") -> "BoundedInt":
+        """The maximum of ``self`` and ``other`` in each row."""
+        lower = BoundedInt.of(other)
+        if lower.most <= self.least:
             return self
-        return _made(pl.max_horizontal, self, floor, max(self.least, floor.least), max(self.most, floor.most))
+        return _combined(pl.max_horizontal, self, lower, max(self.least, lower.least), max(self.most, lower.most))
 
-    def at_most(self, other: "int | Whole") -> "Whole":
-        """The lesser of both."""
-        roof = Whole.of(other)
-        if roof.least >= self.most:
+    def at_most(self, other: "int | BoundedInt") -> "BoundedInt":
+        """The minimum of ``self`` and ``other`` in each row."""
+        upper = BoundedInt.of(other)
+        if upper.least >= self.most:
             return self
-        return _made(pl.min_horizontal, self, roof, min(self.least, roof.least), min(self.most, roof.most))
+        return _combined(pl.min_horizontal, self, upper, min(self.least, upper.least), min(self.most, upper.most))
 
-    def known(self, least: int, most: int) -> "Whole":
-        """The same numbers, of which the caller knows closer bounds than arithmetic can tell."""
-        return _kept(self.expr, max(least, self.least), min(most, self.most), narrow=self.is_narrow)
+    def with_bounds(self, least: int, most: int) -> "BoundedInt":
+        """The same values with narrower bounds, which the caller knows and arithmetic on bounds cannot derive."""
+        return _bounded(self.expr, max(least, self.least), min(most, self.most), narrow=self.is_narrow)
 
-    def divided(self, denominator: "int | Whole") -> "Whole":
-        """``self / denominator`` (> 0) rounded once to a whole number, half to even."""
-        by = Whole.of(denominator)
+    def divided(self, denominator: "int | BoundedInt") -> "BoundedInt":
+        """``self / denominator`` (> 0), rounded once to an integer, half to even."""
+        by = BoundedInt.of(denominator)
         if by.least == by.most == 1:
             return self
-        # Where nothing is known of the denominator it is still above 0.
+        # The denominator is above 0 even if its bounds are unknown.
         smallest, largest = max(by.least, 1), max(by.most, 1)
         ends = [end // part for end, part in product((self.least, self.most), (smallest, largest))]
         narrow = self.is_narrow and _fits(0, 2 * by.most)
         parts = (self.expr, by.expr) if narrow else (self.wide, by.wide)
-        return _kept(_once(_half_even, *parts, narrow=narrow), min(ends), max(ends) + 1, narrow=narrow)
+        return _bounded(_map_once(_half_even, *parts, narrow=narrow), min(ends), max(ends) + 1, narrow=narrow)
 
-    def rounded(self, places: int) -> "Whole":
-        """The numbers (units of 10^-10) at ``places`` decimals, half to even, still in units of 10^-10."""
+    def rounded(self, places: int) -> "BoundedInt":
+        """The values (units of 10^-10) rounded to ``places`` decimals, half to even; still in units of 10^-10."""
         unit: int = 10 ** (PLACES - places)
         return self.divided(unit) * unit
 
-    def running(self, starts: pl.Expr, rows: int) -> "Whole":
-        """The running total, each row's own included, anew from each of (at most) ``rows`` rows that ``starts``.
+    def cumulative(self, starts: pl.Expr, rows: int) -> "BoundedInt":
+        """The cumulative sum within each group, the row's own value included.
 
-        Needs the rows of a group to lie together, in order: one pass over the column, no grouping.
+        ``starts``: true in the first row of each group. ``rows``: the maximum number of rows, for the bounds. The rows
+        of a group must be adjacent and in order; this takes one pass over the column, without grouping.
         """
         least, most = min(0, self.least * rows), max(0, self.most * rows)
         narrow = _fits(least, most)
-        return _kept(
-            _once(_running, self.expr if narrow else self.wide, starts, narrow=narrow), least, most, narrow=narrow
+        return _bounded(
+            _map_once(_cumulative, self.expr if narrow else self.wide, starts, narrow=narrow),
+            least,
+            most,
+            narrow=narrow,
         )
 
-    def steps(self, starts: pl.Expr, opening: int = 0) -> "Whole":
-        """What each row adds to the one before it, or to ``opening`` where a group ``starts``: undoes ``running``."""
+    def deltas(self, starts: pl.Expr, opening: int = 0) -> "BoundedInt":
+        """The difference of each row to the row before it: the inverse of ``cumulative``.
+
+        ``starts``: true in the first row of each group; its difference is taken to ``opening``.
+        """
         least, most = (self - self).least, (self - self).most
         narrow = self.is_narrow and _fits(least, most) and _fits(opening, opening)
-        steps = _once(partial(_steps, opening), self.expr if narrow else self.wide, starts, narrow=narrow)
-        return _kept(steps, min(least, self.least - opening), max(most, self.most - opening), narrow=narrow)
+        steps = _map_once(partial(_deltas, opening), self.expr if narrow else self.wide, starts, narrow=narrow)
+        return _bounded(steps, min(least, self.least - opening), max(most, self.most - opening), narrow=narrow)
 
 
-def where(condition: pl.Expr, then: Whole, otherwise: Whole) -> Whole:
-    """``then`` where the condition holds, else ``otherwise``."""
+def where(condition: pl.Expr, then: BoundedInt, otherwise: BoundedInt) -> BoundedInt:
+    """``then`` where the condition is true, else ``otherwise``."""
     least, most = min(then.least, otherwise.least), max(then.most, otherwise.most)
 
     def choose(one: pl.Expr, two: pl.Expr) -> pl.Expr:
         return pl.when(condition).then(one).otherwise(two)
 
-    return _made(choose, then, otherwise, least, most)
+    return _combined(choose, then, otherwise, least, most)
 
 
 @dataclass(frozen=True, slots=True)
-class Bounds:
-    """What is known of a frame: how many ``rows`` it has, between which numbers columns lie, and whether each row is
-    ``alone``, the only one of its user and day."""
+class ColumnBounds:
+    """The known bounds of a frame.
+
+    ``rows``: the number of rows. ``ends``: the minimum and maximum of columns, by name. ``alone``: whether each row is
+    the only one of its user and day.
+    """
 
     rows: int = UNKNOWN
     ends: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     alone: bool = False
 
     @classmethod
-    def of(cls, frame: pl.DataFrame, names: Iterable[str]) -> "Bounds":
-        """Measured: two fast passes over each column of ``names``."""
+    def of(cls, frame: pl.DataFrame, names: Iterable[str]) -> "ColumnBounds":
+        """The measured bounds of the columns ``names``: two fast passes over each column."""
         columns = list(names)
         if frame.is_empty():
             return cls(0, dict.fromkeys(columns, (0, 0)), alone=True)
@@ -147,20 +160,20 @@ class Bounds:
         ends = {name: (low or 0, high or 0) for name, low, high in zip(columns, least, most, strict=True)}
         return cls(frame.height, ends, "new_day" in frame.columns and bool(frame["new_day"].all()))
 
-    def column(self, name: str) -> Whole:
-        """A column, as narrow as what is known of it."""
+    def column(self, name: str) -> BoundedInt:
+        """The column ``name`` as Int64 where its bounds fit, else as Int128."""
         least, most = self.ends.get(name, (-UNKNOWN, UNKNOWN))
-        return Whole(pl.col(name).cast(NARROW if _fits(least, most) else WIDE), least, most)
+        return BoundedInt(pl.col(name).cast(NARROW if _fits(least, most) else WIDE), least, most)
 
 
-UNMEASURED = Bounds()
+UNMEASURED = ColumnBounds()
 
 
 def scaled_half_even(numerator: pl.Expr, denominator: pl.Expr, keep: pl.Expr, keep_of: pl.Expr) -> pl.Expr:
     """``numerator / denominator × keep / keep_of`` (all Int128) with one rounding, half to even.
 
-    The straight product ``numerator × keep`` may pass 2^127, so the whole part and the remainder of the first
-    quotient are multiplied on their own; what is left of both is divided together, once.
+    The product ``numerator × keep`` may exceed 2^127. So the quotient and the remainder of ``numerator / denominator``
+    are multiplied separately, and the sum of both remainders is divided once.
     """
     part = numerator // denominator
     most = part * keep
@@ -169,14 +182,14 @@ def scaled_half_even(numerator: pl.Expr, denominator: pl.Expr, keep: pl.Expr, ke
     under = denominator * keep_of
     floor = first + left // under
     twice = 2 * (left % under)
-    # A tie goes by the parity of the whole result: of a part of it, it would go wrong half of the time.
+    # A tie is decided by the parity of the complete result; the parity of a part of it would be wrong half of the time.
     return floor + ((twice > under) | ((twice == under) & (floor % 2 == 1))).cast(WIDE)
 
 
-def _once(
+def _map_once(
     function: Callable[[pl.Series, pl.Series], pl.Series], one: pl.Expr, two: pl.Expr, *, narrow: bool
 ) -> pl.Expr:
-    """``function`` of two columns. As expressions its operands would be computed as often as it mentions them."""
+    """``function`` of two columns. As a plain expression, each operand would be computed at every mention."""
     return pl.map_batches([one, two], lambda columns: function(*columns), return_dtype=NARROW if narrow else WIDE)
 
 
@@ -190,12 +203,12 @@ def _half_even(numerator: pl.Series, denominator: pl.Series) -> pl.Series:
     return floor + up.cast(floor.dtype)
 
 
-def _running(value: pl.Series, starts: pl.Series) -> pl.Series:
+def _cumulative(value: pl.Series, starts: pl.Series) -> pl.Series:
     total = value.cum_sum()
     return total - (total - value).to_frame("before").select(pl.when(starts).then("before").forward_fill()).to_series()
 
 
-def _steps(opening: int, value: pl.Series, starts: pl.Series) -> pl.Series:
+def _deltas(opening: int, value: pl.Series, starts: pl.Series) -> pl.Series:
     before = pl.when(starts).then(pl.lit(opening, dtype=value.dtype)).otherwise(pl.col("value").shift())
     return value - value.to_frame("value").select(before).to_series()
 
@@ -204,26 +217,28 @@ def _fits(least: int, most: int) -> bool:
     return least >= -(2**63) and most < 2**63
 
 
-def _made(operation: Callable[[pl.Expr, pl.Expr], pl.Expr], one: Whole, two: Whole, least: int, most: int) -> Whole:
+def _combined(
+    operation: Callable[[pl.Expr, pl.Expr], pl.Expr], one: BoundedInt, two: BoundedInt, least: int, most: int
+) -> BoundedInt:
     narrow = one.is_narrow and two.is_narrow and _fits(least, most)
     expr = operation(one.expr, two.expr) if narrow else operation(one.wide, two.wide)
-    return _kept(expr, least, most, narrow=narrow)
+    return _bounded(expr, least, most, narrow=narrow)
 
 
-def _kept(expr: pl.Expr, least: int, most: int, *, narrow: bool) -> Whole:
+def _bounded(expr: pl.Expr, least: int, most: int, *, narrow: bool) -> BoundedInt:
     if _fits(least, most) and not narrow:
         expr = expr.cast(NARROW)
-    return Whole(expr, max(least, -UNKNOWN), min(most, UNKNOWN))
+    return BoundedInt(expr, max(least, -UNKNOWN), min(most, UNKNOWN))
 
 
-def quantized(cost: Whole, scale: int | None, rows: int) -> Whole:
-    """Each row's part of the user's running cost in the month, at ``scale`` decimals; of at most ``rows`` rows.
+def quantized(cost: BoundedInt, scale: int | None, rows: int) -> BoundedInt:
+    """Each row's part of the user's cumulative cost in the month, at ``scale`` decimals; of at most ``rows`` rows.
 
-    round(C_i) − round(C_i−1): the parts add up to the rounded whole, so that a customer whose days cost 0.004
-    is charged. Needs rows from ``charges.sort_rows``.
+    A part is round(C_i) − round(C_i−1), where C_i is the cumulative cost. So the parts add up to the rounded total, and
+    a customer whose days cost 0.004 each is charged. Needs rows from ``charges.sort_rows``.
     """
     if scale is None or scale >= PLACES:
         return cost
     starts = pl.col("new_month")
-    parts = cost.running(starts, rows).rounded(scale).steps(starts)
-    return parts.known(cost.least - ONE, cost.most + ONE)
+    parts = cost.cumulative(starts, rows).rounded(scale).deltas(starts)
+    return parts.with_bounds(cost.least - ONE, cost.most + ONE)

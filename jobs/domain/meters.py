@@ -1,4 +1,4 @@
-"""Meters: billable quantities, each a name that people know mapped to the column that holds it."""
+"""Meters: billable quantities, each a name mapped to a column of usage_daily."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -8,10 +8,11 @@ Kind = Literal["flow", "level"]
 
 @dataclass(frozen=True, slots=True)
 class Meter:
-    """One billable quantity of a usage row (DESIGN section 2).
+    """One billable quantity of a usage row.
 
-    ``kind``: a flow is summed (hours, calls); a level is a stock (GB held), priced per month and charged per
-    day. ``resource_types``: the values of user_pricing_overrides.resource_type that override this meter.
+    ``kind``: a flow is summed (hours, calls); a level is a stock (GB stored), priced per month and charged per day.
+    ``optional``: the meter is left out where usage_daily lacks its column. ``resource_types``: the values of
+    user_pricing_overrides.resource_type that override the price of this meter.
     """
 
     name: str
@@ -55,10 +56,10 @@ DEFAULTS: dict[str, Meter] = {
 
 
 def cost_of(meter: str) -> str:
-    """The column that holds what ``meter`` costs."""
+    """The name of the column with the cost of ``meter``."""
     return f"{meter}_cost"
 
 
 def days_of(meter: str) -> str:
-    """The column that holds the sum of a level over the days of a month."""
+    """The name of the column with the sum of a level over the days of a month."""
     return f"{meter}_days"

@@ -1,10 +1,12 @@
-"""Names of the database's schemas and roles."""
+"""Valid names of database schemas and roles."""
 
 MOST_BYTES = 63
-"""PostgreSQL cuts longer names."""
+"""PostgreSQL truncates longer names."""
 
 
 def is_name(text: str) -> bool:
-    """Whether ``text`` can name a schema or a role that we write to: any printable text but with a $, by which our DO
-    blocks are quoted."""
+    """Whether ``text`` is a name that the job accepts for a schema or a role.
+
+    It must be printable and at most MOST_BYTES long. A $ is not allowed: it could end the dollar quotes of a DO block.
+    """
     return text.isprintable() and "$" not in text and 0 < len(text.encode()) <= MOST_BYTES

@@ -1,4 +1,4 @@
-"""The rate card: dated prices per meter, with their authority; read from CSV text and validated whole."""
+"""The rate card: dated prices per meter, each with a reference to its source; parsed from CSV text and validated."""
 
 import csv
 import hashlib
@@ -14,13 +14,13 @@ from jobs.domain.fixed_point import ONE, scaled
 HEADER = ["meter", "effective_from", "tier_from", "price", "per", "reference"]
 # A row's quantity (at most 9e18 units) × price (1e17 units) ÷ 10^10 × discount (1e12 units) stays below 2^127.
 MAX_PRICE = 10**7
-# Beyond any running total; × 31 days, as month-wide tiers of a level need it, it stays far below 2^127.
+# More than any cumulative quantity. Monthly tiers of a level multiply it by 31 days: still far below 2^127.
 MAX_TIER = 10**15
 
 
 @dataclass(frozen=True, slots=True)
 class Tier:
-    """From this quantity on (units of 10^-10), the price (units of 10^-10) holds; its line in the file."""
+    """The price of quantities from ``start`` on (both in units of 10^-10); ``line``: its line in the file."""
 
     start: int
     price: int
@@ -30,7 +30,10 @@ class Tier:
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """The prices of one meter from a day on: graduated where there are several tiers, the first from 0."""
+    """The prices of one meter from a day on. The first tier starts at 0; several tiers form a graduated price.
+
+    ``per``: the number of units (1 or 1000) that a price is for.
+    """
 
     meter: str
     effective_from: date
@@ -42,30 +45,30 @@ class Card:
         return f"{self.meter} from {self.effective_from}"
 
     def bounds(self) -> Iterator[tuple[Tier, int | None]]:
-        """Each tier with the quantity at which it ends; None: it does not."""
+        """Each tier with the quantity at which it ends; None for the last tier."""
         yield from zip(self.tiers, [tier.start for tier in self.tiers[1:]] + [None], strict=True)
 
 
 @dataclass(frozen=True, slots=True)
 class RateCard:
-    """Every card of every meter, oldest first, and the file they came from."""
+    """Every card of every meter, oldest first; ``source``: the file they came from."""
 
     source: str
     cards: Mapping[str, tuple[Card, ...]]
 
     def on(self, meter: str, day: date) -> Card | None:
-        """The newest card effective on or before ``day``."""
+        """The card in effect on ``day``; None if there is none."""
         earlier = [card for card in self.cards.get(meter, ()) if card.effective_from <= day]
         return earlier[-1] if earlier else None
 
     def between(self, meter: str, first: date, last: date) -> list[Card]:
-        """The cards that hold on some day of ``first`` to ``last``, oldest first."""
+        """The cards in effect on any day from ``first`` to ``last``, oldest first."""
         later = [card for card in self.cards.get(meter, ()) if first < card.effective_from <= last]
         earlier = self.on(meter, first)
         return [earlier, *later] if earlier else later
 
     def listed(self) -> dict[str, str]:
-        """The tiers of each card by its name, in words: "0 from 0, 0.1 from 10, per 1"."""
+        """The tiers of each card as text, by the card's name: "0 from 0, 0.1 from 10, per 1"."""
         return {
             card.name: ", ".join(
                 [*(f"{_plain(tier.price)} from {_plain(tier.start)}" for tier in card.tiers), f"per {card.per}"]
@@ -79,7 +82,7 @@ class RateCard:
         return {card.name: card.tiers[0].line for cards in self.cards.values() for card in cards}
 
     def digest(self, meters: Iterable[str], first: date, last: date) -> str:
-        """A stable hash of all that prices ``meters`` from ``first`` to ``last``; references do not count."""
+        """A stable hash of the prices of ``meters`` from ``first`` to ``last``; references are not part of it."""
         facts = [
             (card.meter, str(max(card.effective_from, first)), card.per, [(t.start, t.price) for t in card.tiers])
             for meter in sorted(meters)
@@ -89,7 +92,7 @@ class RateCard:
 
 
 def parse(text: str, source: str, meters: Iterable[str]) -> RateCard:
-    """The rate card in ``text``; ConfigError naming ``source``, line, value and remedy for the first mistake."""
+    """The rate card in ``text``. Raises ConfigError naming ``source``, line, value and remedy of the first mistake."""
     known = tuple(meters)
     header, *others = text.splitlines() or [""]
     if [cell.strip() for cell in _cells(source, 1, header)] != HEADER:
@@ -106,8 +109,10 @@ def parse(text: str, source: str, meters: Iterable[str]) -> RateCard:
 
 
 def _cells(source: str, number: int, line: str) -> list[str]:
-    """The values of a line; none of a comment. A quotation mark ends in its own line: one that did not would make the
-    lines after it a part of its value."""
+    """The values of a line; none for a comment.
+
+    A quoted value must end in its own line: otherwise the lines after it would become part of the value.
+    """
     if line.lstrip().startswith("#"):
         return []
     try:
@@ -160,7 +165,7 @@ def _card(source: str, meter: str, day: date, lines: list[tuple[int, Tier]]) -> 
     if first.start != 0:
         raise ConfigError(
             f"{source} line {first.line}: {what}: the tiers start at {_plain(first.start)}; expected the first "
-            "tier_from to be 0, so that every quantity has a price (tiers stand in ascending order)"
+            "tier_from to be 0, so that every quantity has a price (list tiers in ascending order)"
         )
     for (_, before), (per, tier) in pairwise(lines):
         if tier.start <= before.start:
@@ -172,7 +177,7 @@ def _card(source: str, meter: str, day: date, lines: list[tuple[int, Tier]]) -> 
         if per != first_per:
             raise ConfigError(
                 f"{source} line {tier.line}: {what}: per = {per}; expected {first_per} as in line {first.line}: "
-                "one card counts in one unit"
+                "all tiers of a card have the same per"
             )
     return Card(meter, day, first_per, tuple(tier for _, tier in lines))
 

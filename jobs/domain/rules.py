@@ -1,6 +1,6 @@
-"""By which rules usage is priced and paid: what rating and allocation are told besides the rows themselves.
+"""The rules by which usage is priced and paid: what rating and allocation need to know besides the rows.
 
-They stand here, and not beside the code that follows them, because a plan is made before polars is imported.
+They are here, and not in rating and credits, because a plan is made before polars is imported.
 """
 
 from collections.abc import Sequence
@@ -14,8 +14,11 @@ from jobs.domain.rate_card import Card, RateCard
 
 @dataclass(frozen=True, slots=True)
 class PricingTerms:
-    """By what usage is priced: the meters that are read, their cards, the days in question, the tiers' reach, and the
-    meters of which somebody has a price override."""
+    """The prices of a run: the meters that it reads, their rate card, and the days from ``first`` to ``last``.
+
+    ``tiers``: "day" or "month", the period over which quantities are counted towards a tier. ``overridden``: the names
+    of meters with any price override.
+    """
 
     meters: tuple[Meter, ...]
     rates: RateCard
@@ -25,14 +28,17 @@ class PricingTerms:
     overridden: frozenset[str]
 
     def cards(self, meter: Meter) -> Sequence[Card]:
-        """The cards of ``meter`` that hold on some day."""
+        """The cards of ``meter`` in effect on any of these days."""
         return self.rates.between(meter.name, self.first, self.last)
 
 
 @dataclass(frozen=True, slots=True)
 class CostRules:
-    """``rated``: the months in which every row is priced; ``zero_is_unpriced``: a recorded 0 has no price yet;
-    ``scale``: the decimals of usage_daily.total_cost, None where it has no limit."""
+    """How the cost of a row is found.
+
+    ``rated``: the months with the cost mode ``rated``. ``zero_is_unpriced``: whether a recorded cost of 0 means that
+    the row has no price yet. ``scale``: the decimals of usage_daily.total_cost; None: no limit.
+    """
 
     rated: frozenset[date]
     zero_is_unpriced: bool
@@ -41,8 +47,11 @@ class CostRules:
 
 @dataclass(frozen=True, slots=True)
 class CreditRules:
-    """``scale``: decimals of the ledger; ``due_scale``: of amounts due; ``start``: the first day that is drawn;
-    ``splits``: whether accounts count free credits used apart from purchased ones."""
+    """How credits are drawn.
+
+    ``scale``: decimals of the ledger. ``due_scale``: decimals of amounts due. ``start``: the first day whose usage
+    draws credits. ``splits``: whether accounts count used free credits and used purchased credits separately.
+    """
 
     scale: int
     due_scale: int
@@ -56,6 +65,6 @@ class CreditRules:
         return unit
 
     def __str__(self) -> str:
-        """A part of user_monthly.credits_hash: where these differ, everybody is computed again."""
+        """The rules as text, for user_monthly.credits_hash: when it changes, all users are recomputed."""
         start = "" if self.start is None else self.start.isoformat()
         return f"{self.scale}-{self.due_scale}-{start}-{'split' if self.splits else 'one'}"

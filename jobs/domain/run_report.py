@@ -1,4 +1,4 @@
-"""What a run says of itself when it is over: the closing summary, and the object of ``--json``."""
+"""The report of a finished run: the source of the printed summary and of the ``--json`` object."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from decimal import Decimal
 
 @dataclass(frozen=True, slots=True)
 class LedgerTotals:
-    """Rows of the ledger and what they add up to, as a positive amount."""
+    """A number of ledger entries and their sum, as a positive amount."""
 
     rows: int
     amount: Decimal
@@ -16,11 +16,17 @@ class LedgerTotals:
 
 @dataclass(frozen=True, slots=True)
 class CreditSummary:
-    """What a run did with credits. Booked by it: ``users_drawn``, net ``free`` and ``purchased``, and of these the
-    corrections of rows drawn before: ``taken``, ``given_back``, ``reassigned`` (rows that only changed between free and
-    purchased). How the total cost of the window is paid: ``credits_deducted``, ``uncovered`` (of ``users_ran_out``),
-    ``amount_due``, ``amount_reported``, ``amount_free``, and ``rest``, which is none of these, with why there is one.
-    ``refilled_rows``: rows that had lost what the ledger has, and show it again."""
+    """What a run did with credits, and how the total cost of its window is paid.
+
+    Posted by this run: ``users_drawn`` (how many users), net ``free`` and ``purchased``. These include corrections of
+    rows that had draws before: ``taken``, ``given_back``, ``reassigned`` (rows that only moved between free and
+    purchased).
+
+    Parts of the total cost: ``credits_deducted``, ``uncovered`` (of ``users_ran_out`` users), ``amount_due``,
+    ``amount_reported``, ``amount_free``, and ``rest``, the remainder, explained by ``rest_because``.
+
+    ``refilled_rows``: rows whose credits_deducted was lost and has been restored from the ledger.
+    """
 
     users_drawn: int
     free: Decimal
@@ -40,7 +46,7 @@ class CreditSummary:
 
     @property
     def parts(self) -> dict[str, Decimal]:
-        """What the total cost is made of, in words: the parts add up to it exactly."""
+        """The parts of the total cost by their printed names; they add up to it exactly."""
         return {
             "drawn": self.credits_deducted,
             "uncovered": self.uncovered,
@@ -53,7 +59,10 @@ class CreditSummary:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A user-month that changes, and why: usage, price, override, credit, joined by +. None: not computed before."""
+    """A user-month that changes, with its old and new figures; None: not computed before.
+
+    ``cause``: one or more of usage, price, override, credit, joined by +.
+    """
 
     month: date
     user_id: str
@@ -72,7 +81,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class MonthChange:
-    """A month of a backfill: how many users change, its whole cost and credits drawn before and after."""
+    """A month of a backfill: how many users change, and the month's cost and draws before and after."""
 
     month: date
     closed: bool
@@ -86,7 +95,7 @@ class MonthChange:
 
 @dataclass(frozen=True, slots=True)
 class PlanReport:
-    """What a backfill would change, or has changed; ``hash`` stands for every row of it, old and new."""
+    """What a backfill would change, or has changed; ``hash`` covers every changed row, old and new."""
 
     hash: str
     months: tuple[MonthChange, ...]
@@ -95,13 +104,19 @@ class PlanReport:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """The figures of a run. ``changed``: rows written per table; ``seconds``: by stage; ``notes``: what a person
-    should know; ``rows_read``: usage rows that batches read; ``users_recomputed``: of whom; ``unpriced``: those of
-    these rows without a recorded cost, priced for everything but total_cost; ``unsettled``: months that were to be
-    closed and stay open; ``users_left``: users who could not be had, because somebody held their rows locked;
-    ``users_set_aside``: users of whom nothing can be written; ``users_foreign``: those of them whose rows show credits
-    that nothing explains; ``overrides_unanswered``: price overrides of a type that
-    no meter has."""
+    """The figures of a run.
+
+    - ``unsettled``: months that were due to be closed and stay open
+    - ``rows_read``: usage rows that batches read; ``users_recomputed``: how many users these belong to
+    - ``unpriced``: rows among these without a recorded cost; they are priced, but usage_daily.total_cost is not written
+    - ``changed``: rows written, by table
+    - ``seconds``: by stage
+    - ``notes``: warnings for the user
+    - ``users_left``: users who were skipped because another client had their rows locked
+    - ``users_set_aside``: users for whom nothing can be written
+    - ``users_foreign``: users set aside because their rows show credits that the ledger does not explain
+    - ``overrides_unanswered``: price overrides with a resource type that no meter has
+    """
 
     run_id: int | None
     kind: str
@@ -140,7 +155,7 @@ class Report:
     def exit_code(self) -> int:
         if self.users_foreign:
             return 6
-        # The next nightly run takes the users whom this one has left; in a closed month no run does.
+        # The next nightly run computes the users that this one skipped; in a closed month no nightly run does.
         left = self.users_left if self.kind == "backfill" else 0
         troubled = self.unsettled or self.users_set_aside or self.overrides_unanswered
         return 3 if self.rows_rejected or troubled or left else 0

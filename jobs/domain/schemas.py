@@ -1,9 +1,12 @@
-"""The columns of the frames that travel between the rooms, each named once.
+"""The schemas of the frames that are passed between packages.
 
-``USAGE`` rows are usage_daily rows as read; besides these a frame has one Int64 column per meter, named after
-the meter, in units of 10^-10. ``recorded`` is total_cost in that unit, null where the source has none.
-``deducted`` is credits_deducted, 0 where there is none, null where it is no number of ours; ``reported`` is
-reported_to_stripe. ``usage_hash`` and ``written_hash`` are the server's hashes of the row (jobs.postgres.fingerprints).
+``USAGE``: rows of usage_daily as read. A usage frame also has one Int64 column per meter, named after the meter, in
+units of 10^-10.
+
+- ``recorded``: total_cost in units of 10^-10; null where the source has none
+- ``deducted``: credits_deducted in units of 10^-10; 0 where there is none, null where the value is not valid
+- ``reported``: reported_to_stripe
+- ``usage_hash``, ``written_hash``: hashes of the row, computed by the server (jobs.postgres.fingerprints)
 """
 
 import polars as pl
@@ -22,9 +25,10 @@ USAGE: dict[str, pl.DataType | type[pl.DataType]] = {
     "written_hash": pl.Int64,
 }
 CODED = pl.col("user_id").cast(pl.Categorical)
-"""As usage is held and computed: four bytes for a user, which sort, join and compare as fast as numbers do."""
+"""user_id as a categorical: four bytes a row, and as fast to sort, join and compare as a number."""
 ROW_ORDER = ("date", "cluster_id", "id")
-"""DESIGN section 2. A uuid as lower-case text sorts as its number does; nulls last."""
+"""The order of a user's rows, nulls last: it decides which row reaches which tier. A uuid as lower-case text has the
+same order as its number."""
 
 OVERRIDES: dict[str, pl.DataType | type[pl.DataType]] = {
     "id": pl.String,
@@ -36,8 +40,8 @@ OVERRIDES: dict[str, pl.DataType | type[pl.DataType]] = {
     "discount": pl.Int64,
     "rank": pl.Int64,
 }
-"""One row per override and meter: the UTC days that it touches, its price and discount percentage in units of
-10^-10, and its place among overrides of one user and meter: the highest rank of a day holds."""
+"""One row per price override and meter: the UTC days that it covers, and its price and discount percentage in units of
+10^-10. ``rank``: of a user's overrides of one meter, the one with the highest rank applies on a day."""
 
 ACCOUNTS: dict[str, pl.DataType | type[pl.DataType]] = {
     "user_id": pl.String,
@@ -49,7 +53,7 @@ ACCOUNTS: dict[str, pl.DataType | type[pl.DataType]] = {
 """Rows of user_credits: free credits granted and used, credits bought and used, in units of 10^-10."""
 
 NUMBERS = tuple(ACCOUNTS)[1:]
-"""What an account says, besides whose it is."""
+"""The columns of ACCOUNTS with amounts."""
 
 DRAWS: dict[str, pl.DataType | type[pl.DataType]] = {
     "id": pl.UInt128,
@@ -62,20 +66,21 @@ DRAWS: dict[str, pl.DataType | type[pl.DataType]] = {
 """Rows of rollup.credit_draws: id is usage_daily_id, date usage_date; amounts are signed."""
 
 MODES: dict[str, pl.DataType | type[pl.DataType]] = {"user_id": pl.String, "valid_from": pl.Date, "mode": pl.String}
-"""Rows of rollup.billing_modes: how a user pays from a day on."""
+"""Rows of rollup.billing_modes: the billing mode of a user from a day on."""
 
 
 def usage_schema(meters: list[str]) -> dict[str, pl.DataType | type[pl.DataType]]:
-    """The schema of a frame of usage with these meters."""
+    """The schema of a usage frame with columns for ``meters``."""
     return USAGE | dict.fromkeys(meters, pl.Int64)
 
 
 def in_decimals(column: str) -> pl.Expr:
-    """A column of units of 10^-10 as the decimals that it counts."""
-    # A literal made of a Decimal would import numpy, which takes a tenth of a second.
+    """A column in units of 10^-10 as polars decimals."""
+    # pl.lit(Decimal) would import numpy, which takes a tenth of a second.
     unit = pl.lit(f"{unscaled(1):f}").cast(pl.Decimal(38, PLACES))
     return pl.col(column).cast(pl.Decimal(38, 0)) * unit
 
 
 PREPAID, EARLY, FREE, DUE = range(4)
-"""Payment classes of a row (credits.payment_class): what its column ``class`` holds."""
+"""The payment classes of a row (credits.payment_class), the values of its column ``class``: prepaid, prepaid before the
+first day that draws credits, free, and postpaid."""

@@ -1,16 +1,19 @@
-"""The users whom a run recomputes, cut into batches: by the rows that these read (``batch_rows``: memory), and by those
-that they may write (``batch_writes``: an application's transaction waits for one batch at most)."""
+"""The work list: the users whom a run recomputes, divided into batches.
+
+Two settings limit a batch: ``batch_rows``, the rows that it reads (memory), and ``batch_writes``, the rows that it may
+write (how long the application may have to wait for its locks).
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 NUL = "\0"
-"""No text of PostgreSQL has this character."""
+"""A separator: no text value in PostgreSQL contains this character."""
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
-    """What a batch reads (``rows``) and may write to usage_daily (``writes``) at most; one user may be more."""
+class BatchLimits:
+    """The most usage rows that a batch reads (``rows``) and may write (``writes``). A single user may exceed both."""
 
     rows: int
     writes: int
@@ -18,13 +21,13 @@ class Limits:
 
 @dataclass(slots=True)
 class WorkList:
-    """Users in the order in which they are added, with their ``rows`` in all months in question. Iterates over the
-    users of each batch.
+    """Users in the order in which they are added; iterating yields the users of each batch.
 
-    A batch is kept as one text: a million ids take 40 MB so, and 100 MB as strings of their own.
+    ``users``: how many. ``rows``: how many usage rows they have in the months of the run. A batch is stored as one
+    string: a million ids take 40 MB, and would take 100 MB as separate strings.
     """
 
-    limits: Limits
+    limits: BatchLimits
     users: int = 0
     rows: int = 0
     _batches: list[str] = field(default_factory=list)
@@ -33,7 +36,7 @@ class WorkList:
     _writes: int = 0
 
     def add(self, user: str, rows: int, writes: int) -> None:
-        """Adds a user; ``writes``: how many of his ``rows`` a batch may write."""
+        """Adds a user with ``rows`` usage rows, of which a batch may write up to ``writes``."""
         if self._reads + rows > self.limits.rows or self._writes + writes > self.limits.writes:
             self._end_batch()
         self._batch.append(user)
@@ -46,7 +49,7 @@ class WorkList:
         self._batch, self._reads, self._writes = [], 0, 0
 
     def __len__(self) -> int:
-        """How many batches there are."""
+        """The number of batches."""
         return len(self._batches) + bool(self._batch)
 
     def __iter__(self) -> Iterator[list[str]]:

@@ -7,7 +7,7 @@ from uuid import UUID
 
 import polars as pl
 
-from jobs.domain.fixed_point_columns import whole
+from jobs.domain.fixed_point_columns import int128
 from jobs.domain.schemas import EARLY, PREPAID
 from jobs.pipeline import debt_settlement, draw_windows, foreign_draws, row_changes
 from jobs.pipeline.batch_input import BatchInput, of_users
@@ -392,7 +392,7 @@ def months_target(plan: Plan, read: BatchInput, rows: pl.DataFrame) -> pl.DataFr
     sums = with_left_out(user_rollups.user_months(rows.lazy(), plan.meters), plan, monthly=True)
     schema = sums.collect_schema()
     zeros = [
-        pl.col(name).fill_null(whole(0) if kind == pl.Int128 else pl.lit(0, dtype=kind))
+        pl.col(name).fill_null(int128(0) if kind == pl.Int128 else pl.lit(0, dtype=kind))
         for name, kind in schema.items()
         if kind.is_integer()
     ]

@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from jobs.domain.billing_periods import first_of, previous_month
-from jobs.domain.check_tokens import LargeChange, percent, shown
+from jobs.domain.check_tokens import LargeChange, percent, round_up
 from jobs.domain.errors import ChangeError
 from jobs.domain.fixed_point import unscaled
 from jobs.pipeline.plan import Plan
@@ -81,7 +81,7 @@ def _months(connection: Connection, plan: Plan, sums: "ChangeSums") -> Iterator[
             is_known = kind == "cost" or not plan.begins_ledger
             goes = f"go from {before:,.2f} to {after:,.2f}" if is_known else "change"
             yield (
-                LargeChange(month, kind, shown(more), shown(less)),
+                LargeChange(month, kind, round_up(more), round_up(less)),
                 f"{month:%Y-%m}: the {WHAT[kind]} of covered days would {goes} ({_words(more, less)}; in "
                 f"{usual_month:%Y-%m} it was {usual:,.2f}); {_causes(sums, month, kind)}",
             )
@@ -118,7 +118,7 @@ def _users(sums: "ChangeSums", day: date, kind: str) -> str:
 
 
 def _words(more: int, less: int) -> str:
-    return ", ".join(f"{shown(units):,f} {word}" for units, word in ((more, "more"), (less, "less")) if units)
+    return ", ".join(f"{round_up(units):,f} {word}" for units, word in ((more, "more"), (less, "less")) if units)
 
 
 def _days(connection: Connection, plan: Plan, sums: "ChangeSums") -> Iterator[Found]:
@@ -135,7 +135,7 @@ def _days(connection: Connection, plan: Plan, sums: "ChangeSums") -> Iterator[Fo
         mean = sum((costs[each] for each in before), start=Decimal(0)) / DAYS_BEFORE
         least = max(mean * TIMES, mean + plan.settings.max_change_amount)
         if len(before) == DAYS_BEFORE and costs[day] > least:
-            change = LargeChange(day, "day", shown(int(costs[day].scaleb(10))))
+            change = LargeChange(day, "day", round_up(int(costs[day].scaleb(10))))
             yield (
                 change,
                 f"{day}: the new day would cost {costs[day]:,.2f}, more than {TIMES} times the {mean:,.2f} that the "

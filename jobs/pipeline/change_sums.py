@@ -15,7 +15,7 @@ import polars as pl
 
 from jobs.credits.lots import LOTS
 from jobs.domain.billing_periods import first_of
-from jobs.domain.fixed_point_columns import WIDE, whole
+from jobs.domain.fixed_point_columns import WIDE, int128
 from jobs.pipeline.batch import Batch
 from jobs.pipeline.batch_changes import BatchChanges
 from jobs.pipeline.batch_input import rate_users
@@ -88,7 +88,7 @@ class ChangeSums:
                 kind=pl.lit("day"),
                 cause=pl.lit(None, pl.String),
                 more="total_cost",
-                less=whole(0),
+                less=int128(0),
             )
         )
 
@@ -170,8 +170,8 @@ def _by_user(rows: pl.DataFrame, kind: str, amount: str) -> pl.DataFrame:
         .select(
             *KEY,
             kind=pl.lit(kind),
-            more=pl.when(change > 0).then(change).otherwise(whole(0)),
-            less=pl.when(change < 0).then(0 - change).otherwise(whole(0)),
+            more=pl.when(change > 0).then(change).otherwise(int128(0)),
+            less=pl.when(change < 0).then(0 - change).otherwise(int128(0)),
         )
     )
 

@@ -8,7 +8,7 @@ from collections.abc import Collection
 
 import polars as pl
 
-from jobs.domain.fixed_point_columns import whole
+from jobs.domain.fixed_point_columns import int128
 from jobs.domain.schemas import CODED
 from jobs.pipeline import foreign_draws
 from jobs.pipeline.batch_input import BatchInput
@@ -41,7 +41,7 @@ def refilled_debts(payable: pl.DataFrame, odd: pl.DataFrame, settled: pl.DataFra
     nothing is drawn on them (PAID)."""
     key = ["id", "date"]
     rows = payable.join(odd.filter(foreign_draws.ODD), on=key, how="semi").join(settled, on=key, how="anti")
-    return rows.with_columns(free=whole(0), purchased=whole(0))
+    return rows.with_columns(free=int128(0), purchased=int128(0))
 
 
 def settled_postings(settled: pl.DataFrame, columns: Collection[str]) -> pl.DataFrame:
@@ -71,7 +71,7 @@ def debts_target(
     stored = read.debts
     taken = settled.group_by("user_id", usage_daily_id="id", usage_date="date").agg(TAKEN.sum().alias("taken"))
     month = pl.col("usage_date").dt.month_start().alias("month")
-    anew = sorted(scope.window.indebting)
+    anew = sorted(scope.window.debt_months)
     kept = (
         stored.filter(~month.is_in(anew))
         .join(taken, on=KEY, how="left")
@@ -97,7 +97,7 @@ def debts_target(
         .rename({"owed": "amount"})
         .with_columns(month)
         .join(before, on=of_row, how="left")
-        .with_columns(settled=whole(0), written_off=written_off)
+        .with_columns(settled=int128(0), written_off=written_off)
         .with_columns(reason=pl.when(pl.col("written_off") > 0).then("reason"))
     )
     return pl.concat([kept, same, fresh.select(pl.col(name).cast(kind) for name, kind in stored.schema.items())])

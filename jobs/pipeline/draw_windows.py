@@ -6,7 +6,7 @@ import polars as pl
 
 from jobs.credits import allocation, ledger_entries
 from jobs.credits.lots import LOTS
-from jobs.domain.fixed_point_columns import Bounds, whole
+from jobs.domain.fixed_point_columns import ColumnBounds, int128
 from jobs.domain.schemas import CODED, DRAWS
 from jobs.postgres.run_scope import RunScope
 
@@ -39,7 +39,7 @@ def allocate(
     (credits.ledger_entries); and its payable debts that are settled, with what is drawn on each. In: ``accounts``
     (schemas.ACCOUNTS)."""
     rows, modes, draws, payable = read.rated, read.modes, read.draws, read.payable
-    parts, settled = [], payable.clear().with_columns(free=whole(0), purchased=whole(0))
+    parts, settled = [], payable.clear().with_columns(free=int128(0), purchased=int128(0))
     for months in scope.window.draws:
         here = pl.col("date").dt.month_start().is_in(months)
         alone = len(scope.window.draws) == 1
@@ -66,7 +66,7 @@ def _window(
     elsewhere: pl.DataFrame,
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """One draw window; its credit is what the accounts have left without its own draws (invariant 3)."""
-    known = Bounds.of(rows, ["total_cost"])
+    known = ColumnBounds.of(rows, ["total_cost"])
     paid = allocation.allocate_credits(
         rows.lazy(),
         modes.lazy(),

@@ -15,7 +15,7 @@ from uuid import UUID
 import polars as pl
 
 from jobs.domain.fixed_point import unscaled
-from jobs.domain.fixed_point_columns import whole
+from jobs.domain.fixed_point_columns import int128
 from jobs.domain.schemas import DRAWS
 from jobs.postgres import accounts, batch_inputs, ledger
 from jobs.postgres.connections import Connection
@@ -160,7 +160,7 @@ def adopted_draws(
 def dropped_draws(scope: RunScope, read: "BatchInput") -> pl.DataFrame:
     """What ``--adopt`` takes out of the ledger (schemas.DRAWS): draws on rows that are gone."""
     mine = pl.col("user_id").is_in(sorted(scope.adopting.intersection(read.unexplained)))
-    nothing = whole(0)
+    nothing = int128(0)
     return read.gone.filter(mine).with_columns(
         imported=pl.lit(value=True), free=nothing - pl.col("free"), purchased=nothing - pl.col("purchased")
     )

@@ -6,7 +6,7 @@ from datetime import date
 
 import polars as pl
 
-from jobs.domain.fixed_point_columns import whole
+from jobs.domain.fixed_point_columns import int128
 from jobs.domain.meters import cost_of, days_of
 from jobs.postgres import rollup_io
 from jobs.postgres.connections import Connection
@@ -74,4 +74,4 @@ def with_left_out(target: pl.LazyFrame, scope: RunScope, *, monthly: bool) -> pl
             *([days_of(meter.name)] if monthly and meter.is_level else []),
         )
     ]
-    return target.with_columns(whole(0).alias(name) for name in names)
+    return target.with_columns(int128(0).alias(name) for name in names)

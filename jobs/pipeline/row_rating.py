@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import polars as pl
 
-from jobs.domain.fixed_point_columns import Bounds
+from jobs.domain.fixed_point_columns import ColumnBounds
 from jobs.domain.meters import cost_of
 from jobs.domain.rules import PricingTerms
 from jobs.domain.schemas import OVERRIDES
@@ -38,8 +38,8 @@ def rate_rows(usage: pl.LazyFrame, scope: RunScope) -> pl.DataFrame:
 
 def _rate(ordered: pl.DataFrame, names: list[str], scope: RunScope, terms: PricingTerms) -> pl.DataFrame:
     meters = [meter.name for meter in scope.meters]
-    charged = add_charges(ordered.lazy(), terms, Bounds.of(ordered, meters)).collect()
-    known = Bounds.of(charged, ["recorded", *map(cost_of, meters)])
+    charged = add_charges(ordered.lazy(), terms, ColumnBounds.of(ordered, meters)).collect()
+    known = ColumnBounds.of(charged, ["recorded", *map(cost_of, meters)])
     made = ("month", "new_month", "new_day")
     found = ("total_cost", "adjustment_cost", "unpriced", "target")
     return (

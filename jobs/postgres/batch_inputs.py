@@ -141,7 +141,7 @@ def read_debts(connection: Connection, scope: RunScope, users: Collection[str]) 
         debts=job_table(scope.settings, "debts"),
         months=job_table(scope.settings, "months"),
         users=text_array(users),
-        anew=sql.Literal(sorted(scope.window.indebting)),
+        anew=sql.Literal(sorted(scope.window.debt_months)),
     )
     return pl.concat(rollup_io.read_query(connection, of, of.computed, text))
 

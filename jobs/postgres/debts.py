@@ -24,7 +24,7 @@ from jobs.settings import Settings
 
 def open_totals(scope: RunScope) -> sql.Composed:
     """By user what his open debts come to: a part of credits_hash."""
-    return compose("debts.open_totals", **_tables(scope), anew=sql.Literal(sorted(scope.window.indebting)))
+    return compose("debts.open_totals", **_tables(scope), anew=sql.Literal(sorted(scope.window.debt_months)))
 
 
 def found(scope: RunScope, *, again: bool) -> sql.Composed:

@@ -12,7 +12,7 @@ from typing import Any
 from psycopg import sql
 
 from jobs.domain.billing_periods import month_spans
-from jobs.domain.work_list import Limits, WorkList
+from jobs.domain.work_list import BatchLimits, WorkList
 from jobs.postgres import debts, fingerprints
 from jobs.postgres.connections import Connection
 from jobs.postgres.run_scope import RunScope
@@ -75,7 +75,7 @@ def detect(
     *,
     full: bool = False,
     again: bool = False,
-    limits: Limits | None = None,
+    limits: BatchLimits | None = None,
 ) -> Detected:
     """Compares all users' months. ``full``: everybody is to be recomputed, whatever the comparison says; ``again``:
     this run has recomputed months whose stored fingerprints covered something else; ``limits``: of a batch, where they
@@ -84,7 +84,7 @@ def detect(
     splits = scope.new_days is not None and not again
     text, values = _work_list(scope, months, full=full, again=again, splits=splits)
     by_month, ownerless = dict[date, MonthCount](), 0
-    limits = limits or Limits(scope.settings.batch_rows, scope.settings.batch_writes)
+    limits = limits or BatchLimits(scope.settings.batch_rows, scope.settings.batch_writes)
     work, added = WorkList(limits), WorkList(limits)
     changed = WorkList(limits) if splits else work
     found = connection.cursor().stream(text, values, size=STREAMED)  # as they come: of a first run everybody does

@@ -14,7 +14,16 @@ from operator import add
 import polars as pl
 
 from jobs.domain.fixed_point import ONE
-from jobs.domain.fixed_point_columns import NARROW, UNMEASURED, WIDE, Bounds, Whole, scaled_half_even, where, whole
+from jobs.domain.fixed_point_columns import (
+    NARROW,
+    UNMEASURED,
+    WIDE,
+    BoundedInt,
+    ColumnBounds,
+    int128,
+    scaled_half_even,
+    where,
+)
 from jobs.domain.meters import Meter, cost_of
 from jobs.domain.rate_card import Card, Tier
 from jobs.domain.rules import PricingTerms
@@ -50,14 +59,14 @@ def _sorted(usage: pl.DataFrame) -> pl.DataFrame:
     return keyed
 
 
-def add_charges(ordered: pl.LazyFrame, terms: PricingTerms, bounds: Bounds = UNMEASURED) -> pl.LazyFrame:
+def add_charges(ordered: pl.LazyFrame, terms: PricingTerms, bounds: ColumnBounds = UNMEASURED) -> pl.LazyFrame:
     """Adds ``<meter>_cost`` (units of 10^-10) for each meter to rows from ``sort_rows``, overrides joined."""
     return ordered.with_columns(
         charge(meter, terms.cards(meter), terms, bounds).alias(cost_of(meter.name)) for meter in terms.meters
     )
 
 
-def charge(meter: Meter, cards: Sequence[Card], terms: PricingTerms, bounds: Bounds) -> pl.Expr:
+def charge(meter: Meter, cards: Sequence[Card], terms: PricingTerms, bounds: ColumnBounds) -> pl.Expr:
     """The charge of one meter: by the card of the day, unless an override replaces or discounts it."""
     numerator, denominator = _by_card(meter, cards[0], terms, bounds)
     for card in cards[1:]:
@@ -69,29 +78,29 @@ def charge(meter: Meter, cards: Sequence[Card], terms: PricingTerms, bounds: Bou
     price, discount = pl.col(PRICE + meter.name), pl.col(DISCOUNT + meter.name)
     by_price = pl.col(meter.name).cast(WIDE) * price.cast(WIDE)
     over = pl.when(price.is_not_null()).then(by_price).otherwise(numerator.wide)
-    keep = whole(HUNDRED_PERCENT) - pl.when(price.is_null()).then(discount).fill_null(0).cast(WIDE)
-    return scaled_half_even(over, denominator.wide, keep, whole(HUNDRED_PERCENT))
+    keep = int128(HUNDRED_PERCENT) - pl.when(price.is_null()).then(discount).fill_null(0).cast(WIDE)
+    return scaled_half_even(over, denominator.wide, keep, int128(HUNDRED_PERCENT))
 
 
-def _by_card(meter: Meter, card: Card, terms: PricingTerms, bounds: Bounds) -> tuple[Whole, Whole]:
+def _by_card(meter: Meter, card: Card, terms: PricingTerms, bounds: ColumnBounds) -> tuple[BoundedInt, BoundedInt]:
     """What the quantities come to, as one fraction."""
     parts = tier_quantities(meter, card, terms, bounds)
     # In lowest terms, so that real days fit 64 bits; a price of somebody's own is no part of the card's fraction.
     common = 1 if meter.name in terms.overridden else gcd(card.per * ONE, *(tier.price for tier, _ in parts))
-    numerator = reduce(add, [quantity * (tier.price // common) for tier, quantity in parts], Whole.of(0))
-    return numerator, (_days(terms) if meter.is_level else Whole.of(1)) * (card.per * ONE // common)
+    numerator = reduce(add, [quantity * (tier.price // common) for tier, quantity in parts], BoundedInt.of(0))
+    return numerator, (_days(terms) if meter.is_level else BoundedInt.of(1)) * (card.per * ONE // common)
 
 
-def _days(terms: PricingTerms) -> Whole:
+def _days(terms: PricingTerms) -> BoundedInt:
     """Of the month of each row."""
     if (terms.first.year, terms.first.month) == (terms.last.year, terms.last.month):
-        return Whole.of(monthrange(terms.first.year, terms.first.month)[1])
-    return Whole(pl.col("month_days").cast(NARROW), 28, 31)
+        return BoundedInt.of(monthrange(terms.first.year, terms.first.month)[1])
+    return BoundedInt(pl.col("month_days").cast(NARROW), 28, 31)
 
 
 def tier_quantities(
-    meter: Meter, card: Card, terms: PricingTerms, bounds: Bounds = UNMEASURED
-) -> list[tuple[Tier, Whole]]:
+    meter: Meter, card: Card, terms: PricingTerms, bounds: ColumnBounds = UNMEASURED
+) -> list[tuple[Tier, BoundedInt]]:
     """Each tier of ``card`` with what of a row's quantity lies in it, in units of 10^-10.
 
     Where tiers reach over a month, a level's running total and bounds are GB-months: both sides are multiplied
@@ -101,18 +110,18 @@ def tier_quantities(
     if len(card.tiers) == 1:
         return [(card.tiers[0], quantity)]
     if terms.tiers == "day" and bounds.alone:
-        return [(tier, _reached(quantity, tier, above, Whole.of(1)) - tier.start) for tier, above in card.bounds()]
+        return [(tier, _reached(quantity, tier, above, BoundedInt.of(1)) - tier.start) for tier, above in card.bounds()]
     monthly = terms.tiers == "month"
     starts = pl.col("new_month" if monthly else "new_day")
-    unit = _days(terms) if monthly and meter.is_level else Whole.of(1)
-    total = quantity.running(starts, bounds.rows)
+    unit = _days(terms) if monthly and meter.is_level else BoundedInt.of(1)
+    total = quantity.cumulative(starts, bounds.rows)
     return [
-        (tier, ((_reached(total, tier, above, unit) - unit * tier.start).steps(starts)).known(0, quantity.most))
+        (tier, ((_reached(total, tier, above, unit) - unit * tier.start).deltas(starts)).with_bounds(0, quantity.most))
         for tier, above in card.bounds()
     ]
 
 
-def _reached(total: Whole, tier: Tier, above: int | None, unit: Whole) -> Whole:
+def _reached(total: BoundedInt, tier: Tier, above: int | None, unit: BoundedInt) -> BoundedInt:
     """How far the total comes in a tier that ends ``above``."""
     reached = total.at_least(unit * tier.start)
     return reached if above is None else reached.at_most(unit * above)

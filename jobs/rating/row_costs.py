@@ -6,19 +6,19 @@ from operator import add
 
 import polars as pl
 
-from jobs.domain.fixed_point_columns import UNMEASURED, WIDE, Bounds, Whole, quantized, where
+from jobs.domain.fixed_point_columns import UNMEASURED, WIDE, BoundedInt, ColumnBounds, quantized, where
 from jobs.domain.meters import Meter, cost_of
 from jobs.domain.rules import CostRules
 
 
 def add_costs(
-    charged: pl.LazyFrame, meters: Sequence[Meter], rules: CostRules, bounds: Bounds = UNMEASURED
+    charged: pl.LazyFrame, meters: Sequence[Meter], rules: CostRules, bounds: ColumnBounds = UNMEASURED
 ) -> pl.LazyFrame:
     """Adds ``total_cost``, ``adjustment_cost`` (Int128), ``unpriced`` and ``target`` to charged rows.
 
     ``target`` is what usage_daily.total_cost shall be, null where it is not ours to write.
     """
-    charged_sum = reduce(add, [bounds.column(cost_of(meter.name)) for meter in meters], Whole.of(0))
+    charged_sum = reduce(add, [bounds.column(cost_of(meter.name)) for meter in meters], BoundedInt.of(0))
     is_rated = pl.col("month").is_in(sorted(rules.rated))
     is_set = pl.col("recorded").is_not_null()
     if rules.zero_is_unpriced:

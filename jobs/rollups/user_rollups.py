@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from jobs.domain.fixed_point_columns import UNMEASURED, WIDE, Whole
+from jobs.domain.fixed_point_columns import UNMEASURED, WIDE, BoundedInt
 from jobs.domain.meters import Meter, cost_of, days_of
 from jobs.domain.schemas import DUE, EARLY, FREE, PREPAID
 
@@ -112,6 +112,6 @@ def _sums(meters: Sequence[Meter]) -> list[pl.Expr]:
 
 
 def _gb_months(meters: Sequence[Meter]) -> list[pl.Expr]:
-    days = Whole(pl.col("month").dt.days_in_month().cast(pl.Int64), 28, 31)
+    days = BoundedInt(pl.col("month").dt.days_in_month().cast(pl.Int64), 28, 31)
     levels = [meter.name for meter in meters if meter.is_level]
     return [UNMEASURED.column(name).divided(days).wide.alias(name) for name in levels]

@@ -8,7 +8,15 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from jobs.domain.fixed_point import ONE
-from jobs.domain.fixed_point_columns import UNKNOWN, UNMEASURED, Bounds, Whole, scaled_half_even, where, whole
+from jobs.domain.fixed_point_columns import (
+    UNKNOWN,
+    UNMEASURED,
+    BoundedInt,
+    ColumnBounds,
+    int128,
+    scaled_half_even,
+    where,
+)
 from jobs.domain.rate_card import MAX_PRICE
 
 MOST_UNITS = 9 * 10**8 * ONE
@@ -19,7 +27,7 @@ numbers = st.integers(-(10**36), 10**36) | st.integers(-EDGE, EDGE) | st.integer
 starting = st.lists(st.tuples(st.booleans(), st.integers(-MOST_UNITS, MOST_UNITS) | st.integers(-9, 9)), min_size=1)
 
 
-def value(found: Whole) -> int:
+def value(found: BoundedInt) -> int:
     """The number; it lies within its bounds, and is as wide as these ask for."""
     column = pl.select(found.expr).to_series()
     assert column.dtype == (pl.Int64 if found.least >= -EDGE and found.most < EDGE else pl.Int128)
@@ -27,9 +35,9 @@ def value(found: Whole) -> int:
     return int(column.item())
 
 
-def measured(numbers: list[int]) -> tuple[pl.DataFrame, Whole]:
+def measured(numbers: list[int]) -> tuple[pl.DataFrame, BoundedInt]:
     frame = pl.DataFrame({"n": numbers}, schema={"n": pl.Int128})
-    return frame, Bounds.of(frame, ["n"]).column("n")
+    return frame, ColumnBounds.of(frame, ["n"]).column("n")
 
 
 @given(numbers, numbers, st.booleans())
@@ -37,7 +45,7 @@ def measured(numbers: list[int]) -> tuple[pl.DataFrame, Whole]:
 @example(-EDGE, 1, True)
 @example(EDGE - 1, EDGE - 1, True)
 def test_sums_differences_and_products_are_exact_in_either_width(one: int, two: int, measure: bool) -> None:
-    left, right = (Whole.of(n) if measure else Whole(whole(n), -UNKNOWN, UNKNOWN) for n in (one, two))
+    left, right = (BoundedInt.of(n) if measure else BoundedInt(int128(n), -UNKNOWN, UNKNOWN) for n in (one, two))
     assert value(left + right) == one + two
     assert value(left - right) == one - two
     assert value(left.at_least(right)) == max(one, two)
@@ -55,7 +63,9 @@ def test_sums_differences_and_products_are_exact_in_either_width(one: int, two: 
 @example(EDGE - 1, EDGE - 1, True)
 @example(10**20, 1, False)
 def test_a_quotient_is_rounded_once_half_to_even(numerator: int, denominator: int, measure: bool) -> None:
-    over, by = (Whole.of(n) if measure else Whole(whole(n), -UNKNOWN, UNKNOWN) for n in (numerator, denominator))
+    over, by = (
+        BoundedInt.of(n) if measure else BoundedInt(int128(n), -UNKNOWN, UNKNOWN) for n in (numerator, denominator)
+    )
     assert value(over.divided(by)) == round(Fraction(numerator, denominator))  # half to even
 
 
@@ -63,7 +73,7 @@ def test_a_quotient_is_rounded_once_half_to_even(numerator: int, denominator: in
 def test_a_column_is_divided_row_by_row(rows: list[tuple[int, int]]) -> None:
     frame, over = measured([n for n, _ in rows])
     frame = frame.with_columns(days=pl.Series([days for _, days in rows], dtype=pl.Int8))
-    found = frame.select(over.divided(Whole(pl.col("days").cast(pl.Int64), 28, 31)).expr)["n"]
+    found = frame.select(over.divided(BoundedInt(pl.col("days").cast(pl.Int64), 28, 31)).expr)["n"]
     assert found.to_list() == [round(Fraction(n, days)) for n, days in rows]
 
 
@@ -82,14 +92,14 @@ def test_a_column_is_divided_row_by_row(rows: list[tuple[int, int]]) -> None:
 def test_a_discounted_charge_is_rounded_once_and_never_overflows(
     quantity: int, price: int, denominator: int, keep: int
 ) -> None:
-    found = scaled_half_even(whole(quantity) * whole(price), whole(denominator), whole(keep), whole(PERCENT))
+    found = scaled_half_even(int128(quantity) * int128(price), int128(denominator), int128(keep), int128(PERCENT))
     assert pl.select(found).item() == round(Fraction(quantity * price, denominator) * Fraction(keep, PERCENT))
 
 
 @given(st.integers(-(10**30), 10**30), st.integers(0, 10))
 def test_places_are_cut_half_to_even(units: int, places: int) -> None:
     unit = 10 ** (10 - places)
-    assert value(Whole.of(units).rounded(places)) == round(Fraction(units, unit)) * unit
+    assert value(BoundedInt.of(units).rounded(places)) == round(Fraction(units, unit)) * unit
 
 
 @given(starting, st.booleans())
@@ -105,21 +115,21 @@ def test_a_running_total_starts_anew_with_each_group_and_its_steps_undo_it(
     frame = frame.with_columns(starts=pl.Series(starts))
     if not measure:
         column = UNMEASURED.column("n")
-    running = column.running(pl.col("starts"), len(rows) if measure else UNKNOWN)
+    running = column.cumulative(pl.col("starts"), len(rows) if measure else UNKNOWN)
     assert frame.select(running.expr)["n"].to_list() == expected
-    assert frame.select(running.steps(pl.col("starts")).expr)["n"].to_list() == units
+    assert frame.select(running.deltas(pl.col("starts")).expr)["n"].to_list() == units
 
 
 @given(st.lists(st.integers(-MOST_UNITS, MOST_UNITS), min_size=1), st.integers(0, 9))
 def test_steps_of_one_group_add_up_to_the_way_from_its_opening(totals: list[int], opening: int) -> None:
     frame, column = measured(totals)
     first = pl.int_range(pl.len()) == 0
-    found = frame.select(column.steps(first, opening).expr)["n"].to_list()
+    found = frame.select(column.deltas(first, opening).expr)["n"].to_list()
     assert found == [after - before for before, after in pairwise([opening, *totals])]
 
 
 def test_bounds_are_those_of_the_rows() -> None:
     frame = pl.DataFrame({"n": [3, None, -7], "new_day": [True, True, True]})
-    assert Bounds.of(frame, ["n"]) == Bounds(3, {"n": (-7, 3)}, alone=True)
-    assert not Bounds.of(frame.with_columns(new_day=pl.lit(value=False)), ["n"]).alone
-    assert Bounds.of(frame.clear(), ["n"]) == Bounds(0, {"n": (0, 0)}, alone=True)
+    assert ColumnBounds.of(frame, ["n"]) == ColumnBounds(3, {"n": (-7, 3)}, alone=True)
+    assert not ColumnBounds.of(frame.with_columns(new_day=pl.lit(value=False)), ["n"]).alone
+    assert ColumnBounds.of(frame.clear(), ["n"]) == ColumnBounds(0, {"n": (0, 0)}, alone=True)

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.domain.check_tokens import KINDS, LargeChange, shown
+from jobs.domain.check_tokens import KINDS, LargeChange, round_up
 
-AMOUNTS = st.integers(0, 10**24).map(shown)
+AMOUNTS = st.integers(0, 10**24).map(round_up)
 CHANGES = st.builds(LargeChange, st.dates(date(2000, 1, 1)), st.sampled_from(KINDS), AMOUNTS, AMOUNTS)
 EDITS = st.sampled_from(["day", "kind", "more", "less"])
 
@@ -40,4 +40,4 @@ def test_it_covers_what_was_looked_at_and_less(change: LargeChange, more: Decima
 
 @given(st.integers(0, 10**24))
 def test_what_is_printed_covers_the_exact_amount(units: int) -> None:
-    assert units <= shown(units) * 10**10 < units + 10**8
+    assert units <= round_up(units) * 10**10 < units + 10**8

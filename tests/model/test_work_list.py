@@ -5,13 +5,13 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.domain.work_list import Limits, WorkList
+from jobs.domain.work_list import BatchLimits, WorkList
 
 USERS = st.tuples(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])), *[st.integers(0, 9)] * 2)
 
 
-@given(users=st.lists(USERS), limits=st.builds(Limits, st.integers(1, 20), st.integers(1, 20)))
-def test_batches_are_as_large_as_the_limits_let_them(users: list[tuple[str, int, int]], limits: Limits) -> None:
+@given(users=st.lists(USERS), limits=st.builds(BatchLimits, st.integers(1, 20), st.integers(1, 20)))
+def test_batches_are_as_large_as_the_limits_let_them(users: list[tuple[str, int, int]], limits: BatchLimits) -> None:
     work = WorkList(limits)
     for user in users:
         work.add(*user)
@@ -24,5 +24,5 @@ def test_batches_are_as_large_as_the_limits_let_them(users: list[tuple[str, int,
     assert not any(fits([*part, following[0]], limits) for part, following in pairwise(parts))
 
 
-def fits(users: list[tuple[str, int, int]], limits: Limits) -> bool:
+def fits(users: list[tuple[str, int, int]], limits: BatchLimits) -> bool:
     return sum(rows for _, rows, _ in users) <= limits.rows and sum(writes for *_, writes in users) <= limits.writes
