@@ -1,4 +1,4 @@
-"""The demo: a PostgreSQL of its own, sample usage, the nightly job twice, the roll-ups, and what to try next."""
+"""The demo: an embedded PostgreSQL, sample usage, two nightly runs, the roll-ups, and commands to try next."""
 
 import shlex
 from collections.abc import Callable
@@ -24,8 +24,8 @@ from jobs.postgres.schema_script import apply_schema
 from jobs.settings import Settings, files, load
 
 SETTINGS = """\
-# Settings of the demo in this folder: the defaults, on the embedded server whose data lies here.
-# Its server runs only while a command uses it.
+# Settings of the demo: the defaults, and the embedded server with its data in this folder.
+# The server runs only while a command uses it.
 embedded = "."
 start = "{start:%Y-%m}"
 rates = "rates.csv"
@@ -34,7 +34,7 @@ rates = "rates.csv"
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What the demo leaves: the reports of its runs, rows of some tables of rollup, and commands to try next."""
+    """The result of a demo: the reports of its runs, rows of some rollup tables, and commands to try next."""
 
     directory: Path
     reports: list[Report]
@@ -44,7 +44,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Screen:
-    """What the demo says while it works: ``say`` a line; ``progress`` of a run; ``report`` once a run is over."""
+    """The callbacks that show the demo: ``say`` prints a line, ``progress`` shows a run, ``report`` its report."""
 
     say: Callable[[str], None]
     progress: Callable[[], AbstractContextManager[Progress]]
@@ -52,19 +52,22 @@ class Screen:
 
 
 def run_demo(directory: Path, users: int, days: int, screen: Screen) -> Outcome:
-    """Runs the demo in ``directory`` , made or filled anew: usage of ``users`` on ``days`` days, and two runs."""
+    """Runs the demo in ``directory``: sample usage of ``users`` on ``days`` days, then two runs.
+
+    The directory is created if it does not exist; the sample usage of an earlier demo is replaced.
+    """
     with run_server(directory) as url:
         address = Address(url)
         with connect(address) as connection:
             last_day = server_clock.today(connection) - timedelta(days=1)
-        # Beside the data, so that the commands printed at the end find the same server by it.
+        # The settings file is written beside the data: the commands printed at the end use it to find this server.
         text = SETTINGS.format(start=previous_month(first_of(last_day)))
         (directory / files.SETTINGS).write_text(text, encoding="utf-8")
         (directory / files.RATES).write_text(files.shipped(files.RATES).read_text("utf-8"), encoding="utf-8")
         settings = load(directory / files.SETTINGS, {}, Path.cwd())
         screen.say(f"filling {users:,} users × {days:,} days of sample usage into {directory}")
         with connect(address) as connection:
-            _fill(connection, settings, users, days, last_day)
+            _load_sample(connection, settings, users, days, last_day)
         apply_schema(settings, address)
         reports = []
         for _ in range(2):
@@ -72,13 +75,13 @@ def run_demo(directory: Path, users: int, days: int, screen: Screen) -> Outcome:
                 reports.append(run_job(RunRequest(settings, address, progress=progress)))
             screen.report(reports[-1])
         with connect(address) as connection:
-            tables = {name: _rows(connection, name) for name in ("user_monthly", "cluster_monthly", "rejects")}
-            month = _rows(connection, "override_month")[0]["month"]
-    return Outcome(directory, reports, tables, _commands(directory, month))
+            tables = {name: _query(connection, name) for name in ("user_monthly", "cluster_monthly", "rejects")}
+            month = _query(connection, "override_month")[0]["month"]
+    return Outcome(directory, reports, tables, _next_commands(directory, month))
 
 
-def _fill(connection: Connection, settings: Settings, users: int, days: int, last_day: date) -> None:
-    """Drops what an earlier demo left and loads shape A with sample usage."""
+def _load_sample(connection: Connection, settings: Settings, users: int, days: int, last_day: date) -> None:
+    """Drops the tables of an earlier demo, creates those of shape A, and loads sample usage."""
     own = sql.Identifier(settings.rollup_schema)
     with connection.transaction():
         for schema in (sql.Identifier("public"), own):
@@ -89,13 +92,13 @@ def _fill(connection: Connection, settings: Settings, users: int, days: int, las
     connection.execute("ANALYZE")
 
 
-def _rows(connection: Connection, name: str) -> list[dict[str, Any]]:
+def _query(connection: Connection, name: str) -> list[dict[str, Any]]:
     with connection.cursor(row_factory=dict_row) as cursor:
         text = resources.files("jobs.demo").joinpath("sql", f"{name}.sql").read_text("utf-8")
         return cursor.execute(sql.SQL(text)).fetchall()
 
 
-def _commands(directory: Path, month: str) -> list[str]:
+def _next_commands(directory: Path, month: str) -> list[str]:
     config = f"--config {shlex.quote(str(directory / 'settings.toml'))}"
     commands = [f"usage-jobs {name} {config}" for name in ("reconcile", "check", "runs", "run")]
     for user in ("auth0|demo-override", "auth0|demo-prepaid", "auth0|demo-tiers"):

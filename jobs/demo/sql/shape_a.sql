@@ -1,6 +1,6 @@
 -- Shape A: the six tables that the job reads, as documented for production (see the demo, and the tests).
--- No foreign keys: usage is known to name users and clusters that do not exist (any more), which the job counts
--- and prices, and `check` names; a database that enforced the reference could not show such a row.
+-- No foreign keys: usage may refer to users and clusters that do not exist (any more). The job prices such rows and
+-- `check` lists them; with foreign keys the sample could not contain any.
 
 do $$
 declare
@@ -112,6 +112,6 @@ create policy service_role_all on user_credits to service_role using (true) with
 create policy service_role_all on credit_transactions to service_role using (true) with check (true);
 create policy service_role_all on user_pricing_overrides to service_role using (true) with check (true);
 
--- As Supabase grants them: row level security is all that stands between anon and these tables.
+-- The same grants as on Supabase: only row level security protects these tables from the role anon.
 grant usage on schema public to anon, authenticated, service_role;
 grant all on all tables in schema public to anon, authenticated, service_role;
