@@ -104,7 +104,7 @@ def said(settings: Settings, url: str, day: date) -> dict[str, str]:
     limit of the change check."""
     missing = {} if settings.start else {"USAGE_JOBS_START": str(start_of(url, day))}
     missing["USAGE_JOBS_MAX_CHANGE_AMOUNT"] = str(_most_changed(settings))
-    return missing if settings.says_rates else {**missing, "USAGE_JOBS_RATES": str(settings.rates)}
+    return missing if settings.is_rates_set else {**missing, "USAGE_JOBS_RATES": str(settings.rates)}
 
 
 def _most_changed(settings: Settings) -> Decimal:
@@ -115,7 +115,7 @@ def _most_changed(settings: Settings) -> Decimal:
 def explicit(settings: Settings, url: str, day: date) -> Settings:
     """The same said in ``settings``."""
     start, limit = settings.start or start_of(url, day), _most_changed(settings)
-    return settings.model_copy(update={"start": start, "says_rates": True, "max_change_amount": limit})
+    return settings.model_copy(update={"start": start, "is_rates_set": True, "max_change_amount": limit})
 
 
 def _saying(

@@ -467,7 +467,7 @@ def test_no_database_is_named() -> None:
         ("postgresql://job:s3cret@db/a@b", "expected special characters of the password URL-encoded"),
         (
             "postgresql://job:[YOUR-PASSWORD]@db/app",
-            "expected your project's own; found the dashboard's placeholder",
+            "expected the value of your project; found the dashboard's placeholder",
         ),
     ],
 )

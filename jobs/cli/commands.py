@@ -197,7 +197,7 @@ def _init(call: Call) -> int:
     from jobs.settings.files import write_start_files
 
     settings, rates = write_start_files(call.arguments.dir)
-    is_found = files.found(Path.cwd()).samefile(settings)
+    is_found = files.find_settings(Path.cwd()).samefile(settings)
     output.print_start_files(
         settings,
         rates,

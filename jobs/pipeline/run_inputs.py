@@ -58,7 +58,7 @@ def compare_overrides(connection: Connection, scope: RunScope, covered: date | N
 
 
 def _require_start_and_rates(settings: Settings) -> None:
-    said = {"start": settings.start is not None, "rates": settings.says_rates}
+    said = {"start": settings.start is not None, "rates": settings.is_rates_set}
     if not all(said.values()):
         raise ConfigError(
             f"nothing is billed by default: no run has been done in this database (schema {settings.rollup_schema}); "

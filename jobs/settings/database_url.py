@@ -1,7 +1,7 @@
-"""The database's address, from DATABASE_URL or built of the SUPABASE_… variables (DESIGN section 6).
+"""The database's URL, from DATABASE_URL or built from the SUPABASE_… variables.
 
-TLS is decided here, once: a host on another machine is verified by the root certificate that is configured, and at
-least encrypted where none is.
+TLS is decided here: for a host on another machine the server is verified if a root certificate is configured, and the
+connection is encrypted in any case.
 """
 
 import ipaddress
@@ -20,28 +20,28 @@ PLACEHOLDER = re.compile(r"\[(YOUR|PROJECT|REGION|PASSWORD|DB)([-_ ][A-Z]+)*\]",
 _HOST = r"(?:[\w.%-]*|\[[0-9A-Fa-f:.]*\])(?::\d+)?"
 _HOSTS = f"{_HOST}(?:,{_HOST})*"
 _NO_LOGIN = re.compile(_HOSTS + r"(?:/[^?@]*)?(?:\?.*)?")
-# The password reaches to the last @ …
+# The password ends at the last @ …
 _LOGIN = re.compile(rf"(?P<user>[^:/@?]*)(?::(?P<password>.*))?@(?P<rest>{_HOSTS}(?:/[^/@?]*)?(?:\?[^@]*)?)", re.DOTALL)
-# … unless what follows the first one could be the rest as well.
+# … unless the text after the first @ could also be host, database and query.
 _REST = re.compile(_HOSTS + r"(?:/[^?]*)?(?:\?.*)?")
 _ENCODED = re.compile("%[0-9A-Fa-f]{2}")
 _NOT_ENCODED = re.compile(r"[@/?\s]|%(?![0-9A-Fa-f]{2})")
 
 
 def address(env: Mapping[str, str], root_certificate: Path | None = None) -> str | None:
-    """A postgresql:// URL, its password URL-encoded, and TLS decided; None where ``env`` names no database.
+    """The postgresql:// URL of the database, with a URL-encoded password and TLS options; None if ``env`` names none.
 
-    Raises ConfigError naming the variable that is missing or not understood; never with the password.
+    Raises ConfigError naming the variable that is missing or invalid; the message never contains the password.
     """
     for name in ("DATABASE_URL", "SUPABASE_DB_PASSWORD"):
         if not is_text(env.get(name, "")):
             raise ConfigError(f"{name}: expected UTF-8 text; found bytes of another encoding. Save it as UTF-8")
-    url = _given(env)
+    url = _read_url(env)
     return None if url is None else _with_tls(url, env, root_certificate)
 
 
 def is_local(host: str) -> bool:
-    """Whether a host is this machine by its very name: loopback, or a socket's folder."""
+    """Whether ``host`` is this machine: a loopback address, or the directory of a unix socket."""
     if not host or host.startswith(("/", "@")) or host == "localhost":
         return True
     try:
@@ -51,7 +51,7 @@ def is_local(host: str) -> bool:
 
 
 def is_text(text: str) -> bool:
-    """Whether ``text``, from the environment or the command line, was given in UTF-8."""
+    """Whether ``text``, from the environment or the command line, is valid UTF-8."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -59,35 +59,37 @@ def is_text(text: str) -> bool:
     return True
 
 
-def bare(text: str) -> str:
-    """``text`` without blanks and line ends around it, and without the quotation marks that a file left there."""
+def strip_quotes(text: str) -> str:
+    """``text`` without surrounding blanks and line ends, and without surrounding quotation marks."""
     text = text.strip()
     return text[1:-1].strip() if text[:1] + text[-1:] in _QUOTES and len(text) > 1 else text
 
 
-def _given(env: Mapping[str, str]) -> str | None:
-    if url := bare(env.get("DATABASE_URL", "")):
-        return _checked(url)
-    if not bare(env.get("SUPABASE_PROJECT_REF", "")):
+def _read_url(env: Mapping[str, str]) -> str | None:
+    """The URL without TLS options."""
+    if url := strip_quotes(env.get("DATABASE_URL", "")):
+        return _encode_password(url)
+    if not strip_quotes(env.get("SUPABASE_PROJECT_REF", "")):
         return None
-    way = bare(env.get("SUPABASE_CONNECTION", "")) or "pooler"
+    way = strip_quotes(env.get("SUPABASE_CONNECTION", "")) or "pooler"
     if way not in WAYS:
-        shown = way if way.isalpha() else "something else"  # it may hold a pasted address, with its password
+        shown = way if way.isalpha() else "something else"  # it may contain a pasted URL with a password
         raise ConfigError(f"SUPABASE_CONNECTION = {shown!r}: expected one of {', '.join(WAYS)}")
-    ref, password = _name(env, "SUPABASE_PROJECT_REF", way), _needed(env, "SUPABASE_DB_PASSWORD", way)
+    ref, password = _host_label(env, "SUPABASE_PROJECT_REF", way), _required(env, "SUPABASE_DB_PASSWORD", way)
     if found := PLACEHOLDER.fullmatch(password):
         raise _placeholder("SUPABASE_DB_PASSWORD", found[0])
     password = quote(password, safe="")
     if way == "direct":
         return f"postgresql://postgres:{password}@db.{ref}.supabase.co:5432/postgres"
-    region = _name(env, "SUPABASE_REGION", way)
-    # Newer projects are behind aws-1-…: the dashboard's host then says so, and it may be given as it stands there.
+    region = _host_label(env, "SUPABASE_REGION", way)
+    # Newer projects use aws-1-…: the dashboard's host shows it, and it can be given like that.
     host = f"{region if re.match('aws-[0-9]-', region) else f'aws-0-{region}'}.pooler.supabase.com"
     port = 6543 if way == "pooler" else 5432
     return f"postgresql://postgres.{ref}:{password}@{host}:{port}/postgres"
 
 
-def _checked(url: str) -> str:
+def _encode_password(url: str) -> str:
+    """``url`` with its password URL-encoded. Raises ConfigError if the URL can be read in more than one way."""
     if not url.startswith(("postgresql://", "postgres://")):
         raise ConfigError(
             "DATABASE_URL: expected an address such as postgresql://USER:PASSWORD@HOST:5432/postgres; "
@@ -99,25 +101,25 @@ def _checked(url: str) -> str:
     found = _LOGIN.fullmatch(body)
     if _NO_LOGIN.fullmatch(body):
         if found is not None and "@" in body:
-            raise _unclear()
+            raise _ambiguous()
         return url
     if found is None or (body.count("@") > 1 and _REST.fullmatch(body.partition("@")[2])):
-        raise _unclear()
+        raise _ambiguous()
     password = found["password"] or ""
     try:
         unquote(password, errors="strict")
     except UnicodeDecodeError:
-        # Bytes that are no text: this % was not meant to begin an encoded character.
-        raise _unclear() from None
-    # libpq would take a part of such a password for the host, the port or the database, and so would our messages.
+        # The decoded bytes are not text: this % was not meant to begin an encoded character.
+        raise _ambiguous() from None
+    # Otherwise libpq, and our messages, would take a part of the password for the host, the port or the database.
     if not _NOT_ENCODED.search(password):
         return url
     if _ENCODED.search(password):
-        raise _unclear()
+        raise _ambiguous()
     return f"{scheme}://{found['user']}:{quote(password, safe='')}@{found['rest']}"
 
 
-def _unclear() -> ConfigError:
+def _ambiguous() -> ConfigError:
     return ConfigError(
         "DATABASE_URL: expected special characters of the password URL-encoded (%25 for %, %2F for /, %40 for @); "
         "found one that is not, in an address that can be read in more than one way. Encode it, or give the raw "
@@ -127,13 +129,14 @@ def _unclear() -> ConfigError:
 
 def _placeholder(variable: str, found: str) -> ConfigError:
     return ConfigError(
-        f"{variable}: expected your project's own; found the dashboard's placeholder {found}. Put what it stands for "
-        "there; a forgotten password is reset in the dashboard (Database, Settings)"
+        f"{variable}: expected the value of your project; found the dashboard's placeholder {found}. Replace it; a "
+        "forgotten password is reset in the dashboard (Database, Settings)"
     )
 
 
-def _needed(env: Mapping[str, str], name: str, way: str) -> str:
-    # A secret that was made from a file, or by echo, ends with the file's last line end.
+def _required(env: Mapping[str, str], name: str, way: str) -> str:
+    """The value of the variable ``name``. Raises ConfigError if it is not set."""
+    # A secret that was created from a file or with echo ends with a line end.
     value = env.get(name, "").rstrip(LINE_ENDS)
     if not value:
         raise ConfigError(
@@ -143,22 +146,25 @@ def _needed(env: Mapping[str, str], name: str, way: str) -> str:
     return value
 
 
-def _name(env: Mapping[str, str], name: str, way: str) -> str:
-    """A part of a host's name; a whole address there would send the password who knows where."""
-    value = bare(_needed(env, name, way))
+def _host_label(env: Mapping[str, str], name: str, way: str) -> str:
+    """The value of the variable ``name``, a part of a host name. Raises ConfigError for anything else.
+
+    A complete URL here would give another host, and the password would be sent to it.
+    """
+    value = strip_quotes(_required(env, name, way))
     if not re.fullmatch("[A-Za-z0-9-]+", value):
         if found := PLACEHOLDER.search(value):
             raise _placeholder(name, found[0])
-        # The value is not shown: it may be a pasted address, with its password.
+        # The value is not shown: it may be a pasted URL with a password.
         raise ConfigError(
-            f"{name}: expected letters, digits and - alone, as in abcdefghijklmnopqrst or eu-central-1; found "
+            f"{name}: expected letters, digits and - only, as in abcdefghijklmnopqrst or eu-central-1; found "
             "something else. An address belongs in DATABASE_URL"
         )
     return value
 
 
 def _with_tls(url: str, env: Mapping[str, str], root_certificate: Path | None) -> str:
-    """``url`` with sslmode and sslrootcert; what it says itself comes first, then PGSSLMODE and PGSSLROOTCERT."""
+    """``url`` with sslmode and sslrootcert; options of the URL take precedence over PGSSLMODE and PGSSLROOTCERT."""
     base, _, query = url.partition("?")
     options = dict(part.partition("=")[::2] for part in query.split("&") if part)
     given = options.get("sslrootcert") or env.get("PGSSLROOTCERT")
@@ -174,14 +180,15 @@ def _with_tls(url: str, env: Mapping[str, str], root_certificate: Path | None) -
         )
     if mode is None and not all(map(is_local, _hosts(base, options))):
         mode = "verify-full" if root else "require"
-    said = {"sslmode": mode, "sslrootcert": quote(root, safe="/") if root else None}
-    options |= {name: value for name, value in said.items() if value is not None}
+    tls = {"sslmode": mode, "sslrootcert": quote(root, safe="/") if root else None}
+    options |= {name: value for name, value in tls.items() if value is not None}
     return "?".join([base, *(["&".join(f"{name}={value}" for name, value in options.items())] if options else [])])
 
 
 def _hosts(base: str, options: Mapping[str, str]) -> list[str]:
+    """The hosts of a URL, which may name several."""
     authority = base.partition("://")[2].partition("/")[0].rpartition("@")[2]
-    # By its name a server is known: hostaddr only says where that is found.
+    # The server's identity is its host; hostaddr only replaces the name lookup.
     if "host" in options or (not authority and "hostaddr" in options):
         return unquote(options.get("host") or options["hostaddr"]).split(",")
     return [

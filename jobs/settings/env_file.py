@@ -1,6 +1,6 @@
-"""``.env.local``: the variables in its text, read whole or refused, and which of them name the database.
+"""``.env.local``: parsing its variables, and choosing the variables that name the database.
 
-No message shows a line: it may hold a password.
+No message shows a line of the file: it may contain a password.
 """
 
 import re
@@ -16,9 +16,9 @@ _OURS = re.compile(r"^\s*(?:export\s+)?(?:DATABASE_URL|SUPABASE_\w+|USAGE_JOBS_\
 
 
 def parse_env(text: str, source: str) -> dict[str, str]:
-    """The variables in ``text``; ConfigError naming ``source`` and line for the first line that is none.
+    """The variables in ``text``. Raises ConfigError naming ``source`` and line for the first invalid line.
 
-    Nothing is interpolated: a raw password may hold ${.
+    Nothing is interpolated: a raw password may contain ${.
     """
     found: dict[str, str] = {}
     lines: dict[str, int] = {}
@@ -27,36 +27,40 @@ def parse_env(text: str, source: str) -> dict[str, str]:
         if binding.error or (binding.key is not None and binding.value is None):
             raise ConfigError(
                 f"{where}: expected NAME=value, with any quotation mark that begins the value closed at its end; found "
-                "a line that is none. Correct it, or take it out"
+                "something else. Correct the line, or take it out"
             )
         if binding.key is None or binding.value is None:
             continue  # a comment, or an empty line
-        _reject_swallowed(binding, binding.value, where)
+        _reject_unclosed_quote(binding, binding.value, where)
         if lines.setdefault(binding.key, _first_line(binding)) != _first_line(binding) and _is_ours(binding.key):
             raise ConfigError(
-                f"{where}: {binding.key} stands in line {lines[binding.key]} already; take one of them out"
+                f"{where}: {binding.key} is already set in line {lines[binding.key]}; take one of them out"
             )
         found[binding.key] = binding.value
     return found
 
 
-def legible(text: str) -> dict[str, str]:
-    """The variables that can be read in ``text``, whatever else is wrong with it."""
+def parse_valid_lines(text: str) -> dict[str, str]:
+    """The variables in the valid lines of ``text``; invalid lines are ignored."""
     return {found.key: found.value for found in parse_stream(StringIO(text)) if found.key and found.value}
 
 
 def _first_line(binding: Binding) -> int:
-    """The line of a binding; python-dotenv counts the empty lines before it as its own."""
+    """The line number of a binding; python-dotenv counts the empty lines before it as part of it."""
     text = binding.original.string
     return binding.original.line + text[: len(text) - len(text.lstrip())].count("\n")
 
 
 def _is_ours(name: str) -> bool:
+    """Whether the job reads a variable of this name."""
     return _OURS.match(f"{name}=") is not None
 
 
-def _reject_swallowed(binding: Binding, value: str, where: str) -> None:
-    """A value may have several lines (a key of another program's), but no setting of ours has, nor is a part of one."""
+def _reject_unclosed_quote(binding: Binding, value: str, where: str) -> None:
+    """Raises ConfigError if a variable of ours has several lines, or is inside another variable's value.
+
+    Variables of other programs, such as a private key, may have several lines.
+    """
     if "\n" in value and (_is_ours(binding.key or "") or _OURS.search(value.partition("\n")[2])):
         raise ConfigError(
             f"{where}: {binding.key}: expected its quotation mark to be closed in the same line; found the next lines "
@@ -64,11 +68,12 @@ def _reject_swallowed(binding: Binding, value: str, where: str) -> None:
         )
 
 
-def connection(env: Mapping[str, str], local: Mapping[str, str]) -> tuple[dict[str, str], str | None]:
-    """The variables that say where the database is: the environment as a whole comes before .env.local (``local``), and
-    in one place DATABASE_URL before SUPABASE_…; and what to tell of variables that are not used.
+def choose_database(env: Mapping[str, str], local: Mapping[str, str]) -> tuple[dict[str, str], str | None]:
+    """The variables that name the database, and a warning about variables that are not used.
 
-    Raises ConfigError where the environment begins an address that neither completes.
+    All variables of the environment (``env``) take precedence over .env.local (``local``); within one of them,
+    DATABASE_URL takes precedence over SUPABASE_…. Raises ConfigError if the environment sets some SUPABASE_…
+    variables, but neither place sets the rest.
     """
     both = {**local, **env}
     given = [name for name in SUPABASE if env.get(name)]

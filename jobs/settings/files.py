@@ -1,4 +1,4 @@
-"""Configuration files: where they are found, their text (whole, or exit 2), and those that `init` writes."""
+"""Configuration files: finding and reading them, and writing those of `init`."""
 
 import tomllib
 from decimal import Decimal
@@ -9,41 +9,41 @@ from jobs.domain.errors import ConfigError
 
 SETTINGS, RATES = "settings.toml", "rates.csv"
 PLACES = (Path(SETTINGS), Path("config", SETTINGS))
-"""Where a settings file is looked for that nobody names, in this order."""
+"""Where the settings file is searched for if none is named, in this order."""
 
 
-def found(cwd: Path) -> Path:
-    """The settings file under ``cwd``, else the one that ships."""
+def find_settings(cwd: Path) -> Path:
+    """The settings file under ``cwd``, else the packaged one."""
     return next((cwd / place for place in PLACES if (cwd / place).exists()), shipped(SETTINGS))
 
 
 def shipped(name: str) -> Path:
-    """A file that ships: beside the code in an installed package, in config/ of a checkout."""
+    """The path of a packaged file: beside the code in an installed package, in config/ of a checkout."""
     jobs = Path(__file__).parents[1]
     return next(folder for folder in (jobs / "config", jobs.parent / "config") if folder.exists()) / name
 
 
-def shown(file: Path, cwd: Path) -> str:
-    """The name of a file in messages: as seen from ``cwd``, where it lies under it."""
+def display_path(file: Path, cwd: Path) -> str:
+    """The path of a file for messages: relative to ``cwd`` if the file is inside it."""
     return str(file.relative_to(cwd)) if file.is_relative_to(cwd) else str(file)
 
 
-def text_of(file: Path) -> str:
-    """What can be read of a file, whatever is wrong with it; nothing where there is none."""
+def read_if_exists(file: Path) -> str:
+    """The text of a file, with invalid bytes replaced; empty if there is no such file."""
     return file.read_text(encoding="utf-8-sig", errors="replace") if file.is_file() else ""
 
 
 def read(file: Path, what: str) -> str:
-    """The whole text of the ``what`` file; ConfigError where it is missing, or no text."""
+    """The text of the ``what`` file. Raises ConfigError if it is missing or not UTF-8."""
     try:
         content = file.read_bytes()
     except OSError as error:
         remedy = ": usage-jobs init writes one to start from" if isinstance(error, FileNotFoundError) else ""
         raise ConfigError(
-            f"{file}: expected the {what} file; found: {error.strerror}. Give its path, or make the file{remedy}"
+            f"{file}: expected the {what} file; found: {error.strerror}. Give its path, or create the file{remedy}"
         ) from None
     try:
-        text = content.decode("utf-8-sig")  # a sheet's CSV begins with a mark
+        text = content.decode("utf-8-sig")  # a CSV file from a spreadsheet begins with a byte order mark
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         raise ConfigError(f"{file} line {line}: expected UTF-8 text; found {error.reason}. Save it as UTF-8") from None
@@ -51,7 +51,7 @@ def read(file: Path, what: str) -> str:
 
 
 def read_toml(file: Path) -> dict[str, Any]:
-    """The values of a settings file; ConfigError naming the line that is no TOML."""
+    """The values of a settings file. Raises ConfigError naming the line that is not TOML."""
     text = read(file, "settings")
     try:
         return tomllib.loads(text, parse_float=Decimal)
@@ -61,9 +61,9 @@ def read_toml(file: Path) -> dict[str, Any]:
 
 
 def write_start_files(folder: Path) -> list[Path]:
-    """Writes settings.toml, which names its rates and has ``start`` to fill in, and the rates.csv that ships.
+    """Writes settings.toml, with ``start`` to fill in, and the packaged rates.csv; returns their paths.
 
-    Raises ConfigError, and writes nothing, where one of them exists or the folder cannot be had.
+    Raises ConfigError, and writes nothing, if one of them exists or the folder cannot be created.
     """
     settings = shipped(SETTINGS).read_text(encoding="utf-8").replace("# rates = ", "rates = ", 1)
     texts = {folder / SETTINGS: settings, folder / RATES: shipped(RATES).read_text(encoding="utf-8")}

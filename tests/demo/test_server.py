@@ -216,7 +216,7 @@ def test_as_root_the_way_to_the_data_is_opened_each_time(server_directory: Path)
 @pytest.mark.skipif(os.geteuid() == 0, reason="nothing is read-only to root")
 def test_a_read_only_parent_is_named(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
-    with pytest.raises(ConfigError, match=r"demo: cannot hold .* denied"), run_server(tmp_path / "demo"):
+    with pytest.raises(ConfigError, match=r"demo: cannot be used .* denied"), run_server(tmp_path / "demo"):
         pass
 
 
