@@ -23,9 +23,9 @@ from ways import job_url
 
 from jobs.postgres import server_clock as server
 from jobs.postgres.conninfo import Address
-from jobs.service.health_endpoint import Health, listening
+from jobs.service.health_endpoint import Health, serve_health
 from jobs.service.nightly import Daemon
-from jobs.service.scheduler import Due, entries
+from jobs.service.scheduler import ScheduleState, initial_states
 from jobs.settings import load
 
 SAID = ("last_exit_code", "last_success")
@@ -114,17 +114,17 @@ def test_a_broken_invariant_is_no_success_until_it_is_mended(database: str, monk
     monkeypatch.setattr(server, "today", lambda _: date(2026, 6, 21))
     clock = FakeClock(datetime(2026, 6, 21, 3, tzinfo=UTC), datetime.max.replace(tzinfo=UTC))
     served = Daemon(settings, Address(job_url(database, lambda: settings)), clock)
-    nightly, reconcile = dues = entries(served.entries(), clock)
+    nightly, reconcile = states = initial_states(served.entries(), clock)
 
-    def told(due: Due) -> tuple[int, str, list[str], int | None, str | None, float | None]:
-        """What is said once ``due`` is done, an hour after the one before."""
+    def told(state: ScheduleState) -> tuple[int, str, list[str], int | None, str | None, float | None]:
+        """The health after another hour and a run of ``state``."""
         clock.time += timedelta(hours=1)
-        due.do(clock)
-        served.tell(dues)
-        entry = served.health.told["entries"][due.entry.name]
-        kind = "run" if due is nightly else "reconcile"
+        state.run(clock)
+        served.update_health(states)
+        entry = served.health.answer["entries"][state.entry.name]
+        kind = "run" if state is nightly else "reconcile"
         success = re.search(rf'last_success_timestamp_seconds{{kind="{kind}"}} (.*)', served.metrics.text().decode())
-        at, health = None if success is None else float(success[1]), served.health.told
+        at, health = None if success is None else float(success[1]), served.health.answer
         return served.health.code, health["status"], health["broken_invariants"], *map(entry.get, SAID), at
 
     def at(hour: int) -> tuple[str, float]:
@@ -182,7 +182,7 @@ def test_where_it_listens(listen: str) -> None:
     port, host = free_port(), "[::1]" if "::" in listen else "127.0.0.1"
     if "::" in listen and not has_ipv6():
         pytest.skip("this machine has no IPv6")
-    with listening(listen.format(port), Health(), lambda: b""):
+    with serve_health(listen.format(port), Health(), lambda: b""):
         assert get(f"http://{host}:{port}/healthz")[0] == 200
         with pytest.raises(OSError, match="refused"):
             socket.create_connection(("127.77.0.1", port)).close()
@@ -201,7 +201,7 @@ def test_a_port_that_is_taken_and_one_that_is_none(database: str) -> None:
         for listen in (f"127.0.0.1:{taken.getsockname()[1]}", "nowhere", "127.0.0.1:99999999", "::1:8080"):
             ran = usage_jobs("schedule", url=database, USAGE_JOBS_SCHEDULE__LISTEN=listen)
             assert ran.code == 2
-            assert f"schedule.listen = {listen!r}: expected HOST:PORT that nobody listens on" in ran.err
+            assert f"schedule.listen = {listen!r}: expected a HOST:PORT that is free" in ran.err
 
 
 def test_a_cron_expression_that_is_none(database: str) -> None:

@@ -17,7 +17,7 @@ from apscheduler.triggers.cron import CronTrigger
 from fake_clock import FakeClock, OverError
 
 from jobs.domain.errors import ConfigError
-from jobs.service.scheduler import Entry, entries, last_fire, serve, trigger
+from jobs.service.scheduler import Entry, initial_states, last_fire, parse_cron, serve
 
 NIGHTLY = "30 2 * * *"
 EVERY_ZONE = "EVERY_ZONE" in os.environ
@@ -52,7 +52,7 @@ def lived(log: Log, clock: FakeClock, cron: str = NIGHTLY) -> None:
     """A process that lives until the clock's time is over."""
     log.clock = clock
     with pytest.raises(OverError):
-        serve(entries([Entry("nightly", cron, log.run, log.covered)], clock), clock)
+        serve(initial_states([Entry("nightly", cron, log.run, log.covered)], clock), clock)
 
 
 def test_it_runs_once_a_night() -> None:
@@ -171,20 +171,20 @@ def days_left_out(zone: str, cron: str, years: int) -> int:
 )
 def test_what_is_no_cron_expression_is_refused(cron: str) -> None:
     with pytest.raises(ConfigError, match=r"expected (a cron expression|days of the week by name)"):
-        trigger(cron)
+        parse_cron(cron)
 
 
 @pytest.mark.parametrize("cron", ["0 0 30 2 *", "30 2 31 4,6,9,11 *"])
 def test_a_day_that_never_comes_is_refused(cron: str) -> None:
-    with pytest.raises(ConfigError, match=r"expected a day that comes; found one that no month has"):
-        trigger(cron)
+    with pytest.raises(ConfigError, match=r"expected a day that exists; found one that no month has"):
+        parse_cron(cron)
 
 
 @pytest.mark.parametrize("cron", ["0 5 1 * mon", "0 5 */2 * sun", "0 5 1-7 6 mon-fri"])
 def test_a_day_of_the_month_beside_a_weekday_is_refused(cron: str) -> None:
     """cron fires on either, the library on what is both."""
     with pytest.raises(ConfigError, match=r"expected a day of the month or days of the week; found both"):
-        trigger(cron)
+        parse_cron(cron)
 
 
 @pytest.mark.parametrize(
@@ -199,5 +199,5 @@ def test_a_day_of_the_month_beside_a_weekday_is_refused(cron: str) -> None:
     ],
 )
 def test_the_last_fire(cron: str, now: str, fire: str) -> None:
-    found = last_fire(trigger(cron), datetime.fromisoformat(now).replace(tzinfo=UTC))
+    found = last_fire(parse_cron(cron), datetime.fromisoformat(now).replace(tzinfo=UTC))
     assert found == datetime.fromisoformat(fire).replace(tzinfo=UTC)

@@ -144,7 +144,7 @@ def _measured(call: Call, report: "Report") -> None:
         from jobs.service.metrics import Metrics
 
         metrics = Metrics()
-        metrics.done(report, call.clock.now())
+        metrics.record_run(report, call.clock.now())
         try:
             metrics.write(call.arguments.metrics_file)
         except OSError as error:  # the run is done: a full disk does not change how it ended
@@ -248,13 +248,13 @@ def _schedule(call: Call) -> int:
 
     settings = _settings(call.arguments)
     with _address(settings) as address:
-        served = nightly.Daemon(settings, address, call.clock, call.scrubbed, call.who)
-        dues = scheduler.entries(served.entries(), served.clock)
-        with health_endpoint.listening(settings.schedule.listen, served.health, served.metrics.text):
+        daemon = nightly.Daemon(settings, address, call.clock, call.scrubbed, call.who)
+        states = scheduler.initial_states(daemon.entries(), daemon.clock)
+        with health_endpoint.serve_health(settings.schedule.listen, daemon.health, daemon.metrics.text):
             try:
-                scheduler.serve(dues, served.clock, on=served.tell)
+                scheduler.serve(states, daemon.clock, on_change=daemon.update_health)
             except (StoppedError, KeyboardInterrupt):
-                if served.working:
+                if daemon.is_working:
                     raise
     return 0
 

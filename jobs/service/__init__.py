@@ -1,4 +1,4 @@
 """`usage-jobs schedule`: the scheduler and what it runs, the health endpoint, metrics; and logging.
 
-No pricing and no SQL: a nightly run is ``pipeline.run``, its proofs are ``jobs.audit``.
+This package has no pricing and no SQL: ``pipeline.run`` does a nightly run, ``jobs.audit`` checks the invariants.
 """

@@ -16,29 +16,32 @@ LOOPBACK = "127.0.0.1"
 
 @dataclass(slots=True)
 class Health:
-    """What /healthz says; the main thread replaces it as a whole, so that no answer is half of each."""
+    """The answer of /healthz. The main thread replaces it as a whole, so that no request sees a partial update."""
 
-    told: dict[str, Any] = field(default_factory=lambda: {"status": "starting"})
+    answer: dict[str, Any] = field(default_factory=lambda: {"status": "starting"})
 
     @property
     def code(self) -> int:
-        """503 while the last try of something failed, or a person has to look: an invariant is broken, or a closed
-        month has changed."""
-        return 200 if self.told["status"] in ("starting", "ok") else 503
+        """The HTTP status: 503 if the last attempt failed, an invariant is broken, or a closed month has changed."""
+        return 200 if self.answer["status"] in ("starting", "ok") else 503
 
 
 @contextmanager
-def listening(listen: str, health: Health, metrics: Callable[[], bytes]) -> Iterator[None]:
-    """Answers on ``listen`` (host:port; empty: not at all) as long as the block lasts. Raises ConfigError."""
+def serve_health(listen: str, health: Health, metrics: Callable[[], bytes]) -> Iterator[None]:
+    """Answers HTTP requests on ``listen`` while the block runs.
+
+    ``listen``: HOST:PORT; empty: no endpoint. ``metrics``: returns the text of /metrics. Raises ConfigError if it
+    cannot listen there.
+    """
     if not listen:
         yield
         return
     try:
-        server = _server(listen, _handler(health, metrics))
+        server = _make_server(listen, _make_handler(health, metrics))
     except (OSError, OverflowError, ValueError) as error:
         raise ConfigError(
-            f"schedule.listen = {listen!r}: expected HOST:PORT that nobody listens on (an IPv6 host in [ ]), or an "
-            f"empty text; found: {error}"
+            f"schedule.listen = {listen!r}: expected a HOST:PORT that is free (an IPv6 host in [ ]), or an empty text; "
+            f"found: {error}"
         ) from None
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
@@ -49,15 +52,15 @@ def listening(listen: str, health: Health, metrics: Callable[[], bytes]) -> Iter
         server.server_close()
 
 
-def _server(listen: str, handler: type[BaseHTTPRequestHandler]) -> ThreadingHTTPServer:
-    """Bound to ``listen``; without a host to this machine only. Raises OSError, OverflowError or ValueError."""
+def _make_server(listen: str, handler: type[BaseHTTPRequestHandler]) -> ThreadingHTTPServer:
+    """A server bound to ``listen``; without a host, to loopback. Raises OSError, OverflowError or ValueError."""
     host, _, port = listen.rpartition(":")
     if host[:1] + host[-1:] == "[]":
         host = host[1:-1]
     elif ":" in host:
         raise ValueError("an IPv6 host without [ ]")
     found = socket.getaddrinfo(host or LOOPBACK, None, type=socket.SOCK_STREAM)
-    # A name such as localhost may have both; probes ask for IPv4.
+    # A name such as localhost may have IPv4 and IPv6 addresses; probes use IPv4.
     family, *_, place = min(found, key=lambda each: each[0] != socket.AF_INET)
 
     class Server(ThreadingHTTPServer):
@@ -66,13 +69,13 @@ def _server(listen: str, handler: type[BaseHTTPRequestHandler]) -> ThreadingHTTP
     return Server((str(place[0]), int(port)), handler)
 
 
-def _handler(health: Health, metrics: Callable[[], bytes]) -> type[BaseHTTPRequestHandler]:
+def _make_handler(health: Health, metrics: Callable[[], bytes]) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
-        timeout = 10  # a client that asks nothing holds a thread no longer
+        timeout = 10  # seconds; ends the thread of a client that sends no request
 
         def do_GET(self) -> None:
             if self.path == "/healthz":
-                self._answer(health.code, "application/json", json.dumps(health.told).encode())
+                self._answer(health.code, "application/json", json.dumps(health.answer).encode())
             elif self.path == "/metrics":
                 self._answer(200, "text/plain; version=0.0.4; charset=utf-8", metrics())
             else:
@@ -86,6 +89,6 @@ def _handler(health: Health, metrics: Callable[[], bytes]) -> type[BaseHTTPReque
             self.wfile.write(body)
 
         def log_message(self, *_: object) -> None:
-            """Nothing: a probe every ten seconds is no event."""
+            """Logs nothing: probes would fill the log."""
 
     return Handler

@@ -1,4 +1,4 @@
-"""Logs: one event a stage, on standard error; key=value where a person looks, one JSON object a line elsewhere."""
+"""Logs on standard error: one line a stage; key=value on a terminal, one JSON object a line elsewhere."""
 
 import logging
 import sys
@@ -15,9 +15,9 @@ EVERY_SECONDS = 30
 
 
 def configure() -> None:
-    """To be called once, by whoever owns the process."""
+    """Configures logging. Call it once per process."""
     bind_run(None)
-    # What the driver says of a rollback on a connection that is gone: the error that comes up says it better.
+    # The driver warns about a rollback on a lost connection; the error that is raised explains it better.
     logging.getLogger("psycopg").setLevel(logging.ERROR)
     last: Any = structlog.processors.JSONRenderer(ensure_ascii=False)
     if sys.stderr.isatty():
@@ -29,19 +29,19 @@ def configure() -> None:
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             last,
         ],
-        # Looked up anew for each line: tests, and whoever redirects it, replace standard error.
+        # sys.stderr is looked up for each line, because tests replace it.
         logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),
         cache_logger_on_first_use=False,
     )
 
 
 def event(name: str, *, level: str = "info", **values: Any) -> None:
-    """One line."""
+    """Logs one line: the event ``name`` with ``values``."""
     getattr(structlog.get_logger(), level)(name, **values)
 
 
 def bind_run(run_id: int | None) -> None:
-    """The run that all further lines are about; None: of none."""
+    """Adds ``run_id`` to all further log lines; None: no run."""
     structlog.contextvars.clear_contextvars()
     if run_id is not None:
         structlog.contextvars.bind_contextvars(run_id=run_id)
@@ -49,14 +49,17 @@ def bind_run(run_id: int | None) -> None:
 
 @dataclass(slots=True)
 class Stages:
-    """A progress that logs each stage as it begins, with the seconds since the first; and of a long one each
-    EVERY_SECONDS how far it is, and where the end is known how many seconds it has left at this pace."""
+    """A progress callback that logs the stages of a run.
+
+    It logs the start of each stage, with the seconds since the first stage. During a long stage it logs every
+    EVERY_SECONDS how much is done and, if the total is known, how many seconds are left at this speed.
+    """
 
     clock: Callable[[], float] = time.monotonic
     _began: float | None = None
     _stage: str = ""
     _stage_began: float = 0
-    _told: float = 0
+    _logged: float = 0
 
     def __call__(self, stage: str, done: int, of: int | None) -> None:
         now = self.clock()
@@ -64,18 +67,18 @@ class Stages:
         figures: dict[str, Any] = {"seconds": round(now - self._began, 1)}
         if stage != self._stage:
             self._stage, self._stage_began = stage, now
-        elif now - self._told < EVERY_SECONDS or not done:
+        elif now - self._logged < EVERY_SECONDS or not done:
             return
         else:
             figures["done"] = done
             if of is not None:
                 figures |= {"of": of, "seconds_left": round((now - self._stage_began) / done * (of - done))}
         event(stage, **figures)
-        self._told = now
+        self._logged = now
 
 
 def report_figures(report: Report) -> dict[str, Any]:
-    """The figures of a report that a log keeps."""
+    """The figures of a report for a log line."""
     return {
         "window": f"{report.window_from}/{report.window_to}",
         "rows_read": report.rows_read,

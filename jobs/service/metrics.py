@@ -1,4 +1,4 @@
-"""What monitoring is told: Prometheus metrics of runs, over HTTP (`schedule`) or as a textfile (`--metrics-file`)."""
+"""Prometheus metrics of runs, served over HTTP (`schedule`) or written as a text file (`--metrics-file`)."""
 
 from datetime import datetime
 from pathlib import Path
@@ -9,11 +9,11 @@ from jobs.domain.run_report import Report
 
 STATUS = {0: "done", 3: "done with rejects", 4: "locked", 5: "refused", 6: "changed"}
 BROKEN = "broken"
-"""The status of a command that ended with 6 because an invariant is broken."""
+"""The status of a command that ended with exit code 6 because an invariant is broken."""
 
 
 class Metrics:
-    """Runs by kind and status since the process began; the figures of the last run that was done."""
+    """Counts of commands by kind and status since the process started, and the figures of the last finished run."""
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
@@ -34,13 +34,13 @@ class Metrics:
     def _gauge(self, name: str, text: str) -> Gauge:
         return Gauge(name, text, ["kind"], registry=self._registry)
 
-    def done(self, report: Report, now: datetime) -> None:
-        """A run or backfill that came to its end."""
-        self.figures(report)
-        self.ended(report.kind, report.exit_code, now)
+    def record_run(self, report: Report, now: datetime) -> None:
+        """Records the figures and the end of a run or backfill."""
+        self.record_figures(report)
+        self.record_end(report.kind, report.exit_code, now)
 
-    def figures(self, report: Report) -> None:
-        """What a run or backfill has found. Gauges are floats by nature: for alarms, not for invoices."""
+    def record_figures(self, report: Report) -> None:
+        """Records the figures of a run or backfill. Gauges are floats: use them for alarms, not for invoices."""
         kind = report.kind
         for stage, seconds in report.seconds.items():
             self._seconds.labels(kind, stage).set(seconds)
@@ -50,17 +50,21 @@ class Metrics:
         self._cost.labels(kind).set(float(report.total_cost))
         self._uncovered.labels(kind).set(float(report.credits.uncovered))
 
-    def ended(self, kind: str, code: int, now: datetime, status: str | None = None) -> None:
-        """A command that has ended, whichever way; ``status``: where its exit code does not say all."""
+    def record_end(self, kind: str, code: int, now: datetime, status: str | None = None) -> None:
+        """Records the end of a command.
+
+        ``kind``: run, backfill, watch or reconcile. ``code``: its exit code. ``status``: replaces the status that
+        belongs to the exit code.
+        """
         self._runs.labels(kind, status or STATUS.get(code, "failed")).inc()
         self._code.labels(kind).set(code)
         if code in (0, 3):
             self._success.labels(kind).set(now.timestamp())
 
     def text(self) -> bytes:
-        """In Prometheus' text format."""
+        """The metrics in the text format of Prometheus."""
         return generate_latest(self._registry)
 
     def write(self, file: Path) -> None:
-        """The same into a file, all at once, for node_exporter's textfile collector. Raises OSError."""
+        """Writes the metrics atomically to a file, for the textfile collector of node_exporter. Raises OSError."""
         write_to_textfile(str(file), self._registry)

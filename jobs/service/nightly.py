@@ -1,6 +1,6 @@
-"""What `usage-jobs schedule` does when something is due: the nightly run and then watch, and reconcile once a week.
+"""The jobs of `usage-jobs schedule`: the nightly run, followed by watch; and reconcile, once a week.
 
-A nightly run is followed by reconcile as well, until a reconcile of this process has found that all invariants hold.
+A nightly run is also followed by reconcile, until a reconcile of this process has found no broken invariant.
 """
 
 import traceback
@@ -17,7 +17,7 @@ from jobs.postgres.conninfo import Address
 from jobs.service import log
 from jobs.service.health_endpoint import Health
 from jobs.service.metrics import BROKEN, Metrics
-from jobs.service.scheduler import Clock, Due, Entry
+from jobs.service.scheduler import Clock, Entry, ScheduleState
 from jobs.settings import Settings
 
 CHANGED = 6
@@ -25,91 +25,96 @@ CHANGED = 6
 
 @dataclass(slots=True)
 class Daemon:
-    """The entries of the schedule, for one database. ``scrubbed`` takes passwords out of a traceback; ``working``:
-    whether something is being done, so that a signal stops more than a sleep; ``broken``: the checks that the last
-    reconcile found broken (None: there was none yet); ``changed``: the closed months that the last watch found
-    changed."""
+    """The jobs of one database, and their results since the process started.
+
+    - ``scrub``: removes passwords from a traceback
+    - ``who``: who runs the jobs, for the run log
+    - ``is_working``: whether a job is running, so that a signal interrupts more than a sleep
+    - ``broken``: the checks that the last reconcile found broken; None: there was no reconcile yet
+    - ``changed``: the closed months that the last watch found changed
+    """
 
     settings: Settings
     address: Address
     clock: Clock
-    scrubbed: Callable[[str], str] = str
+    scrub: Callable[[str], str] = str
     who: str | None = None
     metrics: Metrics = field(default_factory=Metrics)
     health: Health = field(default_factory=Health)
-    working: bool = False
+    is_working: bool = False
     broken: tuple[str, ...] | None = None
     changed: tuple[str, ...] = ()
 
     def entries(self) -> list[Entry]:
-        """Those that have a cron expression."""
+        """The entries of the schedule that have a cron expression."""
+        schedule = self.settings.schedule
         found = [
-            Entry("nightly", self.settings.schedule.nightly, self._told("run", self._night), self._covered),
-            Entry("reconcile", self.settings.schedule.reconcile, self._told("reconcile", self._reconcile)),
+            Entry("nightly", schedule.nightly, self._with_exit_code("run", self._run_nightly), self._last_covered_day),
+            Entry("reconcile", schedule.reconcile, self._with_exit_code("reconcile", self._reconcile)),
         ]
         return [entry for entry in found if entry.cron]
 
-    def tell(self, dues: Sequence[Due]) -> None:
-        """What /healthz says from now on."""
+    def update_health(self, states: Sequence[ScheduleState]) -> None:
+        """Sets the answer of /healthz."""
         now = self.clock.now()
         entries = {
-            due.entry.name: {
-                "last_exit_code": due.code,
-                "last_success": None if due.succeeded is None else due.succeeded.isoformat(),
-                "next_run": due.next_time(now).isoformat(),
-                "failed_tries": due.failed,
+            state.entry.name: {
+                "last_exit_code": state.code,
+                "last_success": None if state.succeeded is None else state.succeeded.isoformat(),
+                "next_run": state.next_time(now).isoformat(),
+                "failed_tries": state.failed,
             }
-            for due in dues
+            for state in states
         }
-        failing = any(due.failed for due in dues)
+        failing = any(state.failed for state in states)
         status = "failing" if failing else "broken" if self.broken else "changed" if self.changed else "ok"
         found = {"broken_invariants": list(self.broken or ()), "changed_months": list(self.changed)}
-        self.health.told = {"status": status, **found, "entries": entries}
+        self.health.answer = {"status": status, **found, "entries": entries}
 
-    def _covered(self) -> date | None:
+    def _last_covered_day(self) -> date | None:
         try:
             return last_covered_day(self.settings, self.address)
         except UsageJobsError as error:
             log.event("the run log cannot be read", level="warning", error=str(error))
             return None
 
-    def _told(self, kind: str, work: Callable[[], int]) -> Callable[[], int]:
-        """``work``, whose errors become exit codes: a daemon outlives what it does."""
+    def _with_exit_code(self, kind: str, work: Callable[[], int]) -> Callable[[], int]:
+        """``work`` with logging, and with every error turned into an exit code: the daemon must not end."""
 
-        def done() -> int:
+        def wrapped() -> int:
             log.bind_run(None)
             log.event("begins", kind=kind)
-            self.working = True
+            self.is_working = True
             try:
                 code = work()
             except UsageJobsError as error:
                 code = error.exit_code
                 log.event("failed", level="error", kind=kind, exit_code=code, error=str(error))
-                self.metrics.ended(kind, code, self.clock.now())
+                self.metrics.record_end(kind, code, self.clock.now())
             except Exception as error:
                 code, text = 1, "".join(traceback.format_exception(error))
-                log.event("failed", level="error", kind=kind, exit_code=code, error=self.scrubbed(text))
-                self.metrics.ended(kind, code, self.clock.now())
-            self.working = False
+                log.event("failed", level="error", kind=kind, exit_code=code, error=self.scrub(text))
+                self.metrics.record_end(kind, code, self.clock.now())
+            self.is_working = False
             return code
 
-        return done
+        return wrapped
 
-    def _night(self) -> int:
+    def _run_nightly(self) -> int:
         job = RunRequest(self.settings, self.address, who=self.who, progress=log.Stages())
         report = run_job(job)
-        self.metrics.figures(report)
+        self.metrics.record_figures(report)
         log.event("done", kind="run", exit_code=report.exit_code, **log.report_figures(report))
         for note in report.notes:
             log.event("note", level="warning", kind="run", note=note)
-        # Sunday is too late to hear that what was broken still is, or that it is mended.
+        # Do not wait for the weekly reconcile to find out whether broken invariants have been repaired.
         if self.settings.schedule.reconcile and self.broken != ():
             self._reconcile()
         self._watch()
         if self.broken:
-            self.metrics.ended("run", CHANGED, self.clock.now(), BROKEN)
+            self.metrics.record_end("run", CHANGED, self.clock.now(), BROKEN)
         else:
-            self.metrics.ended("run", report.exit_code, self.clock.now())
+            self.metrics.record_end("run", report.exit_code, self.clock.now())
         return CHANGED if self.broken or self.changed else report.exit_code
 
     def _watch(self) -> None:
@@ -118,16 +123,16 @@ class Daemon:
         for month in changed:
             log.event("a closed month has changed", level="warning", month=str(month.month), remedy=month.remedy)
         self.changed = tuple(f"{month.month:%Y-%m}" for month in changed)
-        self.metrics.ended("watch", CHANGED if changed else 0, self.clock.now())
+        self.metrics.record_end("watch", CHANGED if changed else 0, self.clock.now())
 
     def _reconcile(self) -> int:
-        laws = reconcile(self.settings, self.address, None, None)
-        broken = [law for law in laws if law.broken]
-        self.broken = tuple(law.law for law in broken)
-        for law in broken:
-            figures = {"left": str(law.left), "right": str(law.right), "broken": law.broken}
-            log.event("an invariant is broken", level="error", law=law.law, invariant=law.invariant, **figures)
+        checks = reconcile(self.settings, self.address, None, None)
+        broken = [check for check in checks if check.broken]
+        self.broken = tuple(check.law for check in broken)
+        for check in broken:
+            figures = {"left": str(check.left), "right": str(check.right), "broken": check.broken}
+            log.event("an invariant is broken", level="error", check=check.law, invariant=check.invariant, **figures)
         code = CHANGED if broken else 0
-        log.event("done", kind="reconcile", exit_code=code, laws=len(laws), broken=len(broken))
-        self.metrics.ended("reconcile", code, self.clock.now(), BROKEN if broken else None)
+        log.event("done", kind="reconcile", exit_code=code, checks=len(checks), broken=len(broken))
+        self.metrics.record_end("reconcile", code, self.clock.now(), BROKEN if broken else None)
         return code

@@ -1,8 +1,8 @@
-"""`usage-jobs schedule`: stays up and does what is due; it calculates nothing itself.
+"""The scheduler of `usage-jobs schedule`: runs each entry when it is due.
 
-What is due is told by two things. The cron expressions (APScheduler's, always UTC) say when; and the run log in the
-database says how far runs have come, so that after any outage, of this process, of the database or of the clock, what
-is missing is done at once, and once. Everything happens one after the other, in the main thread, where signals arrive.
+Two things decide when an entry is due: its cron expression (APScheduler's, always UTC), and the run log in the
+database, which has the last covered day. So after an outage of this process, of the database or of the clock, missing
+days are covered at once, and only once. Entries run one after the other in the main thread, which receives signals.
 """
 
 import re
@@ -15,22 +15,22 @@ from apscheduler.triggers.cron import CronTrigger
 
 from jobs.domain.errors import ConfigError
 
-LOOK = timedelta(minutes=1)
-"""At most so long it sleeps: a clock that was set forward is noticed within this time."""
-SOONEST, LATEST = timedelta(minutes=1), timedelta(hours=1)
-"""Pauses between two tries of what failed; they double."""
+MAX_SLEEP = timedelta(minutes=1)
+"""The longest sleep: a clock that was set forward is noticed within this time."""
+MIN_RETRY, MAX_RETRY = timedelta(minutes=1), timedelta(hours=1)
+"""The first and the longest pause before a failed entry is tried again; pauses double."""
 FIELDS = 5
 LEAP_YEAR = datetime(2000, 1, 1, tzinfo=UTC)
 MOMENT = timedelta(microseconds=1)
-BACK = (timedelta(days=2), timedelta(days=8), timedelta(days=32), timedelta(days=370))
-DONE = (0, 3, 6)
-"""Exit codes with which a command has done its work: it is not tried again."""
-GOOD = (0, 3)
-"""Those with which all is well. A broken invariant or a changed month (6) is for a person, and no success."""
+LOOKBACKS = (timedelta(days=2), timedelta(days=8), timedelta(days=32), timedelta(days=370))
+FINISHED = (0, 3, 6)
+"""Exit codes of a command that has finished: it is not tried again."""
+SUCCESSFUL = (0, 3)
+"""Exit codes of a success. Code 6 (a broken invariant or a changed closed month) is not one: a person has to act."""
 
 
 class Clock(Protocol):
-    """The one look at time, and the one way to let it pass."""
+    """The current time, and waiting; tests replace it."""
 
     def now(self) -> datetime: ...
 
@@ -39,8 +39,11 @@ class Clock(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A cron expression and what it starts; ``work`` returns an exit code; ``covered``: the last day that is done by
-    the log, for work that the log can tell of."""
+    """A cron expression and the job that it starts.
+
+    ``work``: does the job and returns an exit code. ``covered``: returns the last covered day from the run log; None
+    for a job that covers no days.
+    """
 
     name: str
     cron: str
@@ -49,9 +52,16 @@ class Entry:
 
 
 @dataclass(slots=True)
-class Due:
-    """An entry with what has become of it: fires up to ``handled`` are seen to; ``failed`` tries since the last good
-    one; the next not before ``retry``."""
+class ScheduleState:
+    """An entry and its history.
+
+    - ``handled``: fire times up to this one are done
+    - ``failed``: how many attempts have failed since the last one that finished
+    - ``retry``: when to try again; None: at the next fire time
+    - ``code``: the last exit code
+    - ``succeeded``: the time of the last success
+    - ``until``: the last day that is known to be covered, to save a query of the run log
+    """
 
     entry: Entry
     trigger: CronTrigger
@@ -64,48 +74,48 @@ class Due:
     _between: tuple[datetime, datetime] | None = None
 
     def is_due(self, now: datetime) -> bool:
-        """Whether a fire came since the last one handled, a try has to be repeated, or the log lacks a day."""
+        """Whether a fire time has passed, a failed attempt has to be repeated, or the run log lacks a day."""
         if self.retry is not None:
             return now >= self.retry
-        fire = self._fire(now)
-        return fire is not None and (fire > self.handled or self._lacks(fire))
+        fire = self._last_fire(now)
+        return fire is not None and (fire > self.handled or self._lacks_day(fire))
 
-    def _fire(self, now: datetime) -> datetime | None:
-        """``last_fire``, looked up once between two fires."""
+    def _last_fire(self, now: datetime) -> datetime | None:
+        """The result of ``last_fire``, cached until the next fire time."""
         if self._between is not None and self._between[0] <= now < self._between[1]:
             return self._between[0]
         fire, following = last_fire(self.trigger, now), self.trigger.get_next_fire_time(None, now + MOMENT)
         self._between = None if fire is None else (fire, following)
         return fire
 
-    def _lacks(self, fire: datetime) -> bool:
-        """Whether the day that ``fire`` was for is not in the log; asked only where memory does not know it is."""
+    def _lacks_day(self, fire: datetime) -> bool:
+        """Whether the run log lacks the day before ``fire``; queries the log only if ``until`` does not include it."""
         day = fire.date() - timedelta(days=1)
         if self.entry.covered is None or (self.until is not None and day <= self.until):
             return False
         self.until = self.entry.covered()
         return self.until is None or day > self.until
 
-    def do(self, clock: Clock) -> None:
-        """Does the work, and decides when to try again where it failed."""
+    def run(self, clock: Clock) -> None:
+        """Does the work, and schedules another attempt if it failed."""
         began = clock.now()
         self.code = self.entry.work()
         now = clock.now()
         self.handled = max(self.handled, began)
-        if self.code in DONE:
+        if self.code in FINISHED:
             self.failed, self.retry, self.until = 0, None, None
-            self.succeeded = now if self.code in GOOD else self.succeeded
+            self.succeeded = now if self.code in SUCCESSFUL else self.succeeded
             return
         self.failed += 1
-        # Configuration does not mend itself: the next fire tries again.
-        pause = min(LATEST, SOONEST * 2 ** min(self.failed - 1, 10))
+        # A configuration error stays until a person corrects it: try again only at the next fire time.
+        pause = min(MAX_RETRY, MIN_RETRY * 2 ** min(self.failed - 1, 10))
         self.retry = None if self.code == ConfigError.exit_code else now + pause
-        fire = self._fire(now)
+        fire = self._last_fire(now)
         self.until = fire.date() if fire is not None and self.code == ConfigError.exit_code else None
 
     def next_time(self, now: datetime) -> datetime:
-        """When this is due next, as far as is known."""
-        self._fire(now)
+        """When this entry is due next: the next fire time, or an earlier retry."""
+        self._last_fire(now)
         if self._between is None:
             fire: datetime = self.trigger.get_next_fire_time(None, now + MOMENT)
         else:
@@ -113,16 +123,19 @@ class Due:
         return min(fire, self.retry) if self.retry is not None else fire
 
 
-def trigger(cron: str) -> CronTrigger:
-    """A cron expression of five fields, in UTC: any other zone skips or repeats hours. Raises ConfigError."""
+def parse_cron(cron: str) -> CronTrigger:
+    """The trigger of a cron expression of five fields, in UTC: other time zones skip or repeat hours.
+
+    Raises ConfigError for an invalid expression, and for one that cron and APScheduler understand differently.
+    """
     fields = cron.split()
     if len(fields) == FIELDS:
         _, _, day, _, weekday = fields
         if re.search(r"\d", weekday):
-            # cron's Sunday is 0 or 7, the library's Monday: a week's work would be done on another day.
+            # Day 0 is Sunday for cron, but Monday for the library: the job would run on another day.
             raise ConfigError(f"schedule: {cron!r}: expected days of the week by name, such as sun or mon-fri")
         if day != "*" and weekday != "*":
-            # cron fires on a day that is either, the library on one that is both.
+            # cron fires on days that match either field, the library on days that match both.
             raise ConfigError(
                 f"schedule: {cron!r}: expected a day of the month or days of the week; found both. Make one of them *"
             )
@@ -134,14 +147,14 @@ def trigger(cron: str) -> CronTrigger:
         ) from None
     if made.get_next_fire_time(None, LEAP_YEAR) is None:
         raise ConfigError(
-            f"schedule: {cron!r}: expected a day that comes; found one that no month has. Correct the day"
+            f"schedule: {cron!r}: expected a day that exists; found one that no month has. Correct the day"
         )
     return made
 
 
 def last_fire(cron: CronTrigger, now: datetime) -> datetime | None:
-    """The latest time at or before ``now`` for which ``cron`` stands; None where there is none within a year."""
-    for back in BACK:
+    """The latest fire time of ``cron`` at or before ``now``; None if there is none within a year."""
+    for back in LOOKBACKS:
         found: datetime | None = None
         fire = cron.get_next_fire_time(None, now - back)
         while fire is not None and fire <= now:
@@ -151,19 +164,24 @@ def last_fire(cron: CronTrigger, now: datetime) -> datetime | None:
     return None
 
 
-def entries(found: Sequence[Entry], clock: Clock) -> list[Due]:
-    """The entries, of which nothing is due but what the log lacks."""
-    return [Due(entry, trigger(entry.cron), clock.now()) for entry in found]
+def initial_states(entries: Sequence[Entry], clock: Clock) -> list[ScheduleState]:
+    """The state of each entry at the start: an entry is due only if the run log lacks a day."""
+    return [ScheduleState(entry, parse_cron(entry.cron), clock.now()) for entry in entries]
 
 
-def serve(dues: Sequence[Due], clock: Clock, *, on: Callable[[Sequence[Due]], None] = lambda _: None) -> None:
-    """Does what is due, for ever; ``on`` hears of every change."""
-    on(dues)
+def serve(
+    states: Sequence[ScheduleState],
+    clock: Clock,
+    *,
+    on_change: Callable[[Sequence[ScheduleState]], None] = lambda _: None,
+) -> None:
+    """Runs entries when they are due, forever; calls ``on_change`` at the start and after each entry."""
+    on_change(states)
     while True:
-        for due in dues:
-            if due.is_due(clock.now()):
-                due.do(clock)
-                on(dues)
+        for state in states:
+            if state.is_due(clock.now()):
+                state.run(clock)
+                on_change(states)
         now = clock.now()
-        soonest = min(due.next_time(now) for due in dues)
-        clock.wait(min(LOOK, max(soonest - now, timedelta(seconds=0.01))).total_seconds())
+        soonest = min(state.next_time(now) for state in states)
+        clock.wait(min(MAX_SLEEP, max(soonest - now, timedelta(seconds=0.01))).total_seconds())

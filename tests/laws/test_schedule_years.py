@@ -87,7 +87,7 @@ def life(
     settings = explicit(load(None, ENVIRONMENT, Path.cwd()), url, begin.date())
     served = nightly.Daemon(settings, Address(job_url(url, lambda: settings)), clock)
     with pytest.raises(OverError):
-        scheduler.serve(scheduler.entries(served.entries(), clock), clock, on=served.tell)
+        scheduler.serve(scheduler.initial_states(served.entries(), clock), clock, on_change=served.update_health)
     return clock.time
 
 
