@@ -131,7 +131,7 @@ def test_a_broken_invariant_is_no_success_until_it_is_mended(database: str, monk
         moment = datetime(2026, 6, 21, hour, tzinfo=UTC)
         return moment.isoformat(), moment.timestamp()
 
-    broken = ["2 user-months, computed anew = roll-up"]
+    broken = ["2 user-months, computed again = roll-up"]
     assert told(nightly) == (200, "ok", [], 0, *at(4)), "the first night of a process is proved"
     ask(database, "UPDATE rollup.user_monthly SET days = 9")
     assert told(nightly) == (200, "ok", [], 0, *at(5)), "nobody has looked yet"

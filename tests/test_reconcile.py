@@ -117,9 +117,9 @@ def test_unlike_quantities_and_money_are_not_added_up(url: str) -> None:
          "4 ledger by row = credits_deducted", None),
         ("usage_daily", "credits_deducted = 9", "user_id = 'cy'", "4 ledger by row = credits_deducted", None),
         ("rollup.user_monthly", "total_cost = total_cost + 0.01", "user_id = 'cy'",
-         "1 cost of the rows, priced anew = roll-up", "cy 2026-06"),
+         "1 cost of the rows, priced again = roll-up", "cy 2026-06"),
         ("rollup.user_monthly", "amount_due = 0", "user_id = 'cy'",
-         "2 user-months, computed anew = roll-up", "cy 2026-06"),
+         "2 user-months, computed again = roll-up", "cy 2026-06"),
         ("rollup.user_monthly", "uncovered = uncovered - 0.01", "user_id = 'bob'",
          "3 drawn + uncovered + due + reported = quantized cost", "bob 2026-06"),
         ("rollup.user_monthly", "credits_free = credits_free + 1", "user_id = 'bob' AND month = '2026-06-01'",
@@ -135,9 +135,9 @@ def test_unlike_quantities_and_money_are_not_added_up(url: str) -> None:
         ("rollup.user_daily", "credits_deducted = 0", "user_id = 'ada' AND date = '2026-06-20'",
          "1 cluster_monthly = user_daily by month and cluster", "2026-06 none"),
         ("rollup.user_daily", "user_id = 'cy', cluster_id = gen_random_uuid()",
-         "user_id = 'ada' AND date = '2026-06-20'", "2 user-days, computed anew = roll-up", "ada 2026-06-20"),
+         "user_id = 'ada' AND date = '2026-06-20'", "2 user-days, computed again = roll-up", "ada 2026-06-20"),
         ("rollup.user_daily", "", "user_id = 'cy' AND date = '2026-06-20'",
-         "2 user-days, computed anew = roll-up", "cy 2026-06-20"),
+         "2 user-days, computed again = roll-up", "cy 2026-06-20"),
         ("rollup.months", "total_cost = 1", "month = '2026-06-01'",
          "1 cost of the months as booked = by user", "2026-06"),
         ("rollup.months", "row_count = 9", "month = '2026-06-01'",
@@ -168,11 +168,11 @@ ONE_HOUR_MORE = "cpu_hours is 14 on one side, 15 on the other"
     [
         ("rollup.user_monthly SET cpu_hours = 15, gpu_hours = 1", "1 user_monthly = user_daily by user and month",
          "cy 2026-06: " + ONE_HOUR_MORE),
-        ("rollup.user_monthly SET cpu_hours = 15, gpu_hours = 1", "2 user-months, computed anew = roll-up",
+        ("rollup.user_monthly SET cpu_hours = 15, gpu_hours = 1", "2 user-months, computed again = roll-up",
          "cy 2026-06: " + ONE_HOUR_MORE),
-        ("rollup.user_monthly SET billing_mode = 'free'", "2 user-months, computed anew = roll-up",
+        ("rollup.user_monthly SET billing_mode = 'free'", "2 user-months, computed again = roll-up",
          "cy 2026-06: billing_mode is postpaid on one side, free on the other"),
-        ("rollup.user_daily SET storage_gb_cost = 0.5", "2 user-days, computed anew = roll-up",
+        ("rollup.user_daily SET storage_gb_cost = 0.5", "2 user-days, computed again = roll-up",
          "cy 2026-06-20: storage_gb_cost is 0 on one side, 0.5 on the other"),
         ("rollup.cluster_daily SET users = 4", "1 cluster_daily = user_daily by day and cluster",
          "2026-06-20 none: users is 3 on one side, 4 on the other"),
@@ -180,7 +180,7 @@ ONE_HOUR_MORE = "cpu_hours is 14 on one side, 15 on the other"
          "2026-06 none: storage_gb_days is 0 on one side, 3 on the other"),
         ("rollup.cluster_monthly SET gpu_hours = 3", "1 quantities in h by user = by cluster and month",
          "2026-06 gpu_hours: 0 on one side, 3 on the other"),
-        ("rollup.user_monthly SET total_cost = 2", "1 cost of the rows, priced anew = roll-up",
+        ("rollup.user_monthly SET total_cost = 2", "1 cost of the rows, priced again = roll-up",
          "cy 2026-06: 1.4 on one side, 2 on the other"),
         ("rollup.months SET row_count = 9", "6 rows now = rows counted, in unchanged months",
          "2026-06: 7 on one side, 9 on the other"),
@@ -300,7 +300,7 @@ def test_a_run_that_was_killed_is_named_whatever_it_had_written(url: str) -> Non
     laws = {law["law"]: law for law in ran.object["laws"]}
     by_cluster = laws["1 cluster_monthly = user_daily by month and cluster"]
     assert (by_cluster["verdict"], by_cluster["note"][-7:]) == ("holds", "2026-06")
-    assert laws["4 ledger by row = credits_deducted"]["note"] == "run 2 did not come to its end"
+    assert laws["4 ledger by row = credits_deducted"]["note"] == "run 2 is not finished"
 
 
 def test_a_run_that_wrote_nothing_excuses_nothing(url: str) -> None:
@@ -347,7 +347,7 @@ def test_a_closed_month_is_priced_anew_where_its_days_are_asked_for(url: str) ->
     days = ("--from", "2026-06-01", "--to", "2026-06-30")
     assert (
         "ada 2026-06"
-        in broken(usage_jobs("reconcile", "--json", *days, url=url))["2 user-months, computed anew = roll-up"]
+        in broken(usage_jobs("reconcile", "--json", *days, url=url))["2 user-months, computed again = roll-up"]
     )
 
 

@@ -1,4 +1,4 @@
-"""Read-only proofs and answers: check, reconcile, watch (``closed_months``), explain, and lists of runs and debts.
+"""The read-only commands: check, reconcile, watch (``closed_months``), explain, and lists of runs and debts.
 
-Nothing here writes. What is computed again goes through the code of a run (``jobs.pipeline``).
+Nothing here writes. Recomputations use the code of a run (``jobs.pipeline``).
 """

@@ -1,4 +1,4 @@
-"""`usage-jobs check`: the findings of the preflight, how the database is reached, and what the next run would cover."""
+"""`usage-jobs check`: the connection, the findings of the preflight, and the days that the next run would cover."""
 
 from collections.abc import Iterator
 from datetime import timedelta
@@ -23,37 +23,36 @@ from jobs.settings import Settings
 
 
 def check(settings: Settings, address: Address) -> list[Finding]:
-    """Every finding of the preflight, what the next run would cover, and who usage refers to in vain."""
+    """Every finding about the connection, the database and the next run, and the unknown ids that usage refers to."""
 
-    def looked() -> list[Finding]:
-        way = list(_way(link.connection, settings, address))
+    def find() -> list[Finding]:
+        about_connection = list(_check_connection(link.connection, settings, address))
         with transaction(link.connection) as connection:
-            return [*way, *_inside(connection, settings)]
+            return [*about_connection, *_check_database(connection, settings)]
 
     with open_link(address) as link:
-        return retry(looked)
+        return retry(find)
 
 
-def _way(connection: Connection, settings: Settings, address: Address) -> Iterator[Finding]:
-    """How the database is reached, and how usage will be read over it."""
+def _check_connection(connection: Connection, settings: Settings, address: Address) -> Iterator[Finding]:
+    """How the database is reached, and which reader will read usage."""
     pool = pooler.named(address, connection)
     yield Finding("ok", "connection", "a server, or a pooler", pool)
-    yield _tls(connection, address)
+    yield _check_tls(connection, address)
     reader = choose_reader(settings.reader, address, pooled=pool not in (pooler.DIRECT, pooler.SESSION))
     yield Finding("ok", "reader", f"reader = {settings.reader!r}", reader)
 
 
-def _tls(connection: Connection, address: Address) -> Finding:
+def _check_tls(connection: Connection, address: Address) -> Finding:
     mode = address.parts.get("sslmode", "prefer")
     found = f"{'on' if connection.pgconn.ssl_in_use else 'off'} (sslmode={mode})"
-    if address.warning is None:  # safe, or this machine
+    if address.warning is None:  # the server is verified, or it is this machine
         return Finding("ok", "TLS", "as the address says", found)
-    return Finding(
-        "note", "TLS", "on, the server's certificate verified", found, "Another could answer", address.warning
-    )
+    consequence = "Another server could answer"
+    return Finding("note", "TLS", "on, the server's certificate verified", found, consequence, address.warning)
 
 
-def _inside(connection: Connection, settings: Settings) -> Iterator[Finding]:
+def _check_database(connection: Connection, settings: Settings) -> Iterator[Finding]:
     source, findings = preflight.inspect_source(connection, settings, thorough=True)
     yield from findings
     yield from privileges.excess_privileges(connection, settings)
@@ -72,12 +71,12 @@ def _inside(connection: Connection, settings: Settings) -> Iterator[Finding]:
     yield Finding("ok", "the next run", "open months", f"{plan.window.first} to {plan.window.last}")
     for note in plan.notes:
         yield Finding("note", "the next run", "nothing to note", note)
-    yield from _without_card(plan)
+    yield from _find_missing_prices(plan)
     yield from key_checks.find_unknown_ids(connection, settings, source, today - timedelta(days=31))
 
 
-def _without_card(plan: Plan) -> Iterator[Finding]:
-    """Optional meters whose column is there, and that some days or all go without for want of a price."""
+def _find_missing_prices(plan: Plan) -> Iterator[Finding]:
+    """Optional meters that have a column, but no price on some or all days."""
     for meter in plan.query.read.meters:
         since = plan.query.since.get(meter.name)
         if since is None or since > plan.window.first:

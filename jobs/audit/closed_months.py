@@ -1,16 +1,15 @@
-"""Have closed months changed upstream? Their usage, prices and overrides as they are now, beside what they closed with.
+"""`usage-jobs watch`: finds closed months whose usage, prices or price overrides have changed since they were closed.
 
-Detection finds, on the server, the user-months that differ; only these are read and computed again, and a month has
-changed where what they come to is not what is stored. So a swap between two users with equal sums does not escape, and
-a new price that nobody pays alarms nobody.
+Detection finds on the server the user-months whose inputs differ. Only these are read and recomputed. A month has
+changed if a result differs from the stored rows. So two changes with the same sum are found, and a new price of a meter
+without usage is not reported.
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date
 from decimal import Decimal
-from typing import Any
 
 import polars as pl
 
@@ -18,7 +17,7 @@ from jobs.domain.billing_periods import Window, first_open_month, is_closed, las
 from jobs.domain.fixed_point import unscaled
 from jobs.domain.work_list import BatchLimits, WorkList
 from jobs.pipeline.batch_changes import days_target, months_target
-from jobs.pipeline.batch_input import read_input
+from jobs.pipeline.batch_input import BatchInput, read_input
 from jobs.pipeline.draw_windows import apply_window_ledger
 from jobs.pipeline.plan import Plan, for_window
 from jobs.postgres import detection, fingerprints, preflight, run_log, server_clock
@@ -34,15 +33,18 @@ from jobs.settings import Settings
 PAID = {"credits_free", "credits_purchased", "credits_deducted", "uncovered", "amount_due", "amount_reported"} | {
     *("amount_free", "billing_mode", "row_count", "usage_hash", "written_hash", "clusters", "currency"),
 }
-"""Columns of user_monthly that say how a month was paid, or how it was found: no change of the month."""
+"""Columns of user_monthly about payment and detection: a difference here is not a change of the month."""
 USER_MONTH = ["user_id", "month"]
-WORDS = ("usage", "price", "override")
+CAUSES = ("usage", "price", "override")
 
 
 @dataclass(frozen=True, slots=True)
 class ClosedMonth:
-    """A closed month: rows and cost that it closed with and has now; user-months that differ, by cause. ``missing``:
-    columns that its fingerprints cover and that are gone, so that it cannot be compared."""
+    """A closed month: its usage rows and total cost when it closed and now.
+
+    - ``users``: how many user-months differ; ``causes``: how many by each cause
+    - ``missing``: columns that its fingerprints cover and that do not exist any more; such a month is not compared
+    """
 
     month: date
     rows_before: int
@@ -57,71 +59,74 @@ class ClosedMonth:
 
     @property
     def remedy(self) -> str:
-        """The command that mends it."""
+        """The command that recomputes the month."""
         days = f"--from {self.month} --to {last_of(self.month)}"
         return f"usage-jobs backfill {days} --reason '{' and '.join(sorted(self.causes)) or 'usage'} changed'"
 
 
 @dataclass(slots=True)
 class _Changes:
-    """By month: user-months that have changed, by cause, and by how much they cost more now (units of 10^-10)."""
+    """The changes by month.
+
+    ``causes``: how many user-months have changed, by cause. ``more``: the increase of their cost, in units of 10^-10.
+    """
 
     causes: dict[date, Counter[str]] = field(default_factory=dict)
     more: Counter[date] = field(default_factory=Counter)
 
 
 def watch_closed_months(settings: Settings, address: Address, *, every: bool) -> list[ClosedMonth]:
-    """The last ``watch_months`` closed months, or all, oldest first; read-only, in one snapshot.
+    """The last ``watch_months`` closed months (``every``: all), oldest first; read-only, in one snapshot.
 
-    Raises ConfigError (exit 2) where a month has no price any more.
+    Raises ConfigError if a price of one of these months has been removed.
     """
 
-    def looked() -> list[ClosedMonth]:
+    def watch() -> list[ClosedMonth]:
         with transaction(link.connection, snapshot=True) as connection:
-            return _look(connection, settings, address, every=every)
+            return _watch(connection, settings, address, every=every)
 
     with open_link(address) as link:
-        return retry(looked)
+        return retry(watch)
 
 
-def _look(connection: Connection, settings: Settings, address: Address, *, every: bool) -> list[ClosedMonth]:
+def _watch(connection: Connection, settings: Settings, address: Address, *, every: bool) -> list[ClosedMonth]:
     source, findings = preflight.inspect_source(connection, settings)
     preflight.refuse_findings(findings, purpose="prove")
     today = server_clock.today(connection)
     history, months = run_log.history(connection, settings, today)
-    following = first_open_month(history, settings.start, history.furthest or today)
-    closed = sorted(month for month in months.modes if is_closed(month, history, following))
+    first_open = first_open_month(history, settings.start, history.furthest or today)
+    closed = sorted(month for month in months.modes if is_closed(month, history, first_open))
     chosen = tuple(closed if every else closed[-settings.watch_months :])
     if not chosen:
         return []
     window = Window(chosen, last_of(chosen[-1]), frozenset(), frozenset(chosen))
-    plan, missing = _as_closed(for_window(connection, settings, source, window, months))
+    plan, missing = _with_stored_fingerprints(for_window(connection, settings, source, window, months))
     comparable = [month for month in chosen if month not in missing]
     found = detection.differences(connection, plan, comparable) if comparable else Differences()
     changes = _compare(connection, plan, address, found.found)
-    return [_month(plan, month, found, changes, missing.get(month, ())) for month in chosen]
+    return [_closed_month(plan, month, found, changes, missing.get(month, ())) for month in chosen]
 
 
-def _as_closed(plan: Plan) -> tuple[Plan, dict[date, tuple[str, ...]]]:
-    """The plan with the fingerprints that each month was closed with; columns of theirs that are gone, by month."""
-    there, covered, missing = plan.query.read.columns, dict(plan.fingerprints), {}
+def _with_stored_fingerprints(plan: Plan) -> tuple[Plan, dict[date, tuple[str, ...]]]:
+    """The plan with the fingerprints that each month was closed with, and their missing columns by month."""
+    existing, covered, missing = plan.query.read.columns, dict(plan.fingerprints), {}
     for month in plan.window.months:
         text = plan.months.fingerprints.get(month)
-        kept = None if text is None else RowFingerprint.parse(text)
-        if kept is not None:
-            if gone := sorted(kept.columns - there):
+        stored = None if text is None else RowFingerprint.parse(text)
+        if stored is not None:
+            if gone := sorted(stored.columns - existing):
                 missing[month] = tuple(gone)
             else:
-                covered[month] = kept
+                covered[month] = stored
     query = replace(plan.query, usage_hash=fingerprints.usage_hash(covered))
     return replace(plan, fingerprints=covered, query=query), missing
 
 
-def _compare(connection: Connection, plan: Plan, address: Address, found: "list[Difference] | Any") -> _Changes:
-    """Computes the users that differ again, and keeps of the user-months those whose figures are others now."""
+def _compare(connection: Connection, plan: Plan, address: Address, found: Iterable[Difference]) -> _Changes:
+    """Recomputes the users whose inputs differ; returns the user-months whose results differ from the stored rows."""
     changes, causes = _Changes(), {(each.user, each.month): each for each in found}
     users = sorted({user for user, _ in causes})
-    # How many rows each has is not known here: as many as one a day.
+    # The number of rows of a user is not known here: assume one a day.
     work = WorkList(BatchLimits(plan.settings.batch_rows, plan.settings.batch_rows))
     for user in users:
         work.add(user, len(plan.window.days), 0)
@@ -135,14 +140,14 @@ def _compare(connection: Connection, plan: Plan, address: Address, found: "list[
             read.months.select(figures), on=USER_MONTH, how="full", coalesce=True, suffix="_held"
         )
         values = [name for name in figures if name not in USER_MONTH]
-        # A first edition's month has no sums of levels by day: what was not computed cannot differ.
+        # Months of the first version have no _days columns: such a column cannot differ.
         same = pl.all_horizontal(
             pl.col(name).eq_missing(pl.col(f"{name}_held")) for name in values if not name.endswith("_days")
         )
-        moved = pl.concat([both.filter(~same).select(USER_MONTH), _moved_days(plan, read, rows)]).unique()
+        changed = pl.concat([both.filter(~same).select(USER_MONTH), _months_of_changed_days(plan, read, rows)]).unique()
         cost = pl.col("total_cost").fill_null(0) - pl.col("total_cost_held").fill_null(0)
         repriced = _repriced(plan, both, read)
-        for user, month, more in both.join(moved, on=USER_MONTH).select(*USER_MONTH, cost).iter_rows():
+        for user, month, more in both.join(changed, on=USER_MONTH).select(*USER_MONTH, cost).iter_rows():
             if (user, month) in causes:
                 cause = _cause(causes[user, month], repriced=(user, month) in repriced)
                 changes.causes.setdefault(month, Counter())[cause] += 1
@@ -150,20 +155,24 @@ def _compare(connection: Connection, plan: Plan, address: Address, found: "list[
     return changes
 
 
-def _moved_days(plan: Plan, read: "Any", rows: pl.DataFrame) -> pl.DataFrame:
-    """The user-months of which user_daily does not hold what it should; those of months that have been in it."""
-    kept = [month for month in plan.window.months if plan.months.fingerprints.get(month) is not None]
+def _months_of_changed_days(plan: Plan, read: BatchInput, rows: pl.DataFrame) -> pl.DataFrame:
+    """The user-months whose rows in user_daily differ from a recomputation.
+
+    Months of the first version are left out: they have no rows in user_daily.
+    """
+    months = [month for month in plan.window.months if plan.months.fingerprints.get(month) is not None]
     columns = [name for name in read.days.columns if name != "credits_deducted"]
     month = pl.col("date").dt.month_start().alias("month")
-    target = days_target(plan, rows).select(columns).filter(month.is_in(kept))
-    stored = read.days.select(columns).filter(month.is_in(kept))
-    ways = ((target, stored), (stored, target))
-    apart = [one.join(two, on=columns, how="anti", nulls_equal=True).select("user_id", month) for one, two in ways]
-    return pl.concat(apart)
+    target = days_target(plan, rows).select(columns).filter(month.is_in(months))
+    stored = read.days.select(columns).filter(month.is_in(months))
+    pairs = ((target, stored), (stored, target))
+    return pl.concat(
+        one.join(other, on=columns, how="anti", nulls_equal=True).select("user_id", month) for one, other in pairs
+    )
 
 
-def _repriced(plan: Plan, both: pl.DataFrame, read: "Any") -> set[tuple[str, date]]:
-    """The user-months that have some of a meter whose price has changed, or had."""
+def _repriced(plan: Plan, both: pl.DataFrame, read: BatchInput) -> set[tuple[str, date]]:
+    """The user-months with usage, now or when computed, of a meter whose price has changed."""
     rates = {month: plan.rates_hash(month) for month in plan.window.months}
     now = pl.col("month").replace_strict(rates, return_dtype=pl.String)
     before = read.months.select(*USER_MONTH, rates_hash_held="rates_hash")
@@ -174,10 +183,13 @@ def _repriced(plan: Plan, both: pl.DataFrame, read: "Any") -> set[tuple[str, dat
 
 
 def _cause(found: Difference, *, repriced: bool) -> str:
-    return "+".join(word for word in WORDS if getattr(found, word) and (word != "price" or repriced))
+    """The inputs that differ, joined by +; the price only if the user-month is ``repriced``."""
+    return "+".join(word for word in CAUSES if getattr(found, word) and (word != "price" or repriced))
 
 
-def _month(plan: Plan, month: date, found: Differences, changes: _Changes, missing: tuple[str, ...]) -> ClosedMonth:
+def _closed_month(
+    plan: Plan, month: date, found: Differences, changes: _Changes, missing: tuple[str, ...]
+) -> ClosedMonth:
     causes, before = changes.causes.get(month, Counter()), plan.months.totals[month]
     return ClosedMonth(
         month,

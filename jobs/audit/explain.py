@@ -1,4 +1,4 @@
-"""How one user's month adds up: every row, tier, price and its reference, and the sums beside the roll-up."""
+"""`usage-jobs explain`: how the cost of a user's month is computed, row by row, and its sums beside the roll-up."""
 
 import dataclasses
 import json
@@ -12,7 +12,7 @@ from uuid import UUID
 
 import polars as pl
 
-from jobs.audit.explanation import DayCost, Explanation, Line, Owed, Paid, PricedQuantity, Rejected
+from jobs.audit.explanation import DayCost, Explanation, Line, Owed, PaymentSplit, PricedQuantity, Rejected
 from jobs.domain.billing_periods import Window, days_in, first_open_month, is_closed, last_of
 from jobs.domain.errors import ConfigError
 from jobs.domain.fixed_point import ONE, unscaled
@@ -33,13 +33,13 @@ from jobs.rating.price_breakdown import price_breakdown
 from jobs.rollups.user_rollups import CREDITS, USER_DAY, amounts
 from jobs.settings import Settings
 
-MODES = {PREPAID: "prepaid", EARLY: "prepaid, before the first day that is drawn", FREE: "free", DUE: "postpaid"}
+MODES = {PREPAID: "prepaid", EARLY: "prepaid, before the first day that draws credits", FREE: "free", DUE: "postpaid"}
 
 
 def explain_month(settings: Settings, address: Address, user: str, month: date) -> Explanation:
-    """Reads and prices the user's rows of the month as the last run did, and sets the sums beside the roll-up.
+    """Reads and prices the user's rows of the month up to the last covered day, and compares them with the roll-up.
 
-    Raises ConfigError (exit 2) where the user has neither usage nor a roll-up in that month.
+    Raises ConfigError if the month is not covered, or if the user has neither usage nor a roll-up in it.
     """
     with open_link(address) as link:
         return retry(lambda: _explain(link.connection, settings, address, user, month))
@@ -58,8 +58,8 @@ def _explain(opened: Connection, settings: Settings, address: Address, user: str
         plan = for_window(connection, settings, source, window, months)
         read = read_input(connection, Reader("copy", address), plan, [user])
         ids = [str(UUID(int=id_)) for id_ in read.unpriced["id"]]
-        rejected = tuple(_rejected(found) for found in rejects.read_rejects(connection, plan.query, ids))
-        owed = _owed(
+        rejected = tuple(_rejected(reject) for reject in rejects.read_rejects(connection, plan.query, ids))
+        owed = _sum_debts(
             [debt for debt in debts.read_debts(connection, settings, user) if month <= debt.usage_date <= last]
         )
     paid = apply_window_ledger(plan, read.rated, read.modes, read.draws, read.elsewhere)
@@ -67,7 +67,7 @@ def _explain(opened: Connection, settings: Settings, address: Address, user: str
     return replace(_explanation(plan, user, paid, read), closed=closed, rejected=rejected, owed=owed)
 
 
-def _owed(found: Sequence[debts.Debt]) -> Owed | None:
+def _sum_debts(found: Sequence[debts.Debt]) -> Owed | None:
     if not found:
         return None
     amounts = [(debt.amount, debt.settled, debt.written_off) for debt in found]
@@ -78,14 +78,14 @@ def _explanation(plan: Plan, user: str, rated: pl.DataFrame, read: BatchInput) -
     month = plan.window.first
     if not read.rows_read and read.months.is_empty():
         raise ConfigError(
-            f"--user {user!r}: no usage and no roll-up in {month:%Y-%m}; expected the id as it stands in "
-            "usage_daily.user_id (often with a prefix such as auth0|)"
+            f"--user {user!r}: no usage and no roll-up in {month:%Y-%m}; expected a value of usage_daily.user_id "
+            "(often with a prefix such as auth0|)"
         )
     usage = rated.select(usage_schema([meter.name for meter in plan.meters]).keys()).lazy()
-    detail: dict[int, list[Mapping[str, Any]]] = {}
+    pieces: dict[int, list[Mapping[str, Any]]] = {}
     for piece in price_breakdown(with_overrides(usage, plan), plan.terms).collect().iter_rows(named=True):
-        detail.setdefault(piece["id"], []).append(piece)
-    lines = [_line(plan, row, _priced(plan, detail.get(row["id"], []))) for row in rated.iter_rows(named=True)]
+        pieces.setdefault(piece["id"], []).append(piece)
+    lines = [_line(plan, row, _add_charges(plan, pieces.get(row["id"], []))) for row in rated.iter_rows(named=True)]
     return Explanation(
         user=user,
         month=month,
@@ -96,7 +96,7 @@ def _explanation(plan: Plan, user: str, rated: pl.DataFrame, read: BatchInput) -
         units={meter.name: meter.unit for meter in plan.meters},
         lines=tuple(lines),
         rejected=(),
-        days=tuple(_days(plan, rated, read)),
+        days=tuple(_differing_days(plan, rated, read)),
         sums=_figures(plan, months_target(plan, read, rated)),
         rollup=_figures(plan, read.months),
     )
@@ -110,14 +110,14 @@ def _figures(plan: Plan, frame: pl.DataFrame) -> dict[str, Any]:
     return {"days": row["days"]} | {n: None if units is None else unscaled(units) for n, units in figures.items()}
 
 
-def _days(plan: Plan, rated: pl.DataFrame, read: BatchInput) -> Iterator[DayCost]:
-    """The days whose cost is not what user_daily holds; none where the month is not in it."""
+def _differing_days(plan: Plan, rated: pl.DataFrame, read: BatchInput) -> Iterator[DayCost]:
+    """The days whose cost differs from user_daily; none for a month of the first version, which had no such table."""
     if plan.months.fingerprints.get(plan.window.first) is None:
         return
     now, stored = (days.select(*USER_DAY, "total_cost") for days in (days_target(plan, rated), read.days))
     both = now.join(stored, on=USER_DAY, how="full", coalesce=True, nulls_equal=True, suffix="_stored")
-    moved = both.filter(pl.col("total_cost").ne_missing(pl.col("total_cost_stored"))).sort(USER_DAY)
-    for row in moved.iter_rows(named=True):
+    differing = both.filter(pl.col("total_cost").ne_missing(pl.col("total_cost_stored"))).sort(USER_DAY)
+    for row in differing.iter_rows(named=True):
         costs = (None if row[name] is None else unscaled(row[name]) for name in ("total_cost_stored", "total_cost"))
         yield DayCost(row["date"], _uuid(row["cluster_id"]), *costs)
 
@@ -126,13 +126,17 @@ def _uuid(number: int | None) -> str | None:
     return None if number is None else str(UUID(int=number))
 
 
-def _rejected(found: Reject) -> Rejected:
-    row = json.loads(found.row)
-    return Rejected(found.id, date.fromisoformat(row["date"]), row["hopsworks_cluster_id"], found.reason)
+def _rejected(reject: Reject) -> Rejected:
+    row = json.loads(reject.row)
+    return Rejected(reject.id, date.fromisoformat(row["date"]), row["hopsworks_cluster_id"], reject.reason)
 
 
-def _priced(plan: Plan, rows: Sequence[Mapping[str, Any]]) -> list[PricedQuantity]:
-    """The pieces of one usage row with their charges."""
+def _add_charges(plan: Plan, rows: Sequence[Mapping[str, Any]]) -> list[PricedQuantity]:
+    """The pieces of one usage row, each with its charge.
+
+    The charge of a piece is the difference of two rounded cumulative sums, so that the charges of a meter add up to its
+    rounded charge.
+    """
     levels = {meter.name for meter in plan.meters if meter.is_level}
     days = days_in(plan.window.first)
     exact: dict[str, Fraction] = {}
@@ -146,12 +150,12 @@ def _priced(plan: Plan, rows: Sequence[Mapping[str, Any]]) -> list[PricedQuantit
 
 
 def _exact_charge(piece: PricedQuantity) -> Fraction:
-    kept = 1 - Fraction(piece.discount or 0) / 100
-    return Fraction(piece.quantity) * Fraction(piece.price) * kept / piece.per / (piece.days or 1)
+    after_discount = 1 - Fraction(piece.discount or 0) / 100
+    return Fraction(piece.quantity) * Fraction(piece.price) * after_discount / piece.per / (piece.days or 1)
 
 
 def _rounded(exact: Fraction) -> Decimal:
-    """Half to even, as a charge is."""
+    """Rounds to ten decimals, half to even, as charges are rounded."""
     return unscaled(round(exact * ONE))
 
 
@@ -169,18 +173,18 @@ def _piece(row: Mapping[str, Any], days: int | None) -> PricedQuantity:
     )
 
 
-def _line(plan: Plan, row: Mapping[str, Any], detail: list[PricedQuantity]) -> Line:
+def _line(plan: Plan, row: Mapping[str, Any], pieces: list[PricedQuantity]) -> Line:
     return Line(
         id=str(UUID(int=row["id"])),
         day=row["date"],
         cluster=_uuid(row["cluster_id"]),
-        pieces=tuple(detail),
+        pieces=tuple(pieces),
         charges={meter.name: unscaled(row[cost_of(meter.name)]) for meter in plan.meters},
         recorded=None if row["recorded"] is None else unscaled(row["recorded"]),
         cost=unscaled(row["total_cost"]),
         adjustment=unscaled(row["adjustment_cost"]),
-        paid=Paid(
+        paid=PaymentSplit(
             mode=MODES[row["class"]],
-            **{f.name: unscaled(row[f.name]) for f in dataclasses.fields(Paid) if f.name != "mode"},
+            **{f.name: unscaled(row[f.name]) for f in dataclasses.fields(PaymentSplit) if f.name != "mode"},
         ),
     )

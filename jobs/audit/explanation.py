@@ -1,4 +1,4 @@
-"""What `explain` says of a user's month: each row with the price of every part of its quantity, and the sums."""
+"""The result of `explain`: the rows of a user's month with the price of every part of a quantity, and their sums."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,9 +9,14 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class PricedQuantity:
-    """A part of a row's quantity that got one price. ``price`` is for ``per`` units; a level's is per month, and is
-    divided by its ``days``. The ``charge`` of each part is what it adds to the rounded charge of those before it: all
-    parts of a meter add up to its charge of the row, exactly."""
+    """A part of a row's quantity that has one price.
+
+    - ``price``: for ``per`` units; the price of a level is per month and is divided by ``days``
+    - ``discount``: in percent
+    - ``charge``: what this part adds to the rounded charge of the parts before it; the charges of a meter's parts add
+      up exactly to its charge for the row
+    - ``because``: where the price comes from: a line of the rate card, or a price override
+    """
 
     meter: str
     quantity: Decimal
@@ -25,9 +30,11 @@ class PricedQuantity:
 
 
 @dataclass(frozen=True, slots=True)
-class Paid:
-    """How a row is paid: the user's mode that day, the draws that stand in the ledger by kind of credit, and what is
-    left: uncovered, due, or invoiced elsewhere."""
+class PaymentSplit:
+    """How a row is paid: the billing mode of its day, the draws in the ledger by kind of credit, and the remainder.
+
+    The remainder is uncovered, due, or reported (invoiced elsewhere).
+    """
 
     mode: str
     free: Decimal
@@ -39,7 +46,10 @@ class Paid:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A usage row: its pieces, what each meter is charged, how its cost comes about, and how it is paid."""
+    """A usage row: its priced pieces, the charge of each meter, its cost, and how it is paid.
+
+    ``recorded``: the recorded cost, if any. ``adjustment``: the cost minus all charges.
+    """
 
     id: str
     day: date
@@ -49,7 +59,7 @@ class Line:
     recorded: Decimal | None
     cost: Decimal
     adjustment: Decimal
-    paid: Paid
+    paid: PaymentSplit
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +74,7 @@ class Rejected:
 
 @dataclass(frozen=True, slots=True)
 class DayCost:
-    """What a day on a cluster costs as it is stored, and by its rows as they are now; None: there is nothing."""
+    """The cost of a day on a cluster, as stored and as recomputed now; None: there is no row."""
 
     day: date
     cluster: str | None
@@ -74,7 +84,7 @@ class DayCost:
 
 @dataclass(frozen=True, slots=True)
 class Owed:
-    """What was not covered when a month closed, and what became of it."""
+    """The debts of a month: what was uncovered when it closed, and how much of it was settled or written off."""
 
     uncovered: Decimal
     settled: Decimal
@@ -82,15 +92,20 @@ class Owed:
 
     @property
     def open(self) -> Decimal:
-        """What is still owed."""
+        """The amount that is still owed."""
         return self.uncovered - self.settled - self.written_off
 
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """A user's month: its rows as they are now, what they add up to (``sums``), and what the ``rollup`` holds (empty:
-    nothing), which is what was booked of a ``closed`` month. ``days``: those whose cost differs from what is stored.
-    ``owed``: its debts, where it closed with any."""
+    """A user's month: its rows as they are now, beside what is stored.
+
+    - ``last``: the last day that is shown
+    - ``lines``: the priced rows; ``rejected``: the rows that cannot be priced
+    - ``days``: the days whose cost differs from the stored one
+    - ``sums``: the sums of the rows; ``rollup``: the same columns of user_monthly (empty: there is no row)
+    - ``owed``: the debts of the month; None: it has none
+    """
 
     user: str
     month: date
@@ -108,8 +123,7 @@ class Explanation:
 
     @property
     def differing(self) -> list[str]:
-        """The columns whose sums are not what the roll-up holds; what an earlier version did not compute is no
-        difference."""
+        """The columns whose sums differ from the roll-up, without columns that an earlier version did not compute."""
         names = self.sums.keys() | self.rollup.keys()
         known = {name for name in names if not self.rollup or self.rollup.get(name) is not None}
         return [name for name in self.sums or self.rollup if name in known and not self._is_same(name)]

@@ -1,4 +1,4 @@
-"""What is read from the job's own tables to be shown: the run log, debts, and how far usage is covered."""
+"""Lists from the job's own tables: the run log, debts, and the last covered day."""
 
 from datetime import date
 from typing import Any
@@ -17,31 +17,31 @@ from jobs.settings import Settings
 def list_runs(settings: Settings, address: Address, limit: int) -> list[dict[str, Any]]:
     """The run log, newest first."""
 
-    def listed() -> list[dict[str, Any]]:
+    def read() -> list[dict[str, Any]]:
         with transaction(link.connection) as connection:
             return run_log.read_runs(connection, settings, limit)
 
     with open_link(address) as link:
-        return retry(listed)
+        return retry(read)
 
 
 def list_debts(settings: Settings, address: Address, user: str | None) -> list[Debt]:
-    """What prepaid users owe for closed months, by user and day."""
+    """The debts of prepaid users (``user``: of one of them), by user and day."""
 
-    def found() -> list[Debt]:
+    def read() -> list[Debt]:
         with transaction(link.connection) as connection:
             return read_debts(connection, settings, user)
 
     with open_link(address) as link:
-        return retry(found)
+        return retry(read)
 
 
 def last_covered_day(settings: Settings, address: Address) -> date | None:
-    """The last day of the furthest run that is done, by the log; None before the first. Raises PreflightError."""
+    """The last covered day by the run log; None before the first run. Raises PreflightError."""
 
-    def looked() -> date | None:
+    def read() -> date | None:
         with transaction(link.connection) as connection:
             return run_log.last_completed_day(connection, settings, server_clock.today(connection))
 
     with open_link(address) as link:
-        return retry(looked)
+        return retry(read)

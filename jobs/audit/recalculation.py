@@ -1,7 +1,8 @@
-"""What the roll-ups hold, computed again from usage as a run would: the invariants that no sum over tables can tell.
+"""The invariants that need a recomputation: recomputes user-months from usage as a run does, and compares the results.
 
-Usage, prices and accounts move on after a run, and that breaks nothing: only user-months are judged of which detection
-finds that nothing differs from what they were computed from; the others are counted, and the next run takes them.
+Usage, prices and accounts may change after a run; that breaks no invariant. So only user-months are checked whose
+inputs have not changed since they were computed, as detection finds. The others are counted; the next run recomputes
+them.
 """
 
 from collections import Counter
@@ -31,16 +32,21 @@ from jobs.rollups.user_rollups import USER_DAY
 
 PAYING = ("uncovered", "amount_due", "amount_reported", "amount_free", "billing_mode")
 WRITTEN_BY_RUNS = {"written_hash", "rates_hash", "overrides_hash", "credits_hash"}
-"""Hashes that detection compares already."""
+"""Hashes that detection already compares."""
 FIRST_TEN = 10
 USER_MONTH = ["user_id", "month"]
 
 
 @dataclass(slots=True)
 class CheckTotals:
-    """What computing again has found: by invariant both sums (units of 10^-10), how often it is broken, by whom and
-    how; and what could not be judged. ``rows``: of months in which nobody differs, rows now and as counted by the last
-    run."""
+    """The results of the recomputation, by name of the check.
+
+    - ``left``, ``right``: the sums of both sides, in units of 10^-10 (of COUNTED checks: numbers of rows)
+    - ``broken``: how many rows break the check
+    - ``culprits``: some of these rows, as (key, difference)
+    - ``same``: how many user-months were checked; ``stale``: how many were not, because their inputs have changed
+    - ``rows``: by month without changed inputs: its usage rows now, and as counted by the last run
+    """
 
     left: dict[str, int] = field(default_factory=dict)
     right: dict[str, int] = field(default_factory=dict)
@@ -51,29 +57,32 @@ class CheckTotals:
     rows: dict[date, tuple[int, int]] = field(default_factory=dict)
 
     def add(
-        self, law: str, rows: pl.DataFrame, left: pl.Expr, right: pl.Expr, key: pl.Expr, compared: Sequence[str] = ()
+        self, check: str, rows: pl.DataFrame, left: pl.Expr, right: pl.Expr, key: pl.Expr, compared: Sequence[str] = ()
     ) -> None:
-        """Takes rows of which ``left`` must be ``right``. Where these only say whether a row is as it should be,
-        ``compared`` are its columns, of which each must be what it is with the suffix _held."""
-        sides = {"left": left.cast(pl.Int128), "right": right.cast(pl.Int128), "key": key}
-        judged = rows.select(*(how.alias(f"judged {name}") for name, how in sides.items()), *_both(compared))
-        self.left[law] = self.left.get(law, 0) + int(judged["judged left"].sum())
-        self.right[law] = self.right.get(law, 0) + int(judged["judged right"].sum())
-        bad = judged.filter(pl.col("judged left").ne_missing(pl.col("judged right")))
-        self.broken[law] += bad.height
-        some = bad.sort("judged key").head(FIRST_TEN)
-        names = [(name, f"{name}_held") for name in compared] or [("judged left", "judged right")]
-        told = [(row["judged key"], _difference(row, names, judged.schema)) for row in some.iter_rows(named=True)]
-        self.culprits.setdefault(law, []).extend(told)
+        """Adds rows to a check: in each row ``left`` must be equal to ``right``.
 
-    def laws(self) -> Iterator[Law]:
-        """One line per invariant."""
-        for law, left in self.left.items():
-            counted = law in (SAME, SAME_DAYS)
-            left_, right = (left, self.right[law]) if counted else (unscaled(left), unscaled(self.right[law]))
-            some = sorted(self.culprits[law])[:FIRST_TEN]
+        ``key``: names a row. ``compared``: columns that exist also with the suffix _stored; if given, the difference of
+        a broken row is shown for the first of these that differ, instead of for ``left`` and ``right``.
+        """
+        sides = {"left": left.cast(pl.Int128), "right": right.cast(pl.Int128), "key": key}
+        checked = rows.select(*(side.alias(f"checked {name}") for name, side in sides.items()), *_both(compared))
+        self.left[check] = self.left.get(check, 0) + int(checked["checked left"].sum())
+        self.right[check] = self.right.get(check, 0) + int(checked["checked right"].sum())
+        bad = checked.filter(pl.col("checked left").ne_missing(pl.col("checked right")))
+        self.broken[check] += bad.height
+        some = bad.sort("checked key").head(FIRST_TEN)
+        names = [(name, f"{name}_stored") for name in compared] or [("checked left", "checked right")]
+        culprits = [(row["checked key"], _difference(row, names, checked.schema)) for row in some.iter_rows(named=True)]
+        self.culprits.setdefault(check, []).extend(culprits)
+
+    def results(self) -> Iterator[Law]:
+        """The result of each check."""
+        for check, left in self.left.items():
+            is_counted = check in COUNTED
+            left_, right = (left, self.right[check]) if is_counted else (unscaled(left), unscaled(self.right[check]))
+            some = sorted(self.culprits[check])[:FIRST_TEN]
             culprits, differences = ([each[n] for each in some] for n in (0, 1))
-            yield Law(law, left_, right, self.broken[law], tuple(culprits), tuple(differences))
+            yield Law(check, left_, right, self.broken[check], tuple(culprits), tuple(differences))
         if self.rows:
             bad = {f"{month:%Y-%m}": both for month, both in sorted(self.rows.items()) if both[0] != both[1]}
             now, before = (sum(each[n] for each in self.rows.values()) for n in (0, 1))
@@ -81,18 +90,18 @@ class CheckTotals:
 
 
 def _both(names: Sequence[str]) -> list[str]:
-    return [f"{name}{end}" for name in names for end in ("", "_held")]
+    return [f"{name}{end}" for name in names for end in ("", "_stored")]
 
 
 def _difference(row: Mapping[str, Any], names: Sequence[tuple[str, str]], schema: pl.Schema) -> str:
-    """The first of the columns whose values are not the same, with both."""
+    """Both values of the first pair of columns in ``names`` that differ, as text."""
     for name, other in names:
         if row[name] != row[other]:
             values = [
                 unscaled(row[each]) if schema[each] == pl.Int128 and row[each] is not None else row[each]
                 for each in (name, other)
             ]
-            return sides("" if name == "judged left" else f"{name} is ", *values)
+            return sides("" if name == "checked left" else f"{name} is ", *values)
     return ""
 
 
@@ -101,8 +110,12 @@ NO_MONTHS = pl.DataFrame(schema={"user_id": pl.String, "month": pl.Date})
 
 @dataclass(frozen=True, slots=True)
 class Stale:
-    """What detection finds to differ from what was computed: all months of ``users``; user-months whose usage, prices
-    or overrides differ (``priced``); and ``months``, user-months of which nothing is judged."""
+    """What cannot be checked because its inputs have changed since it was computed.
+
+    - ``users``: nothing is checked in any month of these users
+    - ``months``: nothing is checked in these user-months
+    - ``priced``: user-months whose usage, prices or price overrides have changed: no draws are checked
+    """
 
     users: set[str]
     priced: pl.DataFrame
@@ -110,39 +123,45 @@ class Stale:
 
 
 COSTS, SAME, SAME_DAYS, PAID, OVER, POSTED, ROWS = (
-    "1 cost of the rows, priced anew = roll-up",
-    "2 user-months, computed anew = roll-up",
-    "2 user-days, computed anew = roll-up",
+    "1 cost of the rows, priced again = roll-up",
+    "2 user-months, computed again = roll-up",
+    "2 user-days, computed again = roll-up",
     "3 drawn + uncovered + due + reported = quantized cost",
     "3 drawn of a row <= its part of the cost",
-    "5 draws as computed anew = ledger",
+    "5 draws as computed again = ledger",
     "6 rows now = rows counted, in unchanged months",
 )
+COUNTED = (SAME, SAME_DAYS)
+"""Checks that count rows; the others sum amounts."""
 
 
 def recalculate(connection: Connection, address: Address, plan: Plan, found: CheckTotals, *, draws: bool) -> Detected:
-    """Every user's months of ``plan``; ``draws``: the months are one draw window, and the draws are computed, too."""
+    """Recomputes the months of ``plan`` for all users, and adds the results to ``found``.
+
+    ``draws``: the months are one draw window, and its draws are checked too. Returns what detection has read of all
+    users.
+    """
     months = plan.window.months
     limits = BatchLimits(plan.settings.batch_rows, plan.settings.batch_rows)
-    everybody = detection.detect(connection, plan, months, full=True, limits=limits)
+    all_users = detection.detect(connection, plan, months, full=True, limits=limits)
     pairs = [(each.user, each.month) for each in detection.differences(connection, plan, months).found]
     priced = pl.DataFrame(pairs, schema=NO_MONTHS.schema, orient="row")
     if draws:
-        # What changed in one month of a draw window may move draws in another.
+        # A change in one month of a draw window may change draws in its other months.
         stale = Stale(set(chain.from_iterable(detection.detect(connection, plan, months).work)), priced)
     else:
         stale = Stale(set(), priced, months=priced)
-    reader, moved = Reader("copy", address), set()
-    for users in everybody.work:
+    reader, changed = Reader("copy", address), set()
+    for users in all_users.work:
         read = read_input(connection, reader, plan, users)
-        moved |= _judge(connection, plan, found, read, stale, draws=draws)
+        changed |= _check_batch(connection, plan, found, read, stale, draws=draws)
     for month in months:
-        if month not in moved and month in everybody.months:
-            found.rows[month] = everybody.months[month].rows, plan.months.rows.get(month, 0)
-    return everybody
+        if month not in changed and month in all_users.months:
+            found.rows[month] = all_users.months[month].rows, plan.months.rows.get(month, 0)
+    return all_users
 
 
-def _judge(
+def _check_batch(
     connection: Connection,
     plan: Plan,
     found: CheckTotals,
@@ -151,7 +170,7 @@ def _judge(
     *,
     draws: bool,
 ) -> set[date]:
-    """Judges what of ``read`` is not ``stale``; the months in which somebody is."""
+    """Checks the user-months of ``read`` that are not ``stale``; returns the months that have stale ones."""
     account_rows = accounts.read_accounts(connection, plan.settings, plan.query.read.credits, read.paying)
     posted = apply_window_ledger(plan, read.rated, read.modes, read.draws, read.elsewhere)
     computed, due = posted, None
@@ -162,67 +181,68 @@ def _judge(
     same = every.filter(~of_users(stale.users & read.users)).join(stale.months, on=USER_MONTH, how="anti")
     found.same += same.height
     found.stale += every.height - same.height
-    # Of a closed month, accounts and what was reported have moved on lawfully since.
+    # After a month is closed, accounts and reported amounts may change.
     left_out = WRITTEN_BY_RUNS | (set() if draws else set(PAYING))
     columns = [name for name in read.months.columns if name not in left_out]
-    _judge_months(found, target.join(same, on=USER_MONTH, how="semi"), read.months.select(columns))
-    _judge_days(found, plan, computed, read, same)
-    mine = posted.with_columns(known=posted["user_id"].cast(pl.String).is_in(account_rows["user_id"].to_list()))
-    _judge_rows(found, mine, read.months, same, every.join(stale.priced, on=USER_MONTH, how="anti"))
+    _check_months(found, target.join(same, on=USER_MONTH, how="semi"), read.months.select(columns))
+    _check_days(found, plan, computed, read, same)
+    rows = posted.with_columns(has_account=posted["user_id"].cast(pl.String).is_in(account_rows["user_id"].to_list()))
+    _check_rows(found, rows, read.months, same, every.join(stale.priced, on=USER_MONTH, how="anti"))
     if due is not None:
         key = pl.col("user_id") + " " + pl.col("id").map_elements(_uuid, return_dtype=pl.String)
-        judged = due.filter(~of_users(stale.users & read.users))
-        found.add(POSTED, judged, pl.col("free") + pl.col("purchased"), pl.lit(0), key)
+        entries = due.filter(~of_users(stale.users & read.users))
+        found.add(POSTED, entries, pl.col("free") + pl.col("purchased"), pl.lit(0), key)
     return set(every.join(same, on=USER_MONTH, how="anti")["month"])
 
 
-def _judge_days(found: CheckTotals, plan: Plan, rows: pl.DataFrame, read: BatchInput, same: pl.DataFrame) -> None:
+def _check_days(found: CheckTotals, plan: Plan, rows: pl.DataFrame, read: BatchInput, same: pl.DataFrame) -> None:
     month = pl.col("date").dt.month_start().alias("month")
     target, stored = (
         days.select(read.days.columns).with_columns(month).join(same, on=USER_MONTH, how="semi").drop("month")
         for days in (days_target(plan, rows), read.days)
     )
-    both = target.join(stored, on=USER_DAY, how="full", coalesce=True, nulls_equal=True, suffix="_held")
+    both = target.join(stored, on=USER_DAY, how="full", coalesce=True, nulls_equal=True, suffix="_stored")
     columns = [name for name in read.days.columns if name not in USER_DAY]
     key = pl.col("user_id") + " " + pl.col("date").dt.to_string()
     found.add(SAME_DAYS, both, pl.lit(1), _equal(columns), key, columns)
 
 
 def _equal(columns: Sequence[str]) -> pl.Expr:
-    return pl.all_horizontal(pl.col(name).eq_missing(pl.col(f"{name}_held")) for name in columns)
+    return pl.all_horizontal(pl.col(name).eq_missing(pl.col(f"{name}_stored")) for name in columns)
 
 
 def _uuid(number: int) -> str:
     return str(UUID(int=number))
 
 
-def _judge_months(found: CheckTotals, target: pl.DataFrame, stands: pl.DataFrame) -> None:
-    keys = ["user_id", "month"]
+def _check_months(found: CheckTotals, target: pl.DataFrame, stored: pl.DataFrame) -> None:
     key = pl.col("user_id") + " " + pl.col("month").dt.strftime("%Y-%m")
-    both = target.join(stands, on=keys, suffix="_held")
-    found.add(COSTS, both, pl.col("total_cost"), pl.col("total_cost_held"), key)
-    columns = [name for name in stands.columns if name not in keys]
+    both = target.join(stored, on=USER_MONTH, suffix="_stored")
+    found.add(COSTS, both, pl.col("total_cost"), pl.col("total_cost_stored"), key)
+    columns = [name for name in stored.columns if name not in USER_MONTH]
     found.add(SAME, both, pl.lit(1), _equal(columns), key, columns)
 
 
-def _judge_rows(
-    found: CheckTotals, rows: pl.DataFrame, stands: pl.DataFrame, same: pl.DataFrame, priced: pl.DataFrame
+def _check_rows(
+    found: CheckTotals, rows: pl.DataFrame, stored: pl.DataFrame, same: pl.DataFrame, priced: pl.DataFrame
 ) -> None:
-    """Invariant 3 with the draws that are in the ledger; accounts are not asked, so that they may have moved on."""
-    keys = ["user_id", "month"]
+    """Checks invariant 3 with the draws of the ledger; accounts are not read, so they may have changed since.
+
+    ``stored``: rows of user_monthly. ``same``: the user-months to check. ``priced``: those to check draws of.
+    """
     every = rows.with_columns(pl.col("user_id").cast(pl.String))
-    theirs = every.join(same, on=keys, how="semi")
     drawn, parts = pl.col("free") + pl.col("purchased"), pl.col("part") + pl.col("due_part")
-    # Whose account is gone keeps what was booked, and what was reported was invoiced with its draws.
-    mine = every.join(priced, on=keys, how="semi").filter(
-        (pl.col("class") == PREPAID) & ~pl.col("reported") & pl.col("known")
+    # Draws of a deleted account stay as they are; reported rows were invoiced together with their draws.
+    limited = every.join(priced, on=USER_MONTH, how="semi").filter(
+        (pl.col("class") == PREPAID) & ~pl.col("reported") & pl.col("has_account")
     )
     key = pl.col("user_id") + " " + pl.col("id").map_elements(_uuid, return_dtype=pl.String)
-    found.add(OVER, mine, pl.min_horizontal(drawn, "part"), drawn, key)
-    # What was invoiced elsewhere, or drawn by another program, may be more than the row costs now.
-    whole = theirs.group_by(keys).agg(pl.max_horizontal(parts, drawn).sum().alias("whole"))
+    found.add(OVER, limited, pl.min_horizontal(drawn, "part"), drawn, key)
+    # An amount that was invoiced elsewhere, or drawn by another program, may exceed the cost of the row now.
+    in_scope = every.join(same, on=USER_MONTH, how="semi")
+    total = in_scope.group_by(USER_MONTH).agg(pl.max_horizontal(parts, drawn).sum().alias("total"))
     paid = pl.col("credits_deducted") + pl.col("uncovered") + pl.col("amount_due") + pl.col("amount_reported")
     key = pl.col("user_id") + " " + pl.col("month").dt.strftime("%Y-%m")
-    # Months of the first version say nothing of what is due.
-    computed = stands.filter(pl.col("uncovered").is_not_null())
-    found.add(PAID, whole.join(computed, on=keys), pl.col("whole"), paid, key)
+    # Months of the first version have no amounts due.
+    computed = stored.filter(pl.col("uncovered").is_not_null())
+    found.add(PAID, total.join(computed, on=USER_MONTH), pl.col("total"), paid, key)

@@ -1,6 +1,6 @@
-"""Proof on demand: every invariant on the live database, read-only, in one snapshot.
+"""`usage-jobs reconcile`: checks every invariant on the live database, read-only, in one snapshot.
 
-What SQL can add up is judged there (``postgres.ledger_invariants``); the rest is computed anew (``recalculation``).
+Sums are checked in SQL (``postgres.ledger_invariants``); the other checks need a recomputation (``recalculation``).
 """
 
 from collections.abc import Iterator
@@ -25,88 +25,90 @@ from jobs.postgres.run_lock import state_of_run
 from jobs.settings import Settings
 
 BETWEEN_BATCHES = (ledger_invariants.LEDGER_BY_ROW, ROWS)
-"""A row that has moved to another user is in the batches of both; the rows of a month are counted at the end."""
+"""Checks that can fail while a run is unfinished: a usage row that moved to another user is in two batches, and the
+rows of a month are counted at the end."""
 
 
 def reconcile(settings: Settings, address: Address, since: date | None, until: date | None) -> list[Law]:
-    """Every law with both figures; of the open months, and of the closed ones that ``since`` to ``until`` touches.
+    """The result of every check, for the open months and for the closed months within ``since`` to ``until``.
 
-    Sums of our own tables are judged in all months, unless these days limit them. Raises ConfigError (exit 2) where
-    no month in question has been covered.
+    Sums of the job's own tables are checked in all months, unless these days are given. Raises ConfigError if no run
+    has covered any of these months.
     """
 
-    def judged() -> tuple[list[Law], list[Unfinished], LastRun | None]:
+    def check() -> tuple[list[Law], list[Unfinished], LastRun | None]:
         with transaction(link.connection, snapshot=True) as connection:
-            return _judged(connection, settings, address, (since, until))
+            return _check(connection, settings, address, (since, until))
 
     def state(run_id: int) -> str:
         with transaction(link.connection) as connection:
             return state_of_run(connection, settings, run_id)
 
     with open_link(address) as link:
-        found, unfinished, newest = retry(judged)
-        # A run that is killed cannot say so: its row says running until the next run marks it.
+        results, unfinished, newest = retry(check)
+        # The row of a killed run still has the status running, until the next run corrects it.
         if newest is not None and newest.status == "running":
             newest = replace(newest, status=retry(partial(state, newest.number)))
     if newest is not None and (newest.status == "running" or (newest.status != "done" and newest.wrote)):
-        found = [_between_batches(law, newest) for law in found]
-    return sorted([*_run(unfinished, newest), *found], key=lambda law: law.law)
+        results = [_ignore_between_batches(result, newest) for result in results]
+    return sorted([*_check_last_run(unfinished, newest), *results], key=lambda result: result.law)
 
 
-def _between_batches(law: Law, run: LastRun) -> Law:
-    """What holds only once every batch of a run, and its end, are committed."""
-    if law.law not in BETWEEN_BATCHES or not law.broken:
-        return law
-    end = "is at work" if run.status == "running" else "did not come to its end"
-    return replace(law, broken=0, culprits=(), differences=(), note=f"run {run.number} {end}", judged=False)
+def _ignore_between_batches(result: Law, run: LastRun) -> Law:
+    """``result``; not judged if it is broken and holds only after every batch and the end of a run are committed."""
+    if result.law not in BETWEEN_BATCHES or not result.broken:
+        return result
+    state = "is at work" if run.status == "running" else "is not finished"
+    return replace(result, broken=0, culprits=(), differences=(), note=f"run {run.number} {state}", judged=False)
 
 
-def _judged(
+def _check(
     connection: Connection, settings: Settings, address: Address, days: tuple[date | None, date | None]
 ) -> tuple[list[Law], list[Unfinished], LastRun | None]:
-    """The laws, the runs that wrote and did not come to their end, and the newest run."""
+    """The results, the unfinished runs that have written something, and the newest run."""
     source, findings = preflight.inspect_source(connection, settings)
     preflight.refuse_findings(findings, purpose="prove")
     today = server_clock.today(connection)
-    history, booked = run_log.history(connection, settings, today)
-    last, given = history.furthest or today, days != (None, None)
-    months = [m for m in sorted(booked.modes) if _within(m, *days)]
+    history, covered = run_log.history(connection, settings, today)
+    last, are_days_given = history.furthest or today, days != (None, None)
+    months = [m for m in sorted(covered.modes) if _is_within(m, *days)]
     if not months:
         raise ConfigError("no run has covered a month of these days yet; expected one: usage-jobs runs")
-    rows_of = months if given else sorted(booked.modes.keys() - history.closed)
+    rows_of = months if are_days_given else sorted(covered.modes.keys() - history.closed)
     scope = Scope(months, rows_of, last)
-    yielded = list(ledger_invariants.judged(connection, settings, source.credits, scope))
+    results = list(ledger_invariants.judged(connection, settings, source.credits, scope))
     found = CheckTotals()
-    # All open months are one draw window, whatever days were asked for.
-    since_when = first_open_month(history, settings.start, last)
-    still_open = tuple(sorted(m for m in booked.modes.keys() - history.closed if m >= since_when))
-    # A closed month is one by itself: what is drawn in others on rows that have come from there is not drawn in it.
+    # All open months are one draw window, whichever days are given.
+    first_open = first_open_month(history, settings.start, last)
+    still_open = tuple(sorted(m for m in covered.modes.keys() - history.closed if m >= first_open))
+    # A closed month is a draw window of its own. Draws of other months on its rows are not checked with it.
     for are_open, some in ((True, still_open), *((False, (month,)) for month in months if month not in still_open)):
-        if some and (are_open or given):
-            plan = for_window(connection, settings, source, Window(some, last, frozenset()), booked)
+        if some and (are_open or are_days_given):
+            plan = for_window(connection, settings, source, Window(some, last, frozenset()), covered)
             detected = recalculate(connection, address, plan, found, draws=are_open)
-            yielded += _shrink(plan, detected) if are_open else []
-    every = [*yielded, *found.laws(), _stale(found)]
-    return every, ledger_invariants.unfinished(connection, settings), ledger_invariants.last_run(connection, settings)
+            results += _check_shrink(plan, detected) if are_open else []
+    results += [*found.results(), _count_stale(found)]
+    return results, ledger_invariants.unfinished(connection, settings), ledger_invariants.last_run(connection, settings)
 
 
-def _within(month: date, since: date | None, until: date | None) -> bool:
+def _is_within(month: date, since: date | None, until: date | None) -> bool:
     return (since is None or last_of(month) >= since) and (until is None or month <= first_of(until))
 
 
-def _run(unfinished: list[Unfinished], last: LastRun | None) -> Iterator[Law]:
+def _check_last_run(unfinished: list[Unfinished], last: LastRun | None) -> Iterator[Law]:
+    """The check that the last run is done; its culprits are all ``unfinished`` runs, with their remedies."""
     if last is not None:
-        law = Law("7 the last run is done", "done", last.status)
+        result = Law("7 the last run is done", "done", last.status)
         if last.status == "running":
-            law = replace(law, note=f"run {last.number} is at work", judged=False)
+            result = replace(result, note=f"run {last.number} is at work", judged=False)
         elif last.status != "done" and not last.wrote:
-            law = replace(law, note=f"run {last.number} wrote nothing", judged=False)
+            result = replace(result, note=f"run {last.number} wrote nothing", judged=False)
         if last.status == "crashed" and last.wrote:
             unfinished = sorted({*unfinished, (last.number, last.kind, last.first, last.last)})
         if unfinished:
             culprits = [_remedy(*run) for run in unfinished]
-            law = replace(law, broken=len(culprits), culprits=tuple(culprits), judged=True)
-        yield law
+            result = replace(result, broken=len(culprits), culprits=tuple(culprits), judged=True)
+        yield result
 
 
 def _remedy(number: int, kind: str, first: date, last: date) -> str:
@@ -114,12 +116,16 @@ def _remedy(number: int, kind: str, first: date, last: date) -> str:
     return f"run {number}: {again} completes it"
 
 
-def _stale(found: CheckTotals) -> Law:
-    note = "of the other side usage, prices, mode or account changed since the last run: the next one takes them"
+def _count_stale(found: CheckTotals) -> Law:
+    """The counts of user-months that were checked and that were not."""
+    note = (
+        "those on the right were not judged: their usage, prices, billing mode or account changed since the last run; "
+        "the next run computes them"
+    )
     return Law("user-months judged, and not", found.same, found.stale, note=note if found.stale else "", judged=False)
 
 
-def _shrink(plan: Plan, detected: Detected) -> Iterator[Law]:
+def _check_shrink(plan: Plan, detected: Detected) -> Iterator[Law]:
     bad = [month for month in plan.window.months if has_shrunk(plan, detected, month)]
     counts = [(plan.months.rows.get(m, 0), detected.months[m].rows if m in detected.months else 0) for m in bad]
     before = sum(plan.months.rows.get(month, 0) for month in plan.window.months)
