@@ -122,7 +122,7 @@ def test_nobody_prepaid_no_word_of_credits(database: str) -> None:
     user(applied(database), "eve", "postpaid")
     row(database, 1, "0.40", user_id="eve")
     ran = usage_jobs("run", url=database)
-    assert (ran.code, "credits booked" in ran.out, "uncovered" in ran.out) == (0, False, False)
+    assert (ran.code, "credits posted" in ran.out, "uncovered" in ran.out) == (0, False, False)
 
 
 def test_who_ran_out(told: str, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
-"""The command line: parser, one function per command, and what a person sees, or with --json a program.
+"""The command line: parser, one function per command, and the output as text or, with --json, as JSON.
 
-``main`` has exit codes and signals, ``arguments`` the parser, ``commands`` one function per command, ``output`` and its
-neighbours tables, JSON and progress. No SQL, no polars, no amount computed here.
+``main`` handles exit codes and signals, ``arguments`` is the parser, ``commands`` has one function per command,
+``output`` and the ``…_output`` modules print tables, JSON and progress. This package has no SQL and no polars, and
+computes no amounts.
 """

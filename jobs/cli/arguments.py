@@ -1,4 +1,4 @@
-"""The words of the command line: commands, options, and what each value must be."""
+"""The parser of the command line: commands, options, and the validation of their values."""
 
 import argparse
 import re
@@ -18,11 +18,11 @@ T = TypeVar("T")
 EARLIEST, LATEST = date(1970, 1, 1), date(9000, 12, 31)
 MOST = 10**9
 CONFIG_HELP = "settings file (default: USAGE_JOBS_CONFIG, else settings.toml, else config/settings.toml)"
-SUPABASES = ("public", "postgres", "anon", "authenticated", "authenticator", "service_role", "supabase_admin")
+SUPABASE_ROLES = ("public", "postgres", "anon", "authenticated", "authenticator", "service_role", "supabase_admin")
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Every command and option, each with an example."""
+    """The parser of every command and option; the help of each command has an example."""
     top = _Parser(prog="usage-jobs", description="Prices usage_daily and rolls the cost up, exactly, and again.")
     top.add_argument("--version", action="version", version=_version())
     commands = top.add_subparsers(required=True, metavar="COMMAND")
@@ -42,27 +42,27 @@ def build_parser() -> argparse.ArgumentParser:
     init.add_argument("dir", nargs="?", type=Path, default=Path(), metavar="DIR", help="where (default: here)")
     run = _command(commands, "run", "the nightly job: every open month to yesterday", "usage-jobs run --dry-run")
     run.add_argument("--date", type=_day, metavar="D", help="the last day to cover (default: yesterday, UTC)")
-    run.add_argument("--full", action="store_true", help="recompute everybody, and rebuild the cluster tables")
+    run.add_argument("--full", action="store_true", help="recompute all users, and rebuild the cluster tables")
     run.add_argument("--dry-run", action="store_true", help="compute and compare; write nothing")
     run.add_argument("--metrics-file", type=Path, metavar="FILE", help="write Prometheus metrics to this file")
     run.add_argument("--ran-out", type=Path, metavar="FILE", help="write who ran out of credits to this CSV file")
-    _decide(run)
-    _backfill(commands)
+    _add_decisions(run)
+    _add_backfill(commands)
     example = "usage-jobs reopen --month 2026-05 --reason 'closed on a wrong clock'"
     reopen = _command(commands, "reopen", "open the last closed month again, for runs to cover and close", example)
     reopen.add_argument("--month", required=True, type=_month, metavar="YYYY-MM", help="the last closed month")
     reopen.add_argument("--reason", required=True, type=_text, metavar="TEXT", help="why, for the run log")
     example = "usage-jobs debts --user 'auth0|66a0' --write-off --reason 'agreed with the customer'"
-    debts = _command(commands, "debts", "what prepaid users owe for closed months", example)
+    debts = _command(commands, "debts", "list or write off what prepaid users owe for closed months", example)
     debts.add_argument("--user", type=_text, metavar="ID", help="only this user's")
-    debts.add_argument("--write-off", action="store_true", help="end what is open of this user's debts")
+    debts.add_argument("--write-off", action="store_true", help="write off this user's open debts")
     debts.add_argument("--reason", type=_text, metavar="TEXT", help="why they are written off, for the run log")
     example = "usage-jobs explain --user 'auth0|66a0' --month 2026-06"
     explain = _command(commands, "explain", "how one user's month adds up, row by row", example)
     explain.add_argument("--user", required=True, type=_text, metavar="ID", help="the user's id")
     explain.add_argument("--month", required=True, type=_month, metavar="YYYY-MM", help="the month")
     example = "usage-jobs reconcile --from 2026-05-01 --to 2026-06-30"
-    reconcile = _command(commands, "reconcile", "prove every invariant on the live database; changes nothing", example)
+    reconcile = _command(commands, "reconcile", "check every invariant on the live database; changes nothing", example)
     reconcile.add_argument("--from", dest="since", type=_day, metavar="D", help="only the months from this day's on")
     reconcile.add_argument("--to", dest="until", type=_day, metavar="D", help="only the months up to this day's")
     example = "usage-jobs watch --all"
@@ -76,12 +76,17 @@ def build_parser() -> argparse.ArgumentParser:
     return top
 
 
-def _backfill(commands: Any) -> None:
+def _add_backfill(commands: Any) -> None:
     example = "usage-jobs backfill --from 2026-05-01 --to 2026-06-30 --reason 'storage was collected wrongly' --dry-run"
-    backfill = _command(commands, "backfill", "compute past months anew, closed ones included", example)
+    backfill = _command(commands, "backfill", "compute past months again, closed ones included", example)
     for option, name, which in (("--from", "since", "first"), ("--to", "until", "last")):
         backfill.add_argument(
-            option, dest=name, type=_day, required=True, metavar="D", help=f"the {which} day; its whole month is taken"
+            option,
+            dest=name,
+            type=_day,
+            required=True,
+            metavar="D",
+            help=f"the {which} day; its whole month is computed",
         )
     backfill.add_argument(
         "--user", action="append", type=_text, metavar="ID", help="only this user's rows may change; repeatable"
@@ -96,36 +101,36 @@ def _backfill(commands: Any) -> None:
     backfill.add_argument(
         "--reason", type=_text, metavar="TEXT", help="why; required where a closed month is among the days"
     )
-    backfill.add_argument("--full", action="store_true", help="recompute everybody, whether something differs or not")
+    backfill.add_argument("--full", action="store_true", help="recompute all users, whether anything differs or not")
     backfill.add_argument("--dry-run", action="store_true", help="show the plan and its hash; write nothing")
     backfill.add_argument(
         "--plan", type=_hash, metavar="HASH", help="write this plan, or nothing if the data has changed"
     )
     backfill.add_argument("--yes", action="store_true", help="do not ask before a closed month changes")
     backfill.add_argument("--metrics-file", type=Path, metavar="FILE", help="write Prometheus metrics to this file")
-    _decide(backfill)
+    _add_decisions(backfill)
 
 
-def _decide(command: argparse.ArgumentParser) -> None:
-    """What an operator decides after a run was refused, or has set users aside."""
+def _add_decisions(command: argparse.ArgumentParser) -> None:
+    """Adds the options by which an operator decides after a run was refused, or has set users aside."""
     for option, what in (
         (
             "--trust-ledger",
-            "write the ledger's credits to the rows of this user, who was set aside for them; repeatable",
+            "overwrite the credits shown in this user's rows, set aside for them, with the ledger's; repeatable",
         ),
-        ("--adopt", "take what the rows of this user show into the ledger, and from no account; repeatable"),
+        ("--adopt", "enter the credits shown in this user's rows in the ledger, without a draw; repeatable"),
     ):
         command.add_argument(option, action="append", default=[], type=_text, metavar="USER", help=what)
     for option, parse, why in (
         ("--allow-shrink", Shrink.parse, "much usage has vanished"),
-        ("--allow-change", LargeChange.parse, "much of what is covered changes"),
+        ("--allow-change", LargeChange.parse, "much of the covered days would change"),
     ):
-        what = f"go on although {why}: the token that the refusal has printed; repeatable"
+        what = f"continue although {why}: the token that the refusal has printed; repeatable"
         command.add_argument(option, action="append", default=[], type=_token(parse), metavar="TOKEN", help=what)
 
 
 class _Parser(argparse.ArgumentParser):
-    """Bad usage is exit 2 like every other mistake of configuration, and names the remedy."""
+    """A parser whose errors are ConfigErrors (exit 2) and name the remedy."""
 
     def error(self, message: str) -> NoReturn:
         raise ConfigError(f"{message}. See: {self.prog} --help")
@@ -152,10 +157,10 @@ def _day(text: str) -> date:
         day = date.fromisoformat(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is not a day; expected one such as 2026-01-31") from None
-    return _sensible(day)
+    return _in_range(day)
 
 
-def _sensible(day: date) -> date:
+def _in_range(day: date) -> date:
     if not EARLIEST <= day <= LATEST:
         raise argparse.ArgumentTypeError(f"{day} is out of range; expected a day from {EARLIEST} to {LATEST}")
     return day
@@ -166,7 +171,7 @@ def _month(text: str) -> date:
         month = date.fromisoformat(f"{text}-01")
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is not a month; expected one such as 2026-01") from None
-    return _sensible(month)
+    return _in_range(month)
 
 
 def _cluster(text: str) -> UUID | None:
@@ -197,7 +202,7 @@ def _token(parse: Callable[[str], T]) -> Callable[[str], T]:
 def _role(text: str) -> str:
     if not is_name(text):
         raise argparse.ArgumentTypeError(f"{text!r} is not a role's name; expected at most {MOST_BYTES} bytes, no $")
-    if text in SUPABASES or text.startswith("pg_"):
+    if text in SUPABASE_ROLES or text.startswith("pg_"):
         raise argparse.ArgumentTypeError(f"{text!r} is not a role of the job's own; expected a new name: usage_jobs")
     return text
 

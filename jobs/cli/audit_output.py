@@ -1,4 +1,4 @@
-"""What a person sees, or with --json a program, of figures: `explain`, `reconcile`, `watch`, `debts`."""
+"""The output of `explain`, `reconcile`, `watch` and `debts`, as text or JSON."""
 
 from collections.abc import Sequence
 from decimal import Decimal
@@ -17,120 +17,124 @@ from jobs.postgres.invariants import Law
 
 
 def print_checks(found: Sequence[Law], *, as_json: bool) -> None:
-    """What `reconcile` says: by invariant each check, both its figures and the verdict; who breaks it, and how."""
-    broken = sum(1 for law in found if law.broken)
+    """Prints the result of `reconcile`: by invariant each check with both figures, its verdict, and its culprits."""
+    broken = sum(1 for check in found if check.broken)
     if as_json:
-        objects = [to_plain(law) | {"invariant": law.invariant, "verdict": law.verdict} for law in found]
+        objects = [to_plain(check) | {"invariant": check.invariant, "verdict": check.verdict} for check in found]
         print(to_json({"broken": broken, "laws": objects, "exit_code": 6 if broken else 0}))
         return
-    out, width = make_console(NARROW), max(len(_side(side)) for law in found for side in (law.left, law.right))
-    for number, some in groupby(found, lambda law: law.law[:1] if law.invariant else ""):
+    out, width = make_console(NARROW), max(len(_figure(side)) for check in found for side in (check.left, check.right))
+    for number, some in groupby(found, lambda check: check.law[:1] if check.invariant else ""):
         checks = list(some)
         out.print(f"{number} {checks[0].invariant}" if number else "Counted, not judged", style="bold", markup=False)
-        out.print(_checks(checks, width))
-        for law in checks:
-            _told_of(law)
-    judged = sum(1 for law in found if law.judged)
+        out.print(_checks_table(checks, width))
+        for check in checks:
+            _print_details(check)
+    judged = sum(1 for check in found if check.judged)
     print(f"{broken} of {judged} checks are broken" if broken else f"all {judged} checks hold")
     print("What each invariant means: README.md, section Invariants")
 
 
-def _checks(found: Sequence[Law], width: int) -> Table:
+def _checks_table(found: Sequence[Law], width: int) -> Table:
     table = Table(box=None, pad_edge=False, show_header=False, expand=True)
-    table.add_column()  # what is folded stays indented
+    table.add_column()  # an empty column indents folded lines
     table.add_column(ratio=1, overflow="fold")
     for least in (width, width):
         table.add_column(justify="right", min_width=least)
     table.add_column(min_width=len("not judged"))
-    for law in found:
-        verdict = f"[bold]BROKEN[/] {law.broken:,}" if law.broken else law.verdict
-        table.add_row("", escape(law.name), _side(law.left), _side(law.right), verdict)
+    for check in found:
+        verdict = f"[bold]BROKEN[/] {check.broken:,}" if check.broken else check.verdict
+        table.add_row("", escape(check.name), _figure(check.left), _figure(check.right), verdict)
     return table
 
 
-def _told_of(law: Law) -> None:
-    """Who breaks it, and how; what else is to be said; and SQL, as it is to be run."""
-    told = zip_longest(law.culprits, law.differences, fillvalue="")
-    culprits = [f"{culprit}: {difference}" if difference else culprit for culprit, difference in told]
-    if lines := [*culprits, *([law.note] if law.note else [])]:
-        _indented(f"{law.name}:", 2)
+def _print_details(check: Law) -> None:
+    """Prints the culprits of a check with their differences, its note, and SQL remedies without indentation."""
+    pairs = zip_longest(check.culprits, check.differences, fillvalue="")
+    culprits = [f"{culprit}: {difference}" if difference else culprit for culprit, difference in pairs]
+    if lines := [*culprits, *([check.note] if check.note else [])]:
+        _print_indented(f"{check.name}:", 2)
     for line in lines:
-        _indented(line, 4)
-    for remedy in law.remedies:
+        _print_indented(line, 4)
+    for remedy in check.remedies:
         print(remedy)
 
 
-def _indented(text: str, by: int) -> None:
+def _print_indented(text: str, by: int) -> None:
     make_console(NARROW).print(Padding(Text(text, overflow="fold"), (0, 0, 0, by)))
 
 
-def _side(value: Decimal | int | str) -> str:
+def _figure(value: Decimal | int | str) -> str:
     if isinstance(value, str):
         return value
     return f"{value:,}" if isinstance(value, int) else f"{Decimal(short_amount(value)):,f}"
 
 
-def print_explanation(told: Explanation, *, as_json: bool) -> None:
-    """Every row of a user's month, and its sums beside the roll-up's."""
+def print_explanation(explanation: Explanation, *, as_json: bool) -> None:
+    """Prints every row of a user's month, and the sums of the rows beside the roll-up."""
     if as_json:
-        print(to_json({**to_plain(told), "agrees": told.agrees}))
+        print(to_json({**to_plain(explanation), "agrees": explanation.agrees}))
         return
     out = make_console(NARROW)
-    closed = ", closed" if told.closed else ""
-    heading = f"{told.user}, {told.month:%Y-%m} to {told.last}, {told.currency}, cost = {told.cost_mode!r}{closed}"
+    days = f"{explanation.month:%Y-%m} to {explanation.last}"
+    closed = ", closed" if explanation.closed else ""
+    heading = f"{explanation.user}, {days}, {explanation.currency}, cost = {explanation.cost_mode!r}{closed}"
     out.print(heading, style="bold", markup=False)
-    if not told.agrees:
-        _differs(told)
-    for line in told.lines:
-        out.print(f"{line.day}, {_place(line.cluster)}, row {line.id}", markup=False)
-        out.print(_row(told, line))
-    for row in told.rejected:
-        out.print(f"{row.day}, {_place(row.cluster)}, row {row.id}", markup=False)
-        _indented(f"rejected, not priced: {row.reason}", 2)
-    out.print(_sums(told))
-    if owed := told.owed:
+    if not explanation.agrees:
+        _print_difference(explanation)
+    for line in explanation.lines:
+        out.print(f"{line.day}, {_cluster(line.cluster)}, row {line.id}", markup=False)
+        out.print(_line_table(explanation, line))
+    for row in explanation.rejected:
+        out.print(f"{row.day}, {_cluster(row.cluster)}, row {row.id}", markup=False)
+        _print_indented(f"rejected, not priced: {row.reason}", 2)
+    out.print(_sums_table(explanation))
+    if owed := explanation.owed:
         amounts = (short_amount(each) for each in (owed.uncovered, owed.settled, owed.written_off, owed.open))
         text = "uncovered when the month closed: {}; settled since: {}, written off: {}, still owed: {}"
         out.print(text.format(*amounts), markup=False)
 
 
-def _differs(told: Explanation) -> None:
-    """What stands, and what it would be by what is there now."""
-    stands, now = (
-        short_amount(figures["total_cost"]) if figures else "nothing" for figures in (told.rollup, told.sums)
+def _print_difference(explanation: Explanation) -> None:
+    """Prints the stored cost and the cost as computed now, and the days that differ."""
+    stored, now = (
+        short_amount(figures["total_cost"]) if figures else "nothing"
+        for figures in (explanation.rollup, explanation.sums)
     )
-    if told.closed:
-        days = f"--from {told.month} --to {told.last}"
+    if explanation.closed:
+        days = f"--from {explanation.month} --to {explanation.last}"
         text = (
-            f"The month is closed: what was booked stands, a cost of {stands}. By usage, prices and overrides as they "
-            f"are now, which the rows below show, it would be {now}. To see what would change: "
+            f"The month is closed: its stored cost of {stored} does not change. With usage, prices and overrides as "
+            f"they are now, which the rows below show, the cost would be {now}. To see what would change: "
             f"usage-jobs backfill {days} --reason TEXT --dry-run"
         )
     else:
         text = (
-            f"The roll-up differs: usage, prices or overrides have changed since the run that wrote it. Stored is a "
-            f"cost of {stands}; by what is there now, which the rows below show, it is {now}. The next run writes it"
+            f"The roll-up differs: usage, prices or overrides have changed since the run that wrote it. The stored "
+            f"cost is {stored}; with the current data, which the rows below show, it is {now}. The next run writes it"
         )
     make_console(NARROW).print(text, markup=False)
-    for day in told.days:
+    for day in explanation.days:
         costs = ["nothing" if cost is None else short_amount(cost) for cost in (day.stored, day.now)]
-        _indented(f"{day.day}, {_place(day.cluster)}: {costs[0]} is stored, {costs[1]} now", 2)
+        _print_indented(f"{day.day}, {_cluster(day.cluster)}: {costs[0]} is stored, {costs[1]} now", 2)
 
 
-def _place(cluster: str | None) -> str:
+def _cluster(cluster: str | None) -> str:
     return "no cluster" if cluster is None else f"cluster {cluster[:8]}"
 
 
-def _row(told: Explanation, line: Line) -> Table:
-    """What each part of the row's quantity costs, the row's cost, and how it is paid. The amounts down to the cost add
-    up to it."""
+def _line_table(explanation: Explanation, line: Line) -> Table:
+    """The charge of each part of the row's quantity, the row's cost, and how it is paid.
+
+    The amounts above the cost add up to it.
+    """
     table = Table(box=None, pad_edge=False, show_header=False, expand=True)
-    table.add_column(min_width=1)  # what is folded stays indented
+    table.add_column(min_width=1)  # an empty column indents folded lines
     table.add_column(ratio=5, overflow="fold")
     table.add_column(justify="right", min_width=12)
     table.add_column(ratio=4, overflow="fold")
     for piece in line.pieces:
-        table.add_row("", escape(_computed(told, piece)), short_amount(piece.charge), escape(piece.because))
+        table.add_row("", escape(_formula(explanation, piece)), short_amount(piece.charge), escape(piece.because))
     if line.adjustment:
         table.add_row("", "adjustment: recorded cost - charges", short_amount(line.adjustment), "")
     how = "as recorded" if line.adjustment or line.recorded == line.cost else ""
@@ -151,9 +155,9 @@ def _row(told: Explanation, line: Line) -> Table:
     return table
 
 
-def _computed(told: Explanation, piece: PricedQuantity) -> str:
-    """How the charge of a piece comes about: 50 GB above 100 × 0.25 ÷ 30 days."""
-    parts = [f"{piece.meter}: {short_amount(piece.quantity)} {told.units[piece.meter]}"]
+def _formula(explanation: Explanation, piece: PricedQuantity) -> str:
+    """How the charge of a piece is computed, such as 50 GB above 100 × 0.25 ÷ 30 days."""
+    parts = [f"{piece.meter}: {short_amount(piece.quantity)} {explanation.units[piece.meter]}"]
     if piece.tier_from:
         parts.append(f"above {short_amount(piece.tier_from)}")
     parts.append(f"× {short_amount(piece.price)}")
@@ -166,16 +170,16 @@ def _computed(told: Explanation, piece: PricedQuantity) -> str:
     return " ".join(parts)
 
 
-def _sums(told: Explanation) -> Table:
-    """The sums of the rows and what is stored; of a closed month what was booked first, and what it would be now."""
+def _sums_table(explanation: Explanation) -> Table:
+    """The sums of the rows beside the roll-up; for a closed month the stored value first, then the value as of now."""
     table = Table(box=None, pad_edge=False, title="sums", title_justify="left")
-    headings = ("booked", "would be now") if told.closed else ("sum of the rows", "roll-up")
+    headings = ("stored", "would be now") if explanation.closed else ("sum of the rows", "roll-up")
     for name in ("column", *headings, ""):
         table.add_column(name, justify="left" if name == "column" else "right", overflow="fold")
-    for name in told.sums or told.rollup:
-        now, stands = (_amount(figures.get(name)) for figures in (told.sums, told.rollup))
-        differs = name in told.differing
-        both = (stands, now if differs else "") if told.closed else (now, stands)
+    for name in explanation.sums or explanation.rollup:
+        now, stored = (_amount(figures.get(name)) for figures in (explanation.sums, explanation.rollup))
+        differs = name in explanation.differing
+        both = (stored, now if differs else "") if explanation.closed else (now, stored)
         table.add_row(name, *both, "[bold]differs[/]" if differs else "equal")
     return table
 
@@ -185,7 +189,7 @@ def _amount(value: Any) -> str:
 
 
 def print_closed_months(found: Sequence[ClosedMonth], *, as_json: bool) -> None:
-    """The table of `watch`: each closed month as it closed and as it is now, and what mends those that changed."""
+    """Prints the table of `watch`: each closed month as it closed and as it is now, and the remedies."""
     changed = [month for month in found if month.changed]
     if as_json:
         months = [to_plain(month) | {"backfill": month.remedy if month.changed else None} for month in found]
@@ -208,36 +212,36 @@ def print_closed_months(found: Sequence[ClosedMonth], *, as_json: bool) -> None:
         print(f"{month.month:%Y-%m} changed upstream; to see what to do: {month.remedy} --dry-run")
     if lost := sorted({column for month in found for column in month.missing}):
         print(
-            f"some months closed by columns of usage_daily that are gone, or that this role may not read "
-            f"({', '.join(lost)}): they are not compared. A backfill computes them without these"
+            f"some months are not compared: they were closed with columns of usage_daily that do not exist any more, "
+            f"or that this role may not read ({', '.join(lost)}). A backfill computes them without these columns"
         )
     elif found and not changed:
         print("nothing has changed upstream")
 
 
 def print_debts(found: Sequence[Debt], currency: str, *, as_json: bool) -> None:
-    """The table of `debts`: what was uncovered of each row when its month closed, and what became of it."""
+    """Prints the table of `debts`: what was uncovered of each row when its month closed, settled and written off."""
     left = sum((debt.open for debt in found), start=Decimal(0))
     if as_json:
         print(to_json({"debts": [to_plain(debt) | {"open": str(debt.open)} for debt in found], "open": str(left)}))
         return
     if not found:
-        print("nobody owes anything for a closed month")
+        print("no user owes anything for a closed month")
         return
     table = Table(box=None, pad_edge=False)
     for heading in ("user", "day", "uncovered", "settled", "written off", "open", "reason"):
         table.add_column(heading, justify="left" if heading in ("user", "day", "reason") else "right", overflow="fold")
     for debt in found:
         amounts = (debt.amount, debt.settled, debt.written_off, debt.open)
-        table.add_row(escape(debt.user_id), str(debt.usage_date), *map(_side, amounts), escape(debt.reason or ""))
+        table.add_row(escape(debt.user_id), str(debt.usage_date), *map(_figure, amounts), escape(debt.reason or ""))
     make_console(NARROW).print(table)
     owing = {debt.user_id for debt in found if debt.open}
-    print(f"{_side(left)} {currency} open of {len(owing):,} {'user' if len(owing) == 1 else 'users'}")
+    print(f"{_figure(left)} {currency} open of {len(owing):,} {'user' if len(owing) == 1 else 'users'}")
 
 
 def print_written_off(user: str, amount: Decimal, currency: str, number: int, *, as_json: bool) -> None:
-    """That what a user owed is ended."""
+    """Prints the result of `debts --write-off`."""
     if as_json:
         print(to_json({"user": user, "written_off": str(amount), "run_id": number}))
     else:
-        print(f"{user}: {_side(amount)} {currency} written off (run {number}); later credit pays nothing of it")
+        print(f"{user}: {_figure(amount)} {currency} written off (run {number}); later credit does not pay it")

@@ -1,4 +1,4 @@
-"""The output of `check`: what is as it should be in short, and a table of what is not."""
+"""The output of `check`: a short list of what is as expected, and a table of the rest."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ from jobs.settings import Settings
 
 
 def print_findings(found: Sequence[Finding], settings: Settings, address: Address, *, as_json: bool) -> None:
-    """The table of `check`."""
+    """Prints the findings of `check`."""
     if as_json:
         print(to_json({"address": repr(address), "settings": settings.source, "findings": list(found)}))
         return
@@ -26,19 +26,19 @@ def print_findings(found: Sequence[Finding], settings: Settings, address: Addres
         if finding.level != "ok":
             cells = (finding.subject, finding.expected, finding.found, finding.consequence, finding.remedy)
             table.add_row("note" if finding.level == "note" else "[bold]REFUSED[/]", *map(escape, cells))
-    for subject, what in _as_it_should_be(found).items():
+    for subject, what in _summarize_ok(found).items():
         out.print(f"ok    {subject}: {what}", markup=False)
     if table.row_count:
         out.print(table)
 
 
-def _as_it_should_be(found: Sequence[Finding]) -> dict[str, str]:
-    """What needs no table: subjects with what was found there, columns together by their table."""
+def _summarize_ok(found: Sequence[Finding]) -> dict[str, str]:
+    """What was found, by subject, of the findings with the level ok; columns are listed together by table."""
     by_table: dict[str, list[str]] = {}
     for finding in found:
         if finding.level == "ok":
             table, _, column = finding.subject.partition(".")
-            together = table in SOURCES and " " not in column
-            subject, what = (table, column) if together else (finding.subject, finding.found)
+            is_column = table in SOURCES and " " not in column
+            subject, what = (table, column) if is_column else (finding.subject, finding.found)
             by_table.setdefault(subject, []).append(what)
     return {subject: ", ".join(what) for subject, what in by_table.items()}

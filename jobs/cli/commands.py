@@ -1,6 +1,6 @@
-"""What each command does: settings, the database's address, the work, and how its outcome is shown.
+"""One function per command: it loads the settings, does the work, prints the result and returns the exit code.
 
-No SQL and no polars here; heavy modules load where they are used.
+No SQL and no polars here; modules that are slow to import are imported where they are used.
 """
 
 import argparse
@@ -25,24 +25,27 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
-    """A command as it was called; ``scrubbed`` takes passwords out of a text; by ``who``."""
+class CommandContext:
+    """The arguments of a command and what it needs of its process.
+
+    ``scrub`` removes passwords from a text. ``who``: the user and host, for the run log.
+    """
 
     arguments: argparse.Namespace
     clock: "Clock"
-    scrubbed: Callable[[str], str]
+    scrub: Callable[[str], str]
     who: str
 
 
-def _settings(arguments: argparse.Namespace) -> "Settings":
+def _load_settings(arguments: argparse.Namespace) -> "Settings":
     from jobs.settings import load
 
     return load(arguments.config, os.environ, Path.cwd())
 
 
 @contextmanager
-def _address(settings: "Settings") -> Iterator["Address"]:
-    """The database's address; an embedded server (of the demo) is started for as long as it is needed."""
+def _open_address(settings: "Settings") -> Iterator["Address"]:
+    """Yields the database's address; runs the embedded server of the demo, if configured, while the block runs."""
     from jobs.postgres.conninfo import Address
 
     if settings.embedded is not None:
@@ -62,61 +65,61 @@ def _address(settings: "Settings") -> Iterator["Address"]:
         yield address
 
 
-def _run(call: Call) -> int:
+def _run(context: CommandContext) -> int:
     from jobs.cli import output
 
-    arguments, settings = call.arguments, _settings(call.arguments)
+    arguments, settings = context.arguments, _load_settings(context.arguments)
     check_writable("--ran-out", arguments.ran_out)
     check_writable("--metrics-file", arguments.metrics_file)
-    with _address(settings) as address:
-        asked = {"day": arguments.date, "dry_run": arguments.dry_run, "ran_out": arguments.ran_out}
-        report = _performed(call, settings, address, **asked)
-    _measured(call, report)
+    with _open_address(settings) as address:
+        options = {"day": arguments.date, "dry_run": arguments.dry_run, "ran_out": arguments.ran_out}
+        report = _run_job(context, settings, address, **options)
+    _write_metrics(context, report)
     output.print_report(report, as_json=arguments.json)
     return report.exit_code
 
 
-def _backfill(call: Call) -> int:
+def _backfill(context: CommandContext) -> int:
     from jobs.cli import plan_output
 
-    arguments, settings = call.arguments, _settings(call.arguments)
-    asked = _asked(arguments)
+    arguments, settings = context.arguments, _load_settings(context.arguments)
+    request = _backfill_request(arguments)
     check_writable("--metrics-file", arguments.metrics_file)
-    with _address(settings) as address:
-        if not (arguments.dry_run or arguments.yes or asked.plan):
-            tried = _performed(call, settings, address, backfill=asked, dry_run=True)
-            if tried.changes_closed_months:
-                asked = replace(asked, plan=plan_output.ask_for_approval(tried, as_json=arguments.json))
-        report = _performed(call, settings, address, backfill=asked, dry_run=arguments.dry_run)
-    _measured(call, report)
+    with _open_address(settings) as address:
+        if not (arguments.dry_run or arguments.yes or request.plan):
+            planned = _run_job(context, settings, address, backfill=request, dry_run=True)
+            if planned.changes_closed_months:
+                request = replace(request, plan=plan_output.ask_for_approval(planned, as_json=arguments.json))
+        report = _run_job(context, settings, address, backfill=request, dry_run=arguments.dry_run)
+    _write_metrics(context, report)
     plan_output.print_plan(report, as_json=arguments.json)
     return report.exit_code
 
 
-def _reopen(call: Call) -> int:
+def _reopen(context: CommandContext) -> int:
     from jobs.cli import output
     from jobs.pipeline.manual_changes import reopen
 
-    arguments, settings = call.arguments, _settings(call.arguments)
-    with _address(settings) as address:
-        number = reopen(settings, address, arguments.month, arguments.reason, call.who)
+    arguments, settings = context.arguments, _load_settings(context.arguments)
+    with _open_address(settings) as address:
+        number = reopen(settings, address, arguments.month, arguments.reason, context.who)
     output.print_reopened(arguments.month, number, as_json=arguments.json)
     return 0
 
 
-def _debts(call: Call) -> int:
+def _debts(context: CommandContext) -> int:
     from jobs.audit import lists
     from jobs.cli import audit_output
 
-    arguments = call.arguments
+    arguments = context.arguments
     if arguments.write_off and (arguments.user is None or arguments.reason is None):
-        raise ConfigError("--write-off: expected --user ID and --reason TEXT beside it: whose debts are ended, and why")
-    settings = _settings(arguments)
-    with _address(settings) as address:
+        raise ConfigError("--write-off: expected --user ID and --reason TEXT with it: whose debts, and why")
+    settings = _load_settings(arguments)
+    with _open_address(settings) as address:
         if arguments.write_off:
             from jobs.pipeline.manual_changes import write_off
 
-            number, amount = write_off(settings, address, arguments.user, arguments.reason, call.who)
+            number, amount = write_off(settings, address, arguments.user, arguments.reason, context.who)
             audit_output.print_written_off(arguments.user, amount, settings.currency, number, as_json=arguments.json)
         else:
             audit_output.print_debts(
@@ -125,34 +128,35 @@ def _debts(call: Call) -> int:
     return 0
 
 
-def _performed(call: Call, settings: "Settings", address: "Address", **asked: Any) -> "Report":
+def _run_job(context: CommandContext, settings: "Settings", address: "Address", **options: Any) -> "Report":
+    """Does a run or backfill with ``options`` and those that both commands have; shows its progress."""
     from jobs.cli import output
     from jobs.pipeline.run import RunRequest, run_job
 
-    arguments = call.arguments
+    arguments = context.arguments
     if both := sorted({*arguments.adopt} & {*arguments.trust_ledger}):
         raise ConfigError(f"{both[0]}: expected --adopt or --trust-ledger, which are opposites; found both")
-    asked |= {"allow_shrink": arguments.allow_shrink, "allow_change": arguments.allow_change}
-    asked |= {"full": arguments.full, "who": call.who}
-    asked |= {"trust_ledger": arguments.trust_ledger, "adopt": arguments.adopt}
+    options |= {"allow_shrink": arguments.allow_shrink, "allow_change": arguments.allow_change}
+    options |= {"full": arguments.full, "who": context.who}
+    options |= {"trust_ledger": arguments.trust_ledger, "adopt": arguments.adopt}
     with output.show_progress() as progress:
-        return run_job(RunRequest(settings, address, progress=progress, **asked))
+        return run_job(RunRequest(settings, address, progress=progress, **options))
 
 
-def _measured(call: Call, report: "Report") -> None:
-    if call.arguments.metrics_file is not None:
+def _write_metrics(context: CommandContext, report: "Report") -> None:
+    if context.arguments.metrics_file is not None:
         from jobs.service.metrics import Metrics
 
         metrics = Metrics()
-        metrics.record_run(report, call.clock.now())
+        metrics.record_run(report, context.clock.now())
         try:
-            metrics.write(call.arguments.metrics_file)
-        except OSError as error:  # the run is done: a full disk does not change how it ended
-            file = call.arguments.metrics_file
+            metrics.write(context.arguments.metrics_file)
+        except OSError as error:  # only a warning: the run is done, and its exit code must not change
+            file = context.arguments.metrics_file
             print(f"usage-jobs: WARNING: --metrics-file {file} could not be written: {error.strerror}", file=sys.stderr)
 
 
-def _asked(arguments: argparse.Namespace) -> Backfill:
+def _backfill_request(arguments: argparse.Namespace) -> Backfill:
     limits = Limits(
         users=None if arguments.user is None else frozenset(arguments.user),
         clusters=None if arguments.cluster is None else frozenset(arguments.cluster),
@@ -160,29 +164,29 @@ def _asked(arguments: argparse.Namespace) -> Backfill:
     return Backfill(arguments.since, arguments.until, arguments.reason, limits, arguments.plan)
 
 
-def _check(call: Call) -> int:
+def _check(context: CommandContext) -> int:
     from jobs.audit import check
     from jobs.cli import check_output
 
-    arguments = call.arguments
-    settings = _settings(arguments)
-    with _address(settings) as address:
+    arguments = context.arguments
+    settings = _load_settings(arguments)
+    with _open_address(settings) as address:
         findings = check.check(settings, address)
     check_output.print_findings(findings, settings, address, as_json=arguments.json)
     return 5 if any(finding.level not in ("ok", "note") for finding in findings) else 0
 
 
-def _schema(call: Call) -> int:
+def _schema(context: CommandContext) -> int:
     from jobs.cli import output
     from jobs.postgres import schema_script
 
-    arguments = call.arguments
-    settings = _settings(arguments)
+    arguments = context.arguments
+    settings = _load_settings(arguments)
     if arguments.apply:
-        with _address(settings) as address:
+        with _open_address(settings) as address:
             text = schema_script.apply_schema(settings, address, role=arguments.role, with_view=arguments.user_view)
     elif arguments.role is not None:
-        with _address(settings) as address:
+        with _open_address(settings) as address:
             text = schema_script.grants(settings, address, arguments.role)
     else:
         text = (schema_script.view_for_users if arguments.user_view else schema_script.own_schema)(settings)
@@ -191,64 +195,64 @@ def _schema(call: Call) -> int:
     return 0
 
 
-def _init(call: Call) -> int:
+def _init(context: CommandContext) -> int:
     from jobs.cli import output
     from jobs.settings import files
     from jobs.settings.files import write_start_files
 
-    settings, rates = write_start_files(call.arguments.dir)
+    settings, rates = write_start_files(context.arguments.dir)
     is_found = files.find_settings(Path.cwd()).samefile(settings)
     output.print_start_files(
         settings,
         rates,
         option="" if is_found else f" --config {shlex.quote(str(settings))}",
-        as_json=call.arguments.json,
+        as_json=context.arguments.json,
     )
     return 0
 
 
-def _explain(call: Call) -> int:
+def _explain(context: CommandContext) -> int:
     from jobs.audit import explain
     from jobs.cli import audit_output
 
-    arguments = call.arguments
-    settings = _settings(arguments)
-    with _address(settings) as address:
-        told = explain.explain_month(settings, address, arguments.user, arguments.month)
-    audit_output.print_explanation(told, as_json=arguments.json)
+    arguments = context.arguments
+    settings = _load_settings(arguments)
+    with _open_address(settings) as address:
+        explanation = explain.explain_month(settings, address, arguments.user, arguments.month)
+    audit_output.print_explanation(explanation, as_json=arguments.json)
     return 0
 
 
-def _reconcile(call: Call) -> int:
+def _reconcile(context: CommandContext) -> int:
     from jobs.audit.reconcile import reconcile
     from jobs.cli import audit_output
 
-    arguments = call.arguments
-    settings = _settings(arguments)
-    with _address(settings) as address:
-        laws = reconcile(settings, address, arguments.since, arguments.until)
-    audit_output.print_checks(laws, as_json=arguments.json)
-    return 6 if any(law.broken for law in laws) else 0
+    arguments = context.arguments
+    settings = _load_settings(arguments)
+    with _open_address(settings) as address:
+        checks = reconcile(settings, address, arguments.since, arguments.until)
+    audit_output.print_checks(checks, as_json=arguments.json)
+    return 6 if any(check.broken for check in checks) else 0
 
 
-def _watch(call: Call) -> int:
+def _watch(context: CommandContext) -> int:
     from jobs.audit.closed_months import watch_closed_months
     from jobs.cli import audit_output
 
-    arguments = call.arguments
-    settings = _settings(arguments)
-    with _address(settings) as address:
+    arguments = context.arguments
+    settings = _load_settings(arguments)
+    with _open_address(settings) as address:
         found = watch_closed_months(settings, address, every=arguments.all)
     audit_output.print_closed_months(found, as_json=arguments.json)
     return 6 if any(month.changed for month in found) else 0
 
 
-def _schedule(call: Call) -> int:
+def _schedule(context: CommandContext) -> int:
     from jobs.service import health_endpoint, nightly, scheduler
 
-    settings = _settings(call.arguments)
-    with _address(settings) as address:
-        daemon = nightly.Daemon(settings, address, call.clock, call.scrubbed, call.who)
+    settings = _load_settings(context.arguments)
+    with _open_address(settings) as address:
+        daemon = nightly.Daemon(settings, address, context.clock, context.scrub, context.who)
         states = scheduler.initial_states(daemon.entries(), daemon.clock)
         with health_endpoint.serve_health(settings.schedule.listen, daemon.health, daemon.metrics.text):
             try:
@@ -259,34 +263,34 @@ def _schedule(call: Call) -> int:
     return 0
 
 
-def _runs(call: Call) -> int:
+def _runs(context: CommandContext) -> int:
     from jobs.audit import lists
     from jobs.cli import output
 
-    arguments = call.arguments
-    settings = _settings(arguments)
-    with _address(settings) as address:
+    arguments = context.arguments
+    settings = _load_settings(arguments)
+    with _open_address(settings) as address:
         runs = lists.list_runs(settings, address, arguments.limit)
     output.print_runs(runs, as_json=arguments.json)
     return 0
 
 
-def _demo(call: Call) -> int:
+def _demo(context: CommandContext) -> int:
     from jobs.cli.demo_output import show_demo
 
-    arguments = call.arguments
+    arguments = context.arguments
     show_demo(arguments.dir, arguments.users, arguments.days, as_json=arguments.json)
-    return 0  # although its usage holds rejects
+    return 0  # not 3, although the sample usage contains rejects
 
 
-def _help(call: Call) -> int:
+def _help(context: CommandContext) -> int:
     from jobs.cli.help_output import print_help
 
-    print_help(call.arguments.topic, as_json=call.arguments.json)
+    print_help(context.arguments.topic, as_json=context.arguments.json)
     return 0
 
 
-COMMANDS: dict[str, Callable[[Call], int]] = {
+COMMANDS: dict[str, Callable[[CommandContext], int]] = {
     "demo": _demo,
     "check": _check,
     "schema": _schema,

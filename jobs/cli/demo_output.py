@@ -1,4 +1,4 @@
-"""The output of `demo`: its runs as they go, the roll-ups, and commands to try next."""
+"""The output of `demo`: the progress and reports of its runs, the roll-ups, and commands to try next."""
 
 from decimal import Decimal
 from pathlib import Path
@@ -12,7 +12,7 @@ from jobs.domain.run_report import Report
 
 
 def show_demo(directory: Path, users: int, days: int, *, as_json: bool) -> None:
-    """Runs the demo in ``directory``, and shows it."""
+    """Runs the demo in ``directory`` and prints its result."""
 
     def say(text: str) -> None:
         if not as_json:
@@ -34,7 +34,7 @@ def show_demo(directory: Path, users: int, days: int, *, as_json: bool) -> None:
 def _print_tables(outcome: Outcome) -> None:
     out = output.make_console()
     for name, rows in outcome.tables.items():
-        out.print(f"\nrollup.{name}" + (" (dearest first)" if "monthly" in name else ""), style="bold")
+        out.print(f"\nrollup.{name}" + (" (highest cost first)" if "monthly" in name else ""), style="bold")
         out.print(_table(rows))
     out.print("\nTry next:", style="bold")
     for command in outcome.commands:

@@ -1,6 +1,6 @@
-"""The command line: exit codes and signals; what each command does stands in ``commands``.
+"""The entry point of the command line: exit codes and signals. The commands are in ``commands``.
 
-Standard output carries the result (with --json one object), standard error everything else.
+The result goes to standard output (with --json one JSON object), everything else to standard error.
 """
 
 import codecs
@@ -19,42 +19,42 @@ from types import FrameType
 from typing import NoReturn
 
 from jobs.cli.arguments import build_parser
-from jobs.cli.commands import COMMANDS, Call
+from jobs.cli.commands import COMMANDS, CommandContext
 from jobs.domain.errors import StoppedError, UsageJobsError
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs one command and returns its exit code (DESIGN section 6)."""
+    """Runs one command and returns its exit code."""
     words = sys.argv[1:] if argv is None else argv
-    _take_any_encoding()
+    _escape_unencodable_output()
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _terminated)
-    # Chunks go side by side already. Within one more threads mostly wait for each other: on two cores a run with two
-    # threads of polars took a third more of the processor, and longer, than with one.
+    # Batches already run in parallel, and more polars threads within a batch mostly wait for each other: on two cores,
+    # a run with two polars threads took longer than with one, and a third more CPU time.
     os.environ.setdefault("POLARS_MAX_THREADS", str(max(1, (os.cpu_count() or 2) // 2)))
     try:
         arguments = build_parser().parse_args(words)
-        _logging()
-        code = COMMANDS[arguments.command](Call(arguments, SystemClock(), _scrubbed, _who()))
+        _configure_logging()
+        code = COMMANDS[arguments.command](CommandContext(arguments, SystemClock(), _scrub, _who()))
         sys.stdout.flush()
     except UsageJobsError as error:
-        return _failed(words, str(error), error.exit_code)
+        return _report_failure(words, str(error), error.exit_code)
     except (KeyboardInterrupt, StoppedError) as stop:
         stopped = stop if isinstance(stop, StoppedError) else StoppedError(signal.SIGINT)
-        return _failed(words, f"{stopped}; nothing half-written is left behind: run again", stopped.code)
+        return _report_failure(words, f"{stopped}; nothing half-written is left behind: run again", stopped.code)
     except BrokenPipeError:
-        # The reader of our output went away (`| head`): nobody is left to tell.
+        # The reader of standard output has ended (`| head`). Redirect it, so that the flush at exit does not fail.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except OSError as error:
-        return _failed(words, f"{error.filename or 'standard output'}: {error.strerror}", 1)
+        return _report_failure(words, f"{error.filename or 'standard output'}: {error.strerror}", 1)
     except Exception as error:
-        return _failed(words, f"unexpected failure\n{_traceback(error)}", 1)
+        return _report_failure(words, f"unexpected failure\n{_traceback(error)}", 1)
     return code
 
 
-def _take_any_encoding() -> None:
-    """What the terminal's encoding does not have is written as JSON writes it, so that --json stays JSON."""
+def _escape_unencodable_output() -> None:
+    """Writes characters that the terminal's encoding lacks as JSON escapes, so that the output of --json stays JSON."""
     codecs.register_error("as_json", _escaped)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
@@ -68,11 +68,12 @@ def _escaped(error: UnicodeError) -> tuple[str, int]:
 
 
 def _terminated(number: int, _frame: FrameType | None) -> NoReturn:
-    # As an exception it unwinds: the transaction rolls back, and the run log says failed instead of running.
+    # An exception unwinds the stack: the transaction rolls back, and the run log says failed instead of running.
     raise StoppedError(number)
 
 
-def _failed(words: list[str], message: str, code: int) -> int:
+def _report_failure(words: list[str], message: str, code: int) -> int:
+    """Prints the message, with --json also as an object, and returns ``code``."""
     print(f"usage-jobs: {message}", file=sys.stderr)
     if "--json" in words:
         from jobs.cli.output import to_json
@@ -82,11 +83,12 @@ def _failed(words: list[str], message: str, code: int) -> int:
 
 
 def _traceback(error: Exception) -> str:
-    """The traceback without the password that an address in it may hold."""
-    return _scrubbed("".join(traceback.format_exception(error)))
+    """The traceback as text, without passwords."""
+    return _scrub("".join(traceback.format_exception(error)))
 
 
-def _scrubbed(text: str) -> str:
+def _scrub(text: str) -> str:
+    """``text`` with every known password replaced by ***."""
     from jobs.settings import passwords
 
     for secret in passwords(os.environ, Path.cwd()):
@@ -94,23 +96,23 @@ def _scrubbed(text: str) -> str:
     return text
 
 
-def _logging() -> None:
+def _configure_logging() -> None:
     from jobs.service import log
 
     log.configure()
 
 
 def _who() -> str:
-    """Who calls, and where: for the run log."""
+    """The calling user and the host, for the run log."""
     try:
         user = pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:  # a container's user need not have a name
+    except KeyError:  # in a container the user may have no name
         user = str(os.getuid())
     return f"{user}@{socket.gethostname()}"
 
 
 class SystemClock:
-    """Time as it is."""
+    """The system's time."""
 
     def now(self) -> datetime:
         return datetime.now(UTC)

@@ -1,4 +1,4 @@
-"""What a person sees, or with --json a program: nothing is computed here."""
+"""The output of most commands, as text or JSON; nothing is computed here."""
 
 import dataclasses
 import json
@@ -21,12 +21,12 @@ WIDTH, NARROW = 100, 80
 
 
 def to_json(value: Any) -> str:
-    """One JSON object; amounts as strings, so that no reader makes floats of them."""
+    """``value`` as JSON; amounts are strings, so that no reader turns them into floats."""
     return json.dumps(value, default=to_plain, ensure_ascii=False)
 
 
 def to_plain(value: Any) -> Any:
-    """What JSON has no word for: amounts as text, dataclasses by their fields."""
+    """``value`` as a type that JSON has: amounts and dates become text, dataclasses become objects."""
     if isinstance(value, Decimal):
         return format(value, "f")
     if isinstance(value, date | datetime):
@@ -37,7 +37,7 @@ def to_plain(value: Any) -> Any:
 
 
 def make_console(width: int = WIDTH, *, to_error: bool = False) -> Console:
-    """A console of at most so many columns; plain where nobody looks."""
+    """A console of at most ``width`` columns; without a terminal the output has no styles."""
     made = Console(stderr=to_error, highlight=False, soft_wrap=False)
     made.width = min(made.width, width) if made.is_terminal else width
     return made
@@ -45,16 +45,16 @@ def make_console(width: int = WIDTH, *, to_error: bool = False) -> Console:
 
 @contextmanager
 def show_progress() -> Iterator[Callable[[str, int, int | None], None]]:
-    """A bar on a terminal, with an estimate of what is left; elsewhere a log line per stage."""
+    """Yields a progress callback (stage, done, total): a bar on a terminal, elsewhere a log line per stage."""
     if sys.stderr.isatty():
-        with _bar() as tell:
-            yield tell
+        with _progress_bar() as update:
+            yield update
     else:
         yield log.Stages()
 
 
 @contextmanager
-def _bar() -> Iterator[Callable[[str, int, int | None], None]]:
+def _progress_bar() -> Iterator[Callable[[str, int, int | None], None]]:
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
@@ -64,7 +64,7 @@ def _bar() -> Iterator[Callable[[str, int, int | None], None]]:
         TimeRemainingColumn,
     )
 
-    # What is left is told by the batches done so far in this stage: they are of one size.
+    # The remaining time is estimated from the finished batches of this stage, which are of similar size.
     columns = (
         *(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()),
         *(TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn()),
@@ -75,7 +75,7 @@ def _bar() -> Iterator[Callable[[str, int, int | None], None]]:
 
 
 def print_report(report: Report, *, as_json: bool) -> None:
-    """The closing summary of a run."""
+    """Prints the summary of a run."""
     if as_json:
         print(to_json(report_object(report)))
         return
@@ -89,14 +89,14 @@ def print_report(report: Report, *, as_json: bool) -> None:
         "rejected": f"{report.rows_rejected:,}" + (" (see rollup.rejects)" if report.rows_rejected else ""),
         "priced without a recorded cost": f"{report.unpriced:,}",
         "rows changed": f"{report.rows_changed:,}{_tables(report.changed)}",
-        **_cost(report),
-        **_credits(report.credits),
+        **_cost_lines(report),
+        **_credit_lines(report.credits),
         "seconds": f"{sum(report.seconds.values()):.2f}: "
         + ", ".join(f"{name} {seconds:.2f}" for name, seconds in report.seconds.items()),
     }
     grid = Table.grid(padding=(0, 2))
     grid.add_column()
-    grid.add_column(overflow="fold")  # a path has no spaces at which it could be broken
+    grid.add_column(overflow="fold")  # a path has no spaces to wrap at
     for name, value in lines.items():
         grid.add_row(f"  {name}", escape(value))
     for note in report.notes:
@@ -105,8 +105,8 @@ def print_report(report: Report, *, as_json: bool) -> None:
     out.print(grid)
 
 
-def _cost(report: Report) -> dict[str, str]:
-    """The total cost and the parts that it is made of, all with the same decimals: they add up as they are shown."""
+def _cost_lines(report: Report) -> dict[str, str]:
+    """The total cost and its parts, all with the same decimals, so that the printed parts add up."""
     total, parts = report.total_cost, {word: part for word, part in report.credits.parts.items() if part}
     places = max(2, *(len(short_amount(amount).partition(".")[2]) for amount in (total, *parts.values())))
     width = max(len(f"{amount:,.{places}f}") for amount in (total, *parts.values()))
@@ -117,25 +117,25 @@ def _cost(report: Report) -> dict[str, str]:
     return {word if word == "total cost" else f"- {word}": line for word, line in lines.items()}
 
 
-def _credits(story: CreditSummary) -> dict[str, str]:
-    """What was booked in the ledger; nothing where nothing was."""
+def _credit_lines(summary: CreditSummary) -> dict[str, str]:
+    """The credits that the run has posted to the ledger; no lines if it has posted none."""
     lines = {}
-    if story.users_drawn:
-        kinds = f"{short_amount(story.free)} free, {short_amount(story.purchased)} purchased"
-        lines["credits booked"] = f"of {story.users_drawn:,} users: {kinds}"
+    if summary.users_drawn:
+        kinds = f"{short_amount(summary.free)} free, {short_amount(summary.purchased)} purchased"
+        lines["credits posted"] = f"of {summary.users_drawn:,} users: {kinds}"
         corrections = [
             f"{short_amount(entries.amount)} {word} on {entries.rows:,} rows"
-            for word, entries in (("more", story.taken), ("given back", story.given_back))
+            for word, entries in (("more", summary.taken), ("given back", summary.given_back))
             if entries.rows
         ]
-        if story.reassigned:
-            corrections.append(f"{story.reassigned:,} rows between free and purchased")
-        lines["of it corrections"] = ", ".join(corrections) or "none"
+        if summary.reassigned:
+            corrections.append(f"{summary.reassigned:,} rows between free and purchased")
+        lines["including corrections"] = ", ".join(corrections) or "none"
     return lines
 
 
 def report_object(report: Report) -> dict[str, Any]:
-    """The object of ``run --json``."""
+    """The JSON object of a run."""
     fields = {f.name: getattr(report, f.name) for f in dataclasses.fields(report)}
     seconds = {name: round(value, 3) for name, value in report.seconds.items()}
     return fields | {"seconds": seconds, "rows_changed": report.rows_changed, "exit_code": report.exit_code}
@@ -152,14 +152,14 @@ def _tables(changed: Mapping[str, int]) -> str:
 
 
 def escape(text: str) -> str:
-    """Text that may hold brackets, shown as it is."""
+    """``text`` for rich, with its brackets escaped."""
     from rich.markup import escape
 
     return escape(text)
 
 
 def print_schema(settings: Settings, text: str, what: str, *, applied: bool, as_json: bool) -> None:
-    """The DDL ``text``, or that ``what`` it makes is there."""
+    """Prints the DDL ``text``; if it was ``applied``, a message that ``what`` is complete."""
     if as_json:
         print(to_json({"schema": settings.rollup_schema, "applied": applied, "ddl": text}))
     elif applied:
@@ -170,15 +170,18 @@ def print_schema(settings: Settings, text: str, what: str, *, applied: bool, as_
 
 
 def print_reopened(month: date, number: int, *, as_json: bool) -> None:
-    """That a closed month is open again."""
+    """Prints the result of `reopen`."""
     if as_json:
         print(to_json({"month": f"{month:%Y-%m}", "run_id": number}))
     else:
-        print(f"{month:%Y-%m} is open again (run {number}): the next run covers it, and closes it once it is due")
+        print(f"{month:%Y-%m} is open again (run {number}): the next run covers it, and closes it when it is due")
 
 
 def print_start_files(settings: Path, rates: Path, *, option: str, as_json: bool) -> None:
-    """What `init` wrote, and what to do with it; ``option``: how commands find it."""
+    """Prints the files that `init` has written and the next steps.
+
+    ``option``: the --config option for the commands; empty if they find the settings file without it.
+    """
     steps = [
         f"{settings}: fill in start, the first month to bill",
         f"{rates}: put your own prices there; these are examples",
@@ -191,7 +194,7 @@ def print_start_files(settings: Path, rates: Path, *, option: str, as_json: bool
 
 
 def print_runs(rows: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
-    """The run log."""
+    """Prints the run log."""
     if as_json:
         print(to_json({"runs": list(rows)}))
         return
@@ -238,6 +241,6 @@ def print_runs(rows: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
 
 
 def short_amount(value: Decimal | int) -> str:
-    """An amount without the zeros at its end."""
+    """An amount without trailing zeros."""
     text = format(value, "f")
     return text.rstrip("0").rstrip(".") if "." in text else text

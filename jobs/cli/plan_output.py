@@ -1,4 +1,4 @@
-"""A backfill's plan as a person sees it, and the question before a closed month changes."""
+"""The output of a backfill's plan, and the question that a person must answer before a closed month changes."""
 
 import sys
 from collections import Counter
@@ -13,38 +13,37 @@ LARGEST = 10
 
 
 def print_plan(report: Report, *, as_json: bool) -> None:
-    """What a backfill has done, or with --dry-run would do."""
+    """Prints what a backfill has done, or with --dry-run would do."""
     output.print_report(report, as_json=as_json)
     if not as_json and report.plan is not None:
-        _plan(report.plan, report)
+        _print_months(report.plan, report)
 
 
 def ask_for_approval(report: Report, *, as_json: bool) -> str:
-    """The plan's hash, once whoever sits at the terminal has agreed to it.
+    """Asks at the terminal for approval of the plan, and returns the plan's hash.
 
-    Raises ConfigError where nobody does, or where there is no terminal to ask at.
+    Raises ConfigError if the plan is not approved, or if there is no terminal.
     """
     assert report.plan is not None  # noqa: S101 - a backfill has one
     closed = ", ".join(f"{month.month:%Y-%m}" for month in report.plan.months if month.closed and month.users)
     if as_json or not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise ConfigError(
-            f"closed months ({closed}) would change: expected --yes, or --plan {report.plan.hash} to write just what "
-            "stands to be written now; found neither, and no terminal to ask at. Nothing was written; --dry-run shows "
-            "the plan"
+            f"closed months ({closed}) would change: expected --yes, or --plan {report.plan.hash} to write exactly "
+            "these changes; found neither, and no terminal to ask at. Nothing was written; --dry-run shows the plan"
         )
     print_plan(report, as_json=False)
-    # Not input(question): that goes to standard error where both others are a terminal.
+    # Not input(question): with a terminal that writes the question to standard error.
     print(f"Change closed months ({closed})? Type yes to write this plan: ", end="", flush=True)
     try:
         answer = input()
     except EOFError:  # Ctrl-D
         answer = ""
     if answer.strip().lower() not in ("yes", "y"):
-        raise ConfigError("not agreed to: nothing was written")
+        raise ConfigError("the plan was not approved: nothing was written")
     return report.plan.hash
 
 
-def _plan(plan: PlanReport, report: Report) -> None:
+def _print_months(plan: PlanReport, report: Report) -> None:
     out = output.make_console()
     months = Table(box=None, pad_edge=False)
     for heading in ("month", "users changed", "cost before", "cost after", "credits before", "credits after"):
@@ -56,14 +55,14 @@ def _plan(plan: PlanReport, report: Report) -> None:
         months.add_row(name, f"{month.users:,}", *(f"{figure:,.2f}" for figure in figures))
     out.print(months)
     if plan.changes:
-        _changes(plan)
+        _print_largest_changes(plan)
     verb = "would write" if report.dry_run else "wrote"
     out.print(f"plan {plan.hash}: {verb} {report.rows_changed:,} rows", markup=False)
     if report.dry_run and report.rows_changed:
-        out.print(f"to write just this: the same command with --plan {plan.hash} instead of --dry-run", markup=False)
+        out.print(f"to write exactly this: the same command with --plan {plan.hash} instead of --dry-run", markup=False)
 
 
-def _changes(plan: PlanReport) -> None:
+def _print_largest_changes(plan: PlanReport) -> None:
     out = output.make_console()
     causes = Counter(change.cause for change in plan.changes)
     words = ", ".join(f"{count:,} by {cause}" for cause, count in causes.most_common())
