@@ -45,7 +45,9 @@ def build_parser() -> argparse.ArgumentParser:
     run.add_argument("--full", action="store_true", help="recompute all users, and rebuild the cluster tables")
     run.add_argument("--dry-run", action="store_true", help="compute and compare; write nothing")
     run.add_argument("--metrics-file", type=Path, metavar="FILE", help="write Prometheus metrics to this file")
-    run.add_argument("--ran-out", type=Path, metavar="FILE", help="write who ran out of credits to this CSV file")
+    run.add_argument(
+        "--ran-out", type=Path, metavar="FILE", help="write the users who ran out of credits to this CSV file"
+    )
     _add_decisions(run)
     _add_backfill(commands)
     example = "usage-jobs reopen --month 2026-05 --reason 'closed on a wrong clock'"

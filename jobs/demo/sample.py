@@ -168,7 +168,7 @@ def _transactions(member: Member, opened: datetime) -> Iterator[Row]:
 
 
 def _overrides(period: Period) -> Iterator[Row]:
-    """Prices that hold for some days of a month: [from, until), so one that ends at noon still has that day."""
+    """Price overrides for some days of a month, valid in [from, until): one that ends at noon still covers that day."""
     start, middle, end = (_midnight(period.at(quarter)) for quarter in (1, 2, 3))
     noon = timedelta(hours=12)
     terms: tuple[tuple[str, str | None, str | None, datetime, datetime], ...] = (
