@@ -24,7 +24,7 @@ def test_nothing_is_found_where_nothing_is() -> None:
 def test_a_command_that_shows_it_is_caught(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("jobs.audit.lists.list_runs", lambda *_: sys.stderr.write("Zebra7") and sys.exit(1))
     assert leaked(usage_jobs("runs", url=applied(database))) == {"Zebra7"}
-    prelude = "import os, jobs.audit.lists\njobs.audit.lists.runs = lambda *_: print(os.environ['SECRET'])"
+    prelude = "import os, jobs.audit.lists\njobs.audit.lists.list_runs = lambda *_: print(os.environ['SECRET'])"
     assert SECRET in leaked(another_process(("runs",), {"DATABASE_URL": database, "SECRET": SECRET}, prelude))
 
 

@@ -9,6 +9,8 @@ import psycopg
 import pytest
 from commands import DAY, Ran, add_row, add_usage, applied, ask, configured, contents, insert, usage_jobs
 
+from jobs.docs import read_page
+
 MAY = date(2026, 5, 30)
 
 
@@ -68,16 +70,15 @@ def test_the_table_names_both_figures_and_the_verdict(url: str) -> None:
     assert max(map(len, lines)) <= 80
 
 
-def test_each_invariant_is_named_in_words_and_readme_says_what_it_means(url: str) -> None:
+def test_each_check_is_named_and_the_manual_says_what_it_means(url: str) -> None:
     lines, found = usage_jobs("reconcile", url=url).out.splitlines(), reconciled(url).object["laws"]
-    assert lines[-1] == "What each invariant means: README.md, section Invariants"
-    readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
-    section = readme.partition("\n## Invariants\n")[2].partition("\n## ")[0]
+    assert lines[-1] == "What each invariant means: usage-jobs help how-it-works"
+    page = " ".join(read_page("how-it-works").partition("\n## Invariants\n")[2].split())
     named = {law["law"][0]: law["invariant"] for law in found if law["invariant"]}
     assert named.keys() == set("12345678")
     for number, words in named.items():
         assert f"{number} {words}" in (line.rstrip() for line in lines)
-        assert f"\n{number}. **{words}.**" in section
+        assert f"**{number} {words}.**" in page
 
 
 def test_unlike_quantities_and_money_are_not_added_up(url: str) -> None:

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from jobs.audit.closed_months import ClosedMonth
 from jobs.audit.explanation import Explanation, Line, PricedQuantity
-from jobs.cli.output import NARROW, escape, make_console, short_amount, to_json, to_plain
+from jobs.cli.output import count, escape, make_console, short_amount, to_json, to_plain
 from jobs.postgres.debts import Debt
 from jobs.postgres.invariants import Law
 
@@ -23,7 +23,7 @@ def print_checks(found: Sequence[Law], *, as_json: bool) -> None:
         objects = [to_plain(check) | {"invariant": check.invariant, "verdict": check.verdict} for check in found]
         print(to_json({"broken": broken, "laws": objects, "exit_code": 6 if broken else 0}))
         return
-    out, width = make_console(NARROW), max(len(_figure(side)) for check in found for side in (check.left, check.right))
+    out, width = make_console(), max(len(_figure(side)) for check in found for side in (check.left, check.right))
     for number, some in groupby(found, lambda check: check.law[:1] if check.invariant else ""):
         checks = list(some)
         out.print(f"{number} {checks[0].invariant}" if number else "Counted, not judged", style="bold", markup=False)
@@ -32,7 +32,7 @@ def print_checks(found: Sequence[Law], *, as_json: bool) -> None:
             _print_details(check)
     judged = sum(1 for check in found if check.judged)
     print(f"{broken} of {judged} checks are broken" if broken else f"all {judged} checks hold")
-    print("What each invariant means: README.md, section Invariants")
+    print("What each invariant means: usage-jobs help how-it-works")
 
 
 def _checks_table(found: Sequence[Law], width: int) -> Table:
@@ -61,7 +61,7 @@ def _print_details(check: Law) -> None:
 
 
 def _print_indented(text: str, by: int) -> None:
-    make_console(NARROW).print(Padding(Text(text, overflow="fold"), (0, 0, 0, by)))
+    make_console().print(Padding(Text(text, overflow="fold"), (0, 0, 0, by)))
 
 
 def _figure(value: Decimal | int | str) -> str:
@@ -75,7 +75,7 @@ def print_explanation(explanation: Explanation, *, as_json: bool) -> None:
     if as_json:
         print(to_json({**to_plain(explanation), "agrees": explanation.agrees}))
         return
-    out = make_console(NARROW)
+    out = make_console()
     days = f"{explanation.month:%Y-%m} to {explanation.last}"
     closed = ", closed" if explanation.closed else ""
     heading = f"{explanation.user}, {days}, {explanation.currency}, cost = {explanation.cost_mode!r}{closed}"
@@ -113,7 +113,7 @@ def _print_difference(explanation: Explanation) -> None:
             f"The roll-up differs: usage, prices or overrides have changed since the run that wrote it. The stored "
             f"cost is {stored}; with the current data, which the rows below show, it is {now}. The next run writes it"
         )
-    make_console(NARROW).print(text, markup=False)
+    make_console().print(text, markup=False)
     for day in explanation.days:
         costs = ["nothing" if cost is None else short_amount(cost) for cost in (day.stored, day.now)]
         _print_indented(f"{day.day}, {_cluster(day.cluster)}: {costs[0]} is stored, {costs[1]} now", 2)
@@ -234,9 +234,9 @@ def print_debts(found: Sequence[Debt], currency: str, *, as_json: bool) -> None:
     for debt in found:
         amounts = (debt.amount, debt.settled, debt.written_off, debt.open)
         table.add_row(escape(debt.user_id), str(debt.usage_date), *map(_figure, amounts), escape(debt.reason or ""))
-    make_console(NARROW).print(table)
+    make_console().print(table)
     owing = {debt.user_id for debt in found if debt.open}
-    print(f"{_figure(left)} {currency} open of {len(owing):,} {'user' if len(owing) == 1 else 'users'}")
+    print(f"{_figure(left)} {currency} open of {count(len(owing), 'user')}")
 
 
 def print_written_off(user: str, amount: Decimal, currency: str, number: int, *, as_json: bool) -> None:

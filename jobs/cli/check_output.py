@@ -18,18 +18,33 @@ def print_findings(found: Sequence[Finding], settings: Settings, address: Addres
         return
     out = make_console()
     out.print(f"{address!r}, settings: {settings.source}, rates: {settings.rates}", markup=False)
-    table = Table(box=None, pad_edge=False, expand=True)
-    table.add_column("", no_wrap=True, min_width=len("REFUSED"))
-    for heading, share in {"what": 29, "expected": 14, "found": 16, "consequence": 17, "remedy": 17}.items():
-        table.add_column(heading, overflow="fold", ratio=share)
-    for finding in found:
-        if finding.level != "ok":
-            cells = (finding.subject, finding.expected, finding.found, finding.consequence, finding.remedy)
-            table.add_row("note" if finding.level == "note" else "[bold]REFUSED[/]", *map(escape, cells))
     for subject, what in _summarize_ok(found).items():
         out.print(f"ok    {subject}: {what}", markup=False)
-    if table.row_count:
-        out.print(table)
+    others = [finding for finding in found if finding.level != "ok"]
+    for finding in others:
+        _print_block(finding)
+    refused = sum(1 for finding in others if finding.level != "note")
+    out.print(f"\nrefused: {refused}" if refused else "\nready", style="bold")
+
+
+def _print_block(finding: Finding) -> None:
+    """Prints one finding: what, what was found where what was expected, what follows, and what to do."""
+    out = make_console()
+    level = "note" if finding.level == "note" else "REFUSED"
+    out.print(f"\n{level}  {finding.subject}", style="" if finding.level == "note" else "bold", markup=False)
+    lines = {
+        "expected": finding.expected,
+        "found": finding.found,
+        "so": finding.consequence,
+        "do": finding.remedy,
+    }
+    table = Table.grid(padding=(0, 2))
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, text in lines.items():
+        if text:
+            table.add_row(f"  {name}", escape(text))
+    out.print(table)
 
 
 def _summarize_ok(found: Sequence[Finding]) -> dict[str, str]:

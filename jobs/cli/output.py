@@ -1,14 +1,16 @@
 """The output of most commands, as text or JSON; nothing is computed here."""
 
 import dataclasses
+import io
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime
-from decimal import Decimal
+from decimal import Decimal, localcontext
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 from rich.console import Console
 from rich.table import Table
@@ -17,7 +19,8 @@ from jobs.domain.run_report import CreditSummary, Report
 from jobs.service import log
 from jobs.settings import Settings
 
-WIDTH, NARROW = 100, 80
+MOST_COLUMNS, COLUMNS_IN_A_PIPE = 140, 100
+"""Columns that are used of a terminal at the most; and without a terminal, unless COLUMNS says otherwise."""
 
 
 def to_json(value: Any) -> str:
@@ -36,11 +39,33 @@ def to_plain(value: Any) -> Any:
     return str(value)
 
 
-def make_console(width: int = WIDTH, *, to_error: bool = False) -> Console:
-    """A console of at most ``width`` columns; without a terminal the output has no styles."""
+def make_console(*, to_error: bool = False) -> Console:
+    """A console as wide as the terminal; without one, the output has no styles and no blanks at the ends of lines."""
     made = Console(stderr=to_error, highlight=False, soft_wrap=False)
-    made.width = min(made.width, width) if made.is_terminal else width
+    if made.is_terminal:
+        made.width = min(made.width, MOST_COLUMNS)
+    else:
+        columns = os.environ.get("COLUMNS", "")
+        made.width = int(columns) if columns.isdecimal() and int(columns) else COLUMNS_IN_A_PIPE
+        made.file = cast("IO[str]", _Trimmed(made.file))
     return made
+
+
+class _Trimmed(io.TextIOBase):
+    """A text stream that writes each line to another one without the blanks at its end."""
+
+    def __init__(self, to: IO[str]) -> None:
+        self._to, self._line = to, ""
+
+    def write(self, text: str) -> int:
+        *lines, self._line = (self._line + text).split("\n")
+        self._to.write("".join(f"{line.rstrip(' ')}\n" for line in lines))
+        return len(text)
+
+    def flush(self) -> None:
+        self._to.write(self._line)
+        self._line = ""
+        self._to.flush()
 
 
 @contextmanager
@@ -79,7 +104,7 @@ def print_report(report: Report, *, as_json: bool) -> None:
     if as_json:
         print(to_json(report_object(report)))
         return
-    out = make_console(NARROW)
+    out = make_console()
     what = "dry run, nothing written" if report.dry_run else f"run {report.run_id}"
     lines = {
         "settings": report.settings_file,
@@ -106,15 +131,26 @@ def print_report(report: Report, *, as_json: bool) -> None:
 
 
 def _cost_lines(report: Report) -> dict[str, str]:
-    """The total cost and its parts, all with the same decimals, so that the printed parts add up."""
-    total, parts = report.total_cost, {word: part for word, part in report.credits.parts.items() if part}
-    places = max(2, *(len(short_amount(amount).partition(".")[2]) for amount in (total, *parts.values())))
-    width = max(len(f"{amount:,.{places}f}") for amount in (total, *parts.values()))
-    lines = {word: f"{amount:{width},.{places}f}" for word, amount in {"total cost": total, **parts}.items()}
-    lines["total cost"] += f" {report.currency}"
-    if report.credits.users_ran_out:
-        lines["uncovered"] += f" (users who ran out: {report.credits.users_ran_out:,})"
+    """The total cost and its parts, all with two decimals; the last part is what the others leave of the total."""
+    total, credits = _cents(report.total_cost), report.credits
+    parts = {word: _cents(part) for word, part in credits.parts.items() if part and word != credits.rest_because}
+    if parts and (rest := total - sum(parts.values(), start=Decimal(0))):
+        parts[credits.rest_because] = rest
+    width = max(len(f"{amount:,f}") for amount in (total, *parts.values()))
+    lines = {word: f"{amount:{width},f} {report.currency}" for word, amount in {"total cost": total, **parts}.items()}
+    if credits.users_ran_out:
+        lines["uncovered"] += f" ({count(credits.users_ran_out, 'user')} ran out of credit)"
     return {word if word == "total cost" else f"- {word}": line for word, line in lines.items()}
+
+
+def _cents(amount: Decimal) -> Decimal:
+    with localcontext(prec=80):
+        return amount.quantize(Decimal("0.01"))
+
+
+def count(number: int, noun: str) -> str:
+    """A number and what it counts, such as 1 row or 2 rows."""
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
 
 
 def _credit_lines(summary: CreditSummary) -> dict[str, str]:
@@ -122,14 +158,14 @@ def _credit_lines(summary: CreditSummary) -> dict[str, str]:
     lines = {}
     if summary.users_drawn:
         kinds = f"{short_amount(summary.free)} free, {short_amount(summary.purchased)} purchased"
-        lines["credits posted"] = f"of {summary.users_drawn:,} users: {kinds}"
+        lines["credits posted"] = f"of {count(summary.users_drawn, 'user')}: {kinds}"
         corrections = [
-            f"{short_amount(entries.amount)} {word} on {entries.rows:,} rows"
+            f"{short_amount(entries.amount)} {word} on {count(entries.rows, 'row')}"
             for word, entries in (("more", summary.taken), ("given back", summary.given_back))
             if entries.rows
         ]
         if summary.reassigned:
-            corrections.append(f"{summary.reassigned:,} rows between free and purchased")
+            corrections.append(f"{count(summary.reassigned, 'row')} between free and purchased")
         lines["including corrections"] = ", ".join(corrections) or "none"
     return lines
 
@@ -164,7 +200,7 @@ def print_schema(settings: Settings, text: str, what: str, *, applied: bool, as_
         print(to_json({"schema": settings.rollup_schema, "applied": applied, "ddl": text}))
     elif applied:
         named = f"schema {settings.rollup_schema}" if what == "schema" else what
-        print(f"{named} is complete. Next: usage-jobs check, then usage-jobs run")
+        print(f"{named} is complete. Next: usage-jobs check, then usage-jobs run --dry-run")
     else:
         print(text, end="")
 

@@ -57,7 +57,7 @@ def _print_months(plan: PlanReport, report: Report) -> None:
     if plan.changes:
         _print_largest_changes(plan)
     verb = "would write" if report.dry_run else "wrote"
-    out.print(f"plan {plan.hash}: {verb} {report.rows_changed:,} rows", markup=False)
+    out.print(f"plan {plan.hash}: {verb} {output.count(report.rows_changed, 'row')}", markup=False)
     if report.dry_run and report.rows_changed:
         out.print(f"to write exactly this: the same command with --plan {plan.hash} instead of --dry-run", markup=False)
 
@@ -66,7 +66,7 @@ def _print_largest_changes(plan: PlanReport) -> None:
     out = output.make_console()
     causes = Counter(change.cause for change in plan.changes)
     words = ", ".join(f"{count:,} by {cause}" for cause, count in causes.most_common())
-    out.print(f"{len(plan.changes):,} user-months change: {words}. The largest:", markup=False)
+    out.print(f"{output.count(len(plan.changes), 'user-month')} to change: {words}. The largest:", markup=False)
     table = Table(box=None, pad_edge=False)
     for heading in ("month", "user", "cost before", "after", "credits before", "after", "cause"):
         right = heading.endswith(("before", "after"))

@@ -85,7 +85,8 @@ def debts_target(
     )
     same = (
         stored.join(computed, on=KEY, how="inner")
-        .filter((pl.col("amount") - pl.col("settled") == pl.col("owed")) & ~pl.col("usage_daily_id").is_in(posted))
+        .filter(pl.col("amount") - pl.col("settled") == pl.col("owed"))
+        .filter(~pl.col("usage_daily_id").is_in(posted.implode()))
         .select(stored.columns)
     )
     of_row = ["usage_daily_id", "user_id", "month"]
