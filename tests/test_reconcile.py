@@ -79,6 +79,9 @@ def test_each_check_is_named_and_the_manual_says_what_it_means(url: str) -> None
     for number, words in named.items():
         assert f"{number} {words}" in (line.rstrip() for line in lines)
         assert f"**{number} {words}.**" in page
+    alike = " by user = by cluster and "
+    checks = {law["law"][2:].partition(" (")[0] for law in found if law["invariant"] and alike not in law["law"]}
+    assert {check for check in checks if f"`{check}" not in page} == set()
 
 
 def test_unlike_quantities_and_money_are_not_added_up(url: str) -> None:
