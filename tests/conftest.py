@@ -29,8 +29,11 @@ from jobs.settings import load
 
 SERVER = {"server_url", "server_directory"}
 MANY_CASES = 4
-SHARES = {"direct": (0, 2), "pooler": (1,), "role": (3,)}
-"""Which quarters of the many cases of a test are played by the way that TEST_WAY names; all of them by EVERY_CASE=1."""
+SHARES = {"direct": (0,), "pooler": (1,), "another server": (2,), "role": (3,)}
+"""Which quarter of the many cases of a test is played by the way that TEST_WAY names, and on a server that
+TEST_DATABASE_URL names; all of them by EVERY_CASE=1."""
+DIRECT_SHARES = {"direct": (0, 2), "another server": (1, 3)}
+"""The same of tests that only these two ways play."""
 pytest_plugins = ["nights", "drifting"]
 # A busy machine fails no test for its time.
 hypothesis_settings.register_profile("untimed", deadline=None)
@@ -131,11 +134,14 @@ def _left_out(items: list[pytest.Item]) -> Iterator[pytest.Item]:
         needs_server = SERVER & set(getattr(item, "fixturenames", ()))
         if needs_server and "laws" not in item.path.parts:
             by_test.setdefault(item.nodeid.partition("[")[0], []).append(item)
-    shares = (1,) if ways.FURTHER and ways.WAY == "direct" else SHARES[ways.WAY]
+    way = "another server" if ways.FURTHER and ways.WAY == "direct" else ways.WAY
     for cases in by_test.values():
-        if len(cases) > MANY_CASES:
-            # A plain fourth would be of one shape only, where shapes take turns.
-            yield from (case for number, case in enumerate(cases) if (number + number // 4) % 4 not in shares)
+        direct = cases[0].get_closest_marker("direct")
+        if len(cases) <= MANY_CASES or (direct is not None and direct.kwargs.get("once", False)):
+            continue
+        shares = SHARES[way] if direct is None else DIRECT_SHARES[way]
+        # A plain fourth would be of one shape only, where shapes take turns.
+        yield from (case for number, case in enumerate(cases) if (number + number // 4) % 4 not in shares)
 
 
 def _another_server() -> str | None:
