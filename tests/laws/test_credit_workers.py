@@ -46,7 +46,7 @@ def test_of_many_runs_at_once_one_result_stands(
 
 def test_two_runs_never_begin_at_once(night: Night, copy: Callable[[], str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the guard: who begins while another's beginning is not committed would not see it, nor fence it out."""
-    monkeypatch.setattr("jobs.pipeline.run.guarded", unguarded)
+    monkeypatch.setattr("jobs.pipeline.run.hold_run_lock", unguarded)
     begin = next(t for t in night.writing() if any('"runs"' in world.bare(s) for s in t))
     assert overtaken_at(begin[-1], copy(), night), "it began, and ended, before the first one's begin was committed"
 
@@ -55,7 +55,7 @@ def test_a_run_that_begins_inside_another_ends_it_and_completes_the_night(
     night: Night, copy: Callable[[], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without the guard, at the begin, in the midst and at the end of transactions that write, and of every batch."""
-    monkeypatch.setattr("jobs.pipeline.run.guarded", unguarded)
+    monkeypatch.setattr("jobs.pipeline.run.hold_run_lock", unguarded)
     places = [(t[0], t[len(t) // 2], t[-1]) for t in night.writing()]
     for statement in [at for places_of_one in places for at in places_of_one][
         :: max(1, count("STATEMENT_STRIDE") // 6)

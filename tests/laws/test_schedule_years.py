@@ -81,7 +81,7 @@ def life(
         events["run"] += 1
         return run_job(job)
 
-    monkeypatch.setattr(nightly, "perform", unless_away)
+    monkeypatch.setattr(nightly, "run_job", unless_away)
     clock = FakeClock(begin, begin + length, tick)
     monkeypatch.setattr(server, "today", lambda _: clock.time.date())
     settings = explicit(load(None, ENVIRONMENT, Path.cwd()), url, begin.date())
