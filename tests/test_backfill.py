@@ -321,7 +321,7 @@ def test_the_data_changes_after_the_plans_were_compared(closed: str) -> None:
     reprice(closed, 40, "1.5")
     plan, change = planned(closed), changing(lambda: reprice(closed, 40, "9"), after=0)
     with pytest.raises(
-        PlanMismatchError, match=f"the data changed since the plan {plan} was made: .* of ada. They were not"
+        PlanMismatchError, match=f"the data changed since the plan {plan} was made: .* for ada. They were not"
     ):
         carried_out(closed, plan, progress=change)
     assert corrections(closed) == []
@@ -336,7 +336,7 @@ def test_what_was_committed_before_the_data_changed_stands_and_a_new_plan_does_t
     reprice(closed, 41, "2.5")
     plan, change = planned(closed), changing(lambda: reprice(closed, 41, "9"), after=1)
     with pytest.raises(
-        PlanMismatchError, match=r"of ben\. They were not written; users who were finished before stand"
+        PlanMismatchError, match=r"for ben\. They were not written; users who were finished before stay"
     ):
         carried_out(closed, plan, progress=change)
     ada = ("04", "ada", 1, Decimal("1.5"), "usage", "late")

@@ -16,10 +16,10 @@ import polars as pl
 from jobs.domain.billing_periods import Window, first_open_month, is_closed, last_of
 from jobs.domain.fixed_point import unscaled
 from jobs.domain.work_list import BatchLimits, WorkList
-from jobs.pipeline.batch_changes import days_target, months_target
+from jobs.pipeline.batch_changes import compute_days_target, compute_months_target
 from jobs.pipeline.batch_input import BatchInput, read_input
-from jobs.pipeline.draw_windows import apply_window_ledger
-from jobs.pipeline.plan import Plan, for_window
+from jobs.pipeline.draw_windows import apply_ledger
+from jobs.pipeline.plan import Plan, make_window_plan
 from jobs.postgres import detection, fingerprints, preflight, run_log, server_clock
 from jobs.postgres.connections import Connection, open_link, transaction
 from jobs.postgres.conninfo import Address
@@ -100,7 +100,7 @@ def _watch(connection: Connection, settings: Settings, address: Address, *, ever
     if not chosen:
         return []
     window = Window(chosen, last_of(chosen[-1]), frozenset(), frozenset(chosen))
-    plan, missing = _with_stored_fingerprints(for_window(connection, settings, source, window, months))
+    plan, missing = _with_stored_fingerprints(make_window_plan(connection, settings, source, window, months))
     comparable = [month for month in chosen if month not in missing]
     found = detection.differences(connection, plan, comparable) if comparable else Differences()
     changes = _compare(connection, plan, address, found.found)
@@ -132,20 +132,20 @@ def _compare(connection: Connection, plan: Plan, address: Address, found: Iterab
         work.add(user, len(plan.window.days), 0)
     for batch in work:
         read = read_input(connection, Reader("copy", address), plan, batch)
-        rows = apply_window_ledger(plan, read.rated, read.modes, read.draws, read.elsewhere)
-        target = months_target(plan, read, rows)
+        rows = apply_ledger(plan, read)
+        target = compute_months_target(plan, read, rows)
         columns = [name for name in read.months.columns if name not in PAID and not name.endswith("_hash")]
         figures = [name for name in columns if name in target.columns]
         both = target.select(figures).join(
-            read.months.select(figures), on=USER_MONTH, how="full", coalesce=True, suffix="_held"
+            read.months.select(figures), on=USER_MONTH, how="full", coalesce=True, suffix="_stored"
         )
         values = [name for name in figures if name not in USER_MONTH]
         # Months of the first version have no _days columns: such a column cannot differ.
         same = pl.all_horizontal(
-            pl.col(name).eq_missing(pl.col(f"{name}_held")) for name in values if not name.endswith("_days")
+            pl.col(name).eq_missing(pl.col(f"{name}_stored")) for name in values if not name.endswith("_days")
         )
         changed = pl.concat([both.filter(~same).select(USER_MONTH), _months_of_changed_days(plan, read, rows)]).unique()
-        cost = pl.col("total_cost").fill_null(0) - pl.col("total_cost_held").fill_null(0)
+        cost = pl.col("total_cost").fill_null(0) - pl.col("total_cost_stored").fill_null(0)
         repriced = _repriced(plan, both, read)
         for user, month, more in both.join(changed, on=USER_MONTH).select(*USER_MONTH, cost).iter_rows():
             if (user, month) in causes:
@@ -163,7 +163,7 @@ def _months_of_changed_days(plan: Plan, read: BatchInput, rows: pl.DataFrame) ->
     months = [month for month in plan.window.months if plan.months.fingerprints.get(month) is not None]
     columns = [name for name in read.days.columns if name != "credits_deducted"]
     month = pl.col("date").dt.month_start().alias("month")
-    target = days_target(plan, rows).select(columns).filter(month.is_in(months))
+    target = compute_days_target(plan, rows).select(columns).filter(month.is_in(months))
     stored = read.days.select(columns).filter(month.is_in(months))
     pairs = ((target, stored), (stored, target))
     return pl.concat(
@@ -175,7 +175,7 @@ def _repriced(plan: Plan, both: pl.DataFrame, read: BatchInput) -> set[tuple[str
     """The user-months with usage, now or when computed, of a meter whose price has changed."""
     rates = {month: plan.rates_hash(month) for month in plan.window.months}
     now = pl.col("month").replace_strict(rates, return_dtype=pl.String)
-    before = read.months.select(*USER_MONTH, rates_hash_held="rates_hash")
+    before = read.months.select(*USER_MONTH, rates_hash_stored="rates_hash")
     hashed = both.join(before, on=USER_MONTH, how="left")
     repriced = {month: plan.repriced(month) for month in plan.window.months}
     which = is_repriced([meter.name for meter in plan.settings.meters], repriced)

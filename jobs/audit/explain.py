@@ -18,10 +18,10 @@ from jobs.domain.errors import ConfigError
 from jobs.domain.fixed_point import ONE, unscaled
 from jobs.domain.meters import cost_of
 from jobs.domain.schemas import DUE, EARLY, FREE, PREPAID, usage_schema
-from jobs.pipeline.batch_changes import days_target, months_target
+from jobs.pipeline.batch_changes import compute_days_target, compute_months_target
 from jobs.pipeline.batch_input import BatchInput, read_input
-from jobs.pipeline.draw_windows import apply_window_ledger
-from jobs.pipeline.plan import Plan, for_window
+from jobs.pipeline.draw_windows import apply_ledger
+from jobs.pipeline.plan import Plan, make_window_plan
 from jobs.pipeline.row_rating import with_overrides
 from jobs.postgres import debts, preflight, rejects, run_log, server_clock
 from jobs.postgres.connections import Connection, open_link, transaction
@@ -30,7 +30,7 @@ from jobs.postgres.errors import retry
 from jobs.postgres.rejects import Reject
 from jobs.postgres.usage_reader import Reader
 from jobs.rating.price_breakdown import price_breakdown
-from jobs.rollups.user_rollups import CREDITS, USER_DAY, amounts
+from jobs.rollups.user_rollups import CREDITS, USER_DAY, additive_columns
 from jobs.settings import Settings
 
 MODES = {PREPAID: "prepaid", EARLY: "prepaid, before the first day that draws credits", FREE: "free", DUE: "postpaid"}
@@ -55,14 +55,14 @@ def _explain(opened: Connection, settings: Settings, address: Address, user: str
         if last < month:
             raise ConfigError(f"--month {month:%Y-%m}: no run has covered a day of it yet; the last was {last}")
         window = Window((month,), last, frozenset())
-        plan = for_window(connection, settings, source, window, months)
+        plan = make_window_plan(connection, settings, source, window, months)
         read = read_input(connection, Reader("copy", address), plan, [user])
-        ids = [str(UUID(int=id_)) for id_ in read.unpriced["id"]]
+        ids = [str(UUID(int=id_)) for id_ in read.rejected["id"]]
         rejected = tuple(_rejected(reject) for reject in rejects.read_rejects(connection, plan.query, ids))
         owed = _sum_debts(
             [debt for debt in debts.read_debts(connection, settings, user) if month <= debt.usage_date <= last]
         )
-    paid = apply_window_ledger(plan, read.rated, read.modes, read.draws, read.elsewhere)
+    paid = apply_ledger(plan, read)
     closed = is_closed(month, history, first_open_month(history, settings.start, last))
     return replace(_explanation(plan, user, paid, read), closed=closed, rejected=rejected, owed=owed)
 
@@ -97,7 +97,7 @@ def _explanation(plan: Plan, user: str, rated: pl.DataFrame, read: BatchInput) -
         lines=tuple(lines),
         rejected=(),
         days=tuple(_differing_days(plan, rated, read)),
-        sums=_figures(plan, months_target(plan, read, rated)),
+        sums=_figures(plan, compute_months_target(plan, read, rated)),
         rollup=_figures(plan, read.months),
     )
 
@@ -106,7 +106,7 @@ def _figures(plan: Plan, frame: pl.DataFrame) -> dict[str, Any]:
     if frame.is_empty():
         return {}
     row = frame.row(0, named=True)
-    figures = {name: row[name] for name in (*amounts(plan.settings.meters), *CREDITS)}
+    figures = {name: row[name] for name in (*additive_columns(plan.settings.meters), *CREDITS)}
     return {"days": row["days"]} | {n: None if units is None else unscaled(units) for n, units in figures.items()}
 
 
@@ -114,7 +114,7 @@ def _differing_days(plan: Plan, rated: pl.DataFrame, read: BatchInput) -> Iterat
     """The days whose cost differs from user_daily; none for a month of the first version, which had no such table."""
     if plan.months.fingerprints.get(plan.window.first) is None:
         return
-    now, stored = (days.select(*USER_DAY, "total_cost") for days in (days_target(plan, rated), read.days))
+    now, stored = (days.select(*USER_DAY, "total_cost") for days in (compute_days_target(plan, rated), read.days))
     both = now.join(stored, on=USER_DAY, how="full", coalesce=True, nulls_equal=True, suffix="_stored")
     differing = both.filter(pl.col("total_cost").ne_missing(pl.col("total_cost_stored"))).sort(USER_DAY)
     for row in differing.iter_rows(named=True):

@@ -18,9 +18,9 @@ import polars as pl
 from jobs.domain.fixed_point import unscaled
 from jobs.domain.schemas import PREPAID
 from jobs.domain.work_list import BatchLimits
-from jobs.pipeline.batch_changes import days_target, months_target
+from jobs.pipeline.batch_changes import compute_days_target, compute_months_target
 from jobs.pipeline.batch_input import BatchInput, of_users, read_input
-from jobs.pipeline.draw_windows import allocate, apply_window_ledger
+from jobs.pipeline.draw_windows import allocate, apply_ledger
 from jobs.pipeline.plan import Plan
 from jobs.postgres import accounts, detection
 from jobs.postgres.connections import Connection
@@ -171,12 +171,13 @@ def _check_batch(
     draws: bool,
 ) -> set[date]:
     """Checks the user-months of ``read`` that are not ``stale``; returns the months that have stale ones."""
-    account_rows = accounts.read_accounts(connection, plan.settings, plan.query.read.credits, read.paying)
-    posted = apply_window_ledger(plan, read.rated, read.modes, read.draws, read.elsewhere)
+    account_rows = accounts.read_accounts(connection, plan.settings, plan.query.read.credits, read.account_users)
+    posted = apply_ledger(plan, read)
     computed, due = posted, None
     if draws:
-        computed, due, _ = allocate(plan, read, account_rows)
-    target = months_target(plan, read, computed)
+        allocated = allocate(plan, read, account_rows)
+        computed, due = allocated.rows, allocated.postings
+    target = compute_months_target(plan, read, computed)
     every = pl.concat([target.select(USER_MONTH), read.months.select(USER_MONTH)]).unique()
     same = every.filter(~of_users(stale.users & read.users)).join(stale.months, on=USER_MONTH, how="anti")
     found.same += same.height
@@ -199,7 +200,7 @@ def _check_days(found: CheckTotals, plan: Plan, rows: pl.DataFrame, read: BatchI
     month = pl.col("date").dt.month_start().alias("month")
     target, stored = (
         days.select(read.days.columns).with_columns(month).join(same, on=USER_MONTH, how="semi").drop("month")
-        for days in (days_target(plan, rows), read.days)
+        for days in (compute_days_target(plan, rows), read.days)
     )
     both = target.join(stored, on=USER_DAY, how="full", coalesce=True, nulls_equal=True, suffix="_stored")
     columns = [name for name in read.days.columns if name not in USER_DAY]

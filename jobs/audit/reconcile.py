@@ -11,7 +11,7 @@ from functools import partial
 from jobs.audit.recalculation import ROWS, CheckTotals, recalculate
 from jobs.domain.billing_periods import Window, first_of, first_open_month, last_of
 from jobs.domain.errors import ConfigError
-from jobs.pipeline.plan import Plan, for_window
+from jobs.pipeline.plan import Plan, make_window_plan
 from jobs.pipeline.shrink_check import has_shrunk
 from jobs.postgres import ledger_invariants, preflight, run_log, server_clock
 from jobs.postgres.connections import Connection, open_link, transaction
@@ -84,7 +84,7 @@ def _check(
     # A closed month is a draw window of its own. Draws of other months on its rows are not checked with it.
     for are_open, some in ((True, still_open), *((False, (month,)) for month in months if month not in still_open)):
         if some and (are_open or are_days_given):
-            plan = for_window(connection, settings, source, Window(some, last, frozenset()), covered)
+            plan = make_window_plan(connection, settings, source, Window(some, last, frozenset()), covered)
             detected = recalculate(connection, address, plan, found, draws=are_open)
             results += _check_shrink(plan, detected) if are_open else []
     results += [*found.results(), _count_stale(found)]

@@ -1,4 +1,4 @@
-"""Who pays: payment class of each row, allocation of credit over lots, and the ledger entries that follow. Pure.
+"""Which credit pays for which row: payment class, allocation over lots, ledger entries. Pure.
 
-No account is read or locked here (``jobs.postgres.accounts``), and nothing is posted.
+Accounts are read and locked in ``jobs.postgres.accounts``, and draws are posted there.
 """

@@ -1,17 +1,17 @@
-"""Lots of credit, settled for all users of a batch at once (invariant 3).
+"""Lots of credit, allocated for all users of a batch at once (invariant 3).
 
 Each user has *lots* of credit that are used up in order (today two: free, then purchased) and rows that demand some,
-in row order. One pass per lot settles the k-th lot of every user together, without a loop over rows: of a row, the lot
-pays what lies between the running demand before it and after it, both cut at what the lot holds; what it leaves
-open is demanded of the next lot. An example, one user with 0.05 free and 0.06 purchased, and rows of 0.04 each::
+in row order. One pass per lot allocates the k-th lot of every user together, without a loop over rows. The lot pays
+the part of a row between the running demand before it and after it, both capped at the lot's balance. The rest of the
+row is demanded of the next lot. An example, one user with 0.05 free and 0.06 purchased, and rows of 0.04 each::
 
-    row   demand   running   free lot: cut at 0.05   left   running   purchased lot: cut at 0.06   uncovered
+    row   demand   running   free lot: cap at 0.05   rest   running   purchased lot: cap at 0.06   uncovered
      1     0.04      0.04     0.04 - 0.00 = 0.04     0.00     0.00     0.00 - 0.00 = 0.00            0.00
      2     0.04      0.08     0.05 - 0.04 = 0.01     0.03     0.03     0.03 - 0.00 = 0.03            0.00
      3     0.04      0.12     0.05 - 0.05 = 0.00     0.04     0.07     0.06 - 0.03 = 0.03            0.01
 
-So the oldest rows are settled first, the last one that is reached gets a part, and nobody draws more than the lots
-hold. A grant with an expiry or a priority is one more lot, with the rows that may not use it demanding 0 of it.
+So the oldest rows are paid first, the last row that a lot reaches gets a part, and no user draws more than the
+balance. A grant with an expiry or a priority is one more lot, with the rows that may not use it demanding 0 of it.
 """
 
 from collections.abc import Sequence
@@ -27,51 +27,71 @@ LOTS = ("free", "purchased")
 """In the order in which they are used up."""
 
 
-def lot_balances(accounts: pl.LazyFrame, booked: pl.LazyFrame, stays: pl.LazyFrame, rules: CreditRules) -> pl.LazyFrame:
-    """What each account's lots hold for this window (DESIGN section 4, law 3): ``<lot>_left`` by user. ``stays``: the
-    draws of each user that stand whatever is decided, ``kept_<lot>``."""
-    own = booked.group_by("user_id").agg(pl.col(lot).sum() for lot in LOTS)
-    of_window = {lot: pl.col(lot).fill_null(0) - pl.col(f"kept_{lot}").fill_null(0) for lot in LOTS}
+def lot_balances(accounts: pl.LazyFrame, ledger: pl.LazyFrame, fixed: pl.LazyFrame, rules: CreditRules) -> pl.LazyFrame:
+    """Returns by user the balance of each lot for a draw window, ``<lot>_left`` (units of 10^-10).
+
+    The balance is that of the account without the window's own draws, in whole units of the ledger, at least 0
+    (invariant 3).
+
+    - ``accounts``: schemas.ACCOUNTS;
+    - ``ledger``: the draws that the ledger has in the window (schemas.DRAWS);
+    - ``fixed``: by user ``fixed_<lot>``, those of these draws that stay whatever is allocated.
+    """
+    by_user = ledger.group_by("user_id").agg(pl.col(lot).sum() for lot in LOTS)
+    own = {lot: pl.col(lot).fill_null(0) - pl.col(f"fixed_{lot}").fill_null(0) for lot in LOTS}
     if rules.splits:
-        free_used, used = pl.col("free_used") - of_window["free"], pl.col("used") - of_window["purchased"]
+        free_used, used = pl.col("free_used") - own["free"], pl.col("used") - own["purchased"]
     else:
-        total = pl.col("used") - of_window["free"] - of_window["purchased"]
+        total = pl.col("used") - own["free"] - own["purchased"]
         free_used = pl.min_horizontal("granted", total)
         used = total - free_used
-    free, bought = pl.col("granted") - free_used, pl.col("bought") - used
-    none, unit = int128(0), int128(rules.unit)
-    left = {
-        "free": free + bought.clip(upper_bound=none),
-        "purchased": bought + free.clip(upper_bound=none),
+    free, purchased = pl.col("granted") - free_used, pl.col("bought") - used
+    nothing, unit = int128(0), int128(rules.unit)
+    # A deficit of one lot is taken off the other.
+    balances = {
+        "free": free + purchased.clip(upper_bound=nothing),
+        "purchased": purchased + free.clip(upper_bound=nothing),
     }
     return (
-        accounts.join(own, on="user_id", how="left")
-        .join(stays.with_columns(pl.col("user_id").cast(pl.String)), on="user_id", how="left")
+        accounts.join(by_user, on="user_id", how="left")
+        .join(fixed.with_columns(pl.col("user_id").cast(pl.String)), on="user_id", how="left")
         .select(
             CODED,
-            *((amount // unit * unit).clip(lower_bound=none).alias(f"{lot}_left") for lot, amount in left.items()),
+            *(
+                (balance // unit * unit).clip(lower_bound=nothing).alias(f"{lot}_left")
+                for lot, balance in balances.items()
+            ),
         )
     )
 
 
 def allocate_lots(rows: pl.LazyFrame, lots: Sequence[str], bounds: ColumnBounds = UNMEASURED) -> pl.LazyFrame:
-    """Adds ``<lot>_drawn`` for each of ``lots``: what it pays of each row's ``demand``, given ``<lot>_left`` (null:
-    nothing), all at least 0; and ``open``, the running total of what no lot pays. Rows of a user lie together, oldest
-    first.
+    """Adds ``<lot>_drawn`` for each of ``lots``: what the lot pays of each row's demand.
+
+    Adds ``open`` as well: the running total of what no lot pays.
+
+    - ``rows``: with ``demand`` and ``<lot>_left`` (null: nothing), all at least 0; the rows of one user are adjacent,
+      the oldest first;
+    - ``lots``: in the order in which they are used up;
+    - ``bounds``: of ``demand``.
     """
     demand = bounds.column("demand")
     running = demand.cumulative(pl.col("new_user"), bounds.rows)
-    starts = pl.col("user_id").ne_missing(pl.col("user_id").shift())
-    rows = rows.with_columns(new_user=starts).with_columns(open=running.wide)
-    return reduce(lambda found, lot: _one_lot(found, lot, demand.most, running.most, bounds.rows), lots, rows)
+    is_new_user = pl.col("user_id").ne_missing(pl.col("user_id").shift())
+    rows = rows.with_columns(new_user=is_new_user).with_columns(open=running.wide)
+    return reduce(lambda done, lot: _allocate_lot(done, lot, demand.most, running.most, bounds.rows), lots, rows)
 
 
-def _one_lot(rows: pl.LazyFrame, lot: str, most_of_row: int, most: int, count: int) -> pl.LazyFrame:
+def _allocate_lot(rows: pl.LazyFrame, lot: str, most_of_row: int, most: int, count: int) -> pl.LazyFrame:
+    """Adds ``<lot>_drawn``, and reduces ``open`` by it.
+
+    ``most_of_row`` and ``most``: the largest demand of a row and of all rows; ``count``: how many rows there are.
+    """
     name = f"{lot}_drawn"
     known = ColumnBounds(count, {"open": (0, most), name: (0, most)})
-    opened, reached = known.column("open"), known.column(name)
-    # More than all rows demand is as good as that much.
+    opened, paid = known.column("open"), known.column(name)
+    # A balance above the demand of all rows counts as that demand, so that its bounds are known.
     left = BoundedInt(pl.col(f"{lot}_left").fill_null(0).cast(WIDE), 0, UNKNOWN).at_most(most)
     return rows.with_columns(opened.at_most(left).wide.alias(name)).with_columns(
-        reached.deltas(pl.col("new_user")).with_bounds(0, most_of_row).wide.alias(name), open=(opened - reached).wide
+        paid.deltas(pl.col("new_user")).with_bounds(0, most_of_row).wide.alias(name), open=(opened - paid).wide
     )

@@ -1,7 +1,8 @@
-"""Who pays how: each row's class by the modes' history, and its part of what is quantized (DESIGN sections 2 and 4).
+"""How each row is paid: its payment class by the user's billing modes, and its part of the quantized cost.
 
-``class`` of a row: PREPAID rows are drawn from credits; EARLY ones are prepaid, but before the first day that is drawn;
-FREE ones cost nobody anything; every other mode, null and unknown included, is DUE.
+Values of ``class`` (DESIGN sections 3 and 5): PREPAID rows are drawn from credits. EARLY rows are prepaid, but lie
+before the first day that is drawn. FREE rows are paid by no one. Rows of every other billing mode, null and unknown
+ones included, are DUE.
 """
 
 import polars as pl
@@ -12,15 +13,15 @@ from jobs.domain.schemas import CODED, DUE, EARLY, FREE, PREPAID
 
 
 def classify_payment(
-    rows: pl.LazyFrame, modes: pl.LazyFrame, rules: CreditRules, bounds: ColumnBounds = UNMEASURED
+    rows: pl.LazyFrame, billing_modes: pl.LazyFrame, rules: CreditRules, bounds: ColumnBounds = UNMEASURED
 ) -> pl.LazyFrame:
-    """Adds ``class``, ``part`` (of the ledger), ``due_part`` and ``free_part`` (units of 10^-10) to priced rows in row
-    order.
+    """Adds ``class``, and ``part`` (prepaid), ``due_part`` and ``free_part`` of the cost (units of 10^-10).
 
-    In: ``imported`` says that a draw of another program was adopted for the row, which then is prepaid; ``modes``:
-    user_id, valid_from, mode, of which the newest entry on or before a row's day holds.
+    - ``rows``: priced, in row order; ``imported``: whether a draw of another program was adopted for the row, which
+      makes the row prepaid;
+    - ``billing_modes``: schemas.MODES; the newest entry on or before a row's day holds.
     """
-    history = modes.select(CODED, "valid_from", "mode").sort("valid_from")
+    history = billing_modes.select(CODED, "valid_from", "mode").sort("valid_from")
     with_mode = rows.join_asof(
         history, left_on="date", right_on="valid_from", by="user_id", check_sortedness=False, coalesce=False
     )
@@ -46,7 +47,10 @@ def classify_payment(
     )
 
 
-def quantized_part(of: int, scale: int, bounds: ColumnBounds) -> BoundedInt:
-    """Rows of another class add nothing to the running cost, so that their own part of it is 0."""
-    cost = where(pl.col("class") == of, bounds.column("total_cost"), BoundedInt.of(0))
+def quantized_part(payment_class: int, scale: int, bounds: ColumnBounds) -> BoundedInt:
+    """Returns each row's part of the running cost of all rows of ``payment_class``, with ``scale`` decimals.
+
+    Rows of another class add nothing to the running cost, so their part is 0.
+    """
+    cost = where(pl.col("class") == payment_class, bounds.column("total_cost"), BoundedInt.of(0))
     return quantized(cost, scale, bounds.rows)

@@ -1,19 +1,19 @@
-"""One batch: some users with all months of the run, computed without a lock and written in one transaction.
+"""One batch: some users with all months of the run, read without locks and written in one transaction.
 
 ::
 
     read, rate                no lock
     BEGIN
     ownership check           our row of rollup.runs still says running
-    lock accounts             SKIP LOCKED: nobody is waited for
-    allocate                  which rows are to be written is known now
+    lock accounts             SKIP LOCKED: never waits
+    allocate                  now the rows to write are known
     lock usage rows           SKIP LOCKED
-    verify                    the server's fingerprints of the users are those of the rows that were read
+    verify                    the server's fingerprints of the users equal those of the rows that were read
     write, COMMIT             ledger, transactions, accounts, usage rows, roll-ups, rejects
 
-Users of whom something was locked by others, or is no longer what was read, leave the batch before anything is written;
-they come later, one at a time (``run_single``). So the application's transactions are never killed, and wait for one
-batch at most.
+Users leave the batch before anything is written if another transaction has locked something of theirs, or if their
+rows have changed since they were read. They are done later, one at a time (``run_single``). So the application's
+transactions are never ended by a run, and wait for one batch at most.
 """
 
 from collections.abc import Callable, Collection, Mapping
@@ -32,26 +32,30 @@ from jobs.postgres.run_lock import check_ownership
 from jobs.postgres.usage_reader import Reader
 from jobs.postgres.usage_writeback import ConcurrentChangeError
 
-UNFORESEEN = "500ms"
-"""How long a batch waits for a lock that it could not foresee (a foreign key's): less than the server's
-deadlock_timeout, after which the application's transaction might be the one that is ended."""
-LOCK_TIMEOUT = "1s"
-"""How long a single user waits for his account, while nothing is locked."""
-HELD = ("55P03", "40P01")
-"""What the server says where a lock could not be had in time, or two waited for each other."""
-REFUSED = ("23", "P0")
-"""What it says at COMMIT where a constraint or a trigger that waited until then refuses what was written."""
+BATCH_LOCK_TIMEOUT = "500ms"
+"""How long a batch waits for a lock that it cannot skip (of a foreign key). It is less than the server's
+deadlock_timeout, after which the server might end the application's transaction."""
+SINGLE_LOCK_TIMEOUT = "1s"
+"""How long the batch of a single user waits for the account, while it has no locks."""
+LOCK_ERRORS = ("55P03", "40P01")
+"""SQLSTATEs of lock_not_available and deadlock_detected."""
+REFUSAL_CLASSES = ("23", "P0")
+"""SQLSTATE classes of a deferred constraint or trigger that refuses the batch at COMMIT."""
 
 
 @dataclass(frozen=True, slots=True)
 class BatchResult:
-    """``done``: users who were written; ``left``: users who could not be; ``changes``: of those done; ``failed``:
-    no user was written; which of them is the cause is not known. ``refused``: what the application's tables say of it,
-    where it is they who refused. ``foreign``: users who are neither, because their rows show credits that nothing
-    explains, and how."""
+    """The result of one batch.
+
+    - ``done``: users who were written; ``changes``: their changes;
+    - ``skipped``: users who could not be written;
+    - ``failed``: whether no user was written, and the user who is the cause is not known; ``refused``: the reason, if
+      a constraint, trigger or policy of the application's tables refused;
+    - ``foreign``: users who were neither written nor skipped, and why their credits are unexplained.
+    """
 
     done: frozenset[str]
-    left: frozenset[str]
+    skipped: frozenset[str]
     rows_read: int
     changes: BatchChanges | None = None
     failed: bool = False
@@ -61,8 +65,11 @@ class BatchResult:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """How batches of a run are done. ``number``: of this one, in rollup.touched_days; ``check``: hears what is about to
-    be committed (changes.CHANGES), and may raise."""
+    """Computes and writes batches of a run.
+
+    ``number``: of this batch in rollup.touched_days; ``check``: called with the changes before COMMIT
+    (rollups.changes.CHANGES), raises to prevent it.
+    """
 
     plan: Plan
     reader: Reader
@@ -71,13 +78,13 @@ class Batch:
     check: Callable[[pl.DataFrame], None] = field(default=lambda _: None)
 
     def run(self, connection: Connection, users: Collection[str]) -> BatchResult:
-        """Computes ``users`` and writes what differs."""
+        """Computes ``users`` and writes what differs, in a transaction of its own."""
         read, foreign = self._read(connection, self.reader, users)
-        return replace(self._run(connection, read), foreign=foreign)
+        return replace(self._write_or_fail(connection, read), foreign=foreign)
 
-    def _run(self, connection: Connection, read: BatchInput) -> BatchResult:
+    def _write_or_fail(self, connection: Connection, read: BatchInput) -> BatchResult:
         try:
-            with transaction(connection, lock_timeout=UNFORESEEN):
+            with transaction(connection, lock_timeout=BATCH_LOCK_TIMEOUT):
                 return self._write(connection, read, read.rows_read, wait=False)
         except ConcurrentChangeError:
             return BatchResult(frozenset(), read.users, read.rows_read, failed=True)
@@ -85,20 +92,23 @@ class Batch:
             return BatchResult(frozenset(), read.users, read.rows_read, failed=True, refused=_refusal(error))
 
     def run_within(self, connection: Connection, users: Collection[str]) -> BatchResult:
-        """The same in the caller's transaction: what is locked stays so until that ends.
+        """Computes ``users`` and writes what differs, in the caller's transaction. Locks stay until that ends.
 
-        Raises ConcurrentChangeError, RefusedError, or what the server says where a lock could not be had in time.
+        Raises ConcurrentChangeError, RefusedError, or psycopg.Error (LOCK_ERRORS) if a lock was not available in time.
         """
-        connection.execute(f"SET LOCAL lock_timeout = '{UNFORESEEN}'".encode())
+        connection.execute(f"SET LOCAL lock_timeout = '{BATCH_LOCK_TIMEOUT}'".encode())
         read, foreign = self._read(connection, Reader("copy", self.reader.address), users)
         return replace(self._write(connection, read, read.rows_read, wait=False), foreign=foreign)
 
     def run_single(self, connection: Connection, user: str) -> BatchResult:
-        """The same for one user, who is locked before he is read: nothing of his moves then. It waits for his account
-        only, while it holds nothing that anybody could wait for; his rows are had at once, or not at all."""
+        """Computes one user and writes what differs. The user is locked before being read, so nothing changes then.
+
+        It waits for the account only, while it has no locks of its own; the rows are locked at once, or the batch
+        fails.
+        """
         alone, plan = frozenset([user]), self.plan
         try:
-            with transaction(connection, lock_timeout=LOCK_TIMEOUT):
+            with transaction(connection, lock_timeout=SINGLE_LOCK_TIMEOUT):
                 check_ownership(connection, plan.settings, self._run_id)
                 accounts.lock_accounts(connection, plan.settings, plan.query.read.credits, alone, wait=True)
                 if plan.writes_usage:
@@ -109,24 +119,28 @@ class Batch:
             return BatchResult(frozenset(), alone, 0, failed=True, refused=_refusal(error))
 
     def compute(self, connection: Connection, users: Collection[str]) -> BatchResult:
-        """What ``run`` would write, computed read-only inside the caller's transaction."""
+        """Computes what ``run`` would write, read-only, in the caller's transaction."""
         read, foreign = self._read(connection, self.reader, users)
-        account_rows = accounts.read_accounts(connection, self.plan.settings, self.plan.query.read.credits, read.paying)
+        account_rows = accounts.read_accounts(
+            connection, self.plan.settings, self.plan.query.read.credits, read.account_users
+        )
         changes = (
-            compute_changes(connection, self.plan, None, read, account_rows).unlocked(connection).completed(connection)
+            compute_changes(connection, self.plan, None, read, account_rows)
+            .with_written_hashes(connection)
+            .complete(connection)
         )
         return BatchResult(read.users, frozenset(), read.rows_read, changes, foreign=foreign)
 
     def _read(
         self, connection: Connection, reader: Reader, users: Collection[str]
     ) -> tuple[BatchInput, Mapping[str, str]]:
-        """What is read of ``users`` but those who are set aside for what their rows show, and these."""
+        """Reads ``users``; returns the input of those who are not set aside, and why the others are."""
         read = read_input(connection, reader, self.plan, users, self.run_id)
         trusting, adopting = self.plan.trusting, self.plan.adopting
         foreign = {
-            user: found.reason
-            for user, found in read.unexplained.items()
-            if user not in trusting and not (found.is_adoptable and user in adopting)
+            user: why.reason
+            for user, why in read.unexplained.items()
+            if user not in trusting and not (why.is_adoptable and user in adopting)
         }
         return read.without(foreign), foreign
 
@@ -136,30 +150,30 @@ class Batch:
         return self.run_id
 
     def _write(self, connection: Connection, read: BatchInput, rows_read: int, *, wait: bool) -> BatchResult:
-        plan, everybody = self.plan, read.users
+        plan, users = self.plan, read.users
         if not wait:
             check_ownership(connection, plan.settings, self._run_id)
         locked, skipped = accounts.lock_accounts(
-            connection, plan.settings, plan.query.read.credits, read.paying, wait=wait
+            connection, plan.settings, plan.query.read.credits, read.account_users, wait=wait
         )
         read = read.without(skipped)
-        # An account that was opened since is none of those that are locked: the next run takes it.
+        # An account that was opened meanwhile is not locked, so it is left to the next run.
         account_rows = accounts.read_accounts(connection, plan.settings, plan.query.read.credits, locked)
         changes = compute_changes(connection, plan, self._run_id, read, account_rows, first=not wait)
-        changes, missing = changes.locked(connection, alone=wait)
-        moved = missing | self._moved(connection, read)
-        if wait and moved:
-            return BatchResult(frozenset(), everybody, rows_read)
-        changes = changes.without(moved)
+        changes, missing = changes.lock_rows(connection, alone=wait)
+        not_writable = missing | self._changed_users(connection, read)
+        if wait and not_writable:
+            return BatchResult(frozenset(), users, rows_read)
+        changes = changes.without(not_writable)
         if not changes.users:
-            return BatchResult(frozenset(), everybody, rows_read)
-        changes = changes.completed(connection)
-        self.check(changes.listed())
-        changes.write(connection, self.number, moved)
-        return BatchResult(changes.users, everybody - changes.users, rows_read, changes)
+            return BatchResult(frozenset(), users, rows_read)
+        changes = changes.complete(connection)
+        self.check(changes.list_changes())
+        changes.write(connection, self.number, not_writable)
+        return BatchResult(changes.users, users - changes.users, rows_read, changes)
 
-    def _moved(self, connection: Connection, read: BatchInput) -> frozenset[str]:
-        """The users whose rows, or whose entries in the ledger, are no longer what was read."""
+    def _changed_users(self, connection: Connection, read: BatchInput) -> frozenset[str]:
+        """Returns users whose rows or ledger entries have changed since they were read."""
         now = detection.users_fingerprints(connection, self.plan, read.users)
         then = {
             (user, month): (rows, usage, written)
@@ -167,21 +181,21 @@ class Batch:
                 "user_id", "month", "row_count", "usage_hash", "written_hash"
             ).iter_rows()
         }
-        moved = {user for (user, _), _ in now.items() ^ then.items()}
+        changed = {user for (user, _), _ in now.items() ^ then.items()}
         if self.plan.query.read.credits.account is not None:
-            # Nobody but a run of ours enters anything: whoever does all the same is not overlooked.
+            # Only runs should post to the ledger. This finds postings of any other program.
             posted = detection.draw_counts(connection, self.plan, read.users)
-            moved |= {user for user, _ in posted.items() ^ dict(read.entries.iter_rows()).items()}
-        return frozenset(moved)
+            changed |= {user for user, _ in posted.items() ^ dict(read.entry_counts.iter_rows()).items()}
+        return frozenset(changed)
 
 
 def _refusal(error: psycopg.Error | RefusedError) -> str | None:
-    """Why the application's tables refuse a batch; None where a lock could not be had. Raises every other error."""
+    """Returns why the application's tables refuse a batch, or None for a lock error. Raises every other error."""
     if isinstance(error, RefusedError):
         return str(error)
     state = error.sqlstate or ""
-    if state in HELD:
+    if state in LOCK_ERRORS:
         return None
-    if not state.startswith(REFUSED):
+    if not state.startswith(REFUSAL_CLASSES):
         raise error
     return f"the server refuses it at COMMIT ({state}): {' '.join(str(error.diag.message_primary).split())}"

@@ -1,21 +1,18 @@
-"""What a batch changes in every table: computed once, for a dry run as for a run, and then written as it is."""
+"""The changes of a batch in every table. They are computed first, in a run as in a dry run, and then written."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import date
 from uuid import UUID
 
 import polars as pl
 
 from jobs.domain.fixed_point_columns import int128
-from jobs.domain.schemas import EARLY, PREPAID
-from jobs.pipeline import debt_settlement, draw_windows, foreign_draws, row_changes
+from jobs.pipeline import debt_settlement, draw_windows, foreign_draws, month_hashes, row_changes
 from jobs.pipeline.batch_input import BatchInput, of_users
 from jobs.pipeline.plan import Plan
-from jobs.pipeline.rollup_writer import TableDiff, with_left_out
+from jobs.pipeline.rollup_writer import TableDiff, add_left_out_meters
 from jobs.postgres import (
     accounts,
-    batch_hashes,
     billing_mode_history,
     cluster_rollups,
     ledger,
@@ -27,72 +24,81 @@ from jobs.postgres.connections import Connection
 from jobs.postgres.rejects import RejectChange
 from jobs.postgres.usage_writeback import ConcurrentChangeError, LostRow
 from jobs.rollups import user_rollups
-from jobs.rollups.causes import KEY, UNCHANGED, find_causes, keep_closed_months
-from jobs.rollups.changes import NONE
+from jobs.rollups.causes import NO_CAUSES, keep_closed_months
+from jobs.rollups.changes import NO_CHANGES
 
-OF_USERS = (
-    *("rows", "accounts", "after", "adopted", "postings", "usage", "days_target", "months_target"),
-    *("settled", "settled_before", "debts_target", "written"),
+USER_FRAMES = (
+    *("rows", "accounts", "accounts_after", "adopted", "postings", "usage", "days_target", "months_target"),
+    *("settled_debts", "debts_settled_by_adoption", "debts_target", "written_hashes"),
 )
 
 
 @dataclass(frozen=True, slots=True)
 class BatchChanges:
-    """``rows``: rated rows with their draws; ``accounts``: before, and ``after`` the ``postings``; ``adopted``: draws
-    that enter the ledger before these, without a transaction (schemas.DRAWS; ``read`` has them); ``usage``: rows of
-    usage_daily to write (draw_windows.rows_to_write), and ``lost`` ones; what user_daily and user_monthly shall hold,
-    the latter's hashes apart; ``settled``: debts, with what is drawn on each, and what rollup.debts shall hold;
-    ``settled_before``: those that adopted draws have settled; ``rejects``; ``written``: what writing ``usage`` changes
-    in written_hash. Once complete (``completed``): ``daily``, ``monthly`` and ``debts``, what differs in these tables,
-    and why user-months of closed months change (``causes``; of a backfill, or where it is only computed, those of open
-    ones, too)."""
+    """The changes of one batch.
+
+    - ``rows``: rated rows with their draws;
+    - ``accounts``, ``accounts_after``: before and after ``postings`` (schemas.ACCOUNTS);
+    - ``adopted``: draws that ``--adopt`` enters in the ledger without a transaction (schemas.DRAWS); ``read`` has them;
+    - ``usage``: rows of usage_daily to write (``draw_windows.select_rows_to_write``); ``lost``: rows whose draws
+      are reversed and that are in no batch of a present user;
+    - ``days_target``, ``months_target``: target rows of user_daily and user_monthly, without hashes;
+    - ``settled_debts``: debts that credit settles, with what is drawn on each; ``debts_settled_by_adoption``: those
+      that adopted draws settle; ``debts_target``: target rows of rollup.debts;
+    - ``written_hashes``: what writing ``usage`` changes in written_hash, by user and month.
+
+    Set by ``complete``:
+
+    - ``daily``, ``monthly``, ``debts``: differences from the stored rows;
+    - ``causes``: why user-months of closed months change; of a backfill and of a dry run, those of open months too.
+    """
 
     plan: Plan
     run_id: int | None
     read: BatchInput
     rows: pl.DataFrame
     accounts: pl.DataFrame
-    after: pl.DataFrame
+    accounts_after: pl.DataFrame
     adopted: pl.DataFrame
     postings: pl.DataFrame
     usage: pl.DataFrame
     lost: Sequence[LostRow]
     days_target: pl.DataFrame
     months_target: pl.DataFrame
-    settled: pl.DataFrame
-    settled_before: pl.DataFrame
+    settled_debts: pl.DataFrame
+    debts_settled_by_adoption: pl.DataFrame
     debts_target: pl.DataFrame
     rejects: Sequence[RejectChange]
     daily: TableDiff | None = None
     monthly: TableDiff | None = None
     debts: TableDiff | None = None
-    causes: pl.DataFrame = field(default_factory=lambda: UNCHANGED)
-    written: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=usage_writeback.WRITTEN))
+    causes: pl.DataFrame = field(default_factory=lambda: NO_CAUSES)
+    written_hashes: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=usage_writeback.WRITTEN))
 
     @property
     def users(self) -> frozenset[str]:
         return self.read.users
 
     @property
-    def refilled(self) -> pl.DataFrame:
-        """Rows (batch_inputs.MISMATCHED) that showed other credits than the ledger, and show the ledger's again."""
-        return self.read.odd
+    def refilled_rows(self) -> pl.DataFrame:
+        """Rows whose credits_deducted is written again as the ledger has it (batch_inputs.MISMATCHED)."""
+        return self.read.unexplained_rows
 
     @property
     def adopted_by_user(self) -> pl.DataFrame:
-        """user_id, how many draws were adopted, and their amount (units of 10^-10)."""
+        """Adopted draws by user: user_id, how many there are, and their amount (units of 10^-10)."""
         amount = (pl.col("free") + pl.col("purchased")).sum()
         return self.adopted.group_by("user_id").agg(pl.len(), amount.alias("amount"))
 
     @property
-    def corrected(self) -> pl.DataFrame:
-        """What goes into rollup.corrections."""
+    def corrections(self) -> pl.DataFrame:
+        """The causes that go into rollup.corrections: those of closed months."""
         is_open = pl.col("month").is_in(self.plan.window.open)
         return self.causes.filter(~is_open)
 
     @property
     def counts(self) -> dict[str, int]:
-        """Rows that change, by table; once complete."""
+        """How many rows change, by table. Call after ``complete``."""
         credits, counts = self.plan.query.read.credits, {"usage_daily": self.usage.height + len(self.lost)}
         if not self.postings.is_empty():
             counts["credit_draws"] = self.postings.height
@@ -102,36 +108,40 @@ class BatchChanges:
         if not self.adopted.is_empty():
             counts["credit_draws"] = counts.get("credit_draws", 0) + self.adopted.height
         counts |= {diff.table.name: diff.rows for diff in (self.daily, self.monthly, self.debts) if diff is not None}
-        counts |= {"billing_modes": len(self.read.new_modes), "corrections": self.corrected.height}
+        counts |= {"billing_modes": len(self.read.new_billing_modes), "corrections": self.corrections.height}
         return counts | {"rejects": len(self.rejects)}
 
     def without(self, users: Collection[str]) -> "BatchChanges":
-        """The same of everybody but ``users``; before it is complete."""
-        gone = self.users & frozenset(users)
-        if not gone:
+        """Returns the changes of all users but ``users``. Call before ``complete``."""
+        removed = self.users & frozenset(users)
+        if not removed:
             return self
-        stay = ~of_users(gone)
+        others = ~of_users(removed)
         return replace(
             self,
-            read=self.read.without(gone),
-            **{name: getattr(self, name).filter(stay) for name in OF_USERS},
-            lost=[row for row in self.lost if not row.reversed & gone],
-            rejects=[change for change in self.rejects if change.user not in gone],
+            read=self.read.without(removed),
+            **{name: getattr(self, name).filter(others) for name in USER_FRAMES},
+            lost=[row for row in self.lost if not row.reversed & removed],
+            rejects=[change for change in self.rejects if change.user not in removed],
         )
 
-    def completed(self, connection: Connection) -> "BatchChanges":
-        """The same with what differs in the roll-ups. Before anything is written: the server computes the hashes of
-        what is about to be."""
+    def complete(self, connection: Connection) -> "BatchChanges":
+        """Returns the changes with the differences of the roll-ups. Call before anything is written.
+
+        The server computes hashes of stored rows for it.
+        """
         read, closed = self.read, sorted(self.plan.window.closed)
-        months = self._with_hashes(connection).select(read.months.columns)
+        months = month_hashes.add_hashes(connection, self).select(read.months.columns)
         if closed:
             months = keep_closed_months(months.lazy(), read.months.lazy(), closed).collect()
-        why = UNCHANGED
+        causes = NO_CAUSES
         if self.plan.keeps_changes or (self.run_id is None and self.plan.covered_to is not None):
-            why = self._causes(connection, self._diff("user_monthly", months, read.months))
-        paid_days, unpaid_days = debt_settlement.settled_days(read, pl.concat([self.settled, self.settled_before]))
-        paid_months, unpaid_months = debt_settlement.settled_months(
-            read, self.settled, self.settled_before, self.written
+            causes = month_hashes.find_month_causes(connection, self, self._diff("user_monthly", months, read.months))
+        paid_days, unpaid_days = debt_settlement.settle_days(
+            read, pl.concat([self.settled_debts, self.debts_settled_by_adoption])
+        )
+        paid_months, unpaid_months = debt_settlement.settle_months(
+            read, self.settled_debts, self.debts_settled_by_adoption, self.written_hashes
         )
         days = self.days_target.select(read.days.columns)
         return replace(
@@ -141,48 +151,54 @@ class BatchChanges:
                 "user_monthly", pl.concat([months, paid_months]), pl.concat([read.months, unpaid_months])
             ),
             debts=self._diff("debts", self.debts_target, read.debts),
-            causes=pl.concat([why, debt_settlement.settled_causes(paid_months, unpaid_months)]),
+            causes=pl.concat([causes, debt_settlement.find_debt_causes(paid_months, unpaid_months)]),
         )
 
     def _diff(self, name: str, target: pl.DataFrame, stored: pl.DataFrame) -> TableDiff:
         return TableDiff.of(rollup_io.table(self.plan.settings, name), target, stored)
 
-    def listed(self) -> pl.DataFrame:
-        """Every row that changes (changes.CHANGES), where a plan is shown or compared; once complete."""
+    def list_changes(self) -> pl.DataFrame:
+        """Returns every row that changes (rollups.changes.CHANGES), if the plan is shown or compared; else none.
+
+        Call after ``complete``.
+        """
         if not self.plan.keeps_changes or self.daily is None or self.monthly is None or self.debts is None:
-            return NONE
+            return NO_CHANGES
         return pl.concat(
             [
-                row_changes.mode_changes(self.read.new_modes),
-                row_changes.posting_changes(self.plan, self.postings, self.accounts, self.after),
-                row_changes.adopted_changes(self.adopted),
-                row_changes.usage_changes(self.usage, self.lost),
-                self.daily.changes(),
-                self.monthly.changes(),
-                self.debts.changes(),
-                row_changes.correction_changes(self.corrected),
-                row_changes.reject_changes(self.rejects),
+                row_changes.list_billing_modes(self.read.new_billing_modes),
+                row_changes.list_postings(self.plan, self.postings, self.accounts, self.accounts_after),
+                row_changes.list_adopted_draws(self.adopted),
+                row_changes.list_usage(self.usage, self.lost),
+                self.daily.list_changes(),
+                self.monthly.list_changes(),
+                self.debts.list_changes(),
+                row_changes.list_corrections(self.corrections),
+                row_changes.list_rejects(self.rejects),
             ]
         )
 
-    def locked(self, connection: Connection, *, alone: bool) -> "tuple[BatchChanges, frozenset[str]]":
-        """Locks the rows to be written (``alone``: of one user, whose rows are locked already). Returns these changes
-        with ``written``, and the users of whom a row could not be locked."""
-        written, missing = self.written, frozenset[str]()
+    def lock_rows(self, connection: Connection, *, alone: bool) -> "tuple[BatchChanges, frozenset[str]]":
+        """Locks the rows to be written. Returns the changes with ``written_hashes``, and users with unlocked rows.
+
+        ``alone``: whether the batch is one user whose rows are locked already.
+        """
+        written, missing = self.written_hashes, frozenset[str]()
         if not self.usage.is_empty():
             usage_writeback.stage_rows(connection, self.usage)
             written, missing = usage_writeback.lock_rows(connection, self.plan, self.usage, alone=alone)
         missing |= usage_writeback.lock_lost_rows(connection, self.plan, self.lost)
-        return replace(self, written=written), missing
+        return replace(self, written_hashes=written), missing
 
-    def unlocked(self, connection: Connection) -> "BatchChanges":
-        """The same with ``written``; for a dry run."""
-        return replace(self, written=usage_writeback.written_changes(connection, self.plan, self.usage))
+    def with_written_hashes(self, connection: Connection) -> "BatchChanges":
+        """Returns the changes with ``written_hashes``; for a dry run, which locks nothing."""
+        return replace(self, written_hashes=usage_writeback.written_changes(connection, self.plan, self.usage))
 
-    def write(self, connection: Connection, batch: int, left: Collection[str]) -> None:
-        """Writes all of it; once complete, and its rows locked. ``left``: users whose staged rows are not written.
+    def write(self, connection: Connection, batch: int, skipped: Collection[str]) -> None:
+        """Writes all changes. Call after ``complete`` and ``lock_rows``.
 
-        Raises ConcurrentChangeError where a row is not what it was taken for: the transaction is to be rolled back.
+        ``batch``: its number in rollup.touched_days; ``skipped``: users whose staged rows are not written. Raises
+        ConcurrentChangeError if a row is not as expected: the transaction must then be rolled back.
         """
         plan, run_id = self.plan, self.run_id
         assert run_id is not None  # noqa: S101
@@ -195,129 +211,20 @@ class BatchChanges:
             if posted["credit_draws"] != self.postings.height:
                 raise ConcurrentChangeError(frozenset(self.postings.filter("first")["user_id"]))
         if not self.usage.is_empty():
-            if left:
-                usage_writeback.unstage_users(connection, left)
+            if skipped:
+                usage_writeback.unstage_users(connection, skipped)
             usage_writeback.write_rows(connection, plan, self.usage)
         usage_writeback.write_lost_rows(connection, plan, self.lost)
         self.daily.write(connection, plan, run_id)
         cluster_rollups.touch_days(connection, plan, run_id, batch, self.daily.keys["date"].unique().to_list())
         self.monthly.write(connection, plan, run_id)
         self.debts.write(connection, plan, run_id)
-        if entries := self.read.new_modes:
+        if entries := self.read.new_billing_modes:
             billing_mode_history.append_entries(
                 connection, plan.settings, billing_mode_history.listed_entries(entries), run_id
             )
-        ledger.append_corrections(connection, plan.settings, self.corrected, plan.reason, run_id)
+        ledger.append_corrections(connection, plan.settings, self.corrections, plan.reason, run_id)
         rejects.write_rejects(connection, plan.settings, self.rejects)
-
-    def _with_hashes(self, connection: Connection) -> pl.DataFrame:
-        """What user_monthly shall hold."""
-        plan, read = self.plan, self.read
-        credits = batch_hashes.credit_hashes(connection, plan, read.users, read.modes, self.postings)
-        overridden = self._override_hashes(plan.window.last_of)
-        rates = {month: plan.rates_hash(month) for month in plan.window.months}
-        # An account that can be used and that was not there when it was looked for has been opened since.
-        opened = pl.col("is_usable") & ~of_users(self.accounts["user_id"])
-        account = pl.when(~opened).then(pl.col("account_hash").cast(pl.String)).fill_null("-")
-        parts = [
-            pl.col("modes_hash").fill_null(0).cast(pl.String),
-            # Where the account decides nothing it is not in the hash: it may move without making the user differ.
-            pl.when("is_paying").then(account).otherwise(pl.lit("")),
-            pl.lit(plan.credit_terms),
-            pl.col("debts"),
-        ]
-        user_months = ["user_id", "month"]
-        return (
-            self.months_target.lazy()
-            .join(credits.lazy(), on=user_months, how="left")
-            .join(self.written.lazy(), on=user_months, how="left")
-            .join(overridden.lazy(), on=user_months, how="left")
-            .join(debt_settlement.open_totals(self.debts_target).lazy(), on="user_id", how="left")
-            .join(self._paying.lazy().with_columns(is_paying=True), on=user_months, how="left")
-            .with_columns(
-                written_hash=pl.col("written_hash").xor(pl.col("changed").fill_null(0)),
-                rates_hash=pl.col("month").replace_strict(rates, return_dtype=pl.String),
-                credits_hash=pl.concat_str(parts, separator=".", ignore_nulls=True),
-            )
-            .drop("rows", "changed", "modes_hash", "account_hash", "is_usable", "is_paying", "debts")
-            .collect()
-        )
-
-    def _as_covered(self, changed: pl.LazyFrame) -> pl.LazyFrame:
-        """``changed`` with the hashes of covered days alone: usage, prices and overrides of new days are no cause of
-        what covered days change."""
-        plan, user_months = self.plan, ["user_id", "month"]
-        if plan.new_days is None:
-            return changed
-        rates = {month: plan.rates_hash(month, plan.last_covered(month)) for month in plan.window.months}
-        rows = pl.concat(
-            part.lazy().select(pl.col("user_id").cast(pl.String), "date", "usage_hash")
-            for part in (self.read.rated, self.read.unpriced)
-        ).filter(pl.col("date") > plan.covered_to)
-        new = rows.group_by("user_id", pl.col("date").dt.month_start().alias("month")).agg(
-            pl.col("usage_hash").bitwise_xor().alias("new_usage")
-        )
-        overridden = self._override_hashes(plan.last_covered).lazy()
-        return (
-            changed.drop("overrides_hash")
-            .join(overridden, on=user_months, how="left")
-            .join(new, on=user_months, how="left")
-            .with_columns(
-                rates_hash=pl.col("month").replace_strict(rates, return_dtype=pl.String),
-                usage_hash=pl.col("usage_hash").xor(pl.col("new_usage").fill_null(0)),
-            )
-        )
-
-    def _override_hashes(self, last: Callable[[date], date]) -> pl.DataFrame:
-        """By user and month a hash of the overrides of its days up to ``last`` of it."""
-        rows = [
-            {"user_id": user, "month": month, "overrides_hash": digest}
-            for month in self.plan.window.months
-            for user, digest in self.plan.overrides.digests(month, last(month)).items()
-        ]
-        return pl.DataFrame(rows, schema={"user_id": pl.String, "month": pl.Date, "overrides_hash": pl.String})
-
-    @property
-    def _paying(self) -> pl.DataFrame:
-        """The user-months whose account decides how they pay: those with prepaid rows, or with draws that stay."""
-        user_months = ["user_id", "month"]
-        prepaid = self.rows.filter(pl.col("class").is_in([PREPAID, EARLY]))
-        paying = prepaid.select(pl.col("user_id").cast(pl.String), "month").unique()
-        month = pl.col("date").dt.month_start().alias("month")
-        # What is drawn on debts is of months that stay as they are.
-        posted = self.postings.filter(pl.col("month").is_in(self.plan.window.months))
-        drawn = pl.concat(
-            part.select("id", "user_id", when, "free", "purchased")
-            for part, when in ((self.read.draws, month), (posted, pl.col("month")))
-        ).join(paying, on=user_months, how="anti")
-        stay = drawn.group_by("id", *user_months).agg(pl.col("free", "purchased").sum())
-        stay = stay.filter((pl.col("free") != 0) | (pl.col("purchased") != 0)).select(user_months).unique()
-        # A month without rows has no hash of its own. So the account is put into those of the user's other months:
-        # when it can be used again, these differ, and the draws are reversed.
-        targets = self.months_target.select(user_months)
-        waiting = stay.join(targets, on=user_months, how="anti")
-        others = targets.join(waiting, on="user_id", how="semi")
-        return pl.concat([paying, stay, others]).unique()
-
-    def _causes(self, connection: Connection, monthly: TableDiff) -> pl.DataFrame:
-        keys = monthly.keys.select(KEY)
-        before = batch_hashes.accounts_before(connection, self.plan, keys, self.run_id)
-        changed = (
-            keys.lazy()
-            .join(monthly.put.lazy(), on=KEY, how="left")
-            .join(monthly.stored.lazy(), on=KEY, how="left", suffix="_held")
-            .join(before.lazy(), on=KEY, how="left")
-        )
-        changed = self._as_covered(changed)
-        # A month of the first edition gets hashes and columns that it had not: that is no change of it.
-        renewed = monthly.stored.lazy().filter(pl.col("row_count").is_null()).select(*KEY, renewed=pl.lit(value=True))
-        same = (pl.col("old_total") == pl.col("new_total")) & (
-            pl.col("old_credits_deducted") == pl.col("new_credits_deducted")
-        )
-        meters = [meter.name for meter in self.plan.settings.meters]
-        repriced = {month: self.plan.repriced(month) for month in self.plan.window.months}
-        found = find_causes(changed, meters, repriced).join(renewed, on=KEY, how="left")
-        return found.filter(~(same & pl.col("renewed").fill_null(value=False))).drop("renewed").sort(KEY).collect()
 
 
 def compute_changes(
@@ -329,35 +236,34 @@ def compute_changes(
     *,
     first: bool = False,
 ) -> BatchChanges:
-    """What is to change for the users of ``read``, whose accounts are ``account_rows`` (schemas.ACCOUNTS).
+    """Computes the changes for the users of ``read``. Reads rows of usage_daily and rollup.rejects.
 
-    ``first``: a row that shows no credits and has no draws in the window is taken for one that never had any: were
-    there one, posting it would find out. Reads rows of usage_daily and rollup.rejects besides.
+    - ``run_id``: None in a dry run;
+    - ``account_rows``: the accounts of these users (schemas.ACCOUNTS);
+    - ``first``: whether a row without credits_deducted and without draws in the window counts as one that never had
+      draws. If it had, posting fails and raises ConcurrentChangeError.
     """
-    adopted = foreign_draws.adopted_draws(connection, plan, read, account_rows)
-    dropped = foreign_draws.dropped_draws(plan, read)
-    payable, settled_before = debt_settlement.adopt_debts(read.payable, adopted)
-    here = adopted.join(settled_before, on=["id", "date"], how="anti")
+    adopted = foreign_draws.make_adopted_draws(connection, plan, read, account_rows)
+    dropped = foreign_draws.make_dropped_draws(plan, read)
+    payable, debts_settled_by_adoption = debt_settlement.adopt_debts(read.payable, adopted)
+    in_window = adopted.join(debts_settled_by_adoption, on=["id", "date"], how="anti")
     read = replace(
         read,
-        draws=pl.concat([read.draws, here, dropped]),
-        mismatched=foreign_draws.as_adopted(read.mismatched, adopted),
-        odd_debts=foreign_draws.as_adopted(read.odd_debts, adopted),
+        draws=pl.concat([read.draws, in_window, dropped]),
+        mismatched=foreign_draws.explain_adopted(read.mismatched, adopted),
+        mismatched_debts=foreign_draws.explain_adopted(read.mismatched_debts, adopted),
         payable=payable,
     )
-    rows, due, settled = draw_windows.allocate(plan, read, account_rows)
-    known = read.mismatched["id"]
-    is_first = pl.col("fresh") & ~pl.col("vanished") if first else pl.lit(value=False)
-    due = due.with_columns(first=is_first)
-    if first and len(known):
-        odd = due.join(known.to_frame(), on="id", how="semi").with_columns(first=pl.lit(value=False))
-        due = pl.concat([due.join(known.to_frame(), on="id", how="anti"), odd]).sort("user_id", "date", "id", "month")
-    vanished = due.filter("vanished")
-    due = pl.concat([due, debt_settlement.settled_postings(settled, due.columns)])
-    shall_show = pl.concat([settled, debt_settlement.refilled_debts(payable, read.odd_debts, settled)])
-    usage = draw_windows.rows_to_write(plan, rows, read.unpriced, due, read.mismatched)
-    ids = [str(UUID(int=id_)) for id_ in read.unpriced["id"]]
-    found = rejects.read_rejects(connection, plan.query, ids)
+    allocated = draw_windows.allocate(plan, read, account_rows)
+    rows, settled = allocated.rows, allocated.settled_debts
+    postings = _mark_first(allocated.postings, read.mismatched, first=first)
+    vanished = postings.filter("vanished")
+    postings = pl.concat([postings, debt_settlement.make_debt_postings(settled, postings.columns)])
+    refilled = debt_settlement.select_refilled_debts(payable, read.mismatched_debts, settled)
+    usage = draw_windows.select_rows_to_write(plan, rows, read.rejected, postings, read.mismatched)
+    debt_usage = debt_settlement.select_debt_rows_to_write(plan, pl.concat([settled, refilled]))
+    ids = [str(UUID(int=id_)) for id_ in read.rejected["id"]]
+    rejected = rejects.read_rejects(connection, plan.query, ids)
     spans = plan.window.spans()
     return BatchChanges(
         plan=plan,
@@ -365,31 +271,49 @@ def compute_changes(
         read=read,
         rows=rows,
         accounts=account_rows,
-        after=draw_windows.apply_postings(plan, account_rows, due),
+        accounts_after=draw_windows.apply_postings(plan, account_rows, postings),
         adopted=pl.concat([adopted, dropped]),
-        postings=due,
-        usage=pl.concat([usage, debt_settlement.settled_rows(plan, shall_show).select(usage.columns)]),
+        postings=postings,
+        usage=pl.concat([usage, debt_usage.select(usage.columns)]),
         lost=usage_writeback.lost_rows(connection, plan, vanished),
-        days_target=days_target(plan, rows),
-        months_target=months_target(plan, read, rows),
-        settled=settled,
-        settled_before=settled_before,
-        debts_target=debt_settlement.debts_target(plan, read, rows, pl.concat([settled, settled_before]), due["id"]),
-        rejects=rejects.changes_of_users(connection, plan.settings, found, read.users, spans),
+        days_target=compute_days_target(plan, rows),
+        months_target=compute_months_target(plan, read, rows),
+        settled_debts=settled,
+        debts_settled_by_adoption=debts_settled_by_adoption,
+        debts_target=debt_settlement.compute_debts_target(
+            plan, read, rows, pl.concat([settled, debts_settled_by_adoption]), postings["id"]
+        ),
+        rejects=rejects.changes_of_users(connection, plan.settings, rejected, read.users, spans),
     )
 
 
-def days_target(plan: Plan, rows: pl.DataFrame) -> pl.DataFrame:
-    """What user_daily shall hold of rated rows with their draws."""
-    return with_left_out(user_rollups.user_days(rows.lazy(), plan.meters), plan, monthly=False).collect()
+def _mark_first(postings: pl.DataFrame, mismatched: pl.DataFrame, *, first: bool) -> pl.DataFrame:
+    """Adds ``first``: whether the posting counts as the first draw of its row.
 
-
-def months_target(plan: Plan, read: BatchInput, rows: pl.DataFrame) -> pl.DataFrame:
-    """What user_monthly shall hold, its hashes of credits, overrides and prices apart; with ``unpriced``.
-
-    A user all of whose rows are rejected has a row of zeros: it says that he was looked at.
+    A mismatched row may have draws in other months, so its posting never counts as the first.
     """
-    sums = with_left_out(user_rollups.user_months(rows.lazy(), plan.meters), plan, monthly=True)
+    if not first:
+        return postings.with_columns(first=pl.lit(value=False))
+    known = mismatched.select("id", is_mismatched=pl.lit(value=True)).unique()
+    is_first = pl.col("fresh") & ~pl.col("vanished") & pl.col("is_mismatched").is_null()
+    return (
+        postings.join(known, on="id", how="left", maintain_order="left")
+        .with_columns(first=is_first)
+        .drop("is_mismatched")
+    )
+
+
+def compute_days_target(plan: Plan, rows: pl.DataFrame) -> pl.DataFrame:
+    """Returns the target rows of user_daily; ``rows``: rated, with their draws."""
+    return add_left_out_meters(user_rollups.sum_user_days(rows.lazy(), plan.meters), plan, monthly=False).collect()
+
+
+def compute_months_target(plan: Plan, read: BatchInput, rows: pl.DataFrame) -> pl.DataFrame:
+    """Returns the target rows of user_monthly without the hashes of credits, overrides and prices; with ``unpriced``.
+
+    A user all of whose rows are rejected has a row of zeros, which says that these rows were processed.
+    """
+    sums = add_left_out_meters(user_rollups.sum_user_months(rows.lazy(), plan.meters), plan, monthly=True)
     schema = sums.collect_schema()
     zeros = [
         pl.col(name).fill_null(int128(0) if kind == pl.Int128 else pl.lit(0, dtype=kind))

@@ -1,4 +1,4 @@
-"""Does the work list of a run, batch by batch; and at the end, one at a time, the users who left theirs."""
+"""Batches of a run: the whole work list, and at the end, one by one, the users who were skipped."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -13,9 +13,9 @@ from jobs.postgres.connections import ReconnectingConnection
 from jobs.postgres.errors import retry
 
 PASSES = 3
-"""How often the users who left their batch are tried one after another. Whoever is locked so long is the next run's."""
+"""How often the skipped users are tried one by one. Users who are locked for longer are left to the next run."""
 MOST_SET_ASIDE = 20
-"""Users whom a run may set aside: where the application's tables refuse more, it is not the trouble of single users."""
+"""How many users a run may set aside. Where the application's tables refuse more, the cause is not in single users."""
 
 
 def run_batches(
@@ -25,45 +25,50 @@ def run_batches(
     totals: Totals,
     progress: Callable[[str, int, int | None], None],
 ) -> None:
-    """Does the whole ``work``; who could not be had stays in ``totals.left``, of whom nothing can be written in
-    ``totals.set_aside``. Raises RefusedError where these are too many."""
+    """Computes and writes all users of ``work``, and adds the results to ``totals``.
 
-    def done(link: ReconnectingConnection, part: tuple[int, list[str]]) -> list[BatchResult]:
-        number, users = part
+    Users who stay locked are in ``totals.skipped``, users who cannot be written in ``totals.set_aside``. Raises
+    RefusedError if these are too many.
+    """
+
+    def run_one(link: ReconnectingConnection, numbered: tuple[int, list[str]]) -> list[BatchResult]:
+        number, users = numbered
         results = []
-        for result in _run(link, replace(batch, number=number), users):
+        for result in _run_or_split(link, replace(batch, number=number), users):
             results.append(result)
-            _check_refused([found.refused for found in results if found.refused is not None])
+            _check_refused([each.refused for each in results if each.refused is not None])
         return results
 
-    for number, results in enumerate(run_side_by_side(links, done, enumerate(work)), start=1):
+    for number, results in enumerate(run_side_by_side(links, run_one, enumerate(work)), start=1):
         for result in results:
             totals.add(result)
         _check_refused([reason for user, reason in totals.set_aside.items() if user not in totals.foreign])
         progress("compute and write", number, len(work))
     alone = replace(batch, number=len(work))
     for _ in range(PASSES):
-        for user in sorted(totals.left):
-            totals.add(retry(partial(_single, links[0], alone, user)))
-        if not totals.left:
+        for user in sorted(totals.skipped):
+            totals.add(retry(partial(_run_single, links[0], alone, user)))
+        if not totals.skipped:
             return
 
 
 def _check_refused(reasons: Sequence[str]) -> None:
     if len(reasons) > MOST_SET_ASIDE:
-        raise RefusedError(f"of more than {MOST_SET_ASIDE} users nothing can be written; of the last: {reasons[-1]}")
+        raise RefusedError(
+            f"more than {MOST_SET_ASIDE} users cannot be written; the last one because of: {reasons[-1]}"
+        )
 
 
-def _run(link: ReconnectingConnection, batch: Batch, users: Sequence[str]) -> Iterator[BatchResult]:
-    """A batch; where it failed and the user who is the cause is not known, its halves, until that user is alone."""
+def _run_or_split(link: ReconnectingConnection, batch: Batch, users: Sequence[str]) -> Iterator[BatchResult]:
+    """Runs a batch. If it fails, runs its two halves, until the user who is the cause is alone."""
     result = retry(lambda: batch.run(link.connection, users))
     if not result.failed or len(users) == 1:
         yield result
         return
     middle = len(users) // 2
     for half in (users[:middle], users[middle:]):
-        yield from _run(link, batch, half)
+        yield from _run_or_split(link, batch, half)
 
 
-def _single(link: ReconnectingConnection, batch: Batch, user: str) -> BatchResult:
+def _run_single(link: ReconnectingConnection, batch: Batch, user: str) -> BatchResult:
     return batch.run_single(link.connection, user)

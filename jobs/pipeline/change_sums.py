@@ -1,7 +1,7 @@
-"""What a run would change of days that are covered, and what its new days cost, added up batch by batch.
+"""Sums for the change check: what a run would change on covered days, and what new days cost, added batch by batch.
 
-The change of a user's month counts as more or as less, never one against the other: what is taken from one user and
-given to another is a change. Free and purchased draws count apart likewise.
+Increases and decreases are summed apart: an amount that moves from one user to another is a change. Free and purchased
+draws are summed apart as well.
 """
 
 from collections import Counter
@@ -28,9 +28,9 @@ from jobs.postgres.run_scope import RunScope
 from jobs.rollups.causes import KEY
 
 LARGEST = 3
-"""So many users are named of each month and kind, and of each new day."""
-OF = ["day", "kind"]
-CHANGES: dict[str, pl.DataType | type[pl.DataType]] = {
+"""How many users are named by month and kind, and by new day."""
+DAY_KIND = ["day", "kind"]
+LARGEST_CHANGES: dict[str, pl.DataType | type[pl.DataType]] = {
     "day": pl.Date,
     "kind": pl.String,
     "user_id": pl.String,
@@ -43,45 +43,51 @@ SIZE = pl.max_horizontal("more", "less")
 
 @dataclass(slots=True)
 class ChangeSums:
-    """``sums``: by month (as its first day), kind ("cost", "draws") and cause, users, ``more`` and ``less`` (units of
-    10^-10); ``largest``: the users with the largest changes, of new days (kind "day") too; ``days``: what is to be
-    added to the cost of each day."""
+    """The sums of all batches so far.
+
+    - ``sums``: by month (its first day), kind ("cost", "draws") and cause: users, ``more`` and ``less`` (units of
+      10^-10);
+    - ``largest``: the users with the largest changes (LARGEST_CHANGES), for new days (kind "day") too;
+    - ``days``: the amount that the cost of each day changes by (units of 10^-10).
+    """
 
     scope: RunScope
     sums: list[pl.DataFrame] = field(default_factory=list)
-    largest: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=CHANGES))
+    largest: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=LARGEST_CHANGES))
     days: Counter[date] = field(default_factory=Counter)
 
     def add(self, changes: BatchChanges) -> None:
-        """Takes what a batch would change; once that is complete."""
+        """Adds the changes of a batch, after BatchChanges.complete."""
         assert changes.daily is not None and changes.monthly is not None  # noqa: S101, PT018
         daily = _changed(changes.daily, "date")
         self.add_days(daily)
-        new = pl.col("date") > self.scope.covered_to
+        is_new = pl.col("date") > self.scope.covered_to
         covered = pl.concat(
             [
                 _changed(changes.monthly, "month"),
-                daily.filter(new).select(_month(), "user_id", (0 - pl.col("total_cost")).alias("total_cost")),
+                daily.filter(is_new).select(_month(), "user_id", (0 - pl.col("total_cost")).alias("total_cost")),
             ]
         )
-        # A debt is settled in a closed month: what the purchase pays is no change of it.
-        computed = pl.col("month").is_in(self.scope.window.months)
-        drawn = changes.postings.filter(computed & ~new).select(
+        # Draws of settled debts are left out: they are in closed months, which the run does not compute.
+        in_window = pl.col("month").is_in(self.scope.window.months)
+        drawn = changes.postings.filter(in_window & ~is_new).select(
             "month", "user_id", *(pl.col(lot).cast(WIDE) for lot in LOTS)
         )
-        found = pl.concat([_by_user(covered, "cost", "total_cost"), *(_by_user(drawn, "draws", lot) for lot in LOTS)])
-        found = found.join(changes.causes.select(*KEY, "cause"), on=KEY, how="left").rename({"month": "day"})
-        found = found.group_by(*OF, "user_id", "cause").agg(pl.col("more", "less").sum())
-        self.sums.append(found.group_by(*OF, "cause").agg(pl.len().alias("users"), pl.col("more", "less").sum()))
-        self._name(found)
+        sums = pl.concat(
+            [_sum_by_user(covered, "cost", "total_cost"), *(_sum_by_user(drawn, "draws", lot) for lot in LOTS)]
+        )
+        sums = sums.join(changes.causes.select(*KEY, "cause"), on=KEY, how="left").rename({"month": "day"})
+        sums = sums.group_by(*DAY_KIND, "user_id", "cause").agg(pl.col("more", "less").sum())
+        self.sums.append(sums.group_by(*DAY_KIND, "cause").agg(pl.len().alias("users"), pl.col("more", "less").sum()))
+        self._add_largest(sums)
 
     def add_days(self, rows: pl.DataFrame) -> None:
-        """Takes rows with date, user_id and total_cost, which are added to what the days cost."""
+        """Adds the cost of new rows: date, user_id and total_cost."""
         by_user = rows.group_by("date", pl.col("user_id").cast(pl.String)).agg(pl.col("total_cost").sum())
         for day, cost in by_user.group_by("date").agg(pl.col("total_cost").sum()).iter_rows():
             self.days[day] += cost
         new = by_user.filter(pl.col("date") > self.scope.covered_to)
-        self._name(
+        self._add_largest(
             new.select(
                 pl.col("date").alias("day"),
                 "user_id",
@@ -92,20 +98,24 @@ class ChangeSums:
             )
         )
 
-    def _name(self, found: pl.DataFrame) -> None:
-        every = pl.concat([self.largest, found.select(list(CHANGES)).cast(CHANGES)])  # type: ignore[arg-type]
+    def _add_largest(self, changes: pl.DataFrame) -> None:
+        candidates = pl.concat([self.largest, changes.select(list(LARGEST_CHANGES)).cast(LARGEST_CHANGES)])  # type: ignore[arg-type]
         self.largest = (
-            every.sort(SIZE, "user_id", descending=[True, False]).group_by(OF, maintain_order=True).head(LARGEST)
+            candidates.sort(SIZE, "user_id", descending=[True, False])
+            .group_by(DAY_KIND, maintain_order=True)
+            .head(LARGEST)
         )
 
     @property
     def months(self) -> Iterator[tuple[date, str, int, int]]:
-        """Month, kind, more and less of all that changes on days that are covered."""
+        """Month, kind, more and less of the changes on covered days."""
         if self.sums:
-            yield from pl.concat(self.sums).group_by(OF).agg(pl.col("more", "less").sum()).sort(OF).iter_rows()
+            yield from (
+                pl.concat(self.sums).group_by(DAY_KIND).agg(pl.col("more", "less").sum()).sort(DAY_KIND).iter_rows()
+            )
 
     def causes(self, day: date, kind: str) -> Iterator[tuple[str, int, int, int]]:
-        """Cause, users, more and less of a month's changes, the largest first."""
+        """Yields cause, users, more and less of a month's changes, the largest first."""
         rows = (
             pl.concat(self.sums).filter(day=day, kind=kind).group_by("cause").agg(pl.col("users", "more", "less").sum())
         )
@@ -113,24 +123,26 @@ class ChangeSums:
             yield cause or "other", users, more, less
 
     def users(self, day: date, kind: str) -> Sequence[tuple[str, int, int]]:
-        """The users with the largest changes: user, more and less."""
+        """Returns user, more and less of the users with the largest changes."""
         return self.largest.filter(day=day, kind=kind).select("user_id", "more", "less").rows()
 
 
-def compute_sums(links: Sequence[ReconnectingConnection], batch: Batch, found: Detected) -> ChangeSums:
-    """The sums of what is to be recomputed of users whose covered days differ, as a dry run computes it, and of the
-    new rows of the others. Nothing is locked or written."""
+def compute_sums(links: Sequence[ReconnectingConnection], batch: Batch, detected: Detected) -> ChangeSums:
+    """Computes the sums of all users of the work list, read-only and without locks.
+
+    Users whose covered days differ are computed as in a dry run. Of the others only the new rows are rated.
+    """
     sums = ChangeSums(batch.plan)
-    parts = chain(((True, users) for users in found.changed), ((False, users) for users in found.added))
+    slices = chain(((True, users) for users in detected.changed), ((False, users) for users in detected.added))
 
-    def compute(link: ReconnectingConnection, part: tuple[bool, list[str]]) -> BatchChanges | pl.DataFrame | None:
-        return retry(partial(_compute, link, batch, *part))
+    def compute(link: ReconnectingConnection, slice_: tuple[bool, list[str]]) -> BatchChanges | pl.DataFrame | None:
+        return retry(partial(_compute, link, batch, *slice_))
 
-    for each in run_side_by_side(links, compute, parts):
-        if isinstance(each, BatchChanges):
-            sums.add(each)
-        elif each is not None:
-            sums.add_days(each)
+    for result in run_side_by_side(links, compute, slices):
+        if isinstance(result, BatchChanges):
+            sums.add(result)
+        elif result is not None:
+            sums.add_days(result)
     return sums
 
 
@@ -145,23 +157,23 @@ def _compute(
 
 
 def _new_spans(scope: RunScope) -> list[tuple[date, date]]:
-    """The days that decide what new ones cost: with tiers over a month, all of the month."""
-    assert scope.new_days is not None  # noqa: S101 - nobody has only new days where there are none
+    """Returns the days to rate so that the new days can be priced: with tiers over a month, the whole month."""
+    assert scope.new_days is not None  # noqa: S101 - the work list has added users only if there are new days
     first, _ = scope.new_days
     since = first_of(first) if scope.settings.tiers == "month" else first
     return [(max(start, since), end) for start, end in scope.window.spans() if end >= since]
 
 
 def _changed(diff: TableDiff, when: str) -> pl.DataFrame:
-    """What the rows that change add to the cost, by ``when`` ("date" or "month") and user."""
+    """Returns what the changed rows add to the cost, by ``when`` ("date" or "month") and user."""
     before = diff.stored.join(diff.keys, on=list(diff.table.key), how="semi", nulls_equal=True)
     cost = pl.col("total_cost").cast(WIDE)
     less = before.select(when, "user_id", (0 - cost).alias("total_cost"))
-    return pl.concat([diff.put.select(when, "user_id", cost), less])
+    return pl.concat([diff.upserts.select(when, "user_id", cost), less])
 
 
-def _by_user(rows: pl.DataFrame, kind: str, amount: str) -> pl.DataFrame:
-    """Of each user and month by how much it becomes more or less."""
+def _sum_by_user(rows: pl.DataFrame, kind: str, amount: str) -> pl.DataFrame:
+    """Returns by user and month how much ``amount`` increases (``more``) or decreases (``less``)."""
     change = pl.col(amount)
     return (
         rows.group_by(KEY)

@@ -1,11 +1,10 @@
-"""Which credit pays for which row of a batch, one draw window after another, and what must be posted for it."""
+"""Draw windows: which credit pays for which row of a batch, one window after another, and what must be posted."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import polars as pl
 
 from jobs.credits import allocation, ledger_entries
-from jobs.credits.lots import LOTS
 from jobs.domain.fixed_point_columns import ColumnBounds, int128
 from jobs.domain.schemas import CODED, DRAWS
 from jobs.postgres.run_scope import RunScope
@@ -14,89 +13,105 @@ if TYPE_CHECKING:
     from jobs.pipeline.batch_input import BatchInput
 
 
-def window_draws(draws: pl.DataFrame, rows: pl.DataFrame, scope: RunScope) -> pl.DataFrame:
-    """The draws that the run decides about. On days that it does not cover another program may have drawn, which stays
-    as it is until they are covered, unless the row has come to a day that is."""
-    later = pl.col("date") > scope.window.last
-    if not draws.select(later.any()).item():
+class Allocated(NamedTuple):
+    """The rated ``rows`` of a batch with their draws and how each is paid; ``postings``: what must be posted for them
+    (credits.ledger_entries); ``settled_debts``: the payable debts that are settled, with what is drawn on each."""
+
+    rows: pl.DataFrame
+    postings: pl.DataFrame
+    settled_debts: pl.DataFrame
+
+
+def select_window_draws(draws: pl.DataFrame, rows: pl.DataFrame, scope: RunScope) -> pl.DataFrame:
+    """Returns the draws that the run decides about (schemas.DRAWS).
+
+    Draws on days after the last day of the run are left out: another program may have made them, and they stay until
+    a run covers these days. Draws of a row that has moved to a covered day are included.
+    """
+    is_later = pl.col("date") > scope.window.last
+    if not draws.select(is_later.any()).item():
         return draws
-    here = rows.select("id", pl.col("user_id").cast(pl.String))
-    return pl.concat([draws.filter(~later), draws.filter(later).join(here, on=["id", "user_id"], how="semi")])
+    covered = rows.select("id", pl.col("user_id").cast(pl.String))
+    return pl.concat([draws.filter(~is_later), draws.filter(is_later).join(covered, on=["id", "user_id"], how="semi")])
 
 
-def draws_of_nothing(adopted: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFrame:
-    """The ``rows`` on which draws were adopted in another month (``adopted``: id, user_id), as imported draws of
-    nothing (schemas.DRAWS): they are prepaid still."""
-    here = rows.select("id", pl.col("user_id").cast(pl.String), "date").join(adopted, on=["id", "user_id"], how="semi")
-    marked = here.with_columns(imported=pl.lit(value=True), free=0, purchased=0)
-    return marked.select(pl.col(name).cast(kind) for name, kind in DRAWS.items())
+def make_zero_draws(adopted: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFrame:
+    """Returns an imported draw of 0 for each of ``rows`` on which draws were adopted in another month (schemas.DRAWS).
+
+    It makes the row prepaid in this month as well. ``adopted``: id and user_id of such rows.
+    """
+    concerned = rows.select("id", pl.col("user_id").cast(pl.String), "date").join(
+        adopted, on=["id", "user_id"], how="semi"
+    )
+    zeros = concerned.with_columns(imported=pl.lit(value=True), free=0, purchased=0)
+    return zeros.select(pl.col(name).cast(kind) for name, kind in DRAWS.items())
 
 
-def allocate(
-    scope: RunScope, read: "BatchInput", accounts: pl.DataFrame
-) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
-    """The rated rows of ``read`` with their draws and how each is paid; what must be posted for it
-    (credits.ledger_entries); and its payable debts that are settled, with what is drawn on each. In: ``accounts``
-    (schemas.ACCOUNTS)."""
-    rows, modes, draws, payable = read.rated, read.modes, read.draws, read.payable
-    parts, settled = [], payable.clear().with_columns(free=int128(0), purchased=int128(0))
+def allocate(scope: RunScope, read: "BatchInput", accounts: pl.DataFrame) -> Allocated:
+    """Returns which credit pays for the rows and debts of ``read``; ``accounts``: schemas.ACCOUNTS."""
+    settled = read.payable.clear().with_columns(free=int128(0), purchased=int128(0))
+    paid, postings = [], []
     for months in scope.window.draws:
-        here = pl.col("date").dt.month_start().is_in(months)
-        alone = len(scope.window.draws) == 1
-        mine, theirs = (rows, draws) if alone else (rows.filter(here), draws.filter(here))
-        if months == scope.window.open and not payable.is_empty():
-            # Debts come before open months, and before what these have drawn already.
-            lots = allocation.lots_of_window(
-                mine.lazy(), modes.lazy(), accounts.lazy(), theirs.lazy(), scope.credit_rules
+        rows, draws = read.rated, read.draws
+        if len(scope.window.draws) > 1:
+            in_window = pl.col("date").dt.month_start().is_in(months)
+            rows, draws = rows.filter(in_window), draws.filter(in_window)
+        if months == scope.window.open and not read.payable.is_empty():
+            # Debts are paid before the rows of open months, even before rows that have draws already.
+            lots = allocation.window_lots(
+                rows.lazy(), read.billing_modes.lazy(), accounts.lazy(), draws.lazy(), scope.credit_rules
             )
-            settled = allocation.settle_debts(payable, lots, scope.credit_rules.unit)
+            settled = allocation.settle_debts(read.payable, lots, scope.credit_rules.unit)
             accounts = apply_postings(scope, accounts, settled)
-        part = _window(scope, mine, modes, accounts, theirs, read.elsewhere)
-        accounts = apply_postings(scope, accounts, part[1])
-        parts.append(part)
-    return pl.concat([paid for paid, _ in parts]), pl.concat([due for _, due in parts]), settled
+        window_rows, window_postings = _allocate_window(scope, read, rows, accounts, draws)
+        accounts = apply_postings(scope, accounts, window_postings)
+        paid.append(window_rows)
+        postings.append(window_postings)
+    return Allocated(pl.concat(paid), pl.concat(postings), settled)
 
 
-def _window(
-    scope: RunScope,
-    rows: pl.DataFrame,
-    modes: pl.DataFrame,
-    accounts: pl.DataFrame,
-    draws: pl.DataFrame,
-    elsewhere: pl.DataFrame,
+def _allocate_window(
+    scope: RunScope, read: "BatchInput", rows: pl.DataFrame, accounts: pl.DataFrame, draws: pl.DataFrame
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """One draw window; its credit is what the accounts have left without its own draws (invariant 3)."""
-    known = ColumnBounds.of(rows, ["total_cost"])
+    """Returns the rows of one draw window with their draws, and what must be posted for them.
+
+    The credit of a window is what the accounts have left without the window's own draws (invariant 3).
+    """
     paid = allocation.allocate_credits(
         rows.lazy(),
-        modes.lazy(),
+        read.billing_modes.lazy(),
         accounts.lazy(),
         draws.lazy(),
         scope.credit_rules,
-        known,
-        elsewhere=_lazy(elsewhere),
+        ColumnBounds.of(rows, ["total_cost"]),
+        closed_month_draws=_lazy_or_none(read.closed_month_draws),
     ).collect()
     return paid, ledger_entries.make_postings(paid.lazy(), accounts.lazy(), draws.lazy()).collect()
 
 
-def apply_window_ledger(
-    scope: RunScope, rows: pl.DataFrame, modes: pl.DataFrame, draws: pl.DataFrame, elsewhere: pl.DataFrame
-) -> pl.DataFrame:
-    """``rows`` as the ledger pays them, whatever it should say."""
-    rules = scope.credit_rules
-    return allocation.apply_ledger(rows.lazy(), modes.lazy(), draws.lazy(), rules, _lazy(elsewhere)).collect()
+def apply_ledger(scope: RunScope, read: "BatchInput") -> pl.DataFrame:
+    """Returns the rated rows of ``read`` with the draws that the ledger has, whether these are right or not."""
+    return allocation.apply_ledger(
+        read.rated.lazy(),
+        read.billing_modes.lazy(),
+        read.draws.lazy(),
+        scope.credit_rules,
+        _lazy_or_none(read.closed_month_draws),
+    ).collect()
 
 
-def _lazy(elsewhere: pl.DataFrame) -> pl.LazyFrame | None:
-    return None if elsewhere.is_empty() else elsewhere.lazy()
+def _lazy_or_none(draws: pl.DataFrame) -> pl.LazyFrame | None:
+    return None if draws.is_empty() else draws.lazy()
 
 
-def apply_postings(scope: RunScope, accounts: pl.DataFrame, postings_: pl.DataFrame) -> pl.DataFrame:
-    """The accounts once ``postings_`` are posted."""
-    if postings_.is_empty():
+def apply_postings(scope: RunScope, accounts: pl.DataFrame, postings: pl.DataFrame) -> pl.DataFrame:
+    """Returns the accounts as they are after ``postings`` (schemas.ACCOUNTS)."""
+    if postings.is_empty():
         return accounts
-    sums = postings_.group_by("user_id").agg(pl.col(lot).sum().alias(f"more_{lot}") for lot in LOTS)
-    free, purchased = (pl.col(f"more_{lot}").fill_null(0) for lot in ("free", "purchased"))
+    sums = postings.group_by("user_id").agg(
+        posted_free=pl.col("free").sum(), posted_purchased=pl.col("purchased").sum()
+    )
+    free, purchased = pl.col("posted_free").fill_null(0), pl.col("posted_purchased").fill_null(0)
     splits = scope.query.read.credits.splits
     return (
         accounts.join(sums, on="user_id", how="left")
@@ -108,36 +123,39 @@ def apply_postings(scope: RunScope, accounts: pl.DataFrame, postings_: pl.DataFr
     )
 
 
-def rows_to_write(
-    scope: RunScope, rows: pl.DataFrame, unpriced: pl.DataFrame, postings_: pl.DataFrame, mismatched: pl.DataFrame
+def select_rows_to_write(
+    scope: RunScope, rows: pl.DataFrame, rejected: pl.DataFrame, postings: pl.DataFrame, mismatched: pl.DataFrame
 ) -> pl.DataFrame:
-    """The rows of usage_daily that are to be written: id, user_id, date, month, written_hash (as read), recorded,
-    deducted (as they are), target and credits (as they shall be; null: left as it is).
+    """Returns the rows of usage_daily that are to be written.
 
-    In: ``rows`` with their draws, and rows that cannot be priced (``unpriced``), which are not drawn at all.
+    Columns: id, user_id, date, month; written_hash, recorded, deducted (as read); target and credits (the new
+    total_cost and credits_deducted, null where the column is not written).
+
+    - ``rows``: with their draws; ``rejected``: rows that cannot be priced, on which nothing is drawn;
+    - ``mismatched``: batch_inputs.MISMATCHED.
     """
-    # Joins copy every column that they carry along.
-    facts = ["id", "user_id", "date", "month", "written_hash", "recorded", "deducted"]
-    priced = rows.select(*facts, "target")
+    # Joins copy every column, so the others are left out.
+    columns = ["id", "user_id", "date", "month", "written_hash", "recorded", "deducted"]
+    priced = rows.select(*columns, "target")
     month = pl.col("date").dt.month_start().alias("month")
-    others = unpriced.with_columns(CODED, month).select(*facts, target=pl.lit(None, pl.Int128))
+    others = rejected.with_columns(CODED, month).select(*columns, target=pl.lit(None, pl.Int128))
     every = pl.concat([priced, others]).with_columns(pl.col("recorded", "deducted").cast(pl.Int128))
-    costs = pl.col("target").is_not_null() & pl.col("recorded").ne_missing(pl.col("target"))
-    target = pl.when(costs).then("target")
+    writes_cost = pl.col("target").is_not_null() & pl.col("recorded").ne_missing(pl.col("target"))
+    target = pl.when(writes_cost).then("target")
     if not scope.query.read.credits.shown:
-        return every.filter(costs).with_columns(target=target, credits=pl.lit(None, pl.Int128))
-    sums = postings_.group_by("id", CODED).agg((pl.col("free") + pl.col("purchased")).sum().alias("posted"))
-    known = mismatched.select("id", known="drawn")
-    # What is posted now counts even where the column shows that amount already, from draws in a closed month. The
-    # column shows what all months say: known where that is not what was read, and what is posted now.
-    shall = pl.coalesce("known", "deducted") + pl.col("posted").fill_null(0)
-    changes = shall.ne_missing(pl.col("deducted"))
+        return every.filter(writes_cost).with_columns(target=target, credits=pl.lit(None, pl.Int128))
+    posted = postings.group_by("id", CODED).agg((pl.col("free") + pl.col("purchased")).sum().alias("posted"))
+    ledger = mismatched.select("id", ledger="drawn")
+    # credits_deducted is the sum of the draws of all months: what the ledger has (as read, unless the row mismatches)
+    # and what is posted now. A posting counts even where the column has that amount already, from a closed month.
+    credits = pl.coalesce("ledger", "deducted") + pl.col("posted").fill_null(0)
+    writes_credits = credits.ne_missing(pl.col("deducted"))
     return (
         every.lazy()
-        .join(sums.lazy(), on=["id", "user_id"], how="left")
-        .join(known.lazy(), on="id", how="left")
-        .with_columns(target=target, credits=pl.when(changes).then(shall))
-        .filter(costs | pl.col("credits").is_not_null())
-        .drop("posted", "known")
+        .join(posted.lazy(), on=["id", "user_id"], how="left")
+        .join(ledger.lazy(), on="id", how="left")
+        .with_columns(target=target, credits=pl.when(writes_credits).then(credits))
+        .filter(writes_cost | pl.col("credits").is_not_null())
+        .drop("posted", "ledger")
         .collect()
     )

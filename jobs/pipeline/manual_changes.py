@@ -1,5 +1,7 @@
-"""What a person changes by hand, under the run lock and with a row of its own in rollup.runs: a closed month is opened
-again, debts are written off."""
+"""Manual changes: a closed month is reopened, debts are written off.
+
+Each is made under the run lock, and has a row of its own in rollup.runs.
+"""
 
 from collections.abc import Callable
 from datetime import date
@@ -19,14 +21,13 @@ T = TypeVar("T")
 
 
 def reopen(settings: Settings, address: Address, month: date, reason: str, who: str | None = None) -> int:
-    """Opens ``month`` (its first day), the last closed one, so that runs cover it once more and close it anew; the
-    number of the row of rollup.runs that says so, with ``reason``.
+    """Opens the last closed month again, so that runs cover and close it once more. Returns the run_id.
 
-    Raises ConfigError (exit 2) for another month than the last one that a run has closed; LockedError (exit 4) while a
-    run is at work.
+    ``month``: its first day; ``reason``, ``who``: for rollup.runs. Raises ConfigError (exit 2) for any other month;
+    LockedError (exit 4) while a run is active.
     """
 
-    def opened(connection: Connection) -> int:
+    def open_month(connection: Connection) -> int:
         history, _ = run_log.history(connection, settings, server_clock.today(connection))
         if month != (last := max(history.closed, default=None)):
             found = "no month is closed" if last is None else f"the last closed month is {last:%Y-%m}"
@@ -36,42 +37,42 @@ def reopen(settings: Settings, address: Address, month: date, reason: str, who: 
         run_log.finish_run(connection, settings, number, "done", rows_changed=1)
         return number
 
-    return _alone(settings, address, opened)
+    return _change_alone(settings, address, open_month)
 
 
 def write_off(
     settings: Settings, address: Address, user: str, reason: str, who: str | None = None
 ) -> tuple[int, Decimal]:
-    """Ends what is open of the debts of ``user``: the number of the row of rollup.runs that says so, with ``reason``,
-    and the amount.
+    """Writes off the open debts of ``user``. Returns the run_id and the amount.
 
-    Raises ConfigError (exit 2) where nothing is open; LockedError (exit 4) while a run is at work.
+    ``reason``, ``who``: for rollup.runs. Raises ConfigError (exit 2) if no debt is open; LockedError (exit 4) while a
+    run is active.
     """
 
-    def written_off(connection: Connection) -> tuple[int, Decimal]:
-        found = [debt for debt in debts.read_debts(connection, settings, user) if debt.open]
-        if not found:
+    def write_off_debts(connection: Connection) -> tuple[int, Decimal]:
+        open_debts = [debt for debt in debts.read_debts(connection, settings, user) if debt.open]
+        if not open_debts:
             raise ConfigError(f"--user {user}: expected a user with open debts; found none. See: usage-jobs debts")
-        window = _months(first_of(found[0].usage_date), first_of(found[-1].usage_date))
+        window = _months(first_of(open_debts[0].usage_date), first_of(open_debts[-1].usage_date))
         number = run_log.enter_run(connection, settings, "write-off", window, reason=reason, who=who)
         debts.write_off(connection, settings, user, reason, number)
-        run_log.finish_run(connection, settings, number, "done", rows_changed=len(found))
-        return number, sum((debt.open for debt in found), start=Decimal(0))
+        run_log.finish_run(connection, settings, number, "done", rows_changed=len(open_debts))
+        return number, sum((debt.open for debt in open_debts), start=Decimal(0))
 
-    return _alone(settings, address, written_off)
+    return _change_alone(settings, address, write_off_debts)
 
 
-def _alone(settings: Settings, address: Address, change: Callable[[Connection], T]) -> T:
-    """Does ``change`` in one transaction, while no run is at work."""
+def _change_alone(settings: Settings, address: Address, change: Callable[[Connection], T]) -> T:
+    """Does ``change`` in one transaction, under the run lock."""
 
-    def done() -> T:
+    def run_change() -> T:
         with run_log.starting_run(link.connection, settings) as connection:
             return change(connection)
 
     with open_link(address, name_of_work(settings)) as link, hold_run_lock(address, settings, link):
         _, findings = retry(lambda: preflight.inspect_source(link.connection, settings))
         preflight.refuse_findings(findings)
-        return retry(done)
+        return retry(run_change)
 
 
 def _months(first: date, last: date) -> Window:

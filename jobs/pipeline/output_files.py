@@ -1,4 +1,4 @@
-"""Files that a command is asked to write: looked at before any work, and replaced all at once."""
+"""Output files of a command: checked before any work, and replaced atomically."""
 
 from pathlib import Path
 from tempfile import NamedTemporaryFile, TemporaryFile
@@ -7,14 +7,14 @@ from jobs.domain.errors import ConfigError
 
 
 def check_writable(option: str, file: Path | None) -> None:
-    """ConfigError where ``file``, the value of ``option``, could not be replaced; None: no file is asked for."""
+    """Raises ConfigError if ``file``, the value of ``option``, cannot be replaced. None: no file was asked for."""
     if file is None:
         return
     try:
         if file.exists() and not file.is_file():
             raise ConfigError(f"{option} {file}: expected a file; found a folder or a device. Give another path")
         with TemporaryFile(dir=file.parent):
-            pass  # whoever may do this may rename a file to that name
+            pass  # who can create a file here can also replace one
     except OSError as error:
         raise ConfigError(
             f"{option} {file}: expected a file in a folder that takes new files; found: {error.strerror}. Make the "

@@ -1,4 +1,4 @@
-"""What a run is going to do, decided before any usage is read: days, cost modes, prices, overrides, the query."""
+"""The plan of a run, made before usage is read: days, cost modes, prices, overrides, the query that reads usage."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -11,12 +11,12 @@ from jobs.domain.errors import ConfigError
 from jobs.domain.meters import Meter
 from jobs.domain.rate_card import RateCard
 from jobs.domain.rules import CostRules, PricingTerms
-from jobs.pipeline.run_inputs import compare_inputs
+from jobs.pipeline.run_inputs import compare_inputs, compare_overrides
+from jobs.postgres import adoption, fingerprints, price_overrides, run_log, server_clock
 from jobs.postgres import billing_mode_history as billing_modes
-from jobs.postgres import fingerprints, price_overrides, run_log, server_clock
 from jobs.postgres.connections import Connection
 from jobs.postgres.fingerprints import RowFingerprint
-from jobs.postgres.input_counts import InputCounts
+from jobs.postgres.input_counts import InputCounts, count_inputs
 from jobs.postgres.preflight import SourceCapabilities
 from jobs.postgres.run_log import MonthRecords
 from jobs.postgres.run_scope import RunScope
@@ -26,8 +26,10 @@ from jobs.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class Plan(RunScope):
-    """Everything that a batch needs to know, besides its users. ``notes``: what a person should know;
-    ``counts``: of accounts and overrides, now and before."""
+    """What a batch needs to know besides its users.
+
+    ``notes``: for the run summary; ``counts``: of accounts and overrides, now and before.
+    """
 
     notes: tuple[str, ...] = ()
     backfill: Backfill | None = None
@@ -35,12 +37,12 @@ class Plan(RunScope):
 
     @property
     def keeps_changes(self) -> bool:
-        """Whether every row to be written is listed, for a plan that is shown or compared."""
+        """Whether every row to be written is listed, because the plan is shown or compared."""
         return self.backfill is not None
 
     @property
     def kind(self) -> str:
-        """Of the run, in rollup.runs."""
+        """The kind of the run in rollup.runs."""
         return "run" if self.backfill is None else "backfill"
 
     @property
@@ -51,9 +53,10 @@ class Plan(RunScope):
 def make_plan(
     connection: Connection, settings: Settings, source: SourceCapabilities, asked: date | Backfill | None, today: date
 ) -> Plan:
-    """The plan of `run --date asked`, or of a backfill; ``today`` on the server's clock.
+    """Returns the plan of `run --date asked`, or of a backfill.
 
-    Raises ConfigError (exit 2) for a day, a reason, a setting, a card or an override that is missing or wrong.
+    ``asked``: None for yesterday; ``today``: by the server's clock. Raises ConfigError (exit 2) for a day, a reason, a
+    setting, a card or an override that is missing or wrong.
     """
     notes = [
         *server_clock.notes(connection),
@@ -69,19 +72,53 @@ def make_plan(
     }
     if not isinstance(asked, Backfill):
         window = nightly_window(asked, **calendar)
-        made = for_window(connection, settings, source, window, months)
-        more = covers_more(window, asked or today - timedelta(days=1))
-        return replace(made, notes=(*notes, *more, *made.notes))
+        plan = make_window_plan(connection, settings, source, window, months)
+        more = describe_later_days(window, asked or today - timedelta(days=1))
+        return replace(plan, notes=(*notes, *more, *plan.notes))
     window = backfill_window(asked.since, asked.until, **calendar)
     if window.closed and not asked.reason:
         some = ", ".join(f"{month:%Y-%m}" for month in sorted(window.closed))
         raise ConfigError(f"--reason: expected why closed months ({some}) are to change, for rollup.corrections")
-    made = for_window(connection, settings, source, window, months)
-    return replace(made, notes=(*notes, *computes_more(window, asked), *made.notes), backfill=asked)
+    plan = make_window_plan(connection, settings, source, window, months)
+    return replace(plan, notes=(*notes, *describe_other_months(window, asked), *plan.notes), backfill=asked)
 
 
-def covers_more(window: Window, asked: date) -> list[str]:
-    """What to say where a run covers later days than ``asked``."""
+def plan_run(
+    connection: Connection,
+    settings: Settings,
+    source: SourceCapabilities,
+    asked: date | Backfill | None,
+    *,
+    trusting: Collection[str],
+    adopting: Collection[str],
+) -> Plan:
+    """Returns the plan, with what only a run needs: covered days, new billing modes, adoption.
+
+    If the run covers new days, billing modes that differ from the stored ones are valid from the last of these days.
+
+    ``trusting``, ``adopting``: users with unexplained credits for whom the ledger, or the rows, are right.
+    """
+    today = server_clock.today(connection)
+    plan = make_plan(connection, settings, source, asked, today)
+    covered_to = run_log.last_completed_day(connection, settings, today)
+    notes = (*plan.notes, *compare_overrides(connection, plan, covered_to))
+    if begins_ledger := adoption.is_due(connection, settings, source.credits):
+        adoption.refuse_another_deployment(connection, settings, source.credits)
+    covers_new_days = covered_to is None or plan.window.last > covered_to
+    return replace(
+        plan,
+        modes_from=plan.window.last if covers_new_days else None,
+        begins_ledger=begins_ledger,
+        trusting=frozenset(trusting),
+        adopting=frozenset(adopting),
+        notes=notes,
+        covered_to=covered_to,
+        counts=count_inputs(connection, settings, source),
+    )
+
+
+def describe_later_days(window: Window, asked: date) -> list[str]:
+    """Returns a note if the run covers later days than ``asked``."""
     if window.last <= asked:
         return []
     return [
@@ -90,8 +127,8 @@ def covers_more(window: Window, asked: date) -> list[str]:
     ]
 
 
-def computes_more(window: Window, asked: Backfill) -> list[str]:
-    """What to say where a backfill computes months of which no day was asked for: the other open ones."""
+def describe_other_months(window: Window, asked: Backfill) -> list[str]:
+    """Returns a note if the backfill computes open months of which no day was asked for."""
     more = [f"{month:%Y-%m}" for month in window.months if not first_of(asked.since) <= month <= asked.until]
     if not more:
         return []
@@ -101,23 +138,26 @@ def computes_more(window: Window, asked: Backfill) -> list[str]:
     ]
 
 
-def for_window(
+def make_window_plan(
     connection: Connection, settings: Settings, source: SourceCapabilities, window: Window, months: MonthRecords
 ) -> Plan:
-    """The plan for given days. Raises ConfigError for a card or an override that is missing or wrong."""
+    """Returns the plan for the days of ``window``.
+
+    Raises ConfigError for a card or an override that is missing or wrong.
+    """
     modes, notes = cost_modes(window.months, months.modes, settings.cost)
     rated = frozenset(month for month, mode in modes.items() if mode == "rated")
-    notes += currency_notes(window.months, months.currencies, settings.currency)
-    since = first_days(settings.rate_card, source.meters, window)
+    notes += describe_currencies(window.months, months.currencies, settings.currency)
+    since = find_first_days(settings.rate_card, source.meters, window)
     overrides = price_overrides.read_overrides(connection, settings, source, window.first, window.last)
     meters = tuple(meter for meter in source.meters if meter.name in since)
-    covered = {month: row_fingerprint(source, rated=month in rated) for month in window.months}
+    covered = {month: make_row_fingerprint(source, rated=month in rated) for month in window.months}
     return Plan(
         settings=settings,
         window=window,
         modes=modes,
         months=months,
-        query=usage_query(settings, source, since, covered, rated),
+        query=make_usage_query(settings, source, since, covered, rated),
         fingerprints=covered,
         terms=PricingTerms(
             meters, settings.rate_card, window.first, window.last, settings.tiers, overrides.meters & since.keys()
@@ -129,22 +169,22 @@ def for_window(
         rows_by_index=source.rows_by_index,
         has_user_days=run_log.has_user_days(connection, settings, window),
         new_months=run_log.new_months(connection, settings, window.months),
-        notes=(*notes, *overrides.notes, *_without_effect(overrides.meters - since.keys())),
+        notes=(*notes, *overrides.notes, *_describe_ineffective_overrides(overrides.meters - since.keys())),
     )
 
 
-def currency_notes(months: Sequence[date], kept: Mapping[date, str | None], setting: str) -> list[str]:
-    """What to say of months that keep another currency than the setting says."""
+def describe_currencies(months: Sequence[date], stored: Mapping[date, str | None], setting: str) -> list[str]:
+    """Returns a note for each month whose stored currency differs from the setting."""
     return [
         f"{month:%Y-%m} keeps currency = {currency!r}, that of its first run; the setting {setting!r} holds from the "
         "first month not yet covered"
         for month in months
-        if (currency := kept.get(month)) not in (None, setting)
+        if (currency := stored.get(month)) not in (None, setting)
     ]
 
 
-def _without_effect(left_out: Collection[str]) -> Iterator[str]:
-    """What to say of meters that somebody has a price override of, and that are not priced."""
+def _describe_ineffective_overrides(left_out: Collection[str]) -> Iterator[str]:
+    """Yields a note for each meter that has price overrides and is not priced."""
     for meter in sorted(left_out):
         yield (
             f"price overrides of {meter} have no effect: this optional meter is left out, because its column or its "
@@ -152,30 +192,34 @@ def _without_effect(left_out: Collection[str]) -> Iterator[str]:
         )
 
 
-def row_fingerprint(source: SourceCapabilities, *, rated: bool) -> RowFingerprint:
-    """What decides what a row of a recorded or a ``rated`` month costs. Every meter that has a column, whether it has
-    a price or not: a price that comes later must not make all fingerprints worthless."""
+def make_row_fingerprint(source: SourceCapabilities, *, rated: bool) -> RowFingerprint:
+    """Returns the columns that decide the cost of a row, of a recorded or a ``rated`` month.
+
+    Every meter with a column is included, with or without a price. So a price that is added later does not change all
+    fingerprints.
+    """
     meters = sorted(source.meters, key=lambda meter: meter.name)
     inputs = tuple((meter.column, source.types[meter.column]) for meter in meters)
     return RowFingerprint(inputs, recorded=not rated, reported=source.credits.reported)
 
 
-def usage_query(
+def make_usage_query(
     settings: Settings,
     source: SourceCapabilities,
     since: dict[str, date],
     covered: dict[date, RowFingerprint],
     rated: frozenset[date],
 ) -> UsageQuery:
-    """The query that reads usage, with the fingerprints of its rows."""
+    """Returns the query that reads usage with the hashes of its rows."""
     written = fingerprints.written_columns(rated, shows_credits=source.credits.shown)
     return UsageQuery(settings, source, since, rated, fingerprints.usage_hash(covered), written)
 
 
-def first_days(rates: RateCard, meters: tuple[Meter, ...], window: Window) -> dict[str, date]:
-    """Per meter that can be priced, the first day that has a card: date.min where it holds from the start.
+def find_first_days(rates: RateCard, meters: tuple[Meter, ...], window: Window) -> dict[str, date]:
+    """Returns the first day with a card by meter; date.min if the meter has one from the start of the window.
 
-    Raises ConfigError where a meter that is not optional has none: a price is never zero by default.
+    Optional meters without a card are left out. Raises ConfigError if a required meter has none on the first day: a
+    price is never zero by default.
     """
     since = {}
     for meter in meters:

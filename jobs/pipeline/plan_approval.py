@@ -1,7 +1,7 @@
-"""A backfill's plan: every row that it would write, as hashes by user, and whether it is still what was approved.
+"""Approval of a backfill's plan: the rows that it would write, as hashes by user, compared with what was approved.
 
-Before the first write everything is computed and compared with the plan that a person approved; then each batch again,
-in its own transaction. What was committed when a later batch differs stands.
+Before the first write, everything is computed and compared with the plan that a person approved. Then each batch is
+compared once more, in its own transaction. If a later batch differs, committed batches stay committed.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,18 +12,18 @@ import polars as pl
 
 from jobs.domain.backfill_request import Limits
 from jobs.domain.errors import PlanMismatchError
-from jobs.rollups.causes import SUMS, UNCHANGED
-from jobs.rollups.changes import MODULUS, digests
+from jobs.rollups.causes import NO_CAUSES, SUMS
+from jobs.rollups.changes import MODULUS, sum_digests
 
 SOME = 10
 ADOPTION, END = "adoption", "end"
 DIGITS = 24
-"""Of the hash that a person copies: 96 bits."""
+"""How many digits of the hash a person copies: 96 bits."""
 
 
 @dataclass(frozen=True, slots=True)
 class ApprovedPlan:
-    """A plan that is to be carried out: its hash, and the hash of the changes of each user and of nobody by stage."""
+    """An approved plan: its hash, and the hashes of its changes, by user and by stage."""
 
     hash: str
     users: Mapping[str | None, int]
@@ -32,9 +32,13 @@ class ApprovedPlan:
 
 @dataclass(slots=True)
 class ChangeRecorder:
-    """What has been listed so far; of the rows themselves only what a plan shows is kept.
+    """Records the changes of a backfill as hashes, and compares them with the approved plan.
 
-    ``approved``: the plan that is being carried out, with which all is compared; none in a dry run.
+    - ``limits``: users and clusters whose rows may change;
+    - ``approved``: the plan that is carried out; None in a dry run;
+    - ``users``, ``stages``: the hashes so far; a stage is not a batch, and has no user;
+    - ``outside``: changes that the limits do not allow;
+    - ``causes``: why user-months change.
     """
 
     limits: Limits = field(default_factory=Limits)
@@ -45,37 +49,42 @@ class ChangeRecorder:
     causes: list[pl.DataFrame] = field(default_factory=list)
 
     def check_batch(self, rows: pl.DataFrame) -> None:
-        """Before the changes of a batch (changes.CHANGES) are committed. Raises MovedError where they are not what was
-        approved."""
+        """Raises PlanMismatchError if the changes of a batch differ from the approved ones. Call before COMMIT.
+
+        ``rows``: rollups.changes.CHANGES.
+        """
         if self.approved is None:
             return
-        # Nothing to be written is right as well: an earlier run, or try, has written it.
-        found = {user: number for user, number in digests(rows).items() if user is not None}
-        moved = sorted(user for user, number in found.items() if number != self.approved.users.get(user))
-        if moved:
+        # A user without changes is right too: an earlier run, or an earlier try, has written them.
+        by_user = {user: number for user, number in sum_digests(rows).items() if user is not None}
+        differing = sorted(user for user, number in by_user.items() if number != self.approved.users.get(user))
+        if differing:
             raise PlanMismatchError(
-                f"the data changed since the plan {self.approved.hash} was made: other changes are to be made of "
-                f"{_some(moved)}. They were not written; users who were finished before stand. Make a new plan with "
-                "--dry-run, look at it, and approve that"
+                f"the data changed since the plan {self.approved.hash} was made: it would now make other changes for "
+                f"{_some(differing)}. They were not written; users who were finished before stay changed. Make a new "
+                "plan with --dry-run, look at it, and approve that"
             )
 
     def add_batch(self, rows: pl.DataFrame, causes: pl.DataFrame) -> None:
-        """Takes the changes of a batch that is committed, or that a dry run would write, and why user-months change."""
-        for user, number in digests(rows).items():
+        """Adds the changes of a batch, committed or computed by a dry run, and the causes of its user-months."""
+        for user, number in sum_digests(rows).items():
             self.users[user] = (self.users.get(user, 0) + number) % MODULUS
         self.outside |= outside_limits(rows, self.limits)
         self.causes.append(causes)
 
     def add_stage(self, stage: str, rows: pl.DataFrame) -> None:
-        """The same of a stage that is not a batch: the adoption, the end of a run."""
-        found = sum(digests(rows).values()) % MODULUS
-        if self.approved is not None and found not in (self.approved.stages.get(stage, 0), 0):
+        """Adds the changes of a stage that is not a batch: ADOPTION or END.
+
+        Raises PlanMismatchError if they differ from the approved ones.
+        """
+        digest = sum(sum_digests(rows).values()) % MODULUS
+        if self.approved is not None and digest not in (self.approved.stages.get(stage, 0), 0):
             raise PlanMismatchError(
                 f"the data changed since the plan {self.approved.hash} was made: its {stage} would now change "
-                f"{_named(rows)}. It was not written; users who were finished before stand. Make a new plan with "
-                "--dry-run, look at it, and approve that"
+                f"{_describe_rows(rows)}. It was not written; users who were finished before stay changed. Make a new "
+                "plan with --dry-run, look at it, and approve that"
             )
-        self.stages[stage] = found
+        self.stages[stage] = digest
         self.outside |= outside_limits(rows, self.limits)
 
     @property
@@ -84,22 +93,26 @@ class ChangeRecorder:
 
     @property
     def changed_months(self) -> pl.DataFrame:
-        """Every user-month that changes (rollups.causes), the largest change first."""
-        found = pl.concat([UNCHANGED, *self.causes])
+        """Every user-month that changes (rollups.causes.find_causes), the largest change first."""
+        causes = pl.concat([NO_CAUSES, *self.causes])
         size = pl.max_horizontal((pl.col(f"new_{name}") - pl.col(f"old_{name}")).abs() for name in SUMS)
-        return found.sort(size, "month", "user_id", descending=[True, False, False])
+        return causes.sort(size, "month", "user_id", descending=[True, False, False])
 
     def enforce_limits(self) -> None:
-        """Raises MovedError (exit 6) naming what would change beyond the limits."""
+        """Raises PlanMismatchError (exit 6) if rows would change that the limits do not allow."""
         if self.outside:
-            found = sorted(self.outside)
+            outside = sorted(self.outside)
             raise PlanMismatchError(
-                f"{len(found):,} rows beyond --user and --cluster would change: {_some(found)}. Nothing was written. "
-                "Expected changes of these users and clusters alone: name the others too, or leave the option out"
+                f"{len(outside):,} rows beyond --user and --cluster would change: {_some(outside)}. Nothing was "
+                "written. Expected changes of the named users and clusters only: name the others too, or leave the "
+                "option out"
             )
 
     def approve(self, asked: str | None) -> ApprovedPlan:
-        """The plan to carry out; ``asked``: the hash that was approved. Raises MovedError where this is another."""
+        """Returns the plan to carry out.
+
+        ``asked``: the approved hash, None if none was asked for. Raises PlanMismatchError if the hash differs.
+        """
         if asked is None or self.hash == asked:
             return ApprovedPlan(self.hash, dict(self.users), dict(self.stages))
         raise PlanMismatchError(
@@ -109,21 +122,21 @@ class ChangeRecorder:
 
 
 def outside_limits(rows: pl.DataFrame, limits: Limits) -> set[str]:
-    """Which rows the limits forbid, in words."""
-    found = set()
+    """Returns which of ``rows`` the limits do not allow, in words."""
+    outside = set()
     for row in rows.iter_rows(named=True) if limits.any else ():
         if row["table"].startswith("cluster_"):
             cluster = None if row["cluster"] is None else UUID(int=row["cluster"])
             if limits.clusters is not None and cluster not in limits.clusters:
-                found.add(f"{row['table']} of cluster {cluster or 'none'}")
+                outside.add(f"{row['table']} of cluster {cluster or 'none'}")
         elif row["user"] is not None and limits.users is not None and row["user"] not in limits.users:
-            found.add(f"{row['table']} of user {row['user']}")
-    return found
+            outside.add(f"{row['table']} of user {row['user']}")
+    return outside
 
 
-def _named(rows: pl.DataFrame) -> str:
-    found = rows.select(pl.format("{} of {}", "table", pl.coalesce("user", pl.lit("clusters and months")))).unique()
-    return _some(sorted(found.to_series())) or "nothing"
+def _describe_rows(rows: pl.DataFrame) -> str:
+    names = rows.select(pl.format("{} of {}", "table", pl.coalesce("user", pl.lit("clusters and months")))).unique()
+    return _some(sorted(names.to_series())) or "nothing"
 
 
 def _some(names: Sequence[str]) -> str:

@@ -1,4 +1,4 @@
-"""A roll-up table is made to hold what it should: only rows that differ are written."""
+"""Writes roll-up tables: only rows that differ from the target are written."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,57 +12,58 @@ from jobs.postgres import rollup_io
 from jobs.postgres.connections import Connection
 from jobs.postgres.run_scope import RunScope
 from jobs.postgres.schema import Table
-from jobs.rollups.changes import difference, list_replaced
+from jobs.rollups.changes import compare_rows, list_row_diff
 
 
 @dataclass(frozen=True, slots=True)
 class TableDiff:
-    """Of one table: whole rows to be put in, keys of rows that go, and the rows that are ``stored``."""
+    """The differences of one table: whole rows to upsert, keys of rows to delete, and the ``stored`` rows."""
 
     table: Table
-    put: pl.DataFrame
-    gone: pl.DataFrame
+    upserts: pl.DataFrame
+    deletes: pl.DataFrame
     stored: pl.DataFrame
 
     @classmethod
     def of(cls, table: Table, target: pl.DataFrame, stored: pl.DataFrame) -> "TableDiff":
-        found = difference(target.lazy(), stored.lazy(), table.key)
-        put, gone = pl.collect_all([found.put, found.gone])
-        return cls(table, put, gone, stored)
+        diff = compare_rows(target.lazy(), stored.lazy(), table.key)
+        upserts, deletes = pl.collect_all([diff.upserts, diff.deletes])
+        return cls(table, upserts, deletes, stored)
 
     @property
     def rows(self) -> int:
-        return self.put.height + self.gone.height
+        """How many rows change."""
+        return self.upserts.height + self.deletes.height
 
     @property
     def keys(self) -> pl.DataFrame:
         """The keys of all rows that change."""
         key = list(self.table.key)
-        return pl.concat([self.put.select(key), self.gone.select(key)])
+        return pl.concat([self.upserts.select(key), self.deletes.select(key)])
 
-    def changes(self) -> pl.DataFrame:
-        """Each row that changes (changes.CHANGES)."""
-        return list_replaced(self.table.name, self.put, self.gone, self.stored.lazy(), self.table.key)
+    def list_changes(self) -> pl.DataFrame:
+        """Returns each row that changes (rollups.changes.CHANGES)."""
+        return list_row_diff(self.table.name, self.upserts, self.deletes, self.stored.lazy(), self.table.key)
 
     def write(self, connection: Connection, scope: RunScope, run_id: int) -> int:
-        """Writes the rows that change; how many. A row of a closed month gets its next revision."""
+        """Writes the rows that change, and returns how many. A row of a closed month gets its next revision."""
         settings, key, closed = scope.settings, list(self.table.key), set[date]()
-        if "month" in key:  # debts of closed months may be settled
-            closed = set(self.put["month"].unique()) - {*scope.window.open}
-        new, changed = self.put, self.put.clear()
+        if "month" in key:  # a settled debt changes a closed month
+            closed = set(self.upserts["month"].unique()) - {*scope.window.open}
+        new, changed = self.upserts, self.upserts.clear()
         if not self.stored.is_empty():
             before = self.stored.select(key)
-            new = self.put.join(before, on=key, how="anti", nulls_equal=True)
-            changed = self.put.join(before, on=key, how="semi", nulls_equal=True)
-        written = rollup_io.remove(connection, settings, self.table, self.gone)
+            new = self.upserts.join(before, on=key, how="anti", nulls_equal=True)
+            changed = self.upserts.join(before, on=key, how="semi", nulls_equal=True)
+        written = rollup_io.remove(connection, settings, self.table, self.deletes)
         written += rollup_io.insert(connection, settings, self.table, new, run_id)
         return written + rollup_io.upsert(connection, settings, self.table, changed, run_id, closed)
 
 
-def with_left_out(target: pl.LazyFrame, scope: RunScope, *, monthly: bool) -> pl.LazyFrame:
-    """Configured meters that this run leaves out cost nothing: what an earlier run wrote for them must go.
+def add_left_out_meters(target: pl.LazyFrame, scope: RunScope, *, monthly: bool) -> pl.LazyFrame:
+    """Adds 0 for each configured meter that this run leaves out, so that what an earlier run wrote is replaced.
 
-    ``monthly``: whether the table has the sum of a level over days as well.
+    ``monthly``: whether the table has the column ``<meter>_days`` too.
     """
     names: Sequence[str] = [
         name

@@ -1,4 +1,4 @@
-"""What a run writes, listed row by row for a plan (compute.changes)."""
+"""Rows that a run writes, as entries of a plan (rollups.changes.CHANGES), by kind of row."""
 
 from collections.abc import Sequence
 from datetime import date
@@ -14,60 +14,65 @@ from jobs.postgres.rejects import RejectChange
 from jobs.postgres.run_scope import RunScope
 from jobs.postgres.usage_writeback import LostRow
 from jobs.rollups.causes import KEY, SUMS
-from jobs.rollups.changes import NONE, list_changes, text_of
+from jobs.rollups.changes import NO_CHANGES, join_text, list_changes
 
 
-def usage_changes(rows: pl.DataFrame, lost: Sequence[LostRow]) -> pl.DataFrame:
-    """Rows of usage_daily: total_cost and credits_deducted, in units of 10^-10. In: see draw_windows.rows_to_write."""
+def list_usage(rows: pl.DataFrame, lost: Sequence[LostRow]) -> pl.DataFrame:
+    """Returns rows of usage_daily: total_cost and credits_deducted (units of 10^-10).
+
+    ``rows``: see draw_windows.select_rows_to_write.
+    """
     written = rows.select(
         _uuids(rows["id"]),
         pl.col("user_id").cast(pl.String),
-        text_of(["recorded", "deducted"]).alias("old"),
-        text_of([pl.coalesce("target", "recorded"), pl.coalesce("credits", "deducted")]).alias("new"),
+        join_text(["recorded", "deducted"]).alias("old"),
+        join_text([pl.coalesce("target", "recorded"), pl.coalesce("credits", "deducted")]).alias("new"),
     )
-    # They are listed under the user whose batch writes them, whichever user has the row now.
+    # Listed under the user whose batch writes the row, even where it is another user's now.
     others = [(str(row.id), min(row.reversed), f"\x00\x1f{row.old}", f"\x00\x1f{row.new}") for row in lost]
     every = pl.concat([written, pl.DataFrame(others, schema=written.schema, orient="row")])
     return list_changes("usage_daily", every.lazy(), ["id"], old=pl.col("old"), new=pl.col("new"), owner="user_id")
 
 
-def posting_changes(scope: RunScope, postings: pl.DataFrame, before: pl.DataFrame, after: pl.DataFrame) -> pl.DataFrame:
-    """What is posted: ledger, transactions, and accounts as they are ``before`` and ``after``."""
+def list_postings(scope: RunScope, postings: pl.DataFrame, before: pl.DataFrame, after: pl.DataFrame) -> pl.DataFrame:
+    """Returns ledger entries, transactions, and accounts; ``before``, ``after``: the accounts (schemas.ACCOUNTS)."""
     if postings.is_empty():
-        return NONE
+        return NO_CHANGES
     rows, nothing = postings.with_columns(_uuids(postings["id"])), pl.lit(None)
-    new = text_of(["date", "free", "purchased"])
-    parts = [
+    new = join_text(["date", "free", "purchased"])
+    lists = [
         list_changes("credit_draws", rows.lazy(), ["id", "user_id", "month"], old=nothing, new=new, owner="user_id")
     ]
     if scope.query.read.credits.transactions:
         fresh, net = transactions(rows)
-        for some, key in ((fresh, ["user_id", "id"]), (net, ["user_id", "month"])):
-            new = text_of([0 - pl.col("amount")])
-            parts.append(list_changes("credit_transactions", some.lazy(), key, old=nothing, new=new, owner="user_id"))
-    then = after.lazy().select("user_id", text_of(NUMBERS).alias("new"))
-    moved = before.lazy().select("user_id", text_of(NUMBERS).alias("old")).join(then, on="user_id")
-    moved = moved.filter(pl.col("old") != pl.col("new"))
+        for transactions_, key in ((fresh, ["user_id", "id"]), (net, ["user_id", "month"])):
+            new = join_text([0 - pl.col("amount")])
+            lists.append(
+                list_changes("credit_transactions", transactions_.lazy(), key, old=nothing, new=new, owner="user_id")
+            )
+    then = after.lazy().select("user_id", join_text(NUMBERS).alias("new"))
+    changed = before.lazy().select("user_id", join_text(NUMBERS).alias("old")).join(then, on="user_id")
+    changed = changed.filter(pl.col("old") != pl.col("new"))
     old, new = pl.col("old"), pl.col("new")
-    return pl.concat([*parts, list_changes("user_credits", moved, ["user_id"], old=old, new=new, owner="user_id")])
+    return pl.concat([*lists, list_changes("user_credits", changed, ["user_id"], old=old, new=new, owner="user_id")])
 
 
-def adopted_changes(adopted: pl.DataFrame) -> pl.DataFrame:
-    """What is taken into the ledger of rows of some users (schemas.DRAWS)."""
-    rows, new = adopted.with_columns(_uuids(adopted["id"])), text_of(["date", "free", "purchased"])
+def list_adopted_draws(adopted: pl.DataFrame) -> pl.DataFrame:
+    """Returns the ledger entries that ``--adopt`` makes; ``adopted``: schemas.DRAWS."""
+    rows, new = adopted.with_columns(_uuids(adopted["id"])), join_text(["date", "free", "purchased"])
     return list_changes(
         "credit_draws", rows.lazy(), [pl.lit("adopted"), "id", "user_id"], old=pl.lit(None), new=new, owner="user_id"
     )
 
 
-def correction_changes(corrected: pl.DataFrame) -> pl.DataFrame:
-    """Rows of rollup.corrections (rollups.causes)."""
-    old, new = text_of([f"old_{name}" for name in SUMS]), text_of([*(f"new_{name}" for name in SUMS), "cause"])
+def list_corrections(corrected: pl.DataFrame) -> pl.DataFrame:
+    """Returns rows of rollup.corrections; ``corrected``: see rollups.causes.find_causes."""
+    old, new = join_text([f"old_{name}" for name in SUMS]), join_text([*(f"new_{name}" for name in SUMS), "cause"])
     return list_changes("corrections", corrected.lazy(), KEY, old=old, new=new, owner="user_id")
 
 
-def reject_changes(rejects: Sequence[RejectChange]) -> pl.DataFrame:
-    """Rows of rollup.rejects."""
+def list_rejects(rejects: Sequence[RejectChange]) -> pl.DataFrame:
+    """Returns rows of rollup.rejects."""
     rows = pl.DataFrame(
         [(row.id, row.user, row.old, row.new) for row in rejects],
         schema=dict.fromkeys(("id", "user", "old", "new"), pl.String),
@@ -76,24 +81,24 @@ def reject_changes(rejects: Sequence[RejectChange]) -> pl.DataFrame:
     return list_changes("rejects", rows.lazy(), ["id"], old=pl.col("old"), new=pl.col("new"), owner="user")
 
 
-def mode_changes(entries: Sequence[Entry]) -> pl.DataFrame:
-    """Entries of billing_modes."""
+def list_billing_modes(entries: Sequence[Entry]) -> pl.DataFrame:
+    """Returns new entries of rollup.billing_modes."""
     schema = {"user_id": pl.String, "valid_from": pl.Date, "mode": pl.String}
     rows = pl.DataFrame(list(entries), schema=schema, orient="row")
-    key, new = ["user_id", "valid_from"], text_of(["mode"])
+    key, new = ["user_id", "valid_from"], join_text(["mode"])
     return list_changes("billing_modes", rows.lazy(), key, old=pl.lit(None), new=new, owner="user_id")
 
 
-def adoption_changes(adopted: Adopted | None) -> pl.DataFrame:
-    """What another program has drawn, as one row: it is imported all at once or not at all."""
-    found = [] if adopted is None else [(adopted.rows, str(adopted.total))]
-    rows = pl.DataFrame(found, schema={"rows": pl.Int64, "total": pl.String}, orient="row")
-    new = text_of(["rows", "total"])
+def list_adoption(adopted: Adopted | None) -> pl.DataFrame:
+    """Returns the adoption of another program's draws as one row: all are imported, or none."""
+    summary = [] if adopted is None else [(adopted.rows, str(adopted.total))]
+    rows = pl.DataFrame(summary, schema={"rows": pl.Int64, "total": pl.String}, orient="row")
+    new = join_text(["rows", "total"])
     return list_changes("credit_draws", rows.lazy(), [pl.lit("adopted")], old=pl.lit(None), new=new)
 
 
-def month_changes(months: Sequence[tuple[date, str, str]]) -> pl.DataFrame:
-    """Rows of rollup.months: month, what it says, what it shall say."""
+def list_months(months: Sequence[tuple[date, str, str]]) -> pl.DataFrame:
+    """Returns rows of rollup.months; ``months``: month, stored values, new values."""
     rows = pl.DataFrame(list(months), schema={"month": pl.Date, "old": pl.String, "new": pl.String}, orient="row")
     return list_changes("months", rows.lazy(), ["month"], old=pl.col("old"), new=pl.col("new"))
 

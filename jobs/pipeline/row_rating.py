@@ -1,4 +1,4 @@
-"""What rows cost under a plan: ``compute``, put together in its one order."""
+"""Rates the rows of a run: the steps of jobs.rating in their order."""
 
 from dataclasses import replace
 
@@ -15,46 +15,54 @@ from jobs.rating.row_costs import add_costs
 
 
 def is_priceable(scope: RunScope) -> pl.Expr:
-    """Whether a row can be priced: no quantity is out of bounds, and no recorded cost unless it is ours."""
+    """Whether a row can be priced: its quantities are within bounds, and its recorded cost is, unless a run wrote it.
+
+    The reading query marks a value out of bounds by -1.
+    """
     values = [pl.col(meter.name) >= 0 for meter in scope.meters]
     is_ours = pl.col("date").dt.month_start().is_in(sorted(scope.rules.rated))
     return pl.all_horizontal((pl.col("recorded").fill_null(0) >= 0) | is_ours, *values)
 
 
 def rate_rows(usage: pl.LazyFrame, scope: RunScope) -> pl.DataFrame:
-    """Every row of ``usage`` (``schemas.usage_schema``) with charges, costs and target; each user's rows in row order.
+    """Returns the rows of ``usage`` (schemas.usage_schema) with charges, costs and target, by user in row order.
 
-    Users with overrides are priced by themselves: a price of somebody's own takes numbers of 128 bits.
+    Users with price overrides are priced apart, because override prices need integers of 128 bits.
     """
     names = usage.collect_schema().names()
     ordered = sort_rows(usage).collect()
     if not scope.terms.overridden:
         return _rate(ordered, names, scope, scope.terms)
-    theirs = pl.col("user_id").cast(pl.String).is_in(sorted(scope.overrides.users))
-    listed = replace(scope.terms, overridden=frozenset())
-    own = _overridden(ordered.filter(theirs).lazy(), scope).collect()
-    return pl.concat([_rate(ordered.filter(~theirs), names, scope, listed), _rate(own, names, scope, scope.terms)])
+    has_overrides = pl.col("user_id").cast(pl.String).is_in(sorted(scope.overrides.users))
+    without_overrides = replace(scope.terms, overridden=frozenset())
+    overridden = _add_overrides(ordered.filter(has_overrides).lazy(), scope).collect()
+    return pl.concat(
+        [
+            _rate(ordered.filter(~has_overrides), names, scope, without_overrides),
+            _rate(overridden, names, scope, scope.terms),
+        ]
+    )
 
 
 def _rate(ordered: pl.DataFrame, names: list[str], scope: RunScope, terms: PricingTerms) -> pl.DataFrame:
     meters = [meter.name for meter in scope.meters]
     charged = add_charges(ordered.lazy(), terms, ColumnBounds.of(ordered, meters)).collect()
     known = ColumnBounds.of(charged, ["recorded", *map(cost_of, meters)])
-    made = ("month", "new_month", "new_day")
-    found = ("total_cost", "adjustment_cost", "unpriced", "target")
+    added = ("month", "new_month", "new_day")
+    costs = ("total_cost", "adjustment_cost", "unpriced", "target")
     return (
         add_costs(charged.lazy(), scope.meters, scope.rules, known)
-        .select(*names, *made, *found, *map(cost_of, meters))
+        .select(*names, *added, *costs, *map(cost_of, meters))
         .collect()
     )
 
 
 def with_overrides(usage: pl.LazyFrame, scope: RunScope) -> pl.LazyFrame:
-    """``usage`` in row order, each row with the overrides of its user and day."""
-    return _overridden(sort_rows(usage), scope)
+    """Returns ``usage`` in row order, each row with the overrides of its user and day."""
+    return _add_overrides(sort_rows(usage), scope)
 
 
-def _overridden(ordered: pl.LazyFrame, scope: RunScope) -> pl.LazyFrame:
+def _add_overrides(ordered: pl.LazyFrame, scope: RunScope) -> pl.LazyFrame:
     frame = pl.DataFrame(list(scope.overrides.rows), schema=OVERRIDES).lazy()
-    overrides = price_overrides.by_day(frame, scope.window.first, scope.window.last)
-    return price_overrides.joined(ordered, overrides, scope.terms.overridden)
+    overrides = price_overrides.expand_overrides(frame, scope.window.first, scope.window.last)
+    return price_overrides.join_overrides(ordered, overrides, scope.terms.overridden)

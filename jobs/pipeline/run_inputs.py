@@ -1,4 +1,4 @@
-"""The settings and prices of a run: what the first one must say, and what differs from the last finished one's."""
+"""Settings and prices of a run: those that the first run requires, and changes since the last finished run."""
 
 from collections.abc import Mapping
 from datetime import date
@@ -14,16 +14,16 @@ SHOWN = 5
 
 
 def compare_inputs(connection: Connection, settings: Settings) -> list[str]:
-    """Notes on what differs from the settings and prices of the last finished run.
+    """Returns notes on what differs from the settings and prices of the last finished run.
 
-    Raises ConfigError where no run has been done and ``start`` or ``rates`` is not said: nothing is billed by default.
+    Raises ConfigError if there is no such run and ``start`` or ``rates`` is not set: nothing is billed by default.
     """
     last = run_log.last_done(connection, settings)
     if last is None:
         _require_start_and_rates(settings)
         return []
     run_id, before = last
-    if before is None:  # of a version that kept none
+    if before is None:  # a version that did not store them
         return []
     changed = _settings_changed(before["settings"], settings.inputs["settings"])
     priced = _prices_changed(before["prices"], settings.rate_card)
@@ -35,12 +35,15 @@ def compare_inputs(connection: Connection, settings: Settings) -> list[str]:
 
 
 def compare_overrides(connection: Connection, scope: RunScope, covered: date | None) -> list[str]:
-    """A note on whose price overrides of open months are not those by which the days up to ``covered`` were priced."""
+    """Returns a note on users whose price overrides of covered days in open months have changed.
+
+    ``covered``: the last day that a finished run has covered.
+    """
     window = scope.window
     months = [month for month in window.months if month not in window.closed and covered and month <= covered]
     if covered is None or not months:
         return []
-    # A run that died may have priced some users up to its own last day.
+    # A run that did not finish may have priced some users up to its own last day.
     digests = {
         month: [scope.overrides.digests(month, min(day, window.last_of(month))) for day in (covered, window.last)]
         for month in months
@@ -52,18 +55,18 @@ def compare_overrides(connection: Connection, scope: RunScope, covered: date | N
     if not users:
         return []
     return [
-        f"price overrides of {_some(users)} are not those by which covered days were priced (added, edited or "
-        "deleted): the open months of these users are priced anew"
+        f"price overrides of {_some(users)} were added, edited or deleted after covered days were priced: the open "
+        "months of these users are priced again"
     ]
 
 
 def _require_start_and_rates(settings: Settings) -> None:
-    said = {"start": settings.start is not None, "rates": settings.is_rates_set}
-    if not all(said.values()):
+    is_set = {"start": settings.start is not None, "rates": settings.is_rates_set}
+    if not all(is_set.values()):
         raise ConfigError(
             f"nothing is billed by default: no run has been done in this database (schema {settings.rollup_schema}); "
             "expected start and rates in the settings, or USAGE_JOBS_START and USAGE_JOBS_RATES; found no "
-            f"{' and no '.join(name for name, is_said in said.items() if not is_said)} in {settings.source}. "
+            f"{' and no '.join(name for name, has_value in is_set.items() if not has_value)} in {settings.source}. "
             "usage-jobs init writes settings.toml and rates.csv to start from; start is the first month to bill"
         )
 

@@ -1,4 +1,4 @@
-"""What a run says of itself when it is over (model.report)."""
+"""The summary of a run (domain.run_report)."""
 
 from collections.abc import Collection, Iterator, Mapping
 from datetime import date
@@ -29,7 +29,7 @@ def summarize(
     ended: Finalized,
     adopted: Adopted | None,
 ) -> Report:
-    """The figures and notes of a run, or of a dry run (without ``run_id``)."""
+    """Returns the figures and notes of a run, or of a dry run (without ``run_id``)."""
     unsettled = tuple(sorted(plan.window.closing - ended.closed))
     return Report(
         run_id=run_id,
@@ -44,28 +44,28 @@ def summarize(
         unpriced=totals.unpriced,
         changed={**totals.changed, **ended.changed},
         total_cost=ended.whole.total_cost,
-        credits=_credits(plan, totals, ended),
+        credits=_summarize_credits(plan, totals, ended),
         currency=plan.currency,
         settings_file=plan.settings.source,
         rates_file=str(plan.settings.rates),
         seconds=seconds,
         notes=(
             *plan.notes,
-            *_other_currencies(plan, ended),
-            *_notes(plan.kind, totals, adopted, unsettled),
-            *_remedied(plan, totals),
-            *_waiting(ended),
+            *_describe_other_currencies(plan, ended),
+            *_make_notes(plan.kind, totals, adopted, unsettled),
+            *_describe_remedies(plan, totals),
+            *_describe_waiting(ended),
         ),
         dry_run=run_id is None,
-        users_left=len(totals.left),
+        users_left=len(totals.skipped),
         users_set_aside=len(totals.set_aside),
         users_foreign=len(totals.foreign),
         overrides_unanswered=plan.overrides.unanswered,
-        plan=None if totals.recorder is None else _plan(plan, totals.recorder, ended),
+        plan=None if totals.recorder is None else _report_plan(plan, totals.recorder, ended),
     )
 
 
-def _other_currencies(plan: Plan, ended: Finalized) -> list[str]:
+def _describe_other_currencies(plan: Plan, ended: Finalized) -> list[str]:
     return [
         f"{month:%Y-%m} is in {currency}: its total cost, {ended.by_month[month].total_cost:,.2f} {currency}, is not "
         f"in the sums, which are in {plan.currency}"
@@ -74,49 +74,49 @@ def _other_currencies(plan: Plan, ended: Finalized) -> list[str]:
     ]
 
 
-def _why_open(totals: Totals) -> str:
+def _explain_open(totals: Totals) -> str:
     if totals.set_aside:
         return f"{_some(totals.set_aside)} {'is' if len(totals.set_aside) == 1 else 'are'} set aside"
-    if totals.left:
+    if totals.skipped:
         return "not every user was recomputed. The next run closes it"
     if totals.holding_up:
         some = ", ".join(totals.holding_up)
         return (
-            f"what {some} pay by credits is not known as long as their accounts cannot be computed with. Correct these"
+            f"the accounts of {some} have invalid amounts, so that their draws cannot be computed. Correct the accounts"
         )
     return (
-        "usage or prices went on to change while it was to be closed. The next run closes it; run again when nothing "
+        "usage or prices changed again while the run was closing it. The next run closes it; run again when nothing "
         "writes to these days"
     )
 
 
-def _waiting(ended: Finalized) -> list[str]:
+def _describe_waiting(ended: Finalized) -> list[str]:
     months = ", ".join(f"{month:%Y-%m}" for month in sorted(ended.waiting))
     return [f"the cluster tables of {months} wait for these users"] if months else []
 
 
-def _notes(kind: str, totals: Totals, adopted: Adopted | None, unsettled: Collection[date]) -> list[str]:
+def _make_notes(kind: str, totals: Totals, adopted: Adopted | None, unsettled: Collection[date]) -> list[str]:
     notes = [*totals.notes, *([adopted.note] if adopted else [])]
-    if totals.left:
+    if totals.skipped:
         remedy = "the next run takes them" if kind == "run" else "the same backfill, done again, takes them"
         notes.append(
-            f"not recomputed: {_some(totals.left)}. Another transaction held usage rows or the account of each of "
-            f"these users ({len(totals.left):,}) all the time. Nothing of theirs was written; {remedy}"
+            f"not recomputed: {_some(totals.skipped)}. Another transaction kept usage rows or the account of each "
+            f"of these users ({len(totals.skipped):,}) locked. Nothing was written for them; {remedy}"
         )
     refused = totals.set_aside.keys() - totals.foreign
-    for users, then in ((refused, "the next run tries again"), (totals.foreign, "they wait for you")):
+    for users, then in ((refused, "the next run tries again"), (totals.foreign, "you have to decide")):
         if users:
             reasons = "; ".join(f"{user}: {totals.set_aside[user]}" for user in sorted(users)[:SOME])
             notes.append(
-                f"set aside (rollup.set_aside): {_some(users)}. Nothing of theirs was written; {then}. {reasons}"
+                f"set aside (rollup.set_aside): {_some(users)}. Nothing was written for them; {then}. {reasons}"
             )
     if unsettled:
         months = ", ".join(f"{month:%Y-%m}" for month in unsettled)
-        notes.append(f"{months} stays open: {_why_open(totals)}")
+        notes.append(f"{months} stays open: {_explain_open(totals)}")
     if totals.unusable:
         notes.append(
             f"user_credits of {', '.join(totals.unusable)}: amounts that are no numbers, or not below 10^18; nothing "
-            "is drawn on these accounts, nor given back, until they are corrected"
+            "is drawn on these accounts, or given back, until they are corrected"
         )
     if totals.refilled:
         notes.append(
@@ -127,7 +127,7 @@ def _notes(kind: str, totals: Totals, adopted: Adopted | None, unsettled: Collec
         amount = unscaled(totals.posted["settled"]).normalize()
         notes.append(
             f"{amount:f} of what {_some(totals.settled)} owed for closed months "
-            "was settled by credit that came since (usage-jobs debts)"
+            "was settled by later credit (usage-jobs debts)"
         )
     if totals.continues is not None:
         run, status = totals.continues
@@ -135,14 +135,17 @@ def _notes(kind: str, totals: Totals, adopted: Adopted | None, unsettled: Collec
     return notes
 
 
-def _remedied(plan: Plan, totals: Totals) -> Iterator[str]:
-    """What was done of --adopt and --trust-ledger, and for whom there was nothing to do."""
+def _describe_remedies(plan: Plan, totals: Totals) -> Iterator[str]:
+    """Yields notes on what --adopt and --trust-ledger have done, and on users for whom there was nothing to do."""
     for user, (rows, amount) in sorted(totals.adopted.items()):
         yield f"adopted {shown(unscaled(amount))} credits on {rows:,} rows of {user}: the ledger has what they show"
-    asked = {"--adopt": plan.adopting - totals.adopted.keys(), "--trust-ledger": plan.trusting - totals.trusted}
-    for option, users in asked.items():
+    without_effect = {
+        "--adopt": plan.adopting - totals.adopted.keys(),
+        "--trust-ledger": plan.trusting - totals.trusted,
+    }
+    for option, users in without_effect.items():
         for user in sorted(users - totals.not_written):
-            yield f"{option} {user}: expected a user who is set aside for his credits; found nothing wrong with them"
+            yield f"{option} {user}: expected a user who is set aside for unexplained credits; found none"
 
 
 def _some(users: Collection[str]) -> str:
@@ -150,8 +153,8 @@ def _some(users: Collection[str]) -> str:
     return f"{named} and {len(users) - SOME:,} more" if len(users) > SOME else named
 
 
-def _credits(plan: Plan, totals: Totals, ended: Finalized) -> CreditSummary:
-    """What the run did with credits, and how the cost of its window is paid."""
+def _summarize_credits(plan: Plan, totals: Totals, ended: Finalized) -> CreditSummary:
+    """Returns what the run posted, and how the cost of its window is paid."""
     posted, whole = totals.posted, ended.whole
     paid = whole.credits_deducted + whole.uncovered + whole.amount_due + whole.amount_reported + whole.amount_free
     rest = whole.total_cost - paid
@@ -169,15 +172,15 @@ def _credits(plan: Plan, totals: Totals, ended: Finalized) -> CreditSummary:
         amount_reported=whole.amount_reported,
         amount_free=whole.amount_free,
         rest=rest,
-        rest_because=_why_rest(plan, rest, whole.users),
+        rest_because=_explain_rest(plan, rest, whole.users),
         refilled_rows=totals.refilled,
     )
 
 
-def _why_rest(plan: Plan, rest: Decimal, user_months: int) -> str:
-    """Why a part of the cost is neither drawn, uncovered, due, reported nor free of charge, or less than nothing."""
+def _explain_rest(plan: Plan, rest: Decimal, user_months: int) -> str:
+    """Returns why ``rest``, a part of the cost, is neither drawn, uncovered, due, reported nor free of charge."""
     rules = plan.credit_rules
-    # Of each user and month at most half a unit is left over, in each of three ways to pay: it goes on to the next row.
+    # Rounding leaves at most half a unit of each user and month, in each of three ways to pay.
     if abs(rest) * 2 <= 3 * user_months * Decimal(1).scaleb(-min(rules.scale, rules.due_scale)):
         return "left by rounding"
     if rest < 0:
@@ -187,35 +190,35 @@ def _why_rest(plan: Plan, rest: Decimal, user_months: int) -> str:
     return "not assigned yet"
 
 
-def _plan(plan: Plan, recorder: "ChangeRecorder", ended: Finalized) -> PlanReport:
-    """What a backfill changes; each month's figures before are those after it less what changes."""
+def _report_plan(plan: Plan, recorder: "ChangeRecorder", ended: Finalized) -> PlanReport:
+    """Returns what a backfill changes. A month's figures before it are those after it less the changes."""
     from jobs.domain.schemas import in_decimals
     from jobs.rollups.causes import FIGURES
 
-    found = recorder.changed_months.with_columns(in_decimals(name) for name in FIGURES).to_dicts()
+    rows = recorder.changed_months.with_columns(in_decimals(name) for name in FIGURES).to_dicts()
     changes = tuple(
-        Change(row["month"], row["user_id"], row["cause"], *(row[name] for name in FIGURES)) for row in found
+        Change(row["month"], row["user_id"], row["cause"], *(row[name] for name in FIGURES)) for row in rows
     )
-    moved: dict[date, dict[str, Any]] = {}
-    for row in found:
-        sums = moved.setdefault(row["month"], dict(NOTHING))
+    by_month: dict[date, dict[str, Any]] = {}
+    for row in rows:
+        sums = by_month.setdefault(row["month"], dict(NOTHING))
         sums["users"] += 1
         for name in BY_MONTH:
             sums[name] += row[name]
     hash_ = recorder.hash if recorder.approved is None else recorder.approved.hash
-    months = tuple(_month(plan, month, moved.get(month, NOTHING), ended) for month in plan.window.months)
+    months = tuple(_report_month(plan, month, by_month.get(month, NOTHING), ended) for month in plan.window.months)
     return PlanReport(hash_, months, changes)
 
 
-def _month(plan: Plan, month: date, moved: Mapping[str, Any], ended: Finalized) -> MonthChange:
+def _report_month(plan: Plan, month: date, sums: Mapping[str, Any], ended: Finalized) -> MonthChange:
     total, credits = ended.by_month[month].total_cost, ended.by_month[month].credits_deducted
     return MonthChange(
         month,
         month in plan.window.closed,
         plan.currencies[month],
-        moved["users"],
-        total - moved["new_total"] + moved["old_total"],
+        sums["users"],
+        total - sums["new_total"] + sums["old_total"],
         total,
-        credits - moved["new_credits_deducted"] + moved["old_credits_deducted"],
+        credits - sums["new_credits_deducted"] + sums["old_credits_deducted"],
         credits,
     )

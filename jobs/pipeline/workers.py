@@ -1,4 +1,4 @@
-"""Several connections at work side by side, each in a thread of its own; what they find comes out in one."""
+"""Workers: several connections side by side, each in a thread of its own; results arrive in the calling thread."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -16,7 +16,7 @@ R = TypeVar("R")
 
 
 class Workers:
-    """The run's own ``link``, and ``others`` beside it that do its batches: none where it works alone."""
+    """The run's own ``link``, and ``others`` that do its batches; without others, ``link`` does them."""
 
     def __init__(self, link: ReconnectingConnection) -> None:
         self.link = link
@@ -27,13 +27,13 @@ class Workers:
         return self.others or [self.link]
 
     def grow(self, address: Address, name: str, size: int) -> None:
-        """Connections for ``size`` workers; fewer where the server, or the role, has no more to give."""
+        """Opens connections for ``size`` workers; fewer if the limit of the server or the role is reached."""
         with suppress(PreflightError):
             while 1 < size > len(self.others):
                 self.others.append(ReconnectingConnection(address, name))
 
     def lost(self) -> None:
-        """The way to the server is dead: nobody need wait for an answer."""
+        """Ends all connections, because the server cannot be reached: no thread waits for an answer then."""
         for link in (self.link, *self.others):
             link.lost()
 
@@ -48,9 +48,10 @@ class Workers:
 def run_side_by_side(
     links: Sequence[ReconnectingConnection], work: Callable[[ReconnectingConnection, T], R], items: Iterable[T]
 ) -> Iterator[R]:
-    """What ``work(link, item)`` returns, of all items, as it comes; each link works on one item at a time.
+    """Yields the results of ``work(link, item)`` for all ``items`` as they are ready.
 
-    A single link works in this thread. Raises what a work raises; the others then stop, and their links for good.
+    Each link works on one item at a time; a single link works in this thread. Raises what ``work`` raises; then the
+    other threads stop, and no link is used again.
     """
     if len(links) == 1:
         for item in items:
@@ -67,13 +68,13 @@ def run_side_by_side(
         finally:
             idle.put(link)
 
-    pool, left = ThreadPoolExecutor(len(links)), iter(items)
+    pool, remaining = ThreadPoolExecutor(len(links)), iter(items)
 
     def submit(count: int) -> set[Future[R]]:
-        return {pool.submit(with_link, item) for item in islice(left, count)}
+        return {pool.submit(with_link, item) for item in islice(remaining, count)}
 
     try:
-        # Never more under way than links: what was found is let go as soon as it was taken.
+        # At most one task per link, and each result is dropped once it is yielded: this bounds memory.
         pending = submit(len(links))
         while pending:
             done, pending = wait(pending, return_when=FIRST_COMPLETED)

@@ -11,7 +11,7 @@ from jobs.postgres.connections import Connection
 from jobs.postgres.credit_capabilities import CreditCapabilities
 from jobs.postgres.invariants import Law, sides_in_sql
 from jobs.postgres.ledger import ledger_and_transactions, our_transactions
-from jobs.postgres.rollup_invariants import Scope, rolled_up, with_left_out
+from jobs.postgres.rollup_invariants import Scope, add_left_out_meters, rolled_up
 from jobs.postgres.sql_loader import app_table, compose, job_table
 from jobs.settings import Settings
 
@@ -44,7 +44,7 @@ def judged(connection: Connection, settings: Settings, credits: CreditCapabiliti
         [list(scope.months)],
     ).fetchall()
     for law, text, tells in rolled_up(settings):
-        yield with_left_out(_judged(connection, law, text, days, tells=tells), scope, left_out)
+        yield add_left_out_meters(_judged(connection, law, text, days, tells=tells), scope, left_out)
     yield _judged(connection, "6 rejected as counted = rejects that stand", _rejects(settings), {})
     for law, text in _ledger(settings, credits):
         yield _judged(connection, law, text, days)

@@ -27,7 +27,7 @@ class Scope:
     until: date
 
 
-def with_left_out(law: Law, scope: Scope, left_out: Sequence[tuple[date, bool, Sequence[date]]]) -> Law:
+def add_left_out_meters(law: Law, scope: Scope, left_out: Sequence[tuple[date, bool, Sequence[date]]]) -> Law:
     """``law`` with a note of what it leaves out. ``left_out``: month, whether it is not in user_daily yet, its days
     that are not regrouped yet."""
     bare = {month for month, is_bare, _ in left_out if is_bare and "user_daily" in law.law}

@@ -49,7 +49,7 @@ class LostRow:
 
 
 def stage_rows(connection: Connection, rows: pl.DataFrame) -> None:
-    """Puts ``rows`` (pipeline.draw_windows.rows_to_write) where the queries below find them."""
+    """Puts ``rows`` (pipeline.draw_windows.select_rows_to_write) where the queries below find them."""
     connection.execute(compose("writeback.stage_rows"))
     copy_in(connection, STAGE, rows.select("id", "user_id", "date", "month", "written_hash", "target", "credits"))
 

@@ -1,8 +1,8 @@
-"""Charges: what each row's quantity of each meter costs (DESIGN section 2).
+"""Charges: what each row's quantity of each meter costs (DESIGN section 3).
 
-A charge is one exact fraction, Σ over tiers of quantity in the tier × price ÷ per, for a level also ÷ the days
-of the month; it is rounded once, half to even, at 10 places. The quantity of a row in a tier is what lies
-between the running total before the row and after it, clipped to the tier's bounds.
+A charge is one exact fraction: Σ over tiers of quantity in the tier × price ÷ per, for a level also ÷ the days
+of the month. It is rounded once, half to even, at 10 places. The quantity of a row in a tier is the difference
+between the running total after the row and before it, both clipped to the tier's bounds.
 """
 
 from calendar import monthrange
@@ -34,10 +34,14 @@ HUNDRED_PERCENT = 100 * ONE
 
 
 def sort_rows(usage: pl.LazyFrame) -> pl.LazyFrame:
-    """Each user's rows together and in row order, with month, its days, and where a month or a day of a user starts."""
+    """Returns ``usage`` by user and in row order, with ``month``, ``month_days``, ``new_day`` and ``new_month``.
+
+    ``month_days``: the days of the month; ``new_day``, ``new_month``: whether a user's day or month starts here.
+    """
     user, month = pl.col("user_id"), pl.col("date").dt.month_start().alias("month")
-    ordered = _sorted(usage.with_columns(CODED).collect()).lazy().with_columns(month)
-    new_day, new_user = pl.col(_DAY).ne_missing(pl.col(_DAY).shift()), user.ne_missing(user.shift())
+    ordered = _sort(usage.with_columns(CODED).collect()).lazy().with_columns(month)
+    sort_key = pl.col(_SORT_KEY)
+    new_day, new_user = sort_key.ne_missing(sort_key.shift()), user.ne_missing(user.shift())
     return ordered.with_columns(
         month_days=pl.col("date").dt.days_in_month(),
         new_day=new_day,
@@ -45,17 +49,21 @@ def sort_rows(usage: pl.LazyFrame) -> pl.LazyFrame:
     )
 
 
-_DAY = "month_days"
-"""The name under which user and day travel as one number, as long as the column is not yet made."""
+_SORT_KEY = "month_days"
+"""A temporary column: user and day as one number. ``sort_rows`` then replaces it by the days of the month, so that no
+further name is reserved."""
 
 
-def _sorted(usage: pl.DataFrame) -> pl.DataFrame:
-    """In row order. One number of user and day sorts three times as fast as all that decides, and usually is enough:
-    a user has one row a day."""
-    day = pl.col("date").to_physical().cast(pl.Int64)
-    keyed = usage.with_columns((pl.col("user_id").to_physical().cast(pl.Int64) * 2**31 + day).alias(_DAY)).sort(_DAY)
-    if (keyed[_DAY] == keyed[_DAY].shift()).any():
-        return keyed.sort(_DAY, *ROW_ORDER, nulls_last=True)
+def _sort(usage: pl.DataFrame) -> pl.DataFrame:
+    """Returns ``usage`` by user and in row order, with _SORT_KEY.
+
+    One number sorts three times as fast as all columns of the row order. It is usually enough, because a user has one
+    row a day.
+    """
+    user, day = (pl.col(name).to_physical().cast(pl.Int64) for name in ("user_id", "date"))
+    keyed = usage.with_columns((user * 2**31 + day).alias(_SORT_KEY)).sort(_SORT_KEY)
+    if (keyed[_SORT_KEY] == keyed[_SORT_KEY].shift()).any():
+        return keyed.sort(_SORT_KEY, *ROW_ORDER, nulls_last=True)
     return keyed
 
 
@@ -67,32 +75,36 @@ def add_charges(ordered: pl.LazyFrame, terms: PricingTerms, bounds: ColumnBounds
 
 
 def charge(meter: Meter, cards: Sequence[Card], terms: PricingTerms, bounds: ColumnBounds) -> pl.Expr:
-    """The charge of one meter: by the card of the day, unless an override replaces or discounts it."""
-    numerator, denominator = _by_card(meter, cards[0], terms, bounds)
+    """Returns the charge of one meter: by the card of the day, unless an override replaces or discounts it."""
+    numerator, denominator = _card_fraction(meter, cards[0], terms, bounds)
     for card in cards[1:]:
-        holds = pl.col("date") >= card.effective_from
-        then = _by_card(meter, card, terms, bounds)
-        numerator, denominator = where(holds, then[0], numerator), where(holds, then[1], denominator)
+        is_effective = pl.col("date") >= card.effective_from
+        newer_numerator, newer_denominator = _card_fraction(meter, card, terms, bounds)
+        numerator = where(is_effective, newer_numerator, numerator)
+        denominator = where(is_effective, newer_denominator, denominator)
     if meter.name not in terms.overridden:
         return numerator.divided(denominator).wide
     price, discount = pl.col(PRICE + meter.name), pl.col(DISCOUNT + meter.name)
     by_price = pl.col(meter.name).cast(WIDE) * price.cast(WIDE)
-    over = pl.when(price.is_not_null()).then(by_price).otherwise(numerator.wide)
-    keep = int128(HUNDRED_PERCENT) - pl.when(price.is_null()).then(discount).fill_null(0).cast(WIDE)
-    return scaled_half_even(over, denominator.wide, keep, int128(HUNDRED_PERCENT))
+    undivided = pl.when(price.is_not_null()).then(by_price).otherwise(numerator.wide)
+    to_pay = int128(HUNDRED_PERCENT) - pl.when(price.is_null()).then(discount).fill_null(0).cast(WIDE)
+    return scaled_half_even(undivided, denominator.wide, to_pay, int128(HUNDRED_PERCENT))
 
 
-def _by_card(meter: Meter, card: Card, terms: PricingTerms, bounds: ColumnBounds) -> tuple[BoundedInt, BoundedInt]:
-    """What the quantities come to, as one fraction."""
-    parts = tier_quantities(meter, card, terms, bounds)
-    # In lowest terms, so that real days fit 64 bits; a price of somebody's own is no part of the card's fraction.
-    common = 1 if meter.name in terms.overridden else gcd(card.per * ONE, *(tier.price for tier, _ in parts))
-    numerator = reduce(add, [quantity * (tier.price // common) for tier, quantity in parts], BoundedInt.of(0))
-    return numerator, (_days(terms) if meter.is_level else BoundedInt.of(1)) * (card.per * ONE // common)
+def _card_fraction(
+    meter: Meter, card: Card, terms: PricingTerms, bounds: ColumnBounds
+) -> tuple[BoundedInt, BoundedInt]:
+    """Returns numerator and denominator of the charge by ``card``."""
+    quantities = tier_quantities(meter, card, terms, bounds)
+    # In lowest terms, so that usual quantities fit 64 bits. An override price shares the denominator, so the fraction
+    # of an overridden meter is not reduced.
+    common = 1 if meter.name in terms.overridden else gcd(card.per * ONE, *(tier.price for tier, _ in quantities))
+    numerator = reduce(add, [quantity * (tier.price // common) for tier, quantity in quantities], BoundedInt.of(0))
+    return numerator, (_month_days(terms) if meter.is_level else BoundedInt.of(1)) * (card.per * ONE // common)
 
 
-def _days(terms: PricingTerms) -> BoundedInt:
-    """Of the month of each row."""
+def _month_days(terms: PricingTerms) -> BoundedInt:
+    """Returns the days of the month of each row."""
     if (terms.first.year, terms.first.month) == (terms.last.year, terms.last.month):
         return BoundedInt.of(monthrange(terms.first.year, terms.first.month)[1])
     return BoundedInt(pl.col("month_days").cast(NARROW), 28, 31)
@@ -101,27 +113,27 @@ def _days(terms: PricingTerms) -> BoundedInt:
 def tier_quantities(
     meter: Meter, card: Card, terms: PricingTerms, bounds: ColumnBounds = UNMEASURED
 ) -> list[tuple[Tier, BoundedInt]]:
-    """Each tier of ``card`` with what of a row's quantity lies in it, in units of 10^-10.
+    """Returns each tier of ``card`` with the quantity of each row that lies in it (units of 10^-10).
 
-    Where tiers reach over a month, a level's running total and bounds are GB-months: both sides are multiplied
-    by the days of the month instead, so that nothing is divided before the one rounding.
+    With tiers over a month, a level's running total and bounds are GB-months. Both are multiplied by the days of the
+    month, so that nothing is divided before the one rounding.
     """
     quantity = bounds.column(meter.name)
     if len(card.tiers) == 1:
         return [(card.tiers[0], quantity)]
     if terms.tiers == "day" and bounds.alone:
-        return [(tier, _reached(quantity, tier, above, BoundedInt.of(1)) - tier.start) for tier, above in card.bounds()]
+        return [(tier, _clip(quantity, tier, above, BoundedInt.of(1)) - tier.start) for tier, above in card.bounds()]
     monthly = terms.tiers == "month"
     starts = pl.col("new_month" if monthly else "new_day")
-    unit = _days(terms) if monthly and meter.is_level else BoundedInt.of(1)
+    unit = _month_days(terms) if monthly and meter.is_level else BoundedInt.of(1)
     total = quantity.cumulative(starts, bounds.rows)
     return [
-        (tier, ((_reached(total, tier, above, unit) - unit * tier.start).deltas(starts)).with_bounds(0, quantity.most))
+        (tier, ((_clip(total, tier, above, unit) - unit * tier.start).deltas(starts)).with_bounds(0, quantity.most))
         for tier, above in card.bounds()
     ]
 
 
-def _reached(total: BoundedInt, tier: Tier, above: int | None, unit: BoundedInt) -> BoundedInt:
-    """How far the total comes in a tier that ends ``above``."""
-    reached = total.at_least(unit * tier.start)
-    return reached if above is None else reached.at_most(unit * above)
+def _clip(total: BoundedInt, tier: Tier, above: int | None, unit: BoundedInt) -> BoundedInt:
+    """Returns ``total`` clipped to the bounds of ``tier``, which ends at ``above`` (None: never)."""
+    clipped = total.at_least(unit * tier.start)
+    return clipped if above is None else clipped.at_most(unit * above)

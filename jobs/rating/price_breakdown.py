@@ -1,4 +1,4 @@
-"""How each charge comes about: which part of a quantity got which price, by which line of the card or override."""
+"""Charges broken down by tier: which part of a quantity got which price, from which rate card line or override."""
 
 from collections.abc import Iterator
 
@@ -13,16 +13,18 @@ from jobs.rating.price_overrides import DISCOUNT, ID, PRICE
 
 
 def price_breakdown(ordered: pl.LazyFrame, terms: PricingTerms) -> pl.LazyFrame:
-    """One row per usage row, meter and tier with a quantity: id, meter, tier_from, quantity, price (units of 10^-10),
-    per, because (the card's reference or the override's id), discount (null, or percent in units of 10^-10).
+    """Returns one row per usage row, meter and tier with a quantity.
 
-    In: rows from ``charges.sort_rows``, overrides joined.
+    Columns: id, meter; tier_from, quantity, price (units of 10^-10), per; because (the card's line and reference, or
+    the override's id); discount (percent in units of 10^-10, or null).
+
+    ``ordered``: rows from ``charges.sort_rows``, overrides joined.
     """
-    found = [piece for meter in terms.meters for piece in _of_meter(ordered, meter, terms)]
-    return pl.concat(found).filter(pl.col("quantity") != 0)
+    by_tier = [rows for meter in terms.meters for rows in _break_down_meter(ordered, meter, terms)]
+    return pl.concat(by_tier).filter(pl.col("quantity") != 0)
 
 
-def _of_meter(ordered: pl.LazyFrame, meter: Meter, terms: PricingTerms) -> Iterator[pl.LazyFrame]:
+def _break_down_meter(ordered: pl.LazyFrame, meter: Meter, terms: PricingTerms) -> Iterator[pl.LazyFrame]:
     cards = terms.cards(meter)
     ends = [card.effective_from for card in cards[1:]]
     if meter.name not in terms.overridden:
@@ -36,10 +38,10 @@ def _of_meter(ordered: pl.LazyFrame, meter: Meter, terms: PricingTerms) -> Itera
         applies = pl.col("date") >= card.effective_from
         if end is not None:
             applies &= pl.col("date") < end
-        yield from _of_card(ordered, meter, card, terms, applies)
+        yield from _break_down_card(ordered, meter, card, terms, applies)
 
 
-def _of_card(
+def _break_down_card(
     ordered: pl.LazyFrame, meter: Meter, card: Card, terms: PricingTerms, applies: pl.Expr
 ) -> Iterator[pl.LazyFrame]:
     price, because = pl.col(PRICE + meter.name), pl.lit("override ") + pl.col(ID + meter.name)

@@ -1,4 +1,4 @@
-"""Overrides: which price or discount replaces the card of a user and meter on a day (DESIGN section 2)."""
+"""Price overrides: the price or discount that replaces a user's card of a meter on a day (DESIGN section 3)."""
 
 from datetime import date
 
@@ -7,13 +7,14 @@ import polars as pl
 from jobs.domain.schemas import CODED
 
 PRICE, DISCOUNT, ID = "override_price_", "override_discount_", "override_id_"
-BY_DAY = ("user_id", "date")
+_USER_DAY = ("user_id", "date")
 
 
-def by_day(overrides: pl.LazyFrame, first: date, last: date) -> pl.LazyFrame:
-    """One row per user, meter and day of ``first`` to ``last`` that an override touches: the one that holds.
+def expand_overrides(overrides: pl.LazyFrame, first: date, last: date) -> pl.LazyFrame:
+    """Returns the override that holds for each user, meter and day of ``first`` to ``last``, if there is one.
 
-    In: ``schemas.OVERRIDES``. Of several on a day the highest rank (latest from, then created_at, then id) holds.
+    ``overrides``: schemas.OVERRIDES. Of several on one day the one with the highest rank holds (latest from, then
+    created_at, then id).
     """
     days = pl.date_ranges(pl.max_horizontal("first", pl.lit(first)), pl.min_horizontal("last", pl.lit(last)))
     return (
@@ -27,15 +28,18 @@ def by_day(overrides: pl.LazyFrame, first: date, last: date) -> pl.LazyFrame:
     )
 
 
-def joined(ordered: pl.LazyFrame, overrides: pl.LazyFrame, meters: frozenset[str]) -> pl.LazyFrame:
-    """``ordered`` usage with each overridden meter's price, discount and override id of the day, or nulls."""
+def join_overrides(ordered: pl.LazyFrame, overrides: pl.LazyFrame, meters: frozenset[str]) -> pl.LazyFrame:
+    """Adds price, discount and id of the override of the day for each of ``meters``; null where there is none.
+
+    ``overrides``: one row per user, meter and day (``expand_overrides``).
+    """
     for meter in sorted(meters):
-        mine = overrides.filter(pl.col("meter") == meter).select(
+        of_meter = overrides.filter(pl.col("meter") == meter).select(
             CODED,
             "date",
             pl.col("price").alias(PRICE + meter),
             pl.col("discount").alias(DISCOUNT + meter),
             pl.col("id").alias(ID + meter),
         )
-        ordered = ordered.join(mine, on=BY_DAY, how="left", maintain_order="left")
+        ordered = ordered.join(of_meter, on=_USER_DAY, how="left", maintain_order="left")
     return ordered

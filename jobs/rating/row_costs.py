@@ -1,4 +1,4 @@
-"""Row cost: recorded or rated, the adjustment between the two, and what is written back (DESIGN section 2)."""
+"""Row cost: recorded or rated, the adjustment between the two, and what is written back (DESIGN section 3)."""
 
 from collections.abc import Sequence
 from functools import reduce
@@ -16,7 +16,8 @@ def add_costs(
 ) -> pl.LazyFrame:
     """Adds ``total_cost``, ``adjustment_cost`` (Int128), ``unpriced`` and ``target`` to charged rows.
 
-    ``target`` is what usage_daily.total_cost shall be, null where it is not ours to write.
+    ``unpriced``: whether a row of a recorded month has no recorded cost, and costs its charges. ``target``: the new
+    usage_daily.total_cost, null where this is not written. Amounts are in units of 10^-10.
     """
     charged_sum = reduce(add, [bounds.column(cost_of(meter.name)) for meter in meters], BoundedInt.of(0))
     is_rated = pl.col("month").is_in(sorted(rules.rated))

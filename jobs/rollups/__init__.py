@@ -1,4 +1,4 @@
-"""Roll-ups of rated rows (user_daily, user_monthly), how they differ from what is stored, and why. Pure.
+"""Roll-ups of rated rows (user_daily, user_monthly), how they differ from the stored rows, and why. Pure.
 
-The cluster tables are grouped by the server (``jobs.postgres.cluster_rollups``); nothing is written here.
+The server computes the sums of cluster_daily (``jobs.postgres.cluster_rollups``).
 """

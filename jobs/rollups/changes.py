@@ -1,6 +1,6 @@
-"""What a run would write, listed the same way for every table: which row, what it says now, what it shall say.
+"""Rows that a run writes, listed the same way for every table: key, stored value, new value.
 
-A plan is all of these together. Its hash is a sum over rows, so that neither their order nor batches count.
+A plan is the list of all these rows. Its hash is a sum over rows, so it depends neither on their order nor on batches.
 """
 
 import hashlib
@@ -17,17 +17,17 @@ CHANGES: dict[str, pl.DataType | type[pl.DataType]] = {
     "old": pl.String,
     "new": pl.String,
 }
-"""One row per row to be written. ``old`` is null where there is none yet, ``new`` where it goes; ``user``: whose it
-is, null in the tables of clusters and months; ``cluster``: null elsewhere, and for the row without one."""
-NONE = pl.DataFrame(schema=CHANGES)
-BETWEEN = "\x1f"
+"""One row per row to be written. ``old`` is null where the row is new, ``new`` where it is deleted. ``user`` is null in
+the tables of clusters and months. ``cluster`` is null in all other tables, and for usage without a cluster."""
+NO_CHANGES = pl.DataFrame(schema=CHANGES)
+SEPARATOR = "\x1f"
 MODULUS = 2**256
 
 
-def text_of(names: Sequence[str | pl.Expr]) -> pl.Expr:
-    """Columns as one text; nulls differ from every value."""
-    parts = [pl.col(name) if isinstance(name, str) else name for name in names]
-    return pl.concat_str([part.cast(pl.String).fill_null("\x00") for part in parts], separator=BETWEEN)
+def join_text(columns: Sequence[str | pl.Expr]) -> pl.Expr:
+    """Returns ``columns`` as one text; a null differs from every value."""
+    values = [pl.col(column) if isinstance(column, str) else column for column in columns]
+    return pl.concat_str([value.cast(pl.String).fill_null("\x00") for value in values], separator=SEPARATOR)
 
 
 def list_changes(
@@ -39,12 +39,12 @@ def list_changes(
     new: pl.Expr,
     owner: str | None = None,
 ) -> pl.DataFrame:
-    """``rows`` as CHANGES, by these expressions of their columns; ``owner`` names the column of user or cluster."""
+    """Returns ``rows`` of ``table`` as CHANGES; ``owner`` names the column of the user or the cluster."""
     cluster = owner if owner == "cluster_id" else None
     user = None if cluster else owner
     by_column = {
         "table": pl.lit(table),
-        "key": text_of(key),
+        "key": join_text(key),
         "user": pl.lit(None) if user is None else pl.col(user),
         "cluster": pl.lit(None) if cluster is None else pl.col(cluster),
         "old": old,
@@ -53,45 +53,50 @@ def list_changes(
     return rows.select(by_column[name].cast(kind).alias(name) for name, kind in CHANGES.items()).collect()
 
 
-def list_replaced(
-    table: str, put: pl.DataFrame, gone: pl.DataFrame, stored: pl.LazyFrame, key: Sequence[str]
+def list_row_diff(
+    table: str, upserts: pl.DataFrame, deletes: pl.DataFrame, stored: pl.LazyFrame, key: Sequence[str]
 ) -> pl.DataFrame:
-    """Whole rows of a roll-up that are put in or taken away, where the table holds ``stored``."""
-    values = [name for name in put.columns if name not in key]
+    """Returns as CHANGES the rows of a roll-up that are upserted or deleted; ``stored``: what the table has now."""
+    values = [name for name in upserts.columns if name not in key]
     owner = "user_id" if "user_id" in key else "cluster_id"
-    before = stored.select(*key, text_of(values).alias("old"))
-    into = (
-        put.lazy().with_columns(text_of(values).alias("new")).join(before, on=list(key), how="left", nulls_equal=True)
+    before = stored.select(*key, join_text(values).alias("old"))
+    upserted = (
+        upserts.lazy()
+        .with_columns(join_text(values).alias("new"))
+        .join(before, on=list(key), how="left", nulls_equal=True)
     )
-    away = gone.lazy().join(before, on=list(key), how="left", nulls_equal=True).with_columns(new=pl.lit(None))
+    deleted = deletes.lazy().join(before, on=list(key), how="left", nulls_equal=True).with_columns(new=pl.lit(None))
     return pl.concat(
-        [list_changes(table, rows, key, old=pl.col("old"), new=pl.col("new"), owner=owner) for rows in (into, away)]
+        [
+            list_changes(table, rows, key, old=pl.col("old"), new=pl.col("new"), owner=owner)
+            for rows in (upserted, deleted)
+        ]
     )
 
 
-def digests(changes: pl.DataFrame) -> dict[str | None, int]:
-    """By user (None: of nobody) the sum of the rows' hashes, below MODULUS; nobody whose sum would be of nothing."""
+def sum_digests(changes: pl.DataFrame) -> dict[str | None, int]:
+    """Returns by user the sum of the hashes of ``changes``, modulo MODULUS; None: of rows without a user."""
     sums: dict[str | None, int] = {}
-    for user, *parts in changes.select("user", "table", "key", "old", "new").iter_rows():
-        text = "\x1e".join("\x00" if part is None else part for part in parts)
+    for user, *values in changes.select("user", "table", "key", "old", "new").iter_rows():
+        text = "\x1e".join("\x00" if value is None else value for value in values)
         sums[user] = (sums.get(user, 0) + int.from_bytes(hashlib.sha256(text.encode()).digest())) % MODULUS
     return sums
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
-    """``put``: whole target rows that are new or differ; ``gone``: keys of standing rows without a target."""
+class RowDiff:
+    """Target rows that are new or differ (``upserts``), and keys of stored rows without a target (``deletes``)."""
 
-    put: pl.LazyFrame
-    gone: pl.LazyFrame
+    upserts: pl.LazyFrame
+    deletes: pl.LazyFrame
 
 
-def difference(target: pl.LazyFrame, standing: pl.LazyFrame, keys: Sequence[str]) -> Difference:
+def compare_rows(target: pl.LazyFrame, stored: pl.LazyFrame, keys: Sequence[str]) -> RowDiff:
     """Compares two frames of the same columns by ``keys``; nulls are equal, in keys and in values."""
     columns = target.collect_schema().names()
-    standing = standing.select(columns)
-    same = target.join(standing, on=columns, how="semi", nulls_equal=True).select(keys)
-    return Difference(
-        put=target.join(same, on=list(keys), how="anti", nulls_equal=True),
-        gone=standing.join(target, on=list(keys), how="anti", nulls_equal=True).select(keys),
+    stored = stored.select(columns)
+    same = target.join(stored, on=columns, how="semi", nulls_equal=True).select(keys)
+    return RowDiff(
+        upserts=target.join(same, on=list(keys), how="anti", nulls_equal=True),
+        deletes=stored.join(target, on=list(keys), how="anti", nulls_equal=True).select(keys),
     )

@@ -45,7 +45,7 @@ RESERVED = frozenset(
     | {"deducted", "reported", "imported", "class", "part", "due_part", "free", "purchased", "demand", "open"}
     | {"changed", "modes_hash", "account_hash", "is_usable", "is_paying"}
     | {"has_account", "valid_from", "mode", "granted", "bought", "used", "free_used", "posted", "drawn"}
-    | {f"{kind}_{lot}" for kind in ("booked", "imported", "kept") for lot in ("free", "purchased")}
+    | {f"{kind}_{lot}" for kind in ("ledger", "imported", "fixed") for lot in ("free", "purchased")}
     | {f"{lot}_{kind}" for kind in ("left", "drawn") for lot in ("free", "purchased")}
 )
 # Fields of Settings that this module computes. There are no settings with these names.

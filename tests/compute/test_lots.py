@@ -87,10 +87,10 @@ def left(numbers: dict[str, int], drawn: tuple[int, int] = (0, 0), rules: Credit
         "free": drawn[0] * CENT,
         "purchased": drawn[1] * CENT,
     }
-    kept = {"user_id": ["ada"], "kept_free": [0], "kept_purchased": [0]}
-    kinds = {"user_id": pl.String, "kept_free": pl.Int128, "kept_purchased": pl.Int128}
+    fixed = {"user_id": ["ada"], "fixed_free": [0], "fixed_purchased": [0]}
+    kinds = {"user_id": pl.String, "fixed_free": pl.Int128, "fixed_purchased": pl.Int128}
     lots = lot_balances(
-        pl.LazyFrame([account], schema=ACCOUNTS), pl.LazyFrame([draw], schema=DRAWS), pl.LazyFrame(kept, kinds), rules
+        pl.LazyFrame([account], schema=ACCOUNTS), pl.LazyFrame([draw], schema=DRAWS), pl.LazyFrame(fixed, kinds), rules
     ).collect()
     free, purchased = lots.select(pl.col("free_left", "purchased_left") // CENT).row(0)
     return free, purchased
@@ -154,12 +154,12 @@ def test_postings_are_the_difference_by_row_user_and_month() -> None:
         | {"purchased": [5]},
         schema_overrides={"user_id": pl.Categorical, "id": pl.UInt128, "free": pl.Int128, "purchased": pl.Int128},
     )
-    booked = pl.LazyFrame([(7, "ada", date(2026, 6, 9), 1, 2, 3)], schema=DRAWS, orient="row")
+    ledger = pl.LazyFrame([(7, "ada", date(2026, 6, 9), 1, 2, 3)], schema=DRAWS, orient="row")
     accounts = pl.LazyFrame([("ada", 0, 0, 0, 0)], schema=ACCOUNTS, orient="row")
-    found = make_postings(rows, accounts, booked).collect()
+    found = make_postings(rows, accounts, ledger).collect()
     assert found.select("month", "date", "free", "purchased", "fresh", "vanished").rows() == [
         (JUNE, date(2026, 6, 9), -2, -3, False, True),
         (date(2026, 7, 1), date(2026, 7, 4), 0, 5, False, False),
     ]
     nobody = pl.LazyFrame(schema=ACCOUNTS)
-    assert make_postings(rows, nobody, booked).collect().is_empty()
+    assert make_postings(rows, nobody, ledger).collect().is_empty()

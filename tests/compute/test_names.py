@@ -13,7 +13,7 @@ from jobs.domain.schemas import ACCOUNTS, DRAWS, MODES, OVERRIDES, usage_schema
 from jobs.postgres.batch_hashes import CREDIT_HASHES
 from jobs.postgres.usage_writeback import WRITTEN
 from jobs.rating.charges import add_charges, sort_rows
-from jobs.rating.price_overrides import by_day, joined
+from jobs.rating.price_overrides import expand_overrides, join_overrides
 from jobs.rating.row_costs import add_costs
 from jobs.rollups import user_rollups
 from jobs.settings import RESERVED
@@ -27,18 +27,18 @@ FINGERPRINTS = {"row_count": pl.Int64, "usage_hash": pl.Int64, "written_hash": p
 def test_every_column_that_pricing_makes_is_reserved() -> None:
     card = parse("meter,effective_from,tier_from,price,per,reference\nm,2020-01-01,0,1,1,r\n", "rates.csv", ["m"])
     terms = PricingTerms((METER,), card, JUNE, date(2026, 6, 30), "day", frozenset({"m"}))
-    held = by_day(pl.LazyFrame(schema=OVERRIDES), terms.first, terms.last)
-    ordered = joined(sort_rows(pl.LazyFrame(schema=usage_schema(["m"]))), held, terms.overridden)
+    overrides = expand_overrides(pl.LazyFrame(schema=OVERRIDES), terms.first, terms.last)
+    ordered = join_overrides(sort_rows(pl.LazyFrame(schema=usage_schema(["m"]))), overrides, terms.overridden)
     priced = add_costs(add_charges(ordered, terms), [METER], CostRules(frozenset(), True, None))
     rules = CreditRules(scale=2, due_scale=2, start=JUNE, splits=True)
     modes, accounts, posted = (pl.LazyFrame(schema=schema) for schema in (MODES, ACCOUNTS, DRAWS))
     paid = allocate_credits(priced, modes, accounts, posted, rules)
     # What the passes on the way add, they take away again; a meter of that name would be overwritten all the same.
     between = allocate_lots(paid.with_columns(demand=0, free_left=0, purchased_left=0), LOTS)
-    user_days, user_months = user_rollups.user_days(paid, [METER]), user_rollups.user_months(paid, [METER])
+    user_days, user_months = user_rollups.sum_user_days(paid, [METER]), user_rollups.sum_user_months(paid, [METER])
     cluster_days = user_days.drop("user_id").with_columns(users=0)
     clusters = pl.LazyFrame(schema={"month": pl.Date, "cluster_id": pl.UInt128, "active_users": pl.Int64})
-    cluster_months = user_rollups.cluster_months(cluster_days, clusters, [METER])
+    cluster_months = user_rollups.sum_cluster_months(cluster_days, clusters, [METER])
     hashes = [pl.LazyFrame(schema=schema) for schema in (FINGERPRINTS, CREDIT_HASHES, WRITTEN)]
     frames = [ordered, priced, paid, between, accounts, posted, modes, user_days, user_months]
     frames += [cluster_days, cluster_months, *hashes]

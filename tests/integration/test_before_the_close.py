@@ -189,7 +189,7 @@ def test_an_account_that_is_no_number_keeps_the_month_open(url: str) -> None:
     for words in (("--dry-run",), ()):
         ran = usage_jobs("run", "--json", "--date", str(JUNE_3), *words, url=url, today=TODAY)
         assert (ran.code, ran.object["closed"]) == (3, [])
-        assert any("2026-05 stays open: what ada pay" in note for note in ran.object["notes"])
+        assert any("2026-05 stays open: the accounts of ada" in note for note in ran.object["notes"])
     with psycopg.connect(url) as link:
         link.execute(b"UPDATE user_credits SET total_purchased = 5 WHERE user_id = 'ada'")
     assert night(url)["closed"] == ["2026-05-01"]

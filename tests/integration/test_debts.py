@@ -273,7 +273,7 @@ def test_adopting_settles_what_was_paid(restored: str) -> None:
     told = night(restored, "--adopt", "ada", today=june(7))
     assert tried["changed"] == told["changed"]
     assert "adopted 40 credits on 1 rows of ada: the ledger has what they show" in told["notes"]
-    assert not any("settled by credit" in note for note in told["notes"])
+    assert not any("settled by later credit" in note for note in told["notes"])
     assert (deducted(restored), used(restored)) == (rows, account)
     assert (debts(restored), drawn(restored)) == ({1: ("300.00", "140.00", "0.00")}, {1: amounts("0", "150")})
     assert paid(restored, month=MAY) == sums(credits_purchased="150", credits_deducted="150", uncovered="160")

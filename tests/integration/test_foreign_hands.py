@@ -118,7 +118,7 @@ def test_adopted_draws_cost_nothing_again(two: str) -> None:
     told = night(two, "--adopt", "bob", "--adopt", "ada")
     assert [note for note in told["notes"] if "adopt" in note] == [
         "adopted 0.4 credits on 1 rows of bob: the ledger has what they show",
-        "--adopt ada: expected a user who is set aside for his credits; found nothing wrong with them",
+        "--adopt ada: expected a user who is set aside for unexplained credits; found none",
     ]
     imported = ask(two, "SELECT usage_daily_id AS id, free, purchased FROM rollup.credit_draws WHERE imported")
     assert [tuple(row.values()) for row in imported] == [(UUID(int=3), Decimal("0.05"), Decimal("0.35"))]
@@ -259,7 +259,7 @@ def test_who_has_used_less_than_was_drawn_lacks_no_column(ready: str) -> None:
     night(ready)
     restore(ready, tables)
     night(ready, code=6)
-    assert "gives nothing back" in reasons(ready)["ada"]
+    assert "removes the draws from the ledger, and changes no account" in reasons(ready)["ada"]
 
 
 def test_a_column_of_free_credits_used_that_is_gone_is_missed(two: str) -> None:

@@ -12,7 +12,7 @@ from prepaid import night, row
 from jobs.pipeline import batches
 
 START: dict[str, Any] = {"USAGE_JOBS_START": "2026-05"}
-NOTE = "price overrides of ada are not those by which covered days were priced"
+NOTE = "price overrides of ada were added, edited or deleted after covered days were priced"
 
 
 def override(url: str, number: int, user: str, **columns: object) -> None:

@@ -150,5 +150,5 @@ def test_the_trouble_of_many_is_the_tables(url: str, monkeypatch: pytest.MonkeyP
     ask(url, "ALTER TABLE user_credits ADD CONSTRAINT c CHECK (total_used = 0)")
     ran = usage_jobs("run", url=url, today=TODAY, **START)
     assert ran.code == 5
-    assert "of more than 2 users nothing can be written; of the last: user_credits: expected" in ran.err
+    assert "more than 2 users cannot be written; the last one because of: user_credits: expected" in ran.err
     assert set(used(url).values()) == {0}

@@ -62,7 +62,7 @@ def unguarded(*_: object) -> Iterator[None]:
 
 def _member(pipe: Connection, barrier: Barrier, guarded: bool) -> None:
     if not guarded:
-        setattr(jobs.pipeline.run, "guarded", unguarded)  # noqa: B010 - a name that the module does not offer
+        setattr(jobs.pipeline.run, "hold_run_lock", unguarded)  # noqa: B010 - a name that the module does not offer
     try:
         while url := pipe.recv():
             barrier.wait(PATIENCE)

@@ -23,7 +23,7 @@ from killing import Rows, differing, tables
 from prepaid import others
 
 from jobs.pipeline.plan_approval import ChangeRecorder
-from jobs.rollups.changes import BETWEEN, CHANGES
+from jobs.rollups.changes import CHANGES, SEPARATOR
 
 CASES = count("PLANS")
 SEED = int(os.environ.get("PLAN_SEED", "0"))
@@ -209,7 +209,9 @@ def test_the_plan_is_what_is_done(
 def assert_same_rows(planned: pl.DataFrame, before: dict[str, Rows], after: dict[str, Rows]) -> None:
     """Of each table just the rows that were listed have changed, from what was listed to what was listed."""
     for table, key in KEYS.items():
-        expected = {tuple(row["key"].split(BETWEEN)): row for row in planned.rows(named=True) if row["table"] == table}
+        expected = {
+            tuple(row["key"].split(SEPARATOR)): row for row in planned.rows(named=True) if row["table"] == table
+        }
         changed = {
             textual(table, place, key): (before[table].get(place), after[table].get(place))
             for place in before[table].keys() | after[table].keys()
@@ -225,10 +227,10 @@ def assert_same_rows(planned: pl.DataFrame, before: dict[str, Rows], after: dict
                 assert (row["old"] is None) == (old is None), (table, place)
             if table == "usage_daily":
                 assert new
-                assert row["new"].split(BETWEEN)[1] == units(new["credits_deducted"]), place
+                assert row["new"].split(SEPARATOR)[1] == units(new["credits_deducted"]), place
             if table in ("user_daily", "user_monthly", "cluster_daily", "cluster_monthly") and new:
                 values = {units(new[name]) for name in ("total_cost", "credits_deducted", "cpu_hours")}
-                assert values <= set(row["new"].split(BETWEEN)), (table, place)
+                assert values <= set(row["new"].split(SEPARATOR)), (table, place)
     posted = sum(row["count"] for row in after["credit_transactions"].values())
     posted -= sum(row["count"] for row in before["credit_transactions"].values())
     assert posted == planned.filter(pl.col("table") == "credit_transactions").height

@@ -1,0 +1,135 @@
+"""Hashes of what each row of user_monthly is computed from, and the causes of change that follow from them."""
+
+from collections.abc import Callable
+from datetime import date
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from jobs.domain.schemas import EARLY, PREPAID
+from jobs.pipeline import debt_settlement
+from jobs.pipeline.batch_input import of_users
+from jobs.pipeline.plan import Plan
+from jobs.pipeline.rollup_writer import TableDiff
+from jobs.postgres import batch_hashes
+from jobs.postgres.connections import Connection
+from jobs.rollups.causes import KEY, find_causes
+
+if TYPE_CHECKING:
+    from jobs.pipeline.batch_changes import BatchChanges
+
+USER_MONTH = ["user_id", "month"]
+
+
+def add_hashes(connection: Connection, changes: "BatchChanges") -> pl.DataFrame:
+    """Returns the target rows of user_monthly with all their hashes."""
+    plan, read = changes.plan, changes.read
+    credits = batch_hashes.credit_hashes(connection, plan, read.users, read.billing_modes, changes.postings)
+    overridden = _override_hashes(plan, plan.window.last_of)
+    rates = {month: plan.rates_hash(month) for month in plan.window.months}
+    # An account that is usable now, and was not there when the batch read accounts, was opened in between.
+    is_opened = pl.col("is_usable") & ~of_users(changes.accounts["user_id"])
+    account = pl.when(~is_opened).then(pl.col("account_hash").cast(pl.String)).fill_null("-")
+    credits_hash = [
+        pl.col("modes_hash").fill_null(0).cast(pl.String),
+        # Empty where the account decides nothing: then a change of the account makes no difference.
+        pl.when("is_paying").then(account).otherwise(pl.lit("")),
+        pl.lit(plan.credit_terms),
+        pl.col("debts"),
+    ]
+    return (
+        changes.months_target.lazy()
+        .join(credits.lazy(), on=USER_MONTH, how="left")
+        .join(changes.written_hashes.lazy(), on=USER_MONTH, how="left")
+        .join(overridden.lazy(), on=USER_MONTH, how="left")
+        .join(debt_settlement.sum_open_debts(changes.debts_target).lazy(), on="user_id", how="left")
+        .join(_account_months(changes).lazy().with_columns(is_paying=True), on=USER_MONTH, how="left")
+        .with_columns(
+            written_hash=pl.col("written_hash").xor(pl.col("changed").fill_null(0)),
+            rates_hash=pl.col("month").replace_strict(rates, return_dtype=pl.String),
+            credits_hash=pl.concat_str(credits_hash, separator=".", ignore_nulls=True),
+        )
+        .drop("rows", "changed", "modes_hash", "account_hash", "is_usable", "is_paying", "debts")
+        .collect()
+    )
+
+
+def find_month_causes(connection: Connection, changes: "BatchChanges", monthly: TableDiff) -> pl.DataFrame:
+    """Returns why the user-months of ``monthly`` change (rollups.causes.find_causes)."""
+    plan, keys = changes.plan, monthly.keys.select(KEY)
+    before = batch_hashes.accounts_before(connection, plan, keys, changes.run_id)
+    changed = (
+        keys.lazy()
+        .join(monthly.upserts.lazy(), on=KEY, how="left")
+        .join(monthly.stored.lazy(), on=KEY, how="left", suffix="_stored")
+        .join(before.lazy(), on=KEY, how="left")
+    )
+    # A month of the first edition gets hashes and columns that it did not have. That alone is no change.
+    is_upgraded = pl.col("row_count").is_null()
+    upgraded = monthly.stored.lazy().filter(is_upgraded).select(*KEY, upgraded=pl.lit(value=True))
+    has_same_amounts = (pl.col("old_total") == pl.col("new_total")) & (
+        pl.col("old_credits_deducted") == pl.col("new_credits_deducted")
+    )
+    meters = [meter.name for meter in plan.settings.meters]
+    repriced = {month: plan.repriced(month) for month in plan.window.months}
+    causes = find_causes(_limit_to_covered(changes, changed), meters, repriced).join(upgraded, on=KEY, how="left")
+    is_change = ~(has_same_amounts & pl.col("upgraded").fill_null(value=False))
+    return causes.filter(is_change).drop("upgraded").sort(KEY).collect()
+
+
+def _limit_to_covered(changes: "BatchChanges", changed: pl.LazyFrame) -> pl.LazyFrame:
+    """Returns ``changed`` with hashes of the covered days only.
+
+    Usage, prices and overrides of new days are no cause of what changes on covered days.
+    """
+    plan, read = changes.plan, changes.read
+    if plan.new_days is None:
+        return changed
+    rates = {month: plan.rates_hash(month, plan.last_covered(month)) for month in plan.window.months}
+    rows = pl.concat(
+        rows.lazy().select(pl.col("user_id").cast(pl.String), "date", "usage_hash")
+        for rows in (read.rated, read.rejected)
+    ).filter(pl.col("date") > plan.covered_to)
+    new = rows.group_by("user_id", pl.col("date").dt.month_start().alias("month")).agg(
+        pl.col("usage_hash").bitwise_xor().alias("new_usage")
+    )
+    return (
+        changed.drop("overrides_hash")
+        .join(_override_hashes(plan, plan.last_covered).lazy(), on=USER_MONTH, how="left")
+        .join(new, on=USER_MONTH, how="left")
+        .with_columns(
+            rates_hash=pl.col("month").replace_strict(rates, return_dtype=pl.String),
+            usage_hash=pl.col("usage_hash").xor(pl.col("new_usage").fill_null(0)),
+        )
+    )
+
+
+def _override_hashes(plan: Plan, last: Callable[[date], date]) -> pl.DataFrame:
+    """Returns a hash of the price overrides by user and month; ``last``: returns the last day of a month to hash."""
+    rows = [
+        {"user_id": user, "month": month, "overrides_hash": digest}
+        for month in plan.window.months
+        for user, digest in plan.overrides.digests(month, last(month)).items()
+    ]
+    return pl.DataFrame(rows, schema={"user_id": pl.String, "month": pl.Date, "overrides_hash": pl.String})
+
+
+def _account_months(changes: "BatchChanges") -> pl.DataFrame:
+    """Returns the user-months whose account matters: those with prepaid rows, or with draws that stay."""
+    is_prepaid = pl.col("class").is_in([PREPAID, EARLY])
+    prepaid = changes.rows.filter(is_prepaid).select(pl.col("user_id").cast(pl.String), "month").unique()
+    month = pl.col("date").dt.month_start().alias("month")
+    # Postings of debts are left out: they belong to closed months.
+    postings = changes.postings.filter(pl.col("month").is_in(changes.plan.window.months))
+    columns = ("free", "purchased")
+    drawn = pl.concat(
+        [changes.read.draws.select("id", "user_id", month, *columns), postings.select("id", *USER_MONTH, *columns)]
+    ).join(prepaid, on=USER_MONTH, how="anti")
+    sums = drawn.group_by("id", *USER_MONTH).agg(pl.col("free", "purchased").sum())
+    with_draws = sums.filter((pl.col("free") != 0) | (pl.col("purchased") != 0)).select(USER_MONTH).unique()
+    # A month without rows has no hash of its own. So the account goes into the hashes of the user's other months: when
+    # it becomes usable again, these differ, and the draws are reversed.
+    targets = changes.months_target.select(USER_MONTH)
+    without_rows = with_draws.join(targets, on=USER_MONTH, how="anti")
+    others = targets.join(without_rows, on="user_id", how="semi")
+    return pl.concat([prepaid, with_draws, others]).unique()
