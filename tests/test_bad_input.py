@@ -360,11 +360,11 @@ def test_a_settings_file_that_is_not_there(ready: str) -> None:
         ),
         (
             "ALTER TABLE usage_daily ALTER COLUMN cpu_hours TYPE text",
-            ["usage_daily.cpu_hours", "a number", "text", "could not be taken exactly"],
+            ["usage_daily.cpu_hours", "a number", "text", "could not be read exactly"],
         ),
         (
             "ALTER TABLE usage_daily ALTER COLUMN total_cost TYPE double precision",
-            ["usage_daily.total_cost", "numeric", "double precision", "could not be taken exactly"],
+            ["usage_daily.total_cost", "numeric", "double precision", "could not be read exactly"],
         ),
         ("ALTER TABLE usage_daily RENAME TO usage_hourly", ["usage_daily", "no such table", "users", "public"]),
         (
@@ -600,7 +600,7 @@ def test_another_run_holds_the_lock(ready: str) -> None:
     add_usage(ready)
     with psycopg.connect(ready) as other:
         other.execute("SELECT pg_advisory_xact_lock(hashtext('usage-jobs'), hashtext('rollup'))")
-        refused_before_reading(ready, 4, "another run holds the lock of schema rollup: a run that just starts")
+        refused_before_reading(ready, 4, "another run holds the lock of schema rollup: a run that is just starting")
         refused_before_reading(ready, 4, "another run holds the lock", command=("run", "--dry-run"))
     assert usage_jobs("run", url=ready).code == 0
 

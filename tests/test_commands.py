@@ -365,7 +365,7 @@ def test_a_dead_run_is_marked_crashed(ready: str) -> None:
     assert usage_jobs("run", url=ready).code == 0
     newest, dead = usage_jobs("runs", "--json", url=ready).object["runs"]
     assert (newest["status"], dead["status"]) == ("done", "crashed")
-    assert dead["error"] == "found running by a later run: the process ended without a word"
+    assert dead["error"] == "found running by a later run: its process has ended"
 
 
 # explain

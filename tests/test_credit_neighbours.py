@@ -115,7 +115,7 @@ def test_transactions_that_a_trigger_swallows_take_everything_back(ready: str) -
     ask(ready, "CREATE TRIGGER t BEFORE INSERT ON credit_transactions FOR EACH ROW EXECUTE FUNCTION nothing()")
     ran = usage_jobs("run", "--json", url=ready)
     assert ran.code == 3
-    assert any("credit_transactions: 1 rows were to be written; 0 were" in note for note in ran.object["notes"])
+    assert any("credit_transactions: expected to write 1 rows; wrote 0" in note for note in ran.object["notes"])
     assert (booked(ready), used(ready), deducted(ready)) == ([], amounts("0", "0"), {})
 
 

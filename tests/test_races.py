@@ -159,7 +159,7 @@ def test_updates_that_are_swallowed_end_the_run_instead_of_going_round_for_ever(
 
 def test_a_run_that_was_marked_crashed_stops_before_it_writes(database: str) -> None:
     fill(database, (FIRST, "ann", "10"))
-    with pytest.raises(LockedError, match="another took over"):
+    with pytest.raises(LockedError, match="another run has started"):
         run(database, lambda: execute(database, "UPDATE rollup.runs SET status = 'crashed'"))
     assert totals(database) == {}
     assert costs(database) == {FIRST: None}

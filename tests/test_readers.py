@@ -418,5 +418,5 @@ def test_a_reader_can_join_a_snapshot(
         ask(database, "UPDATE usage_daily SET cpu_hours = 2")
         add_row(database, cpu_hours=3)
         joined = Reader(kind, reader(kind).address, name)
-        frame = joined.read(opened, query, query.days([JUNE]))
+        frame = joined.read(opened, query, query.rows_of_days([JUNE]))
         assert frame["cpu_hours"].to_list() == [10**10]

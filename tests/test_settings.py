@@ -283,7 +283,7 @@ def test_a_root_certificate_that_is_not_there(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("url", "words"),
     [
-        ("postgresql://db/app?sslmode=require", "nobody checks its certificate"),
+        ("postgresql://db/app?sslmode=require", "no one checks its certificate"),
         ("postgresql://db/app", "neither encryption nor the server's identity"),
         ("postgresql://db/app?sslmode=verify-ca", "any server with a certificate of that authority"),
         ("postgresql://db/app?sslmode=verify-full", None),
@@ -346,4 +346,4 @@ def test_nothing_prints_a_password(tmp_path: Path, env: dict[str, str]) -> None:
             assert secret not in text
     assert at.place in repr(at)
     encoded = quote(password, safe="")
-    assert at.scrubbed(f"cannot open {found.address}: {password}, {encoded}") == "cannot open ***: ***, ***"
+    assert at.hide_password(f"cannot open {found.address}: {password}, {encoded}") == "cannot open ***: ***, ***"

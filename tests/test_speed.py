@@ -10,7 +10,7 @@ from commands import DAY, add_usage, applied, ask, usage_jobs
 from psycopg import sql
 
 from jobs.postgres import performance_checks, preflight
-from jobs.postgres.connections import by_index, connect, transaction
+from jobs.postgres.connections import connect, prefer_indexes, transaction
 from jobs.postgres.conninfo import Address
 from jobs.postgres.sql_loader import compose, job_table
 from jobs.settings import load
@@ -136,7 +136,7 @@ def test_a_ledger_that_was_vacuumed_while_it_was_empty_is_searched_by_its_key(da
     text = compose("accounts.post_draws", draws=job_table(settings, "credit_draws"))
     with connect(Address(database)) as link, transaction(link):
         link.execute(compose("accounts.stage_draws"))
-        with by_index(link) if forced else nullcontext():
+        with prefer_indexes(link) if forced else nullcontext():
             plan = link.execute(sql.SQL("EXPLAIN {}").format(text), {"run_id": 1, "imported": False}).fetchall()
         assert any("Seq Scan on credit_draws" in line for (line,) in plan) == (not forced)
         assert link.execute("SHOW enable_seqscan").fetchone() == ("on",)

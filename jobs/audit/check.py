@@ -36,7 +36,7 @@ def check(settings: Settings, address: Address) -> list[Finding]:
 
 def _check_connection(connection: Connection, settings: Settings, address: Address) -> Iterator[Finding]:
     """How the database is reached, and which reader will read usage."""
-    pool = pooler.named(address, connection)
+    pool = pooler.describe_pooler(address, connection)
     yield Finding("ok", "connection", "a server, or a pooler", pool)
     yield _check_tls(connection, address)
     reader = choose_reader(settings.reader, address, pooled=pool not in (pooler.DIRECT, pooler.SESSION))
@@ -55,12 +55,12 @@ def _check_tls(connection: Connection, address: Address) -> Finding:
 def _check_database(connection: Connection, settings: Settings) -> Iterator[Finding]:
     source, findings = preflight.inspect_source(connection, settings, thorough=True)
     yield from findings
-    yield from privileges.excess_privileges(connection, settings)
-    yield from api_exposure.findings(connection, settings)
+    yield from privileges.find_excess_privileges(connection, settings)
+    yield from api_exposure.check_exposure(connection, settings)
     if any(finding.level == "refused" for finding in findings):
         return
-    yield from performance_checks.findings(
-        connection, settings, writes=settings.cost == "rated" or source.credits.shown
+    yield from performance_checks.check_performance(
+        connection, settings, writes=settings.cost == "rated" or source.credits.writes_deducted
     )
     today = server_clock.today(connection)
     try:
@@ -77,7 +77,7 @@ def _check_database(connection: Connection, settings: Settings) -> Iterator[Find
 
 def _find_missing_prices(plan: Plan) -> Iterator[Finding]:
     """Optional meters that have a column, but no price on some or all days."""
-    for meter in plan.query.read.meters:
+    for meter in plan.query.source.meters:
         since = plan.query.since.get(meter.name)
         if since is None or since > plan.window.first:
             found = f"none before {since}" if since else "none"

@@ -93,7 +93,7 @@ def _watch(connection: Connection, settings: Settings, address: Address, *, ever
     source, findings = preflight.inspect_source(connection, settings)
     preflight.refuse_findings(findings, purpose="prove")
     today = server_clock.today(connection)
-    history, months = run_log.history(connection, settings, today)
+    history, months = run_log.read_history(connection, settings, today)
     first_open = first_open_month(history, settings.start, history.furthest or today)
     closed = sorted(month for month in months.modes if is_closed(month, history, first_open))
     chosen = tuple(closed if every else closed[-settings.watch_months :])
@@ -102,14 +102,14 @@ def _watch(connection: Connection, settings: Settings, address: Address, *, ever
     window = Window(chosen, last_of(chosen[-1]), frozenset(), frozenset(chosen))
     plan, missing = _with_stored_fingerprints(make_window_plan(connection, settings, source, window, months))
     comparable = [month for month in chosen if month not in missing]
-    found = detection.differences(connection, plan, comparable) if comparable else Differences()
+    found = detection.find_differences(connection, plan, comparable) if comparable else Differences()
     changes = _compare(connection, plan, address, found.found)
     return [_closed_month(plan, month, found, changes, missing.get(month, ())) for month in chosen]
 
 
 def _with_stored_fingerprints(plan: Plan) -> tuple[Plan, dict[date, tuple[str, ...]]]:
     """The plan with the fingerprints that each month was closed with, and their missing columns by month."""
-    existing, covered, missing = plan.query.read.columns, dict(plan.fingerprints), {}
+    existing, covered, missing = plan.query.source.columns, dict(plan.fingerprints), {}
     for month in plan.window.months:
         text = plan.months.fingerprints.get(month)
         stored = None if text is None else RowFingerprint.parse(text)
@@ -177,7 +177,7 @@ def _repriced(plan: Plan, both: pl.DataFrame, read: BatchInput) -> set[tuple[str
     now = pl.col("month").replace_strict(rates, return_dtype=pl.String)
     before = read.months.select(*USER_MONTH, rates_hash_stored="rates_hash")
     hashed = both.join(before, on=USER_MONTH, how="left")
-    repriced = {month: plan.repriced(month) for month in plan.window.months}
+    repriced = {month: plan.find_repriced_meters(month) for month in plan.window.months}
     which = is_repriced([meter.name for meter in plan.settings.meters], repriced)
     return set(hashed.with_columns(rates_hash=now).filter(which).select(USER_MONTH).iter_rows())
 

@@ -50,7 +50,7 @@ def _explain(opened: Connection, settings: Settings, address: Address, user: str
         source, findings = preflight.inspect_source(connection, settings)
         preflight.refuse_findings(findings, purpose="read")
         today = server_clock.today(connection)
-        history, months = run_log.history(connection, settings, today)
+        history, months = run_log.read_history(connection, settings, today)
         last = min(last_of(month), history.furthest or today - timedelta(days=1))
         if last < month:
             raise ConfigError(f"--month {month:%Y-%m}: no run has covered a day of it yet; the last was {last}")

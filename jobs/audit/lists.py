@@ -41,7 +41,7 @@ def last_covered_day(settings: Settings, address: Address) -> date | None:
 
     def read() -> date | None:
         with transaction(link.connection) as connection:
-            return run_log.last_completed_day(connection, settings, server_clock.today(connection))
+            return run_log.read_last_completed_day(connection, settings, server_clock.today(connection))
 
     with open_link(address) as link:
         return retry(read)

@@ -26,7 +26,7 @@ from jobs.postgres import accounts, detection
 from jobs.postgres.connections import Connection
 from jobs.postgres.conninfo import Address
 from jobs.postgres.detection import Detected
-from jobs.postgres.invariants import Law, sides
+from jobs.postgres.invariants import InvariantCheck, describe_sides
 from jobs.postgres.usage_reader import Reader
 from jobs.rollups.user_rollups import USER_DAY
 
@@ -51,7 +51,7 @@ class CheckTotals:
     left: dict[str, int] = field(default_factory=dict)
     right: dict[str, int] = field(default_factory=dict)
     broken: Counter[str] = field(default_factory=Counter)
-    culprits: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
+    broken_keys: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
     same: int = 0
     stale: int = 0
     rows: dict[date, tuple[int, int]] = field(default_factory=dict)
@@ -73,20 +73,22 @@ class CheckTotals:
         some = bad.sort("checked key").head(FIRST_TEN)
         names = [(name, f"{name}_stored") for name in compared] or [("checked left", "checked right")]
         culprits = [(row["checked key"], _difference(row, names, checked.schema)) for row in some.iter_rows(named=True)]
-        self.culprits.setdefault(check, []).extend(culprits)
+        self.broken_keys.setdefault(check, []).extend(culprits)
 
-    def results(self) -> Iterator[Law]:
+    def results(self) -> Iterator[InvariantCheck]:
         """The result of each check."""
         for check, left in self.left.items():
             is_counted = check in COUNTED
             left_, right = (left, self.right[check]) if is_counted else (unscaled(left), unscaled(self.right[check]))
-            some = sorted(self.culprits[check])[:FIRST_TEN]
+            some = sorted(self.broken_keys[check])[:FIRST_TEN]
             culprits, differences = ([each[n] for each in some] for n in (0, 1))
-            yield Law(check, left_, right, self.broken[check], tuple(culprits), tuple(differences))
+            yield InvariantCheck(check, left_, right, self.broken[check], tuple(culprits), tuple(differences))
         if self.rows:
             bad = {f"{month:%Y-%m}": both for month, both in sorted(self.rows.items()) if both[0] != both[1]}
             now, before = (sum(each[n] for each in self.rows.values()) for n in (0, 1))
-            yield Law(ROWS, now, before, len(bad), tuple(bad), tuple(sides("", *both) for both in bad.values()))
+            yield InvariantCheck(
+                ROWS, now, before, len(bad), tuple(bad), tuple(describe_sides("", *both) for both in bad.values())
+            )
 
 
 def _both(names: Sequence[str]) -> list[str]:
@@ -101,7 +103,7 @@ def _difference(row: Mapping[str, Any], names: Sequence[tuple[str, str]], schema
                 unscaled(row[each]) if schema[each] == pl.Int128 and row[each] is not None else row[each]
                 for each in (name, other)
             ]
-            return sides("" if name == "checked left" else f"{name} is ", *values)
+            return describe_sides("" if name == "checked left" else f"{name} is ", *values)
     return ""
 
 
@@ -144,7 +146,7 @@ def recalculate(connection: Connection, address: Address, plan: Plan, found: Che
     months = plan.window.months
     limits = BatchLimits(plan.settings.batch_rows, plan.settings.batch_rows)
     all_users = detection.detect(connection, plan, months, full=True, limits=limits)
-    pairs = [(each.user, each.month) for each in detection.differences(connection, plan, months).found]
+    pairs = [(each.user, each.month) for each in detection.find_differences(connection, plan, months).found]
     priced = pl.DataFrame(pairs, schema=NO_MONTHS.schema, orient="row")
     if draws:
         # A change in one month of a draw window may change draws in its other months.
@@ -171,7 +173,7 @@ def _check_batch(
     draws: bool,
 ) -> set[date]:
     """Checks the user-months of ``read`` that are not ``stale``; returns the months that have stale ones."""
-    account_rows = accounts.read_accounts(connection, plan.settings, plan.query.read.credits, read.account_users)
+    account_rows = accounts.read_accounts(connection, plan.settings, plan.query.source.credits, read.account_users)
     posted = apply_ledger(plan, read)
     computed, due = posted, None
     if draws:

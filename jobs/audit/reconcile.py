@@ -18,10 +18,10 @@ from jobs.postgres.connections import Connection, open_link, transaction
 from jobs.postgres.conninfo import Address
 from jobs.postgres.detection import Detected
 from jobs.postgres.errors import retry
-from jobs.postgres.invariants import Law, sides
+from jobs.postgres.invariants import InvariantCheck, describe_sides
 from jobs.postgres.ledger_invariants import LastRun, Unfinished
 from jobs.postgres.rollup_invariants import Scope
-from jobs.postgres.run_lock import state_of_run
+from jobs.postgres.run_lock import read_run_state
 from jobs.settings import Settings
 
 BETWEEN_BATCHES = (ledger_invariants.LEDGER_BY_ROW, ROWS)
@@ -29,54 +29,54 @@ BETWEEN_BATCHES = (ledger_invariants.LEDGER_BY_ROW, ROWS)
 rows of a month are counted at the end."""
 
 
-def reconcile(settings: Settings, address: Address, since: date | None, until: date | None) -> list[Law]:
+def reconcile(settings: Settings, address: Address, since: date | None, until: date | None) -> list[InvariantCheck]:
     """The result of every check, for the open months and for the closed months within ``since`` to ``until``.
 
     Sums of the job's own tables are checked in all months, unless these days are given. Raises ConfigError if no run
     has covered any of these months.
     """
 
-    def check() -> tuple[list[Law], list[Unfinished], LastRun | None]:
+    def check() -> tuple[list[InvariantCheck], list[Unfinished], LastRun | None]:
         with transaction(link.connection, snapshot=True) as connection:
             return _check(connection, settings, address, (since, until))
 
     def state(run_id: int) -> str:
         with transaction(link.connection) as connection:
-            return state_of_run(connection, settings, run_id)
+            return read_run_state(connection, settings, run_id)
 
     with open_link(address) as link:
         results, unfinished, newest = retry(check)
         # The row of a killed run still has the status running, until the next run corrects it.
         if newest is not None and newest.status == "running":
             newest = replace(newest, status=retry(partial(state, newest.number)))
-    if newest is not None and (newest.status == "running" or (newest.status != "done" and newest.wrote)):
+    if newest is not None and (newest.status == "running" or (newest.status != "done" and newest.has_written)):
         results = [_ignore_between_batches(result, newest) for result in results]
-    return sorted([*_check_last_run(unfinished, newest), *results], key=lambda result: result.law)
+    return sorted([*_check_last_run(unfinished, newest), *results], key=lambda result: result.title)
 
 
-def _ignore_between_batches(result: Law, run: LastRun) -> Law:
+def _ignore_between_batches(result: InvariantCheck, run: LastRun) -> InvariantCheck:
     """``result``; not judged if it is broken and holds only after every batch and the end of a run are committed."""
-    if result.law not in BETWEEN_BATCHES or not result.broken:
+    if result.title not in BETWEEN_BATCHES or not result.broken:
         return result
     state = "is at work" if run.status == "running" else "is not finished"
-    return replace(result, broken=0, culprits=(), differences=(), note=f"run {run.number} {state}", judged=False)
+    return replace(result, broken=0, broken_keys=(), differences=(), note=f"run {run.number} {state}", is_judged=False)
 
 
 def _check(
     connection: Connection, settings: Settings, address: Address, days: tuple[date | None, date | None]
-) -> tuple[list[Law], list[Unfinished], LastRun | None]:
+) -> tuple[list[InvariantCheck], list[Unfinished], LastRun | None]:
     """The results, the unfinished runs that have written something, and the newest run."""
     source, findings = preflight.inspect_source(connection, settings)
     preflight.refuse_findings(findings, purpose="prove")
     today = server_clock.today(connection)
-    history, covered = run_log.history(connection, settings, today)
+    history, covered = run_log.read_history(connection, settings, today)
     last, are_days_given = history.furthest or today, days != (None, None)
     months = [m for m in sorted(covered.modes) if _is_within(m, *days)]
     if not months:
         raise ConfigError("no run has covered a month of these days yet; expected one: usage-jobs runs")
     rows_of = months if are_days_given else sorted(covered.modes.keys() - history.closed)
     scope = Scope(months, rows_of, last)
-    results = list(ledger_invariants.judged(connection, settings, source.credits, scope))
+    results = list(ledger_invariants.check_invariants(connection, settings, source.credits, scope))
     found = CheckTotals()
     # All open months are one draw window, whichever days are given.
     first_open = first_open_month(history, settings.start, last)
@@ -88,26 +88,30 @@ def _check(
             detected = recalculate(connection, address, plan, found, draws=are_open)
             results += _check_shrink(plan, detected) if are_open else []
     results += [*found.results(), _count_stale(found)]
-    return results, ledger_invariants.unfinished(connection, settings), ledger_invariants.last_run(connection, settings)
+    return (
+        results,
+        ledger_invariants.read_unfinished_runs(connection, settings),
+        ledger_invariants.read_last_run(connection, settings),
+    )
 
 
 def _is_within(month: date, since: date | None, until: date | None) -> bool:
     return (since is None or last_of(month) >= since) and (until is None or month <= first_of(until))
 
 
-def _check_last_run(unfinished: list[Unfinished], last: LastRun | None) -> Iterator[Law]:
+def _check_last_run(unfinished: list[Unfinished], last: LastRun | None) -> Iterator[InvariantCheck]:
     """The check that the last run is done; its culprits are all ``unfinished`` runs, with their remedies."""
     if last is not None:
-        result = Law("7 the last run is done", "done", last.status)
+        result = InvariantCheck("7 the last run is done", "done", last.status)
         if last.status == "running":
-            result = replace(result, note=f"run {last.number} is at work", judged=False)
-        elif last.status != "done" and not last.wrote:
-            result = replace(result, note=f"run {last.number} wrote nothing", judged=False)
-        if last.status == "crashed" and last.wrote:
+            result = replace(result, note=f"run {last.number} is at work", is_judged=False)
+        elif last.status != "done" and not last.has_written:
+            result = replace(result, note=f"run {last.number} wrote nothing", is_judged=False)
+        if last.status == "crashed" and last.has_written:
             unfinished = sorted({*unfinished, (last.number, last.kind, last.first, last.last)})
         if unfinished:
             culprits = [_remedy(*run) for run in unfinished]
-            result = replace(result, broken=len(culprits), culprits=tuple(culprits), judged=True)
+            result = replace(result, broken=len(culprits), broken_keys=tuple(culprits), is_judged=True)
         yield result
 
 
@@ -116,24 +120,26 @@ def _remedy(number: int, kind: str, first: date, last: date) -> str:
     return f"run {number}: {again} completes it"
 
 
-def _count_stale(found: CheckTotals) -> Law:
+def _count_stale(found: CheckTotals) -> InvariantCheck:
     """The counts of user-months that were checked and that were not."""
     note = (
         "those on the right were not judged: their usage, prices, billing mode or account changed since the last run; "
         "the next run computes them"
     )
-    return Law("user-months judged, and not", found.same, found.stale, note=note if found.stale else "", judged=False)
+    return InvariantCheck(
+        "user-months judged, and not", found.same, found.stale, note=note if found.stale else "", is_judged=False
+    )
 
 
-def _check_shrink(plan: Plan, detected: Detected) -> Iterator[Law]:
+def _check_shrink(plan: Plan, detected: Detected) -> Iterator[InvariantCheck]:
     bad = [month for month in plan.window.months if has_shrunk(plan, detected, month)]
     counts = [(plan.months.rows.get(m, 0), detected.months[m].rows if m in detected.months else 0) for m in bad]
     before = sum(plan.months.rows.get(month, 0) for month in plan.window.months)
-    yield Law(
+    yield InvariantCheck(
         "8 usage has not shrunk since (rows counted, rows now)",
         before,
         detected.rows,
         len(bad),
         tuple(f"{month:%Y-%m}" for month in bad),
-        tuple(sides("", *both) for both in counts),
+        tuple(describe_sides("", *both) for both in counts),
     )

@@ -13,29 +13,35 @@ from jobs.audit.closed_months import ClosedMonth
 from jobs.audit.explanation import Explanation, Line, PricedQuantity
 from jobs.cli.output import count, escape, make_console, short_amount, to_json, to_plain
 from jobs.postgres.debts import Debt
-from jobs.postgres.invariants import Law
+from jobs.postgres.invariants import InvariantCheck
 
 
-def print_checks(found: Sequence[Law], *, as_json: bool) -> None:
+def print_checks(found: Sequence[InvariantCheck], *, as_json: bool) -> None:
     """Prints the result of `reconcile`: by invariant each check with both figures, its verdict, and its culprits."""
     broken = sum(1 for check in found if check.broken)
     if as_json:
-        objects = [to_plain(check) | {"invariant": check.invariant, "verdict": check.verdict} for check in found]
+        objects = [_to_json_object(check) | {"invariant": check.invariant, "verdict": check.verdict} for check in found]
         print(to_json({"broken": broken, "laws": objects, "exit_code": 6 if broken else 0}))
         return
     out, width = make_console(), max(len(_figure(side)) for check in found for side in (check.left, check.right))
-    for number, some in groupby(found, lambda check: check.law[:1] if check.invariant else ""):
+    for number, some in groupby(found, lambda check: check.title[:1] if check.invariant else ""):
         checks = list(some)
         out.print(f"{number} {checks[0].invariant}" if number else "Counted, not judged", style="bold", markup=False)
         out.print(_checks_table(checks, width))
         for check in checks:
             _print_details(check)
-    judged = sum(1 for check in found if check.judged)
+    judged = sum(1 for check in found if check.is_judged)
     print(f"{broken} of {judged} checks are broken" if broken else f"all {judged} checks hold")
     print("What each invariant means: usage-jobs help how-it-works")
 
 
-def _checks_table(found: Sequence[Law], width: int) -> Table:
+def _to_json_object(check: InvariantCheck) -> dict[str, Any]:
+    """A check by the names that its fields have in `reconcile --json`."""
+    names = {"title": "law", "broken_keys": "culprits", "is_judged": "judged"}
+    return {names.get(name, name): value for name, value in to_plain(check).items()}
+
+
+def _checks_table(found: Sequence[InvariantCheck], width: int) -> Table:
     table = Table(box=None, pad_edge=False, show_header=False, expand=True)
     table.add_column()  # an empty column indents folded lines
     table.add_column(ratio=1, overflow="fold")
@@ -48,9 +54,9 @@ def _checks_table(found: Sequence[Law], width: int) -> Table:
     return table
 
 
-def _print_details(check: Law) -> None:
+def _print_details(check: InvariantCheck) -> None:
     """Prints the culprits of a check with their differences, its note, and SQL remedies without indentation."""
-    pairs = zip_longest(check.culprits, check.differences, fillvalue="")
+    pairs = zip_longest(check.broken_keys, check.differences, fillvalue="")
     culprits = [f"{culprit}: {difference}" if difference else culprit for culprit, difference in pairs]
     if lines := [*culprits, *([check.note] if check.note else [])]:
         _print_indented(f"{check.name}:", 2)

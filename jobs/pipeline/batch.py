@@ -110,7 +110,7 @@ class Batch:
         try:
             with transaction(connection, lock_timeout=SINGLE_LOCK_TIMEOUT):
                 check_ownership(connection, plan.settings, self._run_id)
-                accounts.lock_accounts(connection, plan.settings, plan.query.read.credits, alone, wait=True)
+                accounts.lock_accounts(connection, plan.settings, plan.query.source.credits, alone, wait=True)
                 if plan.writes_usage:
                     usage_writeback.lock_users(connection, plan, alone)
                 read, foreign = self._read(connection, Reader("copy", self.reader.address), alone)
@@ -122,7 +122,7 @@ class Batch:
         """Computes what ``run`` would write, read-only, in the caller's transaction."""
         read, foreign = self._read(connection, self.reader, users)
         account_rows = accounts.read_accounts(
-            connection, self.plan.settings, self.plan.query.read.credits, read.account_users
+            connection, self.plan.settings, self.plan.query.source.credits, read.account_users
         )
         changes = (
             compute_changes(connection, self.plan, None, read, account_rows)
@@ -136,7 +136,7 @@ class Batch:
     ) -> tuple[BatchInput, Mapping[str, str]]:
         """Reads ``users``; returns the input of those who are not set aside, and why the others are."""
         read = read_input(connection, reader, self.plan, users, self.run_id)
-        trusting, adopting = self.plan.trusting, self.plan.adopting
+        trusting, adopting = self.plan.trusted_ledger_users, self.plan.adopted_users
         foreign = {
             user: why.reason
             for user, why in read.unexplained.items()
@@ -154,11 +154,11 @@ class Batch:
         if not wait:
             check_ownership(connection, plan.settings, self._run_id)
         locked, skipped = accounts.lock_accounts(
-            connection, plan.settings, plan.query.read.credits, read.account_users, wait=wait
+            connection, plan.settings, plan.query.source.credits, read.account_users, wait=wait
         )
         read = read.without(skipped)
         # An account that was opened meanwhile is not locked, so it is left to the next run.
-        account_rows = accounts.read_accounts(connection, plan.settings, plan.query.read.credits, locked)
+        account_rows = accounts.read_accounts(connection, plan.settings, plan.query.source.credits, locked)
         changes = compute_changes(connection, plan, self._run_id, read, account_rows, first=not wait)
         changes, missing = changes.lock_rows(connection, alone=wait)
         not_writable = missing | self._changed_users(connection, read)
@@ -174,7 +174,7 @@ class Batch:
 
     def _changed_users(self, connection: Connection, read: BatchInput) -> frozenset[str]:
         """Returns users whose rows or ledger entries have changed since they were read."""
-        now = detection.users_fingerprints(connection, self.plan, read.users)
+        now = detection.read_fingerprints(connection, self.plan, read.users)
         then = {
             (user, month): (rows, usage, written)
             for user, month, rows, usage, written in read.fingerprints.select(
@@ -182,9 +182,9 @@ class Batch:
             ).iter_rows()
         }
         changed = {user for (user, _), _ in now.items() ^ then.items()}
-        if self.plan.query.read.credits.account is not None:
+        if self.plan.query.source.credits.account is not None:
             # Only runs should post to the ledger. This finds postings of any other program.
-            posted = detection.draw_counts(connection, self.plan, read.users)
+            posted = detection.count_draws(connection, self.plan, read.users)
             changed |= {user for user, _ in posted.items() ^ dict(read.entry_counts.iter_rows()).items()}
         return frozenset(changed)
 

@@ -99,12 +99,12 @@ class BatchChanges:
     @property
     def counts(self) -> dict[str, int]:
         """How many rows change, by table. Call after ``complete``."""
-        credits, counts = self.plan.query.read.credits, {"usage_daily": self.usage.height + len(self.lost)}
+        credits, counts = self.plan.query.source.credits, {"usage_daily": self.usage.height + len(self.lost)}
         if not self.postings.is_empty():
             counts["credit_draws"] = self.postings.height
-            counts["user_credits"] = accounts.changed_accounts(self.postings, credits)
-            if credits.transactions:
-                counts["credit_transactions"] = accounts.changed_transactions(self.postings)
+            counts["user_credits"] = accounts.count_changed_accounts(self.postings, credits)
+            if credits.has_transactions:
+                counts["credit_transactions"] = accounts.count_transactions(self.postings)
         if not self.adopted.is_empty():
             counts["credit_draws"] = counts.get("credit_draws", 0) + self.adopted.height
         counts |= {diff.table.name: diff.rows for diff in (self.daily, self.monthly, self.debts) if diff is not None}
@@ -155,7 +155,7 @@ class BatchChanges:
         )
 
     def _diff(self, name: str, target: pl.DataFrame, stored: pl.DataFrame) -> TableDiff:
-        return TableDiff.of(rollup_io.table(self.plan.settings, name), target, stored)
+        return TableDiff.of(rollup_io.find_table(self.plan.settings, name), target, stored)
 
     def list_changes(self) -> pl.DataFrame:
         """Returns every row that changes (rollups.changes.CHANGES), if the plan is shown or compared; else none.
@@ -192,7 +192,7 @@ class BatchChanges:
 
     def with_written_hashes(self, connection: Connection) -> "BatchChanges":
         """Returns the changes with ``written_hashes``; for a dry run, which locks nothing."""
-        return replace(self, written_hashes=usage_writeback.written_changes(connection, self.plan, self.usage))
+        return replace(self, written_hashes=usage_writeback.compute_written_changes(connection, self.plan, self.usage))
 
     def write(self, connection: Connection, batch: int, skipped: Collection[str]) -> None:
         """Writes all changes. Call after ``complete`` and ``lock_rows``.
@@ -204,9 +204,9 @@ class BatchChanges:
         assert run_id is not None  # noqa: S101
         assert self.daily is not None and self.monthly is not None and self.debts is not None  # noqa: S101, PT018
         if not self.adopted.is_empty():
-            accounts.enter_adopted(connection, plan.settings, self.adopted, run_id)
+            accounts.post_adopted_draws(connection, plan.settings, self.adopted, run_id)
         if not self.postings.is_empty():
-            credits = plan.query.read.credits
+            credits = plan.query.source.credits
             posted = accounts.post_draws(connection, plan.settings, credits, self.postings, run_id)
             if posted["credit_draws"] != self.postings.height:
                 raise ConcurrentChangeError(frozenset(self.postings.filter("first")["user_id"]))
@@ -221,7 +221,7 @@ class BatchChanges:
         self.debts.write(connection, plan, run_id)
         if entries := self.read.new_billing_modes:
             billing_mode_history.append_entries(
-                connection, plan.settings, billing_mode_history.listed_entries(entries), run_id
+                connection, plan.settings, billing_mode_history.known_entries_query(entries), run_id
             )
         ledger.append_corrections(connection, plan.settings, self.corrections, plan.reason, run_id)
         rejects.write_rejects(connection, plan.settings, self.rejects)
@@ -275,7 +275,7 @@ def compute_changes(
         adopted=pl.concat([adopted, dropped]),
         postings=postings,
         usage=pl.concat([usage, debt_usage.select(usage.columns)]),
-        lost=usage_writeback.lost_rows(connection, plan, vanished),
+        lost=usage_writeback.find_lost_rows(connection, plan, vanished),
         days_target=compute_days_target(plan, rows),
         months_target=compute_months_target(plan, read, rows),
         settled_debts=settled,
@@ -283,7 +283,7 @@ def compute_changes(
         debts_target=debt_settlement.compute_debts_target(
             plan, read, rows, pl.concat([settled, debts_settled_by_adoption]), postings["id"]
         ),
-        rejects=rejects.changes_of_users(connection, plan.settings, rejected, read.users, spans),
+        rejects=rejects.find_user_changes(connection, plan.settings, rejected, read.users, spans),
     )
 
 

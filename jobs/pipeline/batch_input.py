@@ -100,7 +100,7 @@ def rate_users(
     spans: Collection[tuple[date, date]],
 ) -> pl.DataFrame:
     """Returns the rated rows of ``users`` on the days of ``spans``. Call inside a transaction."""
-    usage = reader.read(connection, scope.query, scope.query.of_users(users, spans))
+    usage = reader.read(connection, scope.query, scope.query.rows_of_users(users, spans))
     return rate_rows(usage.filter(is_priceable(scope)).lazy(), scope)
 
 
@@ -116,7 +116,7 @@ def read_input(
 
     ``run_id``: of the run that settles debts.
     """
-    text = scope.query.of_users(users, scope.window.spans())
+    text = scope.query.rows_of_users(users, scope.window.spans())
     with transaction(connection):
         usage = reader.read(connection, scope.query, text)
         billing_modes = batch_inputs.read_billing_modes(connection, scope, users)
@@ -169,7 +169,7 @@ def _read_payable(connection: Connection, scope: RunScope, debts: pl.DataFrame, 
     """Reads the open debts of the users of ``debts``. A run that covers no open month settles none."""
     is_open = pl.col("amount") > pl.col("settled") + pl.col("written_off")
     debtors = debts.filter(is_open)["user_id"].unique().to_list()
-    if not debtors or not scope.window.open or scope.query.read.credits.account is None:
+    if not debtors or not scope.window.open or scope.query.source.credits.account is None:
         return pl.DataFrame(schema=batch_inputs.PAYABLE)
     return batch_inputs.read_payable_debts(connection, scope, debtors, run_id)
 

@@ -15,7 +15,7 @@ from jobs.domain.errors import ChangeError
 from jobs.domain.fixed_point import unscaled
 from jobs.pipeline.plan import Plan
 from jobs.postgres.connections import Connection, transaction
-from jobs.postgres.month_figures import MonthFigures, day_costs, month_figures
+from jobs.postgres.month_figures import MonthFigures, read_day_costs, read_month_figures
 
 if TYPE_CHECKING:
     from jobs.pipeline.change_sums import ChangeSums
@@ -57,7 +57,7 @@ def check_change(
 
 
 def _check_inputs(plan: Plan) -> Iterator[TooLarge]:
-    for kind, before, now in plan.counts.gone:
+    for kind, before, now in plan.counts.decreases:
         vanished = before - now
         if vanished > FEW and vanished > before * plan.settings.max_change:
             change = LargeChange(first_of(plan.window.last), kind, Decimal(0), Decimal(vanished))
@@ -73,7 +73,7 @@ def _check_months(connection: Connection, plan: Plan, sums: "ChangeSums") -> Ite
         if unscaled(max(more, less)) > settings.max_change_amount and month not in plan.new_months
     ]
     months = sorted({day for month, *_ in large for day in (month, previous_month(month))})
-    figures = month_figures(connection, plan, months)[0] if months else {}
+    figures = read_month_figures(connection, plan, months)[0] if months else {}
     for month, kind, more, less in large:
         usual_month, usual = _find_usual(plan, figures, month, kind)
         if unscaled(max(more, less)) > settings.max_change * usual:
@@ -131,7 +131,7 @@ def _check_days(connection: Connection, plan: Plan, sums: "ChangeSums") -> Itera
         return
     first, last = plan.new_days
     # The cost of days before the new ones, and of new ones that an unfinished run has stored.
-    costs = day_costs(connection, plan, first - LOOK_BACK, plan.covered_to, last)
+    costs = read_day_costs(connection, plan, first - LOOK_BACK, plan.covered_to, last)
     for day, more in sums.days.items():
         costs[day] = costs.get(day, Decimal(0)) + unscaled(more)
     for day in sorted(day for day in costs if day >= first):

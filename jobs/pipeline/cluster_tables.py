@@ -47,18 +47,18 @@ class ClusterDeltas:
 def regroup(connection: Connection, scope: RunScope, days: Sequence[date], deltas: ClusterDeltas) -> list[TableDiff]:
     """Returns what differs in the cluster tables on ``days`` and in their months. Call inside a transaction."""
     settings = scope.settings
-    daily, monthly = (rollup_io.table(settings, name) for name in ("cluster_daily", "cluster_monthly"))
+    daily, monthly = (rollup_io.find_table(settings, name) for name in ("cluster_daily", "cluster_monthly"))
     months = sorted({first_of(day) for day in days})
-    cluster_names = cluster_rollups.names(connection, scope)
-    stored = pl.concat(rollup_io.stored(connection, settings, daily, months))
+    cluster_names = cluster_rollups.read_cluster_names(connection, scope)
+    stored = pl.concat(rollup_io.read_stored(connection, settings, daily, months))
     is_regrouped = pl.col("date").is_in(list(days))
-    grouped = _sum_parts([cluster_rollups.grouped_days(connection, scope, days), *deltas.days], DAY)
+    grouped = _sum_parts([cluster_rollups.group_days(connection, scope, days), *deltas.days], DAY)
     target = _add_names(grouped.filter(pl.col("users") != 0), cluster_names)
     daily_diff = TableDiff.of(daily, target.select(stored.columns), stored.filter(is_regrouped))
     all_days = pl.concat([stored.filter(~is_regrouped), target.select(stored.columns)])
-    users = _sum_parts([cluster_rollups.month_users(connection, scope, months), *deltas.users], MONTH)
+    users = _sum_parts([cluster_rollups.count_month_users(connection, scope, months), *deltas.users], MONTH)
     by_month = user_rollups.sum_cluster_months(all_days.lazy(), users.lazy(), settings.meters).collect()
-    before = pl.concat(rollup_io.stored(connection, settings, monthly, months))
+    before = pl.concat(rollup_io.read_stored(connection, settings, monthly, months))
     target = _add_names(by_month, cluster_names).select(before.columns)
     return [daily_diff, TableDiff.of(monthly, target, before)]
 

@@ -54,7 +54,7 @@ def make_debt_postings(settled: pl.DataFrame, columns: Collection[str]) -> pl.Da
 
 def select_debt_rows_to_write(scope: RunScope, debts: pl.DataFrame) -> pl.DataFrame:
     """Returns the rows of usage_daily of settled or refilled ``debts`` (as draw_windows.select_rows_to_write does)."""
-    if not scope.query.read.credits.shown:
+    if not scope.query.source.credits.writes_deducted:
         debts = debts.clear()
     nothing = pl.lit(None, pl.Int128)
     return debts.select(
@@ -82,7 +82,7 @@ def compute_debts_target(
         .with_columns(settled=pl.col("settled") + pl.col("taken").fill_null(0))
         .select(stored.columns)
     )
-    if not debt_months or scope.query.read.credits.account is None:
+    if not debt_months or scope.query.source.credits.account is None:
         return continued
     owed = rows.filter(pl.col("month").is_in(debt_months)).select(
         usage_daily_id="id", user_id=pl.col("user_id").cast(pl.String), usage_date="date", amount="uncovered"

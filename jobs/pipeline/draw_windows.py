@@ -112,7 +112,7 @@ def apply_postings(scope: RunScope, accounts: pl.DataFrame, postings: pl.DataFra
         posted_free=pl.col("free").sum(), posted_purchased=pl.col("purchased").sum()
     )
     free, purchased = pl.col("posted_free").fill_null(0), pl.col("posted_purchased").fill_null(0)
-    splits = scope.query.read.credits.splits
+    splits = scope.query.source.credits.counts_free_apart
     return (
         accounts.join(sums, on="user_id", how="left")
         .with_columns(
@@ -142,7 +142,7 @@ def select_rows_to_write(
     every = pl.concat([priced, others]).with_columns(pl.col("recorded", "deducted").cast(pl.Int128))
     writes_cost = pl.col("target").is_not_null() & pl.col("recorded").ne_missing(pl.col("target"))
     target = pl.when(writes_cost).then("target")
-    if not scope.query.read.credits.shown:
+    if not scope.query.source.credits.writes_deducted:
         return every.filter(writes_cost).with_columns(target=target, credits=pl.lit(None, pl.Int128))
     posted = postings.group_by("id", CODED).agg((pl.col("free") + pl.col("purchased")).sum().alias("posted"))
     ledger = mismatched.select("id", ledger="drawn")

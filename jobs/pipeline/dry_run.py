@@ -18,11 +18,11 @@ from jobs.pipeline.run_summary import summarize
 from jobs.pipeline.run_totals import Totals
 from jobs.pipeline.shrink_check import check_shrink
 from jobs.postgres import adoption, detection
-from jobs.postgres.adoption import Adopted
+from jobs.postgres.adoption import Adoption
 from jobs.postgres.connections import Connection, transaction
-from jobs.postgres.credit_capabilities import unusable_accounts
+from jobs.postgres.credit_capabilities import find_unusable_accounts
 from jobs.postgres.detection import Detected
-from jobs.postgres.month_figures import month_figures
+from jobs.postgres.month_figures import read_month_figures
 from jobs.postgres.preflight import SourceCapabilities
 from jobs.postgres.usage_reader import Reader
 
@@ -48,7 +48,7 @@ def compute_dry_run(
             detected = detection.detect(connection, plan, plan.window.months, full=is_full)
             check_shrink(plan, detected, job.allow_shrink)
             totals.ownerless = detected.ownerless
-            by_month, whole = month_figures(connection, plan, plan.window.months)
+            by_month, whole = read_month_figures(connection, plan, plan.window.months)
             before = Finalized(whole, by_month)
         if plan.covered_to is not None:
             totals.sums = ChangeSums(plan)
@@ -66,7 +66,7 @@ def compute_dry_run(
 
 def _plan(
     connection: Connection, job: "RunRequest", source: SourceCapabilities, totals: Totals
-) -> tuple[Plan, Adopted | None]:
+) -> tuple[Plan, Adoption | None]:
     """Returns the plan, and the draws of another program that a run would adopt."""
     plan = plan_run(connection, job.settings, source, job.asked, trusting=job.trust_ledger, adopting=job.adopt)
     adopted = None
@@ -74,7 +74,7 @@ def _plan(
         adopted = adoption.adopt(connection, job.settings, source.credits, logged=False)
     if totals.recorder is not None:
         totals.recorder.add_stage(ADOPTION, list_adoption(adopted))
-    totals.unusable = unusable_accounts(connection, job.settings, source.credits)
+    totals.unusable = find_unusable_accounts(connection, job.settings, source.credits)
     return replace(plan, adopts=adopted is not None), adopted
 
 

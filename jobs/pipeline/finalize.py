@@ -20,8 +20,8 @@ from jobs.pipeline.run_totals import Totals
 from jobs.postgres import billing_mode_history, cluster_rollups, detection, price_overrides, rejects, run_log
 from jobs.postgres.billing_mode_history import Entry
 from jobs.postgres.connections import Connection, transaction
-from jobs.postgres.credit_capabilities import unusable_payers
-from jobs.postgres.month_figures import MonthFigures, month_figures
+from jobs.postgres.credit_capabilities import find_unusable_payers
+from jobs.postgres.month_figures import MonthFigures, read_month_figures
 from jobs.postgres.rejects import RejectChange
 from jobs.postgres.run_lock import check_ownership
 
@@ -89,9 +89,9 @@ def finalize(
     """
     settings, window = plan.settings, plan.window
     with transaction(connection):
-        if run_log.status(connection, settings, run_id) == "done":
+        if run_log.read_status(connection, settings, run_id) == "done":
             # The answer to an earlier COMMIT was lost, and this is another try.
-            by_month, whole = month_figures(connection, plan, window.months)
+            by_month, whole = read_month_figures(connection, plan, window.months)
             count = rejects.count_rejects(connection, settings, window.spans())
             return Finalized(whole, by_month, count, {}, closing.months)
         check_ownership(connection, settings, run_id)
@@ -106,7 +106,7 @@ def finalize(
         rejected = ownerless_rows.find_rejects(connection, plan, totals, ownerless)
         rejects.write_rejects(connection, settings, rejected)
         written["usage_daily"] += len(ownerless_rows.find_misplaced(connection, plan, ownerless, write=True))
-        by_month, whole = month_figures(connection, plan, window.months)
+        by_month, whole = read_month_figures(connection, plan, window.months)
         records = [
             month_records.make_record(
                 plan,
@@ -119,7 +119,7 @@ def finalize(
             for month in window.months
         ]
         records += month_records.make_other_records(connection, plan, regrouping.days, run_id)
-        months = run_log.book_months(connection, settings, records)
+        months = run_log.update_months(connection, settings, records)
         changed |= {"billing_modes": written["billing_modes"] + entered, "usage_daily": written["usage_daily"]}
         changed |= {"rejects": written["rejects"] + len(rejected), "months": len(months)}
         # The approved plan includes all users, so it is comparable only if all were written.
@@ -157,7 +157,7 @@ def _append_billing_modes(connection: Connection, plan: Plan, run_id: int, total
     pending, entries = plan.pending_modes(), list[Entry]()
     if totals.recorder is not None:
         entries = connection.execute(pending).fetchall()
-        pending = billing_mode_history.listed_entries(entries)
+        pending = billing_mode_history.known_entries_query(entries)
     return billing_mode_history.append_entries(connection, plan.settings, pending, run_id), entries
 
 
@@ -170,7 +170,7 @@ def _settle(connection: Connection, plan: Plan, totals: Totals, closing: Closing
     if _have_overrides_changed(connection, plan):
         raise UnsettledError(again.work)
     settled = closing.settle(connection, again.work) if again.work else None
-    if unusable := unusable_payers(connection, plan.settings, plan.query.read.credits, closing.months):
+    if unusable := find_unusable_payers(connection, plan.settings, plan.query.source.credits, closing.months):
         raise UnsettledError(None, unusable)
     totals.ownerless = max(totals.ownerless, again.ownerless)
     return settled
@@ -179,7 +179,7 @@ def _settle(connection: Connection, plan: Plan, totals: Totals, closing: Closing
 def _have_overrides_changed(connection: Connection, plan: Plan) -> bool:
     """Whether price overrides differ from those that this run has priced with."""
     now = price_overrides.read_overrides(
-        connection, plan.settings, plan.query.read, plan.window.first, plan.window.last
+        connection, plan.settings, plan.query.source, plan.window.first, plan.window.last
     )
     return now.rows != plan.overrides.rows
 
@@ -224,8 +224,8 @@ def _store_set_aside(connection: Connection, plan: Plan, run_id: int, totals: To
     whom it has written.
     """
     written = totals.users if plan.kind == "backfill" else None
-    rejects.end_set_aside(connection, plan.settings, written, kept=totals.not_written)
-    rejects.set_aside(connection, plan.settings, totals.set_aside, run_id)
+    rejects.remove_set_aside(connection, plan.settings, written, remaining=totals.not_written)
+    rejects.add_set_aside(connection, plan.settings, totals.set_aside, run_id)
 
 
 def _mark_done(
@@ -241,7 +241,7 @@ def _mark_done(
         rows_changed=sum((written | ended.changed).values()),
         total_cost=ended.whole.total_cost,
         # Null without accounts: a run without a ledger leaves adoption to a later run.
-        credits=None if plan.query.read.credits.account is None else ended.whole.credits_deducted,
+        credits=None if plan.query.source.credits.account is None else ended.whole.credits_deducted,
         covered_to=plan.window.last,
         accounts=plan.counts.accounts,
         overrides=plan.counts.overrides,

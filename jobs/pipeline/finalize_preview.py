@@ -9,11 +9,11 @@ from jobs.domain.fixed_point import unscaled
 from jobs.pipeline import cluster_tables, month_records, ownerless_rows
 from jobs.pipeline.finalize import END, NO_CLUSTERS, Finalized, list_end_changes
 from jobs.pipeline.plan import Plan
-from jobs.pipeline.ran_out import read_ran_out
+from jobs.pipeline.ran_out import compute_ran_out
 from jobs.pipeline.run_totals import Totals
 from jobs.postgres import billing_mode_history, cluster_rollups, rejects, run_log
 from jobs.postgres.connections import Connection
-from jobs.postgres.credit_capabilities import unusable_payers
+from jobs.postgres.credit_capabilities import find_unusable_payers
 from jobs.postgres.detection import Detected
 from jobs.postgres.month_figures import MonthFigures
 
@@ -38,7 +38,7 @@ def preview(
     rejected = [change for change in ownerless_rejects if change.id not in totals.reject_ids]
     by_month, whole = _predict_figures(plan, totals, detected, before)
     closing = plan.window.closing
-    totals.holding_up = unusable_payers(connection, plan.settings, plan.query.read.credits, closing)
+    totals.holding_up = find_unusable_payers(connection, plan.settings, plan.query.source.credits, closing)
     if totals.holding_up or totals.set_aside:
         closing = frozenset()
     whole = replace(whole, users_ran_out=_count_ran_out(connection, plan, totals))
@@ -47,7 +47,7 @@ def preview(
         for month in plan.window.months
     ]
     records += month_records.make_other_records(connection, plan, days, None)
-    months = run_log.months_to_book(connection, plan.settings, records)
+    months = run_log.find_month_changes(connection, plan.settings, records)
     misplaced = ownerless_rows.find_misplaced(connection, plan, ownerless, write=False)
     changed = NO_CLUSTERS | {diff.table.name: diff.rows for diff in diffs}
     changed["usage_daily"] = totals.changed["usage_daily"] + len(misplaced)
@@ -62,7 +62,7 @@ def preview(
 
 
 def _count_ran_out(connection: Connection, plan: Plan, totals: Totals) -> int:
-    rows = read_ran_out(connection, plan, totals)
+    rows = compute_ran_out(connection, plan, totals)
     return rows.filter(rows["month"].is_in(plan.summed_months))["user_id"].n_unique()
 
 

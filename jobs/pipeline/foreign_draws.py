@@ -20,7 +20,7 @@ from jobs.domain.fixed_point_columns import int128
 from jobs.domain.schemas import DRAWS
 from jobs.postgres import accounts, batch_inputs, ledger
 from jobs.postgres.connections import Connection
-from jobs.postgres.invariants import shown
+from jobs.postgres.invariants import format_value
 from jobs.postgres.run_scope import RunScope
 
 if TYPE_CHECKING:
@@ -78,17 +78,19 @@ def find_unexplained_users(connection: Connection, scope: RunScope, read: "Batch
     rows = read.unexplained_rows.sort("user_id", "date", "id")
     by_user = {str(rows["user_id"][0]): rows for rows in rows.partition_by("user_id", maintain_order=True)}
     vanished = _with_accounts(connection, scope, read.vanished_draws).sort("user_id", "date", "id")
-    credits, not_adoptable = scope.query.read.credits, _find_not_adoptable(read)
-    without_column = read.account_users if credits.account is not None and not credits.deducted else set()
+    credits, not_adoptable = scope.query.source.credits, _find_not_adoptable(read)
+    without_column = read.account_users if credits.account is not None and not credits.has_deducted else set()
     empty = {user for user, rows in by_user.items() if not rows["foreign"].any()}
     users = empty | {*vanished["user_id"]} | without_column
-    totals = ledger.compare_transactions(connection, scope.settings, users) if users and credits.transactions else {}
+    totals = (
+        ledger.compare_transactions(connection, scope.settings, users) if users and credits.has_transactions else {}
+    )
     reasons = {}
     for user, rows in by_user.items():
         in_ledger, in_transactions = totals.get(user, (None, None))
         if rows["foreign"].any():
             reasons[user] = _describe_rows(user, rows.filter("foreign"), "", not_adoptable)
-        elif credits.transactions and (in_transactions is None or in_ledger != in_transactions):
+        elif credits.has_transactions and (in_transactions is None or in_ledger != in_transactions):
             reasons[user] = _describe_rows(user, rows, _describe_totals(in_ledger, in_transactions), not_adoptable)
     differing = {
         user: (in_ledger, in_transactions)
@@ -121,19 +123,19 @@ def _with_accounts(connection: Connection, scope: RunScope, draws: pl.DataFrame)
     if draws.is_empty():
         return draws
     users = draws["user_id"].unique().to_list()
-    account_rows = accounts.read_accounts(connection, scope.settings, scope.query.read.credits, users)
+    account_rows = accounts.read_accounts(connection, scope.settings, scope.query.source.credits, users)
     return draws.join(account_rows.select("user_id"), on="user_id", how="semi")
 
 
 def _describe_rows(user: str, rows: pl.DataFrame, totals: str, not_adoptable: frozenset[str]) -> Unexplained:
     row: dict[str, Any] = rows.row(0, named=True)
-    found = "not a number" if row["deducted"] is None else shown(unscaled(row["deducted"]))
+    found = "not a number" if row["deducted"] is None else format_value(unscaled(row["deducted"]))
     others = f", and {rows.height - 1:,} more rows" if rows.height > 1 else ""
     remedies = (CLOSED_REMEDIES if user in not_adoptable else REMEDIES).format(user=quote(user))
     return Unexplained(
         f"credits_deducted of row {UUID(int=row['id'])} of {row['date']}{others}: expected "
-        f"{shown(unscaled(row['drawn']))}, as rollup.credit_draws has it; found {found}{totals}. Another program "
-        f"writes there, or a copy was restored. {remedies}",
+        f"{format_value(unscaled(row['drawn']))}, as rollup.credit_draws has it; found {found}{totals}. Another "
+        f"program writes there, or a copy was restored. {remedies}",
         is_adoptable=user not in not_adoptable,
     )
 
@@ -149,9 +151,10 @@ def _describe_vanished(
 
 
 def _describe_transactions(user: str, in_ledger: Decimal | None, in_transactions: Decimal | None) -> Unexplained:
+    remedies = RESTORE_REMEDIES.format(user=quote(user))
     return Unexplained(
-        f"credit_transactions: expected our transactions of the user to come to {shown(in_ledger or 0)}, as "
-        f"rollup.credit_draws does; found {shown(in_transactions or 0)}. {RESTORE_REMEDIES.format(user=quote(user))}",
+        f"credit_transactions: expected our transactions of the user to come to {format_value(in_ledger or 0)}, as "
+        f"rollup.credit_draws does; found {format_value(in_transactions or 0)}. {remedies}",
         is_adoptable=False,
     )
 
@@ -160,8 +163,8 @@ def _describe_totals(in_ledger: Decimal | None, in_transactions: Decimal | None)
     if in_transactions is None:
         return ", and no transactions of the user that the ledger could be compared with"
     return (
-        f", and the user's transactions come to {shown(in_transactions)} where the ledger comes to "
-        f"{shown(in_ledger or 0)}"
+        f", and the user's transactions come to {format_value(in_transactions)} where the ledger comes to "
+        f"{format_value(in_ledger or 0)}"
     )
 
 
@@ -173,11 +176,11 @@ def make_adopted_draws(
     In row order, they are free until the account's free credits used are exhausted, then purchased. Where a row shows
     less than the ledger, its purchased draws are reduced first.
     """
-    users = sorted(scope.adopting.intersection(read.unexplained))
+    users = sorted(scope.adopted_users.intersection(read.unexplained))
     if not users:
         return pl.DataFrame(schema=DRAWS)
     rows = read.unexplained_rows.filter(pl.col("user_id").cast(pl.String).is_in(users))
-    drawn = ledger.read_drawn_by_row(connection, batch_inputs.ledger_of(scope), users)
+    drawn = ledger.read_drawn_by_row(connection, batch_inputs.ledger_table(scope), users)
     free_used = pl.col("free_used") if scope.credit_rules.splits else pl.min_horizontal("granted", "used")
     left = dict(account_rows.select("user_id", free_used).iter_rows())
     for (user, _id), (free, _purchased) in drawn.items():
@@ -187,7 +190,7 @@ def make_adopted_draws(
 
 def make_dropped_draws(scope: RunScope, read: "BatchInput") -> pl.DataFrame:
     """Returns the entries by which ``--adopt`` removes draws on rows that are deleted (schemas.DRAWS)."""
-    is_adopting = pl.col("user_id").is_in(sorted(scope.adopting.intersection(read.unexplained)))
+    is_adopting = pl.col("user_id").is_in(sorted(scope.adopted_users.intersection(read.unexplained)))
     nothing = int128(0)
     return read.vanished_draws.filter(is_adopting).with_columns(
         imported=pl.lit(value=True), free=nothing - pl.col("free"), purchased=nothing - pl.col("purchased")

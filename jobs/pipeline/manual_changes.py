@@ -14,7 +14,7 @@ from jobs.postgres import debts, preflight, run_log, server_clock
 from jobs.postgres.connections import Connection, open_link
 from jobs.postgres.conninfo import Address
 from jobs.postgres.errors import retry
-from jobs.postgres.run_lock import hold_run_lock, name_of_work
+from jobs.postgres.run_lock import hold_run_lock, worker_name
 from jobs.settings import Settings
 
 T = TypeVar("T")
@@ -28,12 +28,12 @@ def reopen(settings: Settings, address: Address, month: date, reason: str, who: 
     """
 
     def open_month(connection: Connection) -> int:
-        history, _ = run_log.history(connection, settings, server_clock.today(connection))
+        history, _ = run_log.read_history(connection, settings, server_clock.today(connection))
         if month != (last := max(history.closed, default=None)):
             found = "no month is closed" if last is None else f"the last closed month is {last:%Y-%m}"
             raise ConfigError(f"--month {month:%Y-%m}: expected the last month that a run has closed; {found}")
-        number = run_log.enter_run(connection, settings, "reopen", _months(month, month), reason=reason, who=who)
-        run_log.open_month(connection, settings, month)
+        number = run_log.insert_run(connection, settings, "reopen", _months(month, month), reason=reason, who=who)
+        run_log.reopen_month(connection, settings, month)
         run_log.finish_run(connection, settings, number, "done", rows_changed=1)
         return number
 
@@ -54,7 +54,7 @@ def write_off(
         if not open_debts:
             raise ConfigError(f"--user {user}: expected a user with open debts; found none. See: usage-jobs debts")
         window = _months(first_of(open_debts[0].usage_date), first_of(open_debts[-1].usage_date))
-        number = run_log.enter_run(connection, settings, "write-off", window, reason=reason, who=who)
+        number = run_log.insert_run(connection, settings, "write-off", window, reason=reason, who=who)
         debts.write_off(connection, settings, user, reason, number)
         run_log.finish_run(connection, settings, number, "done", rows_changed=len(open_debts))
         return number, sum((debt.open for debt in open_debts), start=Decimal(0))
@@ -66,10 +66,10 @@ def _change_alone(settings: Settings, address: Address, change: Callable[[Connec
     """Does ``change`` in one transaction, under the run lock."""
 
     def run_change() -> T:
-        with run_log.starting_run(link.connection, settings) as connection:
+        with run_log.begin_run(link.connection, settings) as connection:
             return change(connection)
 
-    with open_link(address, name_of_work(settings)) as link, hold_run_lock(address, settings, link):
+    with open_link(address, worker_name(settings)) as link, hold_run_lock(address, settings, link):
         _, findings = retry(lambda: preflight.inspect_source(link.connection, settings))
         preflight.refuse_findings(findings)
         return retry(run_change)

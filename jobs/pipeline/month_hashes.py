@@ -24,7 +24,7 @@ USER_MONTH = ["user_id", "month"]
 def add_hashes(connection: Connection, changes: "BatchChanges") -> pl.DataFrame:
     """Returns the target rows of user_monthly with all their hashes."""
     plan, read = changes.plan, changes.read
-    credits = batch_hashes.credit_hashes(connection, plan, read.users, read.billing_modes, changes.postings)
+    credits = batch_hashes.compute_credit_hashes(connection, plan, read.users, read.billing_modes, changes.postings)
     overridden = _override_hashes(plan, plan.window.last_of)
     rates = {month: plan.rates_hash(month) for month in plan.window.months}
     # An account that is usable now, and was not there when the batch read accounts, was opened in between.
@@ -57,7 +57,7 @@ def add_hashes(connection: Connection, changes: "BatchChanges") -> pl.DataFrame:
 def find_month_causes(connection: Connection, changes: "BatchChanges", monthly: TableDiff) -> pl.DataFrame:
     """Returns why the user-months of ``monthly`` change (rollups.causes.find_causes)."""
     plan, keys = changes.plan, monthly.keys.select(KEY)
-    before = batch_hashes.accounts_before(connection, plan, keys, changes.run_id)
+    before = batch_hashes.compute_accounts_before(connection, plan, keys, changes.run_id)
     changed = (
         keys.lazy()
         .join(monthly.upserts.lazy(), on=KEY, how="left")
@@ -71,7 +71,7 @@ def find_month_causes(connection: Connection, changes: "BatchChanges", monthly: 
         pl.col("old_credits_deducted") == pl.col("new_credits_deducted")
     )
     meters = [meter.name for meter in plan.settings.meters]
-    repriced = {month: plan.repriced(month) for month in plan.window.months}
+    repriced = {month: plan.find_repriced_meters(month) for month in plan.window.months}
     causes = find_causes(_limit_to_covered(changes, changed), meters, repriced).join(upgraded, on=KEY, how="left")
     is_change = ~(has_same_amounts & pl.col("upgraded").fill_null(value=False))
     return causes.filter(is_change).drop("upgraded").sort(KEY).collect()

@@ -7,7 +7,7 @@ from typing import Any
 from jobs.domain.billing_periods import first_of
 from jobs.pipeline.plan import Plan
 from jobs.postgres.connections import Connection
-from jobs.postgres.month_figures import MonthFigures, month_figures
+from jobs.postgres.month_figures import MonthFigures, read_month_figures
 
 
 def make_record(
@@ -39,5 +39,5 @@ def make_other_records(
     months = sorted({first_of(day) for day in days} - set(plan.window.months))
     if not months:
         return []
-    by_month, _ = month_figures(connection, plan, months)
+    by_month, _ = read_month_figures(connection, plan, months)
     return [make_record(plan, month, by_month[month], run_id, closes=False, is_complete=False) for month in months]

@@ -20,7 +20,7 @@ def find_ids(connection: Connection, plan: Plan, totals: Totals) -> list[str]:
     """
     if not totals.ownerless:
         return []
-    return [str(row[0]) for row in connection.execute(plan.query.ownerless(plan.window.spans()))]
+    return [str(row[0]) for row in connection.execute(plan.query.ownerless_query(plan.window.spans()))]
 
 
 def find_rejects(connection: Connection, plan: Plan, totals: Totals, ids: Collection[str]) -> list[RejectChange]:
@@ -30,7 +30,7 @@ def find_rejects(connection: Connection, plan: Plan, totals: Totals, ids: Collec
     """
     spans = plan.window.spans()
     rows = rejects.read_rejects(connection, plan.query, ids) + rejects.read_outdated(connection, plan.query, spans)
-    changes = rejects.changes_without_owner(connection, plan.settings, rows, spans)
+    changes = rejects.find_ownerless_changes(connection, plan.settings, rows, spans)
     # A row stays rejected as long as its user is not recomputed.
     return [change for change in changes if change.user not in totals.not_written]
 
@@ -44,7 +44,7 @@ def find_misplaced(connection: Connection, plan: Plan, ids: Collection[str], *, 
         return []
     from jobs.postgres import usage_writeback
 
-    misplaced = usage_writeback.misplaced_rows(connection, plan, ids, lock=write)
+    misplaced = usage_writeback.find_misplaced_rows(connection, plan, ids, lock=write)
     if write:
         usage_writeback.write_lost_rows(connection, plan, misplaced)
     return misplaced

@@ -61,9 +61,9 @@ def make_plan(
     notes = [
         *server_clock.notes(connection),
         *compare_inputs(connection, settings),
-        *billing_modes.unknown_modes(connection, settings, source.credits),
+        *billing_modes.find_unknown_modes(connection, settings, source.credits),
     ]
-    history, months = run_log.history(connection, settings, today)
+    history, months = run_log.read_history(connection, settings, today)
     calendar: dict[str, Any] = {
         "today": today,
         "history": history,
@@ -100,7 +100,7 @@ def plan_run(
     """
     today = server_clock.today(connection)
     plan = make_plan(connection, settings, source, asked, today)
-    covered_to = run_log.last_completed_day(connection, settings, today)
+    covered_to = run_log.read_last_completed_day(connection, settings, today)
     notes = (*plan.notes, *compare_overrides(connection, plan, covered_to))
     if begins_ledger := adoption.is_due(connection, settings, source.credits):
         adoption.refuse_another_deployment(connection, settings, source.credits)
@@ -109,8 +109,8 @@ def plan_run(
         plan,
         modes_from=plan.window.last if covers_new_days else None,
         begins_ledger=begins_ledger,
-        trusting=frozenset(trusting),
-        adopting=frozenset(adopting),
+        trusted_ledger_users=frozenset(trusting),
+        adopted_users=frozenset(adopting),
         notes=notes,
         covered_to=covered_to,
         counts=count_inputs(connection, settings, source),
@@ -168,7 +168,7 @@ def make_window_plan(
         adopts=False,
         rows_by_index=source.rows_by_index,
         has_user_days=run_log.has_user_days(connection, settings, window),
-        new_months=run_log.new_months(connection, settings, window.months),
+        new_months=run_log.find_new_months(connection, settings, window.months),
         notes=(*notes, *overrides.notes, *_describe_ineffective_overrides(overrides.meters - since.keys())),
     )
 
@@ -200,7 +200,7 @@ def make_row_fingerprint(source: SourceCapabilities, *, rated: bool) -> RowFinge
     """
     meters = sorted(source.meters, key=lambda meter: meter.name)
     inputs = tuple((meter.column, source.types[meter.column]) for meter in meters)
-    return RowFingerprint(inputs, recorded=not rated, reported=source.credits.reported)
+    return RowFingerprint(inputs, recorded=not rated, reported=source.credits.has_reported)
 
 
 def make_usage_query(
@@ -211,7 +211,7 @@ def make_usage_query(
     rated: frozenset[date],
 ) -> UsageQuery:
     """Returns the query that reads usage with the hashes of its rows."""
-    written = fingerprints.written_columns(rated, shows_credits=source.credits.shown)
+    written = fingerprints.written_columns(rated, shows_credits=source.credits.writes_deducted)
     return UsageQuery(settings, source, since, rated, fingerprints.usage_hash(covered), written)
 
 

@@ -7,19 +7,22 @@ from jobs.domain.fixed_point import scaled
 from jobs.pipeline.output_files import replace_private
 from jobs.pipeline.plan import Plan
 from jobs.pipeline.run_totals import Totals
+from jobs.postgres import month_figures
 from jobs.postgres.connections import Connection
-from jobs.postgres.month_figures import ran_out
 
 if TYPE_CHECKING:
     import polars as pl
 
 
-def read_ran_out(connection: Connection, plan: Plan, totals: Totals) -> "pl.DataFrame":
+def compute_ran_out(connection: Connection, plan: Plan, totals: Totals) -> "pl.DataFrame":
     """Returns user_id, month and uncovered (units of 10^-10), in a dry run with the changes of its batches."""
     import polars as pl
 
     schema = {"user_id": pl.String, "month": pl.Date, "uncovered": pl.Int128}
-    stored = [(user, month, scaled(amount)) for user, month, amount in ran_out(connection, plan, plan.window.months)]
+    stored = [
+        (user, month, scaled(amount))
+        for user, month, amount in month_figures.read_ran_out(connection, plan, plan.window.months)
+    ]
     rows = pl.DataFrame(stored, schema=schema, orient="row")
     for target, before in totals.months:
         rows = rows.join(before.select("user_id", "month"), on=["user_id", "month"], how="anti")
@@ -32,7 +35,7 @@ def write_ran_out(connection: Connection, plan: Plan, totals: Totals, file: Path
     """Writes the users who ran out to ``file`` (CSV). The run is done, so a file error becomes a note of ``totals``."""
     from jobs.domain.schemas import in_decimals
 
-    rows = read_ran_out(connection, plan, totals)
+    rows = compute_ran_out(connection, plan, totals)
     text = rows.sort("user_id", "month").with_columns(in_decimals("uncovered")).write_csv()
     try:
         replace_private(file, text.encode())

@@ -7,8 +7,8 @@ from uuid import UUID
 import polars as pl
 
 from jobs.domain.schemas import NUMBERS
-from jobs.postgres.accounts import transactions
-from jobs.postgres.adoption import Adopted
+from jobs.postgres.accounts import compute_transactions
+from jobs.postgres.adoption import Adoption
 from jobs.postgres.billing_mode_history import Entry
 from jobs.postgres.rejects import RejectChange
 from jobs.postgres.run_scope import RunScope
@@ -43,8 +43,8 @@ def list_postings(scope: RunScope, postings: pl.DataFrame, before: pl.DataFrame,
     lists = [
         list_changes("credit_draws", rows.lazy(), ["id", "user_id", "month"], old=nothing, new=new, owner="user_id")
     ]
-    if scope.query.read.credits.transactions:
-        fresh, net = transactions(rows)
+    if scope.query.source.credits.has_transactions:
+        fresh, net = compute_transactions(rows)
         for transactions_, key in ((fresh, ["user_id", "id"]), (net, ["user_id", "month"])):
             new = join_text([0 - pl.col("amount")])
             lists.append(
@@ -89,7 +89,7 @@ def list_billing_modes(entries: Sequence[Entry]) -> pl.DataFrame:
     return list_changes("billing_modes", rows.lazy(), key, old=pl.lit(None), new=new, owner="user_id")
 
 
-def list_adoption(adopted: Adopted | None) -> pl.DataFrame:
+def list_adoption(adopted: Adoption | None) -> pl.DataFrame:
     """Returns the adoption of another program's draws as one row: all are imported, or none."""
     summary = [] if adopted is None else [(adopted.rows, str(adopted.total))]
     rows = pl.DataFrame(summary, schema={"rows": pl.Int64, "total": pl.String}, orient="row")

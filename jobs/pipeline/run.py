@@ -26,15 +26,15 @@ from jobs.pipeline.run_totals import Totals
 from jobs.pipeline.shrink_check import check_shrink
 from jobs.pipeline.workers import Workers
 from jobs.postgres import adoption, detection, pooler, preflight, price_overrides, run_log, server_clock
-from jobs.postgres.adoption import Adopted
+from jobs.postgres.adoption import Adoption
 from jobs.postgres.connections import Connection, ReconnectingConnection, open_link, transaction
 from jobs.postgres.conninfo import Address
-from jobs.postgres.credit_capabilities import unusable_accounts
+from jobs.postgres.credit_capabilities import find_unusable_accounts
 from jobs.postgres.detection import Detected
 from jobs.postgres.errors import retry
 from jobs.postgres.preflight import SourceCapabilities
-from jobs.postgres.reader_choice import choose_reader, for_rows
-from jobs.postgres.run_lock import check_ownership, hold_run_lock, name_of_work
+from jobs.postgres.reader_choice import choose_for_rows, choose_reader
+from jobs.postgres.run_lock import check_ownership, hold_run_lock, worker_name
 from jobs.settings import Settings
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def run_job(job: RunRequest) -> Report:
     UsageJobsError with an ``exit_code``.
     """
     # The run lock comes first, because its pings notice when the server cannot be reached.
-    name = name_of_work(job.settings)
+    name = worker_name(job.settings)
     with (
         open_link(job.address, name) as link,
         Workers(link) as workers,
@@ -145,13 +145,13 @@ def _begin(
     job: RunRequest, link: ReconnectingConnection, source: SourceCapabilities, totals: Totals
 ) -> tuple[Plan, int]:
     """Returns the plan and the run_id. After a retry, the row of the earlier try is marked crashed."""
-    with run_log.starting_run(link.connection, job.settings) as connection:
+    with run_log.begin_run(link.connection, job.settings) as connection:
         plan = plan_run(connection, job.settings, source, job.asked, trusting=job.trust_ledger, adopting=job.adopt)
         names = [meter.name for meter in plan.meters]
         rates_hash = job.settings.rate_card.digest(names, plan.window.first, plan.window.last)
         if plan.backfill is not None:
-            totals.continues = run_log.interrupted(connection, job.settings, plan.window)
-        run_id = run_log.enter_run(
+            totals.continues = run_log.find_interrupted_backfill(connection, job.settings, plan.window)
+        run_id = run_log.insert_run(
             connection,
             job.settings,
             plan.kind,
@@ -226,18 +226,18 @@ class _Run:
             sums = compute_sums(self._links(len(detected.changed) + len(detected.added)), batch, detected)
         retry(lambda: check_change(link.connection, plan, sums, self.job.allow_change))
 
-    def _prepare(self) -> Adopted | None:
+    def _prepare(self) -> Adoption | None:
         """Stores the cost modes of new months and the overrides seen; adopts draws of another program, once."""
         plan, adopted = self.plan, None
-        credits = plan.query.read.credits
+        credits = plan.query.source.credits
         with transaction(self.workers.link.connection) as connection:
             check_ownership(connection, plan.settings, self.run_id)
             fingerprints = {month: plan.fingerprints[month].text for month in plan.new_months}
-            run_log.keep_cost_modes(connection, plan.settings, plan.modes, plan.currencies, fingerprints)
+            run_log.record_cost_modes(connection, plan.settings, plan.modes, plan.currencies, fingerprints)
             self._store_overrides_seen(connection)
             if adoption.is_due(connection, plan.settings, credits):
                 adopted = adoption.adopt(connection, plan.settings, credits, logged=True)
-            self.totals.unusable = unusable_accounts(connection, plan.settings, credits)
+            self.totals.unusable = find_unusable_accounts(connection, plan.settings, credits)
             if self.totals.recorder is not None:
                 from jobs.pipeline.plan_approval import ADOPTION
                 from jobs.pipeline.row_changes import list_adoption
@@ -248,10 +248,10 @@ class _Run:
     def _store_overrides_seen(self, connection: Connection) -> None:
         """Stores which overrides are active, before the first row is priced with them."""
         settings, active = self.plan.settings, self.plan.overrides.active
-        if "active" not in (self.plan.query.read.overrides or ()):
+        if "active" not in (self.plan.query.source.overrides or ()):
             return
-        before = run_log.last_completed_day(connection, settings, server_clock.today(connection))
-        price_overrides.keep_seen(
+        before = run_log.read_last_completed_day(connection, settings, server_clock.today(connection))
+        price_overrides.record_seen(
             connection, settings, active, max(before or self.plan.window.last, self.plan.window.last)
         )
 
@@ -266,7 +266,7 @@ class _Run:
 
     def _links(self, batches: int) -> list[ReconnectingConnection]:
         """Returns connections for this many ``batches``."""
-        self.workers.grow(self.job.address, name_of_work(self.job.settings), min(self.most_workers, batches))
+        self.workers.grow(self.job.address, worker_name(self.job.settings), min(self.most_workers, batches))
         return self.workers.links
 
     def _batch(self, work: WorkList) -> "Batch":
@@ -275,7 +275,7 @@ class _Run:
         from jobs.postgres.usage_reader import Reader
 
         check = self.totals.recorder.check_batch if self.totals.recorder is not None else lambda _: None
-        kind = for_rows(self.reader, self.job.settings.reader, work.rows)
+        kind = choose_for_rows(self.reader, self.job.settings.reader, work.rows)
         return Batch(self.plan, Reader(kind, self.job.address), self.run_id, check=check)
 
     def _finish(self) -> Finalized:
@@ -328,6 +328,6 @@ class _Run:
             error = StoppedError(signal.SIGINT)
         is_ours = isinstance(error, UsageJobsError | StoppedError)
         text = str(error) if is_ours else f"{type(error).__name__}: {error}".rstrip(": ")
-        figures = {"rows_changed": self.totals.changed.total(), "error": self.job.address.scrubbed(text)}
+        figures = {"rows_changed": self.totals.changed.total(), "error": self.job.address.hide_password(text)}
         with transaction(self.workers.link.connection) as connection:
             run_log.finish_run(connection, self.job.settings, self.run_id, "failed", **figures)

@@ -18,7 +18,7 @@ def compare_inputs(connection: Connection, settings: Settings) -> list[str]:
 
     Raises ConfigError if there is no such run and ``start`` or ``rates`` is not set: nothing is billed by default.
     """
-    last = run_log.last_done(connection, settings)
+    last = run_log.read_last_done(connection, settings)
     if last is None:
         _require_start_and_rates(settings)
         return []
@@ -48,7 +48,7 @@ def compare_overrides(connection: Connection, scope: RunScope, covered: date | N
         month: [scope.overrides.digests(month, min(day, window.last_of(month))) for day in (covered, window.last)]
         for month in months
     }
-    stored = price_overrides.stored_hashes(connection, scope.settings, months, scope.overrides.users)
+    stored = price_overrides.read_stored_hashes(connection, scope.settings, months, scope.overrides.users)
     users = sorted(
         {user for (user, month), hash_ in stored.items() if all(d.get(user) != hash_ for d in digests[month])}
     )

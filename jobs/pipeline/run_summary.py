@@ -10,8 +10,8 @@ from jobs.domain.run_report import Change, CreditSummary, LedgerTotals, MonthCha
 from jobs.pipeline.finalize import Finalized
 from jobs.pipeline.plan import Plan
 from jobs.pipeline.run_totals import Totals
-from jobs.postgres.adoption import Adopted
-from jobs.postgres.invariants import shown
+from jobs.postgres.adoption import Adoption
+from jobs.postgres.invariants import format_value
 
 if TYPE_CHECKING:
     from jobs.pipeline.plan_approval import ChangeRecorder
@@ -27,7 +27,7 @@ def summarize(
     run_id: int | None,
     totals: Totals,
     ended: Finalized,
-    adopted: Adopted | None,
+    adopted: Adoption | None,
 ) -> Report:
     """Returns the figures and notes of a run, or of a dry run (without ``run_id``)."""
     unsettled = tuple(sorted(plan.window.closing - ended.closed))
@@ -60,7 +60,7 @@ def summarize(
         users_left=len(totals.skipped),
         users_set_aside=len(totals.set_aside),
         users_foreign=len(totals.foreign),
-        overrides_unanswered=plan.overrides.unanswered,
+        overrides_unanswered=plan.overrides.without_meter,
         plan=None if totals.recorder is None else _report_plan(plan, totals.recorder, ended),
     )
 
@@ -95,7 +95,7 @@ def _describe_waiting(ended: Finalized) -> list[str]:
     return [f"the cluster tables of {months} wait for these users"] if months else []
 
 
-def _make_notes(kind: str, totals: Totals, adopted: Adopted | None, unsettled: Collection[date]) -> list[str]:
+def _make_notes(kind: str, totals: Totals, adopted: Adoption | None, unsettled: Collection[date]) -> list[str]:
     notes = [*totals.notes, *([adopted.note] if adopted else [])]
     if totals.skipped:
         remedy = "the next run takes them" if kind == "run" else "the same backfill, done again, takes them"
@@ -138,10 +138,11 @@ def _make_notes(kind: str, totals: Totals, adopted: Adopted | None, unsettled: C
 def _describe_remedies(plan: Plan, totals: Totals) -> Iterator[str]:
     """Yields notes on what --adopt and --trust-ledger have done, and on users for whom there was nothing to do."""
     for user, (rows, amount) in sorted(totals.adopted.items()):
-        yield f"adopted {shown(unscaled(amount))} credits on {rows:,} rows of {user}: the ledger has what they show"
+        what = f"{format_value(unscaled(amount))} credits on {rows:,} rows of {user}"
+        yield f"adopted {what}: the ledger has what they show"
     without_effect = {
-        "--adopt": plan.adopting - totals.adopted.keys(),
-        "--trust-ledger": plan.trusting - totals.trusted,
+        "--adopt": plan.adopted_users - totals.adopted.keys(),
+        "--trust-ledger": plan.trusted_ledger_users - totals.trusted,
     }
     for option, users in without_effect.items():
         for user in sorted(users - totals.not_written):

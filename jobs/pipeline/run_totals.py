@@ -116,7 +116,7 @@ class Totals:
         for user, rows, amount in changes.adopted_by_user.iter_rows():
             self.adopted[user] = (rows, amount)
         self.refilled += changes.refilled_rows.height
-        self.trusted |= {*changes.refilled_rows["user_id"].cast(str)} & changes.plan.trusting
+        self.trusted |= {*changes.refilled_rows["user_id"].cast(str)} & changes.plan.trusted_ledger_users
 
 
 def _sum_postings(postings: "pl.DataFrame") -> dict[str, int]:

@@ -32,10 +32,10 @@ class Workers:
             while 1 < size > len(self.others):
                 self.others.append(ReconnectingConnection(address, name))
 
-    def lost(self) -> None:
+    def disconnect(self) -> None:
         """Ends all connections, because the server cannot be reached: no thread waits for an answer then."""
         for link in (self.link, *self.others):
-            link.lost()
+            link.disconnect()
 
     def __enter__(self) -> "Workers":
         return self

@@ -1,4 +1,4 @@
-"""Adoption: what another program has drawn before becomes part of the ledger, so that nobody pays twice (section 4)."""
+"""Adoption: draws that another program made before become part of the ledger, so that no user pays twice."""
 
 from dataclasses import dataclass
 from decimal import Decimal
@@ -16,8 +16,9 @@ from jobs.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
-class Adopted:
-    """What was imported: rows, their amount, and of whom more was deducted than their account says was used."""
+class Adoption:
+    """The result of an import: rows and amount; and users of whom more was deducted than their account shows as used
+    (``excess``: by how much)."""
 
     rows: int
     total: Decimal
@@ -26,19 +27,19 @@ class Adopted:
 
     @property
     def note(self) -> str:
-        """For the report."""
+        """A line for the report of the run."""
         text = f"adopted {self.rows:,} rows on which another program had drawn {self.total:,f} credits"
         if not self.users_in_excess:
             return text
         return (
             f"{text}; of {self.users_in_excess:,} users it deducted {self.excess:,f} more than user_credits says was "
-            "used: booked as purchased; correct user_credits if it should count"
+            "used: entered as purchased; correct user_credits if it should count"
         )
 
 
 def is_due(connection: Connection, settings: Settings, credits: CreditCapabilities) -> bool:
-    """Whether no run has kept the ledger yet."""
-    if not credits.shown:
+    """Whether no run has written to the ledger yet, so that draws of another program are to be adopted."""
+    if not credits.writes_deducted:
         return False
     text = compose("adoption.is_due", draws=job_table(settings, "credit_draws"), runs=job_table(settings, "runs"))
     row = connection.execute(text).fetchone()
@@ -46,8 +47,9 @@ def is_due(connection: Connection, settings: Settings, credits: CreditCapabiliti
 
 
 def refuse_another_deployment(connection: Connection, settings: Settings, credits: CreditCapabilities) -> None:
-    """PreflightError before the first adoption, where runs of another schema have drawn here and may go on to."""
-    if not credits.transactions:
+    """Raises PreflightError before the first adoption, where runs of another schema have drawn on the same accounts and
+    may do so again."""
+    if not credits.has_transactions:
         return
     transactions = app_table(settings, "credit_transactions")
     text = compose("adoption.other_deployments", transactions=transactions, schema=sql.Literal(settings.rollup_schema))
@@ -61,10 +63,10 @@ def refuse_another_deployment(connection: Connection, settings: Settings, credit
         )
 
 
-def adopt(connection: Connection, settings: Settings, credits: CreditCapabilities, *, logged: bool) -> Adopted | None:
-    """Imports every row with credits_deducted, in the caller's transaction; None where there is none.
+def adopt(connection: Connection, settings: Settings, credits: CreditCapabilities, *, logged: bool) -> Adoption | None:
+    """Imports every row with credits_deducted, in the caller's transaction. Returns None where there is no such row.
 
-    ``logged``: as a finished run of kind `adopt`; a dry run imports nothing, and says what would be imported.
+    ``logged``: import the rows, with an entry in the run log (kind `adopt`); a dry run only computes the result.
     """
     draws, accounts = job_table(settings, "credit_draws"), app_table(settings, "user_credits")
     deducted = compose("ledger.deducted", usage=app_table(settings, "usage_daily"))
@@ -72,23 +74,24 @@ def adopt(connection: Connection, settings: Settings, credits: CreditCapabilitie
         found = cursor.execute(compose("adoption.adoptable", deducted=deducted)).fetchone()
         if not found or not found["rows"]:
             return None
-        adoptable = as_ledger(settings, credits)
+        adoptable = adoptable_draws_query(settings, credits)
         if logged:
             values = {**found, "version": version("usage-jobs")}
-            run_id = run_log.numbered(connection, settings, "adoption.begin", values)
+            run_id = run_log.insert_numbered(connection, settings, "adoption.insert_run", values)
             cursor.execute(compose("adoption.adopt_draws", draws=draws, adoptable=adoptable), {"run_id": run_id})
+        # Composed: which columns exist differs by database.
         used = sql.SQL("({} + {})").format(*credits.used())
         table = draws if logged else adoptable
         excess = cursor.execute(
             compose("adoption.adopted_excess", draws=table, accounts=accounts, used=used)
         ).fetchone()
     assert excess is not None  # noqa: S101 - an aggregate is always one row
-    return Adopted(found["rows"], found["total"], excess["users"], excess["excess"])
+    return Adoption(found["rows"], found["total"], excess["users"], excess["excess"])
 
 
-def as_ledger(settings: Settings, credits: CreditCapabilities) -> sql.Composed:
-    """What an adoption would enter into the ledger, as a table in parentheses: in row order free until the free credits
-    used are exhausted, then purchased."""
+def adoptable_draws_query(settings: Settings, credits: CreditCapabilities) -> sql.Composed:
+    """Returns the ledger entries that an adoption makes, as a subquery in parentheses: in row order, free credits until
+    the free credits used are exhausted, then purchased credits."""
     deducted = compose("ledger.deducted", usage=app_table(settings, "usage_daily"))
     free_used, _ = credits.used()
     accounts = app_table(settings, "user_credits")

@@ -1,4 +1,4 @@
-"""Who could reach what customers pay from outside: the REST API's schemas, its roles, and views over our tables."""
+"""Checks whether the REST API could expose the job's tables: exposed schemas, API roles, and views over the tables."""
 
 from collections.abc import Iterator
 
@@ -13,8 +13,8 @@ from jobs.settings import Settings
 SAFE = "not exposed"
 
 
-def findings(connection: Connection, settings: Settings) -> Iterator[Finding]:
-    """One note per way in; in the caller's transaction."""
+def check_exposure(connection: Connection, settings: Settings) -> Iterator[Finding]:
+    """Yields one note per way to reach the tables, or one "ok". Runs in the caller's transaction."""
     schema, subject = settings.rollup_schema, f"schema {settings.rollup_schema}, exposure"
     names = {"own": schema, "view_schema": settings.source_schema, "view": user_view.NAME}
     with connection.cursor(row_factory=dict_row) as cursor:
@@ -33,7 +33,7 @@ def findings(connection: Connection, settings: Settings) -> Iterator[Finding]:
     for view in exposure["views"]:
         remedy = f"ALTER VIEW {view} SET (security_invoker = true); a materialized view: revoke it from API roles"
         found = "reads our tables with its owner's rights"
-        notes.append((f"view {view}", found, "Row-level security does not hold for who reads it", remedy))
+        notes.append((f"view {view}", found, "Row-level security does not apply to its readers", remedy))
     for what, found, consequence, remedy in notes:
         yield Finding("note", what, SAFE, found, consequence, remedy)
     if not notes:

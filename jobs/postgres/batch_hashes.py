@@ -1,4 +1,4 @@
-"""Hashes of what a batch is about to write, computed by the server as detection will compute them."""
+"""Hashes of the values that a batch is about to write, computed by the server the same way as in detection."""
 
 from collections.abc import Collection, Mapping
 
@@ -9,7 +9,7 @@ from jobs.domain.fixed_point import unscaled
 from jobs.domain.schemas import MODES
 from jobs.postgres import billing_mode_history, fingerprints
 from jobs.postgres.connections import Connection
-from jobs.postgres.detection import modes_hashes, month_ends
+from jobs.postgres.detection import mode_hashes_query, mode_hashes_values
 from jobs.postgres.run_scope import RunScope
 from jobs.postgres.sql_loader import app_table, compose, job_table
 
@@ -24,23 +24,24 @@ CREDIT_HASHES = {
 ACCOUNTS_BEFORE = {"month": pl.Date, "user_id": pl.String, "account_hash": pl.String}
 
 
-def credit_hashes(
+def compute_credit_hashes(
     connection: Connection, scope: RunScope, users: Collection[str], paid_by: pl.DataFrame, postings: pl.DataFrame
 ) -> pl.DataFrame:
-    """How ``users`` paid in each month by the entries ``paid_by`` (schemas.MODES), and their accounts once ``postings``
-    are posted (CREDIT_HASHES).
+    """Returns hashes by user and month (CREDIT_HASHES): of the billing modes ``paid_by`` (schemas.MODES), and of the
+    account as it will be after ``postings``.
 
-    Before anything is posted; the accounts of whoever has postings are locked.
+    Call it before posting, with the accounts of all users of ``postings`` locked.
     """
-    paid = scope.query.read.credits
+    paid = scope.query.source.credits
     sums = postings.group_by("user_id").agg(pl.col("free", "purchased").sum())
     drawn = {
         "drawn_users": sums["user_id"].to_list(),
         "drawn_free": [unscaled(amount) for amount in sums["free"]],
         "drawn_purchased": [unscaled(amount) for amount in sums["purchased"]],
     }
+    # The expressions depend on the columns of user_credits.
     free, purchased = (sql.SQL("coalesce(d.{}, 0)").format(sql.Identifier(kind)) for kind in ("free", "purchased"))
-    if paid.splits:
+    if paid.counts_free_apart:
         used = {
             "used": sql.SQL("{} + {}").format(paid.amount("total_used", "a"), purchased),
             "free_used": sql.SQL("{} + {}").format(paid.amount("free_credits_used", "a"), free),
@@ -48,26 +49,32 @@ def credit_hashes(
     else:
         used = {"used": sql.SQL("{} + {} + {}").format(paid.amount("total_used", "a"), free, purchased)}
     text = compose(
-        "detection.credit_hashes" if paid.account is not None else "detection.mode_hashes",
-        # Bound, not composed: a user's id may hold a %.
+        "detection.credit_hashes" if paid.account is not None else "detection.credit_hashes_without_accounts",
+        # Bound, not composed: a user's id may contain a %.
         user_ids=sql.SQL("%(users)s::text[]"),
-        modes=modes_hashes(billing_mode_history.listed_entries(paid_by.select(list(MODES)).rows())),
+        modes=mode_hashes_query(billing_mode_history.known_entries_query(paid_by.select(list(MODES)).rows())),
         accounts=app_table(scope.settings, "user_credits"),
         account_hash=fingerprints.account_hash(paid, used=used),
         usable=paid.usable(),
     )
-    values = month_ends(scope, scope.window.months) | drawn | {"users": sorted(users)}
+    values = mode_hashes_values(scope, scope.window.months) | drawn | {"users": sorted(users)}
     rows = connection.execute(text, values).fetchall()
     return pl.DataFrame(rows, schema=CREDIT_HASHES, orient="row")
 
 
-def accounts_before(connection: Connection, scope: RunScope, keys: pl.DataFrame, run_id: int | None) -> pl.DataFrame:
-    """By user-month of ``keys`` (month, user_id) the hash of its account, had we drawn nothing since it was stored
-    (ACCOUNTS_BEFORE). Before anything is posted."""
-    paid = scope.query.read.credits
+def compute_accounts_before(
+    connection: Connection, scope: RunScope, keys: pl.DataFrame, run_id: int | None
+) -> pl.DataFrame:
+    """Returns for each user-month of ``keys`` (month, user_id) the hash of the user's account without our own draws
+    since the user-month was stored (ACCOUNTS_BEFORE).
+
+    Call it before posting. ``run_id``: draws of this run are not subtracted.
+    """
+    paid = scope.query.source.credits
     if paid.account is None or keys.is_empty():
         return pl.DataFrame(schema=ACCOUNTS_BEFORE)
-    if paid.splits:
+    # The expressions depend on the columns of user_credits.
+    if paid.counts_free_apart:
         used: Mapping[str, sql.Composable] = {
             "used": sql.SQL("{} - d.purchased").format(paid.amount("total_used", "a")),
             "free_used": sql.SQL("{} - d.free").format(paid.amount("free_credits_used", "a")),

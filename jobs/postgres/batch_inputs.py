@@ -1,6 +1,6 @@
-"""What a batch reads besides usage: how its users paid, their draws, and what the roll-ups hold of them.
+"""Reads the inputs of a batch other than usage: billing modes, draws, debts, and the stored roll-ups of its users.
 
-Only runs write these tables, one run at a time, so that they may be read before anything is locked.
+Only runs write these tables, one run at a time, so they can be read before anything is locked.
 """
 
 from collections.abc import Collection, Sequence
@@ -41,83 +41,90 @@ PAYABLE: dict[str, pl.DataType | type[pl.DataType]] = {
     "ledger_hash": pl.Int64,
     "written_hash": pl.Int64,
 }
-"""A debt: what is settled and what is open of it (units of 10^-10); what its row shows (null: no number, or there is no
-such column), and what the ledger says; and the hash of what is written to the row, as the ledger says and as it is."""
+"""A debt that credit can settle now (amounts in units of 10^-10).
+
+- ``settled``, ``open``: the settled and the open part
+- ``deducted``: credits_deducted of its row (null: not a number, or no such column)
+- ``drawn``: the sum of its ledger entries
+- ``ledger_hash``, ``written_hash``: the row's written_hash with ``drawn``, and with the actual value
+"""
 
 
 def read_billing_modes(connection: Connection, scope: RunScope, users: Collection[str]) -> pl.DataFrame:
-    """How ``users`` pay since when (schemas.MODES); ``is_new``: rollup.billing_modes does not say so yet."""
+    """Returns the billing-mode history of ``users`` (schemas.MODES); ``is_new``: not yet in rollup.billing_modes."""
     rows = connection.execute(scope.mode_entries(users)).fetchall()
     return pl.DataFrame(rows, schema={**MODES, "is_new": pl.Boolean}, orient="row")
 
 
 def read_window_draws(connection: Connection, scope: RunScope, users: Collection[str]) -> pl.DataFrame:
-    """The draws of ``users`` in the months of the window (schemas.DRAWS)."""
-    if scope.query.read.credits.account is None:
+    """Returns the draws of ``users`` in the months of the window (schemas.DRAWS)."""
+    if scope.query.source.credits.account is None:
         return pl.DataFrame(schema=DRAWS)
-    return ledger.read_draws(connection, scope.settings, ledger_of(scope), scope.window.months, users)
+    return ledger.read_draws(connection, scope.settings, ledger_table(scope), scope.window.months, users)
 
 
 def read_adopted_elsewhere(connection: Connection, scope: RunScope, users: Collection[str]) -> pl.DataFrame:
-    """Rows of ``users`` on which draws were adopted in a month outside the window: id, user_id."""
-    if scope.query.read.credits.account is None or not users:
+    """Returns the rows of ``users`` that have adopted draws in a month outside the window: id, user_id."""
+    if scope.query.source.credits.account is None or not users:
         return pl.DataFrame(schema=ledger.ROWS)
-    return ledger.read_adopted_elsewhere(connection, ledger_of(scope), scope.window.months, users)
+    return ledger.read_adopted_elsewhere(connection, ledger_table(scope), scope.window.months, users)
 
 
-def ledger_of(scope: RunScope) -> sql.Composable:
-    """The ledger, or what a dry run takes for it."""
+def ledger_table(scope: RunScope) -> sql.Composable:
+    """Returns the ledger; in a dry run that would adopt, a subquery with the entries that an adoption makes."""
     if scope.adopts:
-        return adoption.as_ledger(scope.settings, scope.query.read.credits)
+        return adoption.adoptable_draws_query(scope.settings, scope.query.source.credits)
     return job_table(scope.settings, "credit_draws")
 
 
 def find_mismatched_rows(
     connection: Connection, scope: RunScope, rows: pl.DataFrame, draws: pl.DataFrame
 ) -> pl.DataFrame:
-    """Rows whose credits_deducted is not what the window's ``draws`` of their user come to, with what the whole ledger
-    says of them (MISMATCHED): ``drawn`` by the present user in all months; ``foreign``: deducted is neither that, nor
-    what another user or all of them have drawn on the row, some other program wrote it; ``empty``: nothing is deducted
-    although the present user has draws on it, or what was given back since, as when the row was another user's for a
-    while; ``elsewhere``: what of ``drawn`` stands in closed months that are not in the window, the row has come from
-    there.
+    """Returns rows whose credits_deducted differs from the sum of their user's ``draws`` in the window (MISMATCHED).
 
-    ``rows``: id, user_id, date, deducted.
+    ``rows``: id, user_id, date, deducted. The result adds, from the whole ledger:
+
+    - ``drawn``: the draws of the present user on the row, in all months
+    - ``elsewhere``: the part of ``drawn`` in closed months outside the window; the row was moved from there
+    - ``foreign``: another program wrote credits_deducted: it is neither ``drawn`` nor the draws of another user or of
+      all users on the row
+    - ``empty``: credits_deducted is 0 although the present user has draws on the row, or it still shows draws that were
+      reversed since (the row belonged to another user for a while)
     """
-    if not scope.query.read.credits.shown:
+    if not scope.query.source.credits.writes_deducted:
         return pl.DataFrame(schema=MISMATCHED)
-    sums = draws.lazy().group_by("id", CODED).agg((pl.col("free") + pl.col("purchased")).sum().alias("booked"))
+    sums = draws.lazy().group_by("id", CODED).agg((pl.col("free") + pl.col("purchased")).sum().alias("drawn_in_window"))
     read = pl.col("deducted").cast(pl.Int128)
     shown = rows.lazy().select("id", "user_id", "date", "deducted")  # a join copies every column
     found = (
         shown.join(sums, on=["id", "user_id"], how="left")
-        .filter(read.ne_missing(pl.col("booked").fill_null(0)))
+        .filter(read.ne_missing(pl.col("drawn_in_window").fill_null(0)))
         .collect()
     )
-    return _judged(connection, scope, found)
+    return _classify_mismatches(connection, scope, found)
 
 
 def find_mismatched_debts(connection: Connection, scope: RunScope, payable: pl.DataFrame) -> pl.DataFrame:
-    """Debts (PAYABLE) of which the row does not show what the ledger says (MISMATCHED)."""
-    if payable.is_empty() or not scope.query.read.credits.shown:
+    """Returns the debts (PAYABLE) whose row does not show the sum of its ledger entries (MISMATCHED)."""
+    if payable.is_empty() or not scope.query.source.credits.writes_deducted:
         return pl.DataFrame(schema=MISMATCHED)
-    odd = payable.filter(pl.col("deducted").ne_missing(pl.col("drawn")))
-    return _judged(connection, scope, odd.select("id", CODED, "date", "deducted"))
+    different = payable.filter(pl.col("deducted").ne_missing(pl.col("drawn")))
+    return _classify_mismatches(connection, scope, different.select("id", CODED, "date", "deducted"))
 
 
-def _judged(connection: Connection, scope: RunScope, found: pl.DataFrame) -> pl.DataFrame:
-    """``found`` (id, user_id, date, deducted) as MISMATCHED."""
+def _classify_mismatches(connection: Connection, scope: RunScope, found: pl.DataFrame) -> pl.DataFrame:
+    """Returns ``found`` (id, user_id, date, deducted) as MISMATCHED."""
     months, ids = scope.window.months, found["id"].to_list()
     read = pl.col("deducted").cast(pl.Int128)
-    known = ledger.read_totals_of_rows(connection, scope.settings, ledger_of(scope), ids, months)
-    anybody = known.group_by("id").agg("drawn", pl.col("drawn").sum().alias("whole"))
+    known = ledger.read_totals_of_rows(connection, scope.settings, ledger_table(scope), ids, months)
+    all_users = known.group_by("id").agg("drawn", pl.col("drawn").sum().alias("whole"))
     mine = known.with_columns(CODED).rename({"drawn": "own", "before": "own_before"})
-    # A user who has lost the row may be in a batch that has given back his draws already.
-    theirs = known.with_columns(CODED).join(found, on=["id", "user_id"], how="anti").group_by("id").agg("before")
+    # The row's former user may be in a batch that has reversed his draws already.
+    others = known.with_columns(CODED).join(found, on=["id", "user_id"], how="anti").group_by("id").agg("before")
     marked = (
         found.join(mine, on=["id", "user_id"], how="left")
-        .join(anybody, on="id", how="left")
-        .join(theirs, on="id", how="left")
+        .join(all_users, on="id", how="left")
+        .join(others, on="id", how="left")
         .with_columns(pl.col("own", "whole", "elsewhere").fill_null(0))
     )
     by_others = pl.col("drawn").list.contains(read) | pl.col("before").list.contains(read).fill_null(value=False)
@@ -126,7 +133,7 @@ def _judged(connection: Connection, scope: RunScope, found: pl.DataFrame) -> pl.
     empty = (is_empty | ((read == pl.col("own_before")) & (pl.col("own") == 0))).fill_null(value=False)
     foreign = ~empty & ~explained.fill_null(value=False)
     if scope.begins_ledger:
-        # What is no number could not be adopted: no draw is told by it.
+        # A value that is not a number could not be adopted, so it shows no draw.
         foreign &= read.is_not_null()
     return marked.with_columns(foreign=foreign, empty=empty, drawn=pl.col("own")).select(
         pl.col(name).cast(kind) for name, kind in MISMATCHED.items()
@@ -134,14 +141,14 @@ def _judged(connection: Connection, scope: RunScope, found: pl.DataFrame) -> pl.
 
 
 def read_debts(connection: Connection, scope: RunScope, users: Collection[str]) -> pl.DataFrame:
-    """The debts of ``users`` in months that are closed, or that the run closes."""
-    of = rollup_io.table(scope.settings, "debts")
+    """Returns the debts of ``users`` in months that are closed, or that the run closes."""
+    of = rollup_io.find_table(scope.settings, "debts")
     text = compose(
         "debts.stored",
         debts=job_table(scope.settings, "debts"),
         months=job_table(scope.settings, "months"),
         users=text_array(users),
-        anew=sql.Literal(sorted(scope.window.debt_months)),
+        rewritten=sql.Literal(sorted(scope.window.debt_months)),
     )
     return pl.concat(rollup_io.read_query(connection, of, of.computed, text))
 
@@ -149,8 +156,8 @@ def read_debts(connection: Connection, scope: RunScope, users: Collection[str]) 
 def read_payable_debts(
     connection: Connection, scope: RunScope, users: Collection[str], run_id: int | None
 ) -> pl.DataFrame:
-    """Those that credit can settle now (PAYABLE), oldest first."""
-    text = debts.payable(scope, sql.SQL("d.user_id = ANY({})").format(text_array(users)), run_id)
+    """Returns the debts of ``users`` that credit can settle now (PAYABLE), oldest first."""
+    text = debts.payable_query(scope, sql.SQL("d.user_id = ANY({})").format(text_array(users)), run_id)
     found = connection.execute(text).fetchall()
     rows = [
         (
@@ -173,14 +180,18 @@ def read_payable_debts(
 def read_months(
     connection: Connection, scope: RunScope, months: Collection[date], users: Collection[str]
 ) -> pl.DataFrame:
-    """What user_monthly holds of ``users`` in ``months``."""
-    of = rollup_io.table(scope.settings, "user_monthly")
-    return pl.concat(rollup_io.stored(connection, scope.settings, of, months, users))
+    """Returns the rows of user_monthly of ``users`` in ``months``."""
+    of = rollup_io.find_table(scope.settings, "user_monthly")
+    return pl.concat(rollup_io.read_stored(connection, scope.settings, of, months, users))
 
 
 def read_days(connection: Connection, scope: RunScope, days: Sequence[date], users: Collection[str]) -> pl.DataFrame:
-    """What user_daily holds of ``users`` on ``days``: each is looked for by the key, which begins with the day."""
-    of = rollup_io.table(scope.settings, "user_daily")
+    """Returns the rows of user_daily of ``users`` on ``days``.
+
+    The condition names each day, because the primary key begins with the day.
+    """
+    of = rollup_io.find_table(scope.settings, "user_daily")
+    # A condition for rollup_io.read, which composes the query; COPY takes no bound values.
     rows = sql.SQL("date = ANY({}::date[]) AND user_id = ANY({})").format(
         sql.Literal([day.isoformat() for day in days]), text_array(users)
     )

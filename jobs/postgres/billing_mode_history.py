@@ -1,4 +1,4 @@
-"""``rollup.billing_modes``: how each user has paid since when, because users.billing_mode only says how now."""
+"""The history of billing modes (``rollup.billing_modes``): users.billing_mode only has the present one."""
 
 from collections.abc import Collection, Sequence
 from datetime import date
@@ -11,18 +11,20 @@ from jobs.postgres.sql_loader import app_table, compose, job_table, text_array
 from jobs.settings import Settings
 
 Entry = tuple[str, date, str | None]
-"""A user, the first day on which it holds, how he pays."""
+"""User, first day on which the billing mode is valid, billing mode."""
 
 
 def pending_query(
     settings: Settings, credits: CreditCapabilities, day: date | None, users: Collection[str] | None = None
 ) -> sql.Composed:
-    """The query (user_id, valid_from, mode) of the entries that rollup.billing_modes lacks: of ``users``, or of all,
-    who pay otherwise than it says, from ``day`` on. Without a day there are none.
+    """Returns the query (user_id, valid_from, mode) of the entries that are missing in rollup.billing_modes: of those
+    ``users`` (None: all) whose billing mode differs from their newest entry. Without a day there are none.
 
-    Days that no run has covered until now, after an outage, keep the billing mode in which they were used.
+    ``day``: the first day on which a changed billing mode is valid. Earlier days that no run has covered, after an
+    outage, so keep the billing mode in which they were used.
     """
-    if not credits.modes or day is None:
+    if not credits.has_modes or day is None:
+        # No named query: it reads no table, and only gives the columns of one.
         return sql.SQL(
             "SELECT NULL::text AS user_id, NULL::date AS valid_from, NULL::text AS mode WHERE false"
         ).format()
@@ -38,25 +40,26 @@ def pending_query(
         users=app_table(settings, "users"),
         effective=effective,
         day=sql.Literal(day),
-        some=_of_users(users),
+        some=_users_condition(users),
     )
 
 
 def entries_query(
     settings: Settings, credits: CreditCapabilities, day: date | None, users: Collection[str] | None = None
 ) -> sql.Composed:
-    """The query (user_id, valid_from, mode, is_new) of all entries of ``users``, or of everybody: those of
-    rollup.billing_modes, and those ``pending``."""
+    """Returns the query (user_id, valid_from, mode, is_new) of all entries of ``users`` (None: all): stored entries and
+    those of ``pending_query``."""
+    # No named query: it joins two queries that are themselves composed.
     stored = sql.SQL("SELECT user_id, valid_from, mode, false AS is_new FROM {} WHERE {}")
     return sql.SQL("{} UNION ALL SELECT user_id, valid_from, mode, true FROM ({}) AS p").format(
-        stored.format(job_table(settings, "billing_modes"), _of_users(users)),
+        stored.format(job_table(settings, "billing_modes"), _users_condition(users)),
         pending_query(settings, credits, day, users),
     )
 
 
-def unknown_modes(connection: Connection, settings: Settings, credits: CreditCapabilities) -> list[str]:
-    """Notes on billing modes that are none of the three."""
-    if not credits.modes:
+def find_unknown_modes(connection: Connection, settings: Settings, credits: CreditCapabilities) -> list[str]:
+    """Returns one note per billing mode that is not prepaid, postpaid or free."""
+    if not credits.has_modes:
         return []
     rows = connection.execute(compose("billing_modes.unknown", users=app_table(settings, "users")))
     return [
@@ -66,26 +69,28 @@ def unknown_modes(connection: Connection, settings: Settings, credits: CreditCap
     ]
 
 
-def _of_users(users: Collection[str] | None) -> sql.Composed:
+def _users_condition(users: Collection[str] | None) -> sql.Composed:
     return sql.SQL("true").format() if users is None else sql.SQL("user_id = ANY({})").format(text_array(users))
 
 
 def count_entries(connection: Connection, entries: sql.Composable) -> int:
-    """How many ``entries`` (as of ``pending_query``) there are."""
+    """Returns how many rows the query ``entries`` (of ``pending_query``) has."""
+    # No named query: it is a count around a composed query.
     row = connection.execute(sql.SQL("SELECT count(*) FROM ({}) AS e").format(entries)).fetchone()
     return 0 if row is None else int(row[0])
 
 
 def append_entries(connection: Connection, settings: Settings, entries: sql.Composable, run_id: int) -> int:
-    """Adds ``entries`` (as of ``pending_query``), in the caller's transaction. Returns how many."""
+    """Adds the rows of the query ``entries`` (of ``pending_query``), in the caller's transaction. Returns how many."""
     modes = job_table(settings, "billing_modes")
     return connection.execute(
         compose("billing_modes.append", modes=modes, entries=entries, run_id=sql.Literal(run_id))
     ).rowcount
 
 
-def listed_entries(entries: Sequence[Entry]) -> sql.Composed:
-    """The query of ``entries`` that are known."""
+def known_entries_query(entries: Sequence[Entry]) -> sql.Composed:
+    """Returns the query whose rows are the given ``entries``."""
+    # No named query: it selects literals only.
     columns = (list(column) for column in zip(*entries, strict=True)) if entries else ([], [], [])
     arrays = [sql.Literal(column) for column in columns]
     return sql.SQL("SELECT * FROM unnest({}::text[], {}::date[], {}::text[]) AS e(user_id, valid_from, mode)").format(

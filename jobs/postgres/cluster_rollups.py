@@ -1,6 +1,6 @@
-"""The days that batches have touched, and user_daily and user_monthly grouped by cluster for them.
+"""The days that batches have touched, and user_daily and user_monthly grouped by cluster for these days.
 
-No polars at import: whether there is anything to regroup is asked by every run.
+Polars is imported only where needed: every run asks whether there is anything to regroup.
 """
 
 from collections.abc import Collection, Sequence
@@ -27,44 +27,45 @@ def touch_days(connection: Connection, scope: RunScope, run_id: int, batch: int,
 
 
 def days_to_regroup(connection: Connection, scope: RunScope) -> list[date]:
-    """Days that any run has touched, and days of the window of which the name of a cluster has changed."""
+    """Returns days that any run has touched, and days of the window on which the name of a cluster has changed."""
     settings = scope.settings
     text = compose(
         "cluster_rollups.days_to_regroup",
         touched_days=job_table(settings, "touched_days"),
         months=job_table(settings, "months"),
         cluster_daily=job_table(settings, "cluster_daily"),
-        names=_names(scope),
+        names=_names_query(scope),
         days=in_spans("date", scope.window.spans()),
     )
     return [row[0] for row in connection.execute(text, {"months": list(scope.window.months)})]
 
 
 def untouch_days(connection: Connection, scope: RunScope, days: Collection[date]) -> None:
-    """Removes the marks, whichever run left them; in the transaction that regroups these days."""
+    """Removes the marks of all runs on ``days``, in the transaction that regroups these days."""
     table = job_table(scope.settings, "touched_days")
     connection.execute(compose("cluster_rollups.untouch_days", touched_days=table), {"days": list(days)})
 
 
-def names(connection: Connection, scope: RunScope) -> "pl.DataFrame":
-    """cluster_id and cluster_name of every cluster. No other column of hopsworks_clusters is ever read."""
+def read_cluster_names(connection: Connection, scope: RunScope) -> "pl.DataFrame":
+    """Returns cluster_id and cluster_name of every cluster. No other column of hopsworks_clusters is ever read."""
     import polars as pl
 
-    rows = connection.execute(_names(scope)).fetchall() if scope.query.read.has_clusters else []
+    rows = connection.execute(_names_query(scope)).fetchall() if scope.query.source.has_clusters else []
     return pl.DataFrame(
         {"cluster_id": [id_.int for id_, _ in rows], "cluster_name": [name for _, name in rows]},
         schema={"cluster_id": pl.UInt128, "cluster_name": pl.String},
     )
 
 
-def grouped_days(connection: Connection, scope: RunScope, days: Sequence[date]) -> "pl.DataFrame":
-    """user_daily of ``days`` by day and cluster: users and the sums of every amount (units of 10^-10)."""
+def group_days(connection: Connection, scope: RunScope, days: Sequence[date]) -> "pl.DataFrame":
+    """Groups user_daily of ``days`` by day and cluster: users, and the sum of each amount (units of 10^-10)."""
     import polars as pl
 
     from jobs.postgres import rollup_io
 
-    of = rollup_io.table(scope.settings, "cluster_daily")
+    of = rollup_io.find_table(scope.settings, "cluster_daily")
     amounts = [name for name in of.computed if of.kind(name).startswith("numeric")]
+    # The columns depend on the configured meters.
     sums = sql.SQL(", ").join(sql.SQL("sum({0}) AS {0}").format(sql.Identifier(name)) for name in amounts)
     text = compose(
         "cluster_rollups.grouped_days",
@@ -75,8 +76,8 @@ def grouped_days(connection: Connection, scope: RunScope, days: Sequence[date]) 
     return pl.concat(rollup_io.read_query(connection, of, ["date", "cluster_id", "users", *amounts], text))
 
 
-def month_users(connection: Connection, scope: RunScope, months: Sequence[date]) -> "pl.DataFrame":
-    """The distinct users of each month and cluster, as ``active_users``."""
+def count_month_users(connection: Connection, scope: RunScope, months: Sequence[date]) -> "pl.DataFrame":
+    """Returns the number of distinct users of each month and cluster, as ``active_users``."""
     import polars as pl
 
     from jobs.postgres import rollup_io
@@ -86,11 +87,11 @@ def month_users(connection: Connection, scope: RunScope, months: Sequence[date])
         user_monthly=job_table(scope.settings, "user_monthly"),
         months=sql.Literal([first_of(month).isoformat() for month in months]),
     )
-    of = rollup_io.table(scope.settings, "cluster_monthly")
+    of = rollup_io.find_table(scope.settings, "cluster_monthly")
     return pl.concat(rollup_io.read_query(connection, of, ["month", "cluster_id", "active_users"], text))
 
 
-def _names(scope: RunScope) -> sql.Composed:
-    if scope.query.read.has_clusters:
+def _names_query(scope: RunScope) -> sql.Composed:
+    if scope.query.source.has_clusters:
         return compose("cluster_rollups.names", clusters=app_table(scope.settings, "hopsworks_clusters"))
     return compose("cluster_rollups.no_names")

@@ -1,7 +1,7 @@
-"""Why no connection could be had: what a server, a pooler or the network says, and what mends it.
+"""Explains failed connections: the cause, by the error text of server, pooler or network, and the remedy.
 
-libpq has no SQLSTATE for a refused start-up, so that causes are told by their words. The words are those of PostgreSQL,
-PgBouncer and Supabase's pooler (Supavisor); what none of them matches is shown as it is.
+libpq gives no SQLSTATE for a failed start-up, so causes are recognised by the text of the message: of PostgreSQL,
+PgBouncer and Supabase's pooler (Supavisor). A message that no pattern matches is shown as it is.
 """
 
 import re
@@ -18,9 +18,9 @@ from jobs.postgres.conninfo import Address
 PROBE_SECONDS = 5
 _SSL_REQUEST = struct.pack("!ii", 8, 80877103)
 
-STARTS = "starting up|shutting down|in recovery mode|not yet accepting"
-"""The words of SQLSTATE 57P03."""
-WAITS = (
+STARTING = "starting up|shutting down|in recovery mode|not yet accepting"
+"""Messages of SQLSTATE 57P03: the server is starting or stopping."""
+TRANSIENT = (
     (
         "remaining connection slots|too many (clients|connections)|max ?clients|no more connections allowed|"
         "max ?client|unable to check out|query_wait_timeout|emaxconn",
@@ -40,8 +40,8 @@ WAITS = (
     (
         "server closed the connection unexpectedly|connection reset|eof detected|server login|invalid response|"
         "expected authentication request",
-        "Whoever answers there is no PostgreSQL server, or ended the connection: check the port, and that the server "
-        "behind a pooler is up",
+        "What answers there is not a PostgreSQL server, or it closed the connection: check the port, and that the "
+        "server behind a pooler is up",
     ),
     (
         "connect to the database",
@@ -49,9 +49,9 @@ WAITS = (
         "minutes, then run again",
     ),
 )
-"""Causes that may pass by themselves."""
+"""Causes that may go away by themselves: pattern and remedy."""
 
-STAYS = (
+PERMANENT = (
     (
         "allow_list",
         "The project does not admit this machine: add its address to the network restrictions (Database, Settings)",
@@ -99,7 +99,7 @@ STAYS = (
     ),
     (
         "does not support ssl|ssl (connection is )?required|esslrequired|no ssl encryption|no encryption",
-        "TLS and the server do not go together: one demands it and the other does not offer it. Check host and port; "
+        "Server and address disagree about TLS: one requires it and the other does not offer it. Check host and port; "
         "on a network of your own, without TLS, add ?sslmode=disable to DATABASE_URL",
     ),
     (
@@ -115,49 +115,50 @@ STAYS = (
     ),
     ("root certificate file", "Give the file of the authority's certificate: root_certificate in the settings"),
 )
-"""Causes that another try does not mend."""
+"""Causes that a retry does not change: pattern and remedy."""
 
-INVALID = 'invalid (integer value|port number)|invalid [\\w"]+ value:|could not match \\d+ '
-"""What libpq says of a parameter's value before it goes anywhere."""
-NO_WAY = "unreachable|no route to host|cannot assign|address family|no address associated|translate host name"
-"""What a machine without IPv6 says of an address that is one."""
-IPV6 = (
+INVALID_VALUE = 'invalid (integer value|port number)|invalid [\\w"]+ value:|could not match \\d+ '
+"""Messages of libpq about an invalid parameter value, before it connects."""
+NO_IPV6_ROUTE = "unreachable|no route to host|cannot assign|address family|no address associated|translate host name"
+"""Messages of a machine without IPv6 about an IPv6 address."""
+IPV6_REMEDY = (
     "The host has only an IPv6 address, and this machine cannot reach one: use a pooler, which has IPv4 "
     "(SUPABASE_CONNECTION=session, or pooler, with SUPABASE_REGION), or buy the project's IPv4 add-on"
 )
-OTHERWISE = (
+DEFAULT_REMEDY = (
     "Check host, port, user and password in DATABASE_URL (or the SUPABASE_… variables), and that the server is up"
 )
 
 
 def explain_connect_error(error: psycopg.OperationalError, address: Address) -> UsageJobsError:
-    """A refused connection as an error that says what to do; an UnreachableError where another try may succeed."""
-    reason = " ".join(address.scrubbed(str(error)).split())
+    """Translates a failed connection into an error that says what to do; UnreachableError where a retry may succeed."""
+    reason = " ".join(address.hide_password(str(error)).split())
     words = reason.lower()
-    if re.search(INVALID, words):
+    if re.search(INVALID_VALUE, words):
         return ConfigError(f"DATABASE_URL: expected parameters as libpq takes them; found: {reason}. Correct the value")
-    kind, remedy = _judged(words, address)
+    kind, remedy = _classify(words, address)
     return kind(f"cannot reach the database {address!r}: {reason}. {remedy}")
 
 
-def _judged(words: str, address: Address) -> tuple[type[PreflightError], str]:
+def _classify(words: str, address: Address) -> tuple[type[PreflightError], str]:
+    """Returns the class of the error and the remedy for a message in lower case."""
     if "certificate verify failed" in words:
-        return PreflightError, _certificate(address)
-    if re.search(NO_WAY, words) and _has_only_ipv6(address):
-        return PreflightError, IPV6
-    if re.search(STARTS, words):
+        return PreflightError, _explain_certificate(address)
+    if re.search(NO_IPV6_ROUTE, words) and _has_only_ipv6(address):
+        return PreflightError, IPV6_REMEDY
+    if re.search(STARTING, words):
         return StartingError, "The server is not ready yet: run again in a moment"
-    for pattern, remedy in STAYS:
+    for pattern, remedy in PERMANENT:
         if re.search(pattern, words):
             return PreflightError, remedy
-    for pattern, remedy in WAITS:
+    for pattern, remedy in TRANSIENT:
         if re.search(pattern, words):
-            return UnreachableError, IPV6 if _has_only_ipv6(address) and not _reaches_ipv6() else remedy
-    return UnreachableError, OTHERWISE
+            return UnreachableError, IPV6_REMEDY if _has_only_ipv6(address) and not _reaches_ipv6() else remedy
+    return UnreachableError, DEFAULT_REMEDY
 
 
 def _has_only_ipv6(address: Address) -> bool:
-    """Whether the host's name leads to IPv6 addresses alone."""
+    """Whether the host's name resolves to IPv6 addresses only."""
     with suppress(OSError, UnicodeError):
         found = socket.getaddrinfo(address.host, None, type=socket.SOCK_STREAM)
         return {family for family, *_ in found} == {socket.AF_INET6}
@@ -165,18 +166,19 @@ def _has_only_ipv6(address: Address) -> bool:
 
 
 def _reaches_ipv6() -> bool:
+    """Whether this machine has a route to IPv6 addresses."""
     with suppress(OSError), socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as probe:
-        probe.connect(("2001:4860:4860::8888", 9))  # sends nothing: only asks for a route
+        probe.connect(("2001:4860:4860::8888", 9))  # a datagram socket sends nothing here: it only looks for a route
         return True
     return False
 
 
-def _certificate(address: Address) -> str:
-    """What is wrong with the server's certificate, which libpq does not say."""
+def _explain_certificate(address: Address) -> str:
+    """Returns what is wrong with the server's certificate: libpq does not say it."""
     parts = address.parts
     root = parts.get("sslrootcert", "the root certificate")
     host, port = (parts.get("hostaddr") or parts["host"]).split(",")[0], parts.get("port", "5432").split(",")[0]
-    found = _refusal(host, int(port), parts.get("sslrootcert"))
+    found = _verification_error(host, int(port), parts.get("sslrootcert"))
     if "expired" in found or "not yet valid" in found:
         return f"The server's certificate is not valid today ({found}): renew it there, or set this machine's clock"
     return (
@@ -186,12 +188,12 @@ def _certificate(address: Address) -> str:
     )
 
 
-def _refusal(host: str, port: int, root: str | None) -> str:
-    """What Python's own TLS finds wrong with the certificate; empty where it finds nothing, or cannot ask."""
+def _verification_error(host: str, port: int, root: str | None) -> str:
+    """Returns the error that Python's TLS finds in the certificate; "" where it finds none, or cannot connect."""
     try:
         context = ssl.create_default_context(cafile=None if root in (None, "system") else root)
         context.verify_flags &= ~ssl.VERIFY_X509_STRICT  # libpq is not that strict
-        context.check_hostname = False  # what is wrong with the name libpq says itself
+        context.check_hostname = False  # libpq reports a wrong host name itself
         with socket.create_connection((host, port), PROBE_SECONDS) as plain:
             plain.sendall(_SSL_REQUEST)
             if plain.recv(1) != b"S":

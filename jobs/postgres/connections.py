@@ -1,6 +1,6 @@
-"""Connections and transactions; the driver's errors come out as ours (``errors``, ``connect_errors``).
+"""Opens connections and transactions, and translates the driver's errors (``errors``, ``connect_errors``).
 
-Every transaction sets its own limits with SET LOCAL: behind a pooler a plain SET would leak to other clients.
+Every transaction sets its limits with SET LOCAL: behind a pooler a plain SET would apply to other clients, too.
 """
 
 import secrets
@@ -25,55 +25,55 @@ from jobs.postgres.sql_loader import compose, escape_percent
 
 Connection = psycopg.Connection[Any]
 CONNECT_SECONDS = 12
-"""For a connection to be made, whichever of the host's addresses answers."""
+"""Time to connect, whichever of the host's addresses answers."""
 ADMISSION_SECONDS = 20
-"""How long a transaction waits for a server of the pool to begin on."""
+"""How long a transaction waits for a server connection of the pool."""
 NETWORK: dict[str, Any] = {
     "keepalives_idle": 30,
     "keepalives_interval": 10,
     "keepalives_count": 3,
     "tcp_user_timeout": 60_000,
 }
-"""A network that swallows packets is noticed within about a minute."""
+"""With these, a network that drops packets is noticed within about a minute."""
 BLOCK = 16 * 2**20
 READ_COMMITTED, REPEATABLE_READ = psycopg.IsolationLevel.READ_COMMITTED, psycopg.IsolationLevel.REPEATABLE_READ
 LIMITS = (
     "SET LOCAL statement_timeout = '15min'",
     "SET LOCAL lock_timeout = '30s'",
     "SET LOCAL idle_in_transaction_session_timeout = '15min'",
-    # Without it a client that dies leaves its locks until the running statement ends.
+    # Without it, the locks of a client that died stay until its running statement ends.
     "SET LOCAL client_connection_check_interval = '1s'",
-    # What a database tells every session must not change how values are read.
+    # Session defaults of the database must not change how values are read.
     "SET LOCAL timezone = 'UTC'",
     "SET LOCAL datestyle = 'ISO, MDY'",
-    "SET LOCAL extra_float_digits = 1",  # the shortest decimal that stands for a binary number
+    "SET LOCAL extra_float_digits = 1",  # the shortest decimal that identifies a binary number
 )
 
 
 def connect(address: Address, name: str = "usage-jobs") -> Connection:
-    """A connection in autocommit mode (transactions are opened by ``transaction``), by a name that the server shows.
+    """Opens a connection in autocommit mode (``transaction`` opens transactions). ``name``: its application_name.
 
-    Raises PreflightError naming host, user, the reason and what mends it, within 15 seconds.
+    Raises PreflightError with host, user, reason and remedy, within 15 seconds.
     """
     try:
         return psycopg.connect(
             address.url,
             autocommit=True,
-            # A pooler in transaction mode gives each transaction another server: nothing may be prepared.
+            # A transaction pooler may use another server for each transaction: no prepared statements.
             prepare_threshold=None,
             cursor_factory=Cursor,
-            connect_timeout=max(2, CONNECT_SECONDS // _addresses(address)),
+            connect_timeout=max(2, CONNECT_SECONDS // _count_addresses(address)),
             application_name=name,
-            client_encoding="utf8",  # COPY hands bytes over as they come: a database may default to another
+            client_encoding="utf8",  # COPY gives raw bytes, and the database may have another default
             **NETWORK,
         )
     except psycopg.OperationalError as error:
         raise connect_errors.explain_connect_error(error, address) from None
 
 
-def _addresses(address: Address) -> int:
-    """How many addresses the driver tries one after another, each for its whole time; at least 1."""
-    # A name that is not looked up by the driver need not be known here either.
+def _count_addresses(address: Address) -> int:
+    """Returns how many addresses the driver tries in turn, each with the whole connect_timeout; at least 1."""
+    # With hostaddr the driver looks up no name.
     given = [option.val for option in psycopg.pq.Conninfo.get_defaults() if option.keyword == b"hostaddr"]
     if "hostaddr" in address.parts or any(given):
         return 1
@@ -88,14 +88,14 @@ TOKEN_BYTES = 4
 
 
 class Cursor(psycopg.Cursor[Row]):
-    """A cursor to which a % in a name or a literal is a character, whether values are bound or not."""
+    """A cursor that takes a % in a name or a literal as a character, whether values are bound or not."""
 
     def execute(self, query: Any, params: Params | None = None, **options: Any) -> Self:
-        """As the driver's."""
+        """Executes as the driver's cursor does, with % escaped."""
         return super().execute(self._escaped(query, params), params, **options)
 
     def stream(self, query: Any, params: Params | None = None, **options: Any) -> Iterator[Row]:
-        """As the driver's."""
+        """Streams rows as the driver's cursor does, with % escaped."""
         return super().stream(self._escaped(query, params), params, **options)
 
     def _escaped(self, query: Any, params: Params | None) -> Any:
@@ -103,9 +103,9 @@ class Cursor(psycopg.Cursor[Row]):
 
 
 class ReconnectingConnection:
-    """A connection that is made anew where it broke; a context manager that closes it.
+    """A connection that reconnects after it was lost; a context manager that closes it.
 
-    The server shows it by a name of its own: ``name`` and a random token.
+    Its application_name is unique: ``name`` and a random token.
     """
 
     def __init__(self, address: Address, name: str = "usage-jobs") -> None:
@@ -119,29 +119,29 @@ class ReconnectingConnection:
 
     @property
     def connection(self) -> Connection:
-        """The connection; raises PreflightError where a new one is needed and cannot be had."""
+        """The connection, opened again if it was lost. Raises PreflightError where that fails."""
         if self._connection.closed:
             if self._over.is_set():
-                raise UsageJobsError("the run has ended")  # whoever still tries again need not
+                raise UsageJobsError("the run has ended")  # stops retries in other threads
             self._connection = connect(self._address, self._name)
-            self._end_lost()
+            self._end_lost_session()
         return self._connection
 
     @property
     def is_open(self) -> bool:
         return not self._connection.closed
 
-    def lost(self) -> None:
-        """Another thread has found that the way to the server is dead: who waits for an answer there need not."""
+    def disconnect(self) -> None:
+        """Shuts the socket, so that the thread that waits for an answer gets an error. For use by other threads."""
         socket_watchdog.shutdown_socket(self._connection)
 
     def retire(self) -> None:
-        """``lost``, and no other is made in its place."""
+        """Disconnects for good: the connection is not opened again."""
         self._over.set()
-        self.lost()
+        self.disconnect()
 
-    def _end_lost(self) -> None:
-        """Where the network swallowed the old connection the server still holds its transaction, locks and all."""
+    def _end_lost_session(self) -> None:
+        """Terminates the lost connection's session: the server may still hold its transaction and its locks."""
         with suppress(psycopg.Error), deadline(self._connection, ADMISSION_SECONDS):
             self._connection.execute(compose("run_lock.end_lost"), [self._name])
 
@@ -157,22 +157,22 @@ class ReconnectingConnection:
 def transaction(
     connection: Connection, *, snapshot: bool = False, lock_timeout: str | None = None
 ) -> Iterator[Connection]:
-    """One READ COMMITTED transaction under our limits; COMMIT is a round trip of its own. Inside another one a
-    savepoint of that.
+    """Opens a READ COMMITTED transaction with LIMITS; inside another transaction a savepoint.
 
-    ``snapshot``: all of it sees the same moment, and cannot write; ``lock_timeout``: another one than LIMITS has.
+    ``snapshot``: REPEATABLE READ and READ ONLY instead; ``lock_timeout``: instead of that of LIMITS.
     """
     with ExitStack() as whole:
         with deadline(connection, ADMISSION_SECONDS):
             if connection.info.transaction_status == TransactionStatus.INTRANS:
                 whole.enter_context(connection.transaction())
             else:
-                # Named in BEGIN, because a role or a database may default to another level.
+                # The level is named in BEGIN, because a role or a database may have another default.
                 connection.isolation_level = REPEATABLE_READ if snapshot else READ_COMMITTED
-                # None, not False: READ WRITE would overrule a database that is read-only by default.
+                # None, not False: READ WRITE would override a database that is read-only by default.
                 connection.read_only = True if snapshot else None
                 whole.enter_context(connection.transaction())
-                # In one round trip: a server far away would make seven of them a fifth of a second.
+                # In one round trip: seven round trips to a distant server would take a fifth of a second.
+                # No named query: settings take no bound values, and LIMITS are constants.
                 more = [f"SET LOCAL lock_timeout = '{lock_timeout}'"] if lock_timeout else []
                 connection.execute("; ".join([*LIMITS, *more]).encode())
         yield connection
@@ -180,27 +180,28 @@ def transaction(
 
 @contextmanager
 def open_link(address: Address, name: str = "usage-jobs") -> Iterator[ReconnectingConnection]:
-    """A link whose driver errors come out as ours, with a message for an operator."""
+    """Opens a connection whose driver errors are translated into ours, with a message for an operator."""
     try:
         with retry(lambda: ReconnectingConnection(address, name), while_=is_starting) as link:
             yield link
     except psycopg.Error as error:
         raise translate_error(error, address) from error
     except UsageJobsError as error:
-        if address.scrubbed(str(error)) == str(error):
+        if address.hide_password(str(error)) == str(error):
             raise
-        # What a server says may hold what it was told.
-        raise type(error)(address.scrubbed(str(error))) from None
+        # The server's message may contain the password that it was given.
+        raise type(error)(address.hide_password(str(error))) from None
 
 
-def blocks(connection: Connection, query: sql.Composable) -> Iterator[BytesIO]:
-    """The rows of ``query`` as CSV without a header, whole rows at a time, each block about BLOCK bytes."""
+def read_csv_blocks(connection: Connection, query: sql.Composable) -> Iterator[BytesIO]:
+    """Yields the rows of ``query`` as CSV without a header, in blocks of whole rows and about BLOCK bytes."""
+    # COPY, because it is faster than fetching rows; it takes no bound values.
     text = sql.SQL("COPY ({}) TO STDOUT (FORMAT csv)").format(query)
-    with copying(connection, text) as copy:
+    with open_copy(connection, text) as copy:
         block = bytearray()
         for line in copy:
-            # Not before the next row is here: a pooler whose server dies writes its last words into the row at hand,
-            # which is the last one then.
+            # A block is yielded only when the next row has arrived: a pooler whose server dies writes its error message
+            # into the last row.
             if len(block) >= BLOCK:
                 yield BytesIO(block)
                 block = bytearray()
@@ -209,14 +210,14 @@ def blocks(connection: Connection, query: sql.Composable) -> Iterator[BytesIO]:
 
 
 @contextmanager
-def copying(connection: Connection, text: sql.Composed) -> Iterator[psycopg.Copy]:
-    """A COPY, in either direction; raises OperationalError where the connection is lost."""
+def open_copy(connection: Connection, text: sql.Composed) -> Iterator[psycopg.Copy]:
+    """Opens a COPY in either direction. Raises OperationalError where the connection is lost."""
     try:
         with connection.cursor() as cursor, cursor.copy(text) as copy:
             yield copy
     except (psycopg.ProgrammingError, ValueError) as error:
-        # A pooler adds a word of its own to the server's last: two errors, which the driver takes for two results of
-        # something that should have one. Whether the connection's end has come by already is chance.
+        # A pooler adds an error of its own to the server's: the driver takes the two errors for two results and raises
+        # one of these exceptions. Which one depends on whether the end of the connection was seen already.
         at_the_end = isinstance(error, ValueError) and str(error).startswith("too many values to unpack")
         at_the_start = isinstance(error, psycopg.ProgrammingError) and error.sqlstate is None
         if not (at_the_start or at_the_end):
@@ -226,14 +227,15 @@ def copying(connection: Connection, text: sql.Composed) -> Iterator[psycopg.Copy
 
 
 @contextmanager
-def by_index(connection: Connection) -> Iterator[None]:
-    """Statements inside find rows by index; in an open transaction.
+def prefer_indexes(connection: Connection) -> Iterator[None]:
+    """Makes the planner prefer indexes for the statements inside. Needs an open transaction.
 
-    A planner has no statistics of a stage, and of a table that was vacuumed while it was empty the wrong ones. It then
-    makes a hash of all of usage_daily for each batch (as long as all updates take), or reads the ledger from its first
-    row for each draw while the batches fill it: minutes, where it should be a second.
+    The planner has no statistics of temporary tables, and wrong ones of a table that was vacuumed while it was empty.
+    It would hash all of usage_daily for each batch, or scan the whole ledger for each draw: minutes, not a second.
     """
-    ways = ("enable_hashjoin", "enable_mergejoin", "enable_seqscan")
-    connection.execute("; ".join([*(f"SET LOCAL {way} = off" for way in ways), "SET LOCAL work_mem = '64MB'"]).encode())
+    plans = ("enable_hashjoin", "enable_mergejoin", "enable_seqscan")
+    connection.execute(
+        "; ".join([*(f"SET LOCAL {plan} = off" for plan in plans), "SET LOCAL work_mem = '64MB'"]).encode()
+    )
     yield
-    connection.execute("; ".join(f"SET LOCAL {way} TO DEFAULT" for way in (*ways, "work_mem")).encode())
+    connection.execute("; ".join(f"SET LOCAL {name} TO DEFAULT" for name in (*plans, "work_mem")).encode())

@@ -1,4 +1,4 @@
-"""Where the database is, as libpq reads it; printing an address never shows its password."""
+"""The address of the database, as libpq parses it. Printing an address never shows its password."""
 
 from dataclasses import dataclass
 from itertools import takewhile
@@ -15,18 +15,18 @@ FOREIGN = {
     "pgbouncer": "a pooler is recognised by itself",
     "schema": "source_schema in the settings names the schema of usage_daily",
 }
-"""Parameters of other libraries that people paste, and what says the same here."""
+"""Parameters of other libraries that people paste, and what to use instead."""
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """A database's address; its URL says how TLS is used wherever that matters (``settings.database_url``)."""
+    """A database's address: a URL that includes how TLS is used (``settings.database_url``)."""
 
     url: str
 
     @property
     def parts(self) -> dict[str, str]:
-        """What libpq reads in the address; ConfigError where it reads none, or does not know a parameter."""
+        """The parameters that libpq reads in the URL. Raises ConfigError where it cannot parse the URL."""
         try:
             return {key: str(value) for key, value in conninfo_to_dict(self.url).items() if value is not None}
         except psycopg.ProgrammingError:
@@ -35,7 +35,7 @@ class Address:
     def _mistake(self) -> str:
         known = {option.keyword.decode() for option in psycopg.pq.Conninfo.get_defaults()}
         names = [part.partition("=")[0] for part in self.url.partition("?")[2].split("&") if "=" in part]
-        # What follows a password may be a part of it.
+        # The text after "password=" may be a part of the password.
         foreign = [name for name in takewhile(lambda name: name != "password", names) if name not in known]
         if not foreign:
             return (
@@ -45,7 +45,7 @@ class Address:
         hints = "; ".join(FOREIGN[name] for name in foreign if name in FOREIGN)
         return (
             "expected parameters that libpq knows, such as sslmode or connect_timeout; found "
-            f"{', '.join(foreign)}, of another library. Take out what libpq does not know{hints and f' ({hints})'}"
+            f"{', '.join(foreign)}, of another library. Remove what libpq does not know{hints and f' ({hints})'}"
         )
 
     @property
@@ -58,28 +58,23 @@ class Address:
 
     @property
     def has_pooler_port(self) -> bool:
-        """Whether it is the port on which Supabase's transaction pooler listens."""
+        """Whether the port is that of Supabase's transaction pooler."""
         return self.parts.get("port") == "6543"
 
     @property
     def is_session_pooler(self) -> bool:
-        """Whether it is Supabase's session pooler, whose connections are as good as direct ones."""
+        """Whether it is Supabase's session pooler, which behaves like a direct connection."""
         return self.host.endswith(SUPABASE_POOLERS) and self.parts.get("port", "5432") == "5432"
 
     @property
-    def verified(self) -> bool:
-        """Whether TLS checks who answers, which only libpq can."""
-        return self.parts.get("sslmode", "").startswith("verify")
-
-    @property
     def warning(self) -> str | None:
-        """What is unsafe about the way to a server on another machine; None where nothing is."""
+        """What is unsafe about the connection to another machine; None where nothing is."""
         mode = self.parts.get("sslmode", "")
         if mode == "verify-full" or all(map(is_local, self.host.split(","))):
             return None
         what = {
             "verify-ca": "any server with a certificate of that authority would be taken for it (sslmode=verify-ca)",
-            "require": "encrypted, but whoever answers is taken for the server: nobody checks its certificate",
+            "require": "encrypted, but any server is accepted: no one checks its certificate",
         }.get(mode, f"neither encryption nor the server's identity is certain (sslmode={mode or 'prefer'})")
         if "sslrootcert" in self.parts:
             return f"{self.place}: {what}. root_certificate is set: take sslmode out, or make it verify-full"
@@ -92,8 +87,8 @@ class Address:
         parts = self.parts
         return f"{parts.get('user', '')}@{self.place}/{parts.get('dbname', '')}"
 
-    def scrubbed(self, text: str) -> str:
-        """``text`` without the password, encoded or not."""
+    def hide_password(self, text: str) -> str:
+        """Returns ``text`` with the password, encoded or not, replaced by ***."""
         password = self.parts.get("password", "")
         written = self.url.partition("://")[2].rpartition("@")[0].partition(":")[2]
         for secret in (self.url, written, quote(password, safe=""), quote(password), password):

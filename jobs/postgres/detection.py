@@ -1,7 +1,8 @@
-"""Finds, on the server, whose months are no longer what they were computed from; only their ids come back.
+"""Detects, on the server, the users whose inputs have changed since their months were computed.
 
-One statement compares each user's months with user_monthly: the fingerprints of his rows, the hashes of prices and
-price overrides, how he paid, and his account. Where nothing has changed no usage row is read.
+One statement compares each user's months with user_monthly: the fingerprint of his rows, and the hashes of prices,
+price overrides, billing modes and account. It returns only ids and counts. An unchanged user is skipped: his usage rows
+are not read.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -21,12 +22,12 @@ from jobs.postgres.sql_loader import app_table, compose, in_spans, job_table, te
 STREAMED = 1000
 """Rows of the work list that are fetched at a time."""
 MEMORY = "SET LOCAL work_mem = '128MB'"
-"""For grouping 100,000 users: with the server's usual 4 MB it takes twice as long. Until the transaction ends."""
+"""For grouping 100,000 users: with the default of 4 MB it takes twice as long. Valid until the transaction ends."""
 
 
 @dataclass(frozen=True, slots=True)
 class MonthCount:
-    """Usage rows and users of a month as they are now, and how many users are ``stored``."""
+    """Usage rows and users of a month now, and the number of users in user_monthly (``stored``)."""
 
     rows: int = 0
     users: int = 0
@@ -35,8 +36,14 @@ class MonthCount:
 
 @dataclass(frozen=True, slots=True)
 class Detected:
-    """What was counted by month, and the work list, sorted by user: of its users something of covered days differs, or
-    may differ (``changed``), or they only have new days (``added``). ``ownerless``: rows without a user or a day."""
+    """The result of detection.
+
+    - ``months``: counts by month
+    - ``work``: the work list, sorted by user
+    - ``changed``: users of the work list whose covered days differ, or may differ
+    - ``added``: users of the work list who only have new days
+    - ``ownerless``: number of rows without a user or a day
+    """
 
     months: Mapping[date, MonthCount]
     work: WorkList
@@ -51,7 +58,7 @@ class Detected:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A user-month that differs, and in which of its inputs."""
+    """A user-month whose inputs have changed: usage, price or price override."""
 
     user: str
     month: date
@@ -62,7 +69,7 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Differences:
-    """Rows by month as they are now, and every user-month that differs."""
+    """Rows by month now, and every user-month that differs."""
 
     rows: Mapping[date, int] = field(default_factory=dict)
     found: Sequence[Difference] = ()
@@ -77,17 +84,20 @@ def detect(
     again: bool = False,
     limits: BatchLimits | None = None,
 ) -> Detected:
-    """Compares all users' months. ``full``: everybody is to be recomputed, whatever the comparison says; ``again``:
-    this run has recomputed months whose stored fingerprints covered something else; ``limits``: of a batch, where they
-    are not those of a run."""
+    """Compares the inputs of all users in ``months`` with user_monthly.
+
+    - ``full``: put all users on the work list
+    - ``again``: this run has already recomputed the months that were not comparable, and the users with debts to settle
+    - ``limits``: the size of a batch, where it is not that of the settings
+    """
     connection.execute(MEMORY)
     splits = scope.new_days is not None and not again
-    text, values = _work_list(scope, months, full=full, again=again, splits=splits)
+    text, values = _work_list_query(scope, months, full=full, again=again, splits=splits)
     by_month, ownerless = dict[date, MonthCount](), 0
     limits = limits or BatchLimits(scope.settings.batch_rows, scope.settings.batch_writes)
     work, added = WorkList(limits), WorkList(limits)
     changed = WorkList(limits) if splits else work
-    found = connection.cursor().stream(text, values, size=STREAMED)  # as they come: of a first run everybody does
+    found = connection.cursor().stream(text, values, size=STREAMED)  # streamed: in a first run it has all users
     for user, month, rows, *users, writes, is_changed, new_rows in found:
         if user is not None:
             work.add(user, rows, writes)
@@ -102,40 +112,44 @@ def detect(
     return Detected(by_month, work, changed, added, ownerless)
 
 
-def _work_list(
+def _work_list_query(
     scope: RunScope, months: Sequence[date], *, full: bool, again: bool, splits: bool
 ) -> tuple[sql.Composed, dict[str, Any]]:
-    """The query of ``detect``, and its values. ``splits``: new days are known apart."""
-    paid = scope.query.read.credits
+    """Returns the query of ``detect`` and its values. ``splits``: new days are counted apart from covered ones."""
+    paid = scope.query.source.credits
+    # Composed: the joins depend on which tables exist, the conditions on the months and their cost modes.
     joins = [
-        sql.SQL("LEFT JOIN ({}) AS b USING (user_id, month)").format(modes_hashes(scope.mode_entries())),
+        sql.SQL("LEFT JOIN ({}) AS b USING (user_id, month)").format(mode_hashes_query(scope.mode_entries())),
         *(
-            [sql.SQL("LEFT JOIN ({}) AS a USING (user_id)").format(_accounts(scope))]
+            [sql.SQL("LEFT JOIN ({}) AS a USING (user_id)").format(_account_hashes_query(scope))]
             if paid.account is not None
             else []
         ),
-        sql.SQL("LEFT JOIN ({}) AS d USING (user_id)").format(debts.open_totals(scope)),
+        sql.SQL("LEFT JOIN ({}) AS d USING (user_id)").format(debts.open_totals_query(scope)),
     ]
     account = sql.SQL("coalesce(a.account_hash::text, '-')" if paid.account is not None else "'-'")
-    flags = query_flags(account, is_written=_is_written(scope), splits=splits)
+    flags = query_flags(account, is_written=_is_written_condition(scope), splits=splits)
     text = compose(
         "detection.work_list",
-        compared=_compared(scope, months, flags, joins, splits=splits),
+        compared=_compared_query(scope, months, flags, joins, splits=splits),
         all_users=sql.SQL("true" if full else "false"),
-        unpaid=_draws_without_usage(scope, months),
-        debts=debts.found(scope, again=again),
+        unpaid=_draws_without_usage_query(scope, months),
+        debts=debts.debt_users_query(scope, again=again),
     )
-    values = _values(scope, months) | month_ends(scope, months)
+    values = _comparison_values(scope, months) | mode_hashes_values(scope, months)
     if again:
         values["forced"] = [False] * len(months)
     return text, values
 
 
 def query_flags(account: sql.Composable, *, is_written: sql.Composable, splits: bool) -> sql.Composed:
-    """Whether a user-month differs from what it was computed from, in any of its inputs; and whether it would without
-    the new days (``splits``: whether these are known apart)."""
+    """Returns SQL expressions: whether any input of a user-month has changed (``differs``), whether it has without the
+    new days (``is_changed``), and the number of new rows. ``splits``: new days are counted apart.
+
+    They are composed here because columns and joins depend on ``splits`` and on whether there are accounts.
+    """
     usage = sql.SQL("f.row_count, f.usage_hash, f.written_hash")
-    differs = _differs(usage, account, "modes_hash", "rates_hash", "overrides_hash")
+    differs = _differs_condition(usage, account, "modes_hash", "rates_hash", "overrides_hash")
     is_changed, new_rows = sql.SQL("true").format(), sql.SQL("0::bigint")
     if splits:
         covered = sql.SQL(
@@ -143,7 +157,7 @@ def query_flags(account: sql.Composable, *, is_written: sql.Composable, splits: 
             " f.written_hash # coalesce(f.new_written, 0)"
         )
         is_changed = sql.SQL("CASE WHEN s.user_id IS NULL THEN f.row_count > f.new_rows ELSE {} END").format(
-            _differs(covered, account, "covered_modes", "covered_rates", "covered_overrides")
+            _differs_condition(covered, account, "covered_modes", "covered_rates", "covered_overrides")
         )
         new_rows = sql.SQL("f.new_rows")
     return sql.SQL(
@@ -151,13 +165,15 @@ def query_flags(account: sql.Composable, *, is_written: sql.Composable, splits: 
     ).format(differs=differs, is_written=is_written, is_changed=is_changed, new_rows=new_rows)
 
 
-def _differs(usage: sql.Composable, account: sql.Composable, modes: str, rates: str, overrides: str) -> sql.Composed:
+def _differs_condition(
+    usage: sql.Composable, account: sql.Composable, modes: str, rates: str, overrides: str
+) -> sql.Composed:
     return sql.SQL(
         "({usage}) IS DISTINCT FROM (s.row_count, s.usage_hash, s.written_hash)"
         "\n    OR m.forced OR s.rates_hash IS DISTINCT FROM m.{rates}"
         "\n    OR s.overrides_hash IS DISTINCT FROM o.{overrides}"
         "\n    OR s.currency IS DISTINCT FROM m.currency"
-        # A month that the account does not pay has no account in its hash (pipeline.batch_changes).
+        # A month without prepaid usage has no account in its credits_hash (pipeline.batch_changes).
         "\n    OR s.credits_hash IS DISTINCT FROM concat_ws('.', coalesce(b.{modes}, 0)::text,"
         "\n      CASE WHEN split_part(s.credits_hash, '.', 2) = '' THEN '' ELSE {account} END, %(credit_rules)s::text,"
         "\n      d.debts)"
@@ -170,16 +186,17 @@ def _differs(usage: sql.Composable, account: sql.Composable, modes: str, rates: 
     )
 
 
-def differences(connection: Connection, scope: RunScope, months: Sequence[date]) -> Differences:
-    """For months that are closed: usage, prices and price overrides as they are now, beside what they closed with."""
+def find_differences(connection: Connection, scope: RunScope, months: Sequence[date]) -> Differences:
+    """Compares usage, prices and price overrides of closed months with what they were closed with."""
     connection.execute(MEMORY)
+    # The expressions take the place of those of `query_flags` in the same query.
     flags = sql.SQL(
         "m.forced OR (f.row_count, f.usage_hash) IS DISTINCT FROM (s.row_count, s.usage_hash) AS differs_usage,"
         "\n    s.rates_hash IS DISTINCT FROM m.rates_hash AS differs_price,"
         "\n    s.overrides_hash IS DISTINCT FROM o.overrides_hash AS differs_override"
     ).format()
-    text = compose("detection.differences", compared=_compared(scope, months, flags, []))
-    rows = connection.execute(text, _values(scope, months)).fetchall()
+    text = compose("detection.differences", compared=_compared_query(scope, months, flags, []))
+    rows = connection.execute(text, _comparison_values(scope, months)).fetchall()
     return Differences(
         {month: count for user, month, count, *_ in rows if user is None},
         [
@@ -190,10 +207,10 @@ def differences(connection: Connection, scope: RunScope, months: Sequence[date])
     )
 
 
-def users_fingerprints(
+def read_fingerprints(
     connection: Connection, scope: RunScope, users: Collection[str]
 ) -> dict[tuple[str, date], tuple[int, int, int]]:
-    """Rows, usage_hash and written_hash of each month of some users, as they are now."""
+    """Returns row count, usage_hash and written_hash by user and month, of ``users`` now."""
     text = compose(
         "detection.users_fingerprints",
         month=fingerprints.month_of(scope.window.months),
@@ -206,16 +223,16 @@ def users_fingerprints(
     return {(user, month): (rows, usage, written) for user, month, rows, usage, written in connection.execute(text)}
 
 
-def draw_counts(connection: Connection, scope: RunScope, users: Collection[str]) -> dict[str, int]:
-    """How many entries the ledger has of ``users`` in the months of the window."""
+def count_draws(connection: Connection, scope: RunScope, users: Collection[str]) -> dict[str, int]:
+    """Returns how many ledger entries each of ``users`` has in the months of the window."""
     draws = job_table(scope.settings, "credit_draws")
     days = in_spans("usage_date", month_spans(scope.window.months))
     text = compose("detection.draw_counts", draws=draws, users=text_array(users), draw_days=days)
     return dict(connection.execute(text).fetchall())
 
 
-def _draws_without_usage(scope: RunScope, months: Sequence[date]) -> sql.Composed:
-    paid = scope.query.read.credits
+def _draws_without_usage_query(scope: RunScope, months: Sequence[date]) -> sql.Composed:
+    paid = scope.query.source.credits
     if paid.account is None:
         return sql.SQL("").format()
     return compose(
@@ -228,14 +245,14 @@ def _draws_without_usage(scope: RunScope, months: Sequence[date]) -> sql.Compose
     )
 
 
-def modes_hashes(entries: sql.Composable) -> sql.Composed:
-    """By user and month a hash of those of ``entries`` (user_id, valid_from, mode) that hold up to its last day in
-    question, and of those up to its last covered day."""
-    return compose("detection.modes", entries=entries)
+def mode_hashes_query(entries: sql.Composable) -> sql.Composed:
+    """Returns the query of hashes by user and month: of the ``entries`` (user_id, valid_from, mode) up to the month's
+    last day, and up to its last covered day."""
+    return compose("detection.mode_hashes", entries=entries)
 
 
-def month_ends(scope: RunScope, months: Sequence[date]) -> dict[str, Any]:
-    """The values of ``modes_hashes``: days up to which it looks."""
+def mode_hashes_values(scope: RunScope, months: Sequence[date]) -> dict[str, Any]:
+    """Returns the values of ``mode_hashes_query``: months with their last day and their last covered day."""
     return {
         "months": list(months),
         "ends": [scope.window.last_of(month) for month in months],
@@ -243,22 +260,24 @@ def month_ends(scope: RunScope, months: Sequence[date]) -> dict[str, Any]:
     }
 
 
-def _accounts(scope: RunScope) -> sql.Composed:
+def _account_hashes_query(scope: RunScope) -> sql.Composed:
     return compose(
-        "detection.accounts",
-        account_hash=fingerprints.account_hash(scope.query.read.credits),
+        "detection.account_hashes",
+        account_hash=fingerprints.account_hash(scope.query.source.credits),
         accounts=app_table(scope.settings, "user_credits"),
     )
 
 
-def _is_written(scope: RunScope) -> sql.Composed:
-    """Whether a batch may write the rows of a user-month to usage_daily."""
+def _is_written_condition(scope: RunScope) -> sql.Composed:
+    """Returns the condition that a batch may write usage_daily rows of a user-month."""
     rated = [sql.SQL("month = ANY({})").format(sorted(scope.rules.rated))] if scope.rules.rated else []
-    drawn = [sql.SQL("coalesce(b.is_prepaid, false)").format()] if scope.query.read.credits.account is not None else []
+    drawn = (
+        [sql.SQL("coalesce(b.is_prepaid, false)").format()] if scope.query.source.credits.account is not None else []
+    )
     return sql.SQL(" OR ").join([*rated, *drawn, sql.SQL("false").format()])
 
 
-def _compared(
+def _compared_query(
     scope: RunScope,
     months: Sequence[date],
     flags: sql.Composable,
@@ -266,7 +285,7 @@ def _compared(
     *,
     splits: bool = False,
 ) -> sql.Composed:
-    # Nothing more is computed of each row where no day is new.
+    # Without new days nothing more is computed for each row.
     is_new = new_days = new_columns = sql.SQL("").format()
     if splits:
         new_columns = sql.SQL(", new_rows, new_usage, new_written").format()
@@ -288,7 +307,7 @@ def _compared(
     )
 
 
-def _values(scope: RunScope, months: Sequence[date]) -> dict[str, Any]:
+def _comparison_values(scope: RunScope, months: Sequence[date]) -> dict[str, Any]:
     overridden = [
         (user, month, digest, covered.get(user))
         for month in months

@@ -1,4 +1,4 @@
-"""What goes wrong between us and the server: what passes and is tried again, and what an operator is told."""
+"""Errors of the database driver: which are transient and retried, and the messages for an operator."""
 
 import random
 import threading
@@ -14,16 +14,16 @@ from jobs.postgres.conninfo import Address
 from jobs.postgres.socket_watchdog import seconds_silent, shutdown_socket
 
 T = TypeVar("T")
-# Serialization, deadlock, lock timeout, an idle transaction ended, no connection left; an operator's intervention or
-# the server going away (57), the connection lost (08): worth another try.
+# SQLSTATEs worth a retry: serialization failure, deadlock, lock timeout, idle transaction ended, no connection left,
+# operator intervention or shutdown (57), connection lost (08).
 RETRIED = ("40001", "40P01", "55P03", "25P03", "53300", "57", "08")
 RETRY_SECONDS = 120
-"""So long after its first error something is tried again at most: a job that cannot work ends and says so."""
+"""No retry later than this after the first error: a job that cannot work ends with an error."""
 LOST = ("08", "57P")
-"""The connection, or the server, went away."""
+"""SQLSTATEs of a lost connection or a server that went away."""
 
 REFUSED_BY_TABLE = ("22", "23", "42", "0A", "2B", "P0")
-"""Data, constraints, definitions, dependencies, and what a trigger raises."""
+"""SQLSTATE classes of a write that the table refuses: data, constraints, definitions, dependencies, triggers."""
 
 REMEDIES = {
     "42501": "grant the missing privilege; `usage-jobs check` names each",
@@ -38,9 +38,9 @@ REMEDIES = {
 
 
 def is_transient(error: psycopg.Error | UnreachableError) -> bool:
-    """Whether another try may succeed: told by SQLSTATE; no SQLSTATE at all means the connection broke.
+    """Whether a retry may succeed, by SQLSTATE; without a SQLSTATE the connection broke.
 
-    An InternalError is one where a pooler has added its own last word to the server's: to the driver, two results.
+    An InternalError means that a pooler added its own error to the server's: the driver sees two results.
     """
     if isinstance(error, UnreachableError):
         return True
@@ -50,8 +50,8 @@ def is_transient(error: psycopg.Error | UnreachableError) -> bool:
 
 
 def is_starting(error: psycopg.Error | UnreachableError) -> bool:
-    """Whether the server starts, or stops: of a first connection nothing else is tried again, lest an account be
-    locked, or a wrong address be waited for."""
+    """Whether the server is starting or stopping. A first connection is retried for no other reason: wrong passwords
+    could lock an account, and a wrong address would only cost time."""
     return isinstance(error, StartingError)
 
 
@@ -62,9 +62,11 @@ def retry(
     pause: Callable[[float], None] = time.sleep,
     while_: Callable[[psycopg.Error | UnreachableError], bool] = is_transient,
 ) -> T:
-    """``work()``, tried again with growing pauses while its error is one that passes; repeatable work only.
+    """Returns ``work()``, which must be repeatable; retries it with growing pauses.
 
-    At most ``attempts`` times, and no more once RETRY_SECONDS have passed since the first error.
+    - ``attempts``: how often it is tried at most; no retry after RETRY_SECONDS since the first error
+    - ``pause``: waits that many seconds
+    - ``while_``: whether an error is retried
     """
     failed: float | None = None
     for attempt in range(1, attempts + 1):
@@ -79,12 +81,12 @@ def retry(
 
 
 def translate_error(error: psycopg.Error, address: Address) -> UsageJobsError:
-    """A driver's error as one of ours, with a message that tells an operator what to do."""
+    """Returns a driver's error as one of ours, with a message that says what to do."""
     state = error.sqlstate or "no SQLSTATE"
-    text = " ".join(address.scrubbed(str(error)).split())
+    text = " ".join(address.hide_password(str(error)).split())
     lost = is_transient(error) if error.sqlstate is None else error.sqlstate.startswith(LOST)
     if lost:
-        remedy = "the connection was lost, and again when it was made anew: is the server (or its pooler) up?"
+        remedy = "the connection was lost, and lost again after a reconnect: is the server (or its pooler) up?"
     else:
         remedy = REMEDIES.get(state, "nothing half-written is left behind: run again; finished batches write nothing")
     kind = PreflightError if lost or state in ("42501", "42P01", "42703", "42704", "25006", "53300") else UsageJobsError
@@ -92,10 +94,10 @@ def translate_error(error: psycopg.Error, address: Address) -> UsageJobsError:
 
 
 @contextmanager
-def writing(table: str, kind: type[PreflightError] = PreflightError) -> Iterator[None]:
-    """Around a write: what the table itself refuses (a check, a trigger, too long a text) is told by its name.
+def name_refusals(table: str, kind: type[PreflightError] = PreflightError) -> Iterator[None]:
+    """Wraps a write: where the table refuses it (constraint, trigger, too long a text), the error names the table.
 
-    ``kind``: of the error that is raised; RefusedError for a table of the application, whose policies refuse as well.
+    ``kind``: the class of the error; RefusedError for a table of the application, whose policies can refuse, too.
     """
     try:
         yield
@@ -107,14 +109,15 @@ def writing(table: str, kind: type[PreflightError] = PreflightError) -> Iterator
         reason = " ".join(str(error.diag.message_primary).split())
         raise kind(
             f"{table}: expected a table that takes what the job writes; found that it refuses ({error.sqlstate}): "
-            f"{reason}. Mend its constraint, column or trigger, then run again; nothing half-written is left behind"
+            f"{reason}. Correct its constraint, column or trigger, then run again; nothing half-written is left behind"
         ) from error
 
 
 @contextmanager
 def deadline(connection: psycopg.Connection[Any], seconds: float) -> Iterator[None]:
-    """Bounds a wait that no server limit reaches: a pooler holds a statement back for as long as it likes, a network
-    for ever. Raises UnreachableError when for so long nothing has come, or gone; the connection is lost then.
+    """Limits a wait that no timeout of the server covers: for a pooler, or for a network that drops packets.
+
+    Raises UnreachableError when no byte was received or sent for ``seconds``; the connection is then lost.
     """
     over, expired = threading.Event(), threading.Event()
     place = f"{connection.info.host}:{connection.info.port}"
@@ -124,7 +127,7 @@ def deadline(connection: psycopg.Connection[Any], seconds: float) -> Iterator[No
         while not over.wait(left):
             left = seconds - seconds_silent(connection, unknown=seconds)
             if left <= 0:
-                expired.set()  # before who waits can notice
+                expired.set()  # before the waiting thread gets its error
                 shutdown_socket(connection)
                 return
 
@@ -136,8 +139,8 @@ def deadline(connection: psycopg.Connection[Any], seconds: float) -> Iterator[No
             raise
         raise UnreachableError(
             f"{place}: the pooler gave no server connection within {seconds:g} s: the pool is full, or the server "
-            "behind it is down. See who holds its connections (pg_stat_activity), enlarge the pool, or take another "
-            "way (SUPABASE_CONNECTION=session or direct)"
+            "behind it is down. See which clients use its connections (pg_stat_activity), enlarge the pool, or "
+            "connect another way (SUPABASE_CONNECTION=session or direct)"
         ) from error
     finally:
         over.set()

@@ -1,10 +1,10 @@
-"""One line of `check`, and what it means for a run."""
+"""A finding: one line of `check`, and what it means for a run."""
 
 from dataclasses import dataclass
 from typing import Literal
 
 Level = Literal["ok", "note", "unprovable", "unwritable", "refused"]
-"""What a finding means: nothing, something to know, it cannot be proved (reconcile), written (run), or even read."""
+"""Severity, in this order: fine, a note, reconcile cannot run, runs cannot write, nothing can be read."""
 
 REFUSING: dict[str, tuple[Level, ...]] = {
     "read": ("refused",),
@@ -12,12 +12,12 @@ REFUSING: dict[str, tuple[Level, ...]] = {
     "write": ("refused", "unwritable"),
     "check": ("refused", "unwritable", "unprovable"),
 }
-"""What stands in the way of which purpose."""
+"""By purpose the levels that prevent it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What was looked at, what was expected and found there, what follows, and what mends it."""
+    """What was checked, what was expected and found, the consequence, and the remedy."""
 
     level: Level
     subject: str

@@ -4,10 +4,12 @@ A row's hash is ``hash_record_extended(ROW(…), uuid_hash_extended(id, SEED))``
 for all, the same change of two rows cancels out in a XOR, NaN equals null, and a null that became 0 is not seen. A
 user's month has the XOR of its rows' hashes, so that order does not count. PostgreSQL keeps these functions stable
 across versions, because hash partitioning depends on them. Two things they do not cover: the sign of a numeric, which
-is added here, and whether it is NaN or Infinity, which changes nothing but the words of a reject (store.rejects).
+is added here, and whether it is NaN or Infinity, which changes only the text of a reject (postgres.rejects).
 
 usage_hash covers what a result is computed from, written_hash what the job itself wrote to the row. Columns of which
 the type may differ between the table and what the job computes are cast, so that equal numbers have equal hashes.
+
+The expressions are composed: they list the columns of the configured meters.
 """
 
 import json
@@ -27,10 +29,11 @@ SEED = 7_305_829_461_983_240_517
 
 @dataclass(frozen=True, slots=True)
 class RowFingerprint:
-    """What the fingerprints of a usage row cover.
+    """Which columns the fingerprint of a usage row covers.
 
-    ``inputs``: the columns that decide what a row costs, with their types; ``recorded``: whether total_cost is one of
-    them; ``reported``: whether reported_to_stripe is.
+    - ``inputs``: the columns that decide what a row costs, with their types
+    - ``recorded``: whether total_cost is covered, too
+    - ``reported``: whether reported_to_stripe is covered, too
     """
 
     inputs: tuple[tuple[str, str], ...]
@@ -39,31 +42,31 @@ class RowFingerprint:
 
     @property
     def text(self) -> str:
-        """As rollup.months.fingerprint keeps it."""
+        """The text that rollup.months.fingerprint stores."""
         covered = {"inputs": [list(part) for part in self.inputs], "recorded": self.recorded, "reported": self.reported}
         return json.dumps({"seed": SEED} | covered, separators=(",", ":"))
 
     @classmethod
     def parse(cls, text: str) -> "RowFingerprint | None":
-        """The one that a month was written with; None where its seed is another one."""
-        kept = json.loads(text)
-        if kept.get("seed") != SEED:
+        """Parses ``RowFingerprint.text`` of a stored month; None where the month was computed with another seed."""
+        stored = json.loads(text)
+        if stored.get("seed") != SEED:
             return None
-        return cls(tuple((name, kind) for name, kind in kept["inputs"]), kept["recorded"], kept["reported"])
+        return cls(tuple((name, kind) for name, kind in stored["inputs"]), stored["recorded"], stored["reported"])
 
     @property
     def columns(self) -> set[str]:
-        """The columns of usage_daily that must be there to compute it."""
+        """The columns of usage_daily that are needed to compute it."""
         more = {name for name, used in (("total_cost", self.recorded), ("reported_to_stripe", self.reported)) if used}
         return {name for name, _ in self.inputs} | more
 
     def usage_hash(self, of: str = "") -> sql.Composed:
-        """A row's hash over its inputs, as a bigint."""
+        """Returns the hash of a row's inputs, as a bigint expression."""
         amounts = [*self.inputs, *([("total_cost", "numeric")] if self.recorded else [])]
         names = ["date", "hopsworks_cluster_id", *(name for name, _ in amounts)]
         parts: list[sql.Composable] = [_column(name, of) for name in names]
         if self.reported:
-            # Null and false are the same to everybody who reads it.
+            # Null and false mean the same.
             parts.append(sql.SQL("{} IS TRUE").format(_column("reported_to_stripe", of)))
         signed = [_column(name, of) for name, kind in amounts if kind == "numeric"]
         if not signed:
@@ -77,13 +80,13 @@ class RowFingerprint:
 
 
 def usage_hash(of_month: Mapping[date, RowFingerprint]) -> sql.Composed:
-    """A row's hash over its inputs, by the fingerprint of its month. At least one month."""
+    """Returns the hash of a row's inputs as SQL, by the fingerprint of the row's month. At least one month."""
     different = sorted(set(of_month.values()), key=lambda each: each.text)
     if len(different) == 1:
         return different[0].usage_hash()
     cases = [
         sql.SQL("WHEN {} THEN {}").format(
-            in_spans("date", month_spans(month for month, kept in of_month.items() if kept == each)), each.usage_hash()
+            in_spans("date", month_spans(month for month, used in of_month.items() if used == each)), each.usage_hash()
         )
         for each in different
     ]
@@ -91,21 +94,22 @@ def usage_hash(of_month: Mapping[date, RowFingerprint]) -> sql.Composed:
 
 
 def written_hash(total_cost: sql.Composable, credits_deducted: sql.Composable, of: str = "") -> sql.Composed:
-    """A row's hash over the values that the job writes to it (numeric, as SQL); 0 where it wrote nothing.
+    """Returns the hash of the values that the job writes to a row (numeric, as SQL); 0 where it wrote nothing.
 
-    A cost of 0 is written, so that a null in its place is a change; credits of 0 are not.
+    A cost of 0 counts as written, so that a null in its place is a change; credits of 0 do not.
     """
     cost, credits = (sql.SQL("coalesce({}, 0)").format(value) for value in (total_cost, credits_deducted))
-    # Null and negative costs: no server's hash tells them from 0 and from positive ones.
-    odd = sql.SQL("coalesce({} < 0, true)").format(total_cost)
-    record = [cost, credits, odd, sql.SQL("{} < 0").format(credits)]
+    # The hash of a numeric does not distinguish null from 0 here, nor negative from positive costs.
+    is_null_or_negative = sql.SQL("coalesce({} < 0, true)").format(total_cost)
+    record = [cost, credits, is_null_or_negative, sql.SQL("{} < 0").format(credits)]
     return sql.SQL("CASE WHEN {} IS NOT NULL OR {} <> 0 THEN {} ELSE 0 END").format(
         total_cost, credits, _hash(record, of)
     )
 
 
 def written_columns(rated: Collection[date], *, shows_credits: bool) -> sql.Composed:
-    """``written_hash`` of the columns: total_cost in ``rated`` months, credits_deducted where it is ours."""
+    """Returns ``written_hash`` of the table's columns: total_cost in ``rated`` months, credits_deducted where
+    runs write it (``shows_credits``)."""
     nothing = cost = sql.SQL("NULL::numeric").format()
     if rated:
         days = in_spans("date", month_spans(sorted(rated)))
@@ -114,7 +118,7 @@ def written_columns(rated: Collection[date], *, shows_credits: bool) -> sql.Comp
 
 
 def month_of(months: Sequence[date]) -> sql.Composed:
-    """The month that a row's day lies in, one of ``months``: cheaper than date_trunc, which goes by timestamps."""
+    """Returns the month of a row's day, one of ``months``, as SQL: cheaper than date_trunc, which uses timestamps."""
     *earlier, last = sorted(months)
     cases = [sql.SQL("WHEN date <= {} THEN {}::date").format(last_of(month), month) for month in earlier]
     return (
@@ -127,7 +131,7 @@ def month_of(months: Sequence[date]) -> sql.Composed:
 def account_hash(
     credits: CreditCapabilities, *, used: Mapping[str, sql.Composable] | None = None, of: str = "a"
 ) -> sql.Composed:
-    """An account's hash over its four amounts, as a bigint. ``used``: other values of some of these, as SQL."""
+    """Returns the hash of an account's four amounts, as a bigint expression. ``used``: replaces some of the amounts."""
     values = {name: credits.amount(column, of) for name, column in COLUMNS.items()} | dict(used or {})
     signs = [sql.SQL("{} < 0").format(value) for value in values.values()]
     record = sql.SQL(", ").join([*values.values(), *signs])

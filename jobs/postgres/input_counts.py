@@ -1,4 +1,4 @@
-"""How many accounts and price overrides there are, and how many the last finished run counted."""
+"""Counts accounts and price overrides, and reads how many the last finished run counted."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,9 +13,9 @@ from jobs.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class InputCounts:
-    """Rows of user_credits and of user_pricing_overrides; None where there is no such table, or nothing was counted.
+    """Rows of user_credits and of user_pricing_overrides; None: no such table, or not counted.
 
-    ``accounts_before``, ``overrides_before``: as the last finished run counted them.
+    ``accounts_before``, ``overrides_before``: the counts of the last finished run.
     """
 
     accounts: int | None = None
@@ -24,8 +24,8 @@ class InputCounts:
     overrides_before: int | None = None
 
     @property
-    def gone(self) -> Iterator[tuple[str, int, int]]:
-        """Kind, rows before and rows now, of what has become less."""
+    def decreases(self) -> Iterator[tuple[str, int, int]]:
+        """Kind, rows before and rows now, of each count that has decreased."""
         for kind, before, now in (
             ("accounts", self.accounts_before, self.accounts),
             ("overrides", self.overrides_before, self.overrides),
@@ -35,11 +35,12 @@ class InputCounts:
 
 
 def count_inputs(connection: Connection, settings: Settings, source: SourceCapabilities) -> InputCounts:
-    """Counts them, and looks into the run log."""
+    """Counts the rows of both tables, and reads the counts of the last finished run."""
     tables = {
         "user_credits": source.credits.account is not None,
         "user_pricing_overrides": source.overrides is not None,
     }
+    # A table that does not exist cannot be named in the query.
     counted = [
         sql.SQL("(SELECT count(*) FROM {})").format(app_table(settings, name)) if is_there else sql.SQL("NULL::bigint")
         for name, is_there in tables.items()

@@ -1,4 +1,4 @@
-"""What always holds of money, in words; and a line of `reconcile`: two figures that must be one, and who breaks it."""
+"""The invariants in words, and the result of one check of `reconcile`: two figures that must be equal."""
 
 from dataclasses import dataclass
 from decimal import Decimal
@@ -15,53 +15,63 @@ INVARIANTS = {
     "7": "What a run has begun is complete",
     "8": "Usage has not vanished",
 }
-"""In words, by the number with which a line of `reconcile` begins; README, section "Invariants", says more."""
+"""Each invariant in words, by the number with which the title of its checks begins. README, section "Invariants",
+explains them."""
 
 
 @dataclass(frozen=True, slots=True)
-class Law:
-    """One line of `reconcile`: both figures, how many break it, and of the first ten of these ``culprits`` how both
-    sides differ (``differences``); a ``note``; and the SQL that puts it right (``remedies``), where that is known."""
+class InvariantCheck:
+    """The result of one check, a line of `reconcile`.
 
-    law: str
+    - ``title``: what is checked, after the number of its invariant (no number: the line only counts)
+    - ``left``, ``right``: the two figures that must be equal
+    - ``broken``: how many rows break the check
+    - ``broken_keys``: the first ten of these rows
+    - ``differences``: how both sides differ in each of ``broken_keys``
+    - ``note``: a remark for the operator
+    - ``remedies``: SQL statements that correct the data, where they are known
+    - ``is_judged``: whether the check was possible
+    """
+
+    title: str
     left: Decimal | int | str
     right: Decimal | int | str
     broken: int = 0
-    culprits: tuple[str, ...] = ()
+    broken_keys: tuple[str, ...] = ()
     differences: tuple[str, ...] = ()
     note: str = ""
     remedies: tuple[str, ...] = ()
-    judged: bool = True
+    is_judged: bool = True
 
     @property
     def name(self) -> str:
-        """What is checked, without the number of the invariant."""
-        return self.law[2:] if self.invariant else self.law
+        """The title without the number of the invariant."""
+        return self.title[2:] if self.invariant else self.title
 
     @property
     def invariant(self) -> str:
-        """What must hold, in words; empty for a line that only counts."""
-        return INVARIANTS.get(self.law[:1], "")
+        """The invariant in words; empty for a line that only counts."""
+        return INVARIANTS.get(self.title[:1], "")
 
     @property
     def verdict(self) -> str:
-        """Whether it holds; a line that is not ``judged`` only counts what could not be."""
-        return "broken" if self.broken else "holds" if self.judged else "not judged"
+        """The result as a word; "not judged" where the check was not possible."""
+        return "broken" if self.broken else "holds" if self.is_judged else "not judged"
 
 
-def sides(what: str, left: object, right: object) -> str:
-    """The words that tell two values apart."""
-    one, other = ("none" if value is None else shown(value) for value in (left, right))
+def describe_sides(what: str, left: object, right: object) -> str:
+    """Returns a text with both values of a difference, after ``what``."""
+    one, other = ("none" if value is None else format_value(value) for value in (left, right))
     return f"{what}{one} on one side, {other} on the other"
 
 
-def shown(value: object) -> str:
-    """A value, an amount without the zeros at its end."""
+def format_value(value: object) -> str:
+    """Returns the value as text; an amount without trailing zeros."""
     text = format(value, "f") if isinstance(value, Decimal) else str(value)
     return text.rstrip("0").rstrip(".") if isinstance(value, Decimal) and "." in text else text
 
 
-def sides_in_sql(what: str, left: sql.Composable, right: sql.Composable) -> sql.Composed:
-    """The words that tell two values apart, as SQL."""
+def describe_sides_sql(what: str, left: sql.Composable, right: sql.Composable) -> sql.Composed:
+    """Returns ``describe_sides`` as an SQL expression: the same text for two numbers."""
     values = [sql.SQL("coalesce(trim_scale(({})::numeric)::text, 'none')").format(side) for side in (left, right)]
     return sql.SQL("{} || {} || ' on one side, ' || {} || ' on the other'").format(sql.Literal(what), *values)

@@ -1,7 +1,7 @@
-"""Keys and references of the application's tables.
+"""Checks keys and references of the application's tables.
 
-A row that is there twice would be priced, or joined to usage, twice. An id that does not exist is named by `check`, and
-its usage is priced all the same.
+A duplicate row would be priced, or joined to usage, twice. Usage of an unknown user or cluster is priced all the same;
+`check` names the unknown ids.
 """
 
 from collections.abc import Iterator
@@ -20,20 +20,20 @@ if TYPE_CHECKING:
     from jobs.postgres.preflight import SourceCapabilities
 
 KEYS = {"usage_daily": "id", "users": "id", "hopsworks_clusters": "id", "user_credits": "user_id"}
-"""By table the column that tells its rows apart."""
+"""By table the column that identifies a row."""
 DOUBLED = {
     "usage_daily": "Its rows would be priced and drawn twice",
-    "users": "Nobody could say how these users pay",
-    "hopsworks_clusters": "Nobody could say what these clusters are called",
-    "user_credits": "Nobody could say which account pays",
+    "users": "The billing mode of these users would not be known",
+    "hopsworks_clusters": "The names of these clusters would not be known",
+    "user_credits": "The account that pays would not be known",
 }
 
 
 def find_doubled_keys(connection: Connection, settings: Settings, known: Catalog, *, views: bool) -> Iterator[Finding]:
-    """A refusal for each table whose key is not unique, naming the first that are there twice.
+    """Yields a refusal for each table whose key is not unique, with the first duplicate keys.
 
-    ``views``: whether usage_daily is counted where it is a view, which no index tells anything about; of other tables
-    without a unique index that is done always, for they are small.
+    ``views``: count the keys of usage_daily also where it is a view, which has no index. The keys of the other tables,
+    which are small, are always counted where there is no unique index.
     """
     for table, column in KEYS.items():
         key = known.source.get(table, {}).get(column)
@@ -45,7 +45,7 @@ def find_doubled_keys(connection: Connection, settings: Settings, known: Catalog
         doubled = [str(row[0]) for row in connection.execute(compose("preflight.doubled_keys", **name))]
         if doubled:
             found = f"twice or more: {', '.join(doubled)}"
-            remedy = f"Remove what is there twice, then: ALTER TABLE {table} ADD UNIQUE ({column})"
+            remedy = f"Remove the duplicate rows, then: ALTER TABLE {table} ADD UNIQUE ({column})"
             yield Finding("refused", f"{table}.{column}", "each value once", found, DOUBLED[table], remedy)
         elif table == "usage_daily" and table not in known.source_views:
             remedy = f"ALTER TABLE {table} ADD PRIMARY KEY ({column})"
@@ -54,7 +54,7 @@ def find_doubled_keys(connection: Connection, settings: Settings, known: Catalog
 
 
 def _is_unique(known: Catalog, table: str, column: str) -> bool:
-    """Whether an index keeps the key unique. That of a partitioned usage_daily holds the partitions' column as well."""
+    """Whether a unique index covers the key. That of a partitioned usage_daily also has the partition column."""
     indexes = [columns for name, columns, _ in known.source_keys if name == table]
     return any(column in columns if table == "usage_daily" else columns == {column} for columns in indexes)
 
@@ -62,7 +62,7 @@ def _is_unique(known: Catalog, table: str, column: str) -> bool:
 def find_unknown_ids(
     connection: Connection, settings: Settings, source: "SourceCapabilities", since: date
 ) -> Iterator[Finding]:
-    """One note per kind: the first ten ids, with their rows since ``since``."""
+    """Yields one finding per kind of id: the first ten unknown ids with their rows since ``since``, or "ok"."""
     for table, column, readable in (
         ("users", "user_id", source.has_users),
         ("hopsworks_clusters", "hopsworks_cluster_id", source.has_clusters),
@@ -70,7 +70,7 @@ def find_unknown_ids(
         if not readable:
             continue
         text = compose(
-            "preflight.orphans",
+            "preflight.unknown_ids",
             column=sql.Identifier(column),
             usage=app_table(settings, "usage_daily"),
             target=app_table(settings, table),

@@ -1,6 +1,7 @@
-"""The ledger ``rollup.credit_draws`` read, our transactions beside it, and ``rollup.corrections``.
+"""Reads the ledger (``rollup.credit_draws``), compares it with our transactions, and writes ``rollup.corrections``.
 
-``accounts.post_draws`` adds to the ledger. ``table``: the ledger, or what a dry run takes for it (``adoption``).
+``accounts.post_draws`` adds to the ledger. Parameter ``table`` below: the ledger, or in a dry run that would adopt the
+subquery of ``adoption.adoptable_draws_query``.
 """
 
 from collections.abc import Collection, Iterable
@@ -16,19 +17,20 @@ from jobs.domain.fixed_point import scaled
 from jobs.domain.schemas import DRAWS
 from jobs.postgres import rollup_io
 from jobs.postgres.connections import Connection
-from jobs.postgres.errors import writing
+from jobs.postgres.errors import name_refusals
 from jobs.postgres.sql_loader import app_table, column_list, compose, in_spans, job_table, text_array
 from jobs.settings import Settings
 
 ROWS: dict[str, pl.DataType | type[pl.DataType]] = {"id": pl.UInt128, "user_id": pl.String}
-"""Rows of usage_daily and whose draws on them are meant."""
+"""Columns of a result: row of usage_daily, and the user of its draws."""
 
 
 def read_draws(
     connection: Connection, settings: Settings, table: sql.Composable, months: Iterable[date], users: Collection[str]
 ) -> pl.DataFrame:
-    """The draws of ``users`` in ``months`` as schemas.DRAWS; needs an open transaction."""
-    of = rollup_io.table(settings, "credit_draws")
+    """Returns the draws of ``users`` in ``months`` as schemas.DRAWS. Needs an open transaction."""
+    of = rollup_io.find_table(settings, "credit_draws")
+    # A condition for rollup_io.read, which composes the query; COPY takes no bound values.
     rows = sql.SQL("user_id = ANY({}) AND {}").format(text_array(users), in_spans("usage_date", month_spans(months)))
     names = {"usage_daily_id": "id", "usage_date": "date"}
     columns = ["usage_daily_id", "user_id", "usage_date", "imported", "free", "purchased"]
@@ -39,7 +41,7 @@ def read_draws(
 def read_adopted_elsewhere(
     connection: Connection, table: sql.Composable, months: Collection[date], users: Collection[str]
 ) -> pl.DataFrame:
-    """Rows of ``users`` on which draws were adopted in other months than these (ROWS), whatever became of the draws."""
+    """Returns rows of ``users`` that have adopted draws in months other than these (ROWS), reversed or not."""
     text = compose("ledger.adopted_elsewhere", draws=table, users=text_array(users))
     rows = connection.execute(text, {"months": list(months)})
     return pl.DataFrame([(id_.int, user) for id_, user in rows], schema=ROWS, orient="row")
@@ -48,7 +50,7 @@ def read_adopted_elsewhere(
 def read_drawn_by_row(
     connection: Connection, table: sql.Composable, users: Collection[str]
 ) -> dict[tuple[str, int], tuple[int, int]]:
-    """What was drawn of ``users`` in all months, free and purchased (units of 10^-10), by user and row."""
+    """Returns the draws of ``users`` in all months by user and row: free and purchased (units of 10^-10)."""
     rows = connection.execute(compose("ledger.drawn_by_row", draws=table, users=text_array(users)))
     return {(user, id_.int): (scaled(free), scaled(purchased)) for user, id_, free, purchased in rows}
 
@@ -56,8 +58,12 @@ def read_drawn_by_row(
 def read_totals_of_rows(
     connection: Connection, settings: Settings, table: sql.Composable, ids: Collection[int], window: Collection[date]
 ) -> pl.DataFrame:
-    """What all months say of some rows, by user: id, user_id, drawn (units of 10^-10); ``before``: what was drawn
-    before the newest entry; and ``elsewhere``: what stands in closed months but those of ``window``."""
+    """Returns sums of ledger entries of all months by row and user (units of 10^-10).
+
+    - ``drawn``: the sum of all entries
+    - ``before``: the sum before the newest entry
+    - ``elsewhere``: the part of ``drawn`` in closed months outside ``window``
+    """
     text = compose("ledger.drawn_of_rows", draws=table, months=job_table(settings, "months"))
     values = {"ids": [UUID(int=id_) for id_ in ids], "window": list(window)}
     rows = connection.execute(text, values).fetchall() if ids else []
@@ -72,26 +78,26 @@ def read_totals_of_rows(
 def compare_transactions(
     connection: Connection, settings: Settings, users: Collection[str]
 ) -> dict[str, tuple[Decimal | None, Decimal | None]]:
-    """What the ledger and what our transactions say that ``users`` have paid in all; None where they say nothing."""
+    """Returns by user the sum of the ledger and the sum of our transactions; None where there are none."""
     of_users = sql.SQL("user_id = ANY({})").format(text_array(users))
-    found = connection.execute(ledger_and_transactions(settings, drawn=of_users, posted=of_users))
+    found = connection.execute(ledger_and_transactions_query(settings, drawn=of_users, posted=of_users))
     return {user: (drawn, posted) for user, drawn, posted in found}
 
 
-def ledger_and_transactions(settings: Settings, *, drawn: sql.Composable, posted: sql.Composable) -> sql.Composed:
-    """The query that compares both by user; ``drawn``, ``posted``: which entries and which transactions."""
+def ledger_and_transactions_query(settings: Settings, *, drawn: sql.Composable, posted: sql.Composable) -> sql.Composed:
+    """Returns the query that compares both sums by user. ``drawn``, ``posted``: conditions on either table."""
     return compose(
         "ledger.ledger_and_transactions",
         draws=job_table(settings, "credit_draws"),
         transactions=app_table(settings, "credit_transactions"),
-        ours=our_transactions(settings),
+        ours=our_transactions_condition(settings),
         drawn=drawn,
         posted=posted,
     )
 
 
-def our_transactions(settings: Settings) -> sql.Composed:
-    """The condition that a transaction is one of this schema's runs."""
+def our_transactions_condition(settings: Settings) -> sql.Composed:
+    """Returns the condition that a transaction was posted by a run of this schema."""
     return compose(
         "ledger.our_transactions", schema=sql.Literal(settings.rollup_schema), runs=job_table(settings, "runs")
     )
@@ -100,15 +106,15 @@ def our_transactions(settings: Settings) -> sql.Composed:
 def append_corrections(
     connection: Connection, settings: Settings, rows: pl.DataFrame, reason: str | None, run_id: int
 ) -> None:
-    """Adds ``rows`` (rollups.causes) in the caller's transaction."""
+    """Adds ``rows`` (rollups.causes) to rollup.corrections, in the caller's transaction."""
     if rows.is_empty():
         return
-    stage = rollup_io.stage_rows(connection, settings, rollup_io.table(settings, "corrections"), rows)
+    stage = rollup_io.stage_rows(connection, settings, rollup_io.find_table(settings, "corrections"), rows)
     text = compose(
         "ledger.append_corrections",
         corrections=job_table(settings, "corrections"),
         columns=column_list(rows.columns),
         stage=stage,
     )
-    with writing(f"{settings.rollup_schema}.corrections"):
+    with name_refusals(f"{settings.rollup_schema}.corrections"):
         connection.execute(text, {"reason": reason, "run_id": run_id})

@@ -1,4 +1,4 @@
-"""What user_monthly adds up to, by month. No polars: every run asks for it."""
+"""Sums of user_monthly by month. No polars: every run reads them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,8 +16,12 @@ NOTHING = Decimal(0)
 
 @dataclass(frozen=True, slots=True)
 class MonthFigures:
-    """Sums over the users of a month, or of several (``users`` then counts user-months); amounts in the currency.
-    ``usage_hash``: of users and rows."""
+    """Sums over the users of one or several months; amounts in the currency.
+
+    - ``users``: number of users; of several months: number of user-months
+    - ``usage_hash``: a hash of the users and their rows
+    - ``users_ran_out``: users with uncovered prepaid usage
+    """
 
     users: int = 0
     row_count: int = 0
@@ -31,10 +35,10 @@ class MonthFigures:
     users_ran_out: int = 0
 
 
-def month_figures(
+def read_month_figures(
     connection: Connection, scope: RunScope, months: Sequence[date]
 ) -> tuple[dict[date, MonthFigures], MonthFigures]:
-    """The figures of each of ``months``, and of all of them that are in the currency of the last."""
+    """Returns the figures of each of ``months``, and of all months in the currency of the last month."""
     text = compose("months.figures", user_monthly=job_table(scope.settings, "user_monthly"))
     with connection.cursor(row_factory=dict_row) as cursor:
         rows = cursor.execute(text, {"months": list(months), "summed": scope.summed_months}).fetchall()
@@ -43,15 +47,20 @@ def month_figures(
     return {month: found.get(month, MonthFigures()) for month in months}, whole
 
 
-def ran_out(connection: Connection, scope: RunScope, months: Sequence[date]) -> list[tuple[str, date, Decimal]]:
-    """User, month and amount of prepaid usage that no credit covers."""
+def read_ran_out(connection: Connection, scope: RunScope, months: Sequence[date]) -> list[tuple[str, date, Decimal]]:
+    """Returns user, month and amount of prepaid usage that no credit covers."""
     text = compose("months.ran_out", user_monthly=job_table(scope.settings, "user_monthly"))
     return connection.execute(text, {"months": list(months)}).fetchall()
 
 
-def day_costs(connection: Connection, scope: RunScope, since: date, covered: date, last: date) -> dict[date, Decimal]:
-    """What each day with usage costs as it is stored: from ``since`` to ``covered`` by the cluster tables, which are
-    small; from there to ``last`` by user_daily, which runs that died have written alone."""
+def read_day_costs(
+    connection: Connection, scope: RunScope, since: date, covered: date, last: date
+) -> dict[date, Decimal]:
+    """Returns the stored cost of each day with usage.
+
+    Days from ``since`` to ``covered`` are read from cluster_daily, which is small; later days up to ``last`` from
+    user_daily: runs that died have written only there.
+    """
     tables = {name: job_table(scope.settings, name) for name in ("cluster_daily", "user_daily")}
     days = {"since": since, "covered": covered, "last": last}
     return dict(connection.execute(compose("months.day_costs", **tables), days).fetchall())

@@ -1,21 +1,21 @@
-"""Whether a pooler stands between us and the server, and of what kind: some things work only without one."""
+"""Finds out whether there is a pooler between the job and the server, and of which kind."""
 
 from jobs.postgres.connections import Connection, connect, transaction
 from jobs.postgres.conninfo import Address
 
 DIRECT, SESSION, TRANSACTION = "direct", "session pooler", "transaction pooler"
-UNKNOWN = "a pooler whose mode cannot be told: taken for a transaction pooler"
+UNKNOWN = "a pooler of unknown mode: treated as a transaction pooler"
 
 
 def is_transaction_pooled(address: Address, connection: Connection) -> bool:
-    """Whether transactions may each get another server: so for every pooler that is not known to keep sessions."""
+    """Whether each transaction may get another server connection: true for every pooler except a session pooler."""
     if address.is_session_pooler:
         return False
     return address.has_pooler_port or _has_pooler(connection)
 
 
-def named(address: Address, connection: Connection) -> str:
-    """What answers at the address, for `check`; opens a second connection where a pooler does."""
+def describe_pooler(address: Address, connection: Connection) -> str:
+    """Returns what is at the address, for `check`. Opens a second connection where it is an unknown pooler."""
     if address.is_session_pooler:
         return SESSION
     if address.has_pooler_port:
@@ -23,19 +23,20 @@ def named(address: Address, connection: Connection) -> str:
     if not _has_pooler(connection):
         return DIRECT
     with transaction(connection):
-        ours = _server(connection)
-    # Idle servers are handed out last in, first out: while our connection is open, ours goes to the next client.
+        ours = _server_pid(connection)
+    # A transaction pooler gives the server connection used last to the next client, although our connection is open.
     with connect(address) as other, transaction(other):
-        return TRANSACTION if _server(other) == ours else UNKNOWN
+        return TRANSACTION if _server_pid(other) == ours else UNKNOWN
 
 
 def _has_pooler(connection: Connection) -> bool:
-    """A pooler makes a process id up when it greets its client: it is not that of the server which then answers."""
+    """Whether there is a pooler: it sends its client a made-up process id, which is not that of the server process."""
     with transaction(connection):
-        return _server(connection) != connection.info.backend_pid
+        return _server_pid(connection) != connection.info.backend_pid
 
 
-def _server(connection: Connection) -> int:
+def _server_pid(connection: Connection) -> int:
+    # No named query: it asks for one value and no table.
     row = connection.execute("SELECT pg_backend_pid()").fetchone()
     assert row is not None  # noqa: S101 - a SELECT without FROM has one row
     return int(row[0])

@@ -1,7 +1,7 @@
-"""What the database must be like: one list of findings, which `check` prints and `run` refuses by.
+"""Checks the database before a run: one list of findings. `check` prints it, and `run` refuses to start because of it.
 
-``SourceCapabilities`` says what a run will read: which meters have their column, where total_cost is rounded, which
-optional tables exist. The clock and the prices play no part here.
+``SourceCapabilities`` says what a run will read: which meters have a column, the decimals of total_cost, which optional
+tables exist. Clock and prices are checked elsewhere.
 """
 
 from collections.abc import Iterator, Mapping
@@ -25,10 +25,16 @@ OLDEST = 150000
 
 @dataclass(frozen=True, slots=True)
 class SourceCapabilities:
-    """What a run reads. ``types``: those of the meters' columns, by column; ``columns``: those of usage_daily that this
-    role may read; ``rows_by_index``: whether an index leads to a usage row by its id; ``integers``, ``binaries``:
-    meters whose column is of an integer, or a binary floating-point type; ``cost_scale``: the decimals of
-    usage_daily.total_cost, None where it has no limit."""
+    """What a run can read.
+
+    - ``meters``: the meters that have a column
+    - ``types``: types of the meters' columns, by column
+    - ``columns``: the columns of usage_daily that this role may read
+    - ``rows_by_index``: whether usage_daily has an index that begins with id
+    - ``integers``, ``binaries``: meters whose column has an integer or a binary floating-point type
+    - ``cost_scale``: the decimals of usage_daily.total_cost; None: no limit
+    - ``overrides``: the columns of user_pricing_overrides; None: no such table
+    """
 
     meters: tuple[Meter, ...]
     types: Mapping[str, str]
@@ -46,27 +52,29 @@ class SourceCapabilities:
 def inspect_source(
     connection: Connection, settings: Settings, *, thorough: bool = False
 ) -> tuple[SourceCapabilities, list[Finding]]:
-    """What to read, and every finding; raises nothing but what the connection raises. ``thorough``: also what takes as
-    long as reading all usage."""
+    """Returns what to read, and every finding. Raises only errors of the connection.
+
+    ``thorough``: also run checks that take as long as reading all usage.
+    """
     with transaction(connection) as opened:
         known = catalog.read_catalog(opened, settings, [table.name for table in tables(settings.meters)])
         doubled = list(key_checks.find_doubled_keys(opened, settings, known, views=thorough))
         needed = list(column_requirements(known, settings))
         effects = side_effects.read_side_effects(opened, settings, known, needed)
     found = [
-        *_server(known, settings),
-        *column_checks.of_source(known, settings, needed),
-        *row_security.of_source(known, settings, needed),
+        *_check_server(known, settings),
+        *column_checks.check_source(known, settings, needed),
+        *row_security.check_source(known, settings, needed),
         *doubled,
-        *column_checks.of_own(known, settings),
-        *row_security.of_own(known, settings),
-        *side_effects.findings(effects, known.server["quoted_role"]),
+        *column_checks.check_own(known, settings),
+        *row_security.check_own(known, settings),
+        *side_effects.check_side_effects(effects, known.server["quoted_role"]),
     ]
-    return _source(known, settings, needed), found
+    return _source_capabilities(known, settings, needed), found
 
 
 def refuse_findings(findings: list[Finding], *, purpose: str = "write") -> None:
-    """Raises PreflightError (exit 5) naming all that stands in the way of a ``purpose`` (findings.REFUSING)."""
+    """Raises PreflightError (exit 5) with all findings that prevent a ``purpose`` (findings.REFUSING)."""
     refused = [finding for finding in findings if finding.level in REFUSING[purpose]]
     if refused:
         raise PreflightError("; ".join(_sentence(finding) for finding in refused))
@@ -77,7 +85,7 @@ def _sentence(finding: Finding) -> str:
     return f"{finding.subject}: expected {finding.expected}; found {finding.found}. {rest}".rstrip(". ")
 
 
-def _source(known: Catalog, settings: Settings, needed: list[ColumnRequirement]) -> SourceCapabilities:
+def _source_capabilities(known: Catalog, settings: Settings, needed: list[ColumnRequirement]) -> SourceCapabilities:
     usage: Mapping[str, Column] = known.source.get("usage_daily", {})
     meters = tuple(meter for meter in settings.meters if meter.column in usage)
     overrides = known.source.get("user_pricing_overrides")
@@ -89,19 +97,19 @@ def _source(known: Catalog, settings: Settings, needed: list[ColumnRequirement])
         integers=frozenset(m.name for m in meters if usage[m.column].type in INTEGERS),
         binaries=frozenset(m.name for m in meters if usage[m.column].type in BINARIES),
         cost_scale=usage["total_cost"].scale if "total_cost" in usage else None,
-        has_clusters=_usable(known, needed, "hopsworks_clusters", ("id", "name")),
-        has_users=_usable(known, needed, "users", ("id",)),
+        has_clusters=_is_usable(known, needed, "hopsworks_clusters", ("id", "name")),
+        has_users=_is_usable(known, needed, "users", ("id",)),
         overrides=None if overrides is None else frozenset(overrides),
         credits=credit_capabilities.find_capabilities(known),
     )
 
 
-def _usable(known: Catalog, needed: list[ColumnRequirement], table: str, columns: tuple[str, ...]) -> bool:
+def _is_usable(known: Catalog, needed: list[ColumnRequirement], table: str, columns: tuple[str, ...]) -> bool:
     wanted = [need for need in needed if need.table == table and need.column in columns]
-    return bool(wanted) and all(column_checks.judged(known, need).level == "ok" for need in wanted)
+    return bool(wanted) and all(column_checks.check_column(known, need).level == "ok" for need in wanted)
 
 
-def _server(known: Catalog, settings: Settings) -> Iterator[Finding]:
+def _check_server(known: Catalog, settings: Settings) -> Iterator[Finding]:
     number, role = known.server["version_number"], known.server["quoted_role"]
     level: Level = "ok" if number >= OLDEST else "refused"
     yield Finding(level, "server", "PostgreSQL 15 or newer", f"PostgreSQL {known.server['version']}")

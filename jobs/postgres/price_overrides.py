@@ -1,4 +1,4 @@
-"""Reads user_pricing_overrides in either variant, judges each row, and gives the rows that pricing joins.
+"""Reads user_pricing_overrides (both variants), validates each row, and returns the rows that pricing joins.
 
 No polars here: a run that finds nothing changed reads overrides, too.
 """
@@ -24,18 +24,22 @@ from jobs.postgres.sql_loader import app_table, compose, job_table
 from jobs.settings import Settings
 
 FIRST_TEN = 10
-"""So many overrides of a type that no meter has are named."""
+"""How many overrides of a type that no meter has are named in notes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Overrides:
-    """``rows``: one per override and meter, with the columns of ``schemas.OVERRIDES``; ``notes``: what was ignored, and
-    why; ``unanswered``: how many are of a type that no meter has; ``active``: ids of those that are in force now,
-    where only ``active`` says when they end."""
+    """The price overrides of a window.
+
+    - ``rows``: one per override and meter, with the columns of ``schemas.OVERRIDES``
+    - ``notes``: which overrides were ignored, and why
+    - ``without_meter``: how many overrides are of a type that no meter has
+    - ``active``: ids of the overrides that are active now, where the table has a column `active`
+    """
 
     rows: tuple[Mapping[str, Any], ...]
     notes: tuple[str, ...]
-    unanswered: int = 0
+    without_meter: int = 0
     active: tuple[str, ...] = ()
 
     @property
@@ -47,74 +51,75 @@ class Overrides:
         return frozenset(row["user_id"] for row in self.rows)
 
     def digests(self, first: date, last: date) -> dict[str, str]:
-        """Per user with an override on the days ``first`` to ``last``, a stable hash of those."""
+        """Returns by user a stable hash of the overrides on the days ``first`` to ``last``."""
         facts: dict[str, list[tuple[Any, ...]]] = {}
         for row in sorted(self.rows, key=lambda row: (row["meter"], row["rank"])):
             since, until = row["first"] or first, row["last"] or last
             if since <= last and until >= first:
                 days = (max(since, first).isoformat(), min(until, last).isoformat())
                 facts.setdefault(row["user_id"], []).append((row["meter"], *days, row["price"], row["discount"]))
-        return {user: hashlib.sha256(repr(held).encode()).hexdigest()[:16] for user, held in facts.items()}
+        return {user: hashlib.sha256(repr(found).encode()).hexdigest()[:16] for user, found in facts.items()}
 
 
 def read_overrides(
     connection: Connection, settings: Settings, source: SourceCapabilities, first: date, last: date
 ) -> Overrides:
-    """The overrides that touch ``first`` to ``last``; ConfigError naming the id of one that cannot be right."""
+    """Returns the overrides of the days ``first`` to ``last``. Raises ConfigError with the id of an invalid one."""
     if source.overrides is None:
         return Overrides((), ())
     has_active = "active" in source.overrides
-    starts = [_moment(name) for name in ("valid_from", "created_at") if name in source.overrides]
+    starts = [_timestamp(name) for name in ("valid_from", "created_at") if name in source.overrides]
     text = compose(
         "price_overrides.read",
         overrides=app_table(settings, "user_pricing_overrides"),
         overrides_seen=job_table(settings, "overrides_seen"),
-        valid_until=_moment("valid_until"),
-        created_at=_moment("created_at"),
+        valid_until=_timestamp("valid_until"),
+        created_at=_timestamp("created_at"),
+        # The two variants of the table have different columns.
         starts=sql.SQL("coalesce({}, '-infinity')").format(sql.SQL(", ").join(starts)),
         active=sql.SQL("active IS TRUE" if has_active else "true"),
     )
-    # In UTC by the transaction's own time zone: a day is a UTC day.
+    # The transaction's time zone is UTC, so a day is a UTC day.
     with connection.cursor(row_factory=dict_row) as cursor:
-        latest = _latest(connection) if has_active else None
+        latest = _latest_covered_day(connection) if has_active else None
         rows = cursor.execute(text, {"first": first, "last": last, "latest": latest}).fetchall()
     active = tuple(row["id"] for row in rows if row["is_active"]) if has_active else ()
-    return replace(_judged(rows, settings.meters), active=active)
+    return replace(_parse_overrides(rows, settings.meters), active=active)
 
 
-def keep_seen(connection: Connection, settings: Settings, ids: Sequence[str], day: date) -> None:
-    """Keeps that overrides were seen active by a run that covers ``day``, in the caller's transaction."""
-    text = compose("price_overrides.keep_seen", overrides_seen=job_table(settings, "overrides_seen"))
-    connection.execute(text, {"ids": list(ids), "day": day, "latest": _latest(connection)})
+def record_seen(connection: Connection, settings: Settings, ids: Sequence[str], day: date) -> None:
+    """Stores that a run that covers ``day`` has seen the overrides ``ids`` active, in the caller's transaction."""
+    text = compose("price_overrides.record_seen", overrides_seen=job_table(settings, "overrides_seen"))
+    connection.execute(text, {"ids": list(ids), "day": day, "latest": _latest_covered_day(connection)})
 
 
-def _latest(connection: Connection) -> date:
-    """The last day that may be covered."""
+def _latest_covered_day(connection: Connection) -> date:
+    """Returns the last day that a run may cover: yesterday."""
     return server_clock.today(connection) - timedelta(days=1)
 
 
-def stored_hashes(
+def read_stored_hashes(
     connection: Connection, settings: Settings, months: Sequence[date], users: Collection[str]
 ) -> dict[tuple[str, date], str | None]:
-    """By user and month the hash of the overrides by which it was priced: of ``users``, and of all who had any."""
+    """Returns by user and month the stored hash of its overrides: of ``users``, and of all users who had overrides."""
     text = compose("price_overrides.hashes", user_monthly=job_table(settings, "user_monthly"))
     rows = connection.execute(text, {"months": list(months), "users": list(users)})
     return {(user, month): hash_ for user, month, hash_ in rows}
 
 
-def _moment(column: str) -> sql.Composed:
-    """A date or timestamp as a timestamptz; at the ends of time, where it may be no timestamp and no day of Python's,
-    as an infinite one."""
+def _timestamp(column: str) -> sql.Composed:
+    """Returns a date or timestamp column as a timestamptz expression; years before 1 or after 9998, which Python or a
+    timestamp may not represent, become infinite."""
     return sql.SQL(
         "CASE WHEN {0} >= '9999-01-01' THEN 'infinity' WHEN {0} < '0001-01-02' THEN '-infinity' "
         "ELSE {0}::timestamptz END"
     ).format(sql.Identifier(column))
 
 
-def _judged(rows: Iterable[Mapping[str, Any]], meters: Sequence[Meter]) -> Overrides:
+def _parse_overrides(rows: Iterable[Mapping[str, Any]], meters: Sequence[Meter]) -> Overrides:
     types = sorted({kind for meter in meters for kind in meter.resource_types})
     covered = {kind: [meter.name for meter in meters if kind in meter.resource_types] for kind in types}
-    kept: list[dict[str, Any]] = []
+    valid: list[dict[str, Any]] = []
     notes, unanswered = [], []
     for row in rows:
         names = covered.get(row["resource_type"], [])
@@ -131,11 +136,11 @@ def _judged(rows: Iterable[Mapping[str, Any]], meters: Sequence[Meter]) -> Overr
             notes.append(f"{who} ignored: its user_id is null")
         else:
             same = {key: row[key] for key in ("id", "user_id", "first", "last", "rank")}
-            kept += [{**same, "meter": name, "price": price, "discount": discount} for name in names]
+            valid += [{**same, "meter": name, "price": price, "discount": discount} for name in names]
     named = unanswered[:FIRST_TEN]
     if more := len(unanswered) - len(named):
         named.append(f"{more:,} more overrides have no effect: no meter has their resource_type")
-    return Overrides(tuple(kept), (*named, *notes), len(unanswered))
+    return Overrides(tuple(valid), (*named, *notes), len(unanswered))
 
 
 def _price(row: Mapping[str, Any]) -> int | None:

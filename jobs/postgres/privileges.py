@@ -1,4 +1,7 @@
-"""Least privilege: what a role needs for the job and no more, as grants, and beside what this role has."""
+"""Least privilege: the grants that a role needs for the job, and the privileges that it has beyond these.
+
+GRANT, REVOKE and CREATE POLICY are composed: they list columns and privileges, and take no bound values.
+"""
 
 import hashlib
 from collections import defaultdict
@@ -19,13 +22,13 @@ from jobs.postgres.sql_loader import app_table, column_list, compose, job_table
 from jobs.settings import Settings
 
 MARK = "usage-jobs: what this role may do is set by `usage-jobs schema --role`"
-"""The comment on each role that we have made, or that was handed over to us."""
+"""The comment on each role that this command has created, or that was handed over to it."""
 
 
 def role_script(connection: Connection, settings: Settings, role: str) -> list[sql.Composed]:
-    """Statements that make the login role ``role`` able to do exactly what the job does in this database.
+    """Returns the statements that create the login role ``role`` and give it exactly the privileges that the job needs.
 
-    Raises PreflightError where the job's own tables do not exist yet; ConfigError for a role that is another program's.
+    Raises PreflightError where the job's own tables do not exist yet; ConfigError for a role of another program.
     """
     with transaction(connection) as opened:
         _check_role(opened, role)
@@ -46,74 +49,74 @@ def role_script(connection: Connection, settings: Settings, role: str) -> list[s
         sql.SQL("GRANT CONNECT, TEMPORARY ON DATABASE {} TO {}").format(sql.Identifier(known.server["database"]), name),
     ]
     made += [sql.SQL("GRANT USAGE ON SCHEMA {} TO {}").format(sql.Identifier(schema), name) for schema in schemas]
-    walled = {table for table, wall in known.source_walls.items() if wall.on}
-    for table, rights in _wanted(known, settings).items():
-        made.append(_grant(app_table(settings, table), name, rights))
-        made += _policies(app_table(settings, table), table in walled, list(rights), role)
-    own_walled = {table for table, wall in known.own_walls.items() if wall.on}
+    secured = {table for table, security in known.source_row_security.items() if security.is_on}
+    for table, rights in _needed_columns(known, settings).items():
+        made.append(_grant_statement(app_table(settings, table), name, rights))
+        made += _policy_statements(app_table(settings, table), table in secured, list(rights), role)
+    own_secured = {table for table, security in known.own_row_security.items() if security.is_on}
     for of in tables(settings.meters):
         allowed = own_rights(of.name)
-        made.append(sql.SQL("GRANT {} ON {} TO {}").format(_words(allowed), job_table(settings, of.name), name))
-        made += _policies(job_table(settings, of.name), of.name in own_walled, allowed, role)
+        made.append(sql.SQL("GRANT {} ON {} TO {}").format(_join_rights(allowed), job_table(settings, of.name), name))
+        made += _policy_statements(job_table(settings, of.name), of.name in own_secured, allowed, role)
     for effect in effects:
         if effect.kind == "SCHEMA":
             continue
         place, actions = sql.Identifier(effect.schema, effect.name), sorted(effect.rights)
-        made.append(sql.SQL("GRANT {} ON {} {} TO {}").format(_words(actions), _raw(effect.kind), place, name))
-        made += _policies(place, effect.is_on, actions, role)
+        made.append(sql.SQL("GRANT {} ON {} {} TO {}").format(_join_rights(actions), _raw(effect.kind), place, name))
+        made += _policy_statements(place, effect.is_on, actions, role)
     return made
 
 
 def _check_role(connection: Connection, role: str) -> None:
-    """ConfigError for a role that we have not made: another program may live by what it has been granted."""
+    """Raises ConfigError for a role without our comment: another program may need its privileges."""
     row = connection.execute(compose("privileges.comment_on_role"), [role]).fetchone()
     if row is not None and row[0] != MARK:
         hand_over = sql.SQL("COMMENT ON ROLE {} IS {}").format(sql.Identifier(role), sql.Literal(MARK))
         raise ConfigError(
-            f"--role {role}: expected a new role, or one that this command has made; found a role of somebody else, "
-            f"whose privileges would be taken away. Name another, or hand it over: {hand_over.as_string(None)}"
+            f"--role {role}: expected a new role, or one that this command has made; found another role, "
+            f"whose privileges would be revoked. Name another, or hand it over: {hand_over.as_string(None)}"
         )
 
 
-def _wanted(known: Catalog, settings: Settings) -> dict[str, dict[str, list[str]]]:
-    """By table of the application and right: the columns."""
+def _needed_columns(known: Catalog, settings: Settings) -> dict[str, dict[str, list[str]]]:
+    """Returns the columns that the job needs, by table of the application and privilege."""
     wanted: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
-    for need in _existing(known, settings):
+    for need in _existing_requirements(known, settings):
         for right in need.rights:
             if need.column not in wanted[need.table][right]:
                 wanted[need.table][right].append(need.column)
     return wanted
 
 
-def _existing(known: Catalog, settings: Settings) -> Iterator[ColumnRequirement]:
+def _existing_requirements(known: Catalog, settings: Settings) -> Iterator[ColumnRequirement]:
     yield from (
         need for need in column_requirements(known, settings) if need.column in known.source.get(need.table, {})
     )
 
 
-def _grant(table: sql.Identifier, role: sql.Identifier, rights: Mapping[str, list[str]]) -> sql.Composed:
-    parts = [sql.SQL("{} ({})").format(_words([right]), column_list(names)) for right, names in rights.items()]
+def _grant_statement(table: sql.Identifier, role: sql.Identifier, rights: Mapping[str, list[str]]) -> sql.Composed:
+    parts = [sql.SQL("{} ({})").format(_join_rights([right]), column_list(names)) for right, names in rights.items()]
     return sql.SQL("GRANT {} ON {} TO {}").format(sql.SQL(", ").join(parts), table, role)
 
 
-def _words(rights: Sequence[str]) -> sql.Composed:
+def _join_rights(rights: Sequence[str]) -> sql.Composed:
     known = {right: sql.SQL(right) for right in ("SELECT", "INSERT", "UPDATE", "DELETE", "USAGE")}
     return sql.SQL(", ").join(known[right] for right in rights)
 
 
-def _policies(table: sql.Identifier, is_on: bool, actions: Sequence[str], role: str) -> Iterator[sql.Composed]:
-    """Where row-level security is on, the role passes it for these actions, and for all rows."""
+def _policy_statements(table: sql.Identifier, is_on: bool, actions: Sequence[str], role: str) -> Iterator[sql.Composed]:
+    """Yields policies that allow the role ``actions`` on all rows, where row-level security is on."""
     for action in actions if is_on else ():
-        # Each role has its own: a second one must not take the first one's away.
-        policy = sql.Identifier(_policy(action, role))
+        # Each role has its own policy, so that a second role does not replace the first one's.
+        policy = sql.Identifier(_policy_name(action, role))
         yield sql.SQL("DROP POLICY IF EXISTS {} ON {}").format(policy, table)
         checks = {"INSERT": "WITH CHECK (true)", "UPDATE": "USING (true) WITH CHECK (true)"}
         yield sql.SQL("CREATE POLICY {} ON {} FOR {} TO {} {}").format(
-            policy, table, _words([action]), sql.Identifier(role), _raw(checks.get(action, "USING (true)"))
+            policy, table, _join_rights([action]), sql.Identifier(role), _raw(checks.get(action, "USING (true)"))
         )
 
 
-def _policy(action: str, role: str) -> str:
+def _policy_name(action: str, role: str) -> str:
     name = f"usage_jobs_{action.lower()}_{role}"
     if len(name.encode()) <= MOST_BYTES:
         return name
@@ -124,22 +127,22 @@ def _raw(text: str) -> sql.Composed:
     return sql.Composed([sql.SQL(text)])
 
 
-def excess_privileges(connection: Connection, settings: Settings) -> Iterator[Finding]:
-    """What this role may do beyond the job's needs: a note per table, or one where it may do everything."""
+def find_excess_privileges(connection: Connection, settings: Settings) -> Iterator[Finding]:
+    """Yields the privileges of this role that the job does not need: a note per table, or one note for an owner."""
     with transaction(connection) as opened, opened.cursor(row_factory=dict_row) as cursor:
         known = catalog.read_catalog(opened, settings, [table.name for table in tables(settings.meters)])
         names = {"schemas": [settings.source_schema, settings.rollup_schema]}
         attributes = cursor.execute(compose("privileges.role"), names).fetchone() or {}
         granted = cursor.execute(compose("privileges.privileges"), names).fetchall()
         effects = side_effects.read_side_effects(opened, settings, known, column_requirements(known, settings))
-    role, more = known.server["role"], "More than the job needs: who steals its password has it too"
+    role, more = known.server["role"], "More than the job needs: a stolen password would give all of it"
     narrow = "usage-jobs schema --role NAME prints a role that may do only what the job does"
-    if attributes["mighty"]:
-        found = ", ".join(attributes["mighty"])
+    if attributes["bypasses"]:
+        found = ", ".join(attributes["bypasses"])
         yield Finding("note", f"role {role}", "a role of the job's own", found, more, narrow)
     if attributes["owns_all"]:
         return
-    wanted = _wanted(known, settings)
+    wanted = _needed_columns(known, settings)
     set_off = {(effect.schema, effect.name, right) for effect in effects for right in effect.rights}
     spare: dict[tuple[str, str], dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for row in granted:
@@ -153,5 +156,6 @@ def excess_privileges(connection: Connection, settings: Settings) -> Iterator[Fi
     for (table, place), rights in spare.items():
         words = [f"{right} ({', '.join(names)})" if names else right for right, names in rights.items()]
         found = ", ".join(words)
-        remedy = f"REVOKE {found} ON {place} FROM {known.server['quoted_role']}; Or from whom it has it of. {narrow}"
+        revoke = f"REVOKE {found} ON {place} FROM {known.server['quoted_role']};"
+        remedy = f"{revoke} Or revoke it from the role that passes it on. {narrow}"
         yield Finding("note", f"privileges on {table}", "only what the job does", found, more, remedy)

@@ -1,23 +1,23 @@
-"""Which reader can go to an address: asked before anything is read, and without polars."""
+"""Chooses the reader for an address, before anything is read and without polars."""
 
 from jobs.domain.errors import ConfigError
 from jobs.postgres.conninfo import Address
 
 UNDERSTOOD = frozenset(
     {"user", "password", "host", "port", "dbname", "sslmode", "sslrootcert"}
-    | {"application_name", "connect_timeout", "client_encoding"}  # of no matter to what is read
+    | {"application_name", "connect_timeout", "client_encoding"}  # do not change what is read
 )
-"""Options of an address that connectorx honours, or need not."""
+"""Options of an address that connectorx supports or can ignore."""
 FEW = 1_000
-"""Fewer rows are read by COPY: to load connectorx and pyarrow and to open its connection would take longer."""
+"""Fewer rows are read by COPY: loading connectorx and pyarrow, and to connect once more, would take longer."""
 
 
 def choose_reader(reader: str, address: Address, *, pooled: bool) -> str:
-    """ "connectorx" or "copy"; ConfigError where the settings demand connectorx and it cannot work there.
+    """Returns "connectorx" or "copy". Raises ConfigError where the settings require connectorx and it cannot work.
 
     ``pooled``: whether a transaction pooler answers (``pooler.is_transaction_pooled``).
     """
-    why = "a transaction pooler" if pooled else _beyond(address)
+    why = "a transaction pooler" if pooled else _unsupported_feature(address)
     if reader == "connectorx" and why is not None:
         raise ConfigError(f'reader = "connectorx": cannot read over {why}; expected "copy" or "auto"')
     if reader == "auto":
@@ -25,13 +25,14 @@ def choose_reader(reader: str, address: Address, *, pooled: bool) -> str:
     return reader
 
 
-def for_rows(chosen: str, reader: str, rows: int) -> str:
-    """COPY instead of what was ``chosen``, where ``reader`` is "auto" and few rows are to be read."""
+def choose_for_rows(chosen: str, reader: str, rows: int) -> str:
+    """Returns "copy" instead of ``chosen`` where ``reader`` is "auto" and there are few ``rows``."""
     return "copy" if reader == "auto" and rows < FEW else chosen
 
 
-def _beyond(address: Address) -> str | None:
-    """What of an address connectorx does not know, or would drop in silence: the read might go elsewhere."""
+def _unsupported_feature(address: Address) -> str | None:
+    """Returns the part of an address that connectorx does not support, or would ignore (it might then read from another
+    server); None where it supports all of it."""
     if not address.host or address.host.startswith("/"):
         return "a unix socket"
     if "," in address.host:

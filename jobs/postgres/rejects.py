@@ -1,5 +1,5 @@
-"""What was not billed: ``rollup.rejects``, rows that cannot be priced, each with the reason and the row; and
-``rollup.set_aside``, users of whom a run wrote nothing, and why."""
+"""What was not billed: ``rollup.rejects``, rows that cannot be priced; ``rollup.set_aside``, users of whom a run wrote
+nothing; each with the reason."""
 
 import json
 from collections.abc import Collection, Mapping, Sequence
@@ -18,7 +18,7 @@ from jobs.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class Reject:
-    """A row of usage_daily that cannot be taken: its id, why, and the row as JSON text."""
+    """A row of usage_daily that cannot be priced: its id, the reason, and the row as JSON text."""
 
     id: str
     reason: str
@@ -27,8 +27,8 @@ class Reject:
 
 @dataclass(frozen=True, slots=True)
 class RejectChange:
-    """A row of rollup.rejects that comes, changes or goes: whose usage it is, what it says and shall say, and the
-    ``reject`` that it becomes (None: it goes)."""
+    """A row of rollup.rejects to insert, update or delete: its user, its ``old`` and ``new`` text (None: no row), and
+    the ``reject`` to write (None: delete)."""
 
     id: str
     user: str | None
@@ -38,36 +38,36 @@ class RejectChange:
 
 
 def read_rejects(connection: Connection, query: UsageQuery, ids: Collection[str]) -> list[Reject]:
-    """The rows ``ids`` as they are now, each with its reason; a row deleted since is none."""
+    """Returns the rows ``ids`` as they are now, each with its reason. A row deleted since is left out."""
     if not ids:
         return []
-    found: list[tuple[str, str]] = connection.execute(query.reject_rows(), {"ids": list(ids)}).fetchall()
-    return [Reject(id_, query.reason(_loaded(text)), text) for id_, text in found]
+    found: list[tuple[str, str]] = connection.execute(query.reject_rows_query(), {"ids": list(ids)}).fetchall()
+    return [Reject(id_, query.reason(_load_row(text)), text) for id_, text in found]
 
 
 def read_outdated(connection: Connection, query: UsageQuery, spans: Sequence[tuple[date, date]]) -> list[Reject]:
-    """Rejects on the days of ``spans`` of which the table does not show what the row says now."""
-    ids = [row[0] for row in connection.execute(query.outdated_rejects(spans))]
-    return [found for found in read_rejects(connection, query, ids) if not query.is_priceable(_loaded(found.row))]
+    """Returns rejects on the days of ``spans`` whose row has changed since it was stored."""
+    ids = [row[0] for row in connection.execute(query.outdated_rejects_query(spans))]
+    return [found for found in read_rejects(connection, query, ids) if not query.is_priceable(_load_row(found.row))]
 
 
-def _loaded(text: str) -> dict[str, Any]:
+def _load_row(text: str) -> dict[str, Any]:
     loaded: dict[str, Any] = json.loads(text, parse_float=Decimal, parse_int=Decimal)
     return loaded
 
 
-def changes_of_users(
+def find_user_changes(
     connection: Connection,
     settings: Settings,
     rejects: Sequence[Reject],
     users: Collection[str],
     spans: Sequence[tuple[date, date]],
 ) -> list[RejectChange]:
-    """What makes the table hold just ``rejects`` of ``users`` on the days of ``spans``."""
+    """Returns the changes after which the table has exactly ``rejects`` of ``users`` on the days of ``spans``."""
     text = compose(
         "rejects.of_users",
         rejects=job_table(settings, "rejects"),
-        users=sql.SQL("%(users)s::text[]"),  # bound, not composed: a user's id may hold a %
+        users=sql.SQL("%(users)s::text[]"),  # bound, not composed: a user's id may contain a %
         usage=app_table(settings, "usage_daily"),
         days=in_spans("date", spans),
     )
@@ -75,27 +75,27 @@ def changes_of_users(
     found = connection.execute(
         text, {"ids": [reject.id for reject in rejects], "users": sorted(users), **days}
     ).fetchall()
-    return _changes(rejects, found)
+    return _find_changes(rejects, found)
 
 
-def changes_without_owner(
+def find_ownerless_changes(
     connection: Connection,
     settings: Settings,
     rejects: Sequence[Reject],
     spans: Sequence[tuple[date, date]],
 ) -> list[RejectChange]:
-    """What makes the table hold just ``rejects`` of rows without a user or a day; and those go of rows that have moved
-    into ``spans`` from elsewhere and are none any more."""
+    """Returns the changes after which the table has exactly ``rejects`` of rows without a user or a day. Stored rejects
+    of rows that have moved into ``spans`` and are valid now are deleted, too."""
     text = compose(
         "rejects.without_owner", rejects=job_table(settings, "rejects"), usage=app_table(settings, "usage_daily")
     )
     days = {"firsts": [first for first, _ in spans], "lasts": [last for _, last in spans]}
     found = connection.execute(text, {"ids": [reject.id for reject in rejects], **days}).fetchall()
-    return _changes(rejects, found)
+    return _find_changes(rejects, found)
 
 
-def _changes(rejects: Sequence[Reject], found: Sequence[tuple[str, str | None, str]]) -> list[RejectChange]:
-    """``found``: id, user and text of each row that the table holds, of those in question."""
+def _find_changes(rejects: Sequence[Reject], found: Sequence[tuple[str, str | None, str]]) -> list[RejectChange]:
+    """Compares ``rejects`` with the stored ones. ``found``: id, user and text of each stored reject in question."""
     stored = {id_: (user, text) for id_, user, text in found}
     ids = {reject.id for reject in rejects}
     gone = [RejectChange(id_, user, text, None, None) for id_, (user, text) in stored.items() if id_ not in ids]
@@ -104,54 +104,54 @@ def _changes(rejects: Sequence[Reject], found: Sequence[tuple[str, str | None, s
         _, old = stored.get(reject.id, (None, None))
         new = f"{reject.reason} {reject.row}"
         if old is None or not _is_same(old, reject):
-            come.append(RejectChange(reject.id, _loaded(reject.row)["user_id"], old, new, reject))
+            come.append(RejectChange(reject.id, _load_row(reject.row)["user_id"], old, new, reject))
     return [*gone, *come]
 
 
 def _is_same(stored: str, reject: Reject) -> bool:
-    """Whether the table holds the reject: 12.50 is 12.5, as it is to the server."""
+    """Whether the stored text is that of the reject. Numbers are compared by value: 12.50 equals 12.5."""
     reason, row = stored[: len(reject.reason)], stored[len(reject.reason) + 1 :]
-    return reason == reject.reason and row.startswith("{") and _loaded(row) == _loaded(reject.row)
+    return reason == reject.reason and row.startswith("{") and _load_row(row) == _load_row(reject.row)
 
 
 def count_change(change: RejectChange) -> int:
-    """By how much a change makes the table longer."""
+    """Returns by how many rows a change makes the table longer."""
     return -1 if change.reject is None else int(change.old is None)
 
 
 def write_rejects(connection: Connection, settings: Settings, changes: Sequence[RejectChange]) -> None:
-    """Makes these changes, in the caller's transaction."""
+    """Writes ``changes`` to rollup.rejects, in the caller's transaction."""
     table = job_table(settings, "rejects")
     gone = [change.id for change in changes if change.reject is None]
     come = [change.reject for change in changes if change.reject is not None]
     if gone:
-        connection.execute(compose("rejects.heal", rejects=table), {"ids": gone})
+        connection.execute(compose("rejects.remove", rejects=table), {"ids": gone})
     if come:
         rows = {"ids": [r.id for r in come], "reasons": [r.reason for r in come], "rows": [r.row for r in come]}
-        connection.execute(compose("rejects.put", rejects=table), rows)
+        connection.execute(compose("rejects.upsert", rejects=table), rows)
 
 
 def count_rejects(connection: Connection, settings: Settings, spans: Sequence[tuple[date, date]]) -> int:
-    """How many rows of the days of ``spans``, or of no day, are rejected."""
+    """Returns how many rows are rejected, on the days of ``spans`` or without a day."""
     days = {"firsts": [str(first) for first, _ in spans], "lasts": [str(last) for _, last in spans]}
     row = connection.execute(compose("rejects.count", rejects=job_table(settings, "rejects")), days).fetchone()
     return int(row[0]) if row else 0
 
 
-def set_aside(connection: Connection, settings: Settings, reasons: Mapping[str, str], run_id: int) -> None:
-    """Adds users with their ``reasons``, in the caller's transaction; who is there already keeps his ``since``."""
-    text = compose("set_aside.put", set_aside=job_table(settings, "set_aside"))
+def add_set_aside(connection: Connection, settings: Settings, reasons: Mapping[str, str], run_id: int) -> None:
+    """Adds users with their ``reasons`` to rollup.set_aside, in the caller's transaction. Known users keep `since`."""
+    text = compose("set_aside.upsert", set_aside=job_table(settings, "set_aside"))
     connection.execute(text, {"users": list(reasons), "reasons": list(reasons.values()), "run_id": run_id})
 
 
-def end_set_aside(
-    connection: Connection, settings: Settings, users: Collection[str] | None, *, kept: Collection[str]
+def remove_set_aside(
+    connection: Connection, settings: Settings, users: Collection[str] | None, *, remaining: Collection[str]
 ) -> None:
-    """Removes ``users`` (None: everybody) but ``kept``, in the caller's transaction."""
+    """Removes ``users`` (None: all) except ``remaining`` from rollup.set_aside, in the caller's transaction."""
     text = compose("set_aside.remove", set_aside=job_table(settings, "set_aside"))
-    connection.execute(text, {"users": None if users is None else list(users), "kept": list(kept)})
+    connection.execute(text, {"users": None if users is None else list(users), "remaining": list(remaining)})
 
 
 def list_set_aside(connection: Connection, settings: Settings) -> dict[str, str]:
-    """Who is set aside, and why."""
+    """Returns the users who are set aside, with the reason."""
     return dict(connection.execute(compose("set_aside.list", set_aside=job_table(settings, "set_aside"))).fetchall())

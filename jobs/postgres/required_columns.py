@@ -1,6 +1,6 @@
-"""What the job does with each column of the application's tables: the one list behind drift, privileges and grants.
+"""The columns of the application's tables that the job uses: the list for column checks, privileges and grants.
 
-A table or column that is missing where it may be is left out; one that is there is used, so that it must be right.
+An optional table or column may be missing; one that exists is used, and so must have the right type and privileges.
 """
 
 from collections.abc import Iterator
@@ -20,12 +20,12 @@ ANY: tuple[str, ...] = ()
 
 TABLES = {
     "hopsworks_clusters": "cluster_name stays null",
-    "users": "How users paid last holds; others count as postpaid",
-    "user_pricing_overrides": "Nobody has an override",
+    "users": "The last known billing mode of a user stays valid; other users count as postpaid",
+    "user_pricing_overrides": "No user has an override",
     "user_credits": "Nothing is drawn: prepaid usage is uncovered",
-    "credit_transactions": "The ledger alone is kept",
+    "credit_transactions": "Draws are posted to the ledger only",
 }
-"""Tables that the job can do without, and what follows."""
+"""Optional tables, and the consequence where one is missing."""
 
 TRANSACTION: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "id": (ANY, READ),
@@ -47,13 +47,13 @@ LOST = {
         "or, where an older copy of user_credits or of rollup was restored, restore both as of the same moment",
     ),
 }
-"""Columns of user_credits without which free credits would be given again: how that is known, and what to do."""
+"""Columns of user_credits without which free credits would be granted again: the fact that shows it, and the remedy."""
 
 OWN_RIGHTS = (
     dict.fromkeys(APPEND_ONLY, ("SELECT", "INSERT"))
     | dict.fromkeys(("months", "runs", "overrides_seen"), ("SELECT", "INSERT", "UPDATE"))
     | {"touched_days": ("SELECT", "INSERT", "DELETE")}
-    | {"corrections": ("INSERT",)}  # kept for people: no run reads them
+    | {"corrections": ("INSERT",)}  # for people: no run reads them
 )
 EVERY_RIGHT = ("SELECT", "INSERT", "UPDATE", "DELETE")
 QUANTITIES = (*NUMBERS, *BINARIES)
@@ -61,8 +61,15 @@ QUANTITIES = (*NUMBERS, *BINARIES)
 
 @dataclass(frozen=True, slots=True)
 class ColumnRequirement:
-    """A column and what is done with it. ``types``: those that are taken exactly (none: any); ``lack``: what follows
-    where it is missing (None: nothing works); ``spare``: the same follows where anything else is wrong with it."""
+    """A column that the job uses.
+
+    - ``types``: accepted types (none: any)
+    - ``rights``: the privileges that the job needs
+    - ``lack``: the consequence where the column is missing; None: the job cannot run
+    - ``spare``: the same consequence, not an error, where its type or privileges are wrong
+    - ``meter``: the meter that it belongs to
+    - ``remedy``: what to do where it is missing
+    """
 
     table: str
     column: str
@@ -79,12 +86,12 @@ class ColumnRequirement:
 
 
 def own_rights(table: str) -> tuple[str, ...]:
-    """What the job does with the rows of one of its own tables."""
+    """Returns the privileges that the job needs on one of its own tables."""
     return OWN_RIGHTS.get(table, EVERY_RIGHT)
 
 
 def column_requirements(known: Catalog, settings: Settings) -> Iterator[ColumnRequirement]:
-    """Every need of the columns of the application's tables that exist, and those of usage_daily and feature_flags."""
+    """Yields the requirements on columns of usage_daily and of all other application tables that exist."""
     yield from _usage(known, settings)
     if "hopsworks_clusters" in known.source:
         for name, types in {"id": ("uuid",), "name": TEXT}.items():
@@ -102,10 +109,10 @@ def _usage(known: Catalog, settings: Settings) -> Iterator[ColumnRequirement]:
     yield ColumnRequirement(usage, "total_cost", ("numeric",), (*READ, "UPDATE") if rated else READ)
     for meter in settings.meters:
         yield _meter(meter)
-    if credits.account is not None or credits.deducted:
-        rights = (*READ, "UPDATE") if credits.shown else READ
-        yield ColumnRequirement(usage, "credits_deducted", NUMBERS, rights, lack="Draws stand in the ledger alone")
-    lost = "reported" in known.facts and not credits.reported
+    if credits.account is not None or credits.has_deducted:
+        rights = (*READ, "UPDATE") if credits.writes_deducted else READ
+        yield ColumnRequirement(usage, "credits_deducted", NUMBERS, rights, lack="Draws are stored in the ledger only")
+    lost = "reported" in known.facts and not credits.has_reported
     remedy = "Restore it (an empty boolean column says that nothing was reported)" if lost else ""
     lack = None if lost else "No row counts as reported elsewhere"
     yield ColumnRequirement(usage, "reported_to_stripe", ("boolean",), lack=lack, remedy=remedy)
@@ -145,7 +152,7 @@ def _overrides(known: Catalog) -> Iterator[ColumnRequirement]:
     }
     variants: dict[str, tuple[str, ...]] = {"valid_from": MOMENTS, "active": ("boolean",)}
     present = {name: kinds for name, kinds in variants.items() if name in columns}
-    # With neither it would hold for ever, ended or not.
+    # With neither column an override would apply for ever, ended or not.
     for name, types in (wanted | (present or variants)).items():
         yield ColumnRequirement(table, name, types, remedy="Without it customers would be charged list prices: add it")
 
@@ -163,7 +170,7 @@ def _credits(known: Catalog) -> Iterator[ColumnRequirement]:
                 yield ColumnRequirement("user_credits", name, NUMBERS, rights, remedy=why)
             else:
                 yield ColumnRequirement("user_credits", name, NUMBERS, rights, lack=lack)
-    # Without accounts nothing is drawn, and so nothing posted.
+    # Without accounts nothing is drawn, so nothing is posted.
     if "credit_transactions" in known.source and "user_credits" in known.source:
         for name, (types, rights) in TRANSACTION.items():
             yield ColumnRequirement(

@@ -1,4 +1,7 @@
-"""The invariants of the roll-ups, as SQL: each is a GROUP BY of user_daily, and all come to the same sums."""
+"""The invariants of the roll-ups as SQL: each roll-up is a GROUP BY of user_daily, and all have the same sums.
+
+Lists of sums and of compared columns are composed: they depend on the configured meters.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -7,44 +10,50 @@ from datetime import date, timedelta
 from psycopg import sql
 
 from jobs.domain.meters import Meter, cost_of, days_of
-from jobs.postgres.invariants import Law, sides_in_sql
+from jobs.postgres.invariants import InvariantCheck, describe_sides_sql
 from jobs.postgres.sql_loader import column_list, compose, job_table
 from jobs.settings import Settings
 
 CLUSTER_DAYS = "1 cluster_daily = user_daily by day and cluster"
 USER_MONTHS = "1 user_monthly = user_daily by user and month"
 Check = tuple[str, sql.Composed, bool]
-"""A law, the rows of both its sides, and whether these say themselves how their sides differ."""
+"""The title of a check, its query, and whether the query explains differences (see ``ledger_invariants._check``)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """``months``: those in question, sorted; ``rows_of``: the months whose usage rows are judged; ``until``: the last
-    day that a run has covered."""
+    """What is checked.
+
+    - ``months``: the months in question, sorted
+    - ``rows_of``: the months whose usage rows are checked
+    - ``until``: the last day that a run has covered
+    """
 
     months: Sequence[date]
     rows_of: Sequence[date]
     until: date
 
 
-def add_left_out_meters(law: Law, scope: Scope, left_out: Sequence[tuple[date, bool, Sequence[date]]]) -> Law:
-    """``law`` with a note of what it leaves out. ``left_out``: month, whether it is not in user_daily yet, its days
-    that are not regrouped yet."""
-    bare = {month for month, is_bare, _ in left_out if is_bare and "user_daily" in law.law}
-    waiting = {month: days for month, _, days in left_out if days and month not in bare and law.law != USER_MONTHS}
-    by_day = law.law == CLUSTER_DAYS
+def note_left_out(
+    check: InvariantCheck, scope: Scope, left_out: Sequence[tuple[date, bool, Sequence[date]]]
+) -> InvariantCheck:
+    """Returns ``check`` with a note on what it left out. ``left_out``: month, whether it is not in user_daily yet, and
+    its days that are not regrouped yet."""
+    bare = {month for month, is_bare, _ in left_out if is_bare and "user_daily" in check.title}
+    waiting = {month: days for month, _, days in left_out if days and month not in bare and check.title != USER_MONTHS}
+    by_day = check.title == CLUSTER_DAYS
     out = [f"{month:%Y-%m}" for month in sorted(bare | (set() if by_day else waiting.keys()))]
-    out += named_days([day for days in waiting.values() for day in days]) if by_day else []
+    out += format_day_spans([day for days in waiting.values() for day in days]) if by_day else []
     if not out:
-        return law
+        return check
     some = ", ".join(out[:3]) + (f" and {len(out) - 3} more" if len(out) > 3 else "")
     note = f"left out, until a run or backfill has computed them whole: {some}"
     whole = [] if by_day else waiting
-    return replace(law, note=note, judged=law.judged and len(bare) + len(whole) < len(scope.months))
+    return replace(check, note=note, is_judged=check.is_judged and len(bare) + len(whole) < len(scope.months))
 
 
-def named_days(days: Sequence[date]) -> list[str]:
-    """Each unbroken row of the sorted ``days``: 2026-06-02, or 2026-06-02 to 2026-06-05."""
+def format_day_spans(days: Sequence[date]) -> list[str]:
+    """Returns each span of consecutive ``days`` (sorted) as text: 2026-06-02, or 2026-06-02 to 2026-06-05."""
     spans: list[tuple[date, date]] = []
     for day in days:
         if spans and spans[-1][1] + timedelta(days=1) == day:
@@ -54,14 +63,15 @@ def named_days(days: Sequence[date]) -> list[str]:
     return [f"{first}" if first == last else f"{first} to {last}" for first, last in spans]
 
 
-def rolled_up(settings: Settings) -> Iterator[Check]:
+def rollup_checks(settings: Settings) -> Iterator[Check]:
+    """Yields every check of the roll-ups."""
     touched = job_table(settings, "touched_days")
-    for what, names in _alike(settings.meters).items():
-        sums = _sums(settings, names)
+    for what, names in _columns_by_unit(settings.meters).items():
+        sums = _sums_query(settings, names)
         for column, by in (("months", "month"), ("days", "day")):
             text = compose("rollup_invariants.clusters", sums=sums, which=sql.Identifier(column), touched_days=touched)
             yield f"1 {what} by user = by cluster and {by}", text, False
-    yield from _grouped(settings)
+    yield from _group_by_checks(settings)
     yield (
         "1 cost of the months as booked = by user",
         compose(
@@ -74,8 +84,8 @@ def rolled_up(settings: Settings) -> Iterator[Check]:
     )
 
 
-def _alike(meters: Sequence[Meter]) -> dict[str, list[str]]:
-    """The additive columns, those together that may be added up: money, or quantities of one unit."""
+def _columns_by_unit(meters: Sequence[Meter]) -> dict[str, list[str]]:
+    """Returns the additive columns in groups that can be added up: money, or quantities of one unit."""
     kinds = {
         "total cost": ["total_cost"],
         "charges and adjustments": [*(cost_of(meter.name) for meter in meters), "adjustment_cost"],
@@ -87,8 +97,8 @@ def _alike(meters: Sequence[Meter]) -> dict[str, list[str]]:
     return kinds
 
 
-def _grouped(settings: Settings) -> Iterator[Check]:
-    """Every roll-up is a GROUP BY of user_daily."""
+def _group_by_checks(settings: Settings) -> Iterator[Check]:
+    """Yields the checks that each roll-up is a GROUP BY of user_daily."""
     meters = settings.meters
     daily = [
         *(name for meter in meters for name in (meter.name, cost_of(meter.name))),
@@ -99,7 +109,7 @@ def _grouped(settings: Settings) -> Iterator[Check]:
     tables = ("user_daily", "user_monthly", "cluster_daily", "cluster_monthly", "months", "touched_days")
     parts: dict[str, sql.Composable] = {table: job_table(settings, table) for table in tables}
     parts["sums"] = sql.SQL(", ").join(sql.SQL("sum({0}) AS {0}").format(sql.Identifier(name)) for name in daily)
-    for law, text, of, stored, users in (
+    for title, text, of, stored, users in (
         (USER_MONTHS, "rollup_invariants.user_days", "m", monthly, None),
         (CLUSTER_DAYS, "rollup_invariants.cluster_days", "c", daily, "users"),
         (
@@ -110,13 +120,13 @@ def _grouped(settings: Settings) -> Iterator[Check]:
             "active_users",
         ),
     ):
-        # Nothing to group is a sum of 0: a user all of whose rows are rejected.
-        sides = [(_or_zero("d", name), _or_zero(of, kept)) for name, kept in zip(daily, stored, strict=True)]
+        # No rows count as a sum of 0: all rows of a user may be rejected.
+        sides = [(_or_zero("d", name), _or_zero(of, column)) for name, column in zip(daily, stored, strict=True)]
         named: dict[str, tuple[sql.Composable, sql.Composable]] = dict(zip(stored, sides, strict=True))
         if users is not None:
             named = {users: (sql.SQL("d.users").format(), sql.Identifier(of, users)), **named}
         yield (
-            law,
+            title,
             compose(
                 text,
                 columns=column_list(stored),
@@ -132,15 +142,19 @@ def _or_zero(of: str, column: str) -> sql.Composed:
 
 
 def _first_difference(sides: Mapping[str, tuple[sql.Composable, sql.Composable]]) -> sql.Composed:
-    """The first column of which both sides are not the same, with both values, as SQL."""
+    """Returns SQL for a text with the first column that differs, and both its values.
+
+    No named query: it has one case for each configured meter.
+    """
     cases = [
-        sql.SQL("WHEN {0} IS DISTINCT FROM {1} THEN {2}").format(*both, sides_in_sql(f"{name} is ", *both))
+        sql.SQL("WHEN {0} IS DISTINCT FROM {1} THEN {2}").format(*both, describe_sides_sql(f"{name} is ", *both))
         for name, both in sides.items()
     ]
     return sql.SQL("CASE {} END").format(sql.SQL(" ").join(cases))
 
 
-def _sums(settings: Settings, names: Sequence[str]) -> sql.Composed:
+def _sums_query(settings: Settings, names: Sequence[str]) -> sql.Composed:
+    """Returns the query of the sums of the columns ``names``, by month and column, in each of three roll-ups."""
     day_of = {
         "user_monthly": ("month", "users"),
         "cluster_monthly": ("month", "months"),

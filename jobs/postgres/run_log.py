@@ -1,4 +1,4 @@
-"""``rollup.runs`` and ``rollup.months``: what earlier runs did, and what this one says of itself."""
+"""The run log (``rollup.runs``) and the months (``rollup.months``): reads earlier runs and writes this one."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,15 +16,22 @@ from jobs.domain.billing_periods import History, Window
 from jobs.domain.errors import PreflightError
 from jobs.domain.fixed_point import PLACES
 from jobs.postgres.connections import Connection, transaction
-from jobs.postgres.errors import writing
+from jobs.postgres.errors import name_refusals
 from jobs.postgres.sql_loader import compose, in_spans, job_table
 from jobs.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
 class MonthRecords:
-    """What rollup.months has of each month: its cost mode, the rows that the last run counted and their hash, the hash
-    of what priced it, its cost, what the fingerprints of its rows cover, and its currency."""
+    """The rows of rollup.months, by month.
+
+    - ``modes``: cost mode
+    - ``rows``, ``hashes``: usage rows that the last run counted, and their hash
+    - ``rates``: hash of its prices (``RunScope.month_rates``)
+    - ``totals``: cost
+    - ``fingerprints``: what the fingerprints of its rows cover (``RowFingerprint.text``)
+    - ``currencies``: currency
+    """
 
     modes: Mapping[date, str]
     rows: Mapping[date, int]
@@ -35,8 +42,8 @@ class MonthRecords:
     currencies: Mapping[date, str | None]
 
 
-def history(connection: Connection, settings: Settings, today: date) -> tuple[History, MonthRecords]:
-    """What earlier runs left, for windows and for the shrink check; ``today`` on the server's clock."""
+def read_history(connection: Connection, settings: Settings, today: date) -> tuple[History, MonthRecords]:
+    """Reads earlier runs and months, for windows and for the shrink check. ``today``: by the server's clock."""
     runs, months = job_table(settings, "runs"), job_table(settings, "months")
     with connection.cursor(row_factory=dict_row) as cursor:
         text = compose("run_log.history", runs=runs, wrote=wrote_condition(settings))
@@ -45,7 +52,7 @@ def history(connection: Connection, settings: Settings, today: date) -> tuple[Hi
             compose(
                 "months.read",
                 months=months,
-                is_covered=_covered(settings),
+                is_covered=_covered_condition(settings),
                 user_monthly=job_table(settings, "user_monthly"),
             )
         ).fetchall()
@@ -79,12 +86,13 @@ def has_user_days(connection: Connection, settings: Settings, window: Window) ->
 
 
 @contextmanager
-def starting_run(connection: Connection, settings: Settings) -> Iterator[Connection]:
-    """The transaction in which a run begins: older running rows are marked crashed, and may write no more.
+def begin_run(connection: Connection, settings: Settings) -> Iterator[Connection]:
+    """Opens the transaction in which a run begins: marks older running rows crashed, so that these runs cannot write.
 
-    Whoever begins at the same time waits: of two that did not see each other's row both would be running.
+    Another run that begins at the same time waits; else neither would see the other's row, and both would be running.
     """
     with transaction(connection):
+        # No named query: it takes a lock and reads no table.
         connection.execute(
             "SELECT pg_advisory_xact_lock(hashtext('usage-jobs begin'), hashtext(%s))", [settings.rollup_schema]
         )
@@ -92,25 +100,25 @@ def starting_run(connection: Connection, settings: Settings) -> Iterator[Connect
         yield connection
 
 
-def enter_run(connection: Connection, settings: Settings, kind: str, window: Window, **told: str | None) -> int:
-    """Adds our own row, running, inside ``starting_run``; its id.
+def insert_run(connection: Connection, settings: Settings, kind: str, window: Window, **values: str | None) -> int:
+    """Adds the row of this run, with status `running`, inside ``begin_run``. Returns its run_id.
 
-    ``told``: rates_hash; who; of a backfill its reason.
+    ``values``: rates_hash, who, plan; for a backfill its reason.
     """
-    own_words = dict.fromkeys(("rates_hash", "reason", "plan", "who")) | {"version": version("usage-jobs")} | told
-    own_words["inputs"] = json.dumps(settings.inputs)
+    given = dict.fromkeys(("rates_hash", "reason", "plan", "who")) | {"version": version("usage-jobs")} | values
+    given["inputs"] = json.dumps(settings.inputs)
     days = {"kind": kind, "window_from": window.first, "window_to": window.last}
-    return numbered(connection, settings, "run_log.begin", days | own_words)
+    return insert_numbered(connection, settings, "run_log.insert", days | given)
 
 
-def numbered(connection: Connection, settings: Settings, name: str, values: Mapping[str, Any]) -> int:
-    """The number of a new row of the log, by one of its two INSERTs.
+def insert_numbered(connection: Connection, settings: Settings, name: str, values: Mapping[str, Any]) -> int:
+    """Adds a row to the run log by the INSERT ``name`` (there are two). Returns its run_id.
 
-    Numbers that are taken are passed over: a server that crashed soon after CREATE DATABASE, or one that was replicated
-    without its sequences, counts from an earlier one. (setval would need a privilege more.)
+    Ids that are taken are skipped: the sequence of a server that crashed soon after CREATE DATABASE, or was replicated
+    without its sequences, starts again at an earlier one. (setval would need another privilege.)
     """
     runs, tries = job_table(settings, "runs"), 0
-    with writing(f"{settings.rollup_schema}.runs"):
+    with name_refusals(f"{settings.rollup_schema}.runs"):
         while (row := connection.execute(compose(name, runs=runs), values).fetchone()) is None:
             taken = connection.execute(compose("run_log.taken_numbers", runs=runs)).fetchone()
             if not taken or taken[0] <= tries:
@@ -122,75 +130,77 @@ def numbered(connection: Connection, settings: Settings, name: str, values: Mapp
     return int(row[0])
 
 
-def last_completed_day(connection: Connection, settings: Settings, today: date) -> date | None:
-    """The last day of the furthest run that came to its end."""
-    text = compose("run_log.done_until", runs=job_table(settings, "runs"))
+def read_last_completed_day(connection: Connection, settings: Settings, today: date) -> date | None:
+    """Returns the last day of the furthest finished run."""
+    text = compose("run_log.last_completed_day", runs=job_table(settings, "runs"))
     row = connection.execute(text, {"today": today}).fetchone()
     return None if row is None else row[0]
 
 
-def last_done(connection: Connection, settings: Settings) -> tuple[int, dict[str, Any] | None] | None:
-    """The last finished run and its ``Settings.inputs`` (None: of a version that kept none); None before the first."""
+def read_last_done(connection: Connection, settings: Settings) -> tuple[int, dict[str, Any] | None] | None:
+    """Returns the last finished run and its ``Settings.inputs`` (None: an old version stored none); None before the
+    first."""
     row = connection.execute(compose("run_log.last_done", runs=job_table(settings, "runs"))).fetchone()
     return None if row is None else (int(row[0]), row[1])
 
 
-def interrupted(connection: Connection, settings: Settings, window: Window) -> tuple[int, str] | None:
-    """The last backfill of these days, and how it ended, if it ended before it was done."""
+def find_interrupted_backfill(connection: Connection, settings: Settings, window: Window) -> tuple[int, str] | None:
+    """Returns run_id and status of the last backfill of these days, if it did not finish; else None."""
     text = compose("run_log.interrupted", runs=job_table(settings, "runs"))
     row = connection.execute(text, [window.first, window.last]).fetchone()
     return None if row is None or row[1] == "done" else (int(row[0]), str(row[1]))
 
 
 def wrote_condition(settings: Settings) -> sql.Composed:
-    """The condition that a run, ``r`` in rollup.runs, has written something: one that died could not say so."""
+    """Returns the condition that a run, ``r`` in rollup.runs, has written something: a run that died has no counts."""
     tables = {name: job_table(settings, name) for name in ("user_monthly", "touched_days")}
-    return compose("run_log.wrote", **tables)
+    return compose("run_log.has_written", **tables)
 
 
-def _covered(settings: Settings) -> sql.Composed:
-    """The condition that a run has covered a month, ``m`` in rollup.months."""
+def _covered_condition(settings: Settings) -> sql.Composed:
+    """Returns the condition that a run has covered a month, ``m`` in rollup.months."""
     return compose("months.is_covered", user_monthly=job_table(settings, "user_monthly"))
 
 
-def new_months(connection: Connection, settings: Settings, months: Sequence[date]) -> frozenset[date]:
-    """Those of ``months`` of which nothing is stored yet."""
+def find_new_months(connection: Connection, settings: Settings, months: Sequence[date]) -> frozenset[date]:
+    """Returns those of ``months`` of which nothing is stored yet."""
     tables = {name: job_table(settings, name) for name in ("months", "user_monthly")}
-    found = connection.execute(compose("months.new_months", is_covered=_covered(settings), **tables), [list(months)])
+    found = connection.execute(
+        compose("months.new_months", is_covered=_covered_condition(settings), **tables), [list(months)]
+    )
     return frozenset(row[0] for row in found)
 
 
-def keep_cost_modes(
+def record_cost_modes(
     connection: Connection,
     settings: Settings,
     modes: Mapping[date, str],
     currencies: Mapping[date, str],
     fingerprints: Mapping[date, str],
 ) -> None:
-    """Records the cost mode and the currency of months that no run has covered, and what the hashes of new ones cover,
-    so that after a crash only the rest is computed; inside the caller's transaction."""
-    text = compose("months.keep_modes", months=job_table(settings, "months"), is_covered=_covered(settings))
+    """Stores cost mode, currency and fingerprint definition of months that no run has covered, in the caller's
+    transaction: after a crash the next run then computes only the rest."""
+    text = compose("months.record_modes", months=job_table(settings, "months"), is_covered=_covered_condition(settings))
     for month, mode in modes.items():
-        kept = {"month": month, "cost_mode": mode, "fingerprint": fingerprints.get(month)}
-        kept["currency"] = currencies[month]
-        connection.execute(text, kept)
+        values = {"month": month, "cost_mode": mode, "fingerprint": fingerprints.get(month)}
+        connection.execute(text, values | {"currency": currencies[month]})
 
 
-def book_months(
+def update_months(
     connection: Connection, settings: Settings, figures: Sequence[Mapping[str, Any]]
 ) -> list[tuple[date, str, str]]:
-    """Writes what the run found in each month, and closes those that it closes; what changed: before, after."""
-    changed = months_to_book(connection, settings, figures)
-    text = compose("months.book", months=job_table(settings, "months"))
+    """Stores the figures of each month, and closes months that are due. Returns the changes: month, before, after."""
+    changed = find_month_changes(connection, settings, figures)
+    text = compose("months.update", months=job_table(settings, "months"))
     for figure in figures:
         connection.execute(text, figure)
     return changed
 
 
-def months_to_book(
+def find_month_changes(
     connection: Connection, settings: Settings, figures: Sequence[Mapping[str, Any]]
 ) -> list[tuple[date, str, str]]:
-    """The months of which what a person sees would change: before, after."""
+    """Returns the months whose visible values would change: month, before, after."""
     text = compose("months.figures_of_months", months=job_table(settings, "months"))
     stored = dict(connection.execute(text, [[figure["month"] for figure in figures]]).fetchall())
     changed = []
@@ -204,26 +214,26 @@ def months_to_book(
     return changed
 
 
-def open_month(connection: Connection, settings: Settings, month: date) -> None:
+def reopen_month(connection: Connection, settings: Settings, month: date) -> None:
     """Opens a closed month, in the caller's transaction."""
-    connection.execute(compose("months.open", months=job_table(settings, "months")), [month])
+    connection.execute(compose("months.reopen", months=job_table(settings, "months")), [month])
 
 
 def finish_run(connection: Connection, settings: Settings, run_id: int, status: str, **figures: Any) -> bool:
-    """Ends our row; False where it no longer says running: another run has taken over."""
+    """Stores the end of this run. Returns False where its status is no longer `running`: another run has started."""
     names = ("rows_read", "rows_rejected", "rows_changed", "total_cost", "credits", "covered_to")
     empty = dict.fromkeys((*names, "accounts", "overrides", "error"))
     values = empty | figures | {"run_id": run_id, "status": status}
     return connection.execute(compose("run_log.finish", runs=job_table(settings, "runs")), values).rowcount == 1
 
 
-def status(connection: Connection, settings: Settings, run_id: int) -> str | None:
-    """What the log says of a run; None where it has no such run."""
+def read_status(connection: Connection, settings: Settings, run_id: int) -> str | None:
+    """Returns the status of a run in the log; None where there is no such run."""
     row = connection.execute(compose("run_log.status", runs=job_table(settings, "runs")), [run_id]).fetchone()
     return None if row is None else str(row[0])
 
 
 def read_runs(connection: Connection, settings: Settings, limit: int) -> list[dict[str, Any]]:
-    """The run log, newest first."""
+    """Returns the run log, newest first."""
     with connection.cursor(row_factory=dict_row) as cursor:
         return cursor.execute(compose("run_log.list", runs=job_table(settings, "runs")), [limit]).fetchall()

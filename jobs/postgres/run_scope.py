@@ -1,7 +1,7 @@
-"""What a run looks at: its days, cost modes, prices, price overrides, billing modes, and the query that reads usage.
+"""The scope of a run: its days, cost modes, prices, price overrides, billing modes, and the query that reads usage.
 
-Decided before any usage is read, and the same for every batch. No polars here: a run that finds nothing changed needs
-none.
+It is decided before any usage is read, and is the same for every batch. No polars here: a run that finds nothing
+changed does not import it.
 """
 
 from collections.abc import Collection, Mapping
@@ -24,14 +24,21 @@ from jobs.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class RunScope:
-    """``modes``: the cost mode of each month; ``months``: what rollup.months has of them; ``fingerprints``: what the
-    hashes of each month's rows cover; ``modes_from``: the day from which billing modes hold that rollup.billing_modes
-    does not say, none where nothing is to be added to it; ``adopts``: whether a dry run is to take
-    draws of another program for ours; ``rows_by_index``: whether an index leads to a usage row by its id;
-    ``has_user_days``: whether user_daily has rows of these days; ``new_months``: those of which nothing is stored;
-    ``begins_ledger``: whether no run has kept the ledger yet; ``trusting``, ``adopting``: users of whose unexplained
-    credits the ledger, or the rows, are right; ``covered_to``: the last day that a finished run has covered, None
-    before the first."""
+    """What is the same for all batches of a run.
+
+    - ``modes``: the cost mode of each month
+    - ``months``: the rows of rollup.months
+    - ``fingerprints``: what the fingerprints of each month's rows cover
+    - ``modes_from``: the first day on which a changed billing mode is valid; None: no entries are to be added
+    - ``adopts``: a dry run that counts draws of another program as adopted
+    - ``rows_by_index``: whether usage_daily has an index that begins with id
+    - ``has_user_days``: whether user_daily has rows of these days
+    - ``new_months``: months of which nothing is stored
+    - ``covered_to``: the last day that a finished run has covered; None before the first
+    - ``begins_ledger``: whether no run has written to the ledger yet
+    - ``trusted_ledger_users``, ``adopted_users``: users for whom, of unexplained credits, the ledger is right
+      (--trust-ledger), or the usage rows are (--adopt)
+    """
 
     settings: Settings
     window: Window
@@ -49,18 +56,18 @@ class RunScope:
     new_months: frozenset[date]
     covered_to: date | None = None
     begins_ledger: bool = False
-    trusting: frozenset[str] = frozenset()
-    adopting: frozenset[str] = frozenset()
+    trusted_ledger_users: frozenset[str] = frozenset()
+    adopted_users: frozenset[str] = frozenset()
 
     @property
     def currencies(self) -> dict[date, str]:
         """The currency of each month: that of the first run that covered it."""
-        kept = self.months.currencies
-        return {month: kept.get(month) or self.settings.currency for month in self.window.months}
+        stored = self.months.currencies
+        return {month: stored.get(month) or self.settings.currency for month in self.window.months}
 
     @property
     def currency(self) -> str:
-        """That of the last month: sums of several months are of those that have it."""
+        """The currency of the last month. Sums over several months include only months in this currency."""
         return self.currencies[self.window.months[-1]]
 
     @property
@@ -70,10 +77,10 @@ class RunScope:
 
     @property
     def credit_rules(self) -> CreditRules:
-        """By what draws are computed. The ledger's scale is the smallest that any table of the source declares."""
-        credits, due = self.query.read.credits, self.settings.currency_scale
+        """The rules for computing draws. The ledger's scale is the smallest that any table of the source declares."""
+        credits, due = self.query.source.credits, self.settings.currency_scale
         scale = due if credits.scale is None else min(credits.scale, PLACES)
-        return CreditRules(scale, due, self.settings.first_drawn, credits.splits)
+        return CreditRules(scale, due, self.settings.first_drawn, credits.counts_free_apart)
 
     @property
     def meters(self) -> tuple[Meter, ...]:
@@ -82,26 +89,26 @@ class RunScope:
 
     @property
     def not_comparable(self) -> frozenset[date]:
-        """Months whose stored fingerprints cover something else than those that are computed now."""
-        kept, months = self.months.fingerprints, self.window.months
-        different = {month for month in months if kept.get(month) != self.fingerprints[month].text}
+        """Months whose stored fingerprints cover other columns than the present ones."""
+        stored, months = self.months.fingerprints, self.window.months
+        different = {month for month in months if stored.get(month) != self.fingerprints[month].text}
         return frozenset(different - self.new_months)
 
     @property
     def new_days(self) -> tuple[date, date] | None:
-        """The first and the last of the days that no finished run has covered; None where there are none, or where all
-        days are new."""
+        """The first and the last day that no finished run has covered; None where there are none, or where all days are
+        new."""
         if self.covered_to is None or self.covered_to >= self.window.last:
             return None
         return max(self.covered_to + timedelta(days=1), self.window.first), self.window.last
 
     def last_covered(self, month: date) -> date:
-        """The last day of ``month`` that the run covers and a finished run has covered."""
+        """Returns the last day of ``month`` that this run covers and a finished run has covered."""
         last = self.window.last_of(month)
         return last if self.covered_to is None else min(last, self.covered_to)
 
     def rates_hash(self, month: date, last: date | None = None) -> str:
-        """A hash of all that prices the days of ``month`` that the run covers (up to ``last``), overrides aside."""
+        """Returns a hash of all that prices the days of ``month`` in this run (up to ``last``), without overrides."""
         digest = self.settings.rate_card.digest(
             (meter.name for meter in self.meters), month, last or self.window.last_of(month)
         )
@@ -112,16 +119,16 @@ class RunScope:
         return f"{digest}-{kinds}-{self.modes[month]}-{settings.tiers}-{settings.zero_means}-{most}{scale}"
 
     def month_rates(self, month: date, last: date | None = None) -> str:
-        """What rollup.months keeps of the prices of ``month`` (up to ``last``): ``rates_hash``, and a hash of each
-        meter's prices."""
+        """Returns what rollup.months stores of the prices of ``month`` (up to ``last``): ``rates_hash``, and a hash of
+        each meter's prices."""
         card, last = self.settings.rate_card, last or self.window.last_of(month)
         return " ".join(
             [self.rates_hash(month, last), *(f"{m.name}:{card.digest([m.name], month, last)}" for m in self.meters)]
         )
 
-    def repriced(self, month: date) -> tuple[str, frozenset[str]]:
-        """The rates_hash by which ``month`` was priced last, and the meters whose prices of covered days have changed:
-        all of them where it is not known of each, or where something has changed by which every meter is priced."""
+    def find_repriced_meters(self, month: date) -> tuple[str, frozenset[str]]:
+        """Returns the stored rates_hash of ``month``, and the meters whose prices of covered days have changed: all
+        meters where there is no stored hash of each, or where a setting that prices every meter has changed."""
         before, *prices_before = (self.months.rates.get(month) or "-").split()
         now, *prices_now = self.month_rates(month, self.last_covered(month)).split()
         if not prices_before or before.partition("-")[2] != now.partition("-")[2]:
@@ -130,19 +137,19 @@ class RunScope:
 
     @property
     def credit_terms(self) -> str:
-        """All of the settings and of the database's shape that decides how usage is paid: a part of credits_hash."""
-        return f"{self.credit_rules}-{'shown' if self.query.read.credits.shown else 'apart'}"
+        """All settings and database features that decide how usage is paid: a part of credits_hash."""
+        return f"{self.credit_rules}-{'shown' if self.query.source.credits.writes_deducted else 'apart'}"
 
     def pending_modes(self, users: Collection[str] | None = None) -> sql.Composed:
-        """The query of the entries that rollup.billing_modes is to get of ``users``, or of all: each batch adds those
-        of its users, the end of the run those of everybody else."""
-        return billing_mode_history.pending_query(self.settings, self.query.read.credits, self.modes_from, users)
+        """Returns the query of the entries to add to rollup.billing_modes for ``users`` (None: all). Each batch adds
+        those of its users, the end of the run those of all other users."""
+        return billing_mode_history.pending_query(self.settings, self.query.source.credits, self.modes_from, users)
 
     def mode_entries(self, users: Collection[str] | None = None) -> sql.Composed:
-        """The query of how ``users``, or all, pay since when: rollup.billing_modes, and ``pending_modes``."""
-        return billing_mode_history.entries_query(self.settings, self.query.read.credits, self.modes_from, users)
+        """Returns the query of the billing-mode history of ``users`` (None: all), ``pending_modes`` included."""
+        return billing_mode_history.entries_query(self.settings, self.query.source.credits, self.modes_from, users)
 
     @property
     def writes_usage(self) -> bool:
-        """Whether anything of usage_daily is ours to write."""
-        return bool(self.rules.rated) or self.query.read.credits.shown
+        """Whether runs write any column of usage_daily."""
+        return bool(self.rules.rated) or self.query.source.credits.writes_deducted

@@ -1,6 +1,7 @@
-"""The job's own tables (DESIGN section 5): their columns in one place, and the DDL made of them.
+"""The job's own tables: the definition of their columns, and the DDL made from it.
 
-The DDL is idempotent and only ever adds: applying it twice, or after a new meter, keeps every row.
+The DDL is idempotent and only adds tables and columns: applying it twice, or after a new meter, loses no row. It is
+composed in Python, because the columns depend on the configured meters; values cannot be bound in DDL.
 """
 
 from collections.abc import Sequence
@@ -11,15 +12,16 @@ from psycopg import sql
 from jobs.domain.meters import Meter, cost_of, days_of
 from jobs.postgres import data_dictionary
 from jobs.postgres.connections import Connection, transaction
-from jobs.postgres.errors import writing
+from jobs.postgres.errors import name_refusals
 from jobs.postgres.sql_loader import compose, job_table
 from jobs.settings import Settings
 
 AMOUNT = "numeric(38,10) NOT NULL DEFAULT 0"
 RUN = "bigint NOT NULL"
 APPEND_ONLY = ("credit_draws", "billing_modes", "corrections")
-"""Tables of which the database itself refuses UPDATE, DELETE and TRUNCATE: what was booked stays booked."""
+"""Tables in which a trigger refuses UPDATE, DELETE and TRUNCATE: entries are final."""
 ROLL_UPS = ("user_daily", "user_monthly", "cluster_daily", "cluster_monthly")
+# By table the columns whose values cannot be computed again.
 IRREPLACEABLE = {
     "credit_draws": ("usage_daily_id", "user_id", "revision", "usage_date", "free", "purchased"),
     "billing_modes": ("user_id", "valid_from", "mode"),
@@ -31,7 +33,8 @@ MOMENT = "timestamptz NOT NULL DEFAULT now()"
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table: column definitions by name, its key, and whether nulls of the key are equal (cluster_id)."""
+    """A table: column definitions by name, the key columns, and whether the key may have nulls, which are then
+    equal."""
 
     name: str
     columns: dict[str, str]
@@ -39,17 +42,17 @@ class Table:
     null_in_key: bool = False
 
     def kind(self, column: str) -> str:
-        """The type of a column, as the DDL writes it."""
+        """Returns the type of a column, as the DDL writes it."""
         return self.columns[column].split()[0]
 
     @property
     def computed(self) -> list[str]:
-        """The columns that a run computes and compares: not who wrote the row, and when."""
+        """The columns that a run computes and compares, without run_id, updated_at and revision."""
         return [name for name in self.columns if name not in _NOT_COMPUTED]
 
 
 def tables(meters: Sequence[Meter]) -> list[Table]:
-    """Every table of the schema ``rollup`` for the configured meters."""
+    """Returns every table of the job's schema for the configured meters."""
     metered = {name: AMOUNT for meter in meters for name in (meter.name, cost_of(meter.name))}
     costs = metered | {"adjustment_cost": AMOUNT, "total_cost": AMOUNT}
     monthly = costs | {days_of(meter.name): AMOUNT for meter in meters if meter.is_level}
@@ -69,7 +72,7 @@ def tables(meters: Sequence[Meter]) -> list[Table]:
         Table("billing_modes", _MODES, ("user_id", "valid_from")),
         Table("months", _MONTHS, ("month",)),
         Table("rejects", _REJECTS, ("usage_daily_id",)),
-        # A row that was moved after its month had closed is owed for in both months.
+        # A row that moved to another month after its own had closed has a debt in both.
         Table("debts", _DEBTS, ("usage_daily_id", "user_id", "usage_date")),
         Table("set_aside", _SET_ASIDE, ("user_id",)),
         Table("overrides_seen", _OVERRIDES_SEEN, ("override_id",)),
@@ -91,7 +94,7 @@ _USER = {
     "clusters": "uuid[]",
 }
 _CREDITS = dict.fromkeys(("credits_free", "credits_purchased", "credits_deducted"), AMOUNT) | dict.fromkeys(
-    # Null: written before these were computed. A 0 would say that nothing is owed.
+    # Null: the row was written before these were computed. A 0 would mean that nothing is owed.
     ("uncovered", "amount_due", "amount_reported", "amount_free"),
     "numeric(38,10)",
 )
@@ -154,7 +157,7 @@ _CORRECTIONS = {
     "user_id": "text NOT NULL",
     "old_total": "numeric(38,10)",
     "new_total": "numeric(38,10)",
-    # Null: written before they were kept.
+    # Null: the row was written before these were stored.
     **{
         f"{when}_{name}": "numeric(38,10)"
         for name in ("credits_deducted", "uncovered", "amount_due", "amount_reported")
@@ -196,11 +199,11 @@ def _cluster(day: str, users: dict[str, str], costs: dict[str, str]) -> dict[str
 
 
 def ddl(settings: Settings) -> list[sql.Composed]:
-    """The statements that make, or complete, the schema."""
+    """Returns the statements that create or complete the schema."""
     schema = sql.Identifier(settings.rollup_schema)
     made = [sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(schema)]
     for table in tables(settings.meters):
-        made += _table(job_table(settings, table.name), table, job_table(settings, "months"))
+        made += _table_statements(job_table(settings, table.name), table, job_table(settings, "months"))
         made.append(data_dictionary.comments(settings.rollup_schema, table.name, table.columns, settings.meters))
     draws = job_table(settings, "credit_draws")
     made += [
@@ -214,12 +217,13 @@ def ddl(settings: Settings) -> list[sql.Composed]:
     names = sql.Literal([table.name for table in tables(settings.meters)])
     quoted = sql.Literal(settings.rollup_schema)
     runs = sql.Literal(job_table(settings, "runs").as_string(None))
-    return [*made, compose("schema.walls", quoted=quoted, tables=names, runs=runs)]
+    return [*made, compose("schema.revoke_access", quoted=quoted, tables=names, runs=runs)]
 
 
-def _table(name: sql.Identifier, table: Table, months: sql.Identifier) -> list[sql.Composed]:
+def _table_statements(name: sql.Identifier, table: Table, months: sql.Identifier) -> list[sql.Composed]:
+    """Returns the statements that create or complete one table."""
     definitions = [sql.SQL("  {} ").format(sql.Identifier(c)) + _raw(kind) for c, kind in table.columns.items()]
-    # The names are plain: a DO block around the statement could not quote them as sql.Identifier does.
+    # The names are not quoted: inside the DO block of restore_key sql.Identifier could not quote them.
     key = _raw(f"{'UNIQUE NULLS NOT DISTINCT' if table.null_in_key else 'PRIMARY KEY'} ({', '.join(table.key)})")
     create = sql.SQL("CREATE TABLE IF NOT EXISTS {} (\n{}\n)").format(
         name, sql.SQL(",\n").join([*definitions, _raw("  ") + key])
@@ -229,8 +233,8 @@ def _table(name: sql.Identifier, table: Table, months: sql.Identifier) -> list[s
         for c, kind in table.columns.items()
         if c not in table.key and "IDENTITY" not in kind
     ]
-    kept = compose(
-        "schema.keep_key",
+    restored = compose(
+        "schema.restore_key",
         table=name,
         key=key,
         quoted=sql.Literal(name.as_string(None)),
@@ -238,27 +242,27 @@ def _table(name: sql.Identifier, table: Table, months: sql.Identifier) -> list[s
         nulls=sql.Literal(table.null_in_key),
     )
     alter = [sql.SQL("ALTER TABLE {}\n{}").format(name, sql.SQL(",\n").join(added))] if added else []
-    # Without a primary key a publication FOR ALL TABLES would stop every UPDATE and DELETE.
+    # Without a primary key, a publication FOR ALL TABLES would make every UPDATE and DELETE fail.
     identity = [sql.SQL("ALTER TABLE {} REPLICA IDENTITY FULL").format(name)] if table.null_in_key else []
     return [
-        *_renewed(name, months, table),
+        *_mark_for_recompute(name, months, table),
         create,
-        *_irreplaceable(name, table),
-        *_imported(name, table),
+        *_check_irreplaceable(name, table),
+        *_mark_imported(name, table),
         *alter,
-        kept,
+        restored,
         *identity,
-        *_nullable(name, table),
+        *_make_nullable(name, table),
     ]
 
 
-def _renewed(name: sql.Identifier, months: sql.Identifier, table: Table) -> list[sql.Composed]:
-    """A column that a roll-up lacks, or a whole one, is filled by the next run: open months are then recomputed."""
+def _mark_for_recompute(name: sql.Identifier, months: sql.Identifier, table: Table) -> list[sql.Composed]:
+    """Where a roll-up or one of its columns is missing, the next run recomputes the open months to fill it."""
     if table.name not in ROLL_UPS:
         return []
     return [
         compose(
-            "schema.renewed",
+            "schema.mark_for_recompute",
             months=months,
             quoted=sql.Literal(name.as_string(None)),
             quoted_months=sql.Literal(months.as_string(None)),
@@ -267,23 +271,26 @@ def _renewed(name: sql.Identifier, months: sql.Identifier, table: Table) -> list
     ]
 
 
-def _irreplaceable(name: sql.Identifier, table: Table) -> list[sql.Composed]:
-    """Columns that must not come back empty: everybody would be drawn again, or closed months open."""
+def _check_irreplaceable(name: sql.Identifier, table: Table) -> list[sql.Composed]:
+    """Refuses to add lost columns of a table with rows: credits would be drawn again, or closed months would open."""
     if table.name not in IRREPLACEABLE:
         return []
     columns = sql.Literal(list(IRREPLACEABLE[table.name]))
-    return [compose("schema.irreplaceable", table=name, quoted=sql.Literal(name.as_string(None)), columns=columns)]
+    return [
+        compose("schema.check_irreplaceable", table=name, quoted=sql.Literal(name.as_string(None)), columns=columns)
+    ]
 
 
-def _imported(name: sql.Identifier, table: Table) -> list[sql.Composed]:
-    """Which entries came from another program was told by their revision before there was a column for it."""
+def _mark_imported(name: sql.Identifier, table: Table) -> list[sql.Composed]:
+    """Adds the column `imported`: before there was one, revision 0 marked entries of another program."""
     if table.name != "credit_draws":
         return []
     return [compose("schema.mark_imported", table=name, quoted=sql.Literal(name.as_string(None)))]
 
 
-def _nullable(name: sql.Identifier, table: Table) -> list[sql.Composed]:
-    """The first version had NOT NULL DEFAULT 0 where it computed nothing: null says so, and 0 that nothing is owed."""
+def _make_nullable(name: sql.Identifier, table: Table) -> list[sql.Composed]:
+    """Replaces NOT NULL DEFAULT 0 of the first version, which did not compute these columns: null means not
+    computed."""
     if table.name != "user_monthly":
         return []
     parts = {column: sql.Identifier(column) for column in ("uncovered", "amount_due", "amount_reported")}
@@ -295,21 +302,21 @@ def _raw(text: str) -> sql.Composed:
 
 
 def script(statements: Sequence[sql.Composed]) -> str:
-    """Statements as text that psql takes: all of it or nothing."""
+    """Returns statements as a script for psql, in one transaction."""
     return ";\n\n".join(["BEGIN", *(part.as_string(None) for part in statements), "COMMIT"]) + ";\n"
 
 
 def apply(connection: Connection, statements: Sequence[sql.Composed]) -> None:
-    """Runs statements in one transaction: all of it or nothing."""
+    """Runs statements in one transaction."""
     with transaction(connection):
-        # Two operators at once would race on CREATE … IF NOT EXISTS, which is not safe against itself.
+        # CREATE … IF NOT EXISTS is not safe where two operators run it at once. No named query: it reads no table.
         connection.execute("SELECT pg_advisory_xact_lock(hashtext('usage-jobs schema'))")
         for part in statements:
-            with writing(_subject(part)):
+            with name_refusals(_subject(part)):
                 connection.execute(part)
 
 
 def _subject(part: sql.Composed) -> str:
-    """What a statement is about: its first line without a comment."""
+    """Returns what a statement is about, for error messages: its first line that is not a comment."""
     lines = [line for line in part.as_string(None).splitlines() if line and not line.startswith("--")]
     return next((line for line in lines if '"' in line), lines[0]).strip().replace('"."', ".").replace('"', "")

@@ -1,20 +1,20 @@
-"""The clock: the database server's, so that a host whose clock is off neither covers nor closes a day too many."""
+"""The clock of the database server: a wrong clock of this host must not cover or close days too early."""
 
 from datetime import UTC, date, datetime, timedelta
 
 from jobs.postgres.connections import Connection
 
 TOLERATED = timedelta(minutes=5)
-"""By how much the host's clock may differ without a word."""
+"""By how much the host's clock may differ without a note."""
 
 
 def today(connection: Connection) -> date:
-    """The day on the server's clock, in UTC: usage days are UTC days."""
+    """Returns the present day by the server's clock, in UTC: usage days are UTC days."""
     return _server(connection).date()
 
 
 def notes(connection: Connection) -> list[str]:
-    """What to say of this host's clock: nothing where it agrees with the server's."""
+    """Returns a note on this host's clock; nothing where it agrees with the server's."""
     server, host = _server(connection), _host()
     apart = host - server
     if abs(apart) <= TOLERATED:
@@ -22,11 +22,13 @@ def notes(connection: Connection) -> list[str]:
     which = "ahead of" if apart > timedelta() else "behind"
     return [
         f"this host's clock is {abs(timedelta(seconds=round(apart.total_seconds())))} {which} the database server's "
-        f"({server:%Y-%m-%d %H:%M:%S} UTC), which counts; the schedule follows this host's: set it right"
+        f"({server:%Y-%m-%d %H:%M:%S} UTC), which decides the day of a run. The schedule uses this host's clock: "
+        "correct it"
     ]
 
 
 def _server(connection: Connection) -> datetime:
+    # No named query: it asks for one value and no table.
     row = connection.execute("SELECT clock_timestamp() AT TIME ZONE 'UTC'").fetchone()
     assert row is not None  # noqa: S101 - a query without FROM is always one row
     now: datetime = row[0]

@@ -1,6 +1,7 @@
-"""What the job's writes set off with the rights of its role: sequences of defaults, tables that triggers use.
+"""Finds the side effects of the job's writes that need privileges of its role: sequences of defaults, tables that
+triggers use.
 
-What a trigger does is read in the text of its function: a statement that it puts together of pieces is not seen.
+The tables are found in the text of the trigger's function; dynamic SQL in it is not seen.
 """
 
 import re
@@ -18,7 +19,7 @@ from jobs.postgres.sql_loader import compose
 from jobs.settings import Settings
 
 Writes = Mapping[str, Mapping[str, frozenset[str]]]
-"""By table and right the columns; none: any of them."""
+"""By table and privilege the columns that are written; an empty set: any column."""
 _NAME = r'((?:"[^"]+"|[a-z_][\w$]*)(?:\.(?:"[^"]+"|[a-z_][\w$]*))?)'
 _PART = re.compile(r'"[^"]+"|[^."]+')
 _COMMENT = re.compile(r"--[^\n]*|/\*.*?\*/", re.DOTALL)
@@ -38,8 +39,13 @@ _RETURNING = re.compile(r"\b(?:on\s+conflict|returning)\b", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """``kind``: SEQUENCE, TABLE, or SCHEMA of a table; ``place``: its name as SQL; ``rights`` that the role needs, and
-    of these the ``missing`` ones; ``cause``: whose default, or which trigger; ``is_on``: whether row-level security is.
+    """A database object that a write uses indirectly.
+
+    - ``kind``: SEQUENCE, TABLE, or SCHEMA (of a table)
+    - ``place``: its name, quoted for SQL
+    - ``rights``, ``missing``: the privileges that the role needs, and those of them that it lacks
+    - ``cause``: the default or the trigger that uses it
+    - ``is_on``: whether row-level security is on
     """
 
     kind: str
@@ -55,23 +61,26 @@ class Effect:
 def read_side_effects(
     connection: Connection, settings: Settings, known: Catalog, needed: Iterable[ColumnRequirement]
 ) -> list[Effect]:
-    """What the job's writes set off, and what is set off by that; inside a transaction."""
-    writes, found = _writes(known, needed), dict[tuple[str, str], Effect]()
+    """Returns the side effects of the job's writes, direct and indirect ones. Needs an open transaction."""
+    writes, found = _collect_writes(known, needed), dict[tuple[str, str], Effect]()
     while writes:
-        fresh = [*_sequences(connection, writes), *_of_triggers(connection, settings, writes)]
+        fresh = [*_find_sequences(connection, writes), *_find_trigger_effects(connection, settings, writes)]
         further: dict[str, dict[str, frozenset[str]]] = {}
         for effect in fresh:
             key = (effect.kind, effect.place)
             before = found[key].rights if key in found else frozenset[str]()
             for right in effect.rights - before if effect.kind == "TABLE" else ():
                 further.setdefault(effect.place, {})[right] = frozenset()
-            found[key] = _joined(found.get(key, effect), effect)
+            found[key] = _merge(found.get(key, effect), effect)
         writes = further
     return [found[key] for key in sorted(found)]
 
 
-def findings(effects: Sequence[Effect], role: str) -> Iterator[Finding]:
-    """What the role lacks of it; ``role`` as SQL. A trigger need not do all that its text says: that is only noted."""
+def check_side_effects(effects: Sequence[Effect], role: str) -> Iterator[Finding]:
+    """Yields a finding for each missing privilege. ``role``: quoted for SQL.
+
+    Missing privileges of triggers are only notes: a trigger may not run every statement of its function.
+    """
     for effect in effects:
         if effect.missing:
             rights, lacking = ", ".join(sorted(effect.rights)), ", ".join(sorted(effect.missing))
@@ -81,18 +90,18 @@ def findings(effects: Sequence[Effect], role: str) -> Iterator[Finding]:
                 f"{effect.schema}.{effect.name}",
                 f"the privileges {rights} for {effect.cause}",
                 f"no {lacking}",
-                "Nothing could be written" if is_sure else "A write that sets it off fails",
+                "Nothing could be written" if is_sure else "A write that causes it fails",
                 f"GRANT {lacking} ON {effect.kind} {effect.place} TO {role};",
             )
 
 
-def _joined(one: Effect, two: Effect) -> Effect:
+def _merge(one: Effect, two: Effect) -> Effect:
     cause = one.cause if two.cause in one.cause else f"{one.cause}, {two.cause}"
     rights, missing = one.rights | two.rights, one.missing | two.missing
     return Effect(one.kind, one.place, one.schema, one.name, rights, missing, cause, one.is_on)
 
 
-def _writes(known: Catalog, needed: Iterable[ColumnRequirement]) -> Writes:
+def _collect_writes(known: Catalog, needed: Iterable[ColumnRequirement]) -> Writes:
     writes: dict[str, dict[str, frozenset[str]]] = {}
     for need in needed:
         column = known.source.get(need.table, {}).get(need.column)
@@ -106,31 +115,31 @@ def _writes(known: Catalog, needed: Iterable[ColumnRequirement]) -> Writes:
     return writes
 
 
-def _sequences(connection: Connection, writes: Writes) -> Iterator[Effect]:
+def _find_sequences(connection: Connection, writes: Writes) -> Iterator[Effect]:
     inserted = [place for place, rights in writes.items() if "INSERT" in rights]
     for row in _rows(connection, "default_sequences", tables=inserted):
         missing = frozenset[str]() if row["may_use"] else USAGE
         yield Effect("SEQUENCE", row["place"], row["schema"], row["name"], USAGE, missing, row["cause"])
 
 
-def _of_triggers(connection: Connection, settings: Settings, writes: Writes) -> Iterator[Effect]:
+def _find_trigger_effects(connection: Connection, settings: Settings, writes: Writes) -> Iterator[Effect]:
     for row in _rows(connection, "trigger_bodies", tables=list(writes)):
         if not _fires(row, writes[row["place"]]):
             continue
         path = [part.strip(' "') for part in row["path"].split(",")] if row["path"] else [settings.source_schema]
-        for name, rights in _used(row["body"]).items():
+        for name, rights in _parse_body(row["body"]).items():
             *schema, table = [each.strip('"') if each[0] == '"' else each.lower() for each in _PART.findall(name)]
             schemas = schema or path
             for found in _rows(connection, "named_tables", schemas=schemas, names=[table] * len(schemas)):
                 where, cause = (found["schema"], found["name"]), row["cause"]
-                missing = frozenset(rights - set(found["held"]))
+                missing = frozenset(rights - set(found["granted"]))
                 yield Effect("TABLE", found["place"], *where, frozenset(rights), missing, cause, found["is_on"])
                 if not found["may_use_schema"]:
                     yield Effect("SCHEMA", found["quoted_schema"], *where, USAGE, USAGE, cause)
 
 
 def _fires(trigger: Mapping[str, Any], rights: Mapping[str, frozenset[str]]) -> bool:
-    """Whether one of our writes sets it off: an UPDATE may be of columns that it does not look at."""
+    """Whether one of our writes fires the trigger; a trigger on UPDATE may be limited to other columns."""
     actions, columns = set(trigger["actions"]), set(trigger["columns"])
     if actions & rights.keys() - {"UPDATE"}:
         return True
@@ -138,11 +147,11 @@ def _fires(trigger: Mapping[str, Any], rights: Mapping[str, frozenset[str]]) -> 
     return "UPDATE" in actions and ours is not None and (not columns or not ours or bool(columns & ours))
 
 
-def _used(body: str) -> dict[str, set[str]]:
-    """By table that a function's text names, what it does there."""
+def _parse_body(body: str) -> dict[str, set[str]]:
+    """Returns the privileges that a function's text needs, by table."""
     used: dict[str, set[str]] = {}
     for text in _COMMENT.sub(" ", body).split(";"):
-        # An INSERT that looks at the rows that are there, or hands back its own.
+        # An INSERT with ON CONFLICT or RETURNING needs more than INSERT.
         more = {"SELECT", "UPDATE"} if _UPSERT.search(text) else {"SELECT"} if _RETURNING.search(text) else set[str]()
         for pattern, rights in _USES:
             for name in pattern.findall(text):

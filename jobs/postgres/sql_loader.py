@@ -28,14 +28,15 @@ def _queries(subject: str) -> dict[str, LiteralString]:
 
 
 def compose(name: str, **parts: sql.Composable) -> sql.Composed:
-    """The query ``name`` ("subject.query") with its ``{parts}`` filled in; values are bound as ``%(names)s``."""
+    """Returns the query ``name`` ("subject.query") with its ``{parts}`` filled in; values are bound as
+    ``%(names)s``."""
     subject, _, which = name.partition(".")
     return sql.SQL(_queries(subject)[which]).format(**parts)
 
 
 def escape_percent(part: sql.Composable, context: AdaptContext) -> bytes:
-    """``part`` as the driver takes it beside values that are bound: there a % begins a placeholder, and only SQL of
-    ours has any. In a name or a literal it is a character."""
+    """Returns ``part`` as bytes for a statement with bound values, with % doubled in names and literals: there it is a
+    character. In our SQL text it begins a placeholder."""
     if isinstance(part, sql.Composed):
         return b"".join(escape_percent(inner, context) for inner in part)
     text = part.as_bytes(context)
@@ -43,33 +44,33 @@ def escape_percent(part: sql.Composable, context: AdaptContext) -> bytes:
 
 
 def job_table(settings: Settings, table: str) -> sql.Identifier:
-    """A table of the job's own schema."""
+    """Returns a table of the job's own schema as SQL."""
     return sql.Identifier(settings.rollup_schema, table)
 
 
 def app_table(settings: Settings, table: str) -> sql.Identifier:
-    """A table of the application's schema."""
+    """Returns a table of the application's schema as SQL."""
     return sql.Identifier(settings.source_schema, table)
 
 
 def column_list(names: list[str]) -> sql.Composed:
-    """A list of column names."""
+    """Returns a list of column names as SQL."""
     return sql.SQL(", ").join(sql.Identifier(name) for name in names)
 
 
 def in_spans(column: str, spans: Iterable[tuple[date, date]]) -> sql.Composed:
-    """The condition that a day of ``column`` lies in one of ``spans`` (first and last day; at least one span).
+    """Returns the condition that ``column`` is in one of ``spans`` (first and last day; at least one span).
 
-    Ranges, not date_trunc: an index on the column serves them.
+    No named query: the number of spans varies. Ranges, not date_trunc, so that an index on the column can be used.
     """
     ranges = [sql.SQL("{} BETWEEN {} AND {}").format(sql.Identifier(column), *span) for span in spans]
     return sql.SQL("({})").format(sql.SQL(" OR ").join(ranges))
 
 
 def text_array(texts: Collection[str]) -> sql.Composable:
-    """A set of texts as an array literal: of thousands it is made ten times as fast as text by text.
+    """Returns a set of texts as an SQL array: for thousands this is ten times as fast as one literal per text.
 
-    Sorted: what is asked of the same users is the same statement, however they were found.
+    Sorted, so that a query of the same users is always the same statement.
     """
     texts = sorted(texts)
     joined = _SEPARATOR.join(texts)

@@ -1,8 +1,8 @@
-"""Two readers of usage, one frame: connectorx wherever it can go, psycopg's COPY elsewhere.
+"""Reads usage into a frame: by connectorx where it works, else by psycopg's COPY. Both give the same frame.
 
-connectorx always prepares a statement, which a transaction pooler does not take; it cannot check a host name, nor use a
-unix socket; and it opens a connection of its own, which sees no lock of ours. Wherever rows are held locked, COPY reads
-on the connection that holds them. Either way a read is one query of some users: one snapshot, bounded in memory.
+connectorx always prepares a statement, which a transaction pooler does not support; it cannot verify a host name, nor
+use a unix socket; and it opens its own connection, outside our transaction. Where rows are locked, COPY reads on the
+connection that has the locks. A read is one query of some users: one snapshot, with bounded memory.
 """
 
 import re
@@ -15,7 +15,7 @@ from psycopg import sql
 
 from jobs.domain.errors import UnreachableError, UsageJobsError
 from jobs.domain.schemas import usage_schema
-from jobs.postgres.connections import NETWORK, Connection, blocks
+from jobs.postgres.connections import NETWORK, Connection, read_csv_blocks
 from jobs.postgres.conninfo import Address
 from jobs.postgres.usage_query import UsageQuery
 
@@ -24,8 +24,8 @@ LOST = re.compile(
     r"|db error: FATAL\b|canceling statement due to|deadlock detected"
     "|error (communicating with|connecting to) (the )?server"
 )
-"""What connectorx says where another try may succeed: the server or the way to it went away, or a lock could not be
-had. Its driver's errors, in its driver's words."""
+"""Messages of connectorx (of its driver) where a retry may succeed: server or connection lost, or a lock not
+available."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,37 +37,38 @@ class Reader:
     snapshot: str | None = None
 
     def read(self, connection: Connection, query: UsageQuery, text: sql.Composed) -> pl.DataFrame:
-        """The rows of ``text`` (see UsageQuery) as ``schemas.usage_schema``. With "copy" inside an open transaction.
+        """Returns the rows of ``text`` (of UsageQuery) as ``schemas.usage_schema``. With "copy" it needs an open
+        transaction.
 
-        A quantity that cannot be taken is -1, and so is a recorded cost.
+        A quantity or a recorded cost that is not valid is -1.
         """
         if self.kind == "connectorx":
-            return _by_connectorx(self.address, text, query, self.snapshot)
-        return by_copy(connection, query, text)
+            return _read_by_connectorx(self.address, text, query, self.snapshot)
+        return read_by_copy(connection, query, text)
 
 
-def _by_connectorx(address: Address, text: sql.Composed, query: UsageQuery, snapshot: str | None) -> pl.DataFrame:
+def _read_by_connectorx(address: Address, text: sql.Composed, query: UsageQuery, snapshot: str | None) -> pl.DataFrame:
     import connectorx
 
     joined = sql.SQL("SET TRANSACTION SNAPSHOT {}").format(snapshot).as_string(None)
     first = ["BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", joined] if snapshot else None
     try:
-        # Whole, not as a stream: with a stream its connection stays idle in transaction as long as the stream lives.
+        # Not as a stream: its connection would stay idle in transaction as long as the stream exists.
         table = connectorx.read_sql(
             _plain_url(address), text.as_string(None), return_type="arrow", pre_execution_query=first
         )
     except BaseException as error:
-        # What breaks in the middle is a panic of the library's, which is no Exception.
+        # An error in the middle is a panic of the library, which is not an Exception.
         if not isinstance(error, RuntimeError) and type(error).__name__ != "PanicException":
             raise
         kind = UnreachableError if LOST.search(str(error)) else UsageJobsError
         raise kind(
-            f"connectorx could not read usage_daily from {address!r}: {address.scrubbed(str(error))}. Run again; if "
-            'it stays so, set reader = "copy"'
+            f"connectorx could not read usage_daily from {address!r}: {address.hide_password(str(error))}. Run "
+            'again; if the error stays, set reader = "copy"'
         ) from None
     frame = pl.from_arrow(table)
     assert isinstance(frame, pl.DataFrame)  # noqa: S101 - a table is a frame, never a series
-    return _coded(frame, query)
+    return _encode_ids(frame, query)
 
 
 def _plain_url(address: Address) -> str:
@@ -78,15 +79,15 @@ def _plain_url(address: Address) -> str:
     options: dict[str, str] = {key: parts[key] for key in parts.keys() & {"sslmode", "sslrootcert"}}
     database = quote(parts.get("dbname", parts.get("user", "")), safe="")
     host = f"[{parts['host']}]" if ":" in parts["host"] else parts["host"]
-    # As patient with a network that swallows packets as we are, by other names and all in seconds.
+    # The same keepalives as ours, by other names and all in seconds.
     options |= {
         "keepalives_idle": str(NETWORK["keepalives_idle"]),
         "keepalives_interval": str(NETWORK["keepalives_interval"]),
         "keepalives_retries": str(NETWORK["keepalives_count"]),
         "tcp_user_timeout": str(NETWORK["tcp_user_timeout"] // 1000),
     }
-    # connectorx opens its own connection, to which no SET LOCAL of ours reaches: a role's short statement_timeout
-    # would end exactly the longest read.
+    # connectorx opens its own connection, without our SET LOCAL: a short statement_timeout of the role would end long
+    # reads.
     options["options"] = (
         "-c statement_timeout=15min -c lock_timeout=10s -c timezone=UTC -c datestyle=ISO -c extra_float_digits=1"
         " -c idle_in_transaction_session_timeout=1min -c application_name=usage-jobs-reader"
@@ -94,22 +95,22 @@ def _plain_url(address: Address) -> str:
     return f"postgresql://{login}@{host}:{parts.get('port', '5432')}/{database}?{urlencode(options, quote_via=quote)}"
 
 
-def by_copy(connection: Connection, query: UsageQuery, text: sql.Composed) -> pl.DataFrame:
-    """The rows of ``text`` by COPY, inside an open transaction."""
-    return pl.concat(_parsed(block, query) for block in blocks(connection, text))
+def read_by_copy(connection: Connection, query: UsageQuery, text: sql.Composed) -> pl.DataFrame:
+    """Returns the rows of ``text`` by COPY. Needs an open transaction."""
+    return pl.concat(_parse_block(block, query) for block in read_csv_blocks(connection, text))
 
 
-def _parsed(block: BytesIO, query: UsageQuery) -> pl.DataFrame:
+def _parse_block(block: BytesIO, query: UsageQuery) -> pl.DataFrame:
     names = usage_schema([meter.name for meter in query.meters])
     kinds = {"id": pl.String, "user_id": pl.String, "date": pl.Date, "cluster_id": pl.String}
     schema = {name: kinds.get(name, pl.Int64) for name in names}
     if not block.getbuffer().nbytes:
-        return _coded(pl.DataFrame(schema=schema), query)
-    return _coded(pl.read_csv(block, has_header=False, schema=schema), query)
+        return _encode_ids(pl.DataFrame(schema=schema), query)
+    return _encode_ids(pl.read_csv(block, has_header=False, schema=schema), query)
 
 
-def _coded(frame: pl.DataFrame, query: UsageQuery) -> pl.DataFrame:
-    """Ids as 128-bit numbers: a third of the memory of their text, and fast to sort; columns in one order."""
+def _encode_ids(frame: pl.DataFrame, query: UsageQuery) -> pl.DataFrame:
+    """Converts ids to 128-bit numbers (a third of the memory of text, and fast to sort), and orders the columns."""
     schema = usage_schema([meter.name for meter in query.meters])
     hexadecimal = pl.col("id", "cluster_id").cast(pl.String).str.replace_all("-", "", literal=True)
     numbers = hexadecimal.str.to_integer(base=16, dtype=pl.UInt128)

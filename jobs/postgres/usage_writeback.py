@@ -1,4 +1,4 @@
-"""Writes to usage_daily: total_cost (rated months) and credits_deducted, of rows that are locked first."""
+"""Locks rows of usage_daily, and writes total_cost (rated months) and credits_deducted to them."""
 
 from collections.abc import Collection
 from contextlib import nullcontext
@@ -12,34 +12,34 @@ from psycopg import sql
 from jobs.domain.errors import PreflightError, RefusedError
 from jobs.domain.fixed_point import unscaled
 from jobs.postgres import accounts, fingerprints
-from jobs.postgres.connections import Connection, by_index
-from jobs.postgres.errors import writing
+from jobs.postgres.connections import Connection, prefer_indexes
+from jobs.postgres.errors import name_refusals
 from jobs.postgres.rollup_io import copy_in
 from jobs.postgres.run_scope import RunScope
 from jobs.postgres.sql_loader import app_table, compose, in_spans, job_table, text_array
 
 STAGE = sql.Identifier("usage_jobs_rows")
 WRITTEN = {"user_id": pl.String, "month": pl.Date, "rows": pl.Int64, "changed": pl.Int64}
-"""By user and month: how many rows to be written are there, and what writing them changes in written_hash (XOR)."""
+"""By user and month: how many of the rows to write exist, and the change (XOR) of written_hash by writing them."""
 
 
 class ConcurrentChangeError(PreflightError):
-    """Rows or draws of ``users`` are not what they were taken for: the batch is rolled back."""
+    """Rows or draws of ``users`` have changed since they were read: the batch is rolled back."""
 
     def __init__(self, users: Collection[str]) -> None:
         some = ", ".join(sorted(users)[:3])
         super().__init__(
             f"usage_daily (total_cost, credits_deducted) of {len(users)} users ({some}) could not be written: expected "
             "each UPDATE to find the row that was just read and locked; it did not. Look for a row-level policy "
-            "without UPDATE for this role, or a trigger that swallows updates; nothing of these users was written"
+            "without UPDATE for this role, or a trigger that discards updates; nothing of these users was written"
         )
         self.users = frozenset(users)
 
 
 @dataclass(frozen=True, slots=True)
 class LostRow:
-    """A row of usage_daily that no batch of a present user writes: its credits_deducted before and after, and the
-    users whose draws on it are ``reversed``."""
+    """A row of usage_daily that no batch writes, because it has no present user or no day of the window:
+    credits_deducted before (``old``) and after (``new``), and the users whose draws on it are ``reversed``."""
 
     id: UUID
     user: str | None
@@ -49,7 +49,7 @@ class LostRow:
 
 
 def stage_rows(connection: Connection, rows: pl.DataFrame) -> None:
-    """Puts ``rows`` (pipeline.draw_windows.select_rows_to_write) where the queries below find them."""
+    """Copies ``rows`` (pipeline.draw_windows.select_rows_to_write) to the temporary table of the queries below."""
     connection.execute(compose("writeback.stage_rows"))
     copy_in(connection, STAGE, rows.select("id", "user_id", "date", "month", "written_hash", "target", "credits"))
 
@@ -57,25 +57,26 @@ def stage_rows(connection: Connection, rows: pl.DataFrame) -> None:
 def lock_rows(
     connection: Connection, scope: RunScope, rows: pl.DataFrame, *, alone: bool
 ) -> tuple[pl.DataFrame, frozenset[str]]:
-    """Locks the staged ``rows``: what writing them changes (WRITTEN), and users of whom one could not be locked.
+    """Locks the staged ``rows``. Returns the changes by writing them (WRITTEN), and the users with a row that could not
+    be locked.
 
-    ``alone``: they are of one user whose rows are locked already. Raises psycopg.errors.LockNotAvailable where another
-    transaction holds one, and RefusedError where one cannot be locked although nobody does.
+    ``alone``: the rows are of one user, whose rows are locked already. Then it raises psycopg.errors.LockNotAvailable
+    where another transaction has locked a row, and RefusedError where a row cannot be locked without such a lock.
     """
     locking = sql.SQL("FOR NO KEY UPDATE OF u NOWAIT" if alone else "FOR NO KEY UPDATE OF u SKIP LOCKED").format()
-    with _by_index(connection, scope):
-        found = connection.execute(_written_changes(scope, STAGE, locking)).fetchall()
+    with _prefer_indexes(connection, scope):
+        found = connection.execute(_written_changes_query(scope, STAGE, locking)).fetchall()
     locked = pl.DataFrame(found, schema=WRITTEN, orient="row")
     key = [pl.col("user_id").cast(pl.String), "month"]
     staged = rows.group_by(key).agg(pl.len().cast(pl.Int64).alias("rows"))
     missing = staged.join(locked, on=["user_id", "month", "rows"], how="anti")
     if alone:
-        accounts.all_rows_locked("usage_daily", rows.height, int(locked["rows"].sum()))
+        accounts.require_rows_locked("usage_daily", rows.height, int(locked["rows"].sum()))
     return locked, frozenset(missing["user_id"])
 
 
-def written_changes(connection: Connection, scope: RunScope, rows: pl.DataFrame) -> pl.DataFrame:
-    """What writing ``rows`` would change (WRITTEN); nothing is staged or locked."""
+def compute_written_changes(connection: Connection, scope: RunScope, rows: pl.DataFrame) -> pl.DataFrame:
+    """Returns the changes that writing ``rows`` would make (WRITTEN); stages and locks nothing."""
     if rows.is_empty():
         return pl.DataFrame(schema=WRITTEN)
     values = {
@@ -88,16 +89,17 @@ def written_changes(connection: Connection, scope: RunScope, rows: pl.DataFrame)
         "credits": [None if amount is None else unscaled(amount) for amount in rows["credits"]],
     }
     unstaged = sql.SQL("({})").format(compose("writeback.unstaged_rows"))
-    with _by_index(connection, scope):
-        found = connection.execute(_written_changes(scope, unstaged, sql.SQL("").format()), values).fetchall()
+    with _prefer_indexes(connection, scope):
+        found = connection.execute(_written_changes_query(scope, unstaged, sql.SQL("").format()), values).fetchall()
     return pl.DataFrame(found, schema=WRITTEN, orient="row")
 
 
-def _written_changes(scope: RunScope, rows: sql.Composable, locking: sql.Composable) -> sql.Composed:
-    # Months that are closed among them: their debts may be settled.
+def _written_changes_query(scope: RunScope, rows: sql.Composable, locking: sql.Composable) -> sql.Composed:
+    # Closed months, too: their debts may be settled.
     rated = sorted(scope.rules.rated | {month for month, mode in scope.months.modes.items() if mode == "rated"})
-    shown = scope.query.read.credits.shown
+    shown = scope.query.source.credits.writes_deducted
     nothing = sql.SQL("NULL::numeric").format()
+    # Composed: which columns are written depends on cost modes and on the columns that exist.
     cost = sql.SQL("CASE WHEN s.month = ANY({}) THEN coalesce(s.target, u.total_cost::numeric) END").format(rated)
     credits = sql.SQL("coalesce(s.credits, u.credits_deducted::numeric)").format()
     return compose(
@@ -110,22 +112,23 @@ def _written_changes(scope: RunScope, rows: sql.Composable, locking: sql.Composa
 
 
 def unstage_users(connection: Connection, users: Collection[str]) -> None:
-    """Takes the staged rows of ``users`` out again."""
+    """Removes the staged rows of ``users``."""
+    # No named query: a temporary table and one condition.
     text = sql.SQL("DELETE FROM {} WHERE user_id = ANY({})").format(STAGE, text_array(users))
     connection.execute(text)
 
 
 def lock_users(connection: Connection, scope: RunScope, users: Collection[str]) -> None:
-    """Locks all rows of ``users`` in the window. Raises psycopg.errors.LockNotAvailable at once where one is held."""
+    """Locks all rows of ``users`` in the window. Raises psycopg.errors.LockNotAvailable at once where one is locked."""
     days = in_spans("date", scope.window.spans())
     usage = app_table(scope.settings, "usage_daily")
     connection.execute(compose("writeback.lock_users", usage=usage, users=text_array(users), days=days))
 
 
 def write_rows(connection: Connection, scope: RunScope, rows: pl.DataFrame) -> None:
-    """Writes the staged and locked ``rows``. Raises ConcurrentChangeError where one is no longer there."""
+    """Writes the staged and locked ``rows``. Raises ConcurrentChangeError where a row no longer exists."""
     assignments: list[sql.Composable] = []
-    # A column that no row needs is not named: the role may lack the privilege.
+    # Composed: a column that no row needs is not named, because the role may lack the privilege.
     if rows["target"].count():
         assignments.append(sql.SQL("total_cost = coalesce(s.target, u.total_cost)"))
     if rows["credits"].count():
@@ -135,17 +138,17 @@ def write_rows(connection: Connection, scope: RunScope, rows: pl.DataFrame) -> N
         usage=app_table(scope.settings, "usage_daily"),
         assignments=sql.SQL(", ").join(assignments),
     )
-    with writing("usage_daily", RefusedError), _by_index(connection, scope):
+    with name_refusals("usage_daily", RefusedError), _prefer_indexes(connection, scope):
         written = connection.execute(text).rowcount
     if written != rows.height:
         raise ConcurrentChangeError(frozenset(rows["user_id"].cast(pl.String)))
 
 
-def lost_rows(connection: Connection, scope: RunScope, reversed_: pl.DataFrame) -> list[LostRow]:
-    """Rows that no batch of a present user writes, of those of which draws are about to be given back (``reversed_``:
-    id, user_id, free, purchased)."""
+def find_lost_rows(connection: Connection, scope: RunScope, reversed_: pl.DataFrame) -> list[LostRow]:
+    """Returns the rows that no batch of a present user writes, among those whose draws are about to be reversed
+    (``reversed_``: id, user_id, free, purchased)."""
     ids = reversed_["id"].to_list()
-    if not ids or not scope.query.read.credits.shown:
+    if not ids or not scope.query.source.credits.writes_deducted:
         return []
     text = compose(
         "writeback.lost_rows",
@@ -167,10 +170,10 @@ def lost_rows(connection: Connection, scope: RunScope, reversed_: pl.DataFrame) 
     return [row for row in rows if row.old != row.new]
 
 
-def misplaced_rows(connection: Connection, scope: RunScope, ids: Collection[str], *, lock: bool) -> list[LostRow]:
-    """Those of ``ids``, rows without a day, that show what was drawn on them for another user than theirs; with
-    ``lock`` those of them that could be locked."""
-    if not ids or not scope.query.read.credits.shown:
+def find_misplaced_rows(connection: Connection, scope: RunScope, ids: Collection[str], *, lock: bool) -> list[LostRow]:
+    """Returns those of ``ids`` (rows without a day) whose credits_deducted is the sum of another user's draws; with
+    ``lock`` only those that could be locked."""
+    if not ids or not scope.query.source.credits.writes_deducted:
         return []
     text = compose(
         "writeback.misplaced_rows",
@@ -183,7 +186,7 @@ def misplaced_rows(connection: Connection, scope: RunScope, ids: Collection[str]
 
 
 def lock_lost_rows(connection: Connection, scope: RunScope, rows: Collection[LostRow]) -> frozenset[str]:
-    """Locks such rows; the users whose draws are reversed on one that another transaction holds."""
+    """Locks ``rows``. Returns the users with reversed draws on a row that another transaction has locked."""
     if not rows:
         return frozenset()
     text = compose("writeback.lock_lost_rows", usage=app_table(scope.settings, "usage_daily"))
@@ -192,13 +195,13 @@ def lock_lost_rows(connection: Connection, scope: RunScope, rows: Collection[Los
 
 
 def write_lost_rows(connection: Connection, scope: RunScope, rows: Collection[LostRow]) -> None:
-    """Writes such rows, which are locked."""
+    """Writes credits_deducted of ``rows``, which must be locked."""
     if rows:
         text = compose("writeback.write_lost_rows", usage=app_table(scope.settings, "usage_daily"))
         values = {"ids": [row.id for row in rows], "credits": [row.new for row in rows]}
-        with writing("usage_daily", RefusedError):
+        with name_refusals("usage_daily", RefusedError):
             connection.execute(text, values)
 
 
-def _by_index(connection: Connection, scope: RunScope) -> "nullcontext[None]":
-    return by_index(connection) if scope.rows_by_index else nullcontext()  # type: ignore[return-value]
+def _prefer_indexes(connection: Connection, scope: RunScope) -> "nullcontext[None]":
+    return prefer_indexes(connection) if scope.rows_by_index else nullcontext()  # type: ignore[return-value]

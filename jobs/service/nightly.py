@@ -128,10 +128,10 @@ class Daemon:
     def _reconcile(self) -> int:
         checks = reconcile(self.settings, self.address, None, None)
         broken = [check for check in checks if check.broken]
-        self.broken = tuple(check.law for check in broken)
+        self.broken = tuple(check.title for check in broken)
         for check in broken:
             figures = {"left": str(check.left), "right": str(check.right), "broken": check.broken}
-            log.event("an invariant is broken", level="error", check=check.law, invariant=check.invariant, **figures)
+            log.event("an invariant is broken", level="error", check=check.title, invariant=check.invariant, **figures)
         code = CHANGED if broken else 0
         log.event("done", kind="reconcile", exit_code=code, checks=len(checks), broken=len(broken))
         self.metrics.record_end("reconcile", code, self.clock.now(), BROKEN if broken else None)

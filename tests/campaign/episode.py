@@ -95,11 +95,13 @@ class _Episode:
             self._recovered(strike)
 
     def judged(self) -> None:
-        """In the end: all as if undisturbed, no law broken, nothing left."""
+        """In the end: all as if undisturbed, no invariant broken, nothing left."""
         problems = self.outcome.problems
         problems += differing(stored(self.url), self.play.after)[:5]
-        laws = reconcile(self.play.settings, Address(self.url), None, None)
-        problems += [f"law {law.law} is broken: {law.left} and {law.right}" for law in laws if law.broken]
+        checks = reconcile(self.play.settings, Address(self.url), None, None)
+        problems += [
+            f"invariant {check.title} is broken: {check.left} and {check.right}" for check in checks if check.broken
+        ]
         if unfinished(self.url):
             problems.append("the run log does not end in done, or holds a run that still runs")
         problems += [f"left behind: {path.name}" for path in self.scratch.iterdir()]

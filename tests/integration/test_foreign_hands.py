@@ -278,7 +278,7 @@ def test_both_remedies_at_once_are_refused(two: str) -> None:
 class Working:
     """What a run lock warns, in a test."""
 
-    def lost(self) -> None:
+    def disconnect(self) -> None:
         """Nobody is to be told."""
 
 

@@ -30,7 +30,7 @@ TROUBLE = {
     "a trigger that swallows": (
         SWALLOW + "CREATE TRIGGER t BEFORE INSERT ON credit_transactions FOR EACH ROW EXECUTE FUNCTION swallow_bob()",
         "DROP TRIGGER t ON credit_transactions",
-        "credit_transactions: 1 rows were to be written; 0 were",
+        "credit_transactions: expected to write 1 rows; wrote 0",
     ),
     "a trigger at COMMIT": (
         RAISE + "CREATE CONSTRAINT TRIGGER t AFTER UPDATE ON user_credits DEFERRABLE INITIALLY DEFERRED"
@@ -103,11 +103,11 @@ def test_everybody_else_is_done(url: str, trouble: str) -> None:
         ),
         (
             "CREATE POLICY p ON user_credits AS RESTRICTIVE FOR UPDATE USING (user_id <> 'bob')",
-            "user_credits: 1 rows were to be locked for an UPDATE; 0 could be, though nobody held the others",
+            "user_credits: expected to lock 1 rows for an UPDATE; locked 0, although no other",
         ),
         (
             "CREATE POLICY p ON usage_daily AS RESTRICTIVE FOR UPDATE USING (user_id <> 'bob')",
-            "usage_daily: 1 rows were to be locked for an UPDATE; 0 could be, though nobody held the others",
+            "usage_daily: expected to lock 1 rows for an UPDATE; locked 0, although no other",
         ),
     ],
 )

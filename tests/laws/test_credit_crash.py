@@ -26,7 +26,7 @@ from wire import Hook, Statement, Then, Verdict, Wire
 from jobs.audit.reconcile import reconcile
 from jobs.domain.errors import UsageJobsError
 from jobs.postgres.conninfo import Address
-from jobs.postgres.invariants import Law
+from jobs.postgres.invariants import InvariantCheck
 
 KILLS = count("CREDIT_KILLS")
 EVERY = count("STATEMENT_STRIDE")
@@ -65,30 +65,30 @@ def test_the_night_moves_credit_in_every_way(night: Night) -> None:
 
 @pytest.mark.parametrize("at_the_end", [False, True])
 def test_reconcile_in_the_midst_of_a_run(night: Night, copy: Callable[[], str], at_the_end: bool) -> None:
-    """At work it breaks no law; nor does a dead one, but that it is dead is told, with the run that completes it."""
+    """A run at work breaks no invariant, nor does a dead one; that it is dead is reported, with what completes it."""
     if at_the_end and WAY == "pooler":
         pytest.skip("its pool of two has no connection for reconcile while the run ends")
     url, target = copy(), world.boundaries(night.writing())[-1] if at_the_end else night.batches()[1][0]
-    judged: list[list[Law]] = []
+    judged: list[list[InvariantCheck]] = []
 
     def hook(statement: Statement) -> Verdict:
         if not judged and (statement.connection, statement.ordinal) == (target.connection, target.ordinal):
-            judged.append(laws(url))
+            judged.append(checks(url))
         return Verdict.PASS
 
     world.wired(url, hook)
     [at_work] = judged
-    assert [law for law in at_work if law.broken] == []
-    [apart] = [law for law in at_work if law.law[:2] == "7 "]
-    assert (apart.note.endswith("is at work"), apart.judged) == (True, False)
-    assert any(law.judged for law in at_work if law.law[:2] == "1 ")
-    assert not [law for law in laws(url) if law.broken or "is at work" in law.note]
+    assert [check for check in at_work if check.broken] == []
+    [apart] = [check for check in at_work if check.title[:2] == "7 "]
+    assert (apart.note.endswith("is at work"), apart.is_judged) == (True, False)
+    assert any(check.is_judged for check in at_work if check.title[:2] == "1 ")
+    assert not [check for check in checks(url) if check.broken or "is at work" in check.note]
     dead = copy()
     killed_at(target, dead)
     released(dead)
-    [broken] = [law for law in laws(dead) if law.broken]
-    assert (broken.law, broken.right) == (apart.law, "crashed")
-    assert ["usage-jobs run completes it" in each for each in broken.culprits] == [True]
+    [broken] = [check for check in checks(dead) if check.broken]
+    assert (broken.title, broken.right) == (apart.title, "crashed")
+    assert ["usage-jobs run completes it" in each for each in broken.broken_keys] == [True]
 
 
 def test_a_second_run_of_the_night_changes_nothing(night: Night, copy: Callable[[], str]) -> None:
@@ -185,13 +185,13 @@ def test_a_row_that_moves_to_a_finished_user_is_the_next_runs(night: Night, copy
         return Verdict.PASS
 
     world.wired(url, hook)
-    assert [law for law in laws(url) if law.broken] == []
+    assert [check for check in checks(url) if check.broken] == []
     world.run(url)
     [users] = moved
     move(after, *users)
     world.run(after)
     assert without_history(tables(url)) == without_history(tables(after))
-    assert [law for law in laws(url) if law.broken] == []
+    assert [check for check in checks(url) if check.broken] == []
     assert world.run(url).rows_changed == 0
 
 
@@ -209,7 +209,7 @@ def move(url: str, giver: str, taker: str) -> None:
     assert ask(url, text, taker, giver, LAST_DAY)
 
 
-def laws(url: str) -> list[Law]:
+def checks(url: str) -> list[InvariantCheck]:
     """What reconcile says."""
     with server_day(world.TODAY):
         return reconcile(world.settings(), Address(job_url(url, world.settings)), None, None)

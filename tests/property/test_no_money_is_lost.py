@@ -196,7 +196,7 @@ class Money(History):
         if wrong:
             # What is drawn on rows of closed months no nightly run looks at.
             closed = {each.user_id for each in self.seen.months.values() if each.closed}
-            named = " ".join(culprit for law in self.runner.broken_invariants(self.url) for culprit in law.culprits)
+            named = " ".join(key for check in self.runner.broken_invariants(self.url) for key in check.broken_keys)
             silent = {user for user in wrong if user not in closed or user not in named}
             assert not silent, (silent, wrong, named)
         # Rows of one user may be wrong by amounts that cancel out.

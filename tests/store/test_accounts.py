@@ -36,7 +36,7 @@ def test_no_increment_takes_a_balance_below_nothing(database: str, cents: int) -
         source, _ = preflight.inspect_source(link, settings)
         if cents > 50:
             with (
-                pytest.raises(PreflightError, match="user_credits: 1 rows were to be written; 0 were"),
+                pytest.raises(PreflightError, match="user_credits: expected to write 1 rows; wrote 0"),
                 transaction(link),
             ):
                 accounts.post_draws(link, settings, source.credits, due, 1)

@@ -11,7 +11,7 @@ from commands import ask
 from pooler import Pooler
 from psycopg import sql
 
-from jobs.postgres.connections import Connection, blocks, connect, copying, transaction
+from jobs.postgres.connections import Connection, connect, open_copy, read_csv_blocks, transaction
 from jobs.postgres.conninfo import Address
 from jobs.postgres.errors import is_transient
 from jobs.postgres.rollup_io import copy_in
@@ -53,7 +53,7 @@ def in_the_midst_of_rows(connection: Connection, database: str) -> None:
     with transaction(connection):
         connection.execute("CREATE TEMP TABLE stage (n int) ON COMMIT DROP")
         [[pid]] = connection.execute("SELECT pg_backend_pid()").fetchall()
-        with copying(connection, sql.SQL("COPY {} FROM STDIN").format(sql.Identifier("stage"))) as copy:
+        with open_copy(connection, sql.SQL("COPY {} FROM STDIN").format(sql.Identifier("stage"))) as copy:
             copy.write(b"1\n")
             ask(database, "SELECT pg_terminate_backend(%s, 5000)", pid)
             while seconds_silent(connection, unknown=1):  # until its last words are here
@@ -63,7 +63,7 @@ def in_the_midst_of_rows(connection: Connection, database: str) -> None:
 def out_of_a_query(connection: Connection, database: str) -> None:
     with transaction(connection):
         end(connection, database)
-        list(blocks(connection, sql.SQL("SELECT 1")))
+        list(read_csv_blocks(connection, sql.SQL("SELECT 1")))
 
 
 def nothing_more(connection: Connection, database: str) -> None:
@@ -82,6 +82,6 @@ def test_the_server_goes_away(copied: Callable[[Connection, str], None], connect
 
 def test_what_the_server_refuses_is_no_lost_connection(connection: Connection) -> None:
     text = sql.SQL("COPY {} TO STDOUT").format(sql.Identifier("nowhere"))
-    with pytest.raises(psycopg.errors.UndefinedTable), transaction(connection), copying(connection, text) as copy:
+    with pytest.raises(psycopg.errors.UndefinedTable), transaction(connection), open_copy(connection, text) as copy:
         list(copy)
     assert not connection.closed

@@ -15,7 +15,7 @@ from commands import ask
 from psycopg import sql
 from wire import connected
 
-from jobs.postgres.connections import blocks, connect
+from jobs.postgres.connections import connect, read_csv_blocks
 from jobs.postgres.conninfo import Address
 
 LAST_WORDS = b"SFATAL\0C08P01\0Mserver conn crashed?\0\0"
@@ -72,6 +72,6 @@ def test_what_stands_in_a_torn_row_is_never_handed_on(database: str, row: int, m
     seen: list[bytes] = []
     with tearing(database, row) as url, connect(Address(url)) as connection:
         with pytest.raises(psycopg.OperationalError):
-            seen.extend(block.getvalue() for block in blocks(connection, query))
+            seen.extend(block.getvalue() for block in read_csv_blocks(connection, query))
         assert connection.closed
     assert seen == [b"%d,%s\n" % (n, b"x" * 200) for n in range(1, row)]

@@ -45,8 +45,8 @@ class Runs:
             return run_job(RunRequest(settings, Address(address), day=day, full=full))
 
     def broken(self, url: str, day: date) -> list[str]:
-        """Each invariant that `reconcile` finds broken, with the first culprits."""
+        """Each invariant that `reconcile` finds broken, with the first keys that break it."""
         settings = explicit(self.settings(), url, day)
         with server_day(day + timedelta(days=1)):
             found = reconcile(settings, Address(self.address(url)), None, None)
-        return [f"{law.law}: {law.left} and {law.right}, {law.culprits}" for law in found if law.broken]
+        return [f"{each.title}: {each.left} and {each.right}, {each.broken_keys}" for each in found if each.broken]

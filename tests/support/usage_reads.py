@@ -29,7 +29,7 @@ def recorded_query(connection: Connection, settings: Settings, month: date) -> U
 def read_spans(connection: Connection, reader: Reader, query: UsageQuery, spans: Spans) -> pl.DataFrame:
     """The rows of the days of ``spans``, sorted by id."""
     with transaction(connection):
-        return reader.read(connection, query, query.days(spans)).sort("id")
+        return reader.read(connection, query, query.rows_of_days(spans)).sort("id")
 
 
 def read_usage(url: str, kind: str, spans: Spans) -> pl.DataFrame:

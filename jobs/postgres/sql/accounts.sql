@@ -1,32 +1,35 @@
 -- name: read
--- Accounts of some users, in units of 10^-10: what could be spent rounded down, what is spent rounded up.
-SELECT user_id, floor({granted}) AS granted, floor({bought}) AS bought, ceil({free_used}) AS free_used, ceil({used}) AS used
+-- The accounts of some users, in units of 10^-10: credit granted or bought is rounded down, credit used is rounded up.
+SELECT user_id, floor({granted}) AS granted, floor({bought}) AS bought,
+  ceil({free_used}) AS free_used, ceil({used}) AS used
 FROM {accounts} WHERE user_id = ANY({users}) AND {usable}
 
 -- name: lock
--- Locks accounts until we commit, so that no other transaction changes them; says whether each could be locked. In one
--- order, so that no two writers wait for each other.
+-- Locks accounts until COMMIT, so that no other transaction changes them; returns whether each could be locked. Locks
+-- are taken in one order, so that two writers cannot deadlock.
 WITH locked AS (
   SELECT user_id FROM {accounts} WHERE user_id = ANY({users}) ORDER BY user_id {lock}
 )
 SELECT user_id, user_id IN (SELECT user_id FROM locked) FROM {accounts} WHERE user_id = ANY({users})
 
 -- name: post_accounts
--- Increments, so that nothing that others have posted meanwhile is overwritten; a balance never falls below 0 by us.
+-- Adds the staged draws to the used credits of each account. Increments overwrite nothing that another program has
+-- posted meanwhile. An account whose balance would fall below 0 is not updated.
 UPDATE {accounts} AS a SET {increments}
 FROM (SELECT user_id, trim_scale(sum(free)) AS free, trim_scale(sum(purchased)) AS purchased
       FROM usage_jobs_draws GROUP BY user_id) AS d
 WHERE a.user_id = d.user_id AND {changes} AND (d.free + d.purchased <= 0 OR {balance} - d.free - d.purchased >= 0)
 
 -- name: stage_draws
--- What the ledger lacks: by row, user and month.
+-- A temporary table for the ledger entries to be added: by row, user and month.
 DROP TABLE IF EXISTS pg_temp.usage_jobs_draws;
 CREATE TEMP TABLE usage_jobs_draws
-  (user_id text, id uuid, month date, date date, free numeric, purchased numeric, fresh boolean, first boolean) ON COMMIT DROP
+  (user_id text, id uuid, month date, date date, free numeric, purchased numeric, fresh boolean, first boolean)
+  ON COMMIT DROP
 
 -- name: post_draws
--- New rows only; the key refuses a revision that somebody else has booked. Of what is taken for a row's first draw no
--- earlier one is looked for: were there one, the key would tell, and the count of rows.
+-- Adds the staged draws to the ledger, each with the next revision of its row and user. `first` entries get revision 1
+-- without a look-up: if an earlier entry exists, the key rejects the new one and the count of rows is too low.
 INSERT INTO {draws} (usage_daily_id, user_id, revision, usage_date, free, purchased, imported, run_id)
 SELECT id, user_id, revision, date, free, purchased, %(imported)s, %(run_id)s
 FROM (
@@ -41,9 +44,10 @@ ORDER BY user_id, date, id
 ON CONFLICT DO NOTHING
 
 -- name: post_transactions
--- The billing page's history: a newly drawn row by itself, corrections together by user and month. Of a user those that
--- give back come first, so that no balance on the way falls below 0. Before the accounts change: they are locked. What
--- is told of a row is made after it was sorted: it is wider than all that decides.
+-- Adds the transactions of the staged draws, which the billing page shows: one for each row drawn for the first time,
+-- one for the corrections of a user and month. Refunds of a user come first, so that no balance in between falls below
+-- 0. Runs before the (locked) accounts change. Description and metadata are computed after the sort, because they are
+-- wide.
 WITH entries AS (
   SELECT user_id, -(free + purchased) AS amount, date AS sorted, id, free, purchased, NULL::jsonb AS days
   FROM usage_jobs_draws WHERE fresh
@@ -60,7 +64,8 @@ SELECT c.user_id, 'usage', trim_scale(c.amount), {balance} + trim_scale(sum(c.am
   CASE WHEN c.days IS NULL THEN 'Usage of ' || c.sorted
     ELSE 'Correction of usage in ' || to_char(c.sorted, 'YYYY-MM') END,
   CASE WHEN c.days IS NULL THEN
-    jsonb_build_object('schema', %(schema)s::text, 'run_id', %(run_id)s::bigint, 'usage_date', c.sorted, 'usage_daily_id', c.id,
+    jsonb_build_object('schema', %(schema)s::text, 'run_id', %(run_id)s::bigint, 'usage_date', c.sorted,
+      'usage_daily_id', c.id,
       'free', trim_scale(c.free), 'purchased', trim_scale(c.purchased))
   ELSE
     jsonb_build_object('schema', %(schema)s::text, 'run_id', %(run_id)s::bigint, 'month', c.sorted,
@@ -73,15 +78,16 @@ WINDOW earlier AS (PARTITION BY c.user_id ORDER BY c.amount < 0, c.sorted, c.id 
 ORDER BY c.user_id, c.amount < 0, c.sorted, c.id NULLS FIRST
 
 -- name: has_account
+-- A condition: whether the user of a row of {table} has an account.
 EXISTS (SELECT FROM {accounts} AS a WHERE a.user_id = {table}.user_id)
 
 -- name: unusable_accounts
--- Users whose accounts hold amounts that are no numbers, or too large.
+-- Users whose accounts have an amount that is not a finite number, or is too large.
 SELECT user_id FROM {accounts} AS a WHERE NOT {usable} ORDER BY 1 LIMIT 10
 
 -- name: unusable_payers
--- Users whose accounts cannot be computed with, and who have draws or uncovered usage in some months: what these months
--- come to for them is not known.
+-- Users with an unusable account who have draws or uncovered usage in some months: their amounts in these months are
+-- not known.
 SELECT a.user_id FROM {accounts} AS a
 WHERE NOT {usable} AND (
   EXISTS (SELECT FROM {user_monthly} AS u
@@ -91,8 +97,8 @@ WHERE NOT {usable} AND (
              GROUP BY d.usage_daily_id HAVING sum(d.free) <> 0 OR sum(d.purchased) <> 0))
 ORDER BY 1 LIMIT 10
 
--- name: closed_accounts
--- Users who were drawn and whose account is gone: what was booked of them stays.
+-- name: missing_accounts
+-- How many users have ledger entries but no account any more. Their entries stay as they are.
 SELECT count(DISTINCT user_id) FROM {draws} WHERE NOT ({has_account})
 
 -- name: insert_top_up
@@ -105,6 +111,6 @@ VALUES
    'Top-up by hand', clock_timestamp());
 
 -- name: missing_top_ups
--- Users whose balance is more than their transactions say: by how much, and the balance that they have now.
-SELECT key, trim_scale(right_ - left_), trim_scale(right_) FROM ({law}) AS law
+-- Users whose balance is higher than the sum of their transactions: by how much, and their balance now.
+SELECT key, trim_scale(right_ - left_), trim_scale(right_) FROM ({balances}) AS b
 WHERE right_ > left_ AND right_ < 'Infinity' ORDER BY key LIMIT 10

@@ -1,20 +1,21 @@
 -- name: is_due
--- Whether this is the first run that keeps the ledger: what was drawn until now, another program has drawn.
+-- Whether no run has written to the ledger yet. All draws until now are then draws of another program.
 SELECT NOT EXISTS (SELECT FROM {draws})
    AND NOT EXISTS (SELECT FROM {runs} WHERE kind = 'adopt' OR credits IS NOT NULL)
 
--- name: begin
--- The import is a finished run of its own.
+-- name: insert_run
+-- Adds the import to the run log, as a finished run. Returns no row where the run id is taken.
 INSERT INTO {runs} (kind, window_from, window_to, status, finished_at, rows_read, rows_changed, credits, version)
 VALUES ('adopt', %(first)s, %(last)s, 'done', clock_timestamp(), %(rows)s, %(rows)s, %(total)s, %(version)s)
 ON CONFLICT DO NOTHING
 RETURNING run_id
 
 -- name: adoptable
--- How many rows another program has drawn on, their days, and how much it took.
+-- On how many rows another program has drawn, their first and last day, and the amount.
 SELECT count(*) AS rows, min(date) AS first, max(date) AS last, sum(credits_deducted) AS total FROM ({deducted}) AS u
 
 -- name: adoptable_draws
+-- The draws of another program as ledger entries: in row order free credits first, up to the free credits used.
 (
   SELECT id AS usage_daily_id, user_id, 0 AS revision, date AS usage_date, free, credits_deducted - free AS purchased,
     true AS imported
@@ -30,13 +31,13 @@ SELECT count(*) AS rows, min(date) AS first, max(date) AS last, sum(credits_dedu
 ) AS d
 
 -- name: adopt_draws
--- Draws of another program, as draws of revision 0.
+-- Adds the draws of another program to the ledger, as entries of revision 0.
 INSERT INTO {draws} (usage_daily_id, user_id, revision, usage_date, free, purchased, imported, run_id)
 SELECT usage_daily_id, user_id, revision, usage_date, free, purchased, imported, %(run_id)s FROM {adoptable}
 ORDER BY user_id, usage_date, usage_daily_id
 
 -- name: adopted_excess
--- Users of whom more was deducted than their account says was used.
+-- How many users had more deducted than their account shows as used, and by how much.
 SELECT count(*) AS users, coalesce(sum(excess), 0) AS excess
 FROM (
   SELECT d.amount - coalesce({used}, 0) AS excess
@@ -45,7 +46,7 @@ FROM (
 ) AS e WHERE excess > 0
 
 -- name: other_deployments
--- Schemas whose runs have drawn here, and whose ledger is still there.
+-- Other schemas whose runs have drawn on these accounts and whose ledger still exists: the one with the most draws.
 SELECT t.schema, t.draws
 FROM (
   SELECT metadata ->> 'schema' AS schema, count(*) AS draws

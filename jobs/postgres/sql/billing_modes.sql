@@ -1,25 +1,27 @@
 -- name: append
--- New entries only: the table refuses everything else.
+-- Adds entries to the history. The table is append-only, so an existing entry stays as it is.
 INSERT INTO {modes} (user_id, valid_from, mode, run_id) SELECT user_id, valid_from, mode, {run_id} FROM ({entries}) AS e
 ON CONFLICT (user_id, valid_from) DO NOTHING
 
 -- name: effective_mode
+-- The billing mode that counts: a prepaid user without the feature flag is postpaid.
 CASE WHEN billing_mode::text = 'prepaid'
   AND coalesce(feature_flags -> {flag}, 'null') IN ('null', 'false')
   AND NOT (jsonb_typeof(feature_flags) = 'array' AND feature_flags ? {flag}) IS TRUE
   THEN 'postpaid' ELSE billing_mode::text END
 
 -- name: pending
--- How each user pays now, where the history says otherwise or nothing: users.billing_mode itself keeps none.
--- A day has one entry of a user: what comes after it is the next day's.
+-- Users whose billing mode now differs from the newest entry of the history, or who have no entry. A user gets one
+-- entry a day: a second change on the same day gets an entry on the next day.
 SELECT user_id, CASE WHEN newest.valid_from IS NULL THEN date '0001-01-01' ELSE {day}::date END AS valid_from, u.mode
 FROM (SELECT id::text AS user_id, {effective} AS mode FROM {users} WHERE id IS NOT NULL) AS u
 LEFT JOIN (
   SELECT DISTINCT ON (user_id) user_id, valid_from, mode FROM {modes} WHERE {some} ORDER BY user_id, valid_from DESC
 ) AS newest USING (user_id)
-WHERE {some} AND (newest.valid_from IS NULL OR (newest.mode IS DISTINCT FROM u.mode AND newest.valid_from < {day}::date))
+WHERE {some}
+  AND (newest.valid_from IS NULL OR (newest.mode IS DISTINCT FROM u.mode AND newest.valid_from < {day}::date))
 
 -- name: unknown
--- Billing modes that are none of the three: how many users have each, and the first of them.
+-- Billing modes that are not one of the three: how many users have each, and the first of them.
 SELECT billing_mode::text, count(*), min(id::text) FROM {users}
 WHERE billing_mode::text NOT IN ('prepaid', 'postpaid', 'free') GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT 3

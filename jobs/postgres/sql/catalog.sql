@@ -1,5 +1,5 @@
 -- name: server
--- Who and what we talk to.
+-- The server, the database and this role: version, read-only state, and the basic privileges.
 SELECT
   current_setting('server_version_num')::int AS version_number,
   current_setting('server_version') AS version,
@@ -17,30 +17,33 @@ SELECT
   EXISTS (
     SELECT FROM pg_index AS i JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
     JOIN pg_class AS c ON c.oid = i.indrelid AND c.relname = 'usage_daily'
-    WHERE c.relnamespace = to_regnamespace(quote_ident(%(source)s)) AND i.indisvalid AND i.indpred IS NULL AND a.attname = 'id'
+    WHERE c.relnamespace = to_regnamespace(quote_ident(%(source)s))
+      AND i.indisvalid AND i.indpred IS NULL AND a.attname = 'id'
   ) AS usage_by_id,
   ARRAY(SELECT relname::text FROM pg_class
         WHERE relnamespace = to_regnamespace(quote_ident(%(source)s)) AND relkind IN ('v', 'm', 'f')) AS views
 
 -- name: columns
--- Columns of the given tables: type, scale (null: a numeric without limit, or no numeric), and what this role may do.
+-- Columns of the given tables: type, scale (null: a numeric without a limit, or not numeric), and privileges of this
+-- role.
 SELECT
   c.relname AS table_name,
   a.attname AS name,
   CASE WHEN t.typtype = 'e' THEN %(enum)s ELSE replace(format_type(a.atttypid, NULL), '"', '') END AS type,
-  CASE WHEN a.atttypid = 'numeric'::regtype AND a.atttypmod >= 0 THEN (((a.atttypmod - 4) & 2047) # 1024) - 1024 END AS scale,
+  CASE WHEN a.atttypid = 'numeric'::regtype AND a.atttypmod >= 0
+       THEN (((a.atttypmod - 4) & 2047) # 1024) - 1024 END AS scale,
   array_remove(ARRAY[
     CASE WHEN has_column_privilege(c.oid, a.attnum, 'SELECT') THEN 'SELECT' END,
     CASE WHEN has_column_privilege(c.oid, a.attnum, 'UPDATE') THEN 'UPDATE' END,
     CASE WHEN has_column_privilege(c.oid, a.attnum, 'INSERT') THEN 'INSERT' END,
     CASE WHEN has_table_privilege(c.oid, 'DELETE') THEN 'DELETE' END
   ], NULL) AS rights,
-  a.attgenerated <> '' AS generated,
-  a.attnotnull AND NOT a.atthasdef AND a.attidentity = '' AS demanded,
+  a.attgenerated <> '' AS is_generated,
+  a.attnotnull AND NOT a.atthasdef AND a.attidentity = '' AS is_required,
   format('%%I.%%I', n.nspname, c.relname) AS place,
   quote_ident(a.attname) AS quoted,
-  CASE WHEN a.attgenerated = '' THEN pg_get_expr(d.adbin, d.adrelid) END AS filled_by,
-  c.relkind IN ('v', 'm') AS of_view,
+  CASE WHEN a.attgenerated = '' THEN pg_get_expr(d.adbin, d.adrelid) END AS default_sql,
+  c.relkind IN ('v', 'm') AS is_of_view,
   CASE WHEN t.typtype = 'e' THEN format_type(t.oid, NULL) END AS enum,
   ARRAY(SELECT e.enumlabel::text FROM pg_enum AS e WHERE e.enumtypid = t.oid) AS labels
 FROM pg_class c
@@ -53,9 +56,10 @@ WHERE n.nspname = %(schema)s AND c.relname = ANY(%(tables)s) AND c.relkind IN ('
 ORDER BY c.relname, a.attnum
 
 -- name: keys
--- Unique keys of the tables of a schema: what tells their rows apart.
+-- Unique indexes of the tables of a schema.
 SELECT c.relname AS table_name, i.indnullsnotdistinct AS nulls_equal,
-  ARRAY(SELECT a.attname::text FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum = ANY(i.indkey::int2[])) AS columns
+  ARRAY(SELECT a.attname::text FROM pg_attribute a
+        WHERE a.attrelid = c.oid AND a.attnum = ANY(i.indkey::int2[])) AS columns
 FROM pg_index i
 JOIN pg_class c ON c.oid = i.indrelid
 JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -64,7 +68,7 @@ WHERE n.nspname = %(schema)s AND i.indisunique AND i.indisvalid AND i.indimmedia
 
 -- name: row_security
 -- Row-level security of the given tables: whether it is on and in force for this role, which actions some permissive
--- policy lets it take, and on which of these the policies leave no row out.
+-- policy allows it, and for which of these the policies exclude no row.
 WITH policies AS (
   SELECT p.polrelid, a.action, p.polpermissive AS permissive,
     coalesce(pg_get_expr(p.polqual, p.polrelid), pg_get_expr(p.polwithcheck, p.polrelid)) = 'true' AS everything
@@ -74,22 +78,22 @@ WITH policies AS (
   WHERE 0 = ANY(p.polroles)
      OR EXISTS (SELECT FROM unnest(p.polroles) AS r(oid) WHERE r.oid <> 0 AND pg_has_role(current_user, r.oid, 'USAGE'))
 ), by_action AS (
-  SELECT polrelid, action, bool_or(permissive) AS passed,
-    bool_and(permissive) AND bool_or(everything) AS open
+  SELECT polrelid, action, bool_or(permissive) AS allowed,
+    bool_and(permissive) AND bool_or(everything) AS unrestricted
   FROM policies GROUP BY polrelid, action
 )
 SELECT
   c.relname AS table_name,
   c.relrowsecurity AS is_on,
   row_security_active(c.oid) AS in_force,
-  ARRAY(SELECT action FROM by_action AS b WHERE b.polrelid = c.oid AND b.passed) AS passed,
-  ARRAY(SELECT action FROM by_action AS b WHERE b.polrelid = c.oid AND b.open) AS open
+  ARRAY(SELECT action FROM by_action AS b WHERE b.polrelid = c.oid AND b.allowed) AS allowed,
+  ARRAY(SELECT action FROM by_action AS b WHERE b.polrelid = c.oid AND b.unrestricted) AS unrestricted
 FROM pg_class c
 JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE n.nspname = %(schema)s AND c.relname = ANY(%(tables)s) AND c.relkind IN ('r', 'p')
 
--- name: guarded
--- Tables that refuse UPDATE, DELETE and TRUNCATE by themselves: before each (tgtype 58), by raising.
+-- name: append_only_tables
+-- Append-only tables: a trigger refuses UPDATE, DELETE and TRUNCATE (tgtype 58).
 SELECT c.relname AS table_name
 FROM pg_trigger t
 JOIN pg_class c ON c.oid = t.tgrelid
@@ -113,8 +117,8 @@ WHERE format('%%I.%%I', o.nspname, t.relname) = ANY(%(tables)s)
 ORDER BY 1
 
 -- name: trigger_bodies
--- Triggers of some tables that act with the rights of whoever writes: on which actions, and (UPDATE) for which columns;
--- the text of their functions, and the schemas in which that looks for tables, where it says so.
+-- Triggers of some tables that run with the privileges of the writing role: on which actions and (UPDATE) for which
+-- columns; the body of their functions, and their search_path where it is set.
 SELECT format('%%I.%%I', n.nspname, c.relname) AS place, format('trigger %%s on %%s', t.tgname, c.relname) AS cause,
   array_remove(ARRAY[
     CASE WHEN t.tgtype & 4 <> 0 THEN 'INSERT' END,
@@ -132,7 +136,8 @@ WHERE NOT t.tgisinternal AND t.tgenabled IN ('O', 'A') AND format('%%I.%%I', n.n
 ORDER BY 1, 2
 
 -- name: named_tables
--- The first of some names that is a table; what this role may do with any column of it, and whether its rows are walled in.
+-- The first of some names that is a table: the privileges of this role on any of its columns, and whether row-level
+-- security is on.
 SELECT format('%%I.%%I', n.nspname, c.relname) AS place, n.nspname AS schema, c.relname AS name,
   c.relrowsecurity AS is_on, quote_ident(n.nspname) AS quoted_schema,
   has_schema_privilege(n.oid, 'USAGE') AS may_use_schema,
@@ -141,7 +146,7 @@ SELECT format('%%I.%%I', n.nspname, c.relname) AS place, n.nspname AS schema, c.
     CASE WHEN has_any_column_privilege(c.oid, 'INSERT') THEN 'INSERT' END,
     CASE WHEN has_any_column_privilege(c.oid, 'UPDATE') THEN 'UPDATE' END,
     CASE WHEN has_table_privilege(c.oid, 'DELETE') THEN 'DELETE' END
-  ], NULL) AS held
+  ], NULL) AS granted
 FROM unnest(%(schemas)s::text[], %(names)s::text[]) WITH ORDINALITY AS r(schema, name, number)
 JOIN pg_namespace AS n ON n.nspname = r.schema AND n.nspname NOT IN ('pg_catalog', 'information_schema')
 JOIN pg_class AS c ON c.relnamespace = n.oid AND c.relname = r.name AND c.relkind IN ('r', 'p', 'v', 'f')

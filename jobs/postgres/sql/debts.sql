@@ -1,15 +1,15 @@
 -- name: stored
--- The debts of some users in months that are closed, or whose debts this run writes anew. Those of a month that was opened
--- again wait for its next close.
+-- The debts of some users in months that are closed, or whose debts this run writes again. Debts of a reopened month
+-- wait for its next close.
 SELECT d.usage_daily_id, d.user_id, d.usage_date, d.amount, d.settled, d.written_off, d.reason
 FROM {debts} AS d LEFT JOIN {months} AS m ON m.month = date_trunc('month', d.usage_date)::date
 WHERE d.user_id = ANY({users})
-  AND (m.closed_at IS NOT NULL OR date_trunc('month', d.usage_date)::date = ANY({anew}::date[]))
+  AND (m.closed_at IS NOT NULL OR date_trunc('month', d.usage_date)::date = ANY({rewritten}::date[]))
 
 -- name: payable
--- Debts that credit can settle now: of a closed month that this run does not compute, whose row still has the same user,
--- day and cluster. All others wait for a backfill of their month. Beside each what its row shows, what the ledger says,
--- and the hash of what is written to the row, as the ledger says and as it is.
+-- Debts that credit can settle now: of a closed month that this run does not compute, whose row still has the same
+-- user, day and cluster. All others wait for a backfill of their month. For each debt: credits_deducted of its row, the
+-- sum of its ledger entries, and the row's written_hash with either value.
 SELECT d.usage_daily_id, d.user_id, d.usage_date, m.month, u.hopsworks_cluster_id, d.settled,
   d.amount - d.settled - d.written_off AS open, {deducted} AS deducted, w.drawn, {ledger_hash} AS ledger_hash,
   {written_hash} AS written_hash
@@ -29,16 +29,16 @@ WHERE d.amount - d.settled - d.written_off >= {unit} AND {users} AND NOT {report
                   AND date_trunc('month', s.usage_date)::date = m.month)
 
 -- name: open_totals
--- By user what his open debts come to, in units of 10^-10.
+-- The sum of the open debts of each user, in units of 10^-10.
 SELECT d.user_id, (sum(d.amount - d.settled - d.written_off) * 10000000000)::numeric(38, 0)::text AS debts
 FROM {debts} AS d LEFT JOIN {months} AS m ON m.month = date_trunc('month', d.usage_date)::date
 WHERE d.amount > d.settled + d.written_off
-  AND (m.closed_at IS NOT NULL OR date_trunc('month', d.usage_date)::date = ANY({anew}::date[]))
+  AND (m.closed_at IS NOT NULL OR date_trunc('month', d.usage_date)::date = ANY({rewritten}::date[]))
 GROUP BY d.user_id
 
 -- name: debtors
--- Users who have credit, or draws in open months, and debts that it can settle: debts come before open months, also those
--- that a backfill has written since.
+-- A part of the work list: users with debts that their credit, or their draws in open months, can settle. Debts are
+-- paid before open months, also debts that a backfill has written since.
 UNION ALL
 SELECT a.user_id, NULL, coalesce((SELECT sum(c.row_count) FROM compared AS c WHERE c.user_id = a.user_id), 0)::bigint,
   0, 0, 0, true, 0
@@ -52,7 +52,7 @@ WHERE a.user_id IN (SELECT d.user_id FROM {debts} AS d WHERE d.amount > d.settle
     GROUP BY w.usage_daily_id HAVING sum(w.free + w.purchased) >= {unit}))
 
 -- name: unwritten
--- Users of whom the debts of a month that is to be closed are not what user_monthly says.
+-- A part of the work list: users whose debts of a month to be closed differ from `uncovered` in user_monthly.
 UNION ALL
 SELECT user_id, NULL, coalesce((SELECT sum(c.row_count) FROM compared AS c WHERE c.user_id = u.user_id), 0)::bigint,
   0, 0, 0, true, 0
@@ -67,14 +67,14 @@ FROM (
 ) AS u
 
 -- name: list
--- Debts of closed months: those of a month that was opened again are none until it closes.
+-- Debts of closed months. Debts of a reopened month do not count until it closes again.
 SELECT d.usage_daily_id, d.user_id, d.usage_date, d.amount, d.settled, d.written_off, d.reason
 FROM {debts} AS d JOIN {months} AS m ON m.month = date_trunc('month', d.usage_date)::date AND m.closed_at IS NOT NULL
 WHERE %(user)s::text IS NULL OR d.user_id = %(user)s
 ORDER BY d.user_id, d.usage_date, d.usage_daily_id
 
 -- name: write_off
--- What is open of a user's debts is owed no longer.
+-- Writes off the open part of a user's debts.
 UPDATE {debts} AS d
 SET written_off = d.amount - d.settled, reason = %(reason)s, run_id = %(run_id)s
 FROM {months} AS m

@@ -1,11 +1,12 @@
 -- name: compared
--- Each user's months in question as their usage is now, beside what user_monthly was computed from. Rows without a day
--- (whose month is null) are found by the same look at the table, so that it need not be read once more.
+-- Common table expressions: each user's months as their usage is now, beside the inputs stored in user_monthly. The
+-- same scan finds rows without a day (their month is null), so that the table is read only once.
 WITH found AS (
   SELECT user_id, month, count(*) AS row_count, bit_xor(usage_hash) AS usage_hash, bit_xor(written_hash) AS written_hash
     {new_days}
   FROM (
-    SELECT user_id, CASE WHEN {days} THEN {month} END AS month, {usage_hash} AS usage_hash, {written_hash} AS written_hash
+    SELECT user_id, CASE WHEN {days} THEN {month} END AS month,
+      {usage_hash} AS usage_hash, {written_hash} AS written_hash
       {is_new}
     FROM {usage} WHERE {days} OR date IS NULL OR date = 'infinity' OR date = '-infinity'
   ) AS u
@@ -29,16 +30,17 @@ WITH found AS (
 )
 
 -- name: new_days
--- The fingerprint of a user's rows of new days: XORed out of the month's, it leaves that of covered days.
+-- Columns for `compared`: the fingerprint of a user's rows of new days. XORed with the month's fingerprint it gives
+-- that of the covered days.
 , count(*) FILTER (WHERE is_new) AS new_rows, bit_xor(usage_hash) FILTER (WHERE is_new) AS new_usage,
   bit_xor(written_hash) FILTER (WHERE is_new) AS new_written
 
 -- name: work_list
--- By month how many rows and users there are now, and how many users are stored; every user of whom a month differs,
--- with his rows of all months, how many of these a batch may write, whether something of covered days differs, and his
--- rows of new days; and how many rows have no user or no day.
+-- Three kinds of rows. By month: rows and users now, and users stored. By user, if a month of his differs: rows of all
+-- his months, how many of these a batch may write, whether covered days differ, and rows of new days. One row: how many
+-- rows have no user or no day.
 {compared}
--- A user may be found in more than one way.
+-- A user may come from more than one part of the union.
 SELECT user_id, month, max(row_count), max(users), max(stored), max(writes), bool_or(is_changed), max(new_rows)
 FROM (
 SELECT NULL AS user_id, month, coalesce(sum(row_count), 0)::bigint AS row_count,
@@ -51,26 +53,27 @@ SELECT user_id, NULL, coalesce(sum(row_count), 0)::bigint, 0, 0,
   coalesce(sum(new_rows), 0)::bigint
 FROM compared GROUP BY user_id HAVING {all_users} OR bool_or(differs)
 UNION ALL
-SELECT NULL, NULL, coalesce(sum(row_count), 0)::bigint, 0, 0, 0, false, 0 FROM found WHERE user_id IS NULL OR month IS NULL
+SELECT NULL, NULL, coalesce(sum(row_count), 0)::bigint, 0, 0, 0, false, 0
+FROM found WHERE user_id IS NULL OR month IS NULL
 {unpaid}
 {debts}
 ) AS w
 GROUP BY user_id, month ORDER BY user_id COLLATE "C"
 
 -- name: draws_without_usage
--- Users without usage and without a stored month who still have draws there: their account could not be used when their
--- usage went, or a run died between adopting their draws and their batch.
+-- A part of the work list: users without usage and without a stored month who still have draws in these months. Their
+-- account was unusable when their usage was deleted, or a run died between the adoption of their draws and their batch.
 UNION ALL
 SELECT a.user_id, NULL, 0, 0, 0, 0, true, 0
 FROM (
   SELECT a.user_id FROM {accounts} AS a
   WHERE NOT EXISTS (SELECT FROM compared AS c WHERE c.user_id = a.user_id)
     AND {usable}
-  OFFSET 0  -- or the planner looks into the ledger for every account first
+  OFFSET 0  -- else the planner reads the ledger for every account first
 ) AS a
 WHERE (SELECT sum(d.free) <> 0 OR sum(d.purchased) <> 0 FROM {draws} AS d WHERE d.user_id = a.user_id AND {draw_days})
--- Users with imported draws, of whom the ledger says something else than user_monthly: draws of days that were not
--- covered yet are imported with all others, and their rows may be gone by the time that a run covers them.
+-- Users with adopted draws whose ledger differs from user_monthly: draws of days not covered yet are adopted with all
+-- others, and their rows may be gone when a run covers these days.
 UNION ALL
 SELECT d.user_id, NULL, 0, 0, 0, 0, true, 0
 FROM (
@@ -83,11 +86,11 @@ LEFT JOIN stored AS s ON s.user_id = d.user_id AND s.month = d.month
 WHERE (d.free, d.purchased) IS DISTINCT FROM (coalesce(s.credits_free, 0), coalesce(s.credits_purchased, 0))
 
 -- name: draw_counts
--- By user how many entries the ledger has in the months in question.
+-- How many ledger entries some users have in the months of the window.
 SELECT user_id, count(*) FROM {draws} WHERE user_id = ANY({users}) AND {draw_days} GROUP BY user_id
 
 -- name: differences
--- Every user-month that differs, and in which of its inputs; and by month how many rows there are now.
+-- Every user-month whose inputs have changed, and which inputs; and the number of rows of each month now.
 {compared}
 SELECT NULL AS user_id, month, coalesce(sum(row_count), 0)::bigint AS row_count, false AS usage, false AS price,
   false AS override
@@ -97,9 +100,9 @@ SELECT user_id, month, coalesce(row_count, 0), differs_usage, differs_price AND 
   differs_override AND is_stored AND row_count IS NOT NULL
 FROM compared WHERE differs_usage OR differs_price OR differs_override
 
--- name: modes
--- By user and month a hash of how he paid up to its last day in question, and up to its last covered day; and whether he
--- was prepaid on any.
+-- name: mode_hashes
+-- By user and month: a hash of the billing modes up to the month's last day, one up to its last covered day, and
+-- whether the user was prepaid on any day.
 SELECT user_id, m.month, bit_xor(hash_record_extended(ROW(valid_from, mode), 0)) AS modes_hash,
   bit_xor(hash_record_extended(ROW(valid_from, mode), 0)) FILTER (WHERE valid_from <= m.covered) AS covered_modes,
   bool_or(mode = 'prepaid') AS is_prepaid
@@ -108,12 +111,12 @@ JOIN unnest(%(months)s::date[], %(ends)s::date[], %(covered_ends)s::date[]) AS m
   ON e.valid_from <= m.last
 GROUP BY user_id, m.month
 
--- name: accounts
--- By user a hash of his account.
+-- name: account_hashes
+-- A hash of each user's account.
 SELECT user_id, bit_xor({account_hash}) AS account_hash FROM {accounts} AS a GROUP BY user_id
 
 -- name: users_fingerprints
--- The fingerprints of some users' months as they are now: compared with what a batch has read of them.
+-- The fingerprints of some users' months now, to be compared with the rows that a batch has read.
 SELECT user_id, month, count(*), bit_xor(usage_hash), bit_xor(written_hash)
 FROM (
   SELECT user_id, {month} AS month, {usage_hash} AS usage_hash, {written_hash} AS written_hash
@@ -122,7 +125,8 @@ FROM (
 GROUP BY user_id, month
 
 -- name: credit_hashes
--- Of some users how they paid, and their accounts once the draws of a batch are posted, by user and month.
+-- By user and month, of some users: hashes of their billing modes, and of their accounts as they will be when the draws
+-- of a batch are posted.
 SELECT u.user_id, m.month, coalesce(b.modes_hash, 0), a.account_hash, coalesce(a.is_usable, false)
 FROM unnest({user_ids}) AS u(user_id)
 CROSS JOIN unnest(%(months)s::date[]) AS m(month)
@@ -136,14 +140,14 @@ LEFT JOIN (
   WHERE a.user_id = ANY({user_ids}) GROUP BY a.user_id
 ) AS a ON a.user_id = u.user_id
 
--- name: mode_hashes
--- The same where nobody has an account.
+-- name: credit_hashes_without_accounts
+-- The same where there is no table of accounts.
 SELECT u.user_id, m.month, coalesce(b.modes_hash, 0), NULL::bigint, false
 FROM unnest({user_ids}) AS u(user_id)
 CROSS JOIN unnest(%(months)s::date[]) AS m(month)
 LEFT JOIN ({modes}) AS b ON b.user_id = u.user_id AND b.month = m.month
 
 -- name: accounts_before
--- By user-month a hash of the account as it would be had we drawn nothing since the user-month was stored.
+-- By user-month a hash of the account without our own draws since the user-month was stored.
 SELECT d.month, d.user_id, {account_hash}
 FROM ({drawn_since}) AS d JOIN {accounts} AS a ON a.user_id = d.user_id

@@ -7,33 +7,34 @@ SELECT EXISTS (SELECT FROM {credit_draws})
 SELECT EXISTS (SELECT FROM {credit_draws} WHERE free <> 0)
 
 -- name: ledger_lost
--- Whether the ledger is empty although draws were rolled up: made anew, everybody would be drawn again.
+-- Whether the ledger is empty although the roll-ups have draws. With an empty ledger all users would be drawn again.
 SELECT NOT EXISTS (SELECT FROM {credit_draws}) AND EXISTS (SELECT FROM {user_monthly} WHERE credits_deducted <> 0)
 
 -- name: months_lost
--- Whether no month is left although some were rolled up, or one has lost when it closed: closed months would open.
+-- Whether rollup.months is empty although there are roll-ups, or a closed month has lost closed_at: closed months would
+-- be billed again.
 SELECT EXISTS (SELECT FROM {months} WHERE closed_at IS NULL AND closed_by IS NOT NULL)
   OR NOT EXISTS (SELECT FROM {months}) AND EXISTS (SELECT FROM {user_monthly})
 
 -- name: overridden
--- Whether somebody was charged an override in a month that is still open.
+-- Whether any user has a price override in a month that is still open.
 SELECT EXISTS (
   SELECT FROM {user_monthly}
   WHERE overrides_hash IS NOT NULL AND month IN (SELECT month FROM {months} WHERE closed_at IS NULL))
 
 -- name: rated
--- Whether an open month keeps the mode in which total_cost is written, whatever the settings say now.
+-- Whether an open month has the cost mode `rated`, in which total_cost is written, whatever the settings say now.
 SELECT EXISTS (SELECT FROM {months} WHERE cost_mode = 'rated' AND closed_at IS NULL)
 
 -- name: reported
--- Whether rows that were reported elsewhere count in a month that is still open.
+-- Whether an open month has rows that were reported (invoiced) elsewhere.
 SELECT EXISTS (
   SELECT FROM {user_monthly}
   WHERE amount_reported <> 0 AND month IN (SELECT month FROM {months} WHERE closed_at IS NULL))
 
 -- name: used_less
--- Whether everybody who was drawn free credits by us has used less than was drawn, and no month was computed without the
--- column of free credits used: then these were counted apart, in a column that is gone, and would be given a second time.
+-- Whether all users with free draws have a total_used below their draws, and no month was computed without the column
+-- free_credits_used. Then free credits used were counted in a column that is missing now, and would be granted twice.
 SELECT coalesce(bool_and(a.total_used < d.amount), false)
   AND NOT EXISTS (SELECT FROM {user_monthly} WHERE strpos(credits_hash, '-one-') > 0)
 FROM (

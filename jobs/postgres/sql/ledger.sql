@@ -1,15 +1,15 @@
 -- name: adopted_elsewhere
--- Rows of some users on which draws were adopted in a month that is not computed now, even if they were given back since.
+-- Rows of some users that have adopted draws in a month that is not computed now, even if these were reversed since.
 SELECT DISTINCT usage_daily_id, user_id FROM {draws}
 WHERE user_id = ANY({users}) AND imported AND date_trunc('month', usage_date)::date <> ALL(%(months)s::date[])
 
 -- name: drawn_by_row
--- What the whole ledger says of some users' rows.
+-- Free and purchased draws on each row of some users, in all months.
 SELECT user_id, usage_daily_id, sum(free), sum(purchased) FROM {draws} WHERE user_id = ANY({users}) GROUP BY 1, 2
 
 -- name: drawn_of_rows
--- What the whole ledger, closed months included, says of some rows, by user; what it said before the newest entry; and what
--- of it stands in closed months that are not computed now.
+-- By row and user, of some rows: the sum of all ledger entries, the sum before the newest entry, and the part in closed
+-- months that are not computed now.
 SELECT usage_daily_id, user_id, sum(amount), coalesce(sum(amount) FILTER (WHERE revision < newest), 0),
   coalesce(sum(amount) FILTER (WHERE is_elsewhere), 0)
 FROM (
@@ -18,13 +18,14 @@ FROM (
     month <> ALL(%(window)s::date[]) AND NOT EXISTS (
       SELECT FROM {months} AS m WHERE m.month = d.month AND m.closed_at IS NULL) AS is_elsewhere
   FROM (
-    SELECT usage_daily_id, user_id, revision, free, purchased, date_trunc('month', usage_date)::date AS month FROM {draws}
+    SELECT usage_daily_id, user_id, revision, free, purchased, date_trunc('month', usage_date)::date AS month
+    FROM {draws}
   ) AS d
   WHERE usage_daily_id = ANY(%(ids)s::uuid[])
 ) AS d GROUP BY 1, 2
 
 -- name: drawn_since
--- By user-month our own draws since it was written last: what an account has changed besides them, others have changed.
+-- By user-month our own draws since it was last written. Any other change of the account was made by other programs.
 SELECT s.month, s.user_id, coalesce(sum(d.free), 0) AS free, coalesce(sum(d.purchased), 0) AS purchased
 FROM unnest(%(months)s::date[], %(users)s::text[]) AS s(month, user_id)
 JOIN {user_monthly} AS u ON u.month = s.month AND u.user_id = s.user_id
@@ -34,20 +35,20 @@ LEFT JOIN {draws} AS d ON d.user_id = u.user_id AND d.run_id > u.run_id
 GROUP BY s.month, s.user_id
 
 -- name: deducted
--- What another program has drawn, of rows with a user and a day; a day that no calendar of ours has is none.
+-- Rows with credits_deducted of another program, with a user and a day. Days outside the years 1 to 9999 do not count.
 SELECT id, user_id, date, hopsworks_cluster_id, round(credits_deducted::numeric, 10) AS credits_deducted
 FROM {usage}
 WHERE credits_deducted <> 0 AND credits_deducted::numeric NOT IN ('NaN', 'Infinity', '-Infinity')
   AND user_id IS NOT NULL AND date BETWEEN '0001-01-01' AND '9999-12-31'
 
 -- name: our_transactions
--- Those of the first edition do not name their schema.
+-- A condition: a transaction was posted by runs of this schema. Transactions of the first edition do not name a schema.
 type = 'usage' AND CASE WHEN metadata ->> 'schema' IS NULL
   THEN metadata ->> 'run_id' IN (SELECT run_id::text FROM {runs}) ELSE metadata ->> 'schema' = {schema} END
 
 -- name: ledger_and_transactions
--- By user what we have drawn as the ledger and as our transactions say. Imported entries have no transaction of ours, unless
--- they stand for entries that were lost: then all that was adopted since the first adoption has them.
+-- By user the sum of our draws in the ledger and in our transactions. Imported entries have no transaction of ours,
+-- except when they replace entries that were lost: then all entries adopted after the first adoption have transactions.
 SELECT user_id, CASE WHEN t.amount = d.amount + d.adopted THEN t.amount ELSE d.amount END AS drawn, t.amount AS posted
 FROM (
   SELECT user_id, coalesce(sum(free + purchased) FILTER (WHERE NOT imported), 0) AS amount,
@@ -58,23 +59,25 @@ FULL JOIN (
   SELECT user_id, -sum(amount)::numeric AS amount FROM {transactions} WHERE {ours} AND {posted} GROUP BY 1
 ) AS t USING (user_id)
 
--- name: judged
--- A law over all of its rows: both sums, how many rows break it, the first ten of them, and how their sides differ.
+-- name: check
+-- One check over all of its rows: the sums of both sides, how many rows break it, the first ten of these, and how their
+-- sides differ.
 SELECT coalesce(sum(left_), 0), coalesce(sum(right_), 0), count(*) FILTER (WHERE {is_broken}),
   coalesce((array_agg(key ORDER BY key) FILTER (WHERE {is_broken}))[1:10], '{{}}'),
   coalesce((array_agg({difference} ORDER BY key) FILTER (WHERE {is_broken}))[1:10], '{{}}')
-FROM ({law}) AS law
+FROM ({check}) AS c
 
--- name: left_out
--- Months of which not all can be judged: not in user_daily yet, or with days that are not regrouped yet, which these are.
+-- name: incomplete_months
+-- Months that cannot be checked in full: not in user_daily yet (`is_bare`), or with `days` that are not regrouped yet.
 SELECT month, is_bare, days
 FROM (
   SELECT m.month, m.fingerprint IS NULL AS is_bare,
-    ARRAY(SELECT DISTINCT t.date FROM {touched_days} AS t WHERE date_trunc('month', t.date) = m.month ORDER BY 1) AS days
+    ARRAY(SELECT DISTINCT t.date FROM {touched_days} AS t
+          WHERE date_trunc('month', t.date) = m.month ORDER BY 1) AS days
   FROM {months} AS m WHERE m.month = ANY(%s::date[])
 ) AS m WHERE is_bare OR days <> '{{}}' ORDER BY month
 
 -- name: append_corrections
--- New rows only, one a user-month and run.
+-- Adds the corrections of a run: one row for each user-month.
 INSERT INTO {corrections} ({columns}, reason, run_id)
 SELECT {columns}, %(reason)s, %(run_id)s FROM {stage} ORDER BY month, user_id

@@ -1,21 +1,21 @@
 -- name: explained_gaps
--- Balances that moved between two transactions of ours: other programs have posted there.
+-- How often a balance changed between two of our transactions: other programs have posted there.
 SELECT count(*) FROM (
   SELECT balance_before - lag(balance_after) OVER (PARTITION BY user_id ORDER BY created_at, amount DESC) AS gap
   FROM {transactions} WHERE {ours}
 ) AS g WHERE gap <> 0
 
 -- name: arithmetic
--- Each of our transactions adds up, and no draw leaves less than nothing.
+-- Each of our transactions: balance before + amount = balance after, and no draw leaves a balance below 0.
 SELECT id::text AS key, balance_before + amount AS left_, balance_after AS right_,
   CASE WHEN balance_before + amount <> balance_after OR balance_after < 0 AND amount < 0 THEN
     'balance_before + amount is ' || balance_before + amount || ', balance_after is ' || balance_after END AS difference
 FROM {transactions} WHERE {ours}
 
 -- name: balances
--- A balance is what it was before our first transaction, and every transaction since, whoever wrote it. A purchase that
--- another program posted at the same moment may be dated before our first one although it came after, or after it
--- although it came before: an hour to either side is forgiven once, where it makes the sum right.
+-- A balance = the balance before our first transaction + all transactions since, of any program. The date of a purchase
+-- posted at the same moment may be on the wrong side of our first transaction: an hour to either side is tolerated
+-- once, where it makes the sum right.
 SELECT s.user_id AS key,
   CASE WHEN {balance} IN (s.balance + s.earlier, s.balance - s.later) THEN {balance} ELSE s.balance END AS left_,
   {balance} AS right_
@@ -34,7 +34,7 @@ FROM (
 ) AS s JOIN {accounts} AS a ON a.user_id = s.user_id
 
 -- name: debts
--- Of closed months that have debts: what user_monthly says is uncovered, and what was not settled of the debts.
+-- Closed months with debts: `uncovered` of user_monthly = the part of the debts that was not settled.
 SELECT d.user_id || ' ' || to_char(d.month, 'YYYY-MM') AS key, m.uncovered AS left_, d.amount AS right_
 FROM (
   SELECT user_id, date_trunc('month', usage_date)::date AS month, sum(amount - settled) AS amount
@@ -45,14 +45,15 @@ LEFT JOIN {user_monthly} AS m ON m.user_id = d.user_id AND m.month = d.month
 WHERE d.month = ANY(%(covered)s)
 
 -- name: kinds
--- Law 3: both kinds of credit are all that was drawn.
+-- Invariant 3: free + purchased credits = credits deducted.
 SELECT user_id || ' ' || to_char(month, 'YYYY-MM') AS key, credits_free + credits_purchased AS left_,
   credits_deducted AS right_
 FROM {user_monthly} WHERE month BETWEEN %(first)s AND %(last)s
 
 -- name: ledger_months
--- Law 4: what the ledger says of a user and month is what the roll-up says. One row per user, month and kind of credit.
--- What was adopted of days that no run has covered is in no roll-up yet; whose account is gone is left as it was booked.
+-- Invariant 4: the ledger's sum of a user and month = that of the roll-up. One row per user, month and kind of credit.
+-- Left out: adopted draws of days that no run has covered, which are in no roll-up yet, and users whose account is
+-- gone.
 SELECT coalesce(d.user_id, u.user_id) || ' ' || to_char(coalesce(d.month, u.month), 'YYYY-MM') || ' ' || k.kind AS key,
   coalesce(CASE k.kind WHEN 'free' THEN d.free ELSE d.purchased END, 0) AS left_,
   coalesce(CASE k.kind WHEN 'free' THEN u.credits_free ELSE u.credits_purchased END, 0) AS right_
@@ -74,24 +75,25 @@ FULL JOIN (
 CROSS JOIN (VALUES ('free'), ('purchased')) AS k(kind)
 
 -- name: ledger_rows
--- Law 4: what the ledger says of a row by its present user is its credits_deducted. A row that has moved to another user
--- since the last run still shows what it was drawn for the one before: the next run puts that right, in a closed month a
--- backfill. So rows of open months are judged, and of closed ones where these were asked for. (A date may lie beyond any
--- timestamp.)
+-- Invariant 4: the ledger's sum of a row by its present user = its credits_deducted. A row that has moved to another
+-- user since the last run still shows the draws of its former user: the next run corrects it, in a closed month a
+-- backfill. Therefore rows of open months are checked, and of those closed months that were asked for. (A date may be
+-- beyond the range of timestamps.)
 SELECT coalesce(d.id, u.id)::text AS key,
-  CASE WHEN d.everybody = u.deducted THEN u.deducted ELSE coalesce(d.present, 0) END AS left_,
+  CASE WHEN d.all_users = u.deducted THEN u.deducted ELSE coalesce(d.present, 0) END AS left_,
   coalesce(u.deducted, 0) AS right_
 FROM (
-  SELECT d.usage_daily_id AS id, sum(d.free + d.purchased) AS everybody,
+  SELECT d.usage_daily_id AS id, sum(d.free + d.purchased) AS all_users,
     sum(d.free + d.purchased) FILTER (WHERE d.user_id = r.user_id) AS present
   FROM {draws} AS d JOIN {usage} AS r ON r.id = d.usage_daily_id
   WHERE date_trunc('month', least(r.date, '9999-12-31')) = ANY(%(months)s::date[]) GROUP BY 1
 ) AS d
 FULL JOIN (SELECT id, round(credits_deducted::numeric, 10) AS deducted FROM {usage}
-           WHERE credits_deducted <> 0 AND date_trunc('month', least(date, '9999-12-31')) = ANY(%(months)s::date[])) AS u ON u.id = d.id
+           WHERE credits_deducted <> 0
+             AND date_trunc('month', least(date, '9999-12-31')) = ANY(%(months)s::date[])) AS u ON u.id = d.id
 
 -- name: rejects
--- Law 6: as many rows stand rejected as the last finished run counted.
+-- Invariant 6: rows in rollup.rejects = rows that the last finished run rejected.
 SELECT 'run ' || r.run_id AS key, r.rows_rejected::numeric AS left_,
   (SELECT count(*) FROM {rejects} AS j
    WHERE coalesce(j.row ->> 'date', 'infinity') IN ('infinity', '-infinity')
@@ -100,14 +102,16 @@ FROM {runs} AS r WHERE r.run_id = (SELECT max(run_id) FROM {runs} WHERE kind = '
   AND r.run_id = (SELECT max(run_id) FROM {runs} WHERE kind IN ('run', 'backfill'))
 
 -- name: revisions
--- Law 4: revisions without gaps: of each row and user as many as the highest says, one more where the first was imported.
+-- Invariant 4: revisions have no gaps: the entries of a row and user = their highest revision, plus one where revision
+-- 0 was imported.
 SELECT usage_daily_id || ' ' || user_id AS key, count(*)::numeric AS left_,
   (max(revision) + (min(revision) = 0)::int)::numeric AS right_
 FROM {draws} GROUP BY usage_daily_id, user_id
 
 -- name: transactions
--- Law 4: what a run booked of a user in the ledger is what its transactions say. Of a user with draws that were adopted
--- after the first adoption only the whole is compared: entries of his were lost, or never had a transaction of ours.
+-- Invariant 4: the ledger's sum of a user and run = the sum of the run's transactions. For a user with draws adopted
+-- after the first adoption only the totals are compared: some of his entries were lost, or never had a transaction of
+-- ours.
 SELECT coalesce(d.user_id, t.user_id) || ' run ' || coalesce(d.run_id, t.run_id) AS key,
   coalesce(d.amount, 0) AS left_, coalesce(t.amount, 0) AS right_
 FROM (
@@ -124,7 +128,7 @@ SELECT user_id, coalesce(drawn, 0), coalesce(posted, 0) FROM ({compared}) AS c
 WHERE user_id IN (SELECT user_id FROM {draws} WHERE imported AND revision > 0)
 
 -- name: used
--- An account has used at least what we have drawn from it.
+-- An account shows at least as much used credit as we have drawn.
 SELECT d.user_id AS key, d.amount AS left_, CASE WHEN {used} >= d.amount THEN d.amount ELSE {used} END AS right_
 FROM (SELECT user_id, sum(free + purchased) AS amount FROM {draws} WHERE NOT imported GROUP BY 1) AS d
 JOIN {accounts} AS a ON a.user_id = d.user_id

@@ -1,6 +1,6 @@
 -- name: figures
--- What user_monthly comes to, by month and (month null) in all months of one currency: users, rows, a hash of whose rows
--- they are, sums, and how many users have usage that no credit covers.
+-- Sums of user_monthly by month, and (month null) over all months of one currency: users, rows, a hash of users and
+-- rows, amounts, and how many users have uncovered usage.
 SELECT month, count(*) AS users, coalesce(sum(row_count), 0)::bigint AS row_count,
   coalesce(bit_xor(hash_record_extended(ROW(user_id, usage_hash), 0)), 0) AS usage_hash,
   coalesce(sum(total_cost), 0) AS total_cost, coalesce(sum(credits_deducted), 0) AS credits_deducted,
@@ -15,12 +15,12 @@ FROM (
 GROUP BY GROUPING SETS ((month), (is_summed)) HAVING month IS NOT NULL OR is_summed
 
 -- name: ran_out
--- Who has prepaid usage that no credit covers.
+-- Users with prepaid usage that no credit covers.
 SELECT user_id, month, uncovered FROM {user_monthly}
 WHERE month = ANY(%(months)s::date[]) AND uncovered > 0 ORDER BY user_id, month
 
 -- name: day_costs
--- What days cost: those that are covered, and what is stored of those that are not.
+-- The cost of each day: covered days by cluster_daily, later days by user_daily, as far as they are stored.
 SELECT date, sum(total_cost) FROM {cluster_daily}
 WHERE date BETWEEN %(since)s::date AND %(covered)s::date GROUP BY date
 UNION ALL
@@ -28,7 +28,7 @@ SELECT date, sum(total_cost) FROM {user_daily}
 WHERE date > %(covered)s::date AND date <= %(last)s::date GROUP BY date
 
 -- name: read
--- The months that runs have covered. Where their currency was not kept here yet, it is that of their users' rows.
+-- The months that runs have covered. Where a month has no currency yet (older versions), it is that of its users' rows.
 SELECT month, cost_mode, closed_at IS NOT NULL AS closed, coalesce(row_count, 0) AS row_count, usage_hash,
   rates_hash, total_cost, fingerprint,
   coalesce(currency, (SELECT u.currency FROM {user_monthly} AS u WHERE u.month = m.month LIMIT 1)) AS currency
@@ -41,22 +41,24 @@ WHERE NOT EXISTS (SELECT FROM {months} AS m WHERE m.month = w.month AND {is_cove
   AND NOT EXISTS (SELECT FROM {user_monthly} AS u WHERE u.month = w.month)
 
 -- name: has_user_days
+-- Whether user_daily has any row on some days.
 SELECT EXISTS (SELECT FROM {user_daily} WHERE {days})
 
 -- name: is_covered
--- Whether a run has covered a month, ``m`` in rollup.months, or died after it had written something of it.
+-- A condition: a run has covered a month, ``m`` in rollup.months, or died after writing something of it.
 (m.row_count IS NOT NULL OR m.closed_at IS NOT NULL OR EXISTS (SELECT FROM {user_monthly} AS u WHERE u.month = m.month))
 
--- name: keep_modes
--- The first run that covers a month decides its cost mode and its currency, before anything is written under it. One that
--- died before it wrote anything of the month has not covered it.
+-- name: record_modes
+-- Stores the cost mode and the currency of a month: the first run that covers it decides, before it writes anything
+-- else. A run that died before it wrote anything of the month has not covered it.
 INSERT INTO {months} AS m (month, cost_mode, fingerprint, currency)
 VALUES (%(month)s, %(cost_mode)s, %(fingerprint)s, %(currency)s)
 ON CONFLICT (month) DO UPDATE
-SET cost_mode = EXCLUDED.cost_mode, fingerprint = EXCLUDED.fingerprint, currency = EXCLUDED.currency WHERE NOT {is_covered}
+SET cost_mode = EXCLUDED.cost_mode, fingerprint = EXCLUDED.fingerprint, currency = EXCLUDED.currency
+WHERE NOT {is_covered}
 
--- name: book
--- What the run found in the month; a month closes once. Nothing is written where nothing differs.
+-- name: update
+-- Stores the figures of a month, and closes it where it is due; a month closes once. Unchanged rows are not written.
 UPDATE {months} AS m
 SET row_count = %(row_count)s, usage_hash = %(usage_hash)s, rates_hash = %(rates_hash)s,
     total_cost = %(total_cost)s, fingerprint = %(fingerprint)s,
@@ -70,10 +72,11 @@ WHERE m.month = %(month)s
        OR m.currency IS NULL OR %(closes)s)
 
 -- name: figures_of_months
--- What a person sees of months, each as one text; of a month that no run has finished nothing.
-SELECT month, coalesce(concat_ws(' ', row_count, rates_hash, total_cost, CASE WHEN closed_at IS NOT NULL THEN 'closed' END), '')
+-- Some months as one text each, with the values that a person sees; '' where no run has finished the month.
+SELECT month, coalesce(concat_ws(' ', row_count, rates_hash, total_cost,
+  CASE WHEN closed_at IS NOT NULL THEN 'closed' END), '')
 FROM {months} WHERE month = ANY(%s)
 
--- name: open
--- A closed month that should not be: the next run covers it like any open one.
+-- name: reopen
+-- Opens a closed month: the next run covers it like any open month.
 UPDATE {months} SET closed_at = NULL, closed_by = NULL WHERE month = %s

@@ -1,6 +1,6 @@
 -- name: usage_shape
--- How usage_daily lies on disk: its pages and bytes, whether an index leads to a user's days and to a day, by the
--- statistics its rows, and how full new rows make a page.
+-- The storage of usage_daily: pages, bytes, whether an index begins with user_id or with date, rows by the statistics,
+-- and fillfactor.
 SELECT
   pg_relation_size(c.oid) / current_setting('block_size')::bigint,
   pg_relation_size(c.oid),
@@ -9,17 +9,20 @@ SELECT
   EXISTS (SELECT FROM pg_index AS i JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
           WHERE i.indrelid = c.oid AND i.indisvalid AND i.indpred IS NULL AND a.attname = 'date'),
   greatest(c.reltuples, 0)::bigint,
-  coalesce((SELECT o.option_value FROM pg_options_to_table(c.reloptions) AS o WHERE o.option_name = 'fillfactor'), '100')::int
+  coalesce((SELECT o.option_value FROM pg_options_to_table(c.reloptions) AS o
+            WHERE o.option_name = 'fillfactor'), '100')::int
 FROM pg_class AS c WHERE c.oid = to_regclass({quoted})
 
 -- name: exposure
--- Ways from the REST API to our tables. pgrst.db_schemas is PostgREST's own setting, kept with the role that it logs in
--- as. The view for signed-in users (schema --user-view) is a way that was asked for: it needs USAGE for authenticated.
+-- How the REST API could reach our tables: exposed schemas, API roles with USAGE, views. pgrst.db_schemas is a setting
+-- of PostgREST, stored with its login role. The view for signed-in users (schema --user-view) is intended: it needs
+-- USAGE for authenticated.
 WITH RECURSIVE readers AS (  -- views over our tables, and views over these
   SELECT c.oid FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = %(own)s
   UNION
   SELECT w.ev_class FROM readers
-  JOIN pg_depend d ON d.refobjid = readers.oid AND d.refclassid = 'pg_class'::regclass AND d.classid = 'pg_rewrite'::regclass
+  JOIN pg_depend d ON d.refobjid = readers.oid AND d.refclassid = 'pg_class'::regclass
+    AND d.classid = 'pg_rewrite'::regclass
   JOIN pg_rewrite w ON w.oid = d.objid
 )
 SELECT
@@ -45,8 +48,8 @@ SELECT
     ORDER BY 1
   ) AS views
 
--- name: orphans
--- Users and clusters that recent usage refers to and that do not exist: counted and priced all the same.
+-- name: unknown_ids
+-- Ids of users or clusters in recent usage that do not exist. Their usage is counted and priced all the same.
 SELECT {column}::text AS missing, count(*) AS rows
 FROM {usage} AS u
 WHERE u.date >= %(since)s AND isfinite(u.date) AND {column} IS NOT NULL
@@ -54,11 +57,11 @@ WHERE u.date >= %(since)s AND isfinite(u.date) AND {column} IS NOT NULL
 GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT 10
 
 -- name: doubled_keys
--- The first values of a key that are there more than once.
+-- The first values of a key that occur more than once.
 SELECT {key} FROM {table} WHERE {key} IS NOT NULL GROUP BY {key} HAVING count(*) > 1 ORDER BY {key}::text LIMIT 3
 
 -- name: count_inputs
--- Accounts and price overrides as they are, and as the last finished run counted them.
+-- The number of accounts and of price overrides, now and in the last finished run.
 SELECT {accounts}, {overrides}, r.accounts, r.overrides
 FROM (SELECT) AS one LEFT JOIN (
   SELECT accounts, overrides FROM {runs}

@@ -1,7 +1,7 @@
 -- name: read
--- Overrides in force on some day of the window: the UTC days that [from, until) touches, and their precedence. Where they
--- have `active`, one that is not any more holds up to the last covered day on which a run has seen it active, which is not
--- after `latest`: a run whose clock was ahead may have kept a later one.
+-- Overrides that apply on some day of the window: the UTC days that [from, until) touches, and their precedence. Where
+-- the table has `active`, an override that is no longer active applies up to the last covered day on which a run saw it
+-- active, but not after `latest`: a run whose clock was ahead may have stored a later day.
 SELECT
   id::text AS id,
   user_id,
@@ -29,17 +29,18 @@ WHERE coalesce(last_active_day, 'infinity') >= %(first)s::date
   AND coalesce(valid_until, 'infinity') > %(first)s::date::timestamptz
 
 -- name: hashes
--- By which price overrides user-months were priced.
+-- The hash of the price overrides by which user-months were priced.
 SELECT user_id, month, overrides_hash FROM {user_monthly}
 WHERE month = ANY(%(months)s::date[]) AND row_count IS NOT NULL
   AND (overrides_hash IS NOT NULL OR user_id = ANY(%(users)s))
 
--- name: keep_seen
--- The last covered day on which overrides were seen active. It never goes back, but to `latest`, where a run whose clock was
--- ahead has kept a later one.
+-- name: record_seen
+-- Stores the last covered day on which overrides were seen active. It never decreases, except to `latest`, where a run
+-- whose clock was ahead has stored a later day.
 INSERT INTO {overrides_seen} AS s (override_id, last_active_day)
 SELECT override_id, %(day)s FROM unnest(%(ids)s::text[]) AS o(override_id)
 UNION ALL
-SELECT override_id, %(latest)s FROM {overrides_seen} WHERE last_active_day > %(latest)s AND override_id <> ALL(%(ids)s::text[])
+SELECT override_id, %(latest)s FROM {overrides_seen}
+WHERE last_active_day > %(latest)s AND override_id <> ALL(%(ids)s::text[])
 ON CONFLICT (override_id) DO UPDATE SET last_active_day = EXCLUDED.last_active_day
 WHERE s.last_active_day < EXCLUDED.last_active_day OR s.last_active_day > %(latest)s

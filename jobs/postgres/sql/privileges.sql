@@ -1,5 +1,5 @@
 -- name: role
--- What makes this role mightier than any grant: attributes, memberships, ownership.
+-- Role attributes, memberships and ownership by which this role bypasses grants.
 SELECT
   CASE WHEN r.rolsuper THEN ARRAY['superuser'] ELSE array_remove(ARRAY[
     CASE WHEN r.rolcreaterole THEN 'CREATEROLE' END,
@@ -15,7 +15,8 @@ SELECT
   ) || ARRAY(
     SELECT 'CREATE on schema ' || n.nspname FROM pg_namespace n
     WHERE n.nspname = ANY(%(schemas)s) AND has_schema_privilege(n.oid, 'CREATE') ORDER BY 1
-  ) || CASE WHEN has_database_privilege(current_database(), 'CREATE') THEN ARRAY['CREATE on database ' || current_database()] END, NULL) END AS mighty,
+  ) || CASE WHEN has_database_privilege(current_database(), 'CREATE')
+       THEN ARRAY['CREATE on database ' || current_database()] END, NULL) END AS bypasses,
   r.rolsuper OR EXISTS (
     SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE n.nspname = ANY(%(schemas)s) AND c.relname = 'usage_daily' AND pg_has_role(c.relowner, 'USAGE')
@@ -23,7 +24,7 @@ SELECT
 FROM pg_roles r WHERE r.rolname = current_user
 
 -- name: privileges
--- Every privilege that this role has on tables of these schemas: of a whole table for what has no columns, else by column.
+-- Every privilege of this role on tables and sequences of these schemas: by column where the privilege allows that.
 SELECT n.nspname AS schema, c.relname AS table, x.column, quote_ident(x.column) AS quoted, x.attnum, x.action AS right,
   format('TABLE %%I.%%I', n.nspname, c.relname) AS place
 FROM pg_class c
@@ -46,7 +47,8 @@ WHERE n.nspname = ANY(%(schemas)s) AND c.relkind = 'S' AND has_sequence_privileg
 ORDER BY 1, 2, 5, 6
 
 -- name: make_role
--- A login role, marked as the job's own; its password is set apart (\password in psql), so that it stands in no history.
+-- Creates the login role, with a comment that marks it as the job's own. Its password is set separately (\password in
+-- psql), so that no history contains it.
 DO $role$
 BEGIN
   IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = {quoted}) THEN
@@ -57,7 +59,7 @@ END
 $role$
 
 -- name: narrow_role
--- Whatever the role was granted here before goes; what the job does follows.
+-- Revokes all earlier grants of the role in this database; the grants that the job needs follow.
 DO $narrow$
 DECLARE
   granted record;
@@ -88,5 +90,5 @@ END
 $narrow$
 
 -- name: comment_on_role
--- Whether there is such a role, and what its comment says.
+-- The comment on a role; no row where there is no such role.
 SELECT shobj_description(oid, 'pg_authid') FROM pg_roles WHERE rolname = %s

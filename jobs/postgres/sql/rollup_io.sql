@@ -1,14 +1,14 @@
 -- name: insert
--- Rows that are new.
+-- Inserts new rows.
 INSERT INTO {table} ({columns}, run_id) SELECT {columns}, %(run_id)s FROM {stage}
 
--- name: put
--- New rows go in, differing rows are replaced; a row that stands as it should is not touched, whoever sends it.
+-- name: upsert
+-- Inserts new rows and updates rows that differ. A stored row that is equal is not written.
 INSERT INTO {table} AS t ({columns}, run_id)
-SELECT {columns}, %(run_id)s FROM {stage} ORDER BY {key}  -- in one order, so that no two writers wait for each other
+SELECT {columns}, %(run_id)s FROM {stage} ORDER BY {key}  -- in one order, so that two writers cannot deadlock
 ON CONFLICT ({key}) DO UPDATE SET {assignments}, {revision}run_id = EXCLUDED.run_id{updated}
-WHERE ({standing}) IS DISTINCT FROM ({excluded})
+WHERE ({stored}) IS DISTINCT FROM ({excluded})
 
 -- name: remove
--- Rows whose usage is gone.
+-- Deletes rows whose usage is gone.
 DELETE FROM {table} AS t USING {stage} AS s WHERE {same}

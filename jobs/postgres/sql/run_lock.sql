@@ -1,6 +1,6 @@
 -- name: lock_source
--- The table that holds the usage, or those that a view reads it from, and whether each could be locked until we commit. By
--- the catalog, which everybody may read: what privileges are missing is told later.
+-- The table with the usage, or the tables behind a view, and whether each could be locked until COMMIT. It reads only
+-- the catalog, which every role may read: missing privileges are reported later.
 WITH RECURSIVE behind AS (
   SELECT c.oid FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
   WHERE n.nspname = %(schema)s AND c.relname = 'usage_daily'
@@ -16,12 +16,13 @@ SELECT c.oid::regclass::text, pg_try_advisory_xact_lock(hashtext('usage-jobs sou
 FROM (SELECT oid FROM behind ORDER BY oid) AS b JOIN pg_class AS c USING (oid) WHERE c.relkind NOT IN ('v', 'm')
 
 -- name: check_ownership
--- FOR SHARE: batches side by side do not wait for each other, but whoever marks the run crashed waits for them.
+-- The status of this run, locked. FOR SHARE: parallel batches do not wait for each other, but a transaction that marks
+-- the run crashed waits for them.
 SELECT status FROM {runs} WHERE run_id = %s FOR SHARE
 
 -- name: state_of_run
--- What has become of a run that said running: a run that is at work holds the run lock. A replica does not know the locks
--- of its primary, and believes what the row says.
+-- The status of a run: a running one without the run lock has crashed. A replica does not know the locks of its
+-- primary, so there the stored status counts.
 SELECT CASE
   WHEN status <> 'running' OR pg_is_in_recovery() OR EXISTS (
     SELECT FROM pg_locks
@@ -33,8 +34,8 @@ SELECT CASE
 FROM {runs} WHERE run_id = %(run_id)s
 
 -- name: end_silent
--- Ends transactions of runs that are gone: their client has been silent for as long as a guard may be, and while they
--- last they keep rows locked and servers of a pool taken. A name ends in a token, by which runs differ.
+-- Terminates transactions of dead runs: their client has been silent for as long as a lock connection may be. They
+-- would keep rows locked and server connections of a pool in use. A name ends in a token, which differs by connection.
 SELECT pg_terminate_backend(pid, 5000)
 FROM pg_stat_activity
 WHERE left(application_name, -%(token)s) = %(name)s AND usename = current_user AND datname = current_database()
@@ -42,7 +43,7 @@ WHERE left(application_name, -%(token)s) = %(name)s AND usename = current_user A
   AND state_change < clock_timestamp() - %(silence)s * interval '1 second'
 
 -- name: end_lost
--- Ends what the server still does for a connection of ours that is lost; a pooler's idle servers keep names as well.
+-- Terminates the session of a lost connection of ours. (Idle server connections of a pooler may have the same name.)
 SELECT pg_terminate_backend(pid, 5000)
 FROM pg_stat_activity
 WHERE application_name = %s AND state <> 'idle' AND usename = current_user AND datname = current_database()

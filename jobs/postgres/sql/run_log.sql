@@ -1,5 +1,5 @@
--- name: begin
--- The new run's row; it is the fence of everything that the run writes.
+-- name: insert
+-- Adds the row of a new run. The ownership check of each writing transaction reads it.
 INSERT INTO {runs} (kind, window_from, window_to, reason, status, rates_hash, version, plan, who, inputs)
 VALUES (%(kind)s, %(window_from)s, %(window_to)s, %(reason)s, 'running', %(rates_hash)s, %(version)s, %(plan)s::jsonb,
   %(who)s, %(inputs)s::jsonb)
@@ -7,18 +7,19 @@ ON CONFLICT DO NOTHING
 RETURNING run_id
 
 -- name: taken_numbers
--- How many numbers a new run may find taken, at most.
+-- How many run ids are taken at most.
 SELECT count(*) FROM {runs}
 
--- name: wrote
--- Whether a run has written anything.
+-- name: has_written
+-- A condition: a run, `r`, has written anything.
 (coalesce(r.rows_changed, 0) > 0
-  OR EXISTS (SELECT FROM {user_monthly} AS u WHERE u.month BETWEEN r.window_from AND r.window_to AND u.run_id = r.run_id)
+  OR EXISTS (SELECT FROM {user_monthly} AS u
+             WHERE u.month BETWEEN r.window_from AND r.window_to AND u.run_id = r.run_id)
   OR EXISTS (SELECT FROM {touched_days} AS t WHERE t.run_id = r.run_id))
 
 -- name: history
--- What earlier runs left. A run that died counts only if a batch of it has been committed: that is what a later run must
--- not un-count. A done run counts always, but none of a clock that was ahead.
+-- The first day and the furthest day that runs have covered. A run that died counts only if it has committed a batch,
+-- whose days later runs must cover. A done run always counts, except one whose clock was ahead.
 WITH committed AS (
   SELECT run_id, kind, coalesce(covered_to, window_to) AS covered_to FROM {runs} AS r
   WHERE kind IN ('run', 'backfill') AND window_to < %(today)s
@@ -28,8 +29,8 @@ SELECT
   (SELECT covered_to FROM committed WHERE kind = 'run' ORDER BY run_id LIMIT 1) AS first_run,
   (SELECT max(covered_to) FROM committed) AS furthest
 
--- name: done_until
--- How far runs have come that came to their end; without those of a clock that was ahead.
+-- name: last_completed_day
+-- The furthest day of finished runs, without runs whose clock was ahead.
 SELECT max(coalesce(covered_to, window_to)) FROM {runs}
 WHERE kind IN ('run', 'backfill') AND status = 'done' AND window_to < %(today)s
 
@@ -40,19 +41,20 @@ WHERE kind IN ('run', 'backfill') AND status = 'done'
 ORDER BY run_id DESC LIMIT 1
 
 -- name: interrupted
--- The last backfill of the same days.
+-- The last backfill of the same days, and its status.
 SELECT run_id, CASE status WHEN 'running' THEN 'crashed' ELSE status END FROM {runs}
 WHERE kind = 'backfill' AND window_from = %s AND window_to = %s ORDER BY run_id DESC LIMIT 1
 
 -- name: mark_crashed
--- A run that still says running is dead, or fenced out by this; in one order, so that no two of us wait for each other.
+-- Marks running runs crashed: they are dead, or their ownership check fails from now on. Rows are locked in one order,
+-- so that two runs cannot deadlock.
 UPDATE {runs}
 SET status = 'crashed', finished_at = now(),
-    error = coalesce(error, 'found running by a later run: the process ended without a word')
+    error = coalesce(error, 'found running by a later run: its process has ended')
 WHERE run_id IN (SELECT run_id FROM {runs} WHERE status = 'running' ORDER BY run_id FOR UPDATE)
 
 -- name: finish
--- The last word of a run.
+-- Stores the end of a run.
 UPDATE {runs}
 SET status = %(status)s, finished_at = clock_timestamp(), rows_read = %(rows_read)s,
     rows_rejected = %(rows_rejected)s, rows_changed = %(rows_changed)s, total_cost = %(total_cost)s,
@@ -61,7 +63,7 @@ SET status = %(status)s, finished_at = clock_timestamp(), rows_read = %(rows_rea
 WHERE run_id = %(run_id)s AND status = 'running'
 
 -- name: status
--- What the log says of one run.
+-- The status of one run.
 SELECT status FROM {runs} WHERE run_id = %s
 
 -- name: list
@@ -72,7 +74,7 @@ SELECT run_id, kind, window_from, window_to, reason, status, started_at AT TIME 
 FROM {runs} ORDER BY run_id DESC LIMIT %s
 
 -- name: running
--- The run that holds the lock, as far as the log knows.
+-- The run that holds the lock, according to the log.
 SELECT run_id, kind, started_at AT TIME ZONE 'UTC' FROM {runs} WHERE status = 'running' ORDER BY run_id DESC LIMIT 1
 
 -- name: last_run
@@ -81,7 +83,7 @@ SELECT run_id, kind, window_from, window_to, status, {wrote} AS wrote
 FROM {runs} AS r WHERE kind IN ('run', 'backfill') ORDER BY run_id DESC LIMIT 1
 
 -- name: unfinished
--- Runs that wrote and did not come to their end, nor has a later one that covers their days.
+-- Runs that have written something and did not finish, and whose days no later finished run covers.
 SELECT run_id, kind, window_from, window_to FROM {runs} AS r
 WHERE kind IN ('run', 'backfill') AND status IN ('crashed', 'failed')
   AND {wrote}

@@ -1,5 +1,5 @@
--- name: keep_key
--- A key that was dropped is made again: without it rows are neither found nor replaced.
+-- name: restore_key
+-- Creates a key again that was dropped: without it rows cannot be replaced. Drops a key that treats nulls as distinct.
 DO $key$
 DECLARE
   lesser text;
@@ -14,9 +14,11 @@ BEGIN
   END LOOP;
   IF NOT EXISTS (
     SELECT FROM pg_index i
-    WHERE i.indrelid = {quoted}::regclass AND i.indisunique AND i.indisvalid AND i.indpred IS NULL AND i.indexprs IS NULL
+    WHERE i.indrelid = {quoted}::regclass AND i.indisunique AND i.indisvalid
+      AND i.indpred IS NULL AND i.indexprs IS NULL
       AND i.indnullsnotdistinct >= {nulls}
-      AND ARRAY(SELECT a.attname::text FROM pg_attribute a WHERE a.attrelid = i.indrelid AND a.attnum = ANY(i.indkey::int2[])
+      AND ARRAY(SELECT a.attname::text FROM pg_attribute a
+                WHERE a.attrelid = i.indrelid AND a.attnum = ANY(i.indkey::int2[])
                 ORDER BY 1) = {columns}::text[]
   ) THEN
     ALTER TABLE {table} ADD {key};
@@ -24,9 +26,9 @@ BEGIN
 END
 $key$
 
--- name: irreplaceable
--- A table that has rows and has lost one of these columns is not completed: what was booked cannot be made up.
-DO $kept$
+-- name: check_irreplaceable
+-- Fails where a table with rows has lost one of these columns: their values cannot be computed again.
+DO $check$
 DECLARE
   lost text;
 BEGIN
@@ -34,13 +36,14 @@ BEGIN
   WHERE NOT EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = {quoted}::regclass AND a.attname = c.name
                     AND NOT a.attisdropped);
   IF lost IS NOT NULL AND EXISTS (SELECT FROM {table}) THEN
-    RAISE EXCEPTION '% has rows and has lost %: restore it from a backup', {quoted}, lost USING ERRCODE = 'restrict_violation';
+    RAISE EXCEPTION '% has rows and has lost %: restore it from a backup', {quoted}, lost
+      USING ERRCODE = 'restrict_violation';
   END IF;
 END
-$kept$
+$check$
 
 -- name: not_computed
--- From the first version on: what it did not compute becomes null, once.
+-- Once, for tables of the first version: columns that it did not compute become null.
 DO $null$
 BEGIN
   IF EXISTS (SELECT FROM pg_attribute WHERE attrelid = {quoted}::regclass AND attname = 'uncovered' AND attnotnull) THEN
@@ -52,9 +55,9 @@ BEGIN
 END
 $null$
 
--- name: renewed
--- A roll-up that lacks a column, or is gone, is to be computed again: open months are no longer comparable.
-DO $renewed$
+-- name: mark_for_recompute
+-- Where a roll-up or one of its columns is missing, marks open months as not comparable: the next run recomputes them.
+DO $recompute$
 BEGIN
   IF EXISTS (
     SELECT FROM unnest({columns}::text[]) AS c(name)
@@ -67,10 +70,11 @@ BEGIN
     UPDATE {months} SET fingerprint = NULL WHERE closed_at IS NULL AND fingerprint IS NOT NULL;
   END IF;
 END
-$renewed$
+$recompute$
 
 -- name: mark_imported
--- Entries of the first adoption have revision 0. The table is append-only: an UPDATE would be refused, another type is not.
+-- Adds the column `imported`: true for entries of the first adoption, which have revision 0. The table is append-only,
+-- so an UPDATE would be refused; a change of type is not.
 DO $imported$
 BEGIN
   IF NOT EXISTS (
@@ -83,23 +87,23 @@ END
 $imported$
 
 -- name: draws_by_user
--- The draws of some users in some months.
+-- Index for the draws of some users in some months.
 CREATE INDEX IF NOT EXISTS credit_draws_user_id_usage_date ON {draws} (user_id, usage_date)
 
 -- name: draws_by_day
--- The draws of all users in some months: the table lies nearly by day, so that a small index of its blocks is enough.
+-- Index for the draws of all users in some months: rows are stored nearly by day, so a small index of blocks is enough.
 CREATE INDEX IF NOT EXISTS credit_draws_usage_date ON {draws} USING brin (usage_date) WITH (autosummarize = on)
 
 -- name: draws_adopted
--- Which months hold draws of another program is asked every night: almost always none.
+-- Index for the months with draws of another program: every run asks, and there are almost always none.
 CREATE INDEX IF NOT EXISTS credit_draws_adopted ON {draws} (usage_date) WHERE revision = 0
 
 -- name: debts_by_user
--- What a batch reads of its users.
+-- Index for the debts of the users of a batch.
 CREATE INDEX IF NOT EXISTS debts_user_id ON {debts} (user_id)
 
 -- name: refuse_change
--- What tables that only ever grow say to everything else.
+-- The trigger function of append-only tables: it refuses the statement.
 CREATE OR REPLACE FUNCTION {schema}.refuse_change() RETURNS trigger LANGUAGE plpgsql SET search_path = '' AS $refuse$
 BEGIN
   RAISE EXCEPTION '%.% is append-only: % is refused; a correction is a new row',
@@ -108,14 +112,14 @@ END
 $refuse$
 
 -- name: append_only
--- By the database itself, not only by good manners.
+-- The trigger that makes a table append-only.
 CREATE OR REPLACE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON {table}
 FOR EACH STATEMENT EXECUTE FUNCTION {schema}.refuse_change()
 
--- name: walls
--- Supabase serves what anon and authenticated may reach over REST: our tables are not for them. By name, because the schema
--- may hold another program's tables as well. Row-level security is for the day on which somebody grants too much.
-DO $walls$
+-- name: revoke_access
+-- Revokes our tables from PUBLIC, anon and authenticated: Supabase serves over REST what these roles may read. By name,
+-- because the schema may have tables of other programs. Row-level security protects against later grants by mistake.
+DO $revoke$
 DECLARE
   others text;
   ours regclass;
@@ -129,8 +133,8 @@ BEGIN
   END IF;
   EXECUTE format('REVOKE ALL ON FUNCTION %I.refuse_change() FROM %s', {quoted}, others);
   EXECUTE format('REVOKE ALL ON SEQUENCE %s FROM %s', pg_get_serial_sequence({runs}, 'run_id'), others);
-  FOR ours IN SELECT c.oid FROM pg_class c WHERE c.relnamespace = quote_ident({quoted})::regnamespace AND c.relkind = 'r'
-    AND c.relname = ANY({tables})
+  FOR ours IN SELECT c.oid FROM pg_class c
+    WHERE c.relnamespace = quote_ident({quoted})::regnamespace AND c.relkind = 'r' AND c.relname = ANY({tables})
   LOOP
     EXECUTE format('REVOKE ALL ON %s FROM %s', ours, others);
     IF NOT (SELECT relrowsecurity FROM pg_class WHERE oid = ours) THEN
@@ -138,23 +142,25 @@ BEGIN
     END IF;
   END LOOP;
 END
-$walls$
+$revoke$
 
 -- name: user_view
--- security_invoker: read with the rights, and behind the row-level security, of who asks. The condition stands here too,
--- so that a role which passes every wall sees no more in it than the name promises.
+-- The view for signed-in users. security_invoker: it reads with the privileges and the row-level security of its
+-- reader. The condition is repeated here, so that a role that bypasses row-level security also sees only its own rows.
 CREATE VIEW {view} WITH (security_invoker = true, security_barrier = true) AS
 SELECT {columns} FROM {table} WHERE {own}
 
 -- name: own_months
--- The REST API puts the verified token's claims into this setting, for the length of a request.
+-- The policy by which a signed-in user reads only his own rows.
 CREATE POLICY own_months ON {table} FOR SELECT TO authenticated USING ({own})
 
 -- name: own_rows
+-- A condition: the row belongs to the signed-in user. The REST API stores the claims of the verified token in this
+-- setting.
 user_id = (SELECT nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'sub')
 
 -- name: free_name
--- What has this name and is not ours stays.
+-- Fails where there is another object of this name: it is not replaced.
 DO $name$
 BEGIN
   IF to_regclass({quoted}) IS NOT NULL

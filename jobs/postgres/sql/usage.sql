@@ -1,6 +1,6 @@
 -- name: read
--- Usage of some days, in the table's own order. Quantities and costs travel as whole numbers of 10^-10, rounded
--- here so that no reader rounds on its own; -1 marks a value that cannot be taken. Nothing else of the row is read.
+-- Usage rows, in no particular order. Quantities and costs are whole numbers of 10^-10, rounded here so that no reader
+-- rounds differently; -1 marks a value that is not valid. No other column of the row is read.
 SELECT
   id::text AS id,
   user_id,
