@@ -28,7 +28,7 @@ The path of one usage row, once detection (``postgres.detection``) has found tha
 5. ``pipeline.finalize`` regroups the touched days of user_daily into cluster_daily and cluster_monthly
    (``pipeline.cluster_tables``), enters the months, and ends the run.
 
-Imports point down this picture and never up; ``tests/test_architecture.py`` enforces it.
+Imports point down this picture and never up; ``tests/unit/test_architecture.py`` enforces it.
 
 In rating, credits and rollups every quantity and every amount is an integer that counts units of 10^-10
 (``domain.fixed_point``), of 64 bits where its bounds allow that (``domain.fixed_point_columns``): exact, and as fast as

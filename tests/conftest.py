@@ -38,7 +38,7 @@ pytest_plugins = ["nights", "drifting"]
 # A busy machine fails no test for its time.
 hypothesis_settings.register_profile("untimed", deadline=None)
 hypothesis_settings.load_profile("untimed")
-SHAPES = {shape: Path(__file__).parent / "shapes" / f"shape_{shape}.sql" for shape in "bc"} | {"a": SHAPE_A}
+SHAPES = {shape: Path(__file__).parent / "support" / "shapes" / f"shape_{shape}.sql" for shape in "bc"} | {"a": SHAPE_A}
 NOWHERE = Path("/nonexistent")
 """Where no settings lie."""
 MEMORY = Path("/dev/shm")  # noqa: S108  only ever the parent of a private directory
@@ -132,7 +132,7 @@ def _left_out(items: list[pytest.Item]) -> Iterator[pytest.Item]:
     by_test: dict[str, list[pytest.Item]] = {}
     for item in items:
         needs_server = SERVER & set(getattr(item, "fixturenames", ()))
-        if needs_server and "laws" not in item.path.parts:
+        if needs_server and not {"property", "crash"} & set(item.path.parts):
             by_test.setdefault(item.nodeid.partition("[")[0], []).append(item)
     way = "another server" if ways.FURTHER and ways.WAY == "direct" else ways.WAY
     for cases in by_test.values():

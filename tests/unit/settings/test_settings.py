@@ -1,6 +1,6 @@
 """Settings: who overrides whom, addresses from SUPABASE_ variables, and a password that nothing prints.
 
-Mistakes in settings are in ``tests/test_bad_input.py``, as an operator meets them.
+Mistakes in settings are in ``tests/integration/test_bad_input.py``, as an operator meets them.
 """
 
 import re
@@ -22,7 +22,7 @@ from jobs.postgres.conninfo import Address
 from jobs.settings import INTERNAL, Settings, load, passwords
 from jobs.settings.database_url import address
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[3]
 RAW = "p@ss#w%rd/with:all?of ${HOME} & ünicode"
 SUPABASE = {"SUPABASE_PROJECT_REF": "abcd", "SUPABASE_DB_PASSWORD": RAW, "SUPABASE_REGION": "eu-west-1"}
 

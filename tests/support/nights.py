@@ -1,4 +1,4 @@
-"""Fixtures of every law that starts from the night (tests/laws/night.py): it is made once, and never touched."""
+"""Fixtures of every law that starts from the night (tests/support/night.py): it is made once, and never touched."""
 
 from collections.abc import Callable, Iterator
 

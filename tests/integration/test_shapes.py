@@ -13,7 +13,7 @@ from uuid import UUID
 import pytest
 from commands import CLUSTER, RATES, add_row, applied, ask, configured, usage_jobs, written
 
-EXAMPLE = Path(__file__).parents[1] / "config" / "examples" / "shape-c"
+EXAMPLE = Path(__file__).parents[2] / "config" / "examples" / "shape-c"
 DEFAULT = {
     name: name for name in ("cpu_hours", "gpu_hours", "storage_gb", "feature_store_api_calls", "model_inference_calls")
 }

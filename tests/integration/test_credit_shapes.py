@@ -29,7 +29,7 @@ from prepaid import (
     user,
 )
 
-OPTIONS = ("--config", str(Path(__file__).parents[1] / "config" / "examples" / "shape-c" / "settings.toml"))
+OPTIONS = ("--config", str(Path(__file__).parents[2] / "config" / "examples" / "shape-c" / "settings.toml"))
 THREE = {1: amounts("0.30", "0"), 2: amounts("0.20", "0.20"), 3: amounts("0", "0.20")}
 """Of 0.50 free and 0.40 purchased, by rows that cost 0.30, 0.40 and 0.40."""
 SPLIT = sums(credits_free="0.50", credits_purchased="0.40", credits_deducted="0.90", uncovered="0.20")

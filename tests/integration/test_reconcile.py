@@ -368,7 +368,7 @@ def test_a_shape_with_two_decimals_and_a_generated_balance(make_database: Callab
 
 
 def test_a_shape_without_transactions_and_credits_deducted(make_database: Callable[..., str]) -> None:
-    config = str(Path(__file__).parents[1] / "config" / "examples" / "shape-c" / "settings.toml")
+    config = str(Path(__file__).parents[2] / "config" / "examples" / "shape-c" / "settings.toml")
     database = make_database("c")
     assert usage_jobs("schema", "--apply", "--config", config, url=database).code == 0
     account(database, "ada", total_purchased=3)

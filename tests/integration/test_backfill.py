@@ -111,7 +111,7 @@ def test_a_price_is_a_cause_only_for_users_of_its_meter(closed: str, tmp_path: P
     row(closed, 43, "1", date(2026, 4, 11), user_id="cy")
     done(closed, *APRIL)
     before = len(corrections(closed))
-    shipped = (Path(__file__).parents[1] / "config" / "rates.csv").read_text(encoding="utf-8")
+    shipped = (Path(__file__).parents[2] / "config" / "rates.csv").read_text(encoding="utf-8")
     rates = tmp_path / "rates.csv"
     rates.write_text(
         f"{shipped}gpu_hours,2026-04-02,0,9,1,dearer\ngpu_hours,2026-05-01,0,0.5,1,list\n", encoding="utf-8"

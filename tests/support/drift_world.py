@@ -20,7 +20,7 @@ from psycopg import sql
 
 BEFORE, TODAY = date(2026, 6, 20), date(2026, 6, 21)
 """The days of the first run and of the one that is tried."""
-SHAPE_C = Path(__file__).parents[1] / "config" / "examples" / "shape-c" / "settings.toml"
+SHAPE_C = Path(__file__).parents[2] / "config" / "examples" / "shape-c" / "settings.toml"
 CARDS = RATES + "instance_hours,2020-01-01,0,0.20,1,list\n"
 OPENCOST = ("opencost_cpu_hours", "opencost_gpu_hours", "opencost_ram_gb_hours", "online_storage_gb")
 OPENCOST_LATER = ("offline_storage_gb", "network_egress_gb")

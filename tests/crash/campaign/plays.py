@@ -1,6 +1,6 @@
 """What the campaign disturbs: three commands, each on a database of its own, and what they come to undisturbed.
 
-``first``: the first run of all, which adopts another program's draws. ``night``: the night of tests/laws, with draws
+``first``: the first run of all, which adopts another program's draws. ``night``: the night of tests/support, with draws
 and corrections in both directions. ``backfill``: a month that has closed, changed upstream, and the open one after it.
 """
 

@@ -17,7 +17,7 @@ from jobs.cli.arguments import build_parser
 from jobs.demo import sample
 from jobs.docs import TOPICS, read_page
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "jobs" / "docs"
 PAGES = {"README": (ROOT / "README.md").read_text(encoding="utf-8")} | {topic: read_page(topic) for topic in TOPICS}
 WALK = "bash walk-through"
@@ -63,6 +63,12 @@ def test_commands_are_understood() -> None:
 def test_links_lead_somewhere() -> None:
     for page, link in LINKS:
         assert ((ROOT if page == "README" else DOCS) / link).exists(), f"{page}: {link}"
+
+
+def test_files_that_the_manual_names_exist() -> None:
+    for page, text in PAGES.items():
+        for name in re.findall(r"`((?:[a-z_]+/)+[a-z_]+\.(?:py|sql|csv|toml|yaml))`", text):
+            assert any((folder / name).exists() for folder in (ROOT, ROOT / "jobs")), f"{page}: {name}"
 
 
 def test_the_readme_is_short() -> None:

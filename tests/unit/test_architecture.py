@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 JOBS = ROOT / "jobs"
 PURE = {"rating", "credits", "rollups"}
 """Packages of computation alone: frame in, frame out."""

@@ -1,6 +1,6 @@
 """The rate card: which prices hold on a day, and a digest that moves only with them.
 
-Mistakes in the file are in ``tests/test_bad_input.py``, as an operator meets them.
+Mistakes in the file are in ``tests/integration/test_bad_input.py``, as an operator meets them.
 """
 
 from datetime import date

@@ -12,7 +12,7 @@ import yaml
 from jobs.postgres.performance_checks import estimate_memory
 from jobs.settings import load
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 NOWHERE = Path("/nonexistent")
 CRONTAB = ROOT / "config" / "examples" / "crontab"
 CRONJOB = ROOT / "config" / "examples" / "cronjob.yaml"

@@ -79,7 +79,7 @@ def test_operators_at_once_make_it_once(empty: str, url: str) -> None:
 
 def apply_apart(url: str) -> "subprocess.Popen[str]":
     """`schema --apply` in a process of its own."""
-    root = str(Path(__file__).parents[1])
+    root = str(Path(__file__).parents[2])
     environment = {"PATH": "/usr/bin:/bin", "DATABASE_URL": url, "PYTHONPATH": root}
     pipe = subprocess.PIPE
     return subprocess.Popen([sys.executable, "-c", START], stdout=pipe, stderr=pipe, text=True, env=environment)

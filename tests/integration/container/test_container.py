@@ -18,7 +18,7 @@ import pytest
 
 from .images import Container, Store, base_archive, demand
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 TOOLS = ("buildah", "debootstrap", "unshare")
 COSTS = "SELECT user_id, total_cost::text FROM rollup.user_monthly ORDER BY 1"
 LAST_RUN = "SELECT status, rows_read, rows_rejected, rows_changed FROM rollup.runs ORDER BY started_at DESC LIMIT 1"

@@ -1,6 +1,6 @@
 """cron, daemon, backfills, reconcile and the business itself at work on one database, all at the same time.
 
-python tests/campaign/together.py [--minutes 10]
+python tests/crash/campaign/together.py [--minutes 10]
 
 Each program is a process of its own and begins again as soon as it has ended, while usage changes and credits are
 bought. In the end no exit code may be outside the contract, no deadlock may have happened, every law must hold, and
@@ -20,7 +20,7 @@ from decimal import Decimal
 from pathlib import Path
 
 HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE.parent / "laws"), str(HERE.parent / "support"), str(HERE.parent), str(HERE.parents[1])]
+sys.path[:0] = [str(HERE.parents[1] / "support"), str(HERE.parents[2])]
 
 import psycopg  # noqa: E402 - the path comes first
 from commands import applied, ask  # noqa: E402

@@ -1,6 +1,6 @@
 """Faults at every moment of real commands, behind a real pooler, until the laws break or the count is reached.
 
-python tests/campaign [--faults 500] [--first-seed 0] [--lanes 4] [--workers 2] [--log FILE] [--only SEED]
+python tests/crash/campaign [--faults 500] [--first-seed 0] [--lanes 4] [--workers 2] [--log FILE] [--only SEED]
 
 Each seed is an episode: which command, which fault, at which statement; --only plays one again. With several workers
 batches go side by side, each a user alone, and a statement is not always the same one. --log keeps an outcome a line;
@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE.parent / "laws"), str(HERE.parent / "support"), str(HERE.parent), str(HERE.parents[1])]
+sys.path[:0] = [str(HERE.parents[1] / "support"), str(HERE.parents[2])]
 
 from campaign import Campaign  # noqa: E402 - the path comes first
 from report import told  # noqa: E402

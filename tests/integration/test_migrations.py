@@ -13,7 +13,7 @@ from conftest import SHAPES
 from drift_world import Copies, copies, do
 
 pytestmark = pytest.mark.direct("compares catalogs, to which what a role is granted belongs")
-FIRST = Path(__file__).parent / "shapes" / "rollup_0_1.sql"
+FIRST = Path(__file__).parents[1] / "support" / "shapes" / "rollup_0_1.sql"
 METERS = ("cpu_hours", "gpu_hours", "feature_store_api_calls", "model_inference_calls", "storage_gb")
 EGRESS = "egress_gb,2020-01-01,0,0.10,1,list\n"
 DAILY_AND_MONTHLY = {*ROLLUPS, "user_daily"}
