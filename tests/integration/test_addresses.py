@@ -119,7 +119,7 @@ def test_more_than_a_name_where_a_name_belongs(name: str, value: str) -> None:
     [
         ("pgbouncer=true", ("found pgbouncer", "pooler is recognised by itself")),
         ("schema=public&sslmode=disable", ("found schema", "source_schema")),
-        ("connection_limit=1&pool_timeout=0", ("found connection_limit, pool_timeout", "take out")),
+        ("connection_limit=1&pool_timeout=0", ("found connection_limit, pool_timeout", "remove")),
         ("sslmode=no-verify", ("sslmode", "'no-verify'", "require")),
         ("target_session_attrs=rw", ("target_session_attrs", "correct")),
         ("ssl_min_protocol_version=2", ("ssl_min_protocol_version", "correct")),

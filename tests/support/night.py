@@ -49,7 +49,7 @@ MONEY = {  # mode, free credits granted, credits purchased
 SHORT = ("ben", "eve")
 BATCH = ("FOR SHARE", '"usage_jobs_user_monthly"')
 """What a batch says and no other transaction: its ownership check, and the stage of its users' months."""
-READ = "COPY (-- Usage of some days"
+READ = "COPY (-- Usage rows"
 """How the statement begins with which a batch reads usage, in a transaction before its own."""
 CHANGES = (
     "UPDATE usage_daily SET cpu_hours = cpu_hours + 3.33 WHERE user_id = 'ann' AND date = '2026-05-30'",
