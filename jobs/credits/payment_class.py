@@ -1,6 +1,6 @@
 """How each row is paid: its payment class by the user's billing modes, and its part of the quantized cost.
 
-Values of ``class`` (DESIGN sections 3 and 5): PREPAID rows are drawn from credits. EARLY rows are prepaid, but lie
+Values of ``class`` (manual: credits): PREPAID rows are drawn from credits. EARLY rows are prepaid, but lie
 before the first day that is drawn. FREE rows are paid by no one. Rows of every other billing mode, null and unknown
 ones included, are DUE.
 """

@@ -1,4 +1,4 @@
-"""Charges: what each row's quantity of each meter costs (DESIGN section 3).
+"""Charges: what each row's quantity of each meter costs (manual: prices).
 
 A charge is one exact fraction: Σ over tiers of quantity in the tier × price ÷ per, for a level also ÷ the days
 of the month. It is rounded once, half to even, at 10 places. The quantity of a row in a tier is the difference

@@ -1,4 +1,4 @@
-"""Price overrides: the price or discount that replaces a user's card of a meter on a day (DESIGN section 3)."""
+"""Price overrides: the price or discount that replaces a user's card of a meter on a day (manual: prices)."""
 
 from datetime import date
 

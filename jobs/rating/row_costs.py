@@ -1,4 +1,4 @@
-"""Row cost: recorded or rated, the adjustment between the two, and what is written back (DESIGN section 3)."""
+"""Row cost: recorded or rated, the adjustment between the two, and what is written back (manual: prices)."""
 
 from collections.abc import Sequence
 from functools import reduce

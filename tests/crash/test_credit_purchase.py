@@ -1,4 +1,4 @@
-"""Law 3 and DESIGN section 7: a purchase made while a run is at work is never lost, and balances stay a chain.
+"""Invariant 3: a purchase made while a run is at work is never lost, and balances stay a chain.
 
 At each statement of each batch, and of the transaction in which it reads before, another client buys credit for the
 users who are short of it. From the lock of their accounts to COMMIT the purchase has to wait; wherever it comes, one

@@ -1,4 +1,4 @@
-"""One run at a time (DESIGN section 7): sixteen workers begin the same night at once, and one night's result stands.
+"""One run at a time: sixteen workers begin the same night at once, and one night's result stands.
 
 First as they are; then without the guard, as if its connection had broken in each of them: fence, row locks and keys
 alone must hold. WORKER_ROUNDS sets how often.

@@ -1,4 +1,4 @@
-"""What another program has drawn becomes part of the ledger once, so that nobody pays twice (DESIGN section 4)."""
+"""What another program has drawn becomes part of the ledger once, so that nobody pays twice (manual: credits)."""
 
 import re
 from datetime import date

@@ -1,4 +1,4 @@
-"""What bad input gets (DESIGN section 8): the exact exit code, and words that name the culprit."""
+"""What bad input gets: the exact exit code, and words that name the culprit."""
 
 import socket
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""Who is drawn: how a user pays, since when, and what those who are not drawn owe (DESIGN section 4)."""
+"""Who is drawn: how a user pays, since when, and what those who are not drawn owe (manual: credits)."""
 
 from datetime import date
 from decimal import Decimal

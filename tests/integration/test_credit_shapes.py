@@ -1,4 +1,4 @@
-"""Credits in every shape of the database (SCHEMA.md): what is missing is done without, what is there is kept right."""
+"""Credits in every shape of the database: what is missing is done without, what is there is kept right."""
 
 from collections.abc import Callable
 from decimal import Decimal

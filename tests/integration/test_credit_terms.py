@@ -1,4 +1,4 @@
-"""What limits draws: the ledger's scale, and rows that Stripe was told of (DESIGN section 4)."""
+"""What limits draws: the ledger's scale, and rows that were reported to Stripe (manual: credits)."""
 
 from collections.abc import Callable
 from uuid import UUID

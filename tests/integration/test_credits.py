@@ -1,4 +1,4 @@
-"""Draws of prepaid credits: how much, of which kind, in which order, and what a run writes (DESIGN section 4)."""
+"""Draws of prepaid credits: how much, of which kind, in which order, and what a run writes (manual: credits)."""
 
 from datetime import date
 from decimal import Decimal

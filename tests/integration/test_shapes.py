@@ -1,4 +1,4 @@
-"""The nightly job on the three shapes of the database (SCHEMA.md), against plain Decimal sums."""
+"""The nightly job on the three shapes of the database, against plain Decimal sums."""
 
 import csv
 from collections import defaultdict

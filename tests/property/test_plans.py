@@ -261,7 +261,7 @@ def textual(table: str, place: tuple[Any, ...], key: tuple[str, ...]) -> Key:
 
 
 def assert_causes(case: Case, plan: dict[str, Any], corrections: list[dict[str, Any]]) -> None:
-    """Each correction names what the case has changed, in the order of DESIGN section 5, and nothing else."""
+    """Each correction names what the case has changed, in a fixed order, and nothing else."""
     assert {(row["month"], row["user_id"]) for row in corrections} == {
         (date.fromisoformat(change["month"]), change["user_id"])
         for change in plan["changes"]

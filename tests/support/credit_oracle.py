@@ -1,4 +1,4 @@
-"""What DESIGN.md says of prepaid credits: plain Python over oracle.py's prices, no code shared with the product.
+"""The rules of prepaid credits as the design has them: plain Python over oracle.py's prices, no code of the product.
 
 `CreditBook` is the database as the job should keep it. `CreditBook.run(facts, options, day)` is one nightly run;
 afterwards `book` (its tables now with their credit columns), `ledger`, `deducted`, `accounts`, `modes` and `posted`

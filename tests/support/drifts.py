@@ -1,6 +1,6 @@
 """What the job uses of a database, every way in which one table or column of it may have drifted, and what must follow.
 
-An oracle of its own, written from DESIGN.md (sections 5 and 8) and SCHEMA.md; nothing here is imported from jobs/.
+An oracle of its own, written from the design alone; nothing here is imported from jobs/.
 """
 
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""What DESIGN.md says the nightly job must leave behind: plain Python, exact fractions, no shared code.
+"""What the nightly job must leave behind, written from the design: plain Python, exact fractions, no shared code.
 
 `Book` is the database as the job should keep it. `Book.run(world, options, day)` is one nightly run; afterwards
 its dictionaries are the expected tables. Credits are not here. Every figure is held as a Fraction and becomes a

@@ -1,7 +1,7 @@
 """Small nasty worlds for the oracle and the job: Hypothesis strategies, and what puts a world into a database.
 
 Values that only the reading query's rounding makes good (−4e-11, 1e8 + 4e-11) are left out, and so are bad quantities
-in columns whose meter may have no card: DESIGN.md does not say what these get.
+in columns whose meter may have no card: the design does not say what these get.
 """
 
 import csv

@@ -1,4 +1,4 @@
-"""The sample is the same for ever, and shows every awkward thing that DESIGN names, at any size."""
+"""The sample is the same for ever, and shows every awkward thing that the design names, at any size."""
 
 from collections.abc import Callable, Iterator
 from datetime import date

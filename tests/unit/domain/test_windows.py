@@ -1,4 +1,4 @@
-"""Which days a run covers and which months it closes (DESIGN section 3)."""
+"""Which days a run covers and which months it closes (manual: months and backfills)."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
