@@ -43,7 +43,7 @@ class CheckTotals:
 
     - ``left``, ``right``: the sums of both sides, in units of 10^-10 (of COUNTED checks: numbers of rows)
     - ``broken``: how many rows break the check
-    - ``culprits``: some of these rows, as (key, difference)
+    - ``broken_keys``: some of these rows, as (key, difference)
     - ``same``: how many user-months were checked; ``stale``: how many were not, because their inputs have changed
     - ``rows``: by month without changed inputs: its usage rows now, and as counted by the last run
     """

@@ -35,7 +35,8 @@ def month_spans(months: Iterable[date]) -> list[tuple[date, date]]:
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """What earlier runs have recorded: the month of the first run, the last covered day, the closed months."""
+    """What earlier runs have recorded: the last day that the first run has covered, the last
+    covered day of all runs, the closed months."""
 
     first_run: date | None
     furthest: date | None
@@ -46,8 +47,8 @@ class History:
 class Window:
     """The days that a run covers: ``months`` in full, except that the last one ends with the day ``last``.
 
-    ``closing``: the months that this run closes. ``closed``: the months that were closed before; only a backfill has
-    such months.
+    ``closing``: the months that this run closes. ``closed``: the months that were closed before; a
+    nightly run has none.
     """
 
     months: tuple[date, ...]

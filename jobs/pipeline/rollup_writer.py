@@ -1,4 +1,4 @@
-"""Writes roll-up tables: only rows that differ from the target are written."""
+"""Writes roll-up tables and rollup.debts: only rows that differ from the target are written."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -173,7 +173,7 @@ def _differs_condition(
         "\n    OR m.forced OR s.rates_hash IS DISTINCT FROM m.{rates}"
         "\n    OR s.overrides_hash IS DISTINCT FROM o.{overrides}"
         "\n    OR s.currency IS DISTINCT FROM m.currency"
-        # A month without prepaid usage has no account in its credits_hash (pipeline.batch_changes).
+        # A month without prepaid usage has no account in its credits_hash (pipeline.month_hashes).
         "\n    OR s.credits_hash IS DISTINCT FROM concat_ws('.', coalesce(b.{modes}, 0)::text,"
         "\n      CASE WHEN split_part(s.credits_hash, '.', 2) = '' THEN '' ELSE {account} END, %(credit_rules)s::text,"
         "\n      d.debts)"

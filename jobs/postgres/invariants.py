@@ -15,8 +15,8 @@ INVARIANTS = {
     "7": "What a run has begun is complete",
     "8": "Usage has not vanished",
 }
-"""Each invariant in words, by the number with which the title of its checks begins. README, section "Invariants",
-explains them."""
+"""Each invariant in words, by the number with which the title of its checks begins. The manual's page
+how-it-works explains them."""
 
 
 @dataclass(frozen=True, slots=True)

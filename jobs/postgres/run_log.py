@@ -103,7 +103,7 @@ def begin_run(connection: Connection, settings: Settings) -> Iterator[Connection
 def insert_run(connection: Connection, settings: Settings, kind: str, window: Window, **values: str | None) -> int:
     """Adds the row of this run, with status `running`, inside ``begin_run``. Returns its run_id.
 
-    ``values``: rates_hash, who, plan; for a backfill its reason.
+    ``values``: rates_hash, who; of a backfill, a reopening or a write-off its reason.
     """
     given = dict.fromkeys(("rates_hash", "reason", "plan", "who")) | {"version": version("usage-jobs")} | values
     given["inputs"] = json.dumps(settings.inputs)

@@ -17,7 +17,7 @@ ON CONFLICT (usage_daily_id) DO UPDATE SET reason = EXCLUDED.reason, row = EXCLU
 WHERE (r.reason, r.row) IS DISTINCT FROM (EXCLUDED.reason, EXCLUDED.row)
 
 -- name: remove
--- Deletes rejects whose rows are valid now.
+-- Deletes rejects whose rows are valid now, or gone.
 DELETE FROM {rejects} WHERE usage_daily_id = ANY(%(ids)s::uuid[])
 
 -- name: without_owner

@@ -10,5 +10,5 @@ ON CONFLICT ({key}) DO UPDATE SET {assignments}, {revision}run_id = EXCLUDED.run
 WHERE ({stored}) IS DISTINCT FROM ({excluded})
 
 -- name: remove
--- Deletes rows whose usage is gone.
+-- Deletes rows that have no target row any more.
 DELETE FROM {table} AS t USING {stage} AS s WHERE {same}

@@ -18,7 +18,7 @@ SELECT count(*) FROM {runs}
   OR EXISTS (SELECT FROM {touched_days} AS t WHERE t.run_id = r.run_id))
 
 -- name: history
--- The first day and the furthest day that runs have covered. A run that died counts only if it has committed a batch,
+-- The last day that the first run has covered, and the furthest day that any run has covered. A run that died counts only if it has committed a batch,
 -- whose days later runs must cover. A done run always counts, except one whose clock was ahead.
 WITH committed AS (
   SELECT run_id, kind, coalesce(covered_to, window_to) AS covered_to FROM {runs} AS r
