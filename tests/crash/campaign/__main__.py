@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE.parents[1] / "support"), str(HERE.parents[2])]
+sys.path[:0] = [str(HERE.parents[1] / "support"), *(str(folder) for folder in HERE.parents[1:3])]
 
 from campaign import Campaign  # noqa: E402 - the path comes first
 from report import told  # noqa: E402

@@ -20,7 +20,7 @@ from decimal import Decimal
 from pathlib import Path
 
 HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE.parents[1] / "support"), str(HERE.parents[2])]
+sys.path[:0] = [str(HERE.parents[1] / "support"), *(str(folder) for folder in HERE.parents[1:3])]
 
 import psycopg  # noqa: E402 - the path comes first
 from commands import applied, ask  # noqa: E402
