@@ -94,7 +94,7 @@ def _database(url: str) -> str:
     and a text that is no address are each a database of their own."""
     try:
         name = urlsplit(address({"DATABASE_URL": url}) or "").path[1:]
-    except ConfigError:
+    except (ConfigError, ValueError):
         return url
     return name if name not in ("", "postgres") else url
 
