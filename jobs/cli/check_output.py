@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from rich.console import Console
 from rich.table import Table
 
 from jobs.cli.output import escape, make_console, to_json
@@ -22,14 +23,13 @@ def print_findings(found: Sequence[Finding], settings: Settings, address: Addres
         out.print(f"ok    {subject}: {what}", markup=False)
     others = [finding for finding in found if finding.level != "ok"]
     for finding in others:
-        _print_block(finding)
+        _print_block(out, finding)
     refused = sum(1 for finding in others if finding.level != "note")
     out.print(f"\nrefused: {refused}" if refused else "\nready", style="bold")
 
 
-def _print_block(finding: Finding) -> None:
+def _print_block(out: Console, finding: Finding) -> None:
     """Prints one finding: what, what was found where what was expected, what follows, and what to do."""
-    out = make_console()
     level = "note" if finding.level == "note" else "REFUSED"
     out.print(f"\n{level}  {finding.subject}", style="" if finding.level == "note" else "bold", markup=False)
     lines = {

@@ -8,7 +8,6 @@ from jobs.postgres.required_columns import ColumnRequirement, own_rights
 from jobs.postgres.schema import tables
 from jobs.settings import Settings
 
-SPARE = ("hopsworks_clusters",)
 HIDDEN = "A table whose rows are hidden seems to be empty, without an error"
 
 

@@ -1,10 +1,6 @@
 """Makes and applies the scripts of `usage-jobs schema`: the job's own tables, a role, or the view for users."""
 
-from jobs.postgres import (
-    privileges,
-    schema,
-    user_view,
-)
+from jobs.postgres import privileges, schema, user_view
 from jobs.postgres.connections import open_link
 from jobs.postgres.conninfo import Address
 from jobs.postgres.errors import retry
