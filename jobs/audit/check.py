@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 from jobs.domain.errors import UsageJobsError
-from jobs.pipeline.plan import Plan, make_plan
+from jobs.pipeline.planning import make_scope
 from jobs.postgres import (
     api_exposure,
     key_checks,
@@ -19,6 +19,7 @@ from jobs.postgres.conninfo import Address
 from jobs.postgres.errors import retry
 from jobs.postgres.findings import Finding
 from jobs.postgres.reader_choice import choose_reader
+from jobs.postgres.run_scope import RunScope
 from jobs.settings import Settings
 
 
@@ -64,22 +65,22 @@ def _check_database(connection: Connection, settings: Settings) -> Iterator[Find
     )
     today = server_clock.today(connection)
     try:
-        plan = make_plan(connection, settings, source, None, today)
+        scope = make_scope(connection, settings, source, None, today)
     except UsageJobsError as error:
         yield Finding("refused", "the next run", "start, rates, a price for every day", str(error))
         return
-    yield Finding("ok", "the next run", "open months", f"{plan.window.first} to {plan.window.last}")
-    for note in plan.notes:
+    yield Finding("ok", "the next run", "open months", f"{scope.window.first} to {scope.window.last}")
+    for note in scope.notes:
         yield Finding("note", "the next run", "nothing to note", note)
-    yield from _find_missing_prices(plan)
+    yield from _find_missing_prices(scope)
     yield from key_checks.find_unknown_ids(connection, settings, source, today - timedelta(days=31))
 
 
-def _find_missing_prices(plan: Plan) -> Iterator[Finding]:
+def _find_missing_prices(scope: RunScope) -> Iterator[Finding]:
     """Optional meters that have a column, but no price on some or all days."""
-    for meter in plan.query.source.meters:
-        since = plan.query.since.get(meter.name)
-        if since is None or since > plan.window.first:
+    for meter in scope.query.source.meters:
+        since = scope.query.since.get(meter.name)
+        if since is None or since > scope.window.first:
             found = f"none before {since}" if since else "none"
             subject = f"card of {meter.name} (optional meter)"
             yield Finding("note", subject, "a price for every day", found, "Left out on the days without one")

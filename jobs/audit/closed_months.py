@@ -19,13 +19,14 @@ from jobs.domain.work_list import BatchLimits, WorkList
 from jobs.pipeline.batch_changes import compute_days_target, compute_months_target
 from jobs.pipeline.batch_input import BatchInput, read_input
 from jobs.pipeline.draw_windows import apply_ledger
-from jobs.pipeline.plan import Plan, make_window_plan
+from jobs.pipeline.planning import make_window_scope
 from jobs.postgres import detection, fingerprints, preflight, run_log, server_clock
 from jobs.postgres.connections import Connection, open_link, transaction
 from jobs.postgres.conninfo import Address
 from jobs.postgres.detection import Difference, Differences
 from jobs.postgres.errors import retry
 from jobs.postgres.fingerprints import RowFingerprint
+from jobs.postgres.run_scope import RunScope
 from jobs.postgres.usage_reader import Reader
 from jobs.rollups.causes import is_repriced
 from jobs.settings import Settings
@@ -100,40 +101,40 @@ def _watch(connection: Connection, settings: Settings, address: Address, *, ever
     if not chosen:
         return []
     window = Window(chosen, last_of(chosen[-1]), frozenset(), frozenset(chosen))
-    plan, missing = _with_stored_fingerprints(make_window_plan(connection, settings, source, window, months))
+    scope, missing = _with_stored_fingerprints(make_window_scope(connection, settings, source, window, months))
     comparable = [month for month in chosen if month not in missing]
-    found = detection.find_differences(connection, plan, comparable) if comparable else Differences()
-    changes = _compare(connection, plan, address, found.found)
-    return [_closed_month(plan, month, found, changes, missing.get(month, ())) for month in chosen]
+    found = detection.find_differences(connection, scope, comparable) if comparable else Differences()
+    changes = _compare(connection, scope, address, found.found)
+    return [_closed_month(scope, month, found, changes, missing.get(month, ())) for month in chosen]
 
 
-def _with_stored_fingerprints(plan: Plan) -> tuple[Plan, dict[date, tuple[str, ...]]]:
+def _with_stored_fingerprints(scope: RunScope) -> tuple[RunScope, dict[date, tuple[str, ...]]]:
     """The plan with the fingerprints that each month was closed with, and their missing columns by month."""
-    existing, covered, missing = plan.query.source.columns, dict(plan.fingerprints), {}
-    for month in plan.window.months:
-        text = plan.months.fingerprints.get(month)
+    existing, covered, missing = scope.query.source.columns, dict(scope.fingerprints), {}
+    for month in scope.window.months:
+        text = scope.month_records.fingerprints.get(month)
         stored = None if text is None else RowFingerprint.parse(text)
         if stored is not None:
             if gone := sorted(stored.columns - existing):
                 missing[month] = tuple(gone)
             else:
                 covered[month] = stored
-    query = replace(plan.query, usage_hash=fingerprints.usage_hash(covered))
-    return replace(plan, fingerprints=covered, query=query), missing
+    query = replace(scope.query, usage_hash=fingerprints.usage_hash(covered))
+    return replace(scope, fingerprints=covered, query=query), missing
 
 
-def _compare(connection: Connection, plan: Plan, address: Address, found: Iterable[Difference]) -> _Changes:
+def _compare(connection: Connection, scope: RunScope, address: Address, found: Iterable[Difference]) -> _Changes:
     """Recomputes the users whose inputs differ; returns the user-months whose results differ from the stored rows."""
     changes, causes = _Changes(), {(each.user, each.month): each for each in found}
     users = sorted({user for user, _ in causes})
     # The number of rows of a user is not known here: assume one a day.
-    work = WorkList(BatchLimits(plan.settings.batch_rows, plan.settings.batch_rows))
+    work = WorkList(BatchLimits(scope.settings.batch_rows, scope.settings.batch_rows))
     for user in users:
-        work.add(user, len(plan.window.days), 0)
+        work.add(user, len(scope.window.days), 0)
     for batch in work:
-        read = read_input(connection, Reader("copy", address), plan, batch)
-        rows = apply_ledger(plan, read)
-        target = compute_months_target(plan, read, rows)
+        read = read_input(connection, Reader("copy", address), scope, batch)
+        rows = apply_ledger(scope, read)
+        target = compute_months_target(scope, read, rows)
         columns = [name for name in read.months.columns if name not in PAID and not name.endswith("_hash")]
         figures = [name for name in columns if name in target.columns]
         both = target.select(figures).join(
@@ -144,9 +145,11 @@ def _compare(connection: Connection, plan: Plan, address: Address, found: Iterab
         same = pl.all_horizontal(
             pl.col(name).eq_missing(pl.col(f"{name}_stored")) for name in values if not name.endswith("_days")
         )
-        changed = pl.concat([both.filter(~same).select(USER_MONTH), _months_of_changed_days(plan, read, rows)]).unique()
+        changed = pl.concat(
+            [both.filter(~same).select(USER_MONTH), _months_of_changed_days(scope, read, rows)]
+        ).unique()
         cost = pl.col("total_cost").fill_null(0) - pl.col("total_cost_stored").fill_null(0)
-        repriced = _repriced(plan, both, read)
+        repriced = _repriced(scope, both, read)
         for user, month, more in both.join(changed, on=USER_MONTH).select(*USER_MONTH, cost).iter_rows():
             if (user, month) in causes:
                 cause = _cause(causes[user, month], repriced=(user, month) in repriced)
@@ -155,15 +158,15 @@ def _compare(connection: Connection, plan: Plan, address: Address, found: Iterab
     return changes
 
 
-def _months_of_changed_days(plan: Plan, read: BatchInput, rows: pl.DataFrame) -> pl.DataFrame:
+def _months_of_changed_days(scope: RunScope, read: BatchInput, rows: pl.DataFrame) -> pl.DataFrame:
     """The user-months whose rows in user_daily differ from a recomputation.
 
     Months of the first version are left out: they have no rows in user_daily.
     """
-    months = [month for month in plan.window.months if plan.months.fingerprints.get(month) is not None]
+    months = [month for month in scope.window.months if scope.month_records.fingerprints.get(month) is not None]
     columns = [name for name in read.days.columns if name != "credits_deducted"]
     month = pl.col("date").dt.month_start().alias("month")
-    target = compute_days_target(plan, rows).select(columns).filter(month.is_in(months))
+    target = compute_days_target(scope, rows).select(columns).filter(month.is_in(months))
     stored = read.days.select(columns).filter(month.is_in(months))
     pairs = ((target, stored), (stored, target))
     return pl.concat(
@@ -171,14 +174,14 @@ def _months_of_changed_days(plan: Plan, read: BatchInput, rows: pl.DataFrame) ->
     )
 
 
-def _repriced(plan: Plan, both: pl.DataFrame, read: BatchInput) -> set[tuple[str, date]]:
+def _repriced(scope: RunScope, both: pl.DataFrame, read: BatchInput) -> set[tuple[str, date]]:
     """The user-months with usage, now or when computed, of a meter whose price has changed."""
-    rates = {month: plan.rates_hash(month) for month in plan.window.months}
+    rates = {month: scope.rates_hash(month) for month in scope.window.months}
     now = pl.col("month").replace_strict(rates, return_dtype=pl.String)
     before = read.months.select(*USER_MONTH, rates_hash_stored="rates_hash")
     hashed = both.join(before, on=USER_MONTH, how="left")
-    repriced = {month: plan.find_repriced_meters(month) for month in plan.window.months}
-    which = is_repriced([meter.name for meter in plan.settings.meters], repriced)
+    repriced = {month: scope.find_repriced_meters(month) for month in scope.window.months}
+    which = is_repriced([meter.name for meter in scope.settings.meters], repriced)
     return set(hashed.with_columns(rates_hash=now).filter(which).select(USER_MONTH).iter_rows())
 
 
@@ -188,18 +191,18 @@ def _cause(found: Difference, *, repriced: bool) -> str:
 
 
 def _closed_month(
-    plan: Plan, month: date, found: Differences, changes: _Changes, missing: tuple[str, ...]
+    scope: RunScope, month: date, found: Differences, changes: _Changes, missing: tuple[str, ...]
 ) -> ClosedMonth:
-    causes, before = changes.causes.get(month, Counter()), plan.months.totals[month]
+    causes, before = changes.causes.get(month, Counter()), scope.month_records.totals[month]
     return ClosedMonth(
         month,
-        plan.months.rows[month],
+        scope.month_records.rows[month],
         found.rows.get(month, 0),
         before,
         (before or Decimal(0)) + unscaled(changes.more[month]),
         causes.total(),
         dict(causes),
         causes.total() > 0,
-        plan.currencies[month],
+        scope.currencies[month],
         missing,
     )

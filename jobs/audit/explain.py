@@ -21,13 +21,14 @@ from jobs.domain.schemas import DUE, EARLY, FREE, PREPAID, usage_schema
 from jobs.pipeline.batch_changes import compute_days_target, compute_months_target
 from jobs.pipeline.batch_input import BatchInput, read_input
 from jobs.pipeline.draw_windows import apply_ledger
-from jobs.pipeline.plan import Plan, make_window_plan
+from jobs.pipeline.planning import make_window_scope
 from jobs.pipeline.row_rating import with_overrides
 from jobs.postgres import debts, preflight, rejects, run_log, server_clock
 from jobs.postgres.connections import Connection, open_link, transaction
 from jobs.postgres.conninfo import Address
 from jobs.postgres.errors import retry
 from jobs.postgres.rejects import Reject
+from jobs.postgres.run_scope import RunScope
 from jobs.postgres.usage_reader import Reader
 from jobs.rating.price_breakdown import price_breakdown
 from jobs.rollups.user_rollups import CREDITS, USER_DAY, additive_columns
@@ -55,16 +56,16 @@ def _explain(opened: Connection, settings: Settings, address: Address, user: str
         if last < month:
             raise ConfigError(f"--month {month:%Y-%m}: no run has covered a day of it yet; the last was {last}")
         window = Window((month,), last, frozenset())
-        plan = make_window_plan(connection, settings, source, window, months)
-        read = read_input(connection, Reader("copy", address), plan, [user])
+        scope = make_window_scope(connection, settings, source, window, months)
+        read = read_input(connection, Reader("copy", address), scope, [user])
         ids = [str(UUID(int=id_)) for id_ in read.rejected["id"]]
-        rejected = tuple(_rejected(reject) for reject in rejects.read_rejects(connection, plan.query, ids))
+        rejected = tuple(_rejected(reject) for reject in rejects.read_rejects(connection, scope.query, ids))
         owed = _sum_debts(
             [debt for debt in debts.read_debts(connection, settings, user) if month <= debt.usage_date <= last]
         )
-    paid = apply_ledger(plan, read)
+    paid = apply_ledger(scope, read)
     closed = is_closed(month, history, first_open_month(history, settings.start, last))
-    return replace(_explanation(plan, user, paid, read), closed=closed, rejected=rejected, owed=owed)
+    return replace(_explanation(scope, user, paid, read), closed=closed, rejected=rejected, owed=owed)
 
 
 def _sum_debts(found: Sequence[debts.Debt]) -> Owed | None:
@@ -74,47 +75,47 @@ def _sum_debts(found: Sequence[debts.Debt]) -> Owed | None:
     return Owed(*(sum(column, Decimal(0)) for column in zip(*amounts, strict=True)))
 
 
-def _explanation(plan: Plan, user: str, rated: pl.DataFrame, read: BatchInput) -> Explanation:
-    month = plan.window.first
+def _explanation(scope: RunScope, user: str, rated: pl.DataFrame, read: BatchInput) -> Explanation:
+    month = scope.window.first
     if not read.rows_read and read.months.is_empty():
         raise ConfigError(
             f"--user {user!r}: no usage and no roll-up in {month:%Y-%m}; expected a value of usage_daily.user_id "
             "(often with a prefix such as auth0|)"
         )
-    usage = rated.select(usage_schema([meter.name for meter in plan.meters]).keys()).lazy()
+    usage = rated.select(usage_schema([meter.name for meter in scope.meters]).keys()).lazy()
     pieces: dict[int, list[Mapping[str, Any]]] = {}
-    for piece in price_breakdown(with_overrides(usage, plan), plan.terms).collect().iter_rows(named=True):
+    for piece in price_breakdown(with_overrides(usage, scope), scope.terms).collect().iter_rows(named=True):
         pieces.setdefault(piece["id"], []).append(piece)
-    lines = [_line(plan, row, _add_charges(plan, pieces.get(row["id"], []))) for row in rated.iter_rows(named=True)]
+    lines = [_line(scope, row, _add_charges(scope, pieces.get(row["id"], []))) for row in rated.iter_rows(named=True)]
     return Explanation(
         user=user,
         month=month,
-        cost_mode=plan.modes[month],
-        currency=plan.currency,
-        last=plan.window.last,
+        cost_mode=scope.cost_modes[month],
+        currency=scope.currency,
+        last=scope.window.last,
         closed=False,
-        units={meter.name: meter.unit for meter in plan.meters},
+        units={meter.name: meter.unit for meter in scope.meters},
         lines=tuple(lines),
         rejected=(),
-        days=tuple(_differing_days(plan, rated, read)),
-        sums=_figures(plan, compute_months_target(plan, read, rated)),
-        rollup=_figures(plan, read.months),
+        days=tuple(_differing_days(scope, rated, read)),
+        sums=_figures(scope, compute_months_target(scope, read, rated)),
+        rollup=_figures(scope, read.months),
     )
 
 
-def _figures(plan: Plan, frame: pl.DataFrame) -> dict[str, Any]:
+def _figures(scope: RunScope, frame: pl.DataFrame) -> dict[str, Any]:
     if frame.is_empty():
         return {}
     row = frame.row(0, named=True)
-    figures = {name: row[name] for name in (*additive_columns(plan.settings.meters), *CREDITS)}
+    figures = {name: row[name] for name in (*additive_columns(scope.settings.meters), *CREDITS)}
     return {"days": row["days"]} | {n: None if units is None else unscaled(units) for n, units in figures.items()}
 
 
-def _differing_days(plan: Plan, rated: pl.DataFrame, read: BatchInput) -> Iterator[DayCost]:
+def _differing_days(scope: RunScope, rated: pl.DataFrame, read: BatchInput) -> Iterator[DayCost]:
     """The days whose cost differs from user_daily; none for a month of the first version, which had no such table."""
-    if plan.months.fingerprints.get(plan.window.first) is None:
+    if scope.month_records.fingerprints.get(scope.window.first) is None:
         return
-    now, stored = (days.select(*USER_DAY, "total_cost") for days in (compute_days_target(plan, rated), read.days))
+    now, stored = (days.select(*USER_DAY, "total_cost") for days in (compute_days_target(scope, rated), read.days))
     both = now.join(stored, on=USER_DAY, how="full", coalesce=True, nulls_equal=True, suffix="_stored")
     differing = both.filter(pl.col("total_cost").ne_missing(pl.col("total_cost_stored"))).sort(USER_DAY)
     for row in differing.iter_rows(named=True):
@@ -131,14 +132,14 @@ def _rejected(reject: Reject) -> Rejected:
     return Rejected(reject.id, date.fromisoformat(row["date"]), row["hopsworks_cluster_id"], reject.reason)
 
 
-def _add_charges(plan: Plan, rows: Sequence[Mapping[str, Any]]) -> list[PricedQuantity]:
+def _add_charges(scope: RunScope, rows: Sequence[Mapping[str, Any]]) -> list[PricedQuantity]:
     """The pieces of one usage row, each with its charge.
 
     The charge of a piece is the difference of two rounded cumulative sums, so that the charges of a meter add up to its
     rounded charge.
     """
-    levels = {meter.name for meter in plan.meters if meter.is_level}
-    days = days_in(plan.window.first)
+    levels = {meter.name for meter in scope.meters if meter.is_level}
+    days = days_in(scope.window.first)
     exact: dict[str, Fraction] = {}
     found = []
     for row in rows:
@@ -173,13 +174,13 @@ def _piece(row: Mapping[str, Any], days: int | None) -> PricedQuantity:
     )
 
 
-def _line(plan: Plan, row: Mapping[str, Any], pieces: list[PricedQuantity]) -> Line:
+def _line(scope: RunScope, row: Mapping[str, Any], pieces: list[PricedQuantity]) -> Line:
     return Line(
         id=str(UUID(int=row["id"])),
         day=row["date"],
         cluster=_uuid(row["cluster_id"]),
         pieces=tuple(pieces),
-        charges={meter.name: unscaled(row[cost_of(meter.name)]) for meter in plan.meters},
+        charges={meter.name: unscaled(row[cost_of(meter.name)]) for meter in scope.meters},
         recorded=None if row["recorded"] is None else unscaled(row["recorded"]),
         cost=unscaled(row["total_cost"]),
         adjustment=unscaled(row["adjustment_cost"]),

@@ -21,12 +21,12 @@ from jobs.domain.work_list import BatchLimits
 from jobs.pipeline.batch_changes import compute_days_target, compute_months_target
 from jobs.pipeline.batch_input import BatchInput, of_users, read_input
 from jobs.pipeline.draw_windows import allocate, apply_ledger
-from jobs.pipeline.plan import Plan
 from jobs.postgres import accounts, detection
 from jobs.postgres.connections import Connection
 from jobs.postgres.conninfo import Address
 from jobs.postgres.detection import Detected
 from jobs.postgres.invariants import InvariantCheck, describe_sides
+from jobs.postgres.run_scope import RunScope
 from jobs.postgres.usage_reader import Reader
 from jobs.rollups.user_rollups import USER_DAY
 
@@ -137,35 +137,37 @@ COUNTED = (SAME, SAME_DAYS)
 """Checks that count rows; the others sum amounts."""
 
 
-def recalculate(connection: Connection, address: Address, plan: Plan, found: CheckTotals, *, draws: bool) -> Detected:
-    """Recomputes the months of ``plan`` for all users, and adds the results to ``found``.
+def recalculate(
+    connection: Connection, address: Address, scope: RunScope, found: CheckTotals, *, draws: bool
+) -> Detected:
+    """Recomputes the months of ``scope`` for all users, and adds the results to ``found``.
 
     ``draws``: the months are one draw window, and its draws are checked too. Returns what detection has read of all
     users.
     """
-    months = plan.window.months
-    limits = BatchLimits(plan.settings.batch_rows, plan.settings.batch_rows)
-    all_users = detection.detect(connection, plan, months, full=True, limits=limits)
-    pairs = [(each.user, each.month) for each in detection.find_differences(connection, plan, months).found]
+    months = scope.window.months
+    limits = BatchLimits(scope.settings.batch_rows, scope.settings.batch_rows)
+    all_users = detection.detect(connection, scope, months, full=True, limits=limits)
+    pairs = [(each.user, each.month) for each in detection.find_differences(connection, scope, months).found]
     priced = pl.DataFrame(pairs, schema=NO_MONTHS.schema, orient="row")
     if draws:
         # A change in one month of a draw window may change draws in its other months.
-        stale = Stale(set(chain.from_iterable(detection.detect(connection, plan, months).work)), priced)
+        stale = Stale(set(chain.from_iterable(detection.detect(connection, scope, months).work)), priced)
     else:
         stale = Stale(set(), priced, months=priced)
     reader, changed = Reader("copy", address), set()
     for users in all_users.work:
-        read = read_input(connection, reader, plan, users)
-        changed |= _check_batch(connection, plan, found, read, stale, draws=draws)
+        read = read_input(connection, reader, scope, users)
+        changed |= _check_batch(connection, scope, found, read, stale, draws=draws)
     for month in months:
         if month not in changed and month in all_users.months:
-            found.rows[month] = all_users.months[month].rows, plan.months.rows.get(month, 0)
+            found.rows[month] = all_users.months[month].rows, scope.month_records.rows.get(month, 0)
     return all_users
 
 
 def _check_batch(
     connection: Connection,
-    plan: Plan,
+    scope: RunScope,
     found: CheckTotals,
     read: BatchInput,
     stale: Stale,
@@ -173,13 +175,13 @@ def _check_batch(
     draws: bool,
 ) -> set[date]:
     """Checks the user-months of ``read`` that are not ``stale``; returns the months that have stale ones."""
-    account_rows = accounts.read_accounts(connection, plan.settings, plan.query.source.credits, read.account_users)
-    posted = apply_ledger(plan, read)
+    account_rows = accounts.read_accounts(connection, scope.settings, scope.query.source.credits, read.account_users)
+    posted = apply_ledger(scope, read)
     computed, due = posted, None
     if draws:
-        allocated = allocate(plan, read, account_rows)
+        allocated = allocate(scope, read, account_rows)
         computed, due = allocated.rows, allocated.postings
-    target = compute_months_target(plan, read, computed)
+    target = compute_months_target(scope, read, computed)
     every = pl.concat([target.select(USER_MONTH), read.months.select(USER_MONTH)]).unique()
     same = every.filter(~of_users(stale.users & read.users)).join(stale.months, on=USER_MONTH, how="anti")
     found.same += same.height
@@ -188,7 +190,7 @@ def _check_batch(
     left_out = WRITTEN_BY_RUNS | (set() if draws else set(PAYING))
     columns = [name for name in read.months.columns if name not in left_out]
     _check_months(found, target.join(same, on=USER_MONTH, how="semi"), read.months.select(columns))
-    _check_days(found, plan, computed, read, same)
+    _check_days(found, scope, computed, read, same)
     rows = posted.with_columns(has_account=posted["user_id"].cast(pl.String).is_in(account_rows["user_id"].to_list()))
     _check_rows(found, rows, read.months, same, every.join(stale.priced, on=USER_MONTH, how="anti"))
     if due is not None:
@@ -198,11 +200,11 @@ def _check_batch(
     return set(every.join(same, on=USER_MONTH, how="anti")["month"])
 
 
-def _check_days(found: CheckTotals, plan: Plan, rows: pl.DataFrame, read: BatchInput, same: pl.DataFrame) -> None:
+def _check_days(found: CheckTotals, scope: RunScope, rows: pl.DataFrame, read: BatchInput, same: pl.DataFrame) -> None:
     month = pl.col("date").dt.month_start().alias("month")
     target, stored = (
         days.select(read.days.columns).with_columns(month).join(same, on=USER_MONTH, how="semi").drop("month")
-        for days in (compute_days_target(plan, rows), read.days)
+        for days in (compute_days_target(scope, rows), read.days)
     )
     both = target.join(stored, on=USER_DAY, how="full", coalesce=True, nulls_equal=True, suffix="_stored")
     columns = [name for name in read.days.columns if name not in USER_DAY]

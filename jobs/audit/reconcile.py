@@ -11,7 +11,7 @@ from functools import partial
 from jobs.audit.recalculation import ROWS, CheckTotals, recalculate
 from jobs.domain.billing_periods import Window, first_of, first_open_month, last_of
 from jobs.domain.errors import ConfigError
-from jobs.pipeline.plan import Plan, make_window_plan
+from jobs.pipeline.planning import make_window_scope
 from jobs.pipeline.shrink_check import has_shrunk
 from jobs.postgres import ledger_invariants, preflight, run_log, server_clock
 from jobs.postgres.connections import Connection, open_link, transaction
@@ -20,8 +20,9 @@ from jobs.postgres.detection import Detected
 from jobs.postgres.errors import retry
 from jobs.postgres.invariants import InvariantCheck, describe_sides
 from jobs.postgres.ledger_invariants import LastRun, Unfinished
-from jobs.postgres.rollup_invariants import Scope
+from jobs.postgres.rollup_invariants import CheckScope
 from jobs.postgres.run_lock import read_run_state
+from jobs.postgres.run_scope import RunScope
 from jobs.settings import Settings
 
 BETWEEN_BATCHES = (ledger_invariants.LEDGER_BY_ROW, ROWS)
@@ -75,8 +76,8 @@ def _check(
     if not months:
         raise ConfigError("no run has covered a month of these days yet; expected one: usage-jobs runs")
     rows_of = months if are_days_given else sorted(covered.modes.keys() - history.closed)
-    scope = Scope(months, rows_of, last)
-    results = list(ledger_invariants.check_invariants(connection, settings, source.credits, scope))
+    checked = CheckScope(months, rows_of, last)
+    results = list(ledger_invariants.check_invariants(connection, settings, source.credits, checked))
     found = CheckTotals()
     # All open months are one draw window, whichever days are given.
     first_open = first_open_month(history, settings.start, last)
@@ -84,9 +85,9 @@ def _check(
     # A closed month is a draw window of its own. Draws of other months on its rows are not checked with it.
     for are_open, some in ((True, still_open), *((False, (month,)) for month in months if month not in still_open)):
         if some and (are_open or are_days_given):
-            plan = make_window_plan(connection, settings, source, Window(some, last, frozenset()), covered)
-            detected = recalculate(connection, address, plan, found, draws=are_open)
-            results += _check_shrink(plan, detected) if are_open else []
+            scope = make_window_scope(connection, settings, source, Window(some, last, frozenset()), covered)
+            detected = recalculate(connection, address, scope, found, draws=are_open)
+            results += _check_shrink(scope, detected) if are_open else []
     results += [*found.results(), _count_stale(found)]
     return (
         results,
@@ -131,10 +132,10 @@ def _count_stale(found: CheckTotals) -> InvariantCheck:
     )
 
 
-def _check_shrink(plan: Plan, detected: Detected) -> Iterator[InvariantCheck]:
-    bad = [month for month in plan.window.months if has_shrunk(plan, detected, month)]
-    counts = [(plan.months.rows.get(m, 0), detected.months[m].rows if m in detected.months else 0) for m in bad]
-    before = sum(plan.months.rows.get(month, 0) for month in plan.window.months)
+def _check_shrink(scope: RunScope, detected: Detected) -> Iterator[InvariantCheck]:
+    bad = [month for month in scope.window.months if has_shrunk(scope, detected, month)]
+    counts = [(scope.month_records.rows.get(m, 0), detected.months[m].rows if m in detected.months else 0) for m in bad]
+    before = sum(scope.month_records.rows.get(month, 0) for month in scope.window.months)
     yield InvariantCheck(
         "8 usage has not shrunk since (rows counted, rows now)",
         before,

@@ -25,10 +25,10 @@ import psycopg
 from jobs.domain.errors import RefusedError
 from jobs.pipeline.batch_changes import BatchChanges, compute_changes
 from jobs.pipeline.batch_input import BatchInput, read_input
-from jobs.pipeline.plan import Plan
 from jobs.postgres import accounts, detection, usage_writeback
 from jobs.postgres.connections import Connection, transaction
 from jobs.postgres.run_lock import check_ownership
+from jobs.postgres.run_scope import RunScope
 from jobs.postgres.usage_reader import Reader
 from jobs.postgres.usage_writeback import ConcurrentChangeError
 
@@ -71,7 +71,7 @@ class Batch:
     (rollups.changes.CHANGES), raises to prevent it.
     """
 
-    plan: Plan
+    scope: RunScope
     reader: Reader
     run_id: int | None
     number: int = 0
@@ -106,13 +106,13 @@ class Batch:
         It waits for the account only, while it has no locks of its own; the rows are locked at once, or the batch
         fails.
         """
-        alone, plan = frozenset([user]), self.plan
+        alone, scope = frozenset([user]), self.scope
         try:
             with transaction(connection, lock_timeout=SINGLE_LOCK_TIMEOUT):
-                check_ownership(connection, plan.settings, self._run_id)
-                accounts.lock_accounts(connection, plan.settings, plan.query.source.credits, alone, wait=True)
-                if plan.writes_usage:
-                    usage_writeback.lock_users(connection, plan, alone)
+                check_ownership(connection, scope.settings, self._run_id)
+                accounts.lock_accounts(connection, scope.settings, scope.query.source.credits, alone, wait=True)
+                if scope.writes_usage:
+                    usage_writeback.lock_users(connection, scope, alone)
                 read, foreign = self._read(connection, Reader("copy", self.reader.address), alone)
                 return replace(self._write(connection, read, read.rows_read, wait=True), foreign=foreign)
         except (psycopg.Error, RefusedError) as error:
@@ -122,10 +122,10 @@ class Batch:
         """Computes what ``run`` would write, read-only, in the caller's transaction."""
         read, foreign = self._read(connection, self.reader, users)
         account_rows = accounts.read_accounts(
-            connection, self.plan.settings, self.plan.query.source.credits, read.account_users
+            connection, self.scope.settings, self.scope.query.source.credits, read.account_users
         )
         changes = (
-            compute_changes(connection, self.plan, None, read, account_rows)
+            compute_changes(connection, self.scope, None, read, account_rows)
             .with_written_hashes(connection)
             .complete(connection)
         )
@@ -135,8 +135,8 @@ class Batch:
         self, connection: Connection, reader: Reader, users: Collection[str]
     ) -> tuple[BatchInput, Mapping[str, str]]:
         """Reads ``users``; returns the input of those who are not set aside, and why the others are."""
-        read = read_input(connection, reader, self.plan, users, self.run_id)
-        trusting, adopting = self.plan.trusted_ledger_users, self.plan.adopted_users
+        read = read_input(connection, reader, self.scope, users, self.run_id)
+        trusting, adopting = self.scope.trusted_ledger_users, self.scope.adopted_users
         foreign = {
             user: why.reason
             for user, why in read.unexplained.items()
@@ -150,16 +150,16 @@ class Batch:
         return self.run_id
 
     def _write(self, connection: Connection, read: BatchInput, rows_read: int, *, wait: bool) -> BatchResult:
-        plan, users = self.plan, read.users
+        scope, users = self.scope, read.users
         if not wait:
-            check_ownership(connection, plan.settings, self._run_id)
+            check_ownership(connection, scope.settings, self._run_id)
         locked, skipped = accounts.lock_accounts(
-            connection, plan.settings, plan.query.source.credits, read.account_users, wait=wait
+            connection, scope.settings, scope.query.source.credits, read.account_users, wait=wait
         )
         read = read.without(skipped)
         # An account that was opened meanwhile is not locked, so it is left to the next run.
-        account_rows = accounts.read_accounts(connection, plan.settings, plan.query.source.credits, locked)
-        changes = compute_changes(connection, plan, self._run_id, read, account_rows, first=not wait)
+        account_rows = accounts.read_accounts(connection, scope.settings, scope.query.source.credits, locked)
+        changes = compute_changes(connection, scope, self._run_id, read, account_rows, first=not wait)
         changes, missing = changes.lock_rows(connection, alone=wait)
         not_writable = missing | self._changed_users(connection, read)
         if wait and not_writable:
@@ -174,7 +174,7 @@ class Batch:
 
     def _changed_users(self, connection: Connection, read: BatchInput) -> frozenset[str]:
         """Returns users whose rows or ledger entries have changed since they were read."""
-        now = detection.read_fingerprints(connection, self.plan, read.users)
+        now = detection.read_fingerprints(connection, self.scope, read.users)
         then = {
             (user, month): (rows, usage, written)
             for user, month, rows, usage, written in read.fingerprints.select(
@@ -182,9 +182,9 @@ class Batch:
             ).iter_rows()
         }
         changed = {user for (user, _), _ in now.items() ^ then.items()}
-        if self.plan.query.source.credits.account is not None:
+        if self.scope.query.source.credits.account is not None:
             # Only runs should post to the ledger. This finds postings of any other program.
-            posted = detection.count_draws(connection, self.plan, read.users)
+            posted = detection.count_draws(connection, self.scope, read.users)
             changed |= {user for user, _ in posted.items() ^ dict(read.entry_counts.iter_rows()).items()}
         return frozenset(changed)
 

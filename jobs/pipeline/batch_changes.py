@@ -9,7 +9,6 @@ import polars as pl
 from jobs.domain.fixed_point_columns import int128
 from jobs.pipeline import debt_settlement, draw_windows, foreign_draws, month_hashes, row_changes
 from jobs.pipeline.batch_input import BatchInput, of_users
-from jobs.pipeline.plan import Plan
 from jobs.pipeline.rollup_writer import TableDiff, add_left_out_meters
 from jobs.postgres import (
     accounts,
@@ -22,6 +21,7 @@ from jobs.postgres import (
 )
 from jobs.postgres.connections import Connection
 from jobs.postgres.rejects import RejectChange
+from jobs.postgres.run_scope import RunScope
 from jobs.postgres.usage_writeback import ConcurrentChangeError, LostRow
 from jobs.rollups import user_rollups
 from jobs.rollups.causes import NO_CAUSES, keep_closed_months
@@ -53,7 +53,7 @@ class BatchChanges:
     - ``causes``: why user-months of closed months change; of a backfill and of a dry run, those of open months too.
     """
 
-    plan: Plan
+    scope: RunScope
     run_id: int | None
     read: BatchInput
     rows: pl.DataFrame
@@ -93,13 +93,13 @@ class BatchChanges:
     @property
     def corrections(self) -> pl.DataFrame:
         """The causes that go into rollup.corrections: those of closed months."""
-        is_open = pl.col("month").is_in(self.plan.window.open)
+        is_open = pl.col("month").is_in(self.scope.window.open)
         return self.causes.filter(~is_open)
 
     @property
     def counts(self) -> dict[str, int]:
         """How many rows change, by table. Call after ``complete``."""
-        credits, counts = self.plan.query.source.credits, {"usage_daily": self.usage.height + len(self.lost)}
+        credits, counts = self.scope.query.source.credits, {"usage_daily": self.usage.height + len(self.lost)}
         if not self.postings.is_empty():
             counts["credit_draws"] = self.postings.height
             counts["user_credits"] = accounts.count_changed_accounts(self.postings, credits)
@@ -130,12 +130,12 @@ class BatchChanges:
 
         The server computes hashes of stored rows for it.
         """
-        read, closed = self.read, sorted(self.plan.window.closed)
+        read, closed = self.read, sorted(self.scope.window.closed)
         months = month_hashes.add_hashes(connection, self).select(read.months.columns)
         if closed:
             months = keep_closed_months(months.lazy(), read.months.lazy(), closed).collect()
         causes = NO_CAUSES
-        if self.plan.keeps_changes or (self.run_id is None and self.plan.covered_to is not None):
+        if self.scope.keeps_changes or (self.run_id is None and self.scope.covered_to is not None):
             causes = month_hashes.find_month_causes(connection, self, self._diff("user_monthly", months, read.months))
         paid_days, unpaid_days = debt_settlement.settle_days(
             read, pl.concat([self.settled_debts, self.debts_settled_by_adoption])
@@ -155,19 +155,19 @@ class BatchChanges:
         )
 
     def _diff(self, name: str, target: pl.DataFrame, stored: pl.DataFrame) -> TableDiff:
-        return TableDiff.of(rollup_io.find_table(self.plan.settings, name), target, stored)
+        return TableDiff.of(rollup_io.find_table(self.scope.settings, name), target, stored)
 
     def list_changes(self) -> pl.DataFrame:
         """Returns every row that changes (rollups.changes.CHANGES), if the plan is shown or compared; else none.
 
         Call after ``complete``.
         """
-        if not self.plan.keeps_changes or self.daily is None or self.monthly is None or self.debts is None:
+        if not self.scope.keeps_changes or self.daily is None or self.monthly is None or self.debts is None:
             return NO_CHANGES
         return pl.concat(
             [
                 row_changes.list_billing_modes(self.read.new_billing_modes),
-                row_changes.list_postings(self.plan, self.postings, self.accounts, self.accounts_after),
+                row_changes.list_postings(self.scope, self.postings, self.accounts, self.accounts_after),
                 row_changes.list_adopted_draws(self.adopted),
                 row_changes.list_usage(self.usage, self.lost),
                 self.daily.list_changes(),
@@ -186,13 +186,13 @@ class BatchChanges:
         written, missing = self.written_hashes, frozenset[str]()
         if not self.usage.is_empty():
             usage_writeback.stage_rows(connection, self.usage)
-            written, missing = usage_writeback.lock_rows(connection, self.plan, self.usage, alone=alone)
-        missing |= usage_writeback.lock_lost_rows(connection, self.plan, self.lost)
+            written, missing = usage_writeback.lock_rows(connection, self.scope, self.usage, alone=alone)
+        missing |= usage_writeback.lock_lost_rows(connection, self.scope, self.lost)
         return replace(self, written_hashes=written), missing
 
     def with_written_hashes(self, connection: Connection) -> "BatchChanges":
         """Returns the changes with ``written_hashes``; for a dry run, which locks nothing."""
-        return replace(self, written_hashes=usage_writeback.compute_written_changes(connection, self.plan, self.usage))
+        return replace(self, written_hashes=usage_writeback.compute_written_changes(connection, self.scope, self.usage))
 
     def write(self, connection: Connection, batch: int, skipped: Collection[str]) -> None:
         """Writes all changes. Call after ``complete`` and ``lock_rows``.
@@ -200,36 +200,36 @@ class BatchChanges:
         ``batch``: its number in rollup.touched_days; ``skipped``: users whose staged rows are not written. Raises
         ConcurrentChangeError if a row is not as expected: the transaction must then be rolled back.
         """
-        plan, run_id = self.plan, self.run_id
+        scope, run_id = self.scope, self.run_id
         assert run_id is not None  # noqa: S101
         assert self.daily is not None and self.monthly is not None and self.debts is not None  # noqa: S101, PT018
         if not self.adopted.is_empty():
-            accounts.post_adopted_draws(connection, plan.settings, self.adopted, run_id)
+            accounts.post_adopted_draws(connection, scope.settings, self.adopted, run_id)
         if not self.postings.is_empty():
-            credits = plan.query.source.credits
-            posted = accounts.post_draws(connection, plan.settings, credits, self.postings, run_id)
+            credits = scope.query.source.credits
+            posted = accounts.post_draws(connection, scope.settings, credits, self.postings, run_id)
             if posted["credit_draws"] != self.postings.height:
                 raise ConcurrentChangeError(frozenset(self.postings.filter("first")["user_id"]))
         if not self.usage.is_empty():
             if skipped:
                 usage_writeback.unstage_users(connection, skipped)
-            usage_writeback.write_rows(connection, plan, self.usage)
-        usage_writeback.write_lost_rows(connection, plan, self.lost)
-        self.daily.write(connection, plan, run_id)
-        cluster_rollups.touch_days(connection, plan, run_id, batch, self.daily.keys["date"].unique().to_list())
-        self.monthly.write(connection, plan, run_id)
-        self.debts.write(connection, plan, run_id)
+            usage_writeback.write_rows(connection, scope, self.usage)
+        usage_writeback.write_lost_rows(connection, scope, self.lost)
+        self.daily.write(connection, scope, run_id)
+        cluster_rollups.touch_days(connection, scope, run_id, batch, self.daily.keys["date"].unique().to_list())
+        self.monthly.write(connection, scope, run_id)
+        self.debts.write(connection, scope, run_id)
         if entries := self.read.new_billing_modes:
             billing_mode_history.append_entries(
-                connection, plan.settings, billing_mode_history.known_entries_query(entries), run_id
+                connection, scope.settings, billing_mode_history.known_entries_query(entries), run_id
             )
-        ledger.append_corrections(connection, plan.settings, self.corrections, plan.reason, run_id)
-        rejects.write_rejects(connection, plan.settings, self.rejects)
+        ledger.append_corrections(connection, scope.settings, self.corrections, scope.reason, run_id)
+        rejects.write_rejects(connection, scope.settings, self.rejects)
 
 
 def compute_changes(
     connection: Connection,
-    plan: Plan,
+    scope: RunScope,
     run_id: int | None,
     read: BatchInput,
     account_rows: pl.DataFrame,
@@ -243,8 +243,8 @@ def compute_changes(
     - ``first``: whether a row without credits_deducted and without draws in the window counts as one that never had
       draws. If it had, posting fails and raises ConcurrentChangeError.
     """
-    adopted = foreign_draws.make_adopted_draws(connection, plan, read, account_rows)
-    dropped = foreign_draws.make_dropped_draws(plan, read)
+    adopted = foreign_draws.make_adopted_draws(connection, scope, read, account_rows)
+    dropped = foreign_draws.make_dropped_draws(scope, read)
     payable, debts_settled_by_adoption = debt_settlement.adopt_debts(read.payable, adopted)
     in_window = adopted.join(debts_settled_by_adoption, on=["id", "date"], how="anti")
     read = replace(
@@ -254,36 +254,36 @@ def compute_changes(
         mismatched_debts=foreign_draws.explain_adopted(read.mismatched_debts, adopted),
         payable=payable,
     )
-    allocated = draw_windows.allocate(plan, read, account_rows)
+    allocated = draw_windows.allocate(scope, read, account_rows)
     rows, settled = allocated.rows, allocated.settled_debts
     postings = _mark_first(allocated.postings, read.mismatched, first=first)
     vanished = postings.filter("vanished")
     postings = pl.concat([postings, debt_settlement.make_debt_postings(settled, postings.columns)])
     refilled = debt_settlement.select_refilled_debts(payable, read.mismatched_debts, settled)
-    usage = draw_windows.select_rows_to_write(plan, rows, read.rejected, postings, read.mismatched)
-    debt_usage = debt_settlement.select_debt_rows_to_write(plan, pl.concat([settled, refilled]))
+    usage = draw_windows.select_rows_to_write(scope, rows, read.rejected, postings, read.mismatched)
+    debt_usage = debt_settlement.select_debt_rows_to_write(scope, pl.concat([settled, refilled]))
     ids = [str(UUID(int=id_)) for id_ in read.rejected["id"]]
-    rejected = rejects.read_rejects(connection, plan.query, ids)
-    spans = plan.window.spans()
+    rejected = rejects.read_rejects(connection, scope.query, ids)
+    spans = scope.window.spans()
     return BatchChanges(
-        plan=plan,
+        scope=scope,
         run_id=run_id,
         read=read,
         rows=rows,
         accounts=account_rows,
-        accounts_after=draw_windows.apply_postings(plan, account_rows, postings),
+        accounts_after=draw_windows.apply_postings(scope, account_rows, postings),
         adopted=pl.concat([adopted, dropped]),
         postings=postings,
         usage=pl.concat([usage, debt_usage.select(usage.columns)]),
-        lost=usage_writeback.find_lost_rows(connection, plan, vanished),
-        days_target=compute_days_target(plan, rows),
-        months_target=compute_months_target(plan, read, rows),
+        lost=usage_writeback.find_lost_rows(connection, scope, vanished),
+        days_target=compute_days_target(scope, rows),
+        months_target=compute_months_target(scope, read, rows),
         settled_debts=settled,
         debts_settled_by_adoption=debts_settled_by_adoption,
         debts_target=debt_settlement.compute_debts_target(
-            plan, read, rows, pl.concat([settled, debts_settled_by_adoption]), postings["id"]
+            scope, read, rows, pl.concat([settled, debts_settled_by_adoption]), postings["id"]
         ),
-        rejects=rejects.find_user_changes(connection, plan.settings, rejected, read.users, spans),
+        rejects=rejects.find_user_changes(connection, scope.settings, rejected, read.users, spans),
     )
 
 
@@ -303,17 +303,17 @@ def _mark_first(postings: pl.DataFrame, mismatched: pl.DataFrame, *, first: bool
     )
 
 
-def compute_days_target(plan: Plan, rows: pl.DataFrame) -> pl.DataFrame:
+def compute_days_target(scope: RunScope, rows: pl.DataFrame) -> pl.DataFrame:
     """Returns the target rows of user_daily; ``rows``: rated, with their draws."""
-    return add_left_out_meters(user_rollups.sum_user_days(rows.lazy(), plan.meters), plan, monthly=False).collect()
+    return add_left_out_meters(user_rollups.sum_user_days(rows.lazy(), scope.meters), scope, monthly=False).collect()
 
 
-def compute_months_target(plan: Plan, read: BatchInput, rows: pl.DataFrame) -> pl.DataFrame:
+def compute_months_target(scope: RunScope, read: BatchInput, rows: pl.DataFrame) -> pl.DataFrame:
     """Returns the target rows of user_monthly without the hashes of credits, overrides and prices; with ``unpriced``.
 
     A user all of whose rows are rejected has a row of zeros, which says that these rows were processed.
     """
-    sums = add_left_out_meters(user_rollups.sum_user_months(rows.lazy(), plan.meters), plan, monthly=True)
+    sums = add_left_out_meters(user_rollups.sum_user_months(rows.lazy(), scope.meters), scope, monthly=True)
     schema = sums.collect_schema()
     zeros = [
         pl.col(name).fill_null(int128(0) if kind == pl.Int128 else pl.lit(0, dtype=kind))
@@ -326,7 +326,7 @@ def compute_months_target(plan: Plan, read: BatchInput, rows: pl.DataFrame) -> p
         .with_columns(
             *zeros,
             pl.col("clusters").fill_null("{}"),
-            currency=pl.col("month").replace_strict(plan.currencies, return_dtype=pl.String),
+            currency=pl.col("month").replace_strict(scope.currencies, return_dtype=pl.String),
         )
         .collect()
     )

@@ -13,9 +13,9 @@ from jobs.domain.billing_periods import first_of, previous_month
 from jobs.domain.check_tokens import LargeChange, percent, round_up
 from jobs.domain.errors import ChangeError
 from jobs.domain.fixed_point import unscaled
-from jobs.pipeline.plan import Plan
 from jobs.postgres.connections import Connection, transaction
 from jobs.postgres.month_figures import MonthFigures, read_day_costs, read_month_figures
+from jobs.postgres.run_scope import RunScope
 
 if TYPE_CHECKING:
     from jobs.pipeline.change_sums import ChangeSums
@@ -33,20 +33,20 @@ TooLarge = tuple[LargeChange, str]
 
 
 def check_change(
-    connection: Connection, plan: Plan, sums: "ChangeSums | None", allowed: Collection[LargeChange]
+    connection: Connection, scope: RunScope, sums: "ChangeSums | None", allowed: Collection[LargeChange]
 ) -> None:
     """Raises ChangeError (exit 5) if a change is too large and not ``allowed``.
 
     The error names both figures and the largest causes. ``sums``: None if nothing is to be recomputed.
     """
-    too_large = list(_check_inputs(plan))
+    too_large = list(_check_inputs(scope))
     if sums is not None:
         with transaction(connection):
-            too_large += [*_check_months(connection, plan, sums), *_check_days(connection, plan, sums)]
+            too_large += [*_check_months(connection, scope, sums), *_check_days(connection, scope, sums)]
     refused = [description for change, description in too_large if not any(each.covers(change) for each in allowed)]
     if refused:
         # Options for all changes, the allowed ones too: so the printed options are complete for the next run.
-        settings, options = plan.settings, " ".join(f"--allow-change {change.token}" for change, _ in too_large)
+        settings, options = scope.settings, " ".join(f"--allow-change {change.token}" for change, _ in too_large)
         share, amount = percent(settings.max_change), f"{settings.max_change_amount:,f} {settings.currency}"
         raise ChangeError(
             f"{'; '.join(refused)}. Nothing was written. Expected covered days to change by at "
@@ -56,31 +56,31 @@ def check_change(
         )
 
 
-def _check_inputs(plan: Plan) -> Iterator[TooLarge]:
-    for kind, before, now in plan.counts.decreases:
+def _check_inputs(scope: RunScope) -> Iterator[TooLarge]:
+    for kind, before, now in scope.counts.decreases:
         vanished = before - now
-        if vanished > FEW and vanished > before * plan.settings.max_change:
-            change = LargeChange(first_of(plan.window.last), kind, Decimal(0), Decimal(vanished))
+        if vanished > FEW and vanished > before * scope.settings.max_change:
+            change = LargeChange(first_of(scope.window.last), kind, Decimal(0), Decimal(vanished))
             yield change, f"{now:,} {kind} where the last finished run counted {before:,}"
 
 
-def _check_months(connection: Connection, plan: Plan, sums: "ChangeSums") -> Iterator[TooLarge]:
-    settings = plan.settings
+def _check_months(connection: Connection, scope: RunScope, sums: "ChangeSums") -> Iterator[TooLarge]:
+    settings = scope.settings
     # A month without stored rows has no covered days.
     large = [
         (month, kind, more, less)
         for month, kind, more, less in sums.months
-        if unscaled(max(more, less)) > settings.max_change_amount and month not in plan.new_months
+        if unscaled(max(more, less)) > settings.max_change_amount and month not in scope.new_months
     ]
     months = sorted({day for month, *_ in large for day in (month, previous_month(month))})
-    figures = read_month_figures(connection, plan, months)[0] if months else {}
+    figures = read_month_figures(connection, scope, months)[0] if months else {}
     for month, kind, more, less in large:
-        usual_month, usual = _find_usual(plan, figures, month, kind)
+        usual_month, usual = _find_usual(scope, figures, month, kind)
         if unscaled(max(more, less)) > settings.max_change * usual:
             before = _figure(figures[month], kind)
             after = before + unscaled(more - less)
             # Draws of another program are in user_monthly only after adoption.
-            is_known = kind == "cost" or not plan.begins_ledger
+            is_known = kind == "cost" or not scope.begins_ledger
             goes = f"go from {before:,.2f} to {after:,.2f}" if is_known else "change"
             yield (
                 LargeChange(month, kind, round_up(more), round_up(less)),
@@ -89,20 +89,20 @@ def _check_months(connection: Connection, plan: Plan, sums: "ChangeSums") -> Ite
             )
 
 
-def _find_usual(plan: Plan, figures: Mapping[date, MonthFigures], month: date, kind: str) -> tuple[date, Decimal]:
+def _find_usual(scope: RunScope, figures: Mapping[date, MonthFigures], month: date, kind: str) -> tuple[date, Decimal]:
     """Returns the month that a change of ``month`` is compared with, and its figure.
 
     This is the month before; the month itself if that has no figure, or another currency.
     """
     before = previous_month(month)
-    is_comparable = _figure(figures[before], kind) and _has_same_currency(plan, before, month)
+    is_comparable = _figure(figures[before], kind) and _has_same_currency(scope, before, month)
     usual = before if is_comparable else month
     return usual, _figure(figures[usual], kind)
 
 
-def _has_same_currency(plan: Plan, day: date, other: date) -> bool:
+def _has_same_currency(scope: RunScope, day: date, other: date) -> bool:
     """Whether amounts of both days are in the same currency; unknown ones count as the same."""
-    currencies = {**plan.months.currencies, **plan.currencies}
+    currencies = {**scope.month_records.currencies, **scope.currencies}
     return len({currencies.get(first_of(each)) for each in (day, other)} - {None}) < 2
 
 
@@ -126,19 +126,19 @@ def _describe_amounts(more: int, less: int) -> str:
     return ", ".join(f"{round_up(units):,f} {word}" for units, word in ((more, "more"), (less, "less")) if units)
 
 
-def _check_days(connection: Connection, plan: Plan, sums: "ChangeSums") -> Iterator[TooLarge]:
-    if plan.new_days is None or plan.covered_to is None:
+def _check_days(connection: Connection, scope: RunScope, sums: "ChangeSums") -> Iterator[TooLarge]:
+    if scope.new_days is None or scope.covered_to is None:
         return
-    first, last = plan.new_days
+    first, last = scope.new_days
     # The cost of days before the new ones, and of new ones that an unfinished run has stored.
-    costs = read_day_costs(connection, plan, first - LOOK_BACK, plan.covered_to, last)
+    costs = read_day_costs(connection, scope, first - LOOK_BACK, scope.covered_to, last)
     for day, more in sums.days.items():
         costs[day] = costs.get(day, Decimal(0)) + unscaled(more)
     for day in sorted(day for day in costs if day >= first):
-        earlier = (each for each in costs if day - LOOK_BACK <= each < day and _has_same_currency(plan, each, day))
+        earlier = (each for each in costs if day - LOOK_BACK <= each < day and _has_same_currency(scope, each, day))
         before = sorted(earlier)[-DAYS_BEFORE:]
         mean = sum((costs[each] for each in before), start=Decimal(0)) / DAYS_BEFORE
-        least = max(mean * TIMES, mean + plan.settings.max_change_amount)
+        least = max(mean * TIMES, mean + scope.settings.max_change_amount)
         if len(before) == DAYS_BEFORE and costs[day] > least:
             change = LargeChange(day, "day", round_up(int(costs[day].scaleb(10))))
             yield (

@@ -132,7 +132,7 @@ def compute_sums(links: Sequence[ReconnectingConnection], batch: Batch, detected
 
     Users whose covered days differ are computed as in a dry run. Of the others only the new rows are rated.
     """
-    sums = ChangeSums(batch.plan)
+    sums = ChangeSums(batch.scope)
     slices = chain(((True, users) for users in detected.changed), ((False, users) for users in detected.added))
 
     def compute(link: ReconnectingConnection, slice_: tuple[bool, list[str]]) -> BatchChanges | pl.DataFrame | None:
@@ -152,8 +152,8 @@ def _compute(
     with transaction(link.connection, snapshot=True) as connection:
         if is_changed:
             return batch.compute(connection, users).changes
-        rated = rate_users(connection, batch.reader, batch.plan, users, _new_spans(batch.plan))
-    return rated.filter(pl.col("date") > batch.plan.covered_to).select("date", "user_id", "total_cost")
+        rated = rate_users(connection, batch.reader, batch.scope, users, _new_spans(batch.scope))
+    return rated.filter(pl.col("date") > batch.scope.covered_to).select("date", "user_id", "total_cost")
 
 
 def _new_spans(scope: RunScope) -> list[tuple[date, date]]:

@@ -10,8 +10,8 @@ from jobs.pipeline.change_sums import ChangeSums
 from jobs.pipeline.cluster_tables import ClusterDeltas
 from jobs.pipeline.finalize import Finalized
 from jobs.pipeline.finalize_preview import preview
-from jobs.pipeline.plan import Plan, plan_run
 from jobs.pipeline.plan_approval import ADOPTION, ChangeRecorder
+from jobs.pipeline.planning import plan_run
 from jobs.pipeline.ran_out import write_ran_out
 from jobs.pipeline.row_changes import list_adoption
 from jobs.pipeline.run_summary import summarize
@@ -24,6 +24,7 @@ from jobs.postgres.credit_capabilities import find_unusable_accounts
 from jobs.postgres.detection import Detected
 from jobs.postgres.month_figures import read_month_figures
 from jobs.postgres.preflight import SourceCapabilities
+from jobs.postgres.run_scope import RunScope
 from jobs.postgres.usage_reader import Reader
 
 if TYPE_CHECKING:
@@ -42,46 +43,46 @@ def compute_dry_run(
         totals.recorder = ChangeRecorder(job.backfill.limits)
     with transaction(link, snapshot=True) as connection:
         with job.stage("plan"):
-            plan, adopted = _plan(connection, job, source, totals)
+            scope, adopted = _plan(connection, job, source, totals)
         with job.stage("detect"):
             is_full = job.full or adopted is not None
-            detected = detection.detect(connection, plan, plan.window.months, full=is_full)
-            check_shrink(plan, detected, job.allow_shrink)
+            detected = detection.detect(connection, scope, scope.window.months, full=is_full)
+            check_shrink(scope, detected, job.allow_shrink)
             totals.ownerless = detected.ownerless
-            by_month, whole = read_month_figures(connection, plan, plan.window.months)
+            by_month, whole = read_month_figures(connection, scope, scope.window.months)
             before = Finalized(whole, by_month)
-        if plan.covered_to is not None:
-            totals.sums = ChangeSums(plan)
+        if scope.covered_to is not None:
+            totals.sums = ChangeSums(scope)
         with job.stage("compute and write"):
-            _compute_batches(connection, job, plan, reader, detected, totals)
+            _compute_batches(connection, job, scope, reader, detected, totals)
         # A dry run of a backfill, or its approved plan, is looked at by a person: it needs no change check.
         if job.backfill is None or not (job.dry_run or job.backfill.plan):
-            check_change(connection, plan, totals.sums, job.allow_change)
+            check_change(connection, scope, totals.sums, job.allow_change)
         with job.stage("finish"):
-            ended = preview(connection, plan, totals, detected, before, full=job.full)
+            ended = preview(connection, scope, totals, detected, before, full=job.full)
         if job.ran_out is not None:
-            write_ran_out(connection, plan, totals, job.ran_out)
-    return summarize(job.seconds, plan, None, totals, ended, adopted), totals
+            write_ran_out(connection, scope, totals, job.ran_out)
+    return summarize(job.seconds, scope, None, totals, ended, adopted), totals
 
 
 def _plan(
     connection: Connection, job: "RunRequest", source: SourceCapabilities, totals: Totals
-) -> tuple[Plan, Adoption | None]:
+) -> tuple[RunScope, Adoption | None]:
     """Returns the plan, and the draws of another program that a run would adopt."""
-    plan = plan_run(connection, job.settings, source, job.asked, trusting=job.trust_ledger, adopting=job.adopt)
+    scope = plan_run(connection, job.settings, source, job.asked, trusting=job.trust_ledger, adopting=job.adopt)
     adopted = None
-    if plan.begins_ledger:
+    if scope.begins_ledger:
         adopted = adoption.adopt(connection, job.settings, source.credits, logged=False)
     if totals.recorder is not None:
         totals.recorder.add_stage(ADOPTION, list_adoption(adopted))
     totals.unusable = find_unusable_accounts(connection, job.settings, source.credits)
-    return replace(plan, adopts=adopted is not None), adopted
+    return replace(scope, adopts=adopted is not None), adopted
 
 
 def _compute_batches(
-    connection: Connection, job: "RunRequest", plan: Plan, reader: str, detected: Detected, totals: Totals
+    connection: Connection, job: "RunRequest", scope: RunScope, reader: str, detected: Detected, totals: Totals
 ) -> None:
-    batch = Batch(plan, _snapshot_reader(connection, job, reader), None)
+    batch = Batch(scope, _snapshot_reader(connection, job, reader), None)
     for number, users in enumerate(detected.work, start=1):
         totals.add(batch.compute(connection, users))
         job.progress("compute and write", number, len(detected.work))

@@ -15,7 +15,6 @@ from jobs.domain.billing_periods import first_of
 from jobs.domain.errors import LockedError
 from jobs.domain.work_list import WorkList
 from jobs.pipeline import month_records, ownerless_rows
-from jobs.pipeline.plan import Plan
 from jobs.pipeline.run_totals import Totals
 from jobs.postgres import billing_mode_history, cluster_rollups, detection, price_overrides, rejects, run_log
 from jobs.postgres.billing_mode_history import Entry
@@ -24,6 +23,7 @@ from jobs.postgres.credit_capabilities import find_unusable_payers
 from jobs.postgres.month_figures import MonthFigures, read_month_figures
 from jobs.postgres.rejects import RejectChange
 from jobs.postgres.run_lock import check_ownership
+from jobs.postgres.run_scope import RunScope
 
 if TYPE_CHECKING:
     from jobs.pipeline.batch import BatchResult
@@ -79,7 +79,7 @@ class _Regrouping(NamedTuple):
 
 
 def finalize(
-    connection: Connection, plan: Plan, run_id: int, totals: Totals, closing: Closing, *, full: bool
+    connection: Connection, scope: RunScope, run_id: int, totals: Totals, closing: Closing, *, full: bool
 ) -> Finalized:
     """Writes what only the whole run knows, and marks the run done. ``full``: whether all cluster tables are rebuilt.
 
@@ -87,29 +87,29 @@ def finalize(
     after that belongs to the time after the close. Raises UnsettledError, with nothing written, if a month cannot be
     closed yet; PlanMismatchError if the changes are not the approved ones; LockedError if another run has taken over.
     """
-    settings, window = plan.settings, plan.window
+    settings, window = scope.settings, scope.window
     with transaction(connection):
         if run_log.read_status(connection, settings, run_id) == "done":
             # The answer to an earlier COMMIT was lost, and this is another try.
-            by_month, whole = read_month_figures(connection, plan, window.months)
+            by_month, whole = read_month_figures(connection, scope, window.months)
             count = rejects.count_rejects(connection, settings, window.spans())
             return Finalized(whole, by_month, count, {}, closing.months)
         check_ownership(connection, settings, run_id)
         # Before detection runs again, because detection decides what closes.
-        entered, entries = _append_billing_modes(connection, plan, run_id, totals)
-        settled = _settle(connection, plan, totals, closing) if closing.months else None
+        entered, entries = _append_billing_modes(connection, scope, run_id, totals)
+        settled = _settle(connection, scope, totals, closing) if closing.months else None
         written = _count_written(totals, settled)
-        regrouping = _select_days(connection, plan, totals, full=full)
-        changed, diffs = _regroup(connection, plan, run_id, regrouping.days, totals)
-        _store_set_aside(connection, plan, run_id, totals)
-        ownerless = ownerless_rows.find_ids(connection, plan, totals)
-        rejected = ownerless_rows.find_rejects(connection, plan, totals, ownerless)
+        regrouping = _select_days(connection, scope, totals, full=full)
+        changed, diffs = _regroup(connection, scope, run_id, regrouping.days, totals)
+        _store_set_aside(connection, scope, run_id, totals)
+        ownerless = ownerless_rows.find_ids(connection, scope, totals)
+        rejected = ownerless_rows.find_rejects(connection, scope, totals, ownerless)
         rejects.write_rejects(connection, settings, rejected)
-        written["usage_daily"] += len(ownerless_rows.find_misplaced(connection, plan, ownerless, write=True))
-        by_month, whole = read_month_figures(connection, plan, window.months)
+        written["usage_daily"] += len(ownerless_rows.find_misplaced(connection, scope, ownerless, write=True))
+        by_month, whole = read_month_figures(connection, scope, window.months)
         records = [
             month_records.make_record(
-                plan,
+                scope,
                 month,
                 by_month[month],
                 run_id,
@@ -118,7 +118,7 @@ def finalize(
             )
             for month in window.months
         ]
-        records += month_records.make_other_records(connection, plan, regrouping.days, run_id)
+        records += month_records.make_other_records(connection, scope, regrouping.days, run_id)
         months = run_log.update_months(connection, settings, records)
         changed |= {"billing_modes": written["billing_modes"] + entered, "usage_daily": written["usage_daily"]}
         changed |= {"rejects": written["rejects"] + len(rejected), "months": len(months)}
@@ -127,7 +127,7 @@ def finalize(
             totals.recorder.add_stage(END, list_end_changes(diffs, entries, rejected, months))
         count = rejects.count_rejects(connection, settings, window.spans())
         ended = Finalized(whole, by_month, count, changed, closing.months, regrouping.waiting, settled)
-        _mark_done(connection, plan, run_id, totals.rows_read, ended, written)
+        _mark_done(connection, scope, run_id, totals.rows_read, ended, written)
     return ended
 
 
@@ -149,39 +149,41 @@ def list_end_changes(
     return pl.concat([*(diff.list_changes() for diff in diffs), *lists, row_changes.list_months(months)])
 
 
-def _append_billing_modes(connection: Connection, plan: Plan, run_id: int, totals: Totals) -> tuple[int, list[Entry]]:
+def _append_billing_modes(
+    connection: Connection, scope: RunScope, run_id: int, totals: Totals
+) -> tuple[int, list[Entry]]:
     """Appends the billing modes of users whom no batch has written.
 
     Returns how many there are, and if a plan is compared the entries themselves.
     """
-    pending, entries = plan.pending_modes(), list[Entry]()
+    pending, entries = scope.pending_modes(), list[Entry]()
     if totals.recorder is not None:
         entries = connection.execute(pending).fetchall()
         pending = billing_mode_history.known_entries_query(entries)
-    return billing_mode_history.append_entries(connection, plan.settings, pending, run_id), entries
+    return billing_mode_history.append_entries(connection, scope.settings, pending, run_id), entries
 
 
-def _settle(connection: Connection, plan: Plan, totals: Totals, closing: Closing) -> "BatchResult | None":
+def _settle(connection: Connection, scope: RunScope, totals: Totals, closing: Closing) -> "BatchResult | None":
     """Recomputes the users who differ in the months to be closed, and returns the result; None if no user differs.
 
     Raises UnsettledError if this is not possible here.
     """
-    again = detection.detect(connection, plan, sorted(closing.months), again=True)
-    if _have_overrides_changed(connection, plan):
+    again = detection.detect(connection, scope, sorted(closing.months), again=True)
+    if _have_overrides_changed(connection, scope):
         raise UnsettledError(again.work)
     settled = closing.settle(connection, again.work) if again.work else None
-    if unusable := find_unusable_payers(connection, plan.settings, plan.query.source.credits, closing.months):
+    if unusable := find_unusable_payers(connection, scope.settings, scope.query.source.credits, closing.months):
         raise UnsettledError(None, unusable)
     totals.ownerless = max(totals.ownerless, again.ownerless)
     return settled
 
 
-def _have_overrides_changed(connection: Connection, plan: Plan) -> bool:
+def _have_overrides_changed(connection: Connection, scope: RunScope) -> bool:
     """Whether price overrides differ from those that this run has priced with."""
     now = price_overrides.read_overrides(
-        connection, plan.settings, plan.query.source, plan.window.first, plan.window.last
+        connection, scope.settings, scope.query.source, scope.window.first, scope.window.last
     )
-    return now.rows != plan.overrides.rows
+    return now.rows != scope.overrides.rows
 
 
 def _count_written(totals: Totals, settled: "BatchResult | None") -> Counter[str]:
@@ -190,50 +192,50 @@ def _count_written(totals: Totals, settled: "BatchResult | None") -> Counter[str
     return Counter({name: count + more.get(name, 0) for name, count in totals.changed.items()})
 
 
-def _select_days(connection: Connection, plan: Plan, totals: Totals, *, full: bool) -> _Regrouping:
+def _select_days(connection: Connection, scope: RunScope, totals: Totals, *, full: bool) -> _Regrouping:
     """Returns the days to regroup: touched days, and all days of months that had to be computed again.
 
     A month that is not in user_daily yet waits until all its users are; until then its touched days stay marked.
     """
-    incomplete = plan.not_comparable if totals.not_written else frozenset[date]()
-    waiting = frozenset(month for month in incomplete if plan.months.fingerprints.get(month) is None)
-    rebuilt = plan.window.months if full else plan.not_comparable
-    touched = cluster_rollups.days_to_regroup(connection, plan)
-    days = {*touched, *(day for day in plan.window.days if first_of(day) in rebuilt)}
+    incomplete = scope.not_comparable if totals.not_written else frozenset[date]()
+    waiting = frozenset(month for month in incomplete if scope.month_records.fingerprints.get(month) is None)
+    rebuilt = scope.window.months if full else scope.not_comparable
+    touched = cluster_rollups.days_to_regroup(connection, scope)
+    days = {*touched, *(day for day in scope.window.days if first_of(day) in rebuilt)}
     return _Regrouping(sorted(day for day in days if first_of(day) not in waiting), incomplete, waiting)
 
 
 def _regroup(
-    connection: Connection, plan: Plan, run_id: int, days: Sequence[date], totals: Totals
+    connection: Connection, scope: RunScope, run_id: int, days: Sequence[date], totals: Totals
 ) -> tuple[dict[str, int], list[Any]]:
     """Regroups ``days``. Returns how many rows were written by table, and if a plan is compared the differences."""
     if not days:
         return NO_CLUSTERS, []
     from jobs.pipeline import cluster_tables
 
-    diffs = cluster_tables.regroup(connection, plan, days, cluster_tables.ClusterDeltas())
-    changed = {diff.table.name: diff.write(connection, plan, run_id) for diff in diffs}
-    cluster_rollups.untouch_days(connection, plan, days)
+    diffs = cluster_tables.regroup(connection, scope, days, cluster_tables.ClusterDeltas())
+    changed = {diff.table.name: diff.write(connection, scope, run_id) for diff in diffs}
+    cluster_rollups.untouch_days(connection, scope, days)
     return changed, diffs if totals.recorder is not None else []
 
 
-def _store_set_aside(connection: Connection, plan: Plan, run_id: int, totals: Totals) -> None:
+def _store_set_aside(connection: Connection, scope: RunScope, run_id: int, totals: Totals) -> None:
     """Makes rollup.set_aside name the users that this run has set aside.
 
     A nightly run removes all others: it has written them, or nothing of theirs differs. A backfill removes only those
     whom it has written.
     """
-    written = totals.users if plan.kind == "backfill" else None
-    rejects.remove_set_aside(connection, plan.settings, written, remaining=totals.not_written)
-    rejects.add_set_aside(connection, plan.settings, totals.set_aside, run_id)
+    written = totals.users if scope.kind == "backfill" else None
+    rejects.remove_set_aside(connection, scope.settings, written, remaining=totals.not_written)
+    rejects.add_set_aside(connection, scope.settings, totals.set_aside, run_id)
 
 
 def _mark_done(
-    connection: Connection, plan: Plan, run_id: int, rows_read: int, ended: Finalized, written: Counter[str]
+    connection: Connection, scope: RunScope, run_id: int, rows_read: int, ended: Finalized, written: Counter[str]
 ) -> None:
     done = run_log.finish_run(
         connection,
-        plan.settings,
+        scope.settings,
         run_id,
         "done",
         rows_read=rows_read + (ended.settled.rows_read if ended.settled else 0),
@@ -241,10 +243,10 @@ def _mark_done(
         rows_changed=sum((written | ended.changed).values()),
         total_cost=ended.whole.total_cost,
         # Null without accounts: a run without a ledger leaves adoption to a later run.
-        credits=None if plan.query.source.credits.account is None else ended.whole.credits_deducted,
-        covered_to=plan.window.last,
-        accounts=plan.counts.accounts,
-        overrides=plan.counts.overrides,
+        credits=None if scope.query.source.credits.account is None else ended.whole.credits_deducted,
+        covered_to=scope.window.last,
+        accounts=scope.counts.accounts,
+        overrides=scope.counts.overrides,
     )
     if not done:
         raise LockedError(f"run {run_id} is no longer marked running: another run has taken over and completes it")

@@ -9,10 +9,10 @@ import polars as pl
 from jobs.domain.schemas import EARLY, PREPAID
 from jobs.pipeline import debt_settlement
 from jobs.pipeline.batch_input import of_users
-from jobs.pipeline.plan import Plan
 from jobs.pipeline.rollup_writer import TableDiff
 from jobs.postgres import batch_hashes
 from jobs.postgres.connections import Connection
+from jobs.postgres.run_scope import RunScope
 from jobs.rollups.causes import KEY, find_causes
 
 if TYPE_CHECKING:
@@ -23,10 +23,10 @@ USER_MONTH = ["user_id", "month"]
 
 def add_hashes(connection: Connection, changes: "BatchChanges") -> pl.DataFrame:
     """Returns the target rows of user_monthly with all their hashes."""
-    plan, read = changes.plan, changes.read
-    credits = batch_hashes.compute_credit_hashes(connection, plan, read.users, read.billing_modes, changes.postings)
-    overridden = _override_hashes(plan, plan.window.last_of)
-    rates = {month: plan.rates_hash(month) for month in plan.window.months}
+    scope, read = changes.scope, changes.read
+    credits = batch_hashes.compute_credit_hashes(connection, scope, read.users, read.billing_modes, changes.postings)
+    overridden = _override_hashes(scope, scope.window.last_of)
+    rates = {month: scope.rates_hash(month) for month in scope.window.months}
     # An account that is usable now, and was not there when the batch read accounts, was opened in between.
     is_opened = pl.col("is_usable") & ~of_users(changes.accounts["user_id"])
     account = pl.when(~is_opened).then(pl.col("account_hash").cast(pl.String)).fill_null("-")
@@ -34,7 +34,7 @@ def add_hashes(connection: Connection, changes: "BatchChanges") -> pl.DataFrame:
         pl.col("modes_hash").fill_null(0).cast(pl.String),
         # Empty where the account decides nothing: then a change of the account makes no difference.
         pl.when("is_paying").then(account).otherwise(pl.lit("")),
-        pl.lit(plan.credit_terms),
+        pl.lit(scope.credit_terms),
         pl.col("debts"),
     ]
     return (
@@ -56,8 +56,8 @@ def add_hashes(connection: Connection, changes: "BatchChanges") -> pl.DataFrame:
 
 def find_month_causes(connection: Connection, changes: "BatchChanges", monthly: TableDiff) -> pl.DataFrame:
     """Returns why the user-months of ``monthly`` change (rollups.causes.find_causes)."""
-    plan, keys = changes.plan, monthly.keys.select(KEY)
-    before = batch_hashes.compute_accounts_before(connection, plan, keys, changes.run_id)
+    scope, keys = changes.scope, monthly.keys.select(KEY)
+    before = batch_hashes.compute_accounts_before(connection, scope, keys, changes.run_id)
     changed = (
         keys.lazy()
         .join(monthly.upserts.lazy(), on=KEY, how="left")
@@ -70,8 +70,8 @@ def find_month_causes(connection: Connection, changes: "BatchChanges", monthly: 
     has_same_amounts = (pl.col("old_total") == pl.col("new_total")) & (
         pl.col("old_credits_deducted") == pl.col("new_credits_deducted")
     )
-    meters = [meter.name for meter in plan.settings.meters]
-    repriced = {month: plan.find_repriced_meters(month) for month in plan.window.months}
+    meters = [meter.name for meter in scope.settings.meters]
+    repriced = {month: scope.find_repriced_meters(month) for month in scope.window.months}
     causes = find_causes(_limit_to_covered(changes, changed), meters, repriced).join(upgraded, on=KEY, how="left")
     is_change = ~(has_same_amounts & pl.col("upgraded").fill_null(value=False))
     return causes.filter(is_change).drop("upgraded").sort(KEY).collect()
@@ -82,20 +82,20 @@ def _limit_to_covered(changes: "BatchChanges", changed: pl.LazyFrame) -> pl.Lazy
 
     Usage, prices and overrides of new days are no cause of what changes on covered days.
     """
-    plan, read = changes.plan, changes.read
-    if plan.new_days is None:
+    scope, read = changes.scope, changes.read
+    if scope.new_days is None:
         return changed
-    rates = {month: plan.rates_hash(month, plan.last_covered(month)) for month in plan.window.months}
+    rates = {month: scope.rates_hash(month, scope.last_covered(month)) for month in scope.window.months}
     rows = pl.concat(
         rows.lazy().select(pl.col("user_id").cast(pl.String), "date", "usage_hash")
         for rows in (read.rated, read.rejected)
-    ).filter(pl.col("date") > plan.covered_to)
+    ).filter(pl.col("date") > scope.covered_to)
     new = rows.group_by("user_id", pl.col("date").dt.month_start().alias("month")).agg(
         pl.col("usage_hash").bitwise_xor().alias("new_usage")
     )
     return (
         changed.drop("overrides_hash")
-        .join(_override_hashes(plan, plan.last_covered).lazy(), on=USER_MONTH, how="left")
+        .join(_override_hashes(scope, scope.last_covered).lazy(), on=USER_MONTH, how="left")
         .join(new, on=USER_MONTH, how="left")
         .with_columns(
             rates_hash=pl.col("month").replace_strict(rates, return_dtype=pl.String),
@@ -104,12 +104,12 @@ def _limit_to_covered(changes: "BatchChanges", changed: pl.LazyFrame) -> pl.Lazy
     )
 
 
-def _override_hashes(plan: Plan, last: Callable[[date], date]) -> pl.DataFrame:
+def _override_hashes(scope: RunScope, last: Callable[[date], date]) -> pl.DataFrame:
     """Returns a hash of the price overrides by user and month; ``last``: returns the last day of a month to hash."""
     rows = [
         {"user_id": user, "month": month, "overrides_hash": digest}
-        for month in plan.window.months
-        for user, digest in plan.overrides.digests(month, last(month)).items()
+        for month in scope.window.months
+        for user, digest in scope.overrides.digests(month, last(month)).items()
     ]
     return pl.DataFrame(rows, schema={"user_id": pl.String, "month": pl.Date, "overrides_hash": pl.String})
 
@@ -120,7 +120,7 @@ def _account_months(changes: "BatchChanges") -> pl.DataFrame:
     prepaid = changes.rows.filter(is_prepaid).select(pl.col("user_id").cast(pl.String), "month").unique()
     month = pl.col("date").dt.month_start().alias("month")
     # Postings of debts are left out: they belong to closed months.
-    postings = changes.postings.filter(pl.col("month").is_in(changes.plan.window.months))
+    postings = changes.postings.filter(pl.col("month").is_in(changes.scope.window.months))
     columns = ("free", "purchased")
     drawn = pl.concat(
         [changes.read.draws.select("id", "user_id", month, *columns), postings.select("id", *USER_MONTH, *columns)]

@@ -3,48 +3,48 @@
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
-from jobs.pipeline.plan import Plan
 from jobs.pipeline.run_totals import Totals
 from jobs.postgres import rejects
 from jobs.postgres.connections import Connection
 from jobs.postgres.rejects import RejectChange
+from jobs.postgres.run_scope import RunScope
 
 if TYPE_CHECKING:
     from jobs.postgres.usage_writeback import LostRow
 
 
-def find_ids(connection: Connection, plan: Plan, totals: Totals) -> list[str]:
+def find_ids(connection: Connection, scope: RunScope, totals: Totals) -> list[str]:
     """Returns the ids of ownerless rows.
 
     Without an index on date the query reads the whole table, so it runs only if detection has counted such rows.
     """
     if not totals.ownerless:
         return []
-    return [str(row[0]) for row in connection.execute(plan.query.ownerless_query(plan.window.spans()))]
+    return [str(row[0]) for row in connection.execute(scope.query.ownerless_query(scope.window.spans()))]
 
 
-def find_rejects(connection: Connection, plan: Plan, totals: Totals, ids: Collection[str]) -> list[RejectChange]:
+def find_rejects(connection: Connection, scope: RunScope, totals: Totals, ids: Collection[str]) -> list[RejectChange]:
     """Returns the changes of rollup.rejects for rows that are in no batch.
 
     These are the ownerless rows (``ids``), and rejected rows that have changed without a change of their fingerprint.
     """
-    spans = plan.window.spans()
-    rows = rejects.read_rejects(connection, plan.query, ids) + rejects.read_outdated(connection, plan.query, spans)
-    changes = rejects.find_ownerless_changes(connection, plan.settings, rows, spans)
+    spans = scope.window.spans()
+    rows = rejects.read_rejects(connection, scope.query, ids) + rejects.read_outdated(connection, scope.query, spans)
+    changes = rejects.find_ownerless_changes(connection, scope.settings, rows, spans)
     # A row stays rejected as long as its user is not recomputed.
     return [change for change in changes if change.user not in totals.not_written]
 
 
-def find_misplaced(connection: Connection, plan: Plan, ids: Collection[str], *, write: bool) -> "list[LostRow]":
+def find_misplaced(connection: Connection, scope: RunScope, ids: Collection[str], *, write: bool) -> "list[LostRow]":
     """Returns rows without a day whose credits_deducted was drawn for another user, and with ``write`` corrects them.
 
     A backfill leaves them to the next run, because they are in none of its months.
     """
-    if not ids or plan.kind == "backfill":
+    if not ids or scope.kind == "backfill":
         return []
     from jobs.postgres import usage_writeback
 
-    misplaced = usage_writeback.find_misplaced_rows(connection, plan, ids, lock=write)
+    misplaced = usage_writeback.find_misplaced_rows(connection, scope, ids, lock=write)
     if write:
-        usage_writeback.write_lost_rows(connection, plan, misplaced)
+        usage_writeback.write_lost_rows(connection, scope, misplaced)
     return misplaced

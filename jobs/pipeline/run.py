@@ -19,7 +19,7 @@ from jobs.domain.run_report import Report
 from jobs.domain.work_list import WorkList
 from jobs.pipeline.change_check import check_change
 from jobs.pipeline.finalize import Closing, Finalized, UnsettledError, finalize
-from jobs.pipeline.plan import Plan, plan_run
+from jobs.pipeline.planning import plan_run
 from jobs.pipeline.ran_out import write_ran_out
 from jobs.pipeline.run_summary import summarize
 from jobs.pipeline.run_totals import Totals
@@ -35,6 +35,7 @@ from jobs.postgres.errors import retry
 from jobs.postgres.preflight import SourceCapabilities
 from jobs.postgres.reader_choice import choose_for_rows, choose_reader
 from jobs.postgres.run_lock import check_ownership, hold_run_lock, worker_name
+from jobs.postgres.run_scope import RunScope
 from jobs.settings import Settings
 
 if TYPE_CHECKING:
@@ -110,9 +111,9 @@ def run_job(job: RunRequest) -> Report:
             return report
         totals = _approve(job, link, source, reader)
         with job.stage("plan"):
-            plan, run_id = retry(lambda: _begin(job, link, source, totals))
+            scope, run_id = retry(lambda: _begin(job, link, source, totals))
             structlog.contextvars.bind_contextvars(run_id=run_id)
-        return _Run(job, workers, plan, run_id, totals, reader, 1 if pooled else job.settings.workers).perform()
+        return _Run(job, workers, scope, run_id, totals, reader, 1 if pooled else job.settings.workers).perform()
 
 
 def _approve(job: RunRequest, link: ReconnectingConnection, source: SourceCapabilities, reader: str) -> Totals:
@@ -143,24 +144,24 @@ def _compute_dry_run(
 
 def _begin(
     job: RunRequest, link: ReconnectingConnection, source: SourceCapabilities, totals: Totals
-) -> tuple[Plan, int]:
+) -> tuple[RunScope, int]:
     """Returns the plan and the run_id. After a retry, the row of the earlier try is marked crashed."""
     with run_log.begin_run(link.connection, job.settings) as connection:
-        plan = plan_run(connection, job.settings, source, job.asked, trusting=job.trust_ledger, adopting=job.adopt)
-        names = [meter.name for meter in plan.meters]
-        rates_hash = job.settings.rate_card.digest(names, plan.window.first, plan.window.last)
-        if plan.backfill is not None:
-            totals.continues = run_log.find_interrupted_backfill(connection, job.settings, plan.window)
+        scope = plan_run(connection, job.settings, source, job.asked, trusting=job.trust_ledger, adopting=job.adopt)
+        names = [meter.name for meter in scope.meters]
+        rates_hash = job.settings.rate_card.digest(names, scope.window.first, scope.window.last)
+        if scope.backfill is not None:
+            totals.continues = run_log.find_interrupted_backfill(connection, job.settings, scope.window)
         run_id = run_log.insert_run(
             connection,
             job.settings,
-            plan.kind,
-            plan.window,
+            scope.kind,
+            scope.window,
             rates_hash=rates_hash,
-            reason=plan.reason,
+            reason=scope.reason,
             who=job.who,
         )
-    return plan, run_id
+    return scope, run_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +173,7 @@ class _Run:
 
     job: RunRequest
     workers: Workers
-    plan: Plan
+    scope: RunScope
     run_id: int
     totals: Totals
     reader: str
@@ -189,10 +190,10 @@ class _Run:
             raise
 
     def _stages(self) -> Report:
-        job, link, plan = self.job, self.workers.link, self.plan
+        job, link, scope = self.job, self.workers.link, self.scope
         with job.stage("detect"):
             detected = retry(lambda: self._detect(full=job.full))
-            check_shrink(plan, detected, job.allow_shrink)
+            check_shrink(scope, detected, job.allow_shrink)
             self._check_change(detected)
             adopted = retry(self._prepare)
             if adopted is not None:
@@ -203,41 +204,41 @@ class _Run:
             ended = self._finish()
             if job.ran_out is not None:
                 with transaction(link.connection) as connection:
-                    write_ran_out(connection, plan, self.totals, job.ran_out)
-        return summarize(job.seconds, plan, self.run_id, self.totals, ended, adopted)
+                    write_ran_out(connection, scope, self.totals, job.ran_out)
+        return summarize(job.seconds, scope, self.run_id, self.totals, ended, adopted)
 
     def _detect(self, *, full: bool) -> Detected:
         with transaction(self.workers.link.connection) as connection:
-            return detection.detect(connection, self.plan, self.plan.window.months, full=full)
+            return detection.detect(connection, self.scope, self.scope.window.months, full=full)
 
     def _check_change(self, detected: Detected) -> None:
         """Does the change check: computes read-only what is to be recomputed of covered days."""
-        link, plan, sums = self.workers.link, self.plan, None
+        link, scope, sums = self.workers.link, self.scope, None
         if self.totals.recorder is not None and self.totals.recorder.approved is not None:
             # The plan was approved: each row that is written is compared with it.
             return
-        if detected.work and plan.covered_to is not None:
+        if detected.work and scope.covered_to is not None:
             from jobs.pipeline.change_sums import compute_sums
 
-            if plan.begins_ledger:
+            if scope.begins_ledger:
                 # Draws of another program are adopted after the check, so they are added here.
-                plan, detected = replace(plan, adopts=True), retry(lambda: self._detect(full=True))
-            batch = replace(self._batch(detected.work), plan=plan, run_id=None)
+                scope, detected = replace(scope, adopts=True), retry(lambda: self._detect(full=True))
+            batch = replace(self._batch(detected.work), scope=scope, run_id=None)
             sums = compute_sums(self._links(len(detected.changed) + len(detected.added)), batch, detected)
-        retry(lambda: check_change(link.connection, plan, sums, self.job.allow_change))
+        retry(lambda: check_change(link.connection, scope, sums, self.job.allow_change))
 
     def _prepare(self) -> Adoption | None:
         """Stores the cost modes of new months and the overrides seen; adopts draws of another program, once."""
-        plan, adopted = self.plan, None
-        credits = plan.query.source.credits
+        scope, adopted = self.scope, None
+        credits = scope.query.source.credits
         with transaction(self.workers.link.connection) as connection:
-            check_ownership(connection, plan.settings, self.run_id)
-            fingerprints = {month: plan.fingerprints[month].text for month in plan.new_months}
-            run_log.record_cost_modes(connection, plan.settings, plan.modes, plan.currencies, fingerprints)
+            check_ownership(connection, scope.settings, self.run_id)
+            fingerprints = {month: scope.fingerprints[month].text for month in scope.new_months}
+            run_log.record_cost_modes(connection, scope.settings, scope.cost_modes, scope.currencies, fingerprints)
             self._store_overrides_seen(connection)
-            if adoption.is_due(connection, plan.settings, credits):
-                adopted = adoption.adopt(connection, plan.settings, credits, logged=True)
-            self.totals.unusable = find_unusable_accounts(connection, plan.settings, credits)
+            if adoption.is_due(connection, scope.settings, credits):
+                adopted = adoption.adopt(connection, scope.settings, credits, logged=True)
+            self.totals.unusable = find_unusable_accounts(connection, scope.settings, credits)
             if self.totals.recorder is not None:
                 from jobs.pipeline.plan_approval import ADOPTION
                 from jobs.pipeline.row_changes import list_adoption
@@ -247,12 +248,12 @@ class _Run:
 
     def _store_overrides_seen(self, connection: Connection) -> None:
         """Stores which overrides are active, before the first row is priced with them."""
-        settings, active = self.plan.settings, self.plan.overrides.active
-        if "active" not in (self.plan.query.source.overrides or ()):
+        settings, active = self.scope.settings, self.scope.overrides.active
+        if "active" not in (self.scope.query.source.overrides or ()):
             return
         before = run_log.read_last_completed_day(connection, settings, server_clock.today(connection))
         price_overrides.record_seen(
-            connection, settings, active, max(before or self.plan.window.last, self.plan.window.last)
+            connection, settings, active, max(before or self.scope.window.last, self.scope.window.last)
         )
 
     def _recompute(self, work: WorkList) -> None:
@@ -276,7 +277,7 @@ class _Run:
 
         check = self.totals.recorder.check_batch if self.totals.recorder is not None else lambda _: None
         kind = choose_for_rows(self.reader, self.job.settings.reader, work.rows)
-        return Batch(self.plan, Reader(kind, self.job.address), self.run_id, check=check)
+        return Batch(self.scope, Reader(kind, self.job.address), self.run_id, check=check)
 
     def _finish(self) -> Finalized:
         """Ends the run. No month closes while users are set aside, or keep changing."""
@@ -284,7 +285,7 @@ class _Run:
             if self.totals.set_aside:
                 break
             try:
-                return retry(lambda: self._finalize(self.plan.window.closing))
+                return retry(lambda: self._finalize(self.scope.window.closing))
             except UnsettledError as unsettled:
                 self.totals.holding_up = unsettled.unusable
                 if not unsettled.work:
@@ -294,8 +295,8 @@ class _Run:
 
     def _finalize(self, closing: frozenset[date]) -> Finalized:
         connection = self.workers.link.connection
-        plan, totals = self.plan, self.totals
-        ended = finalize(connection, plan, self.run_id, totals, Closing(closing, self._settle), full=self.job.full)
+        scope, totals = self.scope, self.totals
+        ended = finalize(connection, scope, self.run_id, totals, Closing(closing, self._settle), full=self.job.full)
         if ended.settled is not None:
             totals.add(ended.settled)
         return ended

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 from jobs.domain.fixed_point import unscaled
 from jobs.domain.run_report import Change, CreditSummary, LedgerTotals, MonthChange, PlanReport, Report
 from jobs.pipeline.finalize import Finalized
-from jobs.pipeline.plan import Plan
 from jobs.pipeline.run_totals import Totals
 from jobs.postgres.adoption import Adoption
 from jobs.postgres.invariants import format_value
+from jobs.postgres.run_scope import RunScope
 
 if TYPE_CHECKING:
     from jobs.pipeline.plan_approval import ChangeRecorder
@@ -23,19 +23,19 @@ SOME = 3
 
 def summarize(
     seconds: Mapping[str, float],
-    plan: Plan,
+    scope: RunScope,
     run_id: int | None,
     totals: Totals,
     ended: Finalized,
     adopted: Adoption | None,
 ) -> Report:
     """Returns the figures and notes of a run, or of a dry run (without ``run_id``)."""
-    unsettled = tuple(sorted(plan.window.closing - ended.closed))
+    unsettled = tuple(sorted(scope.window.closing - ended.closed))
     return Report(
         run_id=run_id,
-        kind=plan.kind,
-        window_from=plan.window.first,
-        window_to=plan.window.last,
+        kind=scope.kind,
+        window_from=scope.window.first,
+        window_to=scope.window.last,
         closed=tuple(sorted(ended.closed)),
         unsettled=unsettled,
         rows_read=totals.rows_read,
@@ -44,33 +44,33 @@ def summarize(
         unpriced=totals.unpriced,
         changed={**totals.changed, **ended.changed},
         total_cost=ended.whole.total_cost,
-        credits=_summarize_credits(plan, totals, ended),
-        currency=plan.currency,
-        settings_file=plan.settings.source,
-        rates_file=str(plan.settings.rates),
+        credits=_summarize_credits(scope, totals, ended),
+        currency=scope.currency,
+        settings_file=scope.settings.source,
+        rates_file=str(scope.settings.rates),
         seconds=seconds,
         notes=(
-            *plan.notes,
-            *_describe_other_currencies(plan, ended),
-            *_make_notes(plan.kind, totals, adopted, unsettled),
-            *_describe_remedies(plan, totals),
+            *scope.notes,
+            *_describe_other_currencies(scope, ended),
+            *_make_notes(scope.kind, totals, adopted, unsettled),
+            *_describe_remedies(scope, totals),
             *_describe_waiting(ended),
         ),
         dry_run=run_id is None,
         users_left=len(totals.skipped),
         users_set_aside=len(totals.set_aside),
         users_foreign=len(totals.foreign),
-        overrides_unanswered=plan.overrides.without_meter,
-        plan=None if totals.recorder is None else _report_plan(plan, totals.recorder, ended),
+        overrides_unanswered=scope.overrides.without_meter,
+        plan=None if totals.recorder is None else _report_plan(scope, totals.recorder, ended),
     )
 
 
-def _describe_other_currencies(plan: Plan, ended: Finalized) -> list[str]:
+def _describe_other_currencies(scope: RunScope, ended: Finalized) -> list[str]:
     return [
         f"{month:%Y-%m} is in {currency}: its total cost, {ended.by_month[month].total_cost:,.2f} {currency}, is not "
-        f"in the sums, which are in {plan.currency}"
-        for month, currency in plan.currencies.items()
-        if currency != plan.currency
+        f"in the sums, which are in {scope.currency}"
+        for month, currency in scope.currencies.items()
+        if currency != scope.currency
     ]
 
 
@@ -135,14 +135,14 @@ def _make_notes(kind: str, totals: Totals, adopted: Adoption | None, unsettled: 
     return notes
 
 
-def _describe_remedies(plan: Plan, totals: Totals) -> Iterator[str]:
+def _describe_remedies(scope: RunScope, totals: Totals) -> Iterator[str]:
     """Yields notes on what --adopt and --trust-ledger have done, and on users for whom there was nothing to do."""
     for user, (rows, amount) in sorted(totals.adopted.items()):
         what = f"{format_value(unscaled(amount))} credits on {rows:,} rows of {user}"
         yield f"adopted {what}: the ledger has what they show"
     without_effect = {
-        "--adopt": plan.adopted_users - totals.adopted.keys(),
-        "--trust-ledger": plan.trusted_ledger_users - totals.trusted,
+        "--adopt": scope.adopted_users - totals.adopted.keys(),
+        "--trust-ledger": scope.trusted_ledger_users - totals.trusted,
     }
     for option, users in without_effect.items():
         for user in sorted(users - totals.not_written):
@@ -154,7 +154,7 @@ def _some(users: Collection[str]) -> str:
     return f"{named} and {len(users) - SOME:,} more" if len(users) > SOME else named
 
 
-def _summarize_credits(plan: Plan, totals: Totals, ended: Finalized) -> CreditSummary:
+def _summarize_credits(scope: RunScope, totals: Totals, ended: Finalized) -> CreditSummary:
     """Returns what the run posted, and how the cost of its window is paid."""
     posted, whole = totals.posted, ended.whole
     paid = whole.credits_deducted + whole.uncovered + whole.amount_due + whole.amount_reported + whole.amount_free
@@ -173,25 +173,25 @@ def _summarize_credits(plan: Plan, totals: Totals, ended: Finalized) -> CreditSu
         amount_reported=whole.amount_reported,
         amount_free=whole.amount_free,
         rest=rest,
-        rest_because=_explain_rest(plan, rest, whole.users),
+        rest_because=_explain_rest(scope, rest, whole.users),
         refilled_rows=totals.refilled,
     )
 
 
-def _explain_rest(plan: Plan, rest: Decimal, user_months: int) -> str:
+def _explain_rest(scope: RunScope, rest: Decimal, user_months: int) -> str:
     """Returns why ``rest``, a part of the cost, is neither drawn, uncovered, due, reported nor free of charge."""
-    rules = plan.credit_rules
+    rules = scope.credit_rules
     # Rounding leaves at most half a unit of each user and month, in each of three ways to pay.
     if abs(rest) * 2 <= 3 * user_months * Decimal(1).scaleb(-min(rules.scale, rules.due_scale)):
         return "left by rounding"
     if rest < 0:
         return "drawn beyond the cost"
-    if rules.start is not None and rules.start > plan.window.first:
+    if rules.start is not None and rules.start > scope.window.first:
         return f"prepaid before {rules.start}"
     return "not assigned yet"
 
 
-def _report_plan(plan: Plan, recorder: "ChangeRecorder", ended: Finalized) -> PlanReport:
+def _report_plan(scope: RunScope, recorder: "ChangeRecorder", ended: Finalized) -> PlanReport:
     """Returns what a backfill changes. A month's figures before it are those after it less the changes."""
     from jobs.domain.schemas import in_decimals
     from jobs.rollups.causes import FIGURES
@@ -207,16 +207,16 @@ def _report_plan(plan: Plan, recorder: "ChangeRecorder", ended: Finalized) -> Pl
         for name in BY_MONTH:
             sums[name] += row[name]
     hash_ = recorder.hash if recorder.approved is None else recorder.approved.hash
-    months = tuple(_report_month(plan, month, by_month.get(month, NOTHING), ended) for month in plan.window.months)
+    months = tuple(_report_month(scope, month, by_month.get(month, NOTHING), ended) for month in scope.window.months)
     return PlanReport(hash_, months, changes)
 
 
-def _report_month(plan: Plan, month: date, sums: Mapping[str, Any], ended: Finalized) -> MonthChange:
+def _report_month(scope: RunScope, month: date, sums: Mapping[str, Any], ended: Finalized) -> MonthChange:
     total, credits = ended.by_month[month].total_cost, ended.by_month[month].credits_deducted
     return MonthChange(
         month,
-        month in plan.window.closed,
-        plan.currencies[month],
+        month in scope.window.closed,
+        scope.currencies[month],
         sums["users"],
         total - sums["new_total"] + sums["old_total"],
         total,

@@ -104,7 +104,7 @@ class Totals:
         if self.deltas is not None and changes.monthly is not None:
             self.deltas.add(changes)
             # Closed months, in which only debts are settled, are left out.
-            in_window = changes.monthly.upserts["month"].is_in(changes.plan.window.months)
+            in_window = changes.monthly.upserts["month"].is_in(changes.scope.window.months)
             before = changes.read.months.join(changes.monthly.keys, on=["month", "user_id"], how="semi")
             self.months.append((changes.monthly.upserts.filter(in_window), before))
         if self.sums is not None:
@@ -116,7 +116,7 @@ class Totals:
         for user, rows, amount in changes.adopted_by_user.iter_rows():
             self.adopted[user] = (rows, amount)
         self.refilled += changes.refilled_rows.height
-        self.trusted |= {*changes.refilled_rows["user_id"].cast(str)} & changes.plan.trusted_ledger_users
+        self.trusted |= {*changes.refilled_rows["user_id"].cast(str)} & changes.scope.trusted_ledger_users
 
 
 def _sum_postings(postings: "pl.DataFrame") -> dict[str, int]:

@@ -46,7 +46,7 @@ def has_shrunk(scope: RunScope, detected: Detected, month: date) -> bool:
 
 
 def _judge(scope: RunScope, now: MonthCount, month: date) -> Iterator[bool]:
-    rows = scope.months.rows.get(month, 0)
+    rows = scope.month_records.rows.get(month, 0)
     yield now.rows == 0 and (rows > 0 or now.stored > 0)
     for before, after in ((rows, now.rows), (now.stored, now.users)):
         yield before - after > FEW and before - after > before * scope.settings.max_shrink
@@ -55,6 +55,6 @@ def _judge(scope: RunScope, now: MonthCount, month: date) -> Iterator[bool]:
 def _describe(scope: RunScope, detected: Detected, month: date) -> str:
     now = detected.months.get(month, MonthCount())
     return (
-        f"{month:%Y-%m}: {now.rows:,} rows where {scope.months.rows.get(month, 0):,} were counted, "
+        f"{month:%Y-%m}: {now.rows:,} rows where {scope.month_records.rows.get(month, 0):,} were counted, "
         f"{now.users:,} users where {now.stored:,} were"
     )

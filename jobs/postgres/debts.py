@@ -63,7 +63,7 @@ def payable_query(scope: RunScope, users: sql.Composable, run_id: int | None) ->
     rows (in units of 10^-10)."""
     credits, settings = scope.query.source.credits, scope.settings
     nothing = sql.SQL("NULL::numeric").format()
-    rated = any(mode == "rated" for mode in scope.months.modes.values())
+    rated = any(mode == "rated" for mode in scope.month_records.modes.values())
     # Composed: which columns exist, and whether any month is rated, varies.
     cost = sql.SQL("CASE WHEN m.cost_mode = 'rated' THEN u.total_cost::numeric END").format() if rated else nothing
     shown, drawn = nothing, nothing

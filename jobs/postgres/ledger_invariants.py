@@ -11,7 +11,7 @@ from jobs.postgres.connections import Connection
 from jobs.postgres.credit_capabilities import CreditCapabilities
 from jobs.postgres.invariants import InvariantCheck, describe_sides_sql
 from jobs.postgres.ledger import ledger_and_transactions_query, our_transactions_condition
-from jobs.postgres.rollup_invariants import Scope, note_left_out, rollup_checks
+from jobs.postgres.rollup_invariants import CheckScope, note_left_out, rollup_checks
 from jobs.postgres.sql_loader import app_table, compose, job_table
 from jobs.settings import Settings
 
@@ -34,7 +34,7 @@ class LastRun:
 
 
 def check_invariants(
-    connection: Connection, settings: Settings, credits: CreditCapabilities, scope: Scope
+    connection: Connection, settings: Settings, credits: CreditCapabilities, scope: CheckScope
 ) -> Iterator[InvariantCheck]:
     """Checks every invariant that SQL alone can check, in turn."""
     covered = {"covered": list(scope.months), "first": scope.months[0], "last": scope.months[-1]}

@@ -21,7 +21,7 @@ Check = tuple[str, sql.Composed, bool]
 
 
 @dataclass(frozen=True, slots=True)
-class Scope:
+class CheckScope:
     """What is checked.
 
     - ``months``: the months in question, sorted
@@ -35,7 +35,7 @@ class Scope:
 
 
 def note_left_out(
-    check: InvariantCheck, scope: Scope, left_out: Sequence[tuple[date, bool, Sequence[date]]]
+    check: InvariantCheck, scope: CheckScope, left_out: Sequence[tuple[date, bool, Sequence[date]]]
 ) -> InvariantCheck:
     """Returns ``check`` with a note on what it left out. ``left_out``: month, whether it is not in user_daily yet, and
     its days that are not regrouped yet."""

@@ -5,17 +5,19 @@ changed does not import it.
 """
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, timedelta
 
 from psycopg import sql
 
+from jobs.domain.backfill_request import Backfill
 from jobs.domain.billing_periods import Window
 from jobs.domain.fixed_point import PLACES
 from jobs.domain.meters import Meter
 from jobs.domain.rules import CostRules, CreditRules, PricingTerms
 from jobs.postgres import billing_mode_history
 from jobs.postgres.fingerprints import RowFingerprint
+from jobs.postgres.input_counts import InputCounts
 from jobs.postgres.price_overrides import Overrides
 from jobs.postgres.run_log import MonthRecords
 from jobs.postgres.usage_query import UsageQuery
@@ -24,12 +26,12 @@ from jobs.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class RunScope:
-    """What is the same for all batches of a run.
+    """What is the same for all batches of a run, and decided before usage is read.
 
-    - ``modes``: the cost mode of each month
-    - ``months``: the rows of rollup.months
+    - ``cost_modes``: the cost mode of each month
+    - ``month_records``: the rows of rollup.months
     - ``fingerprints``: what the fingerprints of each month's rows cover
-    - ``modes_from``: the first day on which a changed billing mode is valid; None: no entries are to be added
+    - ``billing_modes_from``: the first day on which a changed billing mode is valid; None: no entries are to be added
     - ``adopts``: a dry run that counts draws of another program as adopted
     - ``rows_by_index``: whether usage_daily has an index that begins with id
     - ``has_user_days``: whether user_daily has rows of these days
@@ -38,18 +40,21 @@ class RunScope:
     - ``begins_ledger``: whether no run has written to the ledger yet
     - ``trusted_ledger_users``, ``adopted_users``: users for whom, of unexplained credits, the ledger is right
       (--trust-ledger), or the usage rows are (--adopt)
+    - ``notes``: for the run summary
+    - ``backfill``: what was asked for, if the run is a backfill
+    - ``counts``: of accounts and overrides, now and before
     """
 
     settings: Settings
     window: Window
-    modes: Mapping[date, str]
-    months: MonthRecords
+    cost_modes: Mapping[date, str]
+    month_records: MonthRecords
     query: UsageQuery
     fingerprints: Mapping[date, RowFingerprint]
     terms: PricingTerms
     rules: CostRules
     overrides: Overrides
-    modes_from: date | None
+    billing_modes_from: date | None
     adopts: bool
     rows_by_index: bool
     has_user_days: bool
@@ -58,11 +63,28 @@ class RunScope:
     begins_ledger: bool = False
     trusted_ledger_users: frozenset[str] = frozenset()
     adopted_users: frozenset[str] = frozenset()
+    notes: tuple[str, ...] = ()
+    backfill: Backfill | None = None
+    counts: InputCounts = field(default_factory=InputCounts)
+
+    @property
+    def kind(self) -> str:
+        """The kind of the run in rollup.runs."""
+        return "run" if self.backfill is None else "backfill"
+
+    @property
+    def reason(self) -> str | None:
+        return None if self.backfill is None else self.backfill.reason
+
+    @property
+    def keeps_changes(self) -> bool:
+        """Whether every row to be written is listed, because the changes are shown or compared with a plan."""
+        return self.backfill is not None
 
     @property
     def currencies(self) -> dict[date, str]:
         """The currency of each month: that of the first run that covered it."""
-        stored = self.months.currencies
+        stored = self.month_records.currencies
         return {month: stored.get(month) or self.settings.currency for month in self.window.months}
 
     @property
@@ -90,7 +112,7 @@ class RunScope:
     @property
     def not_comparable(self) -> frozenset[date]:
         """Months whose stored fingerprints cover other columns than the present ones."""
-        stored, months = self.months.fingerprints, self.window.months
+        stored, months = self.month_records.fingerprints, self.window.months
         different = {month for month in months if stored.get(month) != self.fingerprints[month].text}
         return frozenset(different - self.new_months)
 
@@ -115,8 +137,8 @@ class RunScope:
         settings = self.settings
         most = format(settings.max_quantity.normalize(), "f")
         kinds = "".join(meter.kind[0] for meter in self.meters)
-        scale = f"-{self.rules.scale}" if self.modes[month] == "rated" else ""
-        return f"{digest}-{kinds}-{self.modes[month]}-{settings.tiers}-{settings.zero_means}-{most}{scale}"
+        scale = f"-{self.rules.scale}" if self.cost_modes[month] == "rated" else ""
+        return f"{digest}-{kinds}-{self.cost_modes[month]}-{settings.tiers}-{settings.zero_means}-{most}{scale}"
 
     def month_rates(self, month: date, last: date | None = None) -> str:
         """Returns what rollup.months stores of the prices of ``month`` (up to ``last``): ``rates_hash``, and a hash of
@@ -129,7 +151,7 @@ class RunScope:
     def find_repriced_meters(self, month: date) -> tuple[str, frozenset[str]]:
         """Returns the stored rates_hash of ``month``, and the meters whose prices of covered days have changed: all
         meters where there is no stored hash of each, or where a setting that prices every meter has changed."""
-        before, *prices_before = (self.months.rates.get(month) or "-").split()
+        before, *prices_before = (self.month_records.rates.get(month) or "-").split()
         now, *prices_now = self.month_rates(month, self.last_covered(month)).split()
         if not prices_before or before.partition("-")[2] != now.partition("-")[2]:
             return before, frozenset(meter.name for meter in self.settings.meters)
@@ -143,11 +165,15 @@ class RunScope:
     def pending_modes(self, users: Collection[str] | None = None) -> sql.Composed:
         """Returns the query of the entries to add to rollup.billing_modes for ``users`` (None: all). Each batch adds
         those of its users, the end of the run those of all other users."""
-        return billing_mode_history.pending_query(self.settings, self.query.source.credits, self.modes_from, users)
+        return billing_mode_history.pending_query(
+            self.settings, self.query.source.credits, self.billing_modes_from, users
+        )
 
     def mode_entries(self, users: Collection[str] | None = None) -> sql.Composed:
         """Returns the query of the billing-mode history of ``users`` (None: all), ``pending_modes`` included."""
-        return billing_mode_history.entries_query(self.settings, self.query.source.credits, self.modes_from, users)
+        return billing_mode_history.entries_query(
+            self.settings, self.query.source.credits, self.billing_modes_from, users
+        )
 
     @property
     def writes_usage(self) -> bool:

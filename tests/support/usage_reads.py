@@ -7,7 +7,7 @@ from pathlib import Path
 import polars as pl
 
 from jobs.domain.billing_periods import first_of
-from jobs.pipeline.plan import make_row_fingerprint, make_usage_query
+from jobs.pipeline.planning import make_row_fingerprint, make_usage_query
 from jobs.postgres import preflight
 from jobs.postgres.connections import Connection, connect, transaction
 from jobs.postgres.conninfo import Address

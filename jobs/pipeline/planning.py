@@ -1,7 +1,7 @@
-"""The plan of a run, made before usage is read: days, cost modes, prices, overrides, the query that reads usage."""
+"""The stage plan: decides the scope of a run before usage is read: days, cost modes, prices, overrides, the query."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import date, timedelta
 from typing import Any
 
@@ -16,7 +16,7 @@ from jobs.postgres import adoption, fingerprints, price_overrides, run_log, serv
 from jobs.postgres import billing_mode_history as billing_modes
 from jobs.postgres.connections import Connection
 from jobs.postgres.fingerprints import RowFingerprint
-from jobs.postgres.input_counts import InputCounts, count_inputs
+from jobs.postgres.input_counts import count_inputs
 from jobs.postgres.preflight import SourceCapabilities
 from jobs.postgres.run_log import MonthRecords
 from jobs.postgres.run_scope import RunScope
@@ -24,36 +24,10 @@ from jobs.postgres.usage_query import UsageQuery
 from jobs.settings import Settings
 
 
-@dataclass(frozen=True, slots=True)
-class Plan(RunScope):
-    """What a batch needs to know besides its users.
-
-    ``notes``: for the run summary; ``counts``: of accounts and overrides, now and before.
-    """
-
-    notes: tuple[str, ...] = ()
-    backfill: Backfill | None = None
-    counts: InputCounts = field(default_factory=InputCounts)
-
-    @property
-    def keeps_changes(self) -> bool:
-        """Whether every row to be written is listed, because the plan is shown or compared."""
-        return self.backfill is not None
-
-    @property
-    def kind(self) -> str:
-        """The kind of the run in rollup.runs."""
-        return "run" if self.backfill is None else "backfill"
-
-    @property
-    def reason(self) -> str | None:
-        return None if self.backfill is None else self.backfill.reason
-
-
-def make_plan(
+def make_scope(
     connection: Connection, settings: Settings, source: SourceCapabilities, asked: date | Backfill | None, today: date
-) -> Plan:
-    """Returns the plan of `run --date asked`, or of a backfill.
+) -> RunScope:
+    """Returns the scope of `run --date asked`, or of a backfill.
 
     ``asked``: None for yesterday; ``today``: by the server's clock. Raises ConfigError (exit 2) for a day, a reason, a
     setting, a card or an override that is missing or wrong.
@@ -72,15 +46,15 @@ def make_plan(
     }
     if not isinstance(asked, Backfill):
         window = nightly_window(asked, **calendar)
-        plan = make_window_plan(connection, settings, source, window, months)
+        scope = make_window_scope(connection, settings, source, window, months)
         more = describe_later_days(window, asked or today - timedelta(days=1))
-        return replace(plan, notes=(*notes, *more, *plan.notes))
+        return replace(scope, notes=(*notes, *more, *scope.notes))
     window = backfill_window(asked.since, asked.until, **calendar)
     if window.closed and not asked.reason:
         some = ", ".join(f"{month:%Y-%m}" for month in sorted(window.closed))
         raise ConfigError(f"--reason: expected why closed months ({some}) are to change, for rollup.corrections")
-    plan = make_window_plan(connection, settings, source, window, months)
-    return replace(plan, notes=(*notes, *describe_other_months(window, asked), *plan.notes), backfill=asked)
+    scope = make_window_scope(connection, settings, source, window, months)
+    return replace(scope, notes=(*notes, *describe_other_months(window, asked), *scope.notes), backfill=asked)
 
 
 def plan_run(
@@ -91,23 +65,23 @@ def plan_run(
     *,
     trusting: Collection[str],
     adopting: Collection[str],
-) -> Plan:
-    """Returns the plan, with what only a run needs: covered days, new billing modes, adoption.
+) -> RunScope:
+    """Returns the scope, with what only a run needs: covered days, new billing modes, adoption.
 
     If the run covers new days, billing modes that differ from the stored ones are valid from the last of these days.
 
     ``trusting``, ``adopting``: users with unexplained credits for whom the ledger, or the rows, are right.
     """
     today = server_clock.today(connection)
-    plan = make_plan(connection, settings, source, asked, today)
+    scope = make_scope(connection, settings, source, asked, today)
     covered_to = run_log.read_last_completed_day(connection, settings, today)
-    notes = (*plan.notes, *compare_overrides(connection, plan, covered_to))
+    notes = (*scope.notes, *compare_overrides(connection, scope, covered_to))
     if begins_ledger := adoption.is_due(connection, settings, source.credits):
         adoption.refuse_another_deployment(connection, settings, source.credits)
-    covers_new_days = covered_to is None or plan.window.last > covered_to
+    covers_new_days = covered_to is None or scope.window.last > covered_to
     return replace(
-        plan,
-        modes_from=plan.window.last if covers_new_days else None,
+        scope,
+        billing_modes_from=scope.window.last if covers_new_days else None,
         begins_ledger=begins_ledger,
         trusted_ledger_users=frozenset(trusting),
         adopted_users=frozenset(adopting),
@@ -138,10 +112,10 @@ def describe_other_months(window: Window, asked: Backfill) -> list[str]:
     ]
 
 
-def make_window_plan(
+def make_window_scope(
     connection: Connection, settings: Settings, source: SourceCapabilities, window: Window, months: MonthRecords
-) -> Plan:
-    """Returns the plan for the days of ``window``.
+) -> RunScope:
+    """Returns the scope for the days of ``window``.
 
     Raises ConfigError for a card or an override that is missing or wrong.
     """
@@ -151,20 +125,20 @@ def make_window_plan(
     since = find_first_days(settings.rate_card, source.meters, window)
     overrides = price_overrides.read_overrides(connection, settings, source, window.first, window.last)
     meters = tuple(meter for meter in source.meters if meter.name in since)
-    covered = {month: make_row_fingerprint(source, rated=month in rated) for month in window.months}
-    return Plan(
+    definitions = {month: make_row_fingerprint(source, rated=month in rated) for month in window.months}
+    return RunScope(
         settings=settings,
         window=window,
-        modes=modes,
-        months=months,
-        query=make_usage_query(settings, source, since, covered, rated),
-        fingerprints=covered,
+        cost_modes=modes,
+        month_records=months,
+        query=make_usage_query(settings, source, since, definitions, rated),
+        fingerprints=definitions,
         terms=PricingTerms(
             meters, settings.rate_card, window.first, window.last, settings.tiers, overrides.meters & since.keys()
         ),
         rules=CostRules(rated, settings.zero_means == "unpriced", source.cost_scale),
         overrides=overrides,
-        modes_from=None,
+        billing_modes_from=None,
         adopts=False,
         rows_by_index=source.rows_by_index,
         has_user_days=run_log.has_user_days(connection, settings, window),
@@ -207,12 +181,12 @@ def make_usage_query(
     settings: Settings,
     source: SourceCapabilities,
     since: dict[str, date],
-    covered: dict[date, RowFingerprint],
+    definitions: dict[date, RowFingerprint],
     rated: frozenset[date],
 ) -> UsageQuery:
     """Returns the query that reads usage with the hashes of its rows."""
     written = fingerprints.written_columns(rated, shows_credits=source.credits.writes_deducted)
-    return UsageQuery(settings, source, since, rated, fingerprints.usage_hash(covered), written)
+    return UsageQuery(settings, source, since, rated, fingerprints.usage_hash(definitions), written)
 
 
 def find_first_days(rates: RateCard, meters: tuple[Meter, ...], window: Window) -> dict[str, date]:
