@@ -78,7 +78,7 @@ def _check_database(connection: Connection, settings: Settings) -> Iterator[Find
 
 def _find_missing_prices(scope: RunScope) -> Iterator[Finding]:
     """Optional meters that have a column, but no price on some or all days."""
-    for meter in scope.query.source.meters:
+    for meter in scope.source.meters:
         since = scope.query.since.get(meter.name)
         if since is None or since > scope.window.first:
             found = f"none before {since}" if since else "none"

@@ -13,19 +13,21 @@ from decimal import Decimal
 
 import polars as pl
 
+from jobs.credits.draw_windows import apply_ledger
 from jobs.domain.billing_periods import Window, first_open_month, is_closed, last_of
 from jobs.domain.fixed_point import unscaled
+from jobs.domain.names import USER_MONTH
 from jobs.domain.work_list import BatchLimits, WorkList
-from jobs.pipeline.batch_changes import compute_days_target, compute_months_target
-from jobs.pipeline.batch_input import BatchInput, read_input
-from jobs.pipeline.draw_windows import apply_ledger
+from jobs.pipeline.batch_computation import compute_days_target, compute_months_target
+from jobs.pipeline.batch_input import BatchInput
+from jobs.pipeline.batch_reading import read_input
 from jobs.pipeline.planning import make_window_scope
 from jobs.postgres import detection, fingerprints, preflight, run_log, server_clock
 from jobs.postgres.connections import Connection, open_link, transaction
 from jobs.postgres.conninfo import Address
 from jobs.postgres.detection import Difference, Differences
 from jobs.postgres.errors import retry
-from jobs.postgres.fingerprints import RowFingerprint
+from jobs.postgres.fingerprints import FingerprintDefinition
 from jobs.postgres.run_scope import RunScope
 from jobs.postgres.usage_reader import Reader
 from jobs.rollups.causes import is_repriced
@@ -35,7 +37,6 @@ PAID = {"credits_free", "credits_purchased", "credits_deducted", "uncovered", "a
     *("amount_free", "billing_mode", "row_count", "usage_hash", "written_hash", "clusters", "currency"),
 }
 """Columns of user_monthly about payment and detection: a difference here is not a change of the month."""
-USER_MONTH = ["user_id", "month"]
 CAUSES = ("usage", "price", "override")
 
 
@@ -110,17 +111,17 @@ def _watch(connection: Connection, settings: Settings, address: Address, *, ever
 
 def _with_stored_fingerprints(scope: RunScope) -> tuple[RunScope, dict[date, tuple[str, ...]]]:
     """The plan with the fingerprints that each month was closed with, and their missing columns by month."""
-    existing, covered, missing = scope.query.source.columns, dict(scope.fingerprints), {}
+    existing, definitions, missing = scope.source.columns, dict(scope.fingerprint_definitions), {}
     for month in scope.window.months:
         text = scope.month_records.fingerprints.get(month)
-        stored = None if text is None else RowFingerprint.parse(text)
+        stored = None if text is None else FingerprintDefinition.parse(text)
         if stored is not None:
             if gone := sorted(stored.columns - existing):
                 missing[month] = tuple(gone)
             else:
-                covered[month] = stored
-    query = replace(scope.query, usage_hash=fingerprints.usage_hash(covered))
-    return replace(scope, fingerprints=covered, query=query), missing
+                definitions[month] = stored
+    query = replace(scope.query, usage_hash=fingerprints.usage_hash(definitions))
+    return replace(scope, fingerprint_definitions=definitions, query=query), missing
 
 
 def _compare(connection: Connection, scope: RunScope, address: Address, found: Iterable[Difference]) -> _Changes:
@@ -132,13 +133,13 @@ def _compare(connection: Connection, scope: RunScope, address: Address, found: I
     for user in users:
         work.add(user, len(scope.window.days), 0)
     for batch in work:
-        read = read_input(connection, Reader("copy", address), scope, batch)
-        rows = apply_ledger(scope, read)
-        target = compute_months_target(scope, read, rows)
-        columns = [name for name in read.months.columns if name not in PAID and not name.endswith("_hash")]
+        inputs = read_input(connection, Reader("copy", address), scope, batch)
+        rows = apply_ledger(inputs.for_credits, scope.credit_rules)
+        target = compute_months_target(scope, inputs, rows)
+        columns = [name for name in inputs.months.columns if name not in PAID and not name.endswith("_hash")]
         figures = [name for name in columns if name in target.columns]
         both = target.select(figures).join(
-            read.months.select(figures), on=USER_MONTH, how="full", coalesce=True, suffix="_stored"
+            inputs.months.select(figures), on=USER_MONTH, how="full", coalesce=True, suffix="_stored"
         )
         values = [name for name in figures if name not in USER_MONTH]
         # Months of the first version have no _days columns: such a column cannot differ.
@@ -146,11 +147,11 @@ def _compare(connection: Connection, scope: RunScope, address: Address, found: I
             pl.col(name).eq_missing(pl.col(f"{name}_stored")) for name in values if not name.endswith("_days")
         )
         changed = pl.concat(
-            [both.filter(~same).select(USER_MONTH), _months_of_changed_days(scope, read, rows)]
+            [both.filter(~same).select(USER_MONTH), _months_of_changed_days(scope, inputs, rows)]
         ).unique()
         cost = pl.col("total_cost").fill_null(0) - pl.col("total_cost_stored").fill_null(0)
-        repriced = _repriced(scope, both, read)
-        for user, month, more in both.join(changed, on=USER_MONTH).select(*USER_MONTH, cost).iter_rows():
+        repriced = _repriced(scope, both, inputs)
+        for month, user, more in both.join(changed, on=USER_MONTH).select(*USER_MONTH, cost).iter_rows():
             if (user, month) in causes:
                 cause = _cause(causes[user, month], repriced=(user, month) in repriced)
                 changes.causes.setdefault(month, Counter())[cause] += 1
@@ -158,31 +159,31 @@ def _compare(connection: Connection, scope: RunScope, address: Address, found: I
     return changes
 
 
-def _months_of_changed_days(scope: RunScope, read: BatchInput, rows: pl.DataFrame) -> pl.DataFrame:
+def _months_of_changed_days(scope: RunScope, inputs: BatchInput, rows: pl.DataFrame) -> pl.DataFrame:
     """The user-months whose rows in user_daily differ from a recomputation.
 
     Months of the first version are left out: they have no rows in user_daily.
     """
     months = [month for month in scope.window.months if scope.month_records.fingerprints.get(month) is not None]
-    columns = [name for name in read.days.columns if name != "credits_deducted"]
+    columns = [name for name in inputs.days.columns if name != "credits_deducted"]
     month = pl.col("date").dt.month_start().alias("month")
     target = compute_days_target(scope, rows).select(columns).filter(month.is_in(months))
-    stored = read.days.select(columns).filter(month.is_in(months))
+    stored = inputs.days.select(columns).filter(month.is_in(months))
     pairs = ((target, stored), (stored, target))
     return pl.concat(
-        one.join(other, on=columns, how="anti", nulls_equal=True).select("user_id", month) for one, other in pairs
+        one.join(other, on=columns, how="anti", nulls_equal=True).select(month, "user_id") for one, other in pairs
     )
 
 
-def _repriced(scope: RunScope, both: pl.DataFrame, read: BatchInput) -> set[tuple[str, date]]:
+def _repriced(scope: RunScope, both: pl.DataFrame, inputs: BatchInput) -> set[tuple[str, date]]:
     """The user-months with usage, now or when computed, of a meter whose price has changed."""
     rates = {month: scope.rates_hash(month) for month in scope.window.months}
     now = pl.col("month").replace_strict(rates, return_dtype=pl.String)
-    before = read.months.select(*USER_MONTH, rates_hash_stored="rates_hash")
+    before = inputs.months.select(*USER_MONTH, rates_hash_stored="rates_hash")
     hashed = both.join(before, on=USER_MONTH, how="left")
     repriced = {month: scope.find_repriced_meters(month) for month in scope.window.months}
     which = is_repriced([meter.name for meter in scope.settings.meters], repriced)
-    return set(hashed.with_columns(rates_hash=now).filter(which).select(USER_MONTH).iter_rows())
+    return set(hashed.with_columns(rates_hash=now).filter(which).select("user_id", "month").iter_rows())
 
 
 def _cause(found: Difference, *, repriced: bool) -> str:

@@ -13,14 +13,16 @@ from uuid import UUID
 import polars as pl
 
 from jobs.audit.explanation import DayCost, Explanation, Line, Owed, PaymentSplit, PricedQuantity, Rejected
+from jobs.credits.draw_windows import apply_ledger
 from jobs.domain.billing_periods import Window, days_in, first_open_month, is_closed, last_of
 from jobs.domain.errors import ConfigError
 from jobs.domain.fixed_point import ONE, unscaled
 from jobs.domain.meters import cost_of
+from jobs.domain.names import USER_DAY
 from jobs.domain.schemas import DUE, EARLY, FREE, PREPAID, usage_schema
-from jobs.pipeline.batch_changes import compute_days_target, compute_months_target
-from jobs.pipeline.batch_input import BatchInput, read_input
-from jobs.pipeline.draw_windows import apply_ledger
+from jobs.pipeline.batch_computation import compute_days_target, compute_months_target
+from jobs.pipeline.batch_input import BatchInput
+from jobs.pipeline.batch_reading import read_input
 from jobs.pipeline.planning import make_window_scope
 from jobs.pipeline.row_rating import with_overrides
 from jobs.postgres import debts, preflight, rejects, run_log, server_clock
@@ -31,7 +33,7 @@ from jobs.postgres.rejects import Reject
 from jobs.postgres.run_scope import RunScope
 from jobs.postgres.usage_reader import Reader
 from jobs.rating.price_breakdown import price_breakdown
-from jobs.rollups.user_rollups import CREDITS, USER_DAY, additive_columns
+from jobs.rollups.user_rollups import CREDITS, additive_columns
 from jobs.settings import Settings
 
 MODES = {PREPAID: "prepaid", EARLY: "prepaid, before the first day that draws credits", FREE: "free", DUE: "postpaid"}
@@ -57,15 +59,15 @@ def _explain(opened: Connection, settings: Settings, address: Address, user: str
             raise ConfigError(f"--month {month:%Y-%m}: no run has covered a day of it yet; the last was {last}")
         window = Window((month,), last, frozenset())
         scope = make_window_scope(connection, settings, source, window, months)
-        read = read_input(connection, Reader("copy", address), scope, [user])
-        ids = [str(UUID(int=id_)) for id_ in read.rejected["id"]]
+        inputs = read_input(connection, Reader("copy", address), scope, [user])
+        ids = [str(UUID(int=id_)) for id_ in inputs.rejected["id"]]
         rejected = tuple(_rejected(reject) for reject in rejects.read_rejects(connection, scope.query, ids))
         owed = _sum_debts(
             [debt for debt in debts.read_debts(connection, settings, user) if month <= debt.usage_date <= last]
         )
-    paid = apply_ledger(scope, read)
+    paid = apply_ledger(inputs.for_credits, scope.credit_rules)
     closed = is_closed(month, history, first_open_month(history, settings.start, last))
-    return replace(_explanation(scope, user, paid, read), closed=closed, rejected=rejected, owed=owed)
+    return replace(_explanation(scope, user, paid, inputs), closed=closed, rejected=rejected, owed=owed)
 
 
 def _sum_debts(found: Sequence[debts.Debt]) -> Owed | None:
@@ -75,9 +77,9 @@ def _sum_debts(found: Sequence[debts.Debt]) -> Owed | None:
     return Owed(*(sum(column, Decimal(0)) for column in zip(*amounts, strict=True)))
 
 
-def _explanation(scope: RunScope, user: str, rated: pl.DataFrame, read: BatchInput) -> Explanation:
+def _explanation(scope: RunScope, user: str, rated: pl.DataFrame, inputs: BatchInput) -> Explanation:
     month = scope.window.first
-    if not read.rows_read and read.months.is_empty():
+    if not inputs.rows_read and inputs.months.is_empty():
         raise ConfigError(
             f"--user {user!r}: no usage and no roll-up in {month:%Y-%m}; expected a value of usage_daily.user_id "
             "(often with a prefix such as auth0|)"
@@ -97,9 +99,9 @@ def _explanation(scope: RunScope, user: str, rated: pl.DataFrame, read: BatchInp
         units={meter.name: meter.unit for meter in scope.meters},
         lines=tuple(lines),
         rejected=(),
-        days=tuple(_differing_days(scope, rated, read)),
-        sums=_figures(scope, compute_months_target(scope, read, rated)),
-        rollup=_figures(scope, read.months),
+        days=tuple(_differing_days(scope, rated, inputs)),
+        sums=_figures(scope, compute_months_target(scope, inputs, rated)),
+        rollup=_figures(scope, inputs.months),
     )
 
 
@@ -111,11 +113,11 @@ def _figures(scope: RunScope, frame: pl.DataFrame) -> dict[str, Any]:
     return {"days": row["days"]} | {n: None if units is None else unscaled(units) for n, units in figures.items()}
 
 
-def _differing_days(scope: RunScope, rated: pl.DataFrame, read: BatchInput) -> Iterator[DayCost]:
+def _differing_days(scope: RunScope, rated: pl.DataFrame, inputs: BatchInput) -> Iterator[DayCost]:
     """The days whose cost differs from user_daily; none for a month of the first version, which had no such table."""
     if scope.month_records.fingerprints.get(scope.window.first) is None:
         return
-    now, stored = (days.select(*USER_DAY, "total_cost") for days in (compute_days_target(scope, rated), read.days))
+    now, stored = (days.select(*USER_DAY, "total_cost") for days in (compute_days_target(scope, rated), inputs.days))
     both = now.join(stored, on=USER_DAY, how="full", coalesce=True, nulls_equal=True, suffix="_stored")
     differing = both.filter(pl.col("total_cost").ne_missing(pl.col("total_cost_stored"))).sort(USER_DAY)
     for row in differing.iter_rows(named=True):

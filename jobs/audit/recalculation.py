@@ -15,12 +15,14 @@ from uuid import UUID
 
 import polars as pl
 
+from jobs.credits.draw_windows import allocate, apply_ledger
 from jobs.domain.fixed_point import unscaled
+from jobs.domain.names import USER_DAY, USER_MONTH
 from jobs.domain.schemas import PREPAID
 from jobs.domain.work_list import BatchLimits
-from jobs.pipeline.batch_changes import compute_days_target, compute_months_target
-from jobs.pipeline.batch_input import BatchInput, of_users, read_input
-from jobs.pipeline.draw_windows import allocate, apply_ledger
+from jobs.pipeline.batch_computation import compute_days_target, compute_months_target
+from jobs.pipeline.batch_input import BatchInput, of_users
+from jobs.pipeline.batch_reading import read_input
 from jobs.postgres import accounts, detection
 from jobs.postgres.connections import Connection
 from jobs.postgres.conninfo import Address
@@ -28,13 +30,11 @@ from jobs.postgres.detection import Detected
 from jobs.postgres.invariants import InvariantCheck, describe_sides
 from jobs.postgres.run_scope import RunScope
 from jobs.postgres.usage_reader import Reader
-from jobs.rollups.user_rollups import USER_DAY
 
 PAYING = ("uncovered", "amount_due", "amount_reported", "amount_free", "billing_mode")
 WRITTEN_BY_RUNS = {"written_hash", "rates_hash", "overrides_hash", "credits_hash"}
 """Hashes that detection already compares."""
 FIRST_TEN = 10
-USER_MONTH = ["user_id", "month"]
 
 
 @dataclass(slots=True)
@@ -157,8 +157,8 @@ def recalculate(
         stale = Stale(set(), priced, months=priced)
     reader, changed = Reader("copy", address), set()
     for users in all_users.work:
-        read = read_input(connection, reader, scope, users)
-        changed |= _check_batch(connection, scope, found, read, stale, draws=draws)
+        inputs = read_input(connection, reader, scope, users)
+        changed |= _check_batch(connection, scope, found, inputs, stale, draws=draws)
     for month in months:
         if month not in changed and month in all_users.months:
             found.rows[month] = all_users.months[month].rows, scope.month_records.rows.get(month, 0)
@@ -169,45 +169,47 @@ def _check_batch(
     connection: Connection,
     scope: RunScope,
     found: CheckTotals,
-    read: BatchInput,
+    inputs: BatchInput,
     stale: Stale,
     *,
     draws: bool,
 ) -> set[date]:
-    """Checks the user-months of ``read`` that are not ``stale``; returns the months that have stale ones."""
-    account_rows = accounts.read_accounts(connection, scope.settings, scope.query.source.credits, read.account_users)
-    posted = apply_ledger(scope, read)
+    """Checks the user-months of ``inputs`` that are not ``stale``; returns the months that have stale ones."""
+    account_rows = accounts.read_accounts(connection, scope.settings, scope.credits, inputs.account_users)
+    posted = apply_ledger(inputs.for_credits, scope.credit_rules)
     computed, due = posted, None
     if draws:
-        allocated = allocate(scope, read, account_rows)
+        allocated = allocate(inputs.for_credits, account_rows, scope.window, scope.credit_rules)
         computed, due = allocated.rows, allocated.postings
-    target = compute_months_target(scope, read, computed)
-    every = pl.concat([target.select(USER_MONTH), read.months.select(USER_MONTH)]).unique()
-    same = every.filter(~of_users(stale.users & read.users)).join(stale.months, on=USER_MONTH, how="anti")
+    target = compute_months_target(scope, inputs, computed)
+    every = pl.concat([target.select(USER_MONTH), inputs.months.select(USER_MONTH)]).unique()
+    same = every.filter(~of_users(stale.users & inputs.users)).join(stale.months, on=USER_MONTH, how="anti")
     found.same += same.height
     found.stale += every.height - same.height
     # After a month is closed, accounts and reported amounts may change.
     left_out = WRITTEN_BY_RUNS | (set() if draws else set(PAYING))
-    columns = [name for name in read.months.columns if name not in left_out]
-    _check_months(found, target.join(same, on=USER_MONTH, how="semi"), read.months.select(columns))
-    _check_days(found, scope, computed, read, same)
+    columns = [name for name in inputs.months.columns if name not in left_out]
+    _check_months(found, target.join(same, on=USER_MONTH, how="semi"), inputs.months.select(columns))
+    _check_days(found, scope, computed, inputs, same)
     rows = posted.with_columns(has_account=posted["user_id"].cast(pl.String).is_in(account_rows["user_id"].to_list()))
-    _check_rows(found, rows, read.months, same, every.join(stale.priced, on=USER_MONTH, how="anti"))
+    _check_rows(found, rows, inputs.months, same, every.join(stale.priced, on=USER_MONTH, how="anti"))
     if due is not None:
         key = pl.col("user_id") + " " + pl.col("id").map_elements(_uuid, return_dtype=pl.String)
-        entries = due.filter(~of_users(stale.users & read.users))
+        entries = due.filter(~of_users(stale.users & inputs.users))
         found.add(POSTED, entries, pl.col("free") + pl.col("purchased"), pl.lit(0), key)
     return set(every.join(same, on=USER_MONTH, how="anti")["month"])
 
 
-def _check_days(found: CheckTotals, scope: RunScope, rows: pl.DataFrame, read: BatchInput, same: pl.DataFrame) -> None:
+def _check_days(
+    found: CheckTotals, scope: RunScope, rows: pl.DataFrame, inputs: BatchInput, same: pl.DataFrame
+) -> None:
     month = pl.col("date").dt.month_start().alias("month")
     target, stored = (
-        days.select(read.days.columns).with_columns(month).join(same, on=USER_MONTH, how="semi").drop("month")
-        for days in (compute_days_target(scope, rows), read.days)
+        days.select(inputs.days.columns).with_columns(month).join(same, on=USER_MONTH, how="semi").drop("month")
+        for days in (compute_days_target(scope, rows), inputs.days)
     )
     both = target.join(stored, on=USER_DAY, how="full", coalesce=True, nulls_equal=True, suffix="_stored")
-    columns = [name for name in read.days.columns if name not in USER_DAY]
+    columns = [name for name in inputs.days.columns if name not in USER_DAY]
     key = pl.col("user_id") + " " + pl.col("date").dt.to_string()
     found.add(SAME_DAYS, both, pl.lit(1), _equal(columns), key, columns)
 

@@ -39,7 +39,7 @@ def lot_balances(accounts: pl.LazyFrame, ledger: pl.LazyFrame, fixed: pl.LazyFra
     """
     by_user = ledger.group_by("user_id").agg(pl.col(lot).sum() for lot in LOTS)
     own = {lot: pl.col(lot).fill_null(0) - pl.col(f"fixed_{lot}").fill_null(0) for lot in LOTS}
-    if rules.splits:
+    if rules.counts_free_apart:
         free_used, used = pl.col("free_used") - own["free"], pl.col("used") - own["purchased"]
     else:
         total = pl.col("used") - own["free"] - own["purchased"]

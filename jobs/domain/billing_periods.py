@@ -80,7 +80,7 @@ class Window:
         return self.closing | self.closed
 
     @property
-    def draws(self) -> list[tuple[date, ...]]:
+    def draw_windows(self) -> list[tuple[date, ...]]:
         """The draw windows, in the order of their allocation: each closed month alone, then all open months."""
         return [*((month,) for month in sorted(self.closed)), *([self.open] if self.open else [])]
 

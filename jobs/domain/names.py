@@ -1,4 +1,11 @@
-"""Valid names of database schemas and roles."""
+"""Names: the key columns of the roll-up tables, and which names the job accepts for schemas and roles."""
+
+USER_DAY = ("date", "user_id", "cluster_id")
+USER_MONTH = ("month", "user_id")
+CLUSTER_DAY = ("date", "cluster_id")
+CLUSTER_MONTH = ("month", "cluster_id")
+NULLABLE_KEYS = frozenset({"cluster_id"})
+"""Key columns that may be null: usage without a cluster."""
 
 MOST_BYTES = 63
 """PostgreSQL truncates longer names."""

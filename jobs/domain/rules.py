@@ -50,13 +50,13 @@ class CreditRules:
     """How credits are drawn.
 
     ``scale``: decimals of the ledger. ``due_scale``: decimals of amounts due. ``start``: the first day whose usage
-    draws credits. ``splits``: whether accounts count used free credits and used purchased credits separately.
+    draws credits. ``counts_free_apart``: whether accounts count used free and used purchased credits separately.
     """
 
     scale: int
     due_scale: int
     start: date | None
-    splits: bool
+    counts_free_apart: bool
 
     @property
     def unit(self) -> int:
@@ -67,4 +67,4 @@ class CreditRules:
     def __str__(self) -> str:
         """The rules as text, for user_monthly.credits_hash: when it changes, all users are recomputed."""
         start = "" if self.start is None else self.start.isoformat()
-        return f"{self.scale}-{self.due_scale}-{start}-{'split' if self.splits else 'one'}"
+        return f"{self.scale}-{self.due_scale}-{start}-{'split' if self.counts_free_apart else 'one'}"

@@ -68,6 +68,49 @@ DRAWS: dict[str, pl.DataType | type[pl.DataType]] = {
 MODES: dict[str, pl.DataType | type[pl.DataType]] = {"user_id": pl.String, "valid_from": pl.Date, "mode": pl.String}
 """Rows of rollup.billing_modes: the billing mode of a user from a day on."""
 
+MISMATCHED: dict[str, pl.DataType | type[pl.DataType]] = {
+    "id": pl.UInt128,
+    "user_id": pl.Categorical,
+    "date": pl.Date,
+    "deducted": pl.Int64,
+    "drawn": pl.Int128,
+    "foreign": pl.Boolean,
+    "empty": pl.Boolean,
+    "elsewhere": pl.Int128,
+}
+"""Rows of usage_daily whose credits_deducted differs from the draws in the ledger (amounts in units of 10^-10).
+
+- ``drawn``: the draws of the present user on the row, in all months
+- ``elsewhere``: the part of ``drawn`` in closed months outside the window; the row was moved from there
+- ``foreign``: another program wrote credits_deducted: it is neither ``drawn`` nor the draws of another user or of all
+  users on the row
+- ``empty``: credits_deducted is 0 although the present user has draws on the row, or it still shows draws that were
+  reversed since (the row belonged to another user for a while)
+"""
+IS_UNEXPLAINED = pl.col("foreign") | pl.col("empty")
+"""Whether a row of MISMATCHED is not explained by the ledger."""
+
+PAYABLE: dict[str, pl.DataType | type[pl.DataType]] = {
+    "id": pl.UInt128,
+    "user_id": pl.String,
+    "date": pl.Date,
+    "month": pl.Date,
+    "cluster_id": pl.UInt128,
+    "settled": pl.Int128,
+    "open": pl.Int128,
+    "deducted": pl.Int128,
+    "drawn": pl.Int128,
+    "ledger_hash": pl.Int64,
+    "written_hash": pl.Int64,
+}
+"""Debts that credit can settle now (amounts in units of 10^-10).
+
+- ``settled``, ``open``: the settled and the open part
+- ``deducted``: credits_deducted of its row (null: not a number, or no such column)
+- ``drawn``: the sum of its ledger entries
+- ``ledger_hash``, ``written_hash``: the row's written_hash with ``drawn``, and with the actual value
+"""
+
 
 def usage_schema(meters: list[str]) -> dict[str, pl.DataType | type[pl.DataType]]:
     """The schema of a usage frame with columns for ``meters``."""

@@ -23,8 +23,11 @@ import polars as pl
 import psycopg
 
 from jobs.domain.errors import RefusedError
-from jobs.pipeline.batch_changes import BatchChanges, compute_changes
-from jobs.pipeline.batch_input import BatchInput, read_input
+from jobs.pipeline.batch_changes import BatchChanges
+from jobs.pipeline.batch_computation import compute_changes, find_differences
+from jobs.pipeline.batch_input import BatchInput
+from jobs.pipeline.batch_reading import read_input
+from jobs.pipeline.batch_writing import lock_rows, write_changes
 from jobs.postgres import accounts, detection, usage_writeback
 from jobs.postgres.connections import Connection, transaction
 from jobs.postgres.run_lock import check_ownership
@@ -79,17 +82,17 @@ class Batch:
 
     def run(self, connection: Connection, users: Collection[str]) -> BatchResult:
         """Computes ``users`` and writes what differs, in a transaction of its own."""
-        read, foreign = self._read(connection, self.reader, users)
-        return replace(self._write_or_fail(connection, read), foreign=foreign)
+        inputs, foreign = self._read(connection, self.reader, users)
+        return replace(self._write_or_fail(connection, inputs), foreign=foreign)
 
-    def _write_or_fail(self, connection: Connection, read: BatchInput) -> BatchResult:
+    def _write_or_fail(self, connection: Connection, inputs: BatchInput) -> BatchResult:
         try:
             with transaction(connection, lock_timeout=BATCH_LOCK_TIMEOUT):
-                return self._write(connection, read, read.rows_read, wait=False)
+                return self._write(connection, inputs, inputs.rows_read, wait=False)
         except ConcurrentChangeError:
-            return BatchResult(frozenset(), read.users, read.rows_read, failed=True)
+            return BatchResult(frozenset(), inputs.users, inputs.rows_read, failed=True)
         except (psycopg.Error, RefusedError) as error:
-            return BatchResult(frozenset(), read.users, read.rows_read, failed=True, refused=_refusal(error))
+            return BatchResult(frozenset(), inputs.users, inputs.rows_read, failed=True, refused=_refusal(error))
 
     def run_within(self, connection: Connection, users: Collection[str]) -> BatchResult:
         """Computes ``users`` and writes what differs, in the caller's transaction. Locks stay until that ends.
@@ -97,8 +100,8 @@ class Batch:
         Raises ConcurrentChangeError, RefusedError, or psycopg.Error (LOCK_ERRORS) if a lock was not available in time.
         """
         connection.execute(f"SET LOCAL lock_timeout = '{BATCH_LOCK_TIMEOUT}'".encode())
-        read, foreign = self._read(connection, Reader("copy", self.reader.address), users)
-        return replace(self._write(connection, read, read.rows_read, wait=False), foreign=foreign)
+        inputs, foreign = self._read(connection, Reader("copy", self.reader.address), users)
+        return replace(self._write(connection, inputs, inputs.rows_read, wait=False), foreign=foreign)
 
     def run_single(self, connection: Connection, user: str) -> BatchResult:
         """Computes one user and writes what differs. The user is locked before being read, so nothing changes then.
@@ -110,82 +113,78 @@ class Batch:
         try:
             with transaction(connection, lock_timeout=SINGLE_LOCK_TIMEOUT):
                 check_ownership(connection, scope.settings, self._run_id)
-                accounts.lock_accounts(connection, scope.settings, scope.query.source.credits, alone, wait=True)
+                accounts.lock_accounts(connection, scope.settings, scope.credits, alone, wait=True)
                 if scope.writes_usage:
                     usage_writeback.lock_users(connection, scope, alone)
-                read, foreign = self._read(connection, Reader("copy", self.reader.address), alone)
-                return replace(self._write(connection, read, read.rows_read, wait=True), foreign=foreign)
+                inputs, foreign = self._read(connection, Reader("copy", self.reader.address), alone)
+                return replace(self._write(connection, inputs, inputs.rows_read, wait=True), foreign=foreign)
         except (psycopg.Error, RefusedError) as error:
             return BatchResult(frozenset(), alone, 0, failed=True, refused=_refusal(error))
 
     def compute(self, connection: Connection, users: Collection[str]) -> BatchResult:
         """Computes what ``run`` would write, read-only, in the caller's transaction."""
-        read, foreign = self._read(connection, self.reader, users)
-        account_rows = accounts.read_accounts(
-            connection, self.scope.settings, self.scope.query.source.credits, read.account_users
-        )
-        changes = (
-            compute_changes(connection, self.scope, None, read, account_rows)
-            .with_written_hashes(connection)
-            .complete(connection)
-        )
-        return BatchResult(read.users, frozenset(), read.rows_read, changes, foreign=foreign)
+        inputs, foreign = self._read(connection, self.reader, users)
+        account_rows = accounts.read_accounts(connection, self.scope.settings, self.scope.credits, inputs.account_users)
+        changes = compute_changes(connection, self.scope, None, inputs, account_rows)
+        written = usage_writeback.compute_written_changes(connection, self.scope, changes.usage_updates)
+        changes = find_differences(connection, replace(changes, written_hashes=written))
+        return BatchResult(inputs.users, frozenset(), inputs.rows_read, changes, foreign=foreign)
 
     def _read(
         self, connection: Connection, reader: Reader, users: Collection[str]
     ) -> tuple[BatchInput, Mapping[str, str]]:
         """Reads ``users``; returns the input of those who are not set aside, and why the others are."""
-        read = read_input(connection, reader, self.scope, users, self.run_id)
+        inputs = read_input(connection, reader, self.scope, users, self.run_id)
         trusting, adopting = self.scope.trusted_ledger_users, self.scope.adopted_users
         foreign = {
             user: why.reason
-            for user, why in read.unexplained.items()
+            for user, why in inputs.unexplained.items()
             if user not in trusting and not (why.is_adoptable and user in adopting)
         }
-        return read.without(foreign), foreign
+        return inputs.without(foreign), foreign
 
     @property
     def _run_id(self) -> int:
         assert self.run_id is not None  # noqa: S101 - a dry run only computes
         return self.run_id
 
-    def _write(self, connection: Connection, read: BatchInput, rows_read: int, *, wait: bool) -> BatchResult:
-        scope, users = self.scope, read.users
+    def _write(self, connection: Connection, inputs: BatchInput, rows_read: int, *, wait: bool) -> BatchResult:
+        scope, users = self.scope, inputs.users
         if not wait:
             check_ownership(connection, scope.settings, self._run_id)
         locked, skipped = accounts.lock_accounts(
-            connection, scope.settings, scope.query.source.credits, read.account_users, wait=wait
+            connection, scope.settings, scope.credits, inputs.account_users, wait=wait
         )
-        read = read.without(skipped)
+        inputs = inputs.without(skipped)
         # An account that was opened meanwhile is not locked, so it is left to the next run.
-        account_rows = accounts.read_accounts(connection, scope.settings, scope.query.source.credits, locked)
-        changes = compute_changes(connection, scope, self._run_id, read, account_rows, first=not wait)
-        changes, missing = changes.lock_rows(connection, alone=wait)
-        not_writable = missing | self._changed_users(connection, read)
+        account_rows = accounts.read_accounts(connection, scope.settings, scope.credits, locked)
+        changes = compute_changes(connection, scope, self._run_id, inputs, account_rows, first=not wait)
+        changes, missing = lock_rows(connection, changes, alone=wait)
+        not_writable = missing | self._changed_users(connection, inputs)
         if wait and not_writable:
             return BatchResult(frozenset(), users, rows_read)
         changes = changes.without(not_writable)
         if not changes.users:
             return BatchResult(frozenset(), users, rows_read)
-        changes = changes.complete(connection)
+        changes = find_differences(connection, changes)
         self.check(changes.list_changes())
-        changes.write(connection, self.number, not_writable)
+        write_changes(connection, changes, self.number, not_writable)
         return BatchResult(changes.users, users - changes.users, rows_read, changes)
 
-    def _changed_users(self, connection: Connection, read: BatchInput) -> frozenset[str]:
+    def _changed_users(self, connection: Connection, inputs: BatchInput) -> frozenset[str]:
         """Returns users whose rows or ledger entries have changed since they were read."""
-        now = detection.read_fingerprints(connection, self.scope, read.users)
+        now = detection.read_fingerprints(connection, self.scope, inputs.users)
         then = {
             (user, month): (rows, usage, written)
-            for user, month, rows, usage, written in read.fingerprints.select(
+            for user, month, rows, usage, written in inputs.fingerprints.select(
                 "user_id", "month", "row_count", "usage_hash", "written_hash"
             ).iter_rows()
         }
         changed = {user for (user, _), _ in now.items() ^ then.items()}
-        if self.scope.query.source.credits.account is not None:
+        if self.scope.credits.account is not None:
             # Only runs should post to the ledger. This finds postings of any other program.
-            posted = detection.count_draws(connection, self.scope, read.users)
-            changed |= {user for user, _ in posted.items() ^ dict(read.entry_counts.iter_rows()).items()}
+            posted = detection.count_draws(connection, self.scope, inputs.users)
+            changed |= {user for user, _ in posted.items() ^ dict(inputs.entry_counts.iter_rows()).items()}
         return frozenset(changed)
 
 

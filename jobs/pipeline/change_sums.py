@@ -18,8 +18,8 @@ from jobs.domain.billing_periods import first_of
 from jobs.domain.fixed_point_columns import WIDE, int128
 from jobs.pipeline.batch import Batch
 from jobs.pipeline.batch_changes import BatchChanges
-from jobs.pipeline.batch_input import rate_users
-from jobs.pipeline.rollup_writer import TableDiff
+from jobs.pipeline.batch_reading import rate_users
+from jobs.pipeline.table_diff import TableDiff
 from jobs.pipeline.workers import run_side_by_side
 from jobs.postgres.connections import ReconnectingConnection, transaction
 from jobs.postgres.detection import Detected
@@ -57,14 +57,14 @@ class ChangeSums:
     days: Counter[date] = field(default_factory=Counter)
 
     def add(self, changes: BatchChanges) -> None:
-        """Adds the changes of a batch, after BatchChanges.complete."""
-        assert changes.daily is not None and changes.monthly is not None  # noqa: S101, PT018
-        daily = _changed(changes.daily, "date")
+        """Adds the changes of a batch."""
+        found = changes.differences
+        daily = _changed(found.daily, "date")
         self.add_days(daily)
         is_new = pl.col("date") > self.scope.covered_to
         covered = pl.concat(
             [
-                _changed(changes.monthly, "month"),
+                _changed(found.monthly, "month"),
                 daily.filter(is_new).select(_month(), "user_id", (0 - pl.col("total_cost")).alias("total_cost")),
             ]
         )
@@ -76,7 +76,7 @@ class ChangeSums:
         sums = pl.concat(
             [_sum_by_user(covered, "cost", "total_cost"), *(_sum_by_user(drawn, "draws", lot) for lot in LOTS)]
         )
-        sums = sums.join(changes.causes.select(*KEY, "cause"), on=KEY, how="left").rename({"month": "day"})
+        sums = sums.join(found.causes.select(*KEY, "cause"), on=KEY, how="left").rename({"month": "day"})
         sums = sums.group_by(*DAY_KIND, "user_id", "cause").agg(pl.col("more", "less").sum())
         self.sums.append(sums.group_by(*DAY_KIND, "cause").agg(pl.len().alias("users"), pl.col("more", "less").sum()))
         self._add_largest(sums)

@@ -8,7 +8,7 @@ import polars as pl
 
 from jobs.domain.billing_periods import first_of
 from jobs.pipeline.batch_changes import BatchChanges
-from jobs.pipeline.rollup_writer import TableDiff
+from jobs.pipeline.table_diff import TableDiff
 from jobs.postgres import cluster_rollups, rollup_io
 from jobs.postgres.connections import Connection
 from jobs.postgres.run_scope import RunScope
@@ -29,15 +29,12 @@ class ClusterDeltas:
 
     def add(self, changes: BatchChanges) -> None:
         """Adds the changes of a batch."""
-        if changes.daily is None or changes.monthly is None:
-            return
-        amounts = [name for name, kind in changes.daily.upserts.schema.items() if kind == pl.Int128]
+        found = changes.differences
+        amounts = [name for name, kind in found.daily.upserts.schema.items() if kind == pl.Int128]
         self.days.append(
-            _delta(
-                changes.daily, DAY, lambda rows: rows.group_by(DAY).agg(pl.len().alias("users"), *map(_sum, amounts))
-            )
+            _delta(found.daily, DAY, lambda rows: rows.group_by(DAY).agg(pl.len().alias("users"), *map(_sum, amounts)))
         )
-        self.users.append(_delta(changes.monthly, MONTH, _count_clusters))
+        self.users.append(_delta(found.monthly, MONTH, _count_clusters))
 
     @property
     def touched_days(self) -> set[date]:
@@ -54,13 +51,13 @@ def regroup(connection: Connection, scope: RunScope, days: Sequence[date], delta
     is_regrouped = pl.col("date").is_in(list(days))
     grouped = _sum_parts([cluster_rollups.group_days(connection, scope, days), *deltas.days], DAY)
     target = _add_names(grouped.filter(pl.col("users") != 0), cluster_names)
-    daily_diff = TableDiff.of(daily, target.select(stored.columns), stored.filter(is_regrouped))
+    daily_diff = TableDiff.find(scope, "cluster_daily", target.select(stored.columns), stored.filter(is_regrouped))
     all_days = pl.concat([stored.filter(~is_regrouped), target.select(stored.columns)])
     users = _sum_parts([cluster_rollups.count_month_users(connection, scope, months), *deltas.users], MONTH)
     by_month = user_rollups.sum_cluster_months(all_days.lazy(), users.lazy(), settings.meters).collect()
     before = pl.concat(rollup_io.read_stored(connection, settings, monthly, months))
     target = _add_names(by_month, cluster_names).select(before.columns)
-    return [daily_diff, TableDiff.of(monthly, target, before)]
+    return [daily_diff, TableDiff.find(scope, "cluster_monthly", target, before)]
 
 
 def _add_names(rows: pl.DataFrame, names: pl.DataFrame) -> pl.DataFrame:

@@ -32,65 +32,67 @@ if TYPE_CHECKING:
 
 
 def compute_dry_run(
-    job: "RunRequest", link: Connection, source: SourceCapabilities, reader: str
+    request: "RunRequest", link: Connection, source: SourceCapabilities, reader: str
 ) -> tuple[Report, Totals]:
     """Computes what the run would write. What it would write before the batches is added to what is read.
 
     ``reader``: "connectorx" or "copy".
     """
     totals = Totals(deltas=ClusterDeltas())
-    if job.backfill is not None:
-        totals.recorder = ChangeRecorder(job.backfill.limits)
+    if request.backfill is not None:
+        totals.recorder = ChangeRecorder(request.backfill.limits)
     with transaction(link, snapshot=True) as connection:
-        with job.stage("plan"):
-            scope, adopted = _plan(connection, job, source, totals)
-        with job.stage("detect"):
-            is_full = job.full or adopted is not None
+        with request.stage("plan"):
+            scope, adopted = _plan(connection, request, source, totals)
+        with request.stage("detect"):
+            is_full = request.full or adopted is not None
             detected = detection.detect(connection, scope, scope.window.months, full=is_full)
-            check_shrink(scope, detected, job.allow_shrink)
+            check_shrink(scope, detected, request.allow_shrink)
             totals.ownerless = detected.ownerless
             by_month, whole = read_month_figures(connection, scope, scope.window.months)
             before = Finalized(whole, by_month)
         if scope.covered_to is not None:
             totals.sums = ChangeSums(scope)
-        with job.stage("compute and write"):
-            _compute_batches(connection, job, scope, reader, detected, totals)
+        with request.stage("compute and write"):
+            _compute_batches(connection, request, scope, reader, detected, totals)
         # A dry run of a backfill, or its approved plan, is looked at by a person: it needs no change check.
-        if job.backfill is None or not (job.dry_run or job.backfill.plan):
-            check_change(connection, scope, totals.sums, job.allow_change)
-        with job.stage("finish"):
-            ended = preview(connection, scope, totals, detected, before, full=job.full)
-        if job.ran_out is not None:
-            write_ran_out(connection, scope, totals, job.ran_out)
-    return summarize(job.seconds, scope, None, totals, ended, adopted), totals
+        if request.backfill is None or not (request.dry_run or request.backfill.plan):
+            check_change(connection, scope, totals.sums, request.allow_change)
+        with request.stage("finish"):
+            ended = preview(connection, scope, totals, detected, before, full=request.full)
+        if request.ran_out is not None:
+            write_ran_out(connection, scope, totals, request.ran_out)
+    return summarize(request.seconds, scope, None, totals, ended, adopted), totals
 
 
 def _plan(
-    connection: Connection, job: "RunRequest", source: SourceCapabilities, totals: Totals
+    connection: Connection, request: "RunRequest", source: SourceCapabilities, totals: Totals
 ) -> tuple[RunScope, Adoption | None]:
-    """Returns the plan, and the draws of another program that a run would adopt."""
-    scope = plan_run(connection, job.settings, source, job.asked, trusting=job.trust_ledger, adopting=job.adopt)
+    """Returns the scope, and the draws of another program that a run would adopt."""
+    scope = plan_run(
+        connection, request.settings, source, request.asked, trusting=request.trust_ledger, adopting=request.adopt
+    )
     adopted = None
     if scope.begins_ledger:
-        adopted = adoption.adopt(connection, job.settings, source.credits, logged=False)
+        adopted = adoption.adopt(connection, request.settings, source.credits, logged=False)
     if totals.recorder is not None:
         totals.recorder.add_stage(ADOPTION, list_adoption(adopted))
-    totals.unusable = find_unusable_accounts(connection, job.settings, source.credits)
+    totals.unusable = find_unusable_accounts(connection, request.settings, source.credits)
     return replace(scope, adopts=adopted is not None), adopted
 
 
 def _compute_batches(
-    connection: Connection, job: "RunRequest", scope: RunScope, reader: str, detected: Detected, totals: Totals
+    connection: Connection, request: "RunRequest", scope: RunScope, reader: str, detected: Detected, totals: Totals
 ) -> None:
-    batch = Batch(scope, _snapshot_reader(connection, job, reader), None)
+    batch = Batch(scope, _snapshot_reader(connection, request, reader), None)
     for number, users in enumerate(detected.work, start=1):
         totals.add(batch.compute(connection, users))
-        job.progress("compute and write", number, len(detected.work))
+        request.progress("compute and write", number, len(detected.work))
 
 
-def _snapshot_reader(connection: Connection, job: "RunRequest", kind: str) -> Reader:
+def _snapshot_reader(connection: Connection, request: "RunRequest", kind: str) -> Reader:
     """Returns a reader that reads the snapshot of our transaction."""
     if kind != "connectorx":
-        return Reader(kind, job.address)
+        return Reader(kind, request.address)
     row = connection.execute("SELECT pg_export_snapshot()").fetchone()
-    return Reader(kind, job.address, None if row is None else str(row[0]))
+    return Reader(kind, request.address, None if row is None else str(row[0]))

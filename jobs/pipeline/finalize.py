@@ -105,7 +105,7 @@ def finalize(
         ownerless = ownerless_rows.find_ids(connection, scope, totals)
         rejected = ownerless_rows.find_rejects(connection, scope, totals, ownerless)
         rejects.write_rejects(connection, settings, rejected)
-        written["usage_daily"] += len(ownerless_rows.find_misplaced(connection, scope, ownerless, write=True))
+        written["usage_daily"] += len(ownerless_rows.find_undated(connection, scope, ownerless, write=True))
         by_month, whole = read_month_figures(connection, scope, window.months)
         records = [
             month_records.make_record(
@@ -156,7 +156,7 @@ def _append_billing_modes(
 
     Returns how many there are, and if a plan is compared the entries themselves.
     """
-    pending, entries = scope.pending_modes(), list[Entry]()
+    pending, entries = scope.new_billing_modes_query(), list[Entry]()
     if totals.recorder is not None:
         entries = connection.execute(pending).fetchall()
         pending = billing_mode_history.known_entries_query(entries)
@@ -172,7 +172,7 @@ def _settle(connection: Connection, scope: RunScope, totals: Totals, closing: Cl
     if _have_overrides_changed(connection, scope):
         raise UnsettledError(again.work)
     settled = closing.settle(connection, again.work) if again.work else None
-    if unusable := find_unusable_payers(connection, scope.settings, scope.query.source.credits, closing.months):
+    if unusable := find_unusable_payers(connection, scope.settings, scope.credits, closing.months):
         raise UnsettledError(None, unusable)
     totals.ownerless = max(totals.ownerless, again.ownerless)
     return settled
@@ -181,7 +181,7 @@ def _settle(connection: Connection, scope: RunScope, totals: Totals, closing: Cl
 def _have_overrides_changed(connection: Connection, scope: RunScope) -> bool:
     """Whether price overrides differ from those that this run has priced with."""
     now = price_overrides.read_overrides(
-        connection, scope.settings, scope.query.source, scope.window.first, scope.window.last
+        connection, scope.settings, scope.source, scope.window.first, scope.window.last
     )
     return now.rows != scope.overrides.rows
 
@@ -243,7 +243,7 @@ def _mark_done(
         rows_changed=sum((written | ended.changed).values()),
         total_cost=ended.whole.total_cost,
         # Null without accounts: a run without a ledger leaves adoption to a later run.
-        credits=None if scope.query.source.credits.account is None else ended.whole.credits_deducted,
+        credits=None if scope.credits.account is None else ended.whole.credits_deducted,
         covered_to=scope.window.last,
         accounts=scope.counts.accounts,
         overrides=scope.counts.overrides,

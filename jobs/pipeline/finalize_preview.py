@@ -38,7 +38,7 @@ def preview(
     rejected = [change for change in ownerless_rejects if change.id not in totals.reject_ids]
     by_month, whole = _predict_figures(scope, totals, detected, before)
     closing = scope.window.closing
-    totals.holding_up = find_unusable_payers(connection, scope.settings, scope.query.source.credits, closing)
+    totals.holding_up = find_unusable_payers(connection, scope.settings, scope.credits, closing)
     if totals.holding_up or totals.set_aside:
         closing = frozenset()
     whole = replace(whole, users_ran_out=_count_ran_out(connection, scope, totals))
@@ -48,13 +48,15 @@ def preview(
     ]
     records += month_records.make_other_records(connection, scope, days, None)
     months = run_log.find_month_changes(connection, scope.settings, records)
-    misplaced = ownerless_rows.find_misplaced(connection, scope, ownerless, write=False)
+    undated = ownerless_rows.find_undated(connection, scope, ownerless, write=False)
     changed = NO_CLUSTERS | {diff.table.name: diff.rows for diff in diffs}
-    changed["usage_daily"] = totals.changed["usage_daily"] + len(misplaced)
-    changed["billing_modes"] = billing_mode_history.count_entries(connection, scope.pending_modes())
+    changed["usage_daily"] = totals.changed["usage_daily"] + len(undated)
+    changed["billing_modes"] = billing_mode_history.count_entries(connection, scope.new_billing_modes_query())
     changed |= {"rejects": totals.changed["rejects"] + len(rejected), "months": len(months)}
     if totals.recorder is not None:
-        entries = [entry for entry in connection.execute(scope.pending_modes()) if entry[0] not in totals.users]
+        entries = [
+            entry for entry in connection.execute(scope.new_billing_modes_query()) if entry[0] not in totals.users
+        ]
         totals.recorder.add_stage(END, list_end_changes(diffs, entries, rejected, months))
     count = rejects.count_rejects(connection, scope.settings, scope.window.spans())
     count += totals.rejected + sum(map(rejects.count_change, rejected))

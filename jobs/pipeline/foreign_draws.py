@@ -10,23 +10,20 @@ is given back.
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from shlex import quote
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any
 from uuid import UUID
 
 import polars as pl
 
 from jobs.domain.fixed_point import unscaled
 from jobs.domain.fixed_point_columns import int128
-from jobs.domain.schemas import DRAWS
-from jobs.postgres import accounts, batch_inputs, ledger
+from jobs.domain.schemas import DRAWS, IS_UNEXPLAINED
+from jobs.pipeline.batch_input import BatchInput, Unexplained
+from jobs.postgres import accounts, ledger, stored_state
 from jobs.postgres.connections import Connection
 from jobs.postgres.invariants import format_value
 from jobs.postgres.run_scope import RunScope
 
-if TYPE_CHECKING:
-    from jobs.pipeline.batch_input import BatchInput
-
-IS_UNEXPLAINED = pl.col("foreign") | pl.col("empty")
 REMEDIES = (
     "If the rows are right, run again with `--adopt {user}`: it enters the difference in the ledger, and changes no "
     "account. If the ledger is right, run again with `--trust-ledger {user}`: it writes the ledger's amount to the rows"
@@ -46,28 +43,7 @@ RESTORE_REMEDIES = (
 )
 
 
-class Unexplained(NamedTuple):
-    """Why a user is set aside; ``is_adoptable``: whether ``--adopt`` can take the difference into the ledger."""
-
-    reason: str
-    is_adoptable: bool = True
-
-
-def find_vanished_draws(draws: pl.DataFrame, usage: pl.DataFrame) -> pl.DataFrame:
-    """Returns ``draws`` of rows that are deleted or another user's now, summed by row and user (schemas.DRAWS).
-
-    A run reverses them. ``draws``: of the window; ``usage``: all rows of the users.
-    """
-    sums = draws.group_by("id", "user_id").agg(
-        pl.col("date").max(), pl.col("imported").any(), pl.col("free").sum(), pl.col("purchased").sum()
-    )
-    drawn = sums.filter((pl.col("free") != 0) | (pl.col("purchased") != 0))
-    present = usage.select("id", pl.col("user_id").cast(pl.String))
-    vanished = drawn.join(present, on=["id", "user_id"], how="anti")
-    return vanished.select(pl.col(name).cast(kind) for name, kind in DRAWS.items())
-
-
-def find_unexplained_users(connection: Connection, scope: RunScope, read: "BatchInput") -> dict[str, Unexplained]:
+def find_unexplained_users(connection: Connection, scope: RunScope, inputs: BatchInput) -> dict[str, Unexplained]:
     """Returns why users are set aside, by user.
 
     - A row has credits_deducted that no ledger entry explains.
@@ -75,11 +51,11 @@ def find_unexplained_users(connection: Connection, scope: RunScope, read: "Batch
     - A row with draws is deleted, and the user's transactions do not agree with the ledger.
     - There is no column credits_deducted, and the user's transactions do not agree with the ledger.
     """
-    rows = read.unexplained_rows.sort("user_id", "date", "id")
+    rows = inputs.unexplained_rows.sort("user_id", "date", "id")
     by_user = {str(rows["user_id"][0]): rows for rows in rows.partition_by("user_id", maintain_order=True)}
-    vanished = _with_accounts(connection, scope, read.vanished_draws).sort("user_id", "date", "id")
-    credits, not_adoptable = scope.query.source.credits, _find_not_adoptable(read)
-    without_column = read.account_users if credits.account is not None and not credits.has_deducted else set()
+    vanished = _with_accounts(connection, scope, inputs.vanished_draws).sort("user_id", "date", "id")
+    credits, not_adoptable = scope.credits, _find_not_adoptable(inputs)
+    without_column = inputs.account_users if credits.account is not None and not credits.has_deducted else set()
     empty = {user for user, rows in by_user.items() if not rows["foreign"].any()}
     users = empty | {*vanished["user_id"]} | without_column
     totals = (
@@ -105,15 +81,15 @@ def find_unexplained_users(connection: Connection, scope: RunScope, read: "Batch
     return reasons
 
 
-def _find_not_adoptable(read: "BatchInput") -> frozenset[str]:
+def _find_not_adoptable(inputs: BatchInput) -> frozenset[str]:
     """Returns users whose unexplained row of a debt differs from the ledger by more than the debt.
 
     The row shows more than the ledger has and the debt is open, or less than the ledger has without what is settled. So
     the difference arose before the month closed, or the row was computed again since.
     """
     difference = pl.col("deducted").fill_null(0) - pl.col("drawn")
-    unexplained = read.mismatched_debts.filter(IS_UNEXPLAINED).select("id", "date")
-    rows = read.payable.join(unexplained, on=["id", "date"], how="semi")
+    unexplained = inputs.mismatched_debts.filter(IS_UNEXPLAINED).select("id", "date")
+    rows = inputs.payable.join(unexplained, on=["id", "date"], how="semi")
     is_beyond = (difference > pl.col("open")) | (difference < 0 - pl.col("settled"))
     return frozenset(rows.filter(is_beyond)["user_id"])
 
@@ -123,7 +99,7 @@ def _with_accounts(connection: Connection, scope: RunScope, draws: pl.DataFrame)
     if draws.is_empty():
         return draws
     users = draws["user_id"].unique().to_list()
-    account_rows = accounts.read_accounts(connection, scope.settings, scope.query.source.credits, users)
+    account_rows = accounts.read_accounts(connection, scope.settings, scope.credits, users)
     return draws.join(account_rows.select("user_id"), on="user_id", how="semi")
 
 
@@ -169,36 +145,36 @@ def _describe_totals(in_ledger: Decimal | None, in_transactions: Decimal | None)
 
 
 def make_adopted_draws(
-    connection: Connection, scope: RunScope, read: "BatchInput", account_rows: pl.DataFrame
+    connection: Connection, scope: RunScope, inputs: BatchInput, account_rows: pl.DataFrame
 ) -> pl.DataFrame:
     """Returns the entries by which ``--adopt`` makes the ledger agree with the rows of these users (schemas.DRAWS).
 
     In row order, they are free until the account's free credits used are exhausted, then purchased. Where a row shows
     less than the ledger, its purchased draws are reduced first.
     """
-    users = sorted(scope.adopted_users.intersection(read.unexplained))
+    users = sorted(scope.adopted_users.intersection(inputs.unexplained))
     if not users:
         return pl.DataFrame(schema=DRAWS)
-    rows = read.unexplained_rows.filter(pl.col("user_id").cast(pl.String).is_in(users))
-    drawn = ledger.read_drawn_by_row(connection, batch_inputs.ledger_table(scope), users)
-    free_used = pl.col("free_used") if scope.credit_rules.splits else pl.min_horizontal("granted", "used")
+    rows = inputs.unexplained_rows.filter(pl.col("user_id").cast(pl.String).is_in(users))
+    drawn = ledger.read_drawn_by_row(connection, stored_state.ledger_table(scope), users)
+    free_used = pl.col("free_used") if scope.credit_rules.counts_free_apart else pl.min_horizontal("granted", "used")
     left = dict(account_rows.select("user_id", free_used).iter_rows())
     for (user, _id), (free, _purchased) in drawn.items():
         left[user] = left.get(user, 0) - free
     return pl.DataFrame(list(_make_entries(rows, drawn, left)), schema=DRAWS, orient="row")
 
 
-def make_dropped_draws(scope: RunScope, read: "BatchInput") -> pl.DataFrame:
+def make_dropped_draws(scope: RunScope, inputs: BatchInput) -> pl.DataFrame:
     """Returns the entries by which ``--adopt`` removes draws on rows that are deleted (schemas.DRAWS)."""
-    is_adopting = pl.col("user_id").is_in(sorted(scope.adopted_users.intersection(read.unexplained)))
+    is_adopting = pl.col("user_id").is_in(sorted(scope.adopted_users.intersection(inputs.unexplained)))
     nothing = int128(0)
-    return read.vanished_draws.filter(is_adopting).with_columns(
+    return inputs.vanished_draws.filter(is_adopting).with_columns(
         imported=pl.lit(value=True), free=nothing - pl.col("free"), purchased=nothing - pl.col("purchased")
     )
 
 
 def explain_adopted(mismatched: pl.DataFrame, adopted: pl.DataFrame) -> pl.DataFrame:
-    """Returns ``mismatched`` as it is after the ``adopted`` draws: these explain the rows (batch_inputs.MISMATCHED)."""
+    """Returns ``mismatched`` as it is after the ``adopted`` draws: these explain the rows (schemas.MISMATCHED)."""
     if adopted.is_empty():
         return mismatched
     more = adopted.select("id", more=pl.col("free") + pl.col("purchased"))

@@ -2,29 +2,27 @@
 
 from collections.abc import Callable
 from datetime import date
-from typing import TYPE_CHECKING
 
 import polars as pl
 
+from jobs.credits.debts import sum_open_debts
+from jobs.domain.names import USER_MONTH
 from jobs.domain.schemas import EARLY, PREPAID
-from jobs.pipeline import debt_settlement
+from jobs.pipeline.batch_changes import BatchChanges
 from jobs.pipeline.batch_input import of_users
-from jobs.pipeline.rollup_writer import TableDiff
+from jobs.pipeline.table_diff import TableDiff
 from jobs.postgres import batch_hashes
 from jobs.postgres.connections import Connection
 from jobs.postgres.run_scope import RunScope
-from jobs.rollups.causes import KEY, find_causes
-
-if TYPE_CHECKING:
-    from jobs.pipeline.batch_changes import BatchChanges
-
-USER_MONTH = ["user_id", "month"]
+from jobs.rollups.causes import find_causes
 
 
-def add_hashes(connection: Connection, changes: "BatchChanges") -> pl.DataFrame:
+def add_hashes(connection: Connection, changes: BatchChanges) -> pl.DataFrame:
     """Returns the target rows of user_monthly with all their hashes."""
-    scope, read = changes.scope, changes.read
-    credits = batch_hashes.compute_credit_hashes(connection, scope, read.users, read.billing_modes, changes.postings)
+    scope, inputs = changes.scope, changes.inputs
+    credits = batch_hashes.compute_credit_hashes(
+        connection, scope, inputs.users, inputs.billing_modes, changes.postings
+    )
     overridden = _override_hashes(scope, scope.window.last_of)
     rates = {month: scope.rates_hash(month) for month in scope.window.months}
     # An account that is usable now, and was not there when the batch read accounts, was opened in between.
@@ -42,8 +40,8 @@ def add_hashes(connection: Connection, changes: "BatchChanges") -> pl.DataFrame:
         .join(credits.lazy(), on=USER_MONTH, how="left")
         .join(changes.written_hashes.lazy(), on=USER_MONTH, how="left")
         .join(overridden.lazy(), on=USER_MONTH, how="left")
-        .join(debt_settlement.sum_open_debts(changes.debts_target).lazy(), on="user_id", how="left")
-        .join(_account_months(changes).lazy().with_columns(is_paying=True), on=USER_MONTH, how="left")
+        .join(sum_open_debts(changes.debts_target).lazy(), on="user_id", how="left")
+        .join(_account_months(changes).with_columns(is_paying=True), on=USER_MONTH, how="left")
         .with_columns(
             written_hash=pl.col("written_hash").xor(pl.col("changed").fill_null(0)),
             rates_hash=pl.col("month").replace_strict(rates, return_dtype=pl.String),
@@ -54,41 +52,43 @@ def add_hashes(connection: Connection, changes: "BatchChanges") -> pl.DataFrame:
     )
 
 
-def find_month_causes(connection: Connection, changes: "BatchChanges", monthly: TableDiff) -> pl.DataFrame:
+def find_month_causes(connection: Connection, changes: BatchChanges, monthly: TableDiff) -> pl.DataFrame:
     """Returns why the user-months of ``monthly`` change (rollups.causes.find_causes)."""
-    scope, keys = changes.scope, monthly.keys.select(KEY)
+    scope, keys = changes.scope, monthly.keys.select(USER_MONTH)
     before = batch_hashes.compute_accounts_before(connection, scope, keys, changes.run_id)
     changed = (
         keys.lazy()
-        .join(monthly.upserts.lazy(), on=KEY, how="left")
-        .join(monthly.stored.lazy(), on=KEY, how="left", suffix="_stored")
-        .join(before.lazy(), on=KEY, how="left")
+        .join(monthly.upserts.lazy(), on=USER_MONTH, how="left")
+        .join(monthly.stored.lazy(), on=USER_MONTH, how="left", suffix="_stored")
+        .join(before.lazy(), on=USER_MONTH, how="left")
     )
     # A month of the first edition gets hashes and columns that it did not have. That alone is no change.
     is_upgraded = pl.col("row_count").is_null()
-    upgraded = monthly.stored.lazy().filter(is_upgraded).select(*KEY, upgraded=pl.lit(value=True))
+    upgraded = monthly.stored.lazy().filter(is_upgraded).select(*USER_MONTH, upgraded=pl.lit(value=True))
     has_same_amounts = (pl.col("old_total") == pl.col("new_total")) & (
         pl.col("old_credits_deducted") == pl.col("new_credits_deducted")
     )
     meters = [meter.name for meter in scope.settings.meters]
     repriced = {month: scope.find_repriced_meters(month) for month in scope.window.months}
-    causes = find_causes(_limit_to_covered(changes, changed), meters, repriced).join(upgraded, on=KEY, how="left")
+    causes = find_causes(_limit_to_covered(changes, changed), meters, repriced).join(
+        upgraded, on=USER_MONTH, how="left"
+    )
     is_change = ~(has_same_amounts & pl.col("upgraded").fill_null(value=False))
-    return causes.filter(is_change).drop("upgraded").sort(KEY).collect()
+    return causes.filter(is_change).drop("upgraded").sort(USER_MONTH).collect()
 
 
-def _limit_to_covered(changes: "BatchChanges", changed: pl.LazyFrame) -> pl.LazyFrame:
+def _limit_to_covered(changes: BatchChanges, changed: pl.LazyFrame) -> pl.LazyFrame:
     """Returns ``changed`` with hashes of the covered days only.
 
     Usage, prices and overrides of new days are no cause of what changes on covered days.
     """
-    scope, read = changes.scope, changes.read
+    scope, inputs = changes.scope, changes.inputs
     if scope.new_days is None:
         return changed
     rates = {month: scope.rates_hash(month, scope.last_covered(month)) for month in scope.window.months}
     rows = pl.concat(
         rows.lazy().select(pl.col("user_id").cast(pl.String), "date", "usage_hash")
-        for rows in (read.rated, read.rejected)
+        for rows in (inputs.rows, inputs.rejected)
     ).filter(pl.col("date") > scope.covered_to)
     new = rows.group_by("user_id", pl.col("date").dt.month_start().alias("month")).agg(
         pl.col("usage_hash").bitwise_xor().alias("new_usage")
@@ -114,22 +114,24 @@ def _override_hashes(scope: RunScope, last: Callable[[date], date]) -> pl.DataFr
     return pl.DataFrame(rows, schema={"user_id": pl.String, "month": pl.Date, "overrides_hash": pl.String})
 
 
-def _account_months(changes: "BatchChanges") -> pl.DataFrame:
+def _account_months(changes: BatchChanges) -> pl.LazyFrame:
     """Returns the user-months whose account matters: those with prepaid rows, or with draws that stay."""
     is_prepaid = pl.col("class").is_in([PREPAID, EARLY])
-    prepaid = changes.rows.filter(is_prepaid).select(pl.col("user_id").cast(pl.String), "month").unique()
-    month = pl.col("date").dt.month_start().alias("month")
+    prepaid = changes.rows.lazy().filter(is_prepaid).select("month", pl.col("user_id").cast(pl.String)).unique()
+    draws = changes.inputs.draws.lazy().with_columns(pl.col("date").dt.month_start().alias("month"))
     # Postings of debts are left out: they belong to closed months.
-    postings = changes.postings.filter(pl.col("month").is_in(changes.scope.window.months))
-    columns = ("free", "purchased")
-    drawn = pl.concat(
-        [changes.read.draws.select("id", "user_id", month, *columns), postings.select("id", *USER_MONTH, *columns)]
-    ).join(prepaid, on=USER_MONTH, how="anti")
-    sums = drawn.group_by("id", *USER_MONTH).agg(pl.col("free", "purchased").sum())
+    postings = changes.postings.lazy().filter(pl.col("month").is_in(changes.scope.window.months))
+    columns = [*USER_MONTH, "id", "free", "purchased"]
+    sums = (
+        pl.concat([draws.select(columns), postings.select(columns)])
+        .join(prepaid, on=USER_MONTH, how="anti")
+        .group_by(*USER_MONTH, "id")
+        .agg(pl.col("free", "purchased").sum())
+    )
     with_draws = sums.filter((pl.col("free") != 0) | (pl.col("purchased") != 0)).select(USER_MONTH).unique()
     # A month without rows has no hash of its own. So the account goes into the hashes of the user's other months: when
     # it becomes usable again, these differ, and the draws are reversed.
-    targets = changes.months_target.select(USER_MONTH)
+    targets = changes.months_target.lazy().select(USER_MONTH)
     without_rows = with_draws.join(targets, on=USER_MONTH, how="anti")
     others = targets.join(without_rows, on="user_id", how="semi")
     return pl.concat([prepaid, with_draws, others]).unique()

@@ -24,7 +24,9 @@ def make_record(
         "usage_hash": figures.usage_hash,
         "rates_hash": scope.month_rates(month) if is_complete else scope.month_records.rates.get(month),
         "total_cost": figures.total_cost,
-        "fingerprint": scope.fingerprints[month].text if is_complete else scope.month_records.fingerprints.get(month),
+        "fingerprint": scope.fingerprint_definitions[month].text
+        if is_complete
+        else scope.month_records.fingerprints.get(month),
         "closes": closes,
         "run_id": run_id,
         "cost_mode": scope.cost_modes.get(month) or scope.month_records.modes[month],

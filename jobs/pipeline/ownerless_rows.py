@@ -10,7 +10,7 @@ from jobs.postgres.rejects import RejectChange
 from jobs.postgres.run_scope import RunScope
 
 if TYPE_CHECKING:
-    from jobs.postgres.usage_writeback import LostRow
+    from jobs.postgres.usage_writeback import UnreadRow
 
 
 def find_ids(connection: Connection, scope: RunScope, totals: Totals) -> list[str]:
@@ -35,7 +35,7 @@ def find_rejects(connection: Connection, scope: RunScope, totals: Totals, ids: C
     return [change for change in changes if change.user not in totals.not_written]
 
 
-def find_misplaced(connection: Connection, scope: RunScope, ids: Collection[str], *, write: bool) -> "list[LostRow]":
+def find_undated(connection: Connection, scope: RunScope, ids: Collection[str], *, write: bool) -> "list[UnreadRow]":
     """Returns rows without a day whose credits_deducted was drawn for another user, and with ``write`` corrects them.
 
     A backfill leaves them to the next run, because they are in none of its months.
@@ -44,7 +44,7 @@ def find_misplaced(connection: Connection, scope: RunScope, ids: Collection[str]
         return []
     from jobs.postgres import usage_writeback
 
-    misplaced = usage_writeback.find_misplaced_rows(connection, scope, ids, lock=write)
+    undated = usage_writeback.find_undated_rows(connection, scope, ids, lock=write)
     if write:
-        usage_writeback.write_lost_rows(connection, scope, misplaced)
-    return misplaced
+        usage_writeback.write_unread_rows(connection, scope, undated)
+    return undated

@@ -15,7 +15,7 @@ from jobs.pipeline.run_inputs import compare_inputs, compare_overrides
 from jobs.postgres import adoption, fingerprints, price_overrides, run_log, server_clock
 from jobs.postgres import billing_mode_history as billing_modes
 from jobs.postgres.connections import Connection
-from jobs.postgres.fingerprints import RowFingerprint
+from jobs.postgres.fingerprints import FingerprintDefinition
 from jobs.postgres.input_counts import count_inputs
 from jobs.postgres.preflight import SourceCapabilities
 from jobs.postgres.run_log import MonthRecords
@@ -125,14 +125,14 @@ def make_window_scope(
     since = find_first_days(settings.rate_card, source.meters, window)
     overrides = price_overrides.read_overrides(connection, settings, source, window.first, window.last)
     meters = tuple(meter for meter in source.meters if meter.name in since)
-    definitions = {month: make_row_fingerprint(source, rated=month in rated) for month in window.months}
+    definitions = {month: define_fingerprint(source, rated=month in rated) for month in window.months}
     return RunScope(
         settings=settings,
         window=window,
         cost_modes=modes,
         month_records=months,
         query=make_usage_query(settings, source, since, definitions, rated),
-        fingerprints=definitions,
+        fingerprint_definitions=definitions,
         terms=PricingTerms(
             meters, settings.rate_card, window.first, window.last, settings.tiers, overrides.meters & since.keys()
         ),
@@ -166,7 +166,7 @@ def _describe_ineffective_overrides(left_out: Collection[str]) -> Iterator[str]:
         )
 
 
-def make_row_fingerprint(source: SourceCapabilities, *, rated: bool) -> RowFingerprint:
+def define_fingerprint(source: SourceCapabilities, *, rated: bool) -> FingerprintDefinition:
     """Returns the columns that decide the cost of a row, of a recorded or a ``rated`` month.
 
     Every meter with a column is included, with or without a price. So a price that is added later does not change all
@@ -174,14 +174,14 @@ def make_row_fingerprint(source: SourceCapabilities, *, rated: bool) -> RowFinge
     """
     meters = sorted(source.meters, key=lambda meter: meter.name)
     inputs = tuple((meter.column, source.types[meter.column]) for meter in meters)
-    return RowFingerprint(inputs, recorded=not rated, reported=source.credits.has_reported)
+    return FingerprintDefinition(inputs, recorded=not rated, reported=source.credits.has_reported)
 
 
 def make_usage_query(
     settings: Settings,
     source: SourceCapabilities,
     since: dict[str, date],
-    definitions: dict[date, RowFingerprint],
+    definitions: dict[date, FingerprintDefinition],
     rated: frozenset[date],
 ) -> UsageQuery:
     """Returns the query that reads usage with the hashes of its rows."""

@@ -12,24 +12,26 @@ from jobs.postgres.adoption import Adoption
 from jobs.postgres.billing_mode_history import Entry
 from jobs.postgres.rejects import RejectChange
 from jobs.postgres.run_scope import RunScope
-from jobs.postgres.usage_writeback import LostRow
+from jobs.postgres.usage_writeback import UnreadRow
 from jobs.rollups.causes import KEY, SUMS
 from jobs.rollups.changes import NO_CHANGES, join_text, list_changes
 
 
-def list_usage(rows: pl.DataFrame, lost: Sequence[LostRow]) -> pl.DataFrame:
+def list_usage(rows: pl.DataFrame, unread: Sequence[UnreadRow]) -> pl.DataFrame:
     """Returns rows of usage_daily: total_cost and credits_deducted (units of 10^-10).
 
-    ``rows``: see draw_windows.select_rows_to_write.
+    ``rows``: pipeline.usage_updates.
     """
     written = rows.select(
         _uuids(rows["id"]),
         pl.col("user_id").cast(pl.String),
         join_text(["recorded", "deducted"]).alias("old"),
-        join_text([pl.coalesce("target", "recorded"), pl.coalesce("credits", "deducted")]).alias("new"),
+        join_text([pl.coalesce("new_total_cost", "recorded"), pl.coalesce("new_credits_deducted", "deducted")]).alias(
+            "new"
+        ),
     )
     # Listed under the user whose batch writes the row, even where it is another user's now.
-    others = [(str(row.id), min(row.reversed), f"\x00\x1f{row.old}", f"\x00\x1f{row.new}") for row in lost]
+    others = [(str(row.id), min(row.reversed), f"\x00\x1f{row.old}", f"\x00\x1f{row.new}") for row in unread]
     every = pl.concat([written, pl.DataFrame(others, schema=written.schema, orient="row")])
     return list_changes("usage_daily", every.lazy(), ["id"], old=pl.col("old"), new=pl.col("new"), owner="user_id")
 
@@ -43,7 +45,7 @@ def list_postings(scope: RunScope, postings: pl.DataFrame, before: pl.DataFrame,
     lists = [
         list_changes("credit_draws", rows.lazy(), ["id", "user_id", "month"], old=nothing, new=new, owner="user_id")
     ]
-    if scope.query.source.credits.has_transactions:
+    if scope.credits.has_transactions:
         fresh, net = compute_transactions(rows)
         for transactions_, key in ((fresh, ["user_id", "id"]), (net, ["user_id", "month"])):
             new = join_text([0 - pl.col("amount")])

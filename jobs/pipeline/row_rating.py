@@ -25,7 +25,7 @@ def is_priceable(scope: RunScope) -> pl.Expr:
 
 
 def rate_rows(usage: pl.LazyFrame, scope: RunScope) -> pl.DataFrame:
-    """Returns the rows of ``usage`` (schemas.usage_schema) with charges, costs and target, by user in row order.
+    """Returns the rows of ``usage`` (schemas.usage_schema) with charges and costs, by user in row order.
 
     Users with price overrides are priced apart, because override prices need integers of 128 bits.
     """
@@ -49,7 +49,7 @@ def _rate(ordered: pl.DataFrame, names: list[str], scope: RunScope, terms: Prici
     charged = add_charges(ordered.lazy(), terms, ColumnBounds.of(ordered, meters)).collect()
     known = ColumnBounds.of(charged, ["recorded", *map(cost_of, meters)])
     added = ("month", "new_month", "new_day")
-    costs = ("total_cost", "adjustment_cost", "unpriced", "target")
+    costs = ("total_cost", "adjustment_cost", "unpriced", "new_total_cost")
     return (
         add_costs(charged.lazy(), scope.meters, scope.rules, known)
         .select(*names, *added, *costs, *map(cost_of, meters))

@@ -86,80 +86,84 @@ class RunRequest:
         self.seconds[name] = self.seconds.get(name, 0) + perf_counter() - started
 
 
-def run_job(job: RunRequest) -> Report:
+def run_job(request: RunRequest) -> Report:
     """Does the run that was asked for, and returns its report.
 
     A nightly run covers every open month up to the last day, a backfill the months that it names. Raises
     UsageJobsError with an ``exit_code``.
     """
     # The run lock comes first, because its pings notice when the server cannot be reached.
-    name = worker_name(job.settings)
+    name = worker_name(request.settings)
     with (
-        open_link(job.address, name) as link,
+        open_link(request.address, name) as link,
         Workers(link) as workers,
-        hold_run_lock(job.address, job.settings, workers),
+        hold_run_lock(request.address, request.settings, workers),
     ):
-        with job.stage("check"):
-            source, findings = retry(lambda: preflight.inspect_source(link.connection, job.settings))
+        with request.stage("check"):
+            source, findings = retry(lambda: preflight.inspect_source(link.connection, request.settings))
             preflight.refuse_findings(findings)
-            pooled = retry(lambda: pooler.is_transaction_pooled(job.address, link.connection))
-            reader = choose_reader(job.settings.reader, job.address, pooled=pooled)
-        if job.dry_run:
-            report, totals = _compute_dry_run(job, link, source, reader)
+            pooled = retry(lambda: pooler.is_transaction_pooled(request.address, link.connection))
+            reader = choose_reader(request.settings.reader, request.address, pooled=pooled)
+        if request.dry_run:
+            report, totals = _compute_dry_run(request, link, source, reader)
             if totals.recorder is not None:
                 totals.recorder.enforce_limits()
             return report
-        totals = _approve(job, link, source, reader)
-        with job.stage("plan"):
-            scope, run_id = retry(lambda: _begin(job, link, source, totals))
+        totals = _approve(request, link, source, reader)
+        with request.stage("plan"):
+            scope, run_id = retry(lambda: _begin(request, link, source, totals))
             structlog.contextvars.bind_contextvars(run_id=run_id)
-        return _Run(job, workers, scope, run_id, totals, reader, 1 if pooled else job.settings.workers).perform()
+        return _Run(
+            request, workers, scope, run_id, totals, reader, 1 if pooled else request.settings.workers
+        ).perform()
 
 
-def _approve(job: RunRequest, link: ReconnectingConnection, source: SourceCapabilities, reader: str) -> Totals:
+def _approve(request: RunRequest, link: ReconnectingConnection, source: SourceCapabilities, reader: str) -> Totals:
     """Returns empty totals; of a backfill with the approved plan, if it has a plan or limits.
 
     Then all changes are computed before the first write, to compare them with the plan and the limits.
     """
-    backfill = job.backfill
+    backfill = request.backfill
     if backfill is None:
         return Totals()
     from jobs.pipeline.plan_approval import ChangeRecorder
 
     if backfill.plan is None and not backfill.limits.any:
         return Totals(recorder=ChangeRecorder(backfill.limits))
-    _, computed = _compute_dry_run(job, link, source, reader)
+    _, computed = _compute_dry_run(request, link, source, reader)
     assert computed.recorder is not None  # noqa: S101 - a backfill's dry run has one
     computed.recorder.enforce_limits()
     return Totals(recorder=ChangeRecorder(backfill.limits, computed.recorder.approve(backfill.plan)))
 
 
 def _compute_dry_run(
-    job: RunRequest, link: ReconnectingConnection, source: SourceCapabilities, reader: str
+    request: RunRequest, link: ReconnectingConnection, source: SourceCapabilities, reader: str
 ) -> tuple[Report, Totals]:
     from jobs.pipeline.dry_run import compute_dry_run
 
-    return retry(lambda: compute_dry_run(job, link.connection, source, reader))
+    return retry(lambda: compute_dry_run(request, link.connection, source, reader))
 
 
 def _begin(
-    job: RunRequest, link: ReconnectingConnection, source: SourceCapabilities, totals: Totals
+    request: RunRequest, link: ReconnectingConnection, source: SourceCapabilities, totals: Totals
 ) -> tuple[RunScope, int]:
-    """Returns the plan and the run_id. After a retry, the row of the earlier try is marked crashed."""
-    with run_log.begin_run(link.connection, job.settings) as connection:
-        scope = plan_run(connection, job.settings, source, job.asked, trusting=job.trust_ledger, adopting=job.adopt)
+    """Returns the scope and the run_id. After a retry, the row of the earlier try is marked crashed."""
+    with run_log.begin_run(link.connection, request.settings) as connection:
+        scope = plan_run(
+            connection, request.settings, source, request.asked, trusting=request.trust_ledger, adopting=request.adopt
+        )
         names = [meter.name for meter in scope.meters]
-        rates_hash = job.settings.rate_card.digest(names, scope.window.first, scope.window.last)
+        rates_hash = request.settings.rate_card.digest(names, scope.window.first, scope.window.last)
         if scope.backfill is not None:
-            totals.continues = run_log.find_interrupted_backfill(connection, job.settings, scope.window)
+            totals.continues = run_log.find_interrupted_backfill(connection, request.settings, scope.window)
         run_id = run_log.insert_run(
             connection,
-            job.settings,
+            request.settings,
             scope.kind,
             scope.window,
             rates_hash=rates_hash,
             reason=scope.reason,
-            who=job.who,
+            who=request.who,
         )
     return scope, run_id
 
@@ -171,7 +175,7 @@ class _Run:
     ``reader``: "connectorx" or "copy"; ``most_workers``: how many connections may do batches.
     """
 
-    job: RunRequest
+    request: RunRequest
     workers: Workers
     scope: RunScope
     run_id: int
@@ -190,22 +194,22 @@ class _Run:
             raise
 
     def _stages(self) -> Report:
-        job, link, scope = self.job, self.workers.link, self.scope
-        with job.stage("detect"):
-            detected = retry(lambda: self._detect(full=job.full))
-            check_shrink(scope, detected, job.allow_shrink)
+        request, link, scope = self.request, self.workers.link, self.scope
+        with request.stage("detect"):
+            detected = retry(lambda: self._detect(full=request.full))
+            check_shrink(scope, detected, request.allow_shrink)
             self._check_change(detected)
             adopted = retry(self._prepare)
             if adopted is not None:
                 detected = retry(lambda: self._detect(full=True))
             self.totals.ownerless = detected.ownerless
         self._recompute(detected.work)
-        with job.stage("finish"):
+        with request.stage("finish"):
             ended = self._finish()
-            if job.ran_out is not None:
+            if request.ran_out is not None:
                 with transaction(link.connection) as connection:
-                    write_ran_out(connection, scope, self.totals, job.ran_out)
-        return summarize(job.seconds, scope, self.run_id, self.totals, ended, adopted)
+                    write_ran_out(connection, scope, self.totals, request.ran_out)
+        return summarize(request.seconds, scope, self.run_id, self.totals, ended, adopted)
 
     def _detect(self, *, full: bool) -> Detected:
         with transaction(self.workers.link.connection) as connection:
@@ -225,15 +229,15 @@ class _Run:
                 scope, detected = replace(scope, adopts=True), retry(lambda: self._detect(full=True))
             batch = replace(self._batch(detected.work), scope=scope, run_id=None)
             sums = compute_sums(self._links(len(detected.changed) + len(detected.added)), batch, detected)
-        retry(lambda: check_change(link.connection, scope, sums, self.job.allow_change))
+        retry(lambda: check_change(link.connection, scope, sums, self.request.allow_change))
 
     def _prepare(self) -> Adoption | None:
         """Stores the cost modes of new months and the overrides seen; adopts draws of another program, once."""
         scope, adopted = self.scope, None
-        credits = scope.query.source.credits
+        credits = scope.credits
         with transaction(self.workers.link.connection) as connection:
             check_ownership(connection, scope.settings, self.run_id)
-            fingerprints = {month: scope.fingerprints[month].text for month in scope.new_months}
+            fingerprints = {month: scope.fingerprint_definitions[month].text for month in scope.new_months}
             run_log.record_cost_modes(connection, scope.settings, scope.cost_modes, scope.currencies, fingerprints)
             self._store_overrides_seen(connection)
             if adoption.is_due(connection, scope.settings, credits):
@@ -249,7 +253,7 @@ class _Run:
     def _store_overrides_seen(self, connection: Connection) -> None:
         """Stores which overrides are active, before the first row is priced with them."""
         settings, active = self.scope.settings, self.scope.overrides.active
-        if "active" not in (self.scope.query.source.overrides or ()):
+        if "active" not in (self.scope.source.overrides or ()):
             return
         before = run_log.read_last_completed_day(connection, settings, server_clock.today(connection))
         price_overrides.record_seen(
@@ -260,14 +264,14 @@ class _Run:
         """Computes and writes the work list. If it is empty, polars is not imported."""
         if not work:
             return
-        with self.job.stage("compute and write"):
+        with self.request.stage("compute and write"):
             from jobs.pipeline.batches import run_batches
 
-            run_batches(self._links(len(work)), self._batch(work), work, self.totals, self.job.progress)
+            run_batches(self._links(len(work)), self._batch(work), work, self.totals, self.request.progress)
 
     def _links(self, batches: int) -> list[ReconnectingConnection]:
         """Returns connections for this many ``batches``."""
-        self.workers.grow(self.job.address, worker_name(self.job.settings), min(self.most_workers, batches))
+        self.workers.grow(self.request.address, worker_name(self.request.settings), min(self.most_workers, batches))
         return self.workers.links
 
     def _batch(self, work: WorkList) -> "Batch":
@@ -276,8 +280,8 @@ class _Run:
         from jobs.postgres.usage_reader import Reader
 
         check = self.totals.recorder.check_batch if self.totals.recorder is not None else lambda _: None
-        kind = choose_for_rows(self.reader, self.job.settings.reader, work.rows)
-        return Batch(self.scope, Reader(kind, self.job.address), self.run_id, check=check)
+        kind = choose_for_rows(self.reader, self.request.settings.reader, work.rows)
+        return Batch(self.scope, Reader(kind, self.request.address), self.run_id, check=check)
 
     def _finish(self) -> Finalized:
         """Ends the run. No month closes while users are set aside, or keep changing."""
@@ -296,7 +300,7 @@ class _Run:
     def _finalize(self, closing: frozenset[date]) -> Finalized:
         connection = self.workers.link.connection
         scope, totals = self.scope, self.totals
-        ended = finalize(connection, scope, self.run_id, totals, Closing(closing, self._settle), full=self.job.full)
+        ended = finalize(connection, scope, self.run_id, totals, Closing(closing, self._settle), full=self.request.full)
         if ended.settled is not None:
             totals.add(ended.settled)
         return ended
@@ -329,6 +333,6 @@ class _Run:
             error = StoppedError(signal.SIGINT)
         is_ours = isinstance(error, UsageJobsError | StoppedError)
         text = str(error) if is_ours else f"{type(error).__name__}: {error}".rstrip(": ")
-        figures = {"rows_changed": self.totals.changed.total(), "error": self.job.address.hide_password(text)}
+        figures = {"rows_changed": self.totals.changed.total(), "error": self.request.address.hide_password(text)}
         with transaction(self.workers.link.connection) as connection:
-            run_log.finish_run(connection, self.job.settings, self.run_id, "failed", **figures)
+            run_log.finish_run(connection, self.request.settings, self.run_id, "failed", **figures)

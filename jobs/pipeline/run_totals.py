@@ -101,16 +101,17 @@ class Totals:
         self.posted["settled"] += int((changes.settled_debts["free"] + changes.settled_debts["purchased"]).sum())
         self.settled |= set(changes.settled_debts["user_id"])
         self._add_remedies(changes)
-        if self.deltas is not None and changes.monthly is not None:
+        found = changes.differences
+        if self.deltas is not None:
             self.deltas.add(changes)
             # Closed months, in which only debts are settled, are left out.
-            in_window = changes.monthly.upserts["month"].is_in(changes.scope.window.months)
-            before = changes.read.months.join(changes.monthly.keys, on=["month", "user_id"], how="semi")
-            self.months.append((changes.monthly.upserts.filter(in_window), before))
+            in_window = found.monthly.upserts["month"].is_in(changes.scope.window.months)
+            before = changes.inputs.months.join(found.monthly.keys, on=["month", "user_id"], how="semi")
+            self.months.append((found.monthly.upserts.filter(in_window), before))
         if self.sums is not None:
             self.sums.add(changes)
         if self.recorder is not None:
-            self.recorder.add_batch(changes.list_changes(), changes.causes)
+            self.recorder.add_batch(changes.list_changes(), found.causes)
 
     def _add_remedies(self, changes: "BatchChanges") -> None:
         for user, rows, amount in changes.adopted_by_user.iter_rows():

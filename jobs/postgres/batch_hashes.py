@@ -25,14 +25,14 @@ ACCOUNTS_BEFORE = {"month": pl.Date, "user_id": pl.String, "account_hash": pl.St
 
 
 def compute_credit_hashes(
-    connection: Connection, scope: RunScope, users: Collection[str], paid_by: pl.DataFrame, postings: pl.DataFrame
+    connection: Connection, scope: RunScope, users: Collection[str], billing_modes: pl.DataFrame, postings: pl.DataFrame
 ) -> pl.DataFrame:
-    """Returns hashes by user and month (CREDIT_HASHES): of the billing modes ``paid_by`` (schemas.MODES), and of the
+    """Returns hashes by user and month (CREDIT_HASHES): of ``billing_modes`` (schemas.MODES), and of the
     account as it will be after ``postings``.
 
     Call it before posting, with the accounts of all users of ``postings`` locked.
     """
-    paid = scope.query.source.credits
+    credits = scope.credits
     sums = postings.group_by("user_id").agg(pl.col("free", "purchased").sum())
     drawn = {
         "drawn_users": sums["user_id"].to_list(),
@@ -41,21 +41,21 @@ def compute_credit_hashes(
     }
     # The expressions depend on the columns of user_credits.
     free, purchased = (sql.SQL("coalesce(d.{}, 0)").format(sql.Identifier(kind)) for kind in ("free", "purchased"))
-    if paid.counts_free_apart:
+    if credits.counts_free_apart:
         used = {
-            "used": sql.SQL("{} + {}").format(paid.amount("total_used", "a"), purchased),
-            "free_used": sql.SQL("{} + {}").format(paid.amount("free_credits_used", "a"), free),
+            "used": sql.SQL("{} + {}").format(credits.amount("total_used", "a"), purchased),
+            "free_used": sql.SQL("{} + {}").format(credits.amount("free_credits_used", "a"), free),
         }
     else:
-        used = {"used": sql.SQL("{} + {} + {}").format(paid.amount("total_used", "a"), free, purchased)}
+        used = {"used": sql.SQL("{} + {} + {}").format(credits.amount("total_used", "a"), free, purchased)}
     text = compose(
-        "detection.credit_hashes" if paid.account is not None else "detection.credit_hashes_without_accounts",
+        "detection.credit_hashes" if credits.account is not None else "detection.credit_hashes_without_accounts",
         # Bound, not composed: a user's id may contain a %.
         user_ids=sql.SQL("%(users)s::text[]"),
-        modes=mode_hashes_query(billing_mode_history.known_entries_query(paid_by.select(list(MODES)).rows())),
+        modes=mode_hashes_query(billing_mode_history.known_entries_query(billing_modes.select(list(MODES)).rows())),
         accounts=app_table(scope.settings, "user_credits"),
-        account_hash=fingerprints.account_hash(paid, used=used),
-        usable=paid.usable(),
+        account_hash=fingerprints.account_hash(credits, used=used),
+        usable=credits.usable(),
     )
     values = mode_hashes_values(scope, scope.window.months) | drawn | {"users": sorted(users)}
     rows = connection.execute(text, values).fetchall()
@@ -70,21 +70,21 @@ def compute_accounts_before(
 
     Call it before posting. ``run_id``: draws of this run are not subtracted.
     """
-    paid = scope.query.source.credits
-    if paid.account is None or keys.is_empty():
+    credits = scope.credits
+    if credits.account is None or keys.is_empty():
         return pl.DataFrame(schema=ACCOUNTS_BEFORE)
     # The expressions depend on the columns of user_credits.
-    if paid.counts_free_apart:
+    if credits.counts_free_apart:
         used: Mapping[str, sql.Composable] = {
-            "used": sql.SQL("{} - d.purchased").format(paid.amount("total_used", "a")),
-            "free_used": sql.SQL("{} - d.free").format(paid.amount("free_credits_used", "a")),
+            "used": sql.SQL("{} - d.purchased").format(credits.amount("total_used", "a")),
+            "free_used": sql.SQL("{} - d.free").format(credits.amount("free_credits_used", "a")),
         }
     else:
-        used = {"used": sql.SQL("{} - d.free - d.purchased").format(paid.amount("total_used", "a"))}
+        used = {"used": sql.SQL("{} - d.free - d.purchased").format(credits.amount("total_used", "a"))}
     settings = scope.settings
     text = compose(
         "detection.accounts_before",
-        account_hash=fingerprints.account_hash(paid, used=used),
+        account_hash=fingerprints.account_hash(credits, used=used),
         accounts=app_table(settings, "user_credits"),
         drawn_since=compose(
             "ledger.drawn_since",

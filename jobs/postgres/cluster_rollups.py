@@ -50,7 +50,7 @@ def read_cluster_names(connection: Connection, scope: RunScope) -> "pl.DataFrame
     """Returns cluster_id and cluster_name of every cluster. No other column of hopsworks_clusters is ever read."""
     import polars as pl
 
-    rows = connection.execute(_names_query(scope)).fetchall() if scope.query.source.has_clusters else []
+    rows = connection.execute(_names_query(scope)).fetchall() if scope.source.has_clusters else []
     return pl.DataFrame(
         {"cluster_id": [id_.int for id_, _ in rows], "cluster_name": [name for _, name in rows]},
         schema={"cluster_id": pl.UInt128, "cluster_name": pl.String},
@@ -92,6 +92,6 @@ def count_month_users(connection: Connection, scope: RunScope, months: Sequence[
 
 
 def _names_query(scope: RunScope) -> sql.Composed:
-    if scope.query.source.has_clusters:
+    if scope.source.has_clusters:
         return compose("cluster_rollups.names", clusters=app_table(scope.settings, "hopsworks_clusters"))
     return compose("cluster_rollups.no_names")

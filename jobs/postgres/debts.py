@@ -29,7 +29,7 @@ def open_totals_query(scope: RunScope) -> sql.Composed:
 def debt_users_query(scope: RunScope, *, again: bool) -> sql.Composed:
     """Returns the parts of the work list that debts add: users whose debts of a closing month are to be written, and
     users with debts that credit can settle. ``again``: only the first part."""
-    credits, rules = scope.query.source.credits, scope.credit_rules
+    credits, rules = scope.credits, scope.credit_rules
     nothing = sql.SQL("").format()
     if credits.account is None:
         return nothing
@@ -61,7 +61,7 @@ def debt_users_query(scope: RunScope, *, again: bool) -> sql.Composed:
 def payable_query(scope: RunScope, users: sql.Composable, run_id: int | None) -> sql.Composed:
     """Returns the query of the debts of ``users`` (a condition) that credit can settle now, with the values of their
     rows (in units of 10^-10)."""
-    credits, settings = scope.query.source.credits, scope.settings
+    credits, settings = scope.credits, scope.settings
     nothing = sql.SQL("NULL::numeric").format()
     rated = any(mode == "rated" for mode in scope.month_records.modes.values())
     # Composed: which columns exist, and whether any month is rated, varies.
@@ -95,7 +95,7 @@ def _open_days_condition(scope: RunScope) -> sql.Composed:
 
 def _reported_condition(scope: RunScope) -> sql.SQL:
     """Returns the condition that a row, ``u``, was reported (invoiced) already; the column may not exist."""
-    return sql.SQL("u.reported_to_stripe IS TRUE" if scope.query.source.credits.has_reported else "false")
+    return sql.SQL("u.reported_to_stripe IS TRUE" if scope.credits.has_reported else "false")
 
 
 def _table_names(scope: RunScope) -> dict[str, sql.Composable]:

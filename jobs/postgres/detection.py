@@ -116,18 +116,18 @@ def _work_list_query(
     scope: RunScope, months: Sequence[date], *, full: bool, again: bool, splits: bool
 ) -> tuple[sql.Composed, dict[str, Any]]:
     """Returns the query of ``detect`` and its values. ``splits``: new days are counted apart from covered ones."""
-    paid = scope.query.source.credits
+    credits = scope.credits
     # Composed: the joins depend on which tables exist, the conditions on the months and their cost modes.
     joins = [
-        sql.SQL("LEFT JOIN ({}) AS b USING (user_id, month)").format(mode_hashes_query(scope.mode_entries())),
+        sql.SQL("LEFT JOIN ({}) AS b USING (user_id, month)").format(mode_hashes_query(scope.billing_modes_query())),
         *(
             [sql.SQL("LEFT JOIN ({}) AS a USING (user_id)").format(_account_hashes_query(scope))]
-            if paid.account is not None
+            if credits.account is not None
             else []
         ),
         sql.SQL("LEFT JOIN ({}) AS d USING (user_id)").format(debts.open_totals_query(scope)),
     ]
-    account = sql.SQL("coalesce(a.account_hash::text, '-')" if paid.account is not None else "'-'")
+    account = sql.SQL("coalesce(a.account_hash::text, '-')" if credits.account is not None else "'-'")
     flags = query_flags(account, is_written=_is_written_condition(scope), splits=splits)
     text = compose(
         "detection.work_list",
@@ -232,13 +232,13 @@ def count_draws(connection: Connection, scope: RunScope, users: Collection[str])
 
 
 def _draws_without_usage_query(scope: RunScope, months: Sequence[date]) -> sql.Composed:
-    paid = scope.query.source.credits
-    if paid.account is None:
+    credits = scope.credits
+    if credits.account is None:
         return sql.SQL("").format()
     return compose(
         "detection.draws_without_usage",
         accounts=app_table(scope.settings, "user_credits"),
-        usable=paid.usable(),
+        usable=credits.usable(),
         draws=job_table(scope.settings, "credit_draws"),
         draw_days=in_spans("usage_date", scope.window.spans_of(months)),
         month_days=in_spans("usage_date", month_spans(months)),
@@ -263,7 +263,7 @@ def mode_hashes_values(scope: RunScope, months: Sequence[date]) -> dict[str, Any
 def _account_hashes_query(scope: RunScope) -> sql.Composed:
     return compose(
         "detection.account_hashes",
-        account_hash=fingerprints.account_hash(scope.query.source.credits),
+        account_hash=fingerprints.account_hash(scope.credits),
         accounts=app_table(scope.settings, "user_credits"),
     )
 
@@ -271,9 +271,7 @@ def _account_hashes_query(scope: RunScope) -> sql.Composed:
 def _is_written_condition(scope: RunScope) -> sql.Composed:
     """Returns the condition that a batch may write usage_daily rows of a user-month."""
     rated = [sql.SQL("month = ANY({})").format(sorted(scope.rules.rated))] if scope.rules.rated else []
-    drawn = (
-        [sql.SQL("coalesce(b.is_prepaid, false)").format()] if scope.query.source.credits.account is not None else []
-    )
+    drawn = [sql.SQL("coalesce(b.is_prepaid, false)").format()] if scope.credits.account is not None else []
     return sql.SQL(" OR ").join([*rated, *drawn, sql.SQL("false").format()])
 
 

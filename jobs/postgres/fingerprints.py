@@ -28,7 +28,7 @@ SEED = 7_305_829_461_983_240_517
 
 
 @dataclass(frozen=True, slots=True)
-class RowFingerprint:
+class FingerprintDefinition:
     """Which columns the fingerprint of a usage row covers.
 
     - ``inputs``: the columns that decide what a row costs, with their types
@@ -47,8 +47,8 @@ class RowFingerprint:
         return json.dumps({"seed": SEED} | covered, separators=(",", ":"))
 
     @classmethod
-    def parse(cls, text: str) -> "RowFingerprint | None":
-        """Parses ``RowFingerprint.text`` of a stored month; None where the month was computed with another seed."""
+    def parse(cls, text: str) -> "FingerprintDefinition | None":
+        """Parses ``text`` of a stored month; None where the month was computed with another seed."""
         stored = json.loads(text)
         if stored.get("seed") != SEED:
             return None
@@ -79,7 +79,7 @@ class RowFingerprint:
         )
 
 
-def usage_hash(of_month: Mapping[date, RowFingerprint]) -> sql.Composed:
+def usage_hash(of_month: Mapping[date, FingerprintDefinition]) -> sql.Composed:
     """Returns the hash of a row's inputs as SQL, by the fingerprint of the row's month. At least one month."""
     different = sorted(set(of_month.values()), key=lambda each: each.text)
     if len(different) == 1:

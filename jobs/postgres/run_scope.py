@@ -16,8 +16,10 @@ from jobs.domain.fixed_point import PLACES
 from jobs.domain.meters import Meter
 from jobs.domain.rules import CostRules, CreditRules, PricingTerms
 from jobs.postgres import billing_mode_history
-from jobs.postgres.fingerprints import RowFingerprint
+from jobs.postgres.credit_capabilities import CreditCapabilities
+from jobs.postgres.fingerprints import FingerprintDefinition
 from jobs.postgres.input_counts import InputCounts
+from jobs.postgres.preflight import SourceCapabilities
 from jobs.postgres.price_overrides import Overrides
 from jobs.postgres.run_log import MonthRecords
 from jobs.postgres.usage_query import UsageQuery
@@ -30,7 +32,7 @@ class RunScope:
 
     - ``cost_modes``: the cost mode of each month
     - ``month_records``: the rows of rollup.months
-    - ``fingerprints``: what the fingerprints of each month's rows cover
+    - ``fingerprint_definitions``: what the fingerprints of each month's rows cover
     - ``billing_modes_from``: the first day on which a changed billing mode is valid; None: no entries are to be added
     - ``adopts``: a dry run that counts draws of another program as adopted
     - ``rows_by_index``: whether usage_daily has an index that begins with id
@@ -50,7 +52,7 @@ class RunScope:
     cost_modes: Mapping[date, str]
     month_records: MonthRecords
     query: UsageQuery
-    fingerprints: Mapping[date, RowFingerprint]
+    fingerprint_definitions: Mapping[date, FingerprintDefinition]
     terms: PricingTerms
     rules: CostRules
     overrides: Overrides
@@ -66,6 +68,16 @@ class RunScope:
     notes: tuple[str, ...] = ()
     backfill: Backfill | None = None
     counts: InputCounts = field(default_factory=InputCounts)
+
+    @property
+    def source(self) -> SourceCapabilities:
+        """What the source database has."""
+        return self.query.source
+
+    @property
+    def credits(self) -> CreditCapabilities:
+        """What the source database has for credits."""
+        return self.query.source.credits
 
     @property
     def kind(self) -> str:
@@ -100,7 +112,7 @@ class RunScope:
     @property
     def credit_rules(self) -> CreditRules:
         """The rules for computing draws. The ledger's scale is the smallest that any table of the source declares."""
-        credits, due = self.query.source.credits, self.settings.currency_scale
+        credits, due = self.credits, self.settings.currency_scale
         scale = due if credits.scale is None else min(credits.scale, PLACES)
         return CreditRules(scale, due, self.settings.first_drawn, credits.counts_free_apart)
 
@@ -113,7 +125,7 @@ class RunScope:
     def not_comparable(self) -> frozenset[date]:
         """Months whose stored fingerprints cover other columns than the present ones."""
         stored, months = self.month_records.fingerprints, self.window.months
-        different = {month for month in months if stored.get(month) != self.fingerprints[month].text}
+        different = {month for month in months if stored.get(month) != self.fingerprint_definitions[month].text}
         return frozenset(different - self.new_months)
 
     @property
@@ -160,22 +172,18 @@ class RunScope:
     @property
     def credit_terms(self) -> str:
         """All settings and database features that decide how usage is paid: a part of credits_hash."""
-        return f"{self.credit_rules}-{'shown' if self.query.source.credits.writes_deducted else 'apart'}"
+        return f"{self.credit_rules}-{'shown' if self.credits.writes_deducted else 'apart'}"
 
-    def pending_modes(self, users: Collection[str] | None = None) -> sql.Composed:
+    def new_billing_modes_query(self, users: Collection[str] | None = None) -> sql.Composed:
         """Returns the query of the entries to add to rollup.billing_modes for ``users`` (None: all). Each batch adds
         those of its users, the end of the run those of all other users."""
-        return billing_mode_history.pending_query(
-            self.settings, self.query.source.credits, self.billing_modes_from, users
-        )
+        return billing_mode_history.pending_query(self.settings, self.credits, self.billing_modes_from, users)
 
-    def mode_entries(self, users: Collection[str] | None = None) -> sql.Composed:
-        """Returns the query of the billing-mode history of ``users`` (None: all), ``pending_modes`` included."""
-        return billing_mode_history.entries_query(
-            self.settings, self.query.source.credits, self.billing_modes_from, users
-        )
+    def billing_modes_query(self, users: Collection[str] | None = None) -> sql.Composed:
+        """Returns the query of the billing-mode history of ``users`` (None: all), with the new entries."""
+        return billing_mode_history.entries_query(self.settings, self.credits, self.billing_modes_from, users)
 
     @property
     def writes_usage(self) -> bool:
         """Whether runs write any column of usage_daily."""
-        return bool(self.rules.rated) or self.query.source.credits.writes_deducted
+        return bool(self.rules.rated) or self.credits.writes_deducted

@@ -37,8 +37,8 @@ class ConcurrentChangeError(PreflightError):
 
 
 @dataclass(frozen=True, slots=True)
-class LostRow:
-    """A row of usage_daily that no batch writes, because it has no present user or no day of the window:
+class UnreadRow:
+    """A row of usage_daily that no batch reads, because it has no user now or no day of the window:
     credits_deducted before (``old``) and after (``new``), and the users whose draws on it are ``reversed``."""
 
     id: UUID
@@ -49,9 +49,13 @@ class LostRow:
 
 
 def stage_rows(connection: Connection, rows: pl.DataFrame) -> None:
-    """Copies ``rows`` (pipeline.draw_windows.select_rows_to_write) to the temporary table of the queries below."""
+    """Copies ``rows`` (pipeline.usage_updates) to the temporary table of the queries below."""
     connection.execute(compose("writeback.stage_rows"))
-    copy_in(connection, STAGE, rows.select("id", "user_id", "date", "month", "written_hash", "target", "credits"))
+    copy_in(
+        connection,
+        STAGE,
+        rows.select("id", "user_id", "date", "month", "written_hash", "new_total_cost", "new_credits_deducted"),
+    )
 
 
 def lock_rows(
@@ -85,8 +89,8 @@ def compute_written_changes(connection: Connection, scope: RunScope, rows: pl.Da
         "dates": rows["date"].to_list(),
         "months": rows["month"].to_list(),
         "hashes": rows["written_hash"].to_list(),
-        "targets": [None if amount is None else unscaled(amount) for amount in rows["target"]],
-        "credits": [None if amount is None else unscaled(amount) for amount in rows["credits"]],
+        "costs": [None if amount is None else unscaled(amount) for amount in rows["new_total_cost"]],
+        "credits": [None if amount is None else unscaled(amount) for amount in rows["new_credits_deducted"]],
     }
     unstaged = sql.SQL("({})").format(compose("writeback.unstaged_rows"))
     with _prefer_indexes(connection, scope):
@@ -97,11 +101,13 @@ def compute_written_changes(connection: Connection, scope: RunScope, rows: pl.Da
 def _written_changes_query(scope: RunScope, rows: sql.Composable, locking: sql.Composable) -> sql.Composed:
     # Closed months, too: their debts may be settled.
     rated = sorted(scope.rules.rated | {month for month, mode in scope.month_records.modes.items() if mode == "rated"})
-    shown = scope.query.source.credits.writes_deducted
+    shown = scope.credits.writes_deducted
     nothing = sql.SQL("NULL::numeric").format()
     # Composed: which columns are written depends on cost modes and on the columns that exist.
-    cost = sql.SQL("CASE WHEN s.month = ANY({}) THEN coalesce(s.target, u.total_cost::numeric) END").format(rated)
-    credits = sql.SQL("coalesce(s.credits, u.credits_deducted::numeric)").format()
+    cost = sql.SQL("CASE WHEN s.month = ANY({}) THEN coalesce(s.new_total_cost, u.total_cost::numeric) END").format(
+        rated
+    )
+    credits = sql.SQL("coalesce(s.new_credits_deducted, u.credits_deducted::numeric)").format()
     return compose(
         "writeback.written_changes",
         rows=rows,
@@ -129,10 +135,12 @@ def write_rows(connection: Connection, scope: RunScope, rows: pl.DataFrame) -> N
     """Writes the staged and locked ``rows``. Raises ConcurrentChangeError where a row no longer exists."""
     assignments: list[sql.Composable] = []
     # Composed: a column that no row needs is not named, because the role may lack the privilege.
-    if rows["target"].count():
-        assignments.append(sql.SQL("total_cost = coalesce(s.target, u.total_cost)"))
-    if rows["credits"].count():
-        assignments.append(sql.SQL("credits_deducted = coalesce(trim_scale(s.credits), u.credits_deducted)"))
+    if rows["new_total_cost"].count():
+        assignments.append(sql.SQL("total_cost = coalesce(s.new_total_cost, u.total_cost)"))
+    if rows["new_credits_deducted"].count():
+        assignments.append(
+            sql.SQL("credits_deducted = coalesce(trim_scale(s.new_credits_deducted), u.credits_deducted)")
+        )
     text = compose(
         "writeback.write_rows",
         usage=app_table(scope.settings, "usage_daily"),
@@ -144,14 +152,14 @@ def write_rows(connection: Connection, scope: RunScope, rows: pl.DataFrame) -> N
         raise ConcurrentChangeError(frozenset(rows["user_id"].cast(pl.String)))
 
 
-def find_lost_rows(connection: Connection, scope: RunScope, reversed_: pl.DataFrame) -> list[LostRow]:
+def find_unread_rows(connection: Connection, scope: RunScope, reversed_: pl.DataFrame) -> list[UnreadRow]:
     """Returns the rows that no batch of a present user writes, among those whose draws are about to be reversed
     (``reversed_``: id, user_id, free, purchased)."""
     ids = reversed_["id"].to_list()
-    if not ids or not scope.query.source.credits.writes_deducted:
+    if not ids or not scope.credits.writes_deducted:
         return []
     text = compose(
-        "writeback.lost_rows",
+        "writeback.unread_rows",
         usage=app_table(scope.settings, "usage_daily"),
         draws=job_table(scope.settings, "credit_draws"),
         days=in_spans("date", scope.window.spans()),
@@ -164,40 +172,40 @@ def find_lost_rows(connection: Connection, scope: RunScope, reversed_: pl.DataFr
     for id_, user in more:
         users.setdefault(id_, set()).add(user)
     rows = [
-        LostRow(id_, user, deducted, drawn + unscaled(more.get((id_.int, user), 0)), frozenset(users[id_.int]))
+        UnreadRow(id_, user, deducted, drawn + unscaled(more.get((id_.int, user), 0)), frozenset(users[id_.int]))
         for id_, user, deducted, drawn in found
     ]
     return [row for row in rows if row.old != row.new]
 
 
-def find_misplaced_rows(connection: Connection, scope: RunScope, ids: Collection[str], *, lock: bool) -> list[LostRow]:
+def find_undated_rows(connection: Connection, scope: RunScope, ids: Collection[str], *, lock: bool) -> list[UnreadRow]:
     """Returns those of ``ids`` (rows without a day) whose credits_deducted is the sum of another user's draws; with
     ``lock`` only those that could be locked."""
-    if not ids or not scope.query.source.credits.writes_deducted:
+    if not ids or not scope.credits.writes_deducted:
         return []
     text = compose(
-        "writeback.misplaced_rows",
+        "writeback.undated_rows",
         usage=app_table(scope.settings, "usage_daily"),
         draws=job_table(scope.settings, "credit_draws"),
         locking=sql.SQL("FOR NO KEY UPDATE OF r SKIP LOCKED" if lock else ""),
     )
-    rows = [LostRow(*row) for row in connection.execute(text, {"ids": list(ids)})]
+    rows = [UnreadRow(*row) for row in connection.execute(text, {"ids": list(ids)})]
     return [row for row in rows if row.old != row.new]
 
 
-def lock_lost_rows(connection: Connection, scope: RunScope, rows: Collection[LostRow]) -> frozenset[str]:
+def lock_unread_rows(connection: Connection, scope: RunScope, rows: Collection[UnreadRow]) -> frozenset[str]:
     """Locks ``rows``. Returns the users with reversed draws on a row that another transaction has locked."""
     if not rows:
         return frozenset()
-    text = compose("writeback.lock_lost_rows", usage=app_table(scope.settings, "usage_daily"))
+    text = compose("writeback.lock_unread_rows", usage=app_table(scope.settings, "usage_daily"))
     locked = {row[0] for row in connection.execute(text, {"ids": [row.id for row in rows]})}
     return frozenset(user for row in rows if row.id not in locked for user in row.reversed)
 
 
-def write_lost_rows(connection: Connection, scope: RunScope, rows: Collection[LostRow]) -> None:
+def write_unread_rows(connection: Connection, scope: RunScope, rows: Collection[UnreadRow]) -> None:
     """Writes credits_deducted of ``rows``, which must be locked."""
     if rows:
-        text = compose("writeback.write_lost_rows", usage=app_table(scope.settings, "usage_daily"))
+        text = compose("writeback.write_unread_rows", usage=app_table(scope.settings, "usage_daily"))
         values = {"ids": [row.id for row in rows], "credits": [row.new for row in rows]}
         with name_refusals("usage_daily", RefusedError):
             connection.execute(text, values)

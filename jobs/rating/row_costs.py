@@ -14,10 +14,10 @@ from jobs.domain.rules import CostRules
 def add_costs(
     charged: pl.LazyFrame, meters: Sequence[Meter], rules: CostRules, bounds: ColumnBounds = UNMEASURED
 ) -> pl.LazyFrame:
-    """Adds ``total_cost``, ``adjustment_cost`` (Int128), ``unpriced`` and ``target`` to charged rows.
+    """Adds ``total_cost``, ``adjustment_cost`` (Int128), ``unpriced`` and ``new_total_cost`` to charged rows.
 
-    ``unpriced``: whether a row of a recorded month has no recorded cost, and costs its charges. ``target``: the new
-    usage_daily.total_cost, null where this is not written. Amounts are in units of 10^-10.
+    ``unpriced``: whether a row of a recorded month has no recorded cost, and costs its charges.
+    ``new_total_cost``: of usage_daily, null where it is not written. Amounts are in units of 10^-10.
     """
     charged_sum = reduce(add, [bounds.column(cost_of(meter.name)) for meter in meters], BoundedInt.of(0))
     is_rated = pl.col("month").is_in(sorted(rules.rated))
@@ -26,10 +26,10 @@ def add_costs(
         is_set &= pl.col("recorded") != 0
     takes_recorded = is_set & ~is_rated
     total = where(takes_recorded, bounds.column("recorded"), charged_sum)
-    target = quantized(total, rules.scale, bounds.rows)
+    quantized_total = quantized(total, rules.scale, bounds.rows)
     return charged.with_columns(
         total_cost=total.wide,
         adjustment_cost=(total - charged_sum).wide,
         unpriced=~takes_recorded & ~is_rated,
-        target=pl.when(is_rated).then(target.wide).otherwise(pl.lit(None, WIDE)),
+        new_total_cost=pl.when(is_rated).then(quantized_total.wide).otherwise(pl.lit(None, WIDE)),
     )

@@ -5,7 +5,9 @@ from datetime import date
 
 import polars as pl
 
-KEY = ["month", "user_id"]
+from jobs.domain.names import USER_MONTH
+
+KEY = list(USER_MONTH)
 SUMS = {"total": "total_cost"} | {
     name: name for name in ("credits_deducted", "uncovered", "amount_due", "amount_reported")
 }
@@ -110,3 +112,12 @@ def _is_credit_changed() -> pl.Expr:
     return pl.any_horizontal(paid) & (
         has_account_changed | (has_mode_changed & pl.col("usage_hash").eq_missing(pl.col("usage_hash_stored")))
     )
+
+
+def find_debt_causes(changed: pl.DataFrame, stored: pl.DataFrame) -> pl.DataFrame:
+    """Returns the causes of change of user-months whose debts are settled, as ``find_causes`` does."""
+    before, after = (
+        months.select(*KEY, **{f"{when}_{name}": column for name, column in SUMS.items()})
+        for when, months in (("old", stored), ("new", changed))
+    )
+    return before.join(after, on=KEY).with_columns(cause=pl.lit("credit")).select(NO_CAUSES.columns)

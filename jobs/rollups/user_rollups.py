@@ -11,6 +11,7 @@ import polars as pl
 
 from jobs.domain.fixed_point_columns import UNMEASURED, WIDE, BoundedInt
 from jobs.domain.meters import Meter, cost_of, days_of
+from jobs.domain.names import USER_DAY
 from jobs.domain.schemas import DUE, EARLY, FREE, PREPAID
 
 CREDITS = {
@@ -26,7 +27,6 @@ CREDITS = {
 BILLING_MODES = {PREPAID: "prepaid", EARLY: "prepaid", FREE: "free", DUE: "postpaid"}
 """user_monthly.billing_mode by payment class of its rows; MIXED where they have several."""
 MIXED = "mixed"
-USER_DAY = ("date", "user_id", "cluster_id")
 NO_CLUSTER = "NULL"
 """A null cluster in an array literal of PostgreSQL."""
 

@@ -5,18 +5,16 @@ from datetime import date
 from decimal import Decimal
 from typing import Any
 
-import polars as pl
 import pytest
 from commands import DAY, TODAY, ask, usage_jobs
 from prepaid import account, amounts, booked, deducted, drawn, june, night, others, prepaid, repeats, row, used, user
 
+from jobs.credits import draw_windows
+from jobs.credits.draw_windows import Allocated, CreditInput
 from jobs.domain.check_tokens import Shrink
-from jobs.pipeline import draw_windows
-from jobs.pipeline.batch_input import BatchInput
 from jobs.postgres import accounts
 from jobs.postgres.connections import Connection
 from jobs.postgres.credit_capabilities import CreditCapabilities
-from jobs.postgres.run_scope import RunScope
 from jobs.settings import Settings
 
 BOOK = "INSERT INTO rollup.credit_draws (usage_daily_id, user_id, revision, usage_date, free, purchased, run_id) "
@@ -201,9 +199,9 @@ def test_what_nobody_has_moved_before_the_lock_is_computed_once(ready: str, monk
     row(ready, 1, "3.00")
     computed, allocate = list[int](), draw_windows.allocate
 
-    def counted(scope: RunScope, read: BatchInput, *more: Any) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
-        computed.append(read.rated.height)
-        return allocate(scope, read, *more)
+    def counted(inputs: CreditInput, *more: Any) -> Allocated:
+        computed.append(inputs.rows.height)
+        return allocate(inputs, *more)
 
     monkeypatch.setattr(draw_windows, "allocate", counted)
     night(ready)

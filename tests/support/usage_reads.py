@@ -7,7 +7,7 @@ from pathlib import Path
 import polars as pl
 
 from jobs.domain.billing_periods import first_of
-from jobs.pipeline.planning import make_row_fingerprint, make_usage_query
+from jobs.pipeline.planning import define_fingerprint, make_usage_query
 from jobs.postgres import preflight
 from jobs.postgres.connections import Connection, connect, transaction
 from jobs.postgres.conninfo import Address
@@ -22,7 +22,7 @@ READERS = ("connectorx", "copy")
 def recorded_query(connection: Connection, settings: Settings, month: date) -> UsageQuery:
     """The query of every meter that has a column, each with a price on every day; ``month``: what it reads of."""
     source, _ = preflight.inspect_source(connection, settings)
-    covered = {first_of(month): make_row_fingerprint(source, rated=False)}
+    covered = {first_of(month): define_fingerprint(source, rated=False)}
     return make_usage_query(settings, source, {meter.name: date.min for meter in source.meters}, covered, frozenset())
 
 

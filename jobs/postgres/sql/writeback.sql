@@ -1,9 +1,10 @@
 -- name: stage_rows
--- A temporary table of rows to write: cost (`target`) where runs write it, credits where they differ, and the present
+-- A temporary table of rows to write: total_cost where runs write it, credits_deducted where it differs, and the present
 -- written_hash.
 DROP TABLE IF EXISTS pg_temp.usage_jobs_rows;
 CREATE TEMP TABLE usage_jobs_rows
-  (id uuid, user_id text, date date, month date, written_hash bigint, target numeric, credits numeric) ON COMMIT DROP
+  (id uuid, user_id text, date date, month date, written_hash bigint,
+  new_total_cost numeric, new_credits_deducted numeric) ON COMMIT DROP
 
 -- name: written_changes
 -- By user and month: how many of the rows to write exist, and the change of written_hash by writing them (a column that
@@ -18,9 +19,10 @@ SELECT user_id, month, count(*), bit_xor(changed) FROM found GROUP BY user_id, m
 
 -- name: unstaged_rows
 -- The rows that would be staged, for a read-only transaction, in which no temporary table can be made.
-SELECT id, user_id, date, month, written_hash, target, credits
+SELECT id, user_id, date, month, written_hash, new_total_cost, new_credits_deducted
 FROM unnest(%(ids)s::uuid[], %(users)s::text[], %(dates)s::date[], %(months)s::date[], %(hashes)s::bigint[],
-  %(targets)s::numeric[], %(credits)s::numeric[]) AS s(id, user_id, date, month, written_hash, target, credits)
+  %(costs)s::numeric[], %(credits)s::numeric[]) 
+  AS s(id, user_id, date, month, written_hash, new_total_cost, new_credits_deducted)
 
 -- name: lock_users
 -- Locks all rows of some users on the days in question, or fails at once.
@@ -35,7 +37,7 @@ UPDATE {usage} AS u SET {assignments}
 FROM usage_jobs_rows AS s
 WHERE u.id = s.id AND u.date = s.date AND u.user_id = s.user_id
 
--- name: lost_rows
+-- name: unread_rows
 -- Rows whose draws are reversed for a former user, and that no batch of a present user writes: they have no user now,
 -- or no day in question. credits_deducted is to become the sum of the present user's draws.
 SELECT r.id, r.user_id, coalesce(r.credits_deducted, 0)::numeric AS deducted,
@@ -43,16 +45,16 @@ SELECT r.id, r.user_id, coalesce(r.credits_deducted, 0)::numeric AS deducted,
             WHERE d.usage_daily_id = r.id AND d.user_id = r.user_id), 0) AS drawn
 FROM {usage} AS r WHERE r.id = ANY(%(ids)s::uuid[]) AND (r.user_id IS NULL OR NOT coalesce({days}, false))
 
--- name: lock_lost_rows
+-- name: lock_unread_rows
 -- Locks these rows without waiting; returns the locked ones.
 SELECT id FROM {usage} WHERE id = ANY(%(ids)s::uuid[]) FOR NO KEY UPDATE SKIP LOCKED
 
--- name: write_lost_rows
+-- name: write_unread_rows
 -- Writes credits_deducted of these rows.
 UPDATE {usage} AS u SET credits_deducted = trim_scale(s.credits)
 FROM unnest(%(ids)s::uuid[], %(credits)s::numeric[]) AS s(id, credits) WHERE u.id = s.id
 
--- name: misplaced_rows
+-- name: undated_rows
 -- Rows that no batch reads, because they have no day, and whose credits_deducted is the sum of another user's draws.
 SELECT r.id, r.user_id, r.credits_deducted::numeric AS deducted,
   (SELECT coalesce(sum(d.free + d.purchased), 0) FROM {draws} AS d

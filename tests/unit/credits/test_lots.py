@@ -15,7 +15,7 @@ from jobs.domain.schemas import ACCOUNTS, DRAWS
 
 CENT = 10**8
 JUNE = date(2026, 6, 1)
-RULES = CreditRules(scale=2, due_scale=2, start=None, splits=True)
+RULES = CreditRules(scale=2, due_scale=2, start=None, counts_free_apart=True)
 
 amounts = st.integers(0, 12)
 users = st.lists(st.tuples(st.lists(amounts, max_size=6), amounts, amounts), max_size=5)
@@ -113,14 +113,14 @@ def test_a_deficit_of_one_lot_is_taken_off_the_other(numbers: dict[str, int], ex
 
 
 def test_without_free_credits_used_what_was_used_was_free_first() -> None:
-    one_column = CreditRules(scale=2, due_scale=2, start=None, splits=False)
+    one_column = CreditRules(scale=2, due_scale=2, start=None, counts_free_apart=False)
     account = {"granted": 10, "bought": 20, "used": 13}
     assert left(account, rules=one_column) == (0, 17)
     assert left(account, (4, 5), one_column) == (6, 20)
 
 
 def test_credit_below_the_ledgers_scale_is_not_drawn() -> None:
-    whole = CreditRules(scale=0, due_scale=2, start=None, splits=True)
+    whole = CreditRules(scale=0, due_scale=2, start=None, counts_free_apart=True)
     assert left({"granted": 199, "bought": 250}, rules=whole) == (100, 200)
 
 

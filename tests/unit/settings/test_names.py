@@ -30,7 +30,7 @@ def test_every_column_that_pricing_makes_is_reserved() -> None:
     overrides = expand_overrides(pl.LazyFrame(schema=OVERRIDES), terms.first, terms.last)
     ordered = join_overrides(sort_rows(pl.LazyFrame(schema=usage_schema(["m"]))), overrides, terms.overridden)
     priced = add_costs(add_charges(ordered, terms), [METER], CostRules(frozenset(), True, None))
-    rules = CreditRules(scale=2, due_scale=2, start=JUNE, splits=True)
+    rules = CreditRules(scale=2, due_scale=2, start=JUNE, counts_free_apart=True)
     modes, accounts, posted = (pl.LazyFrame(schema=schema) for schema in (MODES, ACCOUNTS, DRAWS))
     paid = allocate_credits(priced, modes, accounts, posted, rules)
     # What the passes on the way add, they take away again; a meter of that name would be overwritten all the same.

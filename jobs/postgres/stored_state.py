@@ -1,4 +1,4 @@
-"""Reads the inputs of a batch other than usage: billing modes, draws, debts, and the stored roll-ups of its users.
+"""Reads what is stored about the users of a batch: billing modes, draws, debts, and their roll-ups.
 
 Only runs write these tables, one run at a time, so they can be read before anything is locked.
 """
@@ -10,62 +10,29 @@ import polars as pl
 from psycopg import sql
 
 from jobs.domain.fixed_point import scaled
-from jobs.domain.schemas import CODED, DRAWS, MODES
+from jobs.domain.schemas import CODED, DRAWS, MISMATCHED, MODES, PAYABLE
 from jobs.postgres import adoption, debts, ledger, rollup_io
 from jobs.postgres.connections import Connection
 from jobs.postgres.run_scope import RunScope
 from jobs.postgres.sql_loader import compose, job_table, text_array
 
-MISMATCHED: dict[str, pl.DataType | type[pl.DataType]] = {
-    "id": pl.UInt128,
-    "user_id": pl.Categorical,
-    "date": pl.Date,
-    "deducted": pl.Int64,
-    "drawn": pl.Int128,
-    "foreign": pl.Boolean,
-    "empty": pl.Boolean,
-    "elsewhere": pl.Int128,
-}
-
-
-PAYABLE: dict[str, pl.DataType | type[pl.DataType]] = {
-    "id": pl.UInt128,
-    "user_id": pl.String,
-    "date": pl.Date,
-    "month": pl.Date,
-    "cluster_id": pl.UInt128,
-    "settled": pl.Int128,
-    "open": pl.Int128,
-    "deducted": pl.Int128,
-    "drawn": pl.Int128,
-    "ledger_hash": pl.Int64,
-    "written_hash": pl.Int64,
-}
-"""A debt that credit can settle now (amounts in units of 10^-10).
-
-- ``settled``, ``open``: the settled and the open part
-- ``deducted``: credits_deducted of its row (null: not a number, or no such column)
-- ``drawn``: the sum of its ledger entries
-- ``ledger_hash``, ``written_hash``: the row's written_hash with ``drawn``, and with the actual value
-"""
-
 
 def read_billing_modes(connection: Connection, scope: RunScope, users: Collection[str]) -> pl.DataFrame:
     """Returns the billing-mode history of ``users`` (schemas.MODES); ``is_new``: not yet in rollup.billing_modes."""
-    rows = connection.execute(scope.mode_entries(users)).fetchall()
+    rows = connection.execute(scope.billing_modes_query(users)).fetchall()
     return pl.DataFrame(rows, schema={**MODES, "is_new": pl.Boolean}, orient="row")
 
 
 def read_window_draws(connection: Connection, scope: RunScope, users: Collection[str]) -> pl.DataFrame:
     """Returns the draws of ``users`` in the months of the window (schemas.DRAWS)."""
-    if scope.query.source.credits.account is None:
+    if scope.credits.account is None:
         return pl.DataFrame(schema=DRAWS)
     return ledger.read_draws(connection, scope.settings, ledger_table(scope), scope.window.months, users)
 
 
 def read_adopted_elsewhere(connection: Connection, scope: RunScope, users: Collection[str]) -> pl.DataFrame:
     """Returns the rows of ``users`` that have adopted draws in a month outside the window: id, user_id."""
-    if scope.query.source.credits.account is None or not users:
+    if scope.credits.account is None or not users:
         return pl.DataFrame(schema=ledger.ROWS)
     return ledger.read_adopted_elsewhere(connection, ledger_table(scope), scope.window.months, users)
 
@@ -73,25 +40,18 @@ def read_adopted_elsewhere(connection: Connection, scope: RunScope, users: Colle
 def ledger_table(scope: RunScope) -> sql.Composable:
     """Returns the ledger; in a dry run that would adopt, a subquery with the entries that an adoption makes."""
     if scope.adopts:
-        return adoption.adoptable_draws_query(scope.settings, scope.query.source.credits)
+        return adoption.adoptable_draws_query(scope.settings, scope.credits)
     return job_table(scope.settings, "credit_draws")
 
 
 def find_mismatched_rows(
     connection: Connection, scope: RunScope, rows: pl.DataFrame, draws: pl.DataFrame
 ) -> pl.DataFrame:
-    """Returns rows whose credits_deducted differs from the sum of their user's ``draws`` in the window (MISMATCHED).
+    """Returns rows whose credits_deducted differs from the sum of their user's ``draws`` in the window.
 
-    ``rows``: id, user_id, date, deducted. The result adds, from the whole ledger:
-
-    - ``drawn``: the draws of the present user on the row, in all months
-    - ``elsewhere``: the part of ``drawn`` in closed months outside the window; the row was moved from there
-    - ``foreign``: another program wrote credits_deducted: it is neither ``drawn`` nor the draws of another user or of
-      all users on the row
-    - ``empty``: credits_deducted is 0 although the present user has draws on the row, or it still shows draws that were
-      reversed since (the row belonged to another user for a while)
+    ``rows``: id, user_id, date, deducted. Returns schemas.MISMATCHED.
     """
-    if not scope.query.source.credits.writes_deducted:
+    if not scope.credits.writes_deducted:
         return pl.DataFrame(schema=MISMATCHED)
     sums = draws.lazy().group_by("id", CODED).agg((pl.col("free") + pl.col("purchased")).sum().alias("drawn_in_window"))
     read = pl.col("deducted").cast(pl.Int128)
@@ -105,8 +65,8 @@ def find_mismatched_rows(
 
 
 def find_mismatched_debts(connection: Connection, scope: RunScope, payable: pl.DataFrame) -> pl.DataFrame:
-    """Returns the debts (PAYABLE) whose row does not show the sum of its ledger entries (MISMATCHED)."""
-    if payable.is_empty() or not scope.query.source.credits.writes_deducted:
+    """Returns the debts (schemas.PAYABLE) whose row does not show its draws in the ledger (schemas.MISMATCHED)."""
+    if payable.is_empty() or not scope.credits.writes_deducted:
         return pl.DataFrame(schema=MISMATCHED)
     different = payable.filter(pl.col("deducted").ne_missing(pl.col("drawn")))
     return _classify_mismatches(connection, scope, different.select("id", CODED, "date", "deducted"))
@@ -156,7 +116,7 @@ def read_debts(connection: Connection, scope: RunScope, users: Collection[str]) 
 def read_payable_debts(
     connection: Connection, scope: RunScope, users: Collection[str], run_id: int | None
 ) -> pl.DataFrame:
-    """Returns the debts of ``users`` that credit can settle now (PAYABLE), oldest first."""
+    """Returns the debts of ``users`` that credit can settle now (schemas.PAYABLE), oldest first."""
     text = debts.payable_query(scope, sql.SQL("d.user_id = ANY({})").format(text_array(users)), run_id)
     found = connection.execute(text).fetchall()
     rows = [

@@ -1,4 +1,4 @@
-"""Writes roll-up tables and rollup.debts: only rows that differ from the target are written."""
+"""How a table differs from its target rows; writes only the rows that differ."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,7 +25,9 @@ class TableDiff:
     stored: pl.DataFrame
 
     @classmethod
-    def of(cls, table: Table, target: pl.DataFrame, stored: pl.DataFrame) -> "TableDiff":
+    def find(cls, scope: RunScope, name: str, target: pl.DataFrame, stored: pl.DataFrame) -> "TableDiff":
+        """Compares ``target`` with the ``stored`` rows of the table ``name``."""
+        table = rollup_io.find_table(scope.settings, name)
         diff = compare_rows(target.lazy(), stored.lazy(), table.key)
         upserts, deletes = pl.collect_all([diff.upserts, diff.deletes])
         return cls(table, upserts, deletes, stored)

@@ -1,26 +1,22 @@
-"""Debts: what prepaid users owe for a month that closes (rollup.debts), and what later credit settles of it.
+"""Debts: what prepaid users owe for a month that closes (rollup.debts), and what later credit settles of it. Pure.
 
 Closing a month freezes its cost, not its debt: nothing of a closed month is rated again. Settling a debt changes the
 draws of its row, and the draws and the uncovered amount in user_daily and user_monthly.
 """
 
 from collections.abc import Collection
+from datetime import date
 
 import polars as pl
 
 from jobs.domain.fixed_point_columns import int128
-from jobs.domain.schemas import CODED
-from jobs.pipeline import foreign_draws
-from jobs.pipeline.batch_input import BatchInput
-from jobs.postgres.run_scope import RunScope
-from jobs.rollups.causes import NO_CAUSES, SUMS
+from jobs.domain.names import USER_DAY, USER_MONTH
+from jobs.domain.schemas import IS_UNEXPLAINED
 
 DEBT = ["usage_daily_id", "user_id", "usage_date"]
-USER_DAY = ["date", "user_id", "cluster_id"]
-USER_MONTH = ["month", "user_id"]
 TAKEN = pl.col("free") + pl.col("purchased")
 PAID = {"free": pl.Int128, "purchased": pl.Int128}
-"""The columns that are added to a debt (batch_inputs.PAYABLE): what is drawn on it now."""
+"""The columns that are added to a debt (schemas.PAYABLE): what is drawn on it now."""
 
 
 def adopt_debts(payable: pl.DataFrame, adopted: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -39,10 +35,10 @@ def adopt_debts(payable: pl.DataFrame, adopted: pl.DataFrame) -> tuple[pl.DataFr
 def select_refilled_debts(payable: pl.DataFrame, mismatched: pl.DataFrame, settled: pl.DataFrame) -> pl.DataFrame:
     """Returns ``payable`` debts whose rows are written again as the ledger has them, with 0 drawn (with PAID).
 
-    These are the debts with unexplained credits (``mismatched``: batch_inputs.MISMATCHED) that are not ``settled``.
+    These are the debts with unexplained credits (``mismatched``: schemas.MISMATCHED) that are not ``settled``.
     """
     key = ["id", "date"]
-    unexplained = mismatched.filter(foreign_draws.IS_UNEXPLAINED)
+    unexplained = mismatched.filter(IS_UNEXPLAINED)
     rows = payable.join(unexplained, on=key, how="semi").join(settled, on=key, how="anti")
     return rows.with_columns(free=int128(0), purchased=int128(0))
 
@@ -52,28 +48,21 @@ def make_debt_postings(settled: pl.DataFrame, columns: Collection[str]) -> pl.Da
     return settled.with_columns(vanished=False, fresh=False, first=False).select(columns)
 
 
-def select_debt_rows_to_write(scope: RunScope, debts: pl.DataFrame) -> pl.DataFrame:
-    """Returns the rows of usage_daily of settled or refilled ``debts`` (as draw_windows.select_rows_to_write does)."""
-    if not scope.query.source.credits.writes_deducted:
-        debts = debts.clear()
-    nothing = pl.lit(None, pl.Int128)
-    return debts.select(
-        "id", CODED, "date", "month", "deducted",
-        # written_hash of user_monthly covers the row as the ledger has it.
-        written_hash="ledger_hash", recorded=nothing, target=nothing, credits=pl.col("drawn") + TAKEN,
-    )  # fmt: skip
-
-
 def compute_debts_target(
-    scope: RunScope, read: BatchInput, rows: pl.DataFrame, settled: pl.DataFrame, posted: pl.Series
+    stored: pl.DataFrame,
+    months: Collection[date],
+    rows: pl.DataFrame,
+    settled: pl.DataFrame,
+    posted: pl.Series,
 ) -> pl.DataFrame:
-    """Returns the target rows of rollup.debts of the users of ``read``.
+    """Returns the target rows of rollup.debts of some users; ``stored``: their present rows.
 
-    Of months that the run does not close or compute again, debts stay, and what is ``settled`` is added. Of the other
-    months, debts are the uncovered amounts of ``rows``; a write-off stays, up to the new amount. A debt of these months
-    stays if as much is owed as before and the draws of its row do not change (``posted``: ids of rows whose draws do).
+    Of other months than ``months`` debts stay, and what is ``settled`` is added. Of ``months``, which the run closes
+    or computes again, debts are the uncovered amounts of ``rows``; a write-off stays, up to the new amount. A debt of
+    these months stays if as much is owed as before and the draws of its row do not change (``posted``: ids of rows
+    whose draws do).
     """
-    stored, debt_months = read.debts, sorted(scope.window.debt_months)
+    debt_months = sorted(months)
     month = pl.col("usage_date").dt.month_start().alias("month")
     taken = settled.group_by("user_id", usage_daily_id="id", usage_date="date").agg(TAKEN.sum().alias("taken"))
     continued = (
@@ -82,7 +71,7 @@ def compute_debts_target(
         .with_columns(settled=pl.col("settled") + pl.col("taken").fill_null(0))
         .select(stored.columns)
     )
-    if not debt_months or scope.query.source.credits.account is None:
+    if not debt_months:
         return continued
     owed = rows.filter(pl.col("month").is_in(debt_months)).select(
         usage_daily_id="id", user_id=pl.col("user_id").cast(pl.String), usage_date="date", amount="uncovered"
@@ -116,19 +105,20 @@ def sum_open_debts(debts: pl.DataFrame) -> pl.DataFrame:
     return sums.filter(pl.col("open") > 0).select("user_id", debts=pl.col("open").cast(pl.String))
 
 
-def settle_days(read: BatchInput, settled: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Returns target and stored rows of user_daily of ``settled`` debts."""
+def settle_days(closed_days: pl.DataFrame, settled: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Returns target and stored rows of user_daily of ``settled`` debts; ``closed_days``: the stored ones."""
     sums = settled.group_by(USER_DAY).agg(TAKEN.sum().alias("taken"))
-    stored = read.closed_days.join(sums, on=USER_DAY, how="semi", nulls_equal=True)
+    stored = closed_days.join(sums, on=USER_DAY, how="semi", nulls_equal=True)
     changed = stored.join(sums, on=USER_DAY, how="left", nulls_equal=True)
     return changed.with_columns(pl.col("credits_deducted") + pl.col("taken")).select(stored.columns), stored
 
 
 def settle_months(
-    read: BatchInput, settled: pl.DataFrame, adopted: pl.DataFrame, written_hashes: pl.DataFrame
+    closed_months: pl.DataFrame, settled: pl.DataFrame, adopted: pl.DataFrame, written_hashes: pl.DataFrame
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Returns target and stored rows of user_monthly of settled debts.
 
+    - ``closed_months``: the stored rows;
     - ``settled``: debts that credit settles; ``adopted``: debts that adopted draws settle, whose rows are not written
       because they show the right amount already;
     - ``written_hashes``: what writing the rows of ``settled`` changes in written_hash, by user and month.
@@ -138,7 +128,7 @@ def settle_months(
     sums = (
         pl.concat([by_credit, by_adoption]).group_by(USER_MONTH).agg(pl.col(*PAID).sum(), pl.col("hash").bitwise_xor())
     )
-    stored = read.closed_months.join(sums, on=USER_MONTH, how="semi")
+    stored = closed_months.join(sums, on=USER_MONTH, how="semi")
     changed = stored.join(sums, on=USER_MONTH, how="left").join(written_hashes, on=USER_MONTH, how="left")
     return (
         changed.with_columns(
@@ -150,12 +140,3 @@ def settle_months(
         ).select(stored.columns),
         stored,
     )
-
-
-def find_debt_causes(changed: pl.DataFrame, stored: pl.DataFrame) -> pl.DataFrame:
-    """Returns the causes of change of user-months whose debts are settled (rollups.causes)."""
-    before, after = (
-        months.select(*USER_MONTH, **{f"{when}_{name}": column for name, column in SUMS.items()})
-        for when, months in (("old", stored), ("new", changed))
-    )
-    return before.join(after, on=USER_MONTH).with_columns(cause=pl.lit("credit")).select(NO_CAUSES.columns)

@@ -1,0 +1,155 @@
+"""Computes the changes of a batch, in a run as in a dry run: credits, then roll-ups, then what differs."""
+
+from dataclasses import replace
+from uuid import UUID
+
+import polars as pl
+
+from jobs.credits import debts, draw_windows
+from jobs.domain.fixed_point_columns import int128
+from jobs.pipeline import foreign_draws, month_hashes
+from jobs.pipeline.batch_changes import BatchChanges, Differences
+from jobs.pipeline.batch_input import BatchInput
+from jobs.pipeline.table_diff import TableDiff, add_left_out_meters
+from jobs.pipeline.usage_updates import make_debt_updates, make_usage_updates
+from jobs.postgres import rejects, usage_writeback
+from jobs.postgres.connections import Connection
+from jobs.postgres.run_scope import RunScope
+from jobs.rollups import user_rollups
+from jobs.rollups.causes import NO_CAUSES, find_debt_causes, keep_closed_months
+
+
+def compute_changes(
+    connection: Connection,
+    scope: RunScope,
+    run_id: int | None,
+    inputs: BatchInput,
+    account_rows: pl.DataFrame,
+    *,
+    first: bool = False,
+) -> BatchChanges:
+    """Computes the changes for the users of ``inputs``. Reads rows of usage_daily and rollup.rejects.
+
+    - ``run_id``: None in a dry run;
+    - ``account_rows``: the accounts of these users (schemas.ACCOUNTS);
+    - ``first``: whether a row without credits_deducted and without draws in the window counts as one that never had
+      draws. If it had, posting fails and raises ConcurrentChangeError.
+    """
+    credits = scope.credits
+    adopted = foreign_draws.make_adopted_draws(connection, scope, inputs, account_rows)
+    dropped = foreign_draws.make_dropped_draws(scope, inputs)
+    payable, settled_by_adoption = debts.adopt_debts(inputs.payable, adopted)
+    in_window = adopted.join(settled_by_adoption, on=["id", "date"], how="anti")
+    inputs = replace(
+        inputs,
+        draws=pl.concat([inputs.draws, in_window, dropped]),
+        mismatched=foreign_draws.explain_adopted(inputs.mismatched, adopted),
+        mismatched_debts=foreign_draws.explain_adopted(inputs.mismatched_debts, adopted),
+        payable=payable,
+    )
+    allocated = draw_windows.allocate(inputs.for_credits, account_rows, scope.window, scope.credit_rules)
+    rows, settled = allocated.rows, allocated.settled_debts
+    postings = _mark_first(allocated.postings, inputs.mismatched, first=first)
+    vanished = postings.filter("vanished")
+    postings = pl.concat([postings, debts.make_debt_postings(settled, postings.columns)])
+    refilled = debts.select_refilled_debts(payable, inputs.mismatched_debts, settled)
+    writes_deducted = credits.writes_deducted
+    updates = make_usage_updates(rows, inputs.rejected, postings, inputs.mismatched, writes_deducted=writes_deducted)
+    debt_updates = make_debt_updates(pl.concat([settled, refilled]), writes_deducted=writes_deducted)
+    ids = [str(UUID(int=id_)) for id_ in inputs.rejected["id"]]
+    rejected = rejects.read_rejects(connection, scope.query, ids)
+    owing = rows if credits.account is not None else rows.clear()
+    return BatchChanges(
+        scope=scope,
+        run_id=run_id,
+        inputs=inputs,
+        rows=rows,
+        accounts=account_rows,
+        accounts_after=draw_windows.apply_postings(account_rows, postings, scope.credit_rules),
+        adopted=pl.concat([adopted, dropped]),
+        postings=postings,
+        usage_updates=pl.concat([updates, debt_updates.select(updates.columns)]),
+        unread=usage_writeback.find_unread_rows(connection, scope, vanished),
+        days_target=compute_days_target(scope, rows),
+        months_target=compute_months_target(scope, inputs, rows),
+        settled_debts=settled,
+        debts_settled_by_adoption=settled_by_adoption,
+        debts_target=debts.compute_debts_target(
+            inputs.debts, scope.window.debt_months, owing, pl.concat([settled, settled_by_adoption]), postings["id"]
+        ),
+        rejects=rejects.find_user_changes(connection, scope.settings, rejected, inputs.users, scope.window.spans()),
+        written_hashes=pl.DataFrame(schema=usage_writeback.WRITTEN),
+    )
+
+
+def _mark_first(postings: pl.DataFrame, mismatched: pl.DataFrame, *, first: bool) -> pl.DataFrame:
+    """Adds ``first``: whether the posting counts as the first draw of its row.
+
+    A mismatched row may have draws in other months, so its posting never counts as the first.
+    """
+    if not first:
+        return postings.with_columns(first=pl.lit(value=False))
+    known = mismatched.select("id", is_mismatched=pl.lit(value=True)).unique()
+    is_first = pl.col("fresh") & ~pl.col("vanished") & pl.col("is_mismatched").is_null()
+    return (
+        postings.join(known, on="id", how="left", maintain_order="left")
+        .with_columns(first=is_first)
+        .drop("is_mismatched")
+    )
+
+
+def compute_days_target(scope: RunScope, rows: pl.DataFrame) -> pl.DataFrame:
+    """Returns the target rows of user_daily; ``rows``: rated, with their draws."""
+    return add_left_out_meters(user_rollups.sum_user_days(rows.lazy(), scope.meters), scope, monthly=False).collect()
+
+
+def compute_months_target(scope: RunScope, inputs: BatchInput, rows: pl.DataFrame) -> pl.DataFrame:
+    """Returns the target rows of user_monthly without the hashes of credits, overrides and prices; with ``unpriced``.
+
+    A user all of whose rows are rejected has a row of zeros, which says that these rows were processed.
+    """
+    sums = add_left_out_meters(user_rollups.sum_user_months(rows.lazy(), scope.meters), scope, monthly=True)
+    schema = sums.collect_schema()
+    zeros = [
+        pl.col(name).fill_null(int128(0) if kind == pl.Int128 else pl.lit(0, dtype=kind))
+        for name, kind in schema.items()
+        if kind.is_integer()
+    ]
+    return (
+        inputs.fingerprints.lazy()
+        .join(sums, on=["user_id", "month"], how="left")
+        .with_columns(
+            *zeros,
+            pl.col("clusters").fill_null("{}"),
+            currency=pl.col("month").replace_strict(scope.currencies, return_dtype=pl.String),
+        )
+        .collect()
+    )
+
+
+def find_differences(connection: Connection, changes: BatchChanges) -> BatchChanges:
+    """Returns the changes with their differences from the stored rows. Call before anything is written.
+
+    The server computes hashes of stored rows for it.
+    """
+    scope, inputs = changes.scope, changes.inputs
+    months = month_hashes.add_hashes(connection, changes).select(inputs.months.columns)
+    if closed := sorted(scope.window.closed):
+        months = keep_closed_months(months.lazy(), inputs.months.lazy(), closed).collect()
+    causes = NO_CAUSES
+    if scope.keeps_changes or (changes.run_id is None and scope.covered_to is not None):
+        monthly = TableDiff.find(scope, "user_monthly", months, inputs.months)
+        causes = month_hashes.find_month_causes(connection, changes, monthly)
+    settled, by_adoption = changes.settled_debts, changes.debts_settled_by_adoption
+    debt_days, stored_days = debts.settle_days(inputs.closed_days, pl.concat([settled, by_adoption]))
+    debt_months, stored_months = debts.settle_months(inputs.closed_months, settled, by_adoption, changes.written_hashes)
+    days = changes.days_target.select(inputs.days.columns)
+    found = Differences(
+        daily=TableDiff.find(scope, "user_daily", pl.concat([days, debt_days]), pl.concat([inputs.days, stored_days])),
+        monthly=TableDiff.find(
+            scope, "user_monthly", pl.concat([months, debt_months]), pl.concat([inputs.months, stored_months])
+        ),
+        debts=TableDiff.find(scope, "debts", changes.debts_target, inputs.debts),
+        causes=pl.concat([causes, find_debt_causes(debt_months, stored_months)]),
+    )
+    return replace(changes, found=found)

@@ -1,0 +1,116 @@
+"""Reads the users of a batch and rates their rows, without locks."""
+
+from collections.abc import Collection
+from dataclasses import replace
+from datetime import date
+
+import polars as pl
+
+from jobs.credits.draw_windows import find_vanished_draws, make_zero_draws, select_window_draws
+from jobs.domain.schemas import CODED, PAYABLE
+from jobs.pipeline import foreign_draws
+from jobs.pipeline.batch_input import BatchInput
+from jobs.pipeline.row_rating import is_priceable, rate_rows
+from jobs.postgres import stored_state
+from jobs.postgres.connections import Connection, transaction
+from jobs.postgres.run_scope import RunScope
+from jobs.postgres.usage_reader import Reader
+
+
+def rate_users(
+    connection: Connection,
+    reader: Reader,
+    scope: RunScope,
+    users: Collection[str],
+    spans: Collection[tuple[date, date]],
+) -> pl.DataFrame:
+    """Returns the rated rows of ``users`` on the days of ``spans``. Call inside a transaction."""
+    usage = reader.read(connection, scope.query, scope.query.rows_of_users(users, spans))
+    return rate_rows(usage.filter(is_priceable(scope)).lazy(), scope)
+
+
+def read_input(
+    connection: Connection, reader: Reader, scope: RunScope, users: Collection[str], run_id: int | None = None
+) -> BatchInput:
+    """Reads ``users`` and rates their rows, without locks. Call inside or outside a transaction.
+
+    ``run_id``: of the run that settles debts.
+    """
+    text = scope.query.rows_of_users(users, scope.window.spans())
+    with transaction(connection):
+        usage = reader.read(connection, scope.query, text)
+        billing_modes = stored_state.read_billing_modes(connection, scope, users)
+        draws = stored_state.read_window_draws(connection, scope, users)
+        months = stored_state.read_months(connection, scope, scope.window.months, users)
+        # A user without a stored month has no stored days either, unless a roll-up was lost. In a first run no user has
+        # any: looking for each user's days would take as long as reading the usage.
+        users_with_days = users if scope.has_user_days else months["user_id"].unique().to_list()
+        days = stored_state.read_days(connection, scope, scope.window.days, users_with_days)
+        rows = rate_rows(usage.filter(is_priceable(scope)).lazy(), scope)
+        rejected = usage.filter(~is_priceable(scope)).with_columns(CODED)
+        entry_counts = draws.group_by("user_id").agg(pl.len().alias("entries"))
+        draws = select_window_draws(draws, rows, scope.window)
+        adopted = stored_state.read_adopted_elsewhere(connection, scope, _not_always_prepaid(users, billing_modes))
+        shown = ["id", "user_id", "date", "deducted"]
+        mismatched = stored_state.find_mismatched_rows(
+            connection, scope, pl.concat([rows.select(shown), rejected.select(shown)]), draws
+        )
+        debts = stored_state.read_debts(connection, scope, users)
+        payable = _read_payable(connection, scope, debts, run_id)
+        closed_months, closed_days = _read_closed_rollups(connection, scope, payable, months, days)
+        inputs = BatchInput(
+            users=frozenset(users),
+            rows=rows,
+            rejected=rejected,
+            fingerprints=_combine_fingerprints(usage),
+            billing_modes=billing_modes,
+            draws=pl.concat([draws, make_zero_draws(adopted, rows)]),
+            entry_counts=entry_counts,
+            mismatched=mismatched,
+            vanished_draws=find_vanished_draws(draws, usage),
+            months=months,
+            days=days,
+            debts=debts,
+            payable=payable,
+            closed_months=closed_months,
+            closed_days=closed_days,
+            mismatched_debts=stored_state.find_mismatched_debts(connection, scope, payable),
+        )
+        return replace(inputs, unexplained=foreign_draws.find_unexplained_users(connection, scope, inputs))
+
+
+def _not_always_prepaid(users: Collection[str], billing_modes: pl.DataFrame) -> list[str]:
+    """Returns those of ``users`` who have, or may have, another billing mode than prepaid."""
+    is_prepaid = billing_modes.group_by("user_id").agg(pl.col("mode").eq_missing("prepaid").all())
+    return sorted(set(users) - set(is_prepaid.filter("mode")["user_id"]))
+
+
+def _read_payable(connection: Connection, scope: RunScope, debts: pl.DataFrame, run_id: int | None) -> pl.DataFrame:
+    """Reads the open debts of the users of ``debts``. A run that covers no open month settles none."""
+    is_open = pl.col("amount") > pl.col("settled") + pl.col("written_off")
+    debtors = debts.filter(is_open)["user_id"].unique().to_list()
+    if not debtors or not scope.window.open or scope.credits.account is None:
+        return pl.DataFrame(schema=PAYABLE)
+    return stored_state.read_payable_debts(connection, scope, debtors, run_id)
+
+
+def _read_closed_rollups(
+    connection: Connection, scope: RunScope, payable: pl.DataFrame, months: pl.DataFrame, days: pl.DataFrame
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Reads the rows of user_monthly and user_daily of ``payable`` debts, with the columns of ``months``, ``days``."""
+    if payable.is_empty():
+        return months.clear(), days.clear()
+    debtors = payable["user_id"].unique().to_list()
+    return (
+        stored_state.read_months(connection, scope, payable["month"].unique().to_list(), debtors),
+        stored_state.read_days(connection, scope, payable["date"].unique().to_list(), debtors),
+    )
+
+
+def _combine_fingerprints(usage: pl.DataFrame) -> pl.DataFrame:
+    """Returns row_count, usage_hash and written_hash by user and month, as the server computes them."""
+    return usage.group_by("user_id", pl.col("date").dt.month_start().alias("month")).agg(
+        pl.len().cast(pl.Int64).alias("row_count"),
+        pl.col("usage_hash").bitwise_xor(),
+        pl.col("written_hash").bitwise_xor(),
+    )

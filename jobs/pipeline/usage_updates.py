@@ -1,0 +1,71 @@
+"""The rows of usage_daily to write: a new total_cost (rated months), a new credits_deducted, or both. Pure.
+
+Columns: id, user_id, date, month; written_hash, recorded, deducted (as read); new_total_cost and new_credits_deducted
+(units of 10^-10, null where the column is not written).
+"""
+
+import polars as pl
+
+from jobs.domain.schemas import CODED
+
+KEPT = ["id", "user_id", "date", "month", "written_hash", "recorded", "deducted"]
+DRAWN = pl.col("free") + pl.col("purchased")
+
+
+def make_usage_updates(
+    rows: pl.DataFrame,
+    rejected: pl.DataFrame,
+    postings: pl.DataFrame,
+    mismatched: pl.DataFrame,
+    *,
+    writes_deducted: bool,
+) -> pl.DataFrame:
+    """Returns which of ``rows`` and ``rejected`` are to be written.
+
+    - ``rows``: with their draws; ``rejected``: rows that cannot be priced, on which nothing is drawn;
+    - ``postings``: credits.ledger_entries; ``mismatched``: schemas.MISMATCHED;
+    - ``writes_deducted``: whether runs write credits_deducted.
+    """
+    # Joins copy every column, so the others are left out.
+    priced = rows.select(*KEPT, "new_total_cost")
+    month = pl.col("date").dt.month_start().alias("month")
+    others = rejected.with_columns(CODED, month).select(*KEPT, new_total_cost=pl.lit(None, pl.Int128))
+    every = pl.concat([priced, others]).lazy().with_columns(pl.col("recorded", "deducted").cast(pl.Int128))
+    writes_cost = pl.col("new_total_cost").is_not_null() & pl.col("recorded").ne_missing(pl.col("new_total_cost"))
+    new_total_cost = pl.when(writes_cost).then("new_total_cost")
+    if not writes_deducted:
+        written = every.filter(writes_cost).with_columns(new_total_cost=new_total_cost)
+        return written.with_columns(new_credits_deducted=pl.lit(None, pl.Int128)).collect()
+    posted = postings.lazy().group_by("id", CODED).agg(DRAWN.sum().alias("posted"))
+    ledger = mismatched.lazy().select("id", ledger="drawn")
+    # credits_deducted is the sum of the draws of all months: what the ledger has (as read, unless the row mismatches)
+    # and what is posted now. A posting counts even where the column has that amount already, from a closed month.
+    credits = pl.coalesce("ledger", "deducted") + pl.col("posted").fill_null(0)
+    writes_credits = credits.ne_missing(pl.col("deducted"))
+    return (
+        every.join(posted, on=["id", "user_id"], how="left")
+        .join(ledger, on="id", how="left")
+        .with_columns(new_total_cost=new_total_cost, new_credits_deducted=pl.when(writes_credits).then(credits))
+        .filter(writes_cost | pl.col("new_credits_deducted").is_not_null())
+        .drop("posted", "ledger")
+        .collect()
+    )
+
+
+def make_debt_updates(debts: pl.DataFrame, *, writes_deducted: bool) -> pl.DataFrame:
+    """Returns the rows of settled or refilled ``debts`` (credits.debts.PAID) that are to be written."""
+    if not writes_deducted:
+        debts = debts.clear()
+    nothing = pl.lit(None, pl.Int128)
+    return debts.select(
+        "id",
+        CODED,
+        "date",
+        "month",
+        # written_hash of user_monthly covers the row as the ledger has it.
+        written_hash="ledger_hash",
+        recorded=nothing,
+        deducted="deducted",
+        new_total_cost=nothing,
+        new_credits_deducted=pl.col("drawn") + DRAWN,
+    )
