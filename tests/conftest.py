@@ -14,6 +14,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from itertools import count
 from pathlib import Path
 from urllib.parse import urlsplit
+from zlib import crc32
 
 import psycopg
 import pytest
@@ -34,6 +35,8 @@ SHARES = {"direct": (0,), "pooler": (1,), "another server": (2,), "role": (3,)}
 TEST_DATABASE_URL names; all of them by EVERY_CASE=1."""
 DIRECT_SHARES = {"direct": (0, 2), "another server": (1, 3)}
 """The same of tests that only these two ways play."""
+FURTHER_WAYS = ("pooler", "role", "another server")
+"""A test with few cases is played directly, and each of its cases on one of these; a thorough one there only."""
 pytest_plugins = ["nights", "drifting"]
 # A busy machine fails no test for its time.
 hypothesis_settings.register_profile("untimed", deadline=None)
@@ -127,21 +130,29 @@ def _does_the_same(item: pytest.Item) -> bool:
 
 
 def _left_out(items: list[pytest.Item]) -> Iterator[pytest.Item]:
-    """Of a test with many cases those that this way leaves to the others; laws have counts of their own. What needs no
-    server is played on one way only, and takes no time."""
+    """The cases that this way leaves to the others. Properties have counts of their own. What needs no server is played
+    on one way only, and takes no time."""
     by_test: dict[str, list[pytest.Item]] = {}
     for item in items:
         needs_server = SERVER & set(getattr(item, "fixturenames", ()))
-        if needs_server and not {"property", "crash"} & set(item.path.parts):
+        if needs_server and "property" not in item.path.parts:
             by_test.setdefault(item.nodeid.partition("[")[0], []).append(item)
     way = "another server" if ways.FURTHER and ways.WAY == "direct" else ways.WAY
-    for cases in by_test.values():
+    for name, cases in by_test.items():
         direct = cases[0].get_closest_marker("direct")
-        if len(cases) <= MANY_CASES or (direct is not None and direct.kwargs.get("once", False)):
-            continue
-        shares = SHARES[way] if direct is None else DIRECT_SHARES[way]
-        # A plain fourth would be of one shape only, where shapes take turns.
-        yield from (case for number, case in enumerate(cases) if (number + number // 4) % 4 not in shares)
+        used = set(getattr(cases[0], "fixturenames", ()))
+        if "server_url" not in used or (direct is not None and direct.kwargs.get("once", False)):
+            continue  # no further way plays it
+        if len(cases) > MANY_CASES:
+            shares = SHARES[way] if direct is None else DIRECT_SHARES[way]
+            # A plain fourth would be of one shape only, where shapes take turns.
+            yield from (case for number, case in enumerate(cases) if (number + number // 4) % 4 not in shares)
+        elif ways.FURTHER:
+            homes = FURTHER_WAYS if direct is None else ("another server",)
+            first = crc32(name.encode())
+            yield from (case for number, case in enumerate(cases) if homes[(first + number) % len(homes)] != way)
+        elif cases[0].get_closest_marker("thorough"):
+            yield from cases
 
 
 def _another_server() -> str | None:

@@ -46,6 +46,7 @@ def finished(process: subprocess.Popen[str]) -> int:
     return process.returncode
 
 
+@pytest.mark.thorough
 def test_a_new_plan_does_the_rest_until_all_is_done(
     databases: Databases, world: str, record_property: Callable[[str, object], None]
 ) -> None:

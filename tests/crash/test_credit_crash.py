@@ -63,6 +63,7 @@ def test_the_night_moves_credit_in_every_way(night: Night) -> None:
     assert any(row["uncovered"] for row in night.after["user_monthly"].values())
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("at_the_end", [False, True])
 def test_reconcile_in_the_midst_of_a_run(night: Night, copy: Callable[[], str], at_the_end: bool) -> None:
     """A run at work breaks no invariant, nor does a dead one; that it is dead is reported, with what completes it."""
@@ -127,6 +128,7 @@ def killed_at(target: Statement, url: str) -> None:
         assert process.result().returncode == -signal.SIGKILL, said
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("verdict", [Verdict.CUT, Verdict.LOSE], ids=["cut before", "answer lost"])
 def test_a_commit_cut_off_or_unanswered_draws_nothing_twice(
     verdict: Verdict, night: Night, copy: Callable[[], str], record_property: Callable[[str, object], None]
@@ -145,6 +147,7 @@ def test_a_commit_cut_off_or_unanswered_draws_nothing_twice(
         completed(url, night)
 
 
+@pytest.mark.thorough
 def test_a_batch_and_the_end_of_a_run_survive_a_lost_connection(night: Night, copy: Callable[[], str]) -> None:
     """What has taken all night is not given up for one broken connection, wherever in the transaction it breaks."""
     for transaction in (*night.reads(), *night.batches(), night.committing()[-1]):
@@ -174,6 +177,7 @@ def test_a_batch_that_runs_again_after_its_commit_shows_what_it_drew(night: Nigh
     assert differing(left, tables(url)) == []
 
 
+@pytest.mark.thorough
 def test_a_row_that_moves_to_a_finished_user_is_the_next_runs(night: Night, copy: Callable[[], str]) -> None:
     """Invariant 6: the run has done its new user already. Until the next one the tables agree with each other."""
     url, after, last = copy(), copy(), night.batches()[-1][0]
@@ -233,6 +237,7 @@ def seconds(databases: Databases, night: Night) -> float:
     return took
 
 
+@pytest.mark.thorough
 @pytest.mark.kill
 @pytest.mark.parametrize("seed", range(KILLS))
 def test_a_run_killed_at_a_random_moment_is_completed_by_the_next(

@@ -62,6 +62,7 @@ class Purchase:
         self._connection.commit()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("part", range(PARTS))
 def test_a_purchase_at_any_statement_of_a_batch_is_not_lost(
     part: int, copy: Callable[[], str], night: Night, expected: Tables
@@ -75,6 +76,7 @@ def test_a_purchase_at_any_statement_of_a_batch_is_not_lost(
         sound(url)
 
 
+@pytest.mark.thorough
 def test_a_purchase_waits_where_the_run_holds_the_row_and_only_there(copy: Callable[[], str], night: Night) -> None:
     """Without a statement in that window the test above would prove too little; with all of them the lock too much."""
     for read in night.reads():

@@ -25,6 +25,7 @@ ROUNDS = count("WORKER_ROUNDS")
 WORKERS = 16
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("guarded", [True, False], ids=["guarded", "fence alone"])
 def test_of_many_runs_at_once_one_result_stands(
     guarded: bool, night: Night, copy: Callable[[], str], record_property: Callable[[str, object], None]
@@ -51,6 +52,7 @@ def test_two_runs_never_begin_at_once(night: Night, copy: Callable[[], str], mon
     assert overtaken_at(begin[-1], copy(), night), "it began, and ended, before the first one's begin was committed"
 
 
+@pytest.mark.thorough
 def test_a_run_that_begins_inside_another_ends_it_and_completes_the_night(
     night: Night, copy: Callable[[], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

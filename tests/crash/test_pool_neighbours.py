@@ -79,6 +79,7 @@ def change(rng: random.Random, number: int, day: date) -> tuple[str, list[object
     return rng.choice(changes)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("pool_size", [2, 5])
 def test_no_run_leaves_anything_to_the_other_clients_of_its_pool(
     pool_size: int,

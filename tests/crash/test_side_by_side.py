@@ -19,6 +19,7 @@ def run(url: str, workers: int) -> tuple[int, str]:
     return process.returncode, said
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("workers", [1, 2, 4])
 def test_the_same_tables(night: Night, copy: Callable[[], str], workers: int) -> None:
     url = copy()
@@ -30,6 +31,7 @@ def test_the_same_tables(night: Night, copy: Callable[[], str], workers: int) ->
     assert differing(tables(url), night.after) == []
 
 
+@pytest.mark.thorough
 def test_one_that_fails(night: Night, copy: Callable[[], str]) -> None:
     url = copy()
     ask(
@@ -47,6 +49,7 @@ def test_one_that_fails(night: Night, copy: Callable[[], str]) -> None:
     assert differing(tables(url), night.after) == []
 
 
+@pytest.mark.thorough
 def test_a_signal_while_it_waits(night: Night, copy: Callable[[], str]) -> None:
     """Somebody holds all accounts: nothing is posted, one user after another is waited for, and the process ends as the
     signal says."""

@@ -71,6 +71,7 @@ def swallowed(target: Statement, url: str, *, answered: bool = False) -> None:
     assert struck
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("part", range(2))
 def test_a_hole_in_the_network(part: int, night: Night, copy: Callable[[], str]) -> None:
     under_guard = [s for s in night.statements if s.connection == 0 and not s.text.startswith("SET LOCAL")]
@@ -83,6 +84,7 @@ def test_a_hole_in_the_network(part: int, night: Night, copy: Callable[[], str])
         assert "running" not in states(url)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("answered", [False, True])
 def test_a_hole_while_the_guard_is_taken(
     answered: bool, night: Night, copy: Callable[[], str], monkeypatch: pytest.MonkeyPatch

@@ -105,6 +105,7 @@ def test_explain_of_a_closed_month_shows_what_was_booked_and_what_it_would_be(cl
     assert sums()[1] == ["1.5", "equal"]
 
 
+@pytest.mark.thorough
 def test_a_price_is_a_cause_only_for_users_of_its_meter(closed: str, tmp_path: Path) -> None:
     """A dearer gpu in April: ada has used it, ben has not, and cy, of whom nothing else changes, neither."""
     row(closed, 42, "1", date(2026, 4, 11), user_id="ada", gpu_hours=1)
@@ -228,6 +229,7 @@ def test_without_a_terminal_nothing_of_a_closed_month_is_written(closed: str) ->
     assert corrections(closed) == []
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("answer", "code"), [("yes", 0), ("no", 2), ("", 2), ("\x04", 2), ("\x03", 130)])
 def test_at_a_terminal_it_asks(closed: str, answer: str, code: int) -> None:
     reprice(closed, 40, "1.5")
@@ -331,6 +333,7 @@ def test_the_data_changes_after_the_plans_were_compared(closed: str) -> None:
     ]
 
 
+@pytest.mark.thorough
 def test_what_was_committed_before_the_data_changed_stands_and_a_new_plan_does_the_rest(closed: str) -> None:
     reprice(closed, 40, "1.5")
     reprice(closed, 41, "2.5")
@@ -423,6 +426,7 @@ def test_a_plan_with_a_healed_row_of_another_user_is_carried_out(closed: str) ->
     assert kept.object["changed"] == planned["changed"]
 
 
+@pytest.mark.thorough
 def test_a_plan_goes_on_without_a_user_who_is_locked(closed: str) -> None:
     reprice(closed, 40, "1.5")
     reprice(closed, 41, "3")

@@ -114,6 +114,7 @@ def test_a_month_closes_although_purchases_never_stop(url: str, monkeypatch: pyt
     assert night(url, JUNE_3, "--full")["rows_changed"] == 0
 
 
+@pytest.mark.thorough
 @pytest.mark.direct("a lock is held on the server, whatever way leads there")
 def test_a_lock_that_cannot_be_had_keeps_the_month_open(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody waits for another for long in the closing transaction; the run ends, and says so."""

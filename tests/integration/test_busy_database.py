@@ -87,6 +87,7 @@ def are_closed_whole(url: str, clients: BusyClients) -> list[date]:
     return list(later)
 
 
+@pytest.mark.thorough
 def test_nights_beside_clients_that_never_stop(
     make_database: Callable[..., str], record_property: Callable[[str, object], None]
 ) -> None:

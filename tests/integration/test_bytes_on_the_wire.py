@@ -115,6 +115,7 @@ def reading(proxy: CountingProxy) -> int:
     return proxy.moved()
 
 
+@pytest.mark.thorough
 def test_an_unchanged_run_reads_nothing(
     used: Used, proxy: CountingProxy, record_property: Callable[[str, object], None]
 ) -> None:

@@ -224,6 +224,7 @@ def test_a_reject_whose_numbers_are_written_otherwise_stays_as_it_is(ready: str)
     assert night(ready, code=3)["rows_changed"] == 0
 
 
+@pytest.mark.thorough
 def test_a_rejected_row_of_a_user_who_is_locked_stays_rejected(ready: str) -> None:
     prepaid(ready, purchased="10")
     prepaid(ready, "zed", purchased="10")

@@ -58,6 +58,7 @@ def pennies(url: str, name: str) -> None:
     ask(url, text, name)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("size", "days"), [("3", 30), ("7", 10), ("1000000", 30), ("1000000", 3)])
 def test_small_days_are_drawn_as_the_rounded_whole(ready: str, size: str, days: int) -> None:
     """30 days of 0.004 cost 0.12, neither nothing nor a cent each: so many days a run, in chunks of that size."""

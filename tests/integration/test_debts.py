@@ -103,6 +103,7 @@ def test_debts_are_listed_and_written_off(owing: str) -> None:
     repeats(owing, today=june(5))
 
 
+@pytest.mark.thorough
 def test_a_backfill_writes_debts_anew(owing: str) -> None:
     """What was settled of a debt is drawn in its month; a write-off is kept up to what is uncovered then."""
     others(owing, purchased="100")
@@ -120,6 +121,7 @@ def test_a_backfill_writes_debts_anew(owing: str) -> None:
     repeats(owing, today=june(5))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("credit", ["100", "1000"])
 def test_a_backfill_leaves_a_settled_debt_of_which_nothing_changes(owing: str, credit: str) -> None:
     """Settled in part or whole: a backfill that is limited to another user is not refused for it."""
@@ -134,6 +136,7 @@ def test_a_backfill_leaves_a_settled_debt_of_which_nothing_changes(owing: str, c
     assert usage_jobs(*backfill, "--json", url=owing, today=june(5)).object["rows_changed"] == 0
 
 
+@pytest.mark.thorough
 def test_a_month_that_is_opened_again_takes_its_debts_with_it(owing: str) -> None:
     words = ("reopen", "--month", "2026-05", "--reason", "too early")
     assert usage_jobs(*words, url=owing, today=june(5)).code == 0
@@ -144,6 +147,7 @@ def test_a_month_that_is_opened_again_takes_its_debts_with_it(owing: str) -> Non
     repeats(owing, today=june(5))
 
 
+@pytest.mark.thorough
 def test_a_row_that_moved_after_the_close_is_owed_for_in_both_months(owing: str) -> None:
     """What was written off of it in the first is not written off of the second."""
     words = ("debts", "--write-off", "--user", "ada", "--reason", "agreed")
@@ -190,6 +194,7 @@ def test_a_dry_run_says_what_is_settled(owing: str) -> None:
     }
 
 
+@pytest.mark.thorough
 def test_who_pays_otherwise_now_still_owes(owing: str) -> None:
     """What he owes is settled by credit that comes; nothing else is drawn of it."""
     ask(owing, "UPDATE users SET billing_mode = 'postpaid'")
@@ -203,6 +208,7 @@ def test_who_pays_otherwise_now_still_owes(owing: str) -> None:
     repeats(owing, today=june(6))
 
 
+@pytest.mark.thorough
 def test_a_debt_of_a_backfill_comes_before_open_months(ready: str) -> None:
     """Of May and June. The next run settles it by what was drawn in June, as `--full` would."""
     prepaid(ready, purchased="20")
@@ -251,6 +257,7 @@ def set_aside(url: str) -> str:
     return str(found["reason"])
 
 
+@pytest.mark.thorough
 def test_a_debt_that_was_paid_is_not_paid_again(restored: str) -> None:
     """Although nothing else of ada is looked at: she has no usage in an open month."""
     others(restored, purchased="500")
@@ -286,6 +293,7 @@ def test_adopting_settles_what_was_paid(restored: str) -> None:
     assert fresh.code == 0, fresh.out
 
 
+@pytest.mark.thorough
 def test_adopted_and_settled_in_one_run(restored: str) -> None:
     others(restored, purchased="500")
     night(restored, "--adopt", "ada", today=june(7))
@@ -297,6 +305,7 @@ def test_adopted_and_settled_in_one_run(restored: str) -> None:
     assert night(restored, today=june(7))["changed"]["usage_daily"] == 0
 
 
+@pytest.mark.thorough
 def test_where_the_ledger_is_right_the_debt_is_paid_again(restored: str) -> None:
     others(restored, purchased="500")
     told = night(restored, "--trust-ledger", "ada", today=june(7))
@@ -306,6 +315,7 @@ def test_where_the_ledger_is_right_the_debt_is_paid_again(restored: str) -> None
     assert night(restored, today=june(7))["rows_changed"] == 0
 
 
+@pytest.mark.thorough
 def test_a_payment_that_was_lost_is_owed_again(owing: str) -> None:
     """Older tables of the application are restored: account and row do not know of the 40 that were paid."""
     copy(owing, APPLICATION)
@@ -321,6 +331,7 @@ def test_a_payment_that_was_lost_is_owed_again(owing: str) -> None:
     repeats(owing, today=june(6))
 
 
+@pytest.mark.thorough
 def test_more_than_was_owed_needs_a_backfill(owing: str) -> None:
     """The closed month was computed again after the dump."""
     ours = tables_of(owing, "rollup")
@@ -338,6 +349,7 @@ def test_more_than_was_owed_needs_a_backfill(owing: str) -> None:
     repeats(owing, today=june(7))
 
 
+@pytest.mark.thorough
 def test_what_a_collector_has_reset_is_shown_again(owing: str) -> None:
     others(owing, purchased="100")
     night(owing, today=june(5))
@@ -349,6 +361,7 @@ def test_what_a_collector_has_reset_is_shown_again(owing: str) -> None:
     repeats(owing, today=june(6))
 
 
+@pytest.mark.thorough
 def test_without_the_column_transactions_tell(owing: str) -> None:
     """Of an open month as of debts: an older dump of rollup would take both again."""
     ask(owing, "ALTER TABLE usage_daily DROP COLUMN credits_deducted")

@@ -44,6 +44,7 @@ def test_rows(ready: str, deducted: int | None) -> None:
     assert draws["rows"] == (2 if deducted else 0), "adopted are the days that a calendar has"
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", LAST)
 def test_overrides(ready: str, kind: str) -> None:
     """A user for each; where it holds he pays ten times as much."""

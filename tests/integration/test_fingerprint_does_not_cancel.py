@@ -193,6 +193,7 @@ def test_no_change_is_missed(url: str, job: Runner) -> None:
     assert (again.rows_changed, again.users_recomputed, again.rows_read) == (0, 0, 0)
 
 
+@pytest.mark.thorough
 @pytest.mark.database
 @pytest.mark.parametrize(("column", "type_"), TYPES, ids=[f"{column} {type_}" for column, type_ in TYPES])
 def test_a_column_of_another_type_gives_no_wrong_result(url: str, job: Runner, column: str, type_: str) -> None:

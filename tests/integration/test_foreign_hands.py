@@ -84,6 +84,7 @@ def test_who_shows_what_no_entry_explains_is_set_aside(two: str) -> None:
     assert (found.code, "bob: credits_deducted of row" in " ".join(found.out.split())) == (6, True)
 
 
+@pytest.mark.thorough
 def test_a_month_waits_for_who_is_set_aside(two: str) -> None:
     """Although other users are rejected, too: 6 beats 3."""
     draws_of_bob(two)
@@ -147,6 +148,7 @@ def test_a_backfill_of_a_closed_month_takes_the_same_remedies(two: str) -> None:
     repeats(two, today=july)
 
 
+@pytest.mark.thorough
 def test_the_ledger_goes_over_what_the_rows_show(two: str) -> None:
     draws_of_bob(two)
     ask(two, "UPDATE usage_daily SET credits_deducted = 'NaN' WHERE id = %s", UUID(int=2))
@@ -160,6 +162,7 @@ def test_the_ledger_goes_over_what_the_rows_show(two: str) -> None:
     repeats(two)
 
 
+@pytest.mark.thorough
 def test_what_a_collector_has_reset_is_filled_again(two: str) -> None:
     """Where the user's transactions agree with the ledger, or nobody keeps any."""
     ask(two, "UPDATE usage_daily SET credits_deducted = NULL")
@@ -180,6 +183,7 @@ def test_what_a_collector_has_reset_is_filled_again(two: str) -> None:
     assert night(two)["credits"]["refilled_rows"] == 1
 
 
+@pytest.mark.thorough
 def test_an_older_dump_of_our_schema_takes_nothing_twice(two: str) -> None:
     tables = [f"rollup.{table}" for table in OURS]
     copy(two, tables)
@@ -203,6 +207,7 @@ def test_an_older_dump_of_our_schema_takes_nothing_twice(two: str) -> None:
     repeats(two)
 
 
+@pytest.mark.thorough
 def test_older_tables_of_the_application_are_charged_again_when_told_so(two: str) -> None:
     copy(two, APPLICATION)
     balance = used(two, "bob")
@@ -223,6 +228,7 @@ def test_older_tables_of_the_application_are_charged_again_when_told_so(two: str
     repeats(two)
 
 
+@pytest.mark.thorough
 def test_what_was_never_paid_is_not_given_back(two: str) -> None:
     """The restored dump lacks a row, and its charge; or it is ours, and has a draw that was given back since."""
     copy(two, APPLICATION)
@@ -295,6 +301,7 @@ def test_two_deployments_on_one_table_never_run_at_once(two: str) -> None:
     night(two)
 
 
+@pytest.mark.thorough
 def test_a_row_that_was_another_users_for_a_night_is_drawn_again(ready: str) -> None:
     """Its draws were given back, and whose it was meanwhile could not be had, so that it still shows them."""
     for user in ("ada", "bob"):
@@ -315,6 +322,7 @@ def test_a_row_that_was_another_users_for_a_night_is_drawn_again(ready: str) -> 
 FOUND = "found 2 of schema rollup, and rollup.credit_draws is still there"
 
 
+@pytest.mark.thorough
 def test_a_second_deployment_draws_nothing_twice(two: str) -> None:
     """It refuses to adopt what the first one goes on to draw; had it begun before, each would see the other's draws."""
     second: Any = {"USAGE_JOBS_SCHEMA": "other"}

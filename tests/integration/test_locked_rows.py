@@ -77,6 +77,7 @@ FIRST_RUN = {
 }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("what", FIRST_RUN)
 def test_the_first_run_of_all_does_everybody_else(what: str, url: str) -> None:
     user, lock = FIRST_RUN[what]
@@ -119,6 +120,7 @@ CHANGES: dict[str, tuple[str, Change, str]] = {
 }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("what", CHANGES)
 def test_a_later_run_leaves_that_user_as_he_was(what: str, url: str) -> None:
     """Each has something to be done about him, and so has another user, who gets it."""

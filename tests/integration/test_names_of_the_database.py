@@ -98,6 +98,7 @@ def test_as_many_meters_as_a_row_can_hold(database: str, tmp_path: Path) -> None
     assert (refused.code, "expected at most 100 meters" in refused.err) == (2, True)
 
 
+@pytest.mark.thorough
 def test_all_commands_take_a_hundred_meters(database: str, tmp_path: Path) -> None:
     many_meters(database, tmp_path, 100)
     done("schema", "--apply", url=database)

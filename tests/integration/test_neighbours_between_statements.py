@@ -173,6 +173,7 @@ def boundaries(transactions: list[list[Statement]]) -> list[Statement]:
     return [each for some in transactions for each in some if not each.text.upper().startswith("SET LOCAL")]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", ACTS)
 def test_what_others_do_between_two_statements_counts_once(
     name: str,
@@ -207,6 +208,7 @@ def test_the_act_changes_what_the_run_leaves(
     assert bool(differences(before, after)) == (name == "switch")
 
 
+@pytest.mark.thorough
 def test_a_batch_holds_what_it_writes_until_it_commits(copy: Callable[[], str], written: list[list[Statement]]) -> None:
     """There is more than one batch; before BEGIN nobody has to wait for it, and before COMMIT somebody has."""
     assert len(written) > 1

@@ -209,6 +209,7 @@ def test_the_first_column_that_differs_is_named_with_both_values(
     assert difference in " ".join(" ".join(lines).split())
 
 
+@pytest.mark.thorough
 def test_a_top_up_by_hand_is_told_with_the_insert_that_it_lacks(url: str) -> None:
     tamper(url, "UPDATE user_credits SET total_purchased = total_purchased + 2.5 WHERE user_id IN ('ada', 'bob')")
     ran = usage_jobs("reconcile", url=url)
@@ -231,12 +232,14 @@ def test_a_top_up_by_hand_is_told_with_the_insert_that_it_lacks(url: str) -> Non
     assert reconciled(url).code == 0
 
 
+@pytest.mark.thorough
 def test_what_was_taken_by_hand_has_no_insert(url: str) -> None:
     tamper(url, "UPDATE user_credits SET total_purchased = total_purchased - 0.5 WHERE user_id = 'ada'")
     [law] = [law for law in reconciled(url).object["laws"] if law["verdict"] == "broken"]
     assert (law["culprits"], law["remedies"]) == (["ada"], [])
 
 
+@pytest.mark.thorough
 def test_a_draw_beyond_the_cost_is_found_where_every_sum_agrees(url: str) -> None:
     """Ledger, transactions, account, row and roll-up agree on 1 too much: only pricing anew tells."""
     ada, one_row = "user_id = 'ada'", "user_id = 'ada' AND date = '2026-06-20' AND cpu_hours = 7"
@@ -259,6 +262,7 @@ def test_a_draw_beyond_the_cost_is_found_where_every_sum_agrees(url: str) -> Non
     assert found == {"3 drawn of a row <= its part of the cost": [f"ada {row['id']}"]}
 
 
+@pytest.mark.thorough
 def test_days_that_wait_for_the_cluster_tables_break_no_law(url: str) -> None:
     """What a run that died has left: user_daily is written, its days are marked, and the next run regroups them."""
     for change in (
@@ -326,6 +330,7 @@ def test_usage_that_moved_on_breaks_no_law(url: str) -> None:
     assert reconciled(url).object["laws"][-1]["right"] == 0
 
 
+@pytest.mark.thorough
 def test_what_other_programs_post_is_reported_and_breaks_no_law(url: str) -> None:
     ask(url, "UPDATE user_credits SET total_purchased = total_purchased + 5 WHERE user_id = 'bob'")
     insert(url, "credit_transactions", user_id="bob", type="purchase", amount=5, balance_before=0, balance_after=5)
@@ -336,6 +341,7 @@ def test_what_other_programs_post_is_reported_and_breaks_no_law(url: str) -> Non
     assert law["note"] == "other programs posted between two of ours 1 times"
 
 
+@pytest.mark.thorough
 def test_days_limit_the_months_in_question(url: str) -> None:
     tamper(url, "UPDATE rollup.cluster_daily SET total_cost = total_cost + 1 WHERE date = %s", MAY)
     assert usage_jobs("reconcile", "--from", "2026-06-01", url=url).code == 0
@@ -345,6 +351,7 @@ def test_days_limit_the_months_in_question(url: str) -> None:
     assert "no run has covered a month of these days" in nothing.err
 
 
+@pytest.mark.thorough
 def test_a_closed_month_is_priced_anew_where_its_days_are_asked_for(url: str) -> None:
     assert usage_jobs("run", url=url, today=date(2026, 7, 5)).code == 3
     tamper(url, "UPDATE rollup.user_monthly SET cpu_hours_cost = 0 WHERE user_id = 'ada' AND month = '2026-06-01'")

@@ -34,6 +34,7 @@ def override(url: str) -> None:
     )
 
 
+@pytest.mark.thorough
 def test_overrides_that_were_charged(database: str) -> None:
     add_usage(applied(database))
     override(database)
