@@ -131,7 +131,8 @@ def _debts(context: CommandContext) -> int:
 def _run_job(context: CommandContext, settings: "Settings", address: "Address", **options: Any) -> "Report":
     """Does a run or backfill with ``options`` and those that both commands have; shows its progress."""
     from jobs.cli import output
-    from jobs.pipeline.run import RunRequest, run_job
+    from jobs.pipeline.run import run_job
+    from jobs.pipeline.run_request import RunRequest
 
     arguments = context.arguments
     if both := sorted({*arguments.adopt} & {*arguments.trust_ledger}):

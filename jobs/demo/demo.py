@@ -16,7 +16,8 @@ from jobs.demo import sample
 from jobs.demo.server import run_server
 from jobs.domain.billing_periods import first_of, previous_month
 from jobs.domain.run_report import Report
-from jobs.pipeline.run import Progress, RunRequest, run_job
+from jobs.pipeline.run import run_job
+from jobs.pipeline.run_request import Progress, RunRequest
 from jobs.postgres import server_clock
 from jobs.postgres.connections import Connection, connect
 from jobs.postgres.conninfo import Address

@@ -1,7 +1,6 @@
 """A dry run: what a run would write, computed read-only on one snapshot."""
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from jobs.domain.run_report import Report
 from jobs.pipeline.batch import Batch
@@ -14,6 +13,7 @@ from jobs.pipeline.plan_approval import ADOPTION, ChangeRecorder
 from jobs.pipeline.planning import plan_run
 from jobs.pipeline.ran_out import write_ran_out
 from jobs.pipeline.row_changes import list_adoption
+from jobs.pipeline.run_request import RunRequest
 from jobs.pipeline.run_summary import summarize
 from jobs.pipeline.run_totals import Totals
 from jobs.pipeline.shrink_check import check_shrink
@@ -27,12 +27,9 @@ from jobs.postgres.preflight import SourceCapabilities
 from jobs.postgres.run_scope import RunScope
 from jobs.postgres.usage_reader import Reader
 
-if TYPE_CHECKING:
-    from jobs.pipeline.run import RunRequest
-
 
 def compute_dry_run(
-    request: "RunRequest", link: Connection, source: SourceCapabilities, reader: str
+    request: RunRequest, link: Connection, source: SourceCapabilities, reader: str
 ) -> tuple[Report, Totals]:
     """Computes what the run would write. What it would write before the batches is added to what is read.
 
@@ -66,7 +63,7 @@ def compute_dry_run(
 
 
 def _plan(
-    connection: Connection, request: "RunRequest", source: SourceCapabilities, totals: Totals
+    connection: Connection, request: RunRequest, source: SourceCapabilities, totals: Totals
 ) -> tuple[RunScope, Adoption | None]:
     """Returns the scope, and the draws of another program that a run would adopt."""
     scope = plan_run(
@@ -82,7 +79,7 @@ def _plan(
 
 
 def _compute_batches(
-    connection: Connection, request: "RunRequest", scope: RunScope, reader: str, detected: Detected, totals: Totals
+    connection: Connection, request: RunRequest, scope: RunScope, reader: str, detected: Detected, totals: Totals
 ) -> None:
     batch = Batch(scope, _snapshot_reader(connection, request, reader), None)
     for number, users in enumerate(detected.work, start=1):
@@ -90,7 +87,7 @@ def _compute_batches(
         request.progress("compute and write", number, len(detected.work))
 
 
-def _snapshot_reader(connection: Connection, request: "RunRequest", kind: str) -> Reader:
+def _snapshot_reader(connection: Connection, request: RunRequest, kind: str) -> Reader:
     """Returns a reader that reads the snapshot of our transaction."""
     if kind != "connectorx":
         return Reader(kind, request.address)

@@ -32,7 +32,7 @@ END = "end"
 NO_CLUSTERS = {"cluster_daily": 0, "cluster_monthly": 0}
 
 
-class UnsettledError(Exception):
+class NotClosableError(Exception):
     """A month cannot be closed: ``work`` has to be done first, or the accounts of ``unusable`` users corrected."""
 
     def __init__(self, work: WorkList | None, unusable: Sequence[str] = ()) -> None:
@@ -49,7 +49,7 @@ class Finalized:
     - ``rejected``: how many rows of the window are rejected; ``changed``: rows by table;
     - ``closed``: the months that were closed;
     - ``waiting``: months whose cluster tables wait until all users are in user_daily;
-    - ``settled``: the users that were recomputed in this transaction.
+    - ``recomputed``: the users that were recomputed in this transaction.
     """
 
     whole: MonthFigures
@@ -58,15 +58,16 @@ class Finalized:
     changed: dict[str, int] = field(default_factory=dict)
     closed: frozenset[date] = frozenset()
     waiting: frozenset[date] = frozenset()
-    settled: "BatchResult | None" = None
+    recomputed: "BatchResult | None" = None
 
 
 @dataclass(frozen=True, slots=True)
 class Closing:
-    """The ``months`` to close; ``settle``: recomputes users in the closing transaction, or raises UnsettledError."""
+    """The ``months`` to close; ``recompute``: recomputes users in the closing transaction, or raises
+    NotClosableError."""
 
     months: frozenset[date]
-    settle: Callable[[Connection, WorkList], "BatchResult"]
+    recompute: Callable[[Connection, WorkList], "BatchResult"]
 
 
 class _Regrouping(NamedTuple):
@@ -84,7 +85,7 @@ def finalize(
     """Writes what only the whole run knows, and marks the run done. ``full``: whether all cluster tables are rebuilt.
 
     Users who differ when detection runs again are recomputed here, and stay locked until the end. What others write
-    after that belongs to the time after the close. Raises UnsettledError, with nothing written, if a month cannot be
+    after that belongs to the time after the close. Raises NotClosableError, with nothing written, if a month cannot be
     closed yet; PlanMismatchError if the changes are not the approved ones; LockedError if another run has taken over.
     """
     settings, window = scope.settings, scope.window
@@ -97,8 +98,8 @@ def finalize(
         check_ownership(connection, settings, run_id)
         # Before detection runs again, because detection decides what closes.
         entered, entries = _append_billing_modes(connection, scope, run_id, totals)
-        settled = _settle(connection, scope, totals, closing) if closing.months else None
-        written = _count_written(totals, settled)
+        recomputed = _recompute_differing(connection, scope, totals, closing) if closing.months else None
+        written = _count_written(totals, recomputed)
         regrouping = _select_days(connection, scope, totals, full=full)
         changed, diffs = _regroup(connection, scope, run_id, regrouping.days, totals)
         _store_set_aside(connection, scope, run_id, totals)
@@ -126,7 +127,7 @@ def finalize(
         if totals.recorder is not None and not totals.not_written:
             totals.recorder.add_stage(END, list_end_changes(diffs, entries, rejected, months))
         count = rejects.count_rejects(connection, settings, window.spans())
-        ended = Finalized(whole, by_month, count, changed, closing.months, regrouping.waiting, settled)
+        ended = Finalized(whole, by_month, count, changed, closing.months, regrouping.waiting, recomputed)
         _mark_done(connection, scope, run_id, totals.rows_read, ended, written)
     return ended
 
@@ -163,19 +164,21 @@ def _append_billing_modes(
     return billing_mode_history.append_entries(connection, scope.settings, pending, run_id), entries
 
 
-def _settle(connection: Connection, scope: RunScope, totals: Totals, closing: Closing) -> "BatchResult | None":
+def _recompute_differing(
+    connection: Connection, scope: RunScope, totals: Totals, closing: Closing
+) -> "BatchResult | None":
     """Recomputes the users who differ in the months to be closed, and returns the result; None if no user differs.
 
-    Raises UnsettledError if this is not possible here.
+    Raises NotClosableError if this is not possible here.
     """
     again = detection.detect(connection, scope, sorted(closing.months), again=True)
     if _have_overrides_changed(connection, scope):
-        raise UnsettledError(again.work)
-    settled = closing.settle(connection, again.work) if again.work else None
+        raise NotClosableError(again.work)
+    recomputed = closing.recompute(connection, again.work) if again.work else None
     if unusable := find_unusable_payers(connection, scope.settings, scope.credits, closing.months):
-        raise UnsettledError(None, unusable)
+        raise NotClosableError(None, unusable)
     totals.ownerless = max(totals.ownerless, again.ownerless)
-    return settled
+    return recomputed
 
 
 def _have_overrides_changed(connection: Connection, scope: RunScope) -> bool:
@@ -186,9 +189,9 @@ def _have_overrides_changed(connection: Connection, scope: RunScope) -> bool:
     return now.rows != scope.overrides.rows
 
 
-def _count_written(totals: Totals, settled: "BatchResult | None") -> Counter[str]:
+def _count_written(totals: Totals, recomputed: "BatchResult | None") -> Counter[str]:
     """Returns how many rows batches have written by table, those of the closing transaction included."""
-    more = {} if settled is None or settled.changes is None else settled.changes.counts
+    more = {} if recomputed is None or recomputed.changes is None else recomputed.changes.counts
     return Counter({name: count + more.get(name, 0) for name, count in totals.changed.items()})
 
 
@@ -238,7 +241,7 @@ def _mark_done(
         scope.settings,
         run_id,
         "done",
-        rows_read=rows_read + (ended.settled.rows_read if ended.settled else 0),
+        rows_read=rows_read + (ended.recomputed.rows_read if ended.recomputed else 0),
         rows_rejected=ended.rejected,
         rows_changed=sum((written | ended.changed).values()),
         total_cost=ended.whole.total_cost,

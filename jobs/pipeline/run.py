@@ -1,26 +1,22 @@
 """One run: plan → detect → check → batches → finalize → summary. This module has the order of the stages."""
 
 import signal
-from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from datetime import date
-from pathlib import Path
-from time import perf_counter
 from typing import TYPE_CHECKING
 
 import psycopg
 import structlog
 
-from jobs.domain.backfill_request import Backfill
-from jobs.domain.check_tokens import LargeChange, Shrink
 from jobs.domain.errors import RefusedError, StoppedError, UsageJobsError
 from jobs.domain.run_report import Report
 from jobs.domain.work_list import WorkList
 from jobs.pipeline.change_check import check_change
-from jobs.pipeline.finalize import Closing, Finalized, UnsettledError, finalize
+from jobs.pipeline.finalize import Closing, Finalized, NotClosableError, finalize
 from jobs.pipeline.planning import plan_run
 from jobs.pipeline.ran_out import write_ran_out
+from jobs.pipeline.run_request import RunRequest
 from jobs.pipeline.run_summary import summarize
 from jobs.pipeline.run_totals import Totals
 from jobs.pipeline.shrink_check import check_shrink
@@ -28,7 +24,6 @@ from jobs.pipeline.workers import Workers
 from jobs.postgres import adoption, detection, pooler, preflight, price_overrides, run_log, server_clock
 from jobs.postgres.adoption import Adoption
 from jobs.postgres.connections import Connection, ReconnectingConnection, open_link, transaction
-from jobs.postgres.conninfo import Address
 from jobs.postgres.credit_capabilities import find_unusable_accounts
 from jobs.postgres.detection import Detected
 from jobs.postgres.errors import retry
@@ -36,54 +31,12 @@ from jobs.postgres.preflight import SourceCapabilities
 from jobs.postgres.reader_choice import choose_for_rows, choose_reader
 from jobs.postgres.run_lock import check_ownership, hold_run_lock, worker_name
 from jobs.postgres.run_scope import RunScope
-from jobs.settings import Settings
 
 if TYPE_CHECKING:
     from jobs.pipeline.batch import Batch, BatchResult
 
-Progress = Callable[[str, int, int | None], None]
-"""Called with the name of a stage, how much of it is done, and how much there is (None: unknown)."""
 CLOSING_TRIES = 3
 """How often closing is tried while users keep changing. After that the months stay open."""
-
-
-@dataclass(frozen=True, slots=True)
-class RunRequest:
-    """A request for a run: `run --date day`, or a backfill.
-
-    - ``full``: all users are recomputed, and the cluster tables rebuilt;
-    - ``allow_shrink``, ``allow_change``: what the shrink check and the change check let pass;
-    - ``trust_ledger``, ``adopt``: users with unexplained credits for whom the ledger, or the rows, are right;
-    - ``ran_out``: the file for users whose prepaid usage no credit covers; these are named nowhere else;
-    - ``who``: for the run log; ``seconds``: by stage, filled by ``stage``.
-    """
-
-    settings: Settings
-    address: Address
-    day: date | None = None
-    backfill: Backfill | None = None
-    full: bool = False
-    dry_run: bool = False
-    allow_shrink: Collection[Shrink] = ()
-    trust_ledger: Collection[str] = ()
-    adopt: Collection[str] = ()
-    allow_change: Collection[LargeChange] = ()
-    ran_out: Path | None = None
-    who: str | None = None
-    progress: Progress = lambda _stage, _done, _of: None
-    seconds: dict[str, float] = field(default_factory=dict)
-
-    @property
-    def asked(self) -> date | Backfill | None:
-        return self.backfill or self.day
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Reports the start of a stage, and measures its time."""
-        started = perf_counter()
-        self.progress(name, 0, None)
-        yield
-        self.seconds[name] = self.seconds.get(name, 0) + perf_counter() - started
 
 
 def run_job(request: RunRequest) -> Report:
@@ -290,42 +243,44 @@ class _Run:
                 break
             try:
                 return retry(lambda: self._finalize(self.scope.window.closing))
-            except UnsettledError as unsettled:
-                self.totals.holding_up = unsettled.unusable
-                if not unsettled.work:
+            except NotClosableError as not_closable:
+                self.totals.holding_up = not_closable.unusable
+                if not not_closable.work:
                     break
-                self._recompute(unsettled.work)
+                self._recompute(not_closable.work)
         return retry(lambda: self._finalize(frozenset()))
 
     def _finalize(self, closing: frozenset[date]) -> Finalized:
         connection = self.workers.link.connection
         scope, totals = self.scope, self.totals
-        ended = finalize(connection, scope, self.run_id, totals, Closing(closing, self._settle), full=self.request.full)
-        if ended.settled is not None:
-            totals.add(ended.settled)
+        ended = finalize(
+            connection, scope, self.run_id, totals, Closing(closing, self._recompute_within), full=self.request.full
+        )
+        if ended.recomputed is not None:
+            totals.add(ended.recomputed)
         return ended
 
-    def _settle(self, connection: Connection, work: WorkList) -> "BatchResult":
+    def _recompute_within(self, connection: Connection, work: WorkList) -> "BatchResult":
         """Recomputes ``work`` in the closing transaction.
 
-        Raises UnsettledError if it is more than one batch, or a user is locked or set aside.
+        Raises NotClosableError if it is more than one batch, or a user is locked or set aside.
         """
         from jobs.pipeline.batch import LOCK_ERRORS
         from jobs.postgres.usage_writeback import ConcurrentChangeError
 
         users, *others = work
         if others:
-            raise UnsettledError(work)
+            raise NotClosableError(work)
         try:
             result = self._batch(work).run_within(connection, users)
         except (ConcurrentChangeError, RefusedError):
-            raise UnsettledError(work) from None
+            raise NotClosableError(work) from None
         except psycopg.Error as error:
             if error.sqlstate not in LOCK_ERRORS:
                 raise
-            raise UnsettledError(work) from None
+            raise NotClosableError(work) from None
         if result.skipped or result.foreign:
-            raise UnsettledError(work)
+            raise NotClosableError(work)
         return result
 
     def _log_failure(self, error: BaseException) -> None:

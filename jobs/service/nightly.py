@@ -12,7 +12,8 @@ from jobs.audit.closed_months import watch_closed_months
 from jobs.audit.lists import last_covered_day
 from jobs.audit.reconcile import reconcile
 from jobs.domain.errors import UsageJobsError
-from jobs.pipeline.run import RunRequest, run_job
+from jobs.pipeline.run import run_job
+from jobs.pipeline.run_request import RunRequest
 from jobs.postgres.conninfo import Address
 from jobs.service import log
 from jobs.service.health_endpoint import Health

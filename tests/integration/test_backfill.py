@@ -23,7 +23,8 @@ from jobs.domain.backfill_request import Backfill
 from jobs.domain.errors import PlanMismatchError
 from jobs.domain.run_report import Report
 from jobs.pipeline import run
-from jobs.pipeline.run import RunRequest, run_job
+from jobs.pipeline.run import run_job
+from jobs.pipeline.run_request import RunRequest
 from jobs.postgres.conninfo import Address
 from jobs.settings import load
 

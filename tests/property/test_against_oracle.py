@@ -32,7 +32,8 @@ from worlds import Case, apply, cases, edits, ends_of_overrides, load, write_con
 
 from jobs.domain.errors import ConfigError, ShrinkError
 from jobs.domain.run_report import Report
-from jobs.pipeline.run import RunRequest, run_job
+from jobs.pipeline.run import run_job
+from jobs.pipeline.run_request import RunRequest
 from jobs.postgres.conninfo import Address
 from jobs.postgres.schema_script import apply_schema
 from jobs.settings import load as load_settings

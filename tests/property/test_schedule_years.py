@@ -18,7 +18,8 @@ from ways import job_url
 
 from jobs.domain.errors import UnreachableError
 from jobs.domain.run_report import Report
-from jobs.pipeline.run import RunRequest, run_job
+from jobs.pipeline.run import run_job
+from jobs.pipeline.run_request import RunRequest
 from jobs.postgres import server_clock as server
 from jobs.postgres.conninfo import Address
 from jobs.service import nightly, scheduler

@@ -22,7 +22,7 @@ from worlds import write_config
 from jobs.domain.backfill_request import Backfill
 from jobs.domain.errors import ConfigError
 from jobs.domain.run_report import Report
-from jobs.pipeline.run import RunRequest
+from jobs.pipeline.run_request import RunRequest
 from jobs.postgres.conninfo import Address
 from jobs.postgres.schema_script import apply_schema
 from jobs.settings import load as load_settings

@@ -21,7 +21,8 @@ from ways import job_url, owner_url
 from wire import Hook, Statement, Verdict, Wire
 
 from jobs.domain.run_report import Report
-from jobs.pipeline.run import RunRequest, run_job
+from jobs.pipeline.run import run_job
+from jobs.pipeline.run_request import RunRequest
 from jobs.postgres.conninfo import Address
 from jobs.postgres.schema_script import apply_schema
 from jobs.settings import Settings, load

@@ -11,7 +11,8 @@ from ways import job_url, owner_url
 
 from jobs.audit.reconcile import reconcile
 from jobs.domain.run_report import Report
-from jobs.pipeline.run import RunRequest, run_job
+from jobs.pipeline.run import run_job
+from jobs.pipeline.run_request import RunRequest
 from jobs.postgres.conninfo import Address
 from jobs.postgres.schema_script import apply_schema
 from jobs.settings import Settings, load

@@ -16,7 +16,8 @@ from typing import Any
 
 from server_day import server_day
 
-from jobs.pipeline.run import RunRequest, run_job
+from jobs.pipeline.run import run_job
+from jobs.pipeline.run_request import RunRequest
 from jobs.postgres.conninfo import Address
 from jobs.settings import load
 

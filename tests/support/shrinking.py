@@ -7,7 +7,8 @@ from jobs.domain import check_tokens
 from jobs.domain.check_tokens import LargeChange, Shrink
 from jobs.domain.errors import ChangeError, ShrinkError
 from jobs.domain.run_report import Report
-from jobs.pipeline.run import RunRequest, run_job
+from jobs.pipeline.run import run_job
+from jobs.pipeline.run_request import RunRequest
 
 FORMS = {"--allow-shrink": check_tokens.SHRINK_FORM, "--allow-change": check_tokens.CHANGE_FORM}
 
