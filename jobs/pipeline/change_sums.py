@@ -166,9 +166,8 @@ def _new_spans(scope: RunScope) -> list[tuple[date, date]]:
 
 def _changed(diff: TableDiff, when: str) -> pl.DataFrame:
     """Returns what the changed rows add to the cost, by ``when`` ("date" or "month") and user."""
-    before = diff.stored.join(diff.keys, on=list(diff.table.key), how="semi", nulls_equal=True)
     cost = pl.col("total_cost").cast(WIDE)
-    less = before.select(when, "user_id", (0 - cost).alias("total_cost"))
+    less = diff.replaced.select(when, "user_id", (0 - cost).alias("total_cost"))
     return pl.concat([diff.upserts.select(when, "user_id", cost), less])
 
 

@@ -43,6 +43,11 @@ class TableDiff:
         key = list(self.table.key)
         return pl.concat([self.upserts.select(key), self.deletes.select(key)])
 
+    @property
+    def replaced(self) -> pl.DataFrame:
+        """The stored rows that are replaced or deleted."""
+        return self.stored.join(self.keys, on=list(self.table.key), how="semi", nulls_equal=True)
+
     def list_changes(self) -> pl.DataFrame:
         """Returns each row that changes (rollups.changes.CHANGES)."""
         return list_row_diff(self.table.name, self.upserts, self.deletes, self.stored.lazy(), self.table.key)

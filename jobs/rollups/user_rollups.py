@@ -1,7 +1,6 @@
 """Roll-ups of rated rows: per user, day and cluster (user_daily), and per user and month (user_monthly).
 
-cluster_monthly is computed here as well, from cluster_daily. Rows come from ``charges.sort_rows``, priced and with
-their draws.
+Rows come from ``charges.sort_rows``, priced and with their draws.
 """
 
 from collections.abc import Sequence
@@ -40,7 +39,7 @@ def additive_columns(meters: Sequence[Meter]) -> list[str]:
 def sum_user_days(rated: pl.LazyFrame, meters: Sequence[Meter]) -> pl.LazyFrame:
     """Returns the rows of user_daily: sums by day, user and cluster. A level is in GB of that day."""
     deducted = CREDITS["credits_deducted"].cast(WIDE).sum().alias("credits_deducted")
-    return rated.group_by(*USER_DAY).agg(*_sums(meters), deducted).with_columns(pl.col("user_id").cast(pl.String))
+    return rated.group_by(*USER_DAY).agg(*sum_amounts(meters), deducted).with_columns(pl.col("user_id").cast(pl.String))
 
 
 def sum_user_months(rated: pl.LazyFrame, meters: Sequence[Meter]) -> pl.LazyFrame:
@@ -59,13 +58,13 @@ def sum_user_months(rated: pl.LazyFrame, meters: Sequence[Meter]) -> pl.LazyFram
         .agg(
             billing_mode.alias("billing_mode"),
             pl.col("new_day").sum().cast(pl.Int64).alias("days"),
-            *_sums(meters),
+            *sum_amounts(meters),
             *(amount.cast(WIDE).sum().alias(name) for name, amount in CREDITS.items()),
             clusters.alias("clusters"),
             pl.col("unpriced").sum().cast(pl.Int64),
         )
         .with_columns(pl.col(name).alias(days_of(name)) for name in levels)
-        .with_columns(_gb_months(meters))
+        .with_columns(gb_months(meters))
         .with_columns(pl.col("user_id").cast(pl.String))
     )
 
@@ -85,35 +84,13 @@ def _cluster_text() -> pl.Expr:
     return pl.col("cluster_id").map_batches(format_clusters, return_dtype=pl.String)
 
 
-def sum_cluster_months(days: pl.LazyFrame, users: pl.LazyFrame, meters: Sequence[Meter]) -> pl.LazyFrame:
-    """Returns the rows of cluster_monthly.
-
-    ``days``: cluster_daily, whole months; ``users``: by month and cluster the distinct users, as ``active_users``.
-    """
-    levels = [meter.name for meter in meters if meter.is_level]
-    return (
-        days.with_columns(pl.col("date").dt.month_start().alias("month"))
-        .group_by("month", "cluster_id")
-        .agg(
-            *_sums(meters),
-            pl.col("credits_deducted").cast(WIDE).sum(),
-            pl.col("users").max().alias("max_users"),
-        )
-        .with_columns(pl.col(name).alias(days_of(name)) for name in levels)
-        .with_columns(_gb_months(meters))
-        .join(users, on=["month", "cluster_id"], nulls_equal=True)
-        .with_columns(
-            UNMEASURED.column("total_cost").divided(UNMEASURED.column("active_users")).wide.alias("cost_per_user"),
-            pl.col("active_users").alias("users"),
-        )
-    )
-
-
-def _sums(meters: Sequence[Meter]) -> list[pl.Expr]:
+def sum_amounts(meters: Sequence[Meter]) -> list[pl.Expr]:
+    """Returns the sum of each additive column."""
     return [pl.col(name).cast(WIDE).sum() for name in additive_columns(meters)]
 
 
-def _gb_months(meters: Sequence[Meter]) -> list[pl.Expr]:
+def gb_months(meters: Sequence[Meter]) -> list[pl.Expr]:
+    """Returns each level in GB-months, from its sum over days."""
     days = BoundedInt(pl.col("month").dt.days_in_month().cast(pl.Int64), 28, 31)
     levels = [meter.name for meter in meters if meter.is_level]
     return [UNMEASURED.column(name).divided(days).wide.alias(name) for name in levels]

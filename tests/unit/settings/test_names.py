@@ -15,7 +15,7 @@ from jobs.postgres.usage_writeback import WRITTEN
 from jobs.rating.charges import add_charges, sort_rows
 from jobs.rating.price_overrides import expand_overrides, join_overrides
 from jobs.rating.row_costs import add_costs
-from jobs.rollups import user_rollups
+from jobs.rollups import cluster_rollups, user_rollups
 from jobs.settings import RESERVED
 
 JUNE = date(2026, 6, 1)
@@ -38,7 +38,7 @@ def test_every_column_that_pricing_makes_is_reserved() -> None:
     user_days, user_months = user_rollups.sum_user_days(paid, [METER]), user_rollups.sum_user_months(paid, [METER])
     cluster_days = user_days.drop("user_id").with_columns(users=0)
     clusters = pl.LazyFrame(schema={"month": pl.Date, "cluster_id": pl.UInt128, "active_users": pl.Int64})
-    cluster_months = user_rollups.sum_cluster_months(cluster_days, clusters, [METER])
+    cluster_months = cluster_rollups.sum_cluster_months(cluster_days, clusters, [METER])
     hashes = [pl.LazyFrame(schema=schema) for schema in (FINGERPRINTS, CREDIT_HASHES, WRITTEN)]
     frames = [ordered, priced, paid, between, accounts, posted, modes, user_days, user_months]
     frames += [cluster_days, cluster_months, *hashes]
