@@ -16,13 +16,14 @@ The packages, and how data flows through them::
 
 The path of one usage row, once detection (``postgres.detection``) has found that a month of its user differs:
 
-1. ``pipeline.batches`` puts the user into a batch. ``pipeline.batch_input`` reads the user's rows with their hashes
+1. ``pipeline.batches`` puts the user into a batch. ``pipeline.batch_reading`` reads the user's rows with their hashes
    (``postgres.usage_reader``) and rates them (``pipeline.row_rating`` → ``rating.charges``, ``rating.row_costs``). No
    lock yet.
-2. ``pipeline.batch`` opens the transaction, locks the account and computes which credit pays for the row
-   (``pipeline.draw_windows`` → ``credits.allocation``).
+2. ``pipeline.batch`` opens the transaction and locks the account. ``pipeline.batch_computation`` computes which credit
+   pays for the row (``credits.draw_windows`` → ``credits.allocation``), its day and its month
+   (``rollups.user_rollups``), and what differs from the stored rows.
 3. The rows to be written are locked, and the server's fingerprint of the user is compared with what was read.
-4. ``pipeline.batch_changes`` writes what differs: ledger, transactions and account (``postgres.accounts``), the row
+4. ``pipeline.batch_writing`` writes what differs: ledger, transactions and account (``postgres.accounts``), the row
    (``postgres.usage_writeback``), its day in user_daily and its month in user_monthly (``postgres.rollup_io``), and the
    day in touched_days. A row that cannot be priced goes to rejects instead (``postgres.rejects``).
 5. ``pipeline.finalize`` regroups the touched days of user_daily into cluster_daily and cluster_monthly

@@ -31,7 +31,7 @@ def read_accounts(
     # Which columns exist differs by database.
     units = {name: sql.SQL("{} * {}").format(credits.amount(column), ONE) for name, column in COLUMNS.items()}
     text = compose(
-        "accounts.read",
+        "accounts.by_user",
         accounts=app_table(settings, "user_credits"),
         users=text_array(users),
         usable=credits.usable(of=""),

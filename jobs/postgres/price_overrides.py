@@ -70,7 +70,7 @@ def read_overrides(
     has_active = "active" in source.overrides
     starts = [_timestamp(name) for name in ("valid_from", "created_at") if name in source.overrides]
     text = compose(
-        "price_overrides.read",
+        "price_overrides.of_days",
         overrides=app_table(settings, "user_pricing_overrides"),
         overrides_seen=job_table(settings, "overrides_seen"),
         valid_until=_timestamp("valid_until"),

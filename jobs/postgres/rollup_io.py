@@ -36,7 +36,7 @@ _CSV_TYPES: dict[str, pl.DataType | type[pl.DataType]] = {
 
 def find_table(settings: Settings, name: str) -> Table:
     """Returns the definition of one of the job's tables."""
-    return next(find_table for find_table in tables(settings.meters) if find_table.name == name)
+    return next(table for table in tables(settings.meters) if table.name == name)
 
 
 def read_stored(

@@ -50,7 +50,7 @@ def read_history(connection: Connection, settings: Settings, today: date) -> tup
         past = cursor.execute(text, {"today": today}).fetchone() or {}
         known = cursor.execute(
             compose(
-                "months.read",
+                "months.all",
                 months=months,
                 is_covered=_covered_condition(settings),
                 user_monthly=job_table(settings, "user_monthly"),

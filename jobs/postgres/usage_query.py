@@ -68,7 +68,7 @@ class UsageQuery:
         fields = {name: numbers.pop(name) for name in ("recorded", "deducted")}
         quantities = [sql.SQL("{} AS {}").format(value, sql.Identifier(name)) for name, value in numbers.items()]
         return compose(
-            "usage.read",
+            "usage.rows",
             **fields,
             reported=sql.SQL("CASE WHEN {} THEN 1::bigint ELSE 0 END").format(self.reported),
             usage_hash=self.usage_hash,

@@ -1,4 +1,4 @@
--- name: read
+-- name: by_user
 -- The accounts of some users, in units of 10^-10: credit granted or bought is rounded down, credit used is rounded up.
 SELECT user_id, floor({granted}) AS granted, floor({bought}) AS bought,
   ceil({free_used}) AS free_used, ceil({used}) AS used

@@ -27,7 +27,7 @@ UNION ALL
 SELECT date, sum(total_cost) FROM {user_daily}
 WHERE date > %(covered)s::date AND date <= %(last)s::date GROUP BY date
 
--- name: read
+-- name: all
 -- The months that runs have covered. Where a month has no currency yet (older versions), it is that of its users' rows.
 SELECT month, cost_mode, closed_at IS NOT NULL AS closed, coalesce(row_count, 0) AS row_count, usage_hash,
   rates_hash, total_cost, fingerprint,

@@ -1,4 +1,4 @@
--- name: read
+-- name: of_days
 -- Overrides that apply on some day of the window: the UTC days that [from, until) touches, and their precedence. Where
 -- the table has `active`, an override that is no longer active applies up to the last covered day on which a run saw it
 -- active, but not after `latest`: a run whose clock was ahead may have stored a later day.

@@ -1,4 +1,4 @@
--- name: read
+-- name: rows
 -- Usage rows, in no particular order. Quantities and costs are whole numbers of 10^-10, rounded here so that no reader
 -- rounds differently; -1 marks a value that is not valid. No other column of the row is read.
 SELECT
