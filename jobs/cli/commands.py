@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,6 @@ from jobs.pipeline.output_files import check_writable
 if TYPE_CHECKING:
     from jobs.domain.run_report import Report
     from jobs.postgres.conninfo import Address
-    from jobs.service.scheduler import Clock
     from jobs.settings import Settings
 
 
@@ -32,7 +32,7 @@ class CommandContext:
     """
 
     arguments: argparse.Namespace
-    clock: "Clock"
+    clock: Callable[[], datetime]
     scrub: Callable[[str], str]
     who: str
 
@@ -149,7 +149,7 @@ def _write_metrics(context: CommandContext, report: "Report") -> None:
         from jobs.service.metrics import Metrics
 
         metrics = Metrics()
-        metrics.record_run(report, context.clock.now())
+        metrics.record_run(report, context.clock())
         try:
             metrics.write(context.arguments.metrics_file)
         except OSError as error:  # only a warning: the run is done, and its exit code must not change
@@ -254,10 +254,10 @@ def _schedule(context: CommandContext) -> int:
     settings = _load_settings(context.arguments)
     with _open_address(settings) as address:
         daemon = nightly.Daemon(settings, address, context.clock, context.scrub, context.who)
-        states = scheduler.initial_states(daemon.entries(), daemon.clock)
+        schedule = scheduler.Schedule(daemon.entries(), daemon.clock)
         with health_endpoint.serve_health(settings.schedule.listen, daemon.health, daemon.metrics.text):
             try:
-                scheduler.serve(states, daemon.clock, on_change=daemon.update_health)
+                schedule.serve(daemon.update_health)
             except (StoppedError, KeyboardInterrupt):
                 if daemon.is_working:
                     raise

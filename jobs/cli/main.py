@@ -10,7 +10,6 @@ import pwd
 import signal
 import socket
 import sys
-import time
 import traceback
 from datetime import UTC, datetime
 from io import TextIOWrapper
@@ -35,7 +34,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         arguments = build_parser().parse_args(words)
         _configure_logging()
-        code = COMMANDS[arguments.command](CommandContext(arguments, SystemClock(), _scrub, _who()))
+        code = COMMANDS[arguments.command](CommandContext(arguments, _now, _scrub, _who()))
         sys.stdout.flush()
     except UsageJobsError as error:
         return _report_failure(words, str(error), error.exit_code)
@@ -111,11 +110,5 @@ def _who() -> str:
     return f"{user}@{socket.gethostname()}"
 
 
-class SystemClock:
-    """The system's time."""
-
-    def now(self) -> datetime:
-        return datetime.now(UTC)
-
-    def wait(self, seconds: float) -> None:
-        time.sleep(seconds)
+def _now() -> datetime:
+    return datetime.now(UTC)

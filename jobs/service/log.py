@@ -19,6 +19,8 @@ def configure() -> None:
     bind_run(None)
     # The driver warns about a rollback on a lost connection; the error that is raised explains it better.
     logging.getLogger("psycopg").setLevel(logging.ERROR)
+    # APScheduler warns of a skipped time in plain text; the schedule logs it as an event.
+    logging.getLogger("apscheduler").setLevel(logging.ERROR)
     last: Any = structlog.processors.JSONRenderer(ensure_ascii=False)
     if sys.stderr.isatty():
         last = structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "event", "run_id"])

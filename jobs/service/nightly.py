@@ -6,7 +6,7 @@ A nightly run is also followed by reconcile, until a reconcile of this process h
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, datetime
 
 from jobs.audit.closed_months import watch_closed_months
 from jobs.audit.lists import last_covered_day
@@ -18,7 +18,7 @@ from jobs.postgres.conninfo import Address
 from jobs.service import log
 from jobs.service.health_endpoint import Health
 from jobs.service.metrics import BROKEN, Metrics
-from jobs.service.scheduler import Clock, Entry, ScheduleState
+from jobs.service.scheduler import Entry
 from jobs.settings import Settings
 
 CHANGED = 6
@@ -37,7 +37,7 @@ class Daemon:
 
     settings: Settings
     address: Address
-    clock: Clock
+    clock: Callable[[], datetime]
     scrub: Callable[[str], str] = str
     who: str | None = None
     metrics: Metrics = field(default_factory=Metrics)
@@ -55,22 +55,21 @@ class Daemon:
         ]
         return [entry for entry in found if entry.cron]
 
-    def update_health(self, states: Sequence[ScheduleState]) -> None:
+    def update_health(self, entries: Sequence[Entry]) -> None:
         """Sets the answer of /healthz."""
-        now = self.clock.now()
-        entries = {
-            state.entry.name: {
-                "last_exit_code": state.code,
-                "last_success": None if state.succeeded is None else state.succeeded.isoformat(),
-                "next_run": state.next_time(now).isoformat(),
-                "failed_tries": state.failed,
+        figures = {
+            entry.name: {
+                "last_exit_code": entry.code,
+                "last_success": None if entry.succeeded is None else entry.succeeded.isoformat(),
+                "next_run": entry.job.next_run_time.isoformat(),
+                "failed_tries": entry.failed,
             }
-            for state in states
+            for entry in entries
         }
-        failing = any(state.failed for state in states)
+        failing = any(entry.failed for entry in entries)
         status = "failing" if failing else "broken" if self.broken else "changed" if self.changed else "ok"
         found = {"broken_invariants": list(self.broken or ()), "changed_months": list(self.changed)}
-        self.health.answer = {"status": status, **found, "entries": entries}
+        self.health.answer = {"status": status, **found, "entries": figures}
 
     def _last_covered_day(self) -> date | None:
         try:
@@ -91,11 +90,11 @@ class Daemon:
             except UsageJobsError as error:
                 code = error.exit_code
                 log.event("failed", level="error", kind=kind, exit_code=code, error=str(error))
-                self.metrics.record_end(kind, code, self.clock.now())
+                self.metrics.record_end(kind, code, self.clock())
             except Exception as error:
                 code, text = 1, "".join(traceback.format_exception(error))
                 log.event("failed", level="error", kind=kind, exit_code=code, error=self.scrub(text))
-                self.metrics.record_end(kind, code, self.clock.now())
+                self.metrics.record_end(kind, code, self.clock())
             self.is_working = False
             return code
 
@@ -113,9 +112,9 @@ class Daemon:
             self._reconcile()
         self._watch()
         if self.broken:
-            self.metrics.record_end("run", CHANGED, self.clock.now(), BROKEN)
+            self.metrics.record_end("run", CHANGED, self.clock(), BROKEN)
         else:
-            self.metrics.record_end("run", report.exit_code, self.clock.now())
+            self.metrics.record_end("run", report.exit_code, self.clock())
         return CHANGED if self.broken or self.changed else report.exit_code
 
     def _watch(self) -> None:
@@ -124,7 +123,7 @@ class Daemon:
         for month in changed:
             log.event("a closed month has changed", level="warning", month=str(month.month), remedy=month.remedy)
         self.changed = tuple(f"{month.month:%Y-%m}" for month in changed)
-        self.metrics.record_end("watch", CHANGED if changed else 0, self.clock.now())
+        self.metrics.record_end("watch", CHANGED if changed else 0, self.clock())
 
     def _reconcile(self) -> int:
         checks = reconcile(self.settings, self.address, None, None)
@@ -135,5 +134,5 @@ class Daemon:
             log.event("an invariant is broken", level="error", check=check.title, invariant=check.invariant, **figures)
         code = CHANGED if broken else 0
         log.event("done", kind="reconcile", exit_code=code, checks=len(checks), broken=len(broken))
-        self.metrics.record_end("reconcile", code, self.clock.now(), BROKEN if broken else None)
+        self.metrics.record_end("reconcile", code, self.clock(), BROKEN if broken else None)
         return code

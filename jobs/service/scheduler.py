@@ -1,126 +1,158 @@
-"""The scheduler of `usage-jobs schedule`: runs each entry when it is due.
+"""The schedule of `usage-jobs schedule`: APScheduler says what is due, the run log says what is missing.
 
-Two things decide when an entry is due: its cron expression (APScheduler's, always UTC), and the run log in the
-database, which has the last covered day. So after an outage of this process, of the database or of the clock, missing
-days are covered at once, and only once. Entries run one after the other in the main thread, which receives signals.
+APScheduler does cron expressions (always UTC), waiting, one run for several missed times, and no second run beside the
+first. It works in a thread of its own and hands due jobs over to the main thread, which runs them one after the other:
+a signal is an exception in the main thread, and APScheduler would log that exception and go on.
+
+APScheduler keeps its jobs in memory. What an earlier process has covered is in the run log, so that after an outage of
+the process, of the database or of the clock missing days are covered at once, and only once.
 """
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
-from typing import Protocol
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, time, timedelta
+from queue import Empty, SimpleQueue
 
+from apscheduler.events import EVENT_JOB_MAX_INSTANCES, JobSubmissionEvent
+from apscheduler.executors.base import BaseExecutor
+from apscheduler.job import Job
+from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.cron import CronTrigger
 
 from jobs.domain.errors import ConfigError
+from jobs.service import log
 
-MAX_SLEEP = timedelta(minutes=1)
-"""The longest sleep: a clock that was set forward is noticed within this time."""
+HEARTBEAT = 60
+"""Seconds: a clock that was set, and a day that the run log lacks, are noticed within this time."""
 MIN_RETRY, MAX_RETRY = timedelta(minutes=1), timedelta(hours=1)
 """The first and the longest pause before a failed entry is tried again; pauses double."""
+JOB_OPTIONS = {"coalesce": True, "max_instances": 1, "misfire_grace_time": None}
+"""One run for several missed times, never two at once, and no time is too late."""
 FIELDS = 5
 LEAP_YEAR = datetime(2000, 1, 1, tzinfo=UTC)
-MOMENT = timedelta(microseconds=1)
-LOOKBACKS = (timedelta(days=2), timedelta(days=8), timedelta(days=32), timedelta(days=370))
+DAY, MOMENT = timedelta(days=1), timedelta(microseconds=1)
 FINISHED = (0, 3, 6)
 """Exit codes of a command that has finished: it is not tried again."""
 SUCCESSFUL = (0, 3)
 """Exit codes of a success. Code 6 (a broken invariant or a changed closed month) is not one: a person has to act."""
 
 
-class Clock(Protocol):
-    """The current time, and waiting; tests replace it."""
-
-    def now(self) -> datetime: ...
-
-    def wait(self, seconds: float) -> None: ...
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Entry:
-    """A cron expression and the job that it starts.
+    """A cron expression, the work that it starts, and how the attempts of this process have ended.
 
-    ``work``: does the job and returns an exit code. ``covered``: returns the last covered day from the run log; None
-    for a job that covers no days.
+    - ``work``: does the work and returns an exit code
+    - ``last_covered``: returns the last covered day from the run log; None for work that covers no days
+    - ``failed``: how many attempts have failed since the last one that finished
+    - ``code``: the last exit code
+    - ``succeeded``: the time of the last success
+    - ``missing``: the first time of cron that the run log lacks, to save queries; None: ask the run log
     """
 
     name: str
     cron: str
     work: Callable[[], int]
-    covered: Callable[[], date | None] | None = None
-
-
-@dataclass(slots=True)
-class ScheduleState:
-    """An entry and its history.
-
-    - ``handled``: fire times up to this one are done
-    - ``failed``: how many attempts have failed since the last one that finished
-    - ``retry``: when to try again; None: at the next fire time
-    - ``code``: the last exit code
-    - ``succeeded``: the time of the last success
-    - ``until``: the last day that is known to be covered, to save a query of the run log
-    """
-
-    entry: Entry
-    trigger: CronTrigger
-    handled: datetime
+    last_covered: Callable[[], date | None] | None = None
     failed: int = 0
-    retry: datetime | None = None
     code: int | None = None
     succeeded: datetime | None = None
-    until: date | None = None
-    _between: tuple[datetime, datetime] | None = None
+    missing: datetime | None = None
+    scheduler: BackgroundScheduler = field(init=False)
 
-    def is_due(self, now: datetime) -> bool:
-        """Whether a fire time has passed, a failed attempt has to be repeated, or the run log lacks a day."""
-        if self.retry is not None:
-            return now >= self.retry
-        fire = self._last_fire(now)
-        return fire is not None and (fire > self.handled or self._lacks_day(fire))
+    @property
+    def job(self) -> Job:
+        """The job of APScheduler, which has the next time."""
+        return self.scheduler.get_job(self.name)
 
-    def _last_fire(self, now: datetime) -> datetime | None:
-        """The result of ``last_fire``, cached until the next fire time."""
-        if self._between is not None and self._between[0] <= now < self._between[1]:
-            return self._between[0]
-        fire, following = last_fire(self.trigger, now), self.trigger.get_next_fire_time(None, now + MOMENT)
-        self._between = None if fire is None else (fire, following)
-        return fire
-
-    def _lacks_day(self, fire: datetime) -> bool:
-        """Whether the run log lacks the day before ``fire``; queries the log only if ``until`` does not include it."""
-        day = fire.date() - timedelta(days=1)
-        if self.entry.covered is None or (self.until is not None and day <= self.until):
-            return False
-        self.until = self.entry.covered()
-        return self.until is None or day > self.until
-
-    def run(self, clock: Clock) -> None:
-        """Does the work, and schedules another attempt if it failed."""
-        began = clock.now()
-        self.code = self.entry.work()
-        now = clock.now()
-        self.handled = max(self.handled, began)
+    def run(self, clock: Callable[[], datetime]) -> None:
+        """Does the work, and plans another attempt if it failed."""
+        self.code = self.work()
+        now = clock()
         if self.code in FINISHED:
-            self.failed, self.retry, self.until = 0, None, None
+            self.failed, self.missing = 0, None
             self.succeeded = now if self.code in SUCCESSFUL else self.succeeded
-            return
-        self.failed += 1
-        # A configuration error stays until a person corrects it: try again only at the next fire time.
-        pause = min(MAX_RETRY, MIN_RETRY * 2 ** min(self.failed - 1, 10))
-        self.retry = None if self.code == ConfigError.exit_code else now + pause
-        fire = self._last_fire(now)
-        self.until = fire.date() if fire is not None and self.code == ConfigError.exit_code else None
-
-    def next_time(self, now: datetime) -> datetime:
-        """When this entry is due next: the next fire time, or an earlier retry."""
-        self._last_fire(now)
-        if self._between is None:
-            fire: datetime = self.trigger.get_next_fire_time(None, now + MOMENT)
         else:
-            fire = self._between[1]
-        return min(fire, self.retry) if self.retry is not None else fire
+            self.failed += 1
+            self.advance(now)
+
+    def advance(self, now: datetime) -> None:
+        """Makes the next time of the job earlier if it is later than needed."""
+        job = self.job
+        planned = job.next_run_time
+        # A time that has passed becomes now: after a jump of years, APScheduler would list each missed time.
+        needed = now if planned <= now else min(planned, self._needed(job.trigger, now))
+        if needed != planned:
+            job.modify(next_run_time=needed)
+
+    def _needed(self, cron: CronTrigger, now: datetime) -> datetime:
+        """When the work is needed again. Where the clock was set back, that is earlier than planned."""
+        if self.failed and self.code != ConfigError.exit_code:
+            pause: timedelta = min(MAX_RETRY, MIN_RETRY * 2 ** min(self.failed - 1, 10))
+            return now + pause
+        if self.failed or self.last_covered is None:
+            # A configuration error stays until a person corrects it: try again only at the next time of cron.
+            following: datetime = cron.get_next_fire_time(None, now + MOMENT)
+            return following
+        if self.missing is None or self.missing <= now:
+            day = self.last_covered()
+            if day is None:
+                return now
+            # A run covers the days before its own: a run two days later is the first that covers another day.
+            self.missing = cron.get_next_fire_time(None, datetime.combine(day, time(), UTC) + 2 * DAY)
+        return max(now, self.missing)
+
+
+class MainThread(BaseExecutor):  # type: ignore[misc]  # APScheduler has no types
+    """An executor of APScheduler that leaves the jobs to the thread that calls ``run_next``."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._due: SimpleQueue[Job] = SimpleQueue()
+
+    def _do_submit_job(self, job: Job, _run_times: Sequence[datetime]) -> None:
+        self._due.put(job)
+
+    def run_next(self, seconds: float) -> bool:
+        """Runs the job that is due, or the first that becomes due within ``seconds``; False: there was none."""
+        try:
+            job = self._due.get(timeout=seconds)
+        except Empty:
+            return False
+        job.func(*job.args)
+        self._run_job_success(job.id, [])
+        return True
+
+
+class Schedule:
+    """The entries and the APScheduler that starts them. Raises ConfigError for a cron expression that is none."""
+
+    def __init__(self, entries: Sequence[Entry], clock: Callable[[], datetime]) -> None:
+        self.entries, self._clock, self._main = entries, clock, MainThread()
+        self._scheduler = BackgroundScheduler(timezone=UTC, executors={"default": self._main}, job_defaults=JOB_OPTIONS)
+        self._scheduler.add_listener(_log_skipped, EVENT_JOB_MAX_INSTANCES)
+        for entry in entries:
+            entry.scheduler, cron = self._scheduler, parse_cron(entry.cron)
+            first = cron.get_next_fire_time(None, clock())
+            self._scheduler.add_job(entry.run, cron, [clock], id=entry.name, next_run_time=first)
+
+    def serve(self, on_change: Callable[[Sequence[Entry]], None] = lambda _: None) -> None:
+        """Runs entries when they are due, forever; calls ``on_change`` at each heartbeat and after each entry."""
+        self._scheduler.start()
+        try:
+            while True:
+                on_change(self.entries)
+                for entry in self.entries:
+                    entry.advance(self._clock())
+                self._scheduler.wakeup()
+                while self._main.run_next(HEARTBEAT):
+                    on_change(self.entries)
+        finally:
+            self._scheduler.shutdown(wait=False)
+
+
+def _log_skipped(event: JobSubmissionEvent) -> None:
+    log.event("skipped: the one before has not ended", level="warning", kind=event.job_id)
 
 
 def parse_cron(cron: str) -> CronTrigger:
@@ -150,38 +182,3 @@ def parse_cron(cron: str) -> CronTrigger:
             f"schedule: {cron!r}: expected a day that exists; found one that no month has. Correct the day"
         )
     return made
-
-
-def last_fire(cron: CronTrigger, now: datetime) -> datetime | None:
-    """The latest fire time of ``cron`` at or before ``now``; None if there is none within a year."""
-    for back in LOOKBACKS:
-        found: datetime | None = None
-        fire = cron.get_next_fire_time(None, now - back)
-        while fire is not None and fire <= now:
-            found, fire = fire, cron.get_next_fire_time(fire, fire + timedelta(seconds=1))
-        if found is not None:
-            return found
-    return None
-
-
-def initial_states(entries: Sequence[Entry], clock: Clock) -> list[ScheduleState]:
-    """The state of each entry at the start: an entry is due only if the run log lacks a day."""
-    return [ScheduleState(entry, parse_cron(entry.cron), clock.now()) for entry in entries]
-
-
-def serve(
-    states: Sequence[ScheduleState],
-    clock: Clock,
-    *,
-    on_change: Callable[[Sequence[ScheduleState]], None] = lambda _: None,
-) -> None:
-    """Runs entries when they are due, forever; calls ``on_change`` at the start and after each entry."""
-    on_change(states)
-    while True:
-        for state in states:
-            if state.is_due(clock.now()):
-                state.run(clock)
-                on_change(states)
-        now = clock.now()
-        soonest = min(state.next_time(now) for state in states)
-        clock.wait(min(MAX_SLEEP, max(soonest - now, timedelta(seconds=0.01))).total_seconds())

@@ -25,7 +25,7 @@ from jobs.postgres import server_clock as server
 from jobs.postgres.conninfo import Address
 from jobs.service.health_endpoint import Health, serve_health
 from jobs.service.nightly import Daemon
-from jobs.service.scheduler import ScheduleState, initial_states
+from jobs.service.scheduler import Entry, Schedule
 from jobs.settings import load
 
 SAID = ("last_exit_code", "last_success")
@@ -113,19 +113,19 @@ def test_a_broken_invariant_is_no_success_until_it_is_mended(database: str, monk
     settings = explicit(load(None, {"USAGE_JOBS_START": "2026-06"}, Path.cwd()), database, date(2026, 6, 20))
     monkeypatch.setattr(server, "today", lambda _: date(2026, 6, 21))
     clock = FakeClock(datetime(2026, 6, 21, 3, tzinfo=UTC), datetime.max.replace(tzinfo=UTC))
-    served = Daemon(settings, Address(job_url(database, lambda: settings)), clock)
-    nightly, reconcile = states = initial_states(served.entries(), clock)
+    served = Daemon(settings, Address(job_url(database, lambda: settings)), clock.now)
+    nightly, reconcile = entries = Schedule(served.entries(), clock.now).entries
 
-    def told(state: ScheduleState) -> tuple[int, str, list[str], int | None, str | None, float | None]:
-        """The health after another hour and a run of ``state``."""
+    def told(entry: Entry) -> tuple[int, str, list[str], int | None, str | None, float | None]:
+        """The health after another hour and a run of ``entry``."""
         clock.time += timedelta(hours=1)
-        state.run(clock)
-        served.update_health(states)
-        entry = served.health.answer["entries"][state.entry.name]
-        kind = "run" if state is nightly else "reconcile"
+        entry.run(clock.now)
+        served.update_health(entries)
+        said = served.health.answer["entries"][entry.name]
+        kind = "run" if entry is nightly else "reconcile"
         success = re.search(rf'last_success_timestamp_seconds{{kind="{kind}"}} (.*)', served.metrics.text().decode())
         at, health = None if success is None else float(success[1]), served.health.answer
-        return served.health.code, health["status"], health["broken_invariants"], *map(entry.get, SAID), at
+        return served.health.code, health["status"], health["broken_invariants"], *map(said.get, SAID), at
 
     def at(hour: int) -> tuple[str, float]:
         moment = datetime(2026, 6, 21, hour, tzinfo=UTC)

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from commands import applied, ask, explicit, usage_jobs
 from counts import count
-from fake_clock import FakeClock, OverError
+from fake_clock import FakeClock, simulated
 from ways import job_url
 
 from jobs.domain.errors import UnreachableError
@@ -22,7 +22,7 @@ from jobs.pipeline.run import run_job
 from jobs.pipeline.run_request import RunRequest
 from jobs.postgres import server_clock as server
 from jobs.postgres.conninfo import Address
-from jobs.service import nightly, scheduler
+from jobs.service import nightly
 from jobs.settings import load
 
 DAYS = count("SCHEDULE_DAYS")
@@ -86,9 +86,8 @@ def life(
     clock = FakeClock(begin, begin + length, tick)
     monkeypatch.setattr(server, "today", lambda _: clock.time.date())
     settings = explicit(load(None, ENVIRONMENT, Path.cwd()), url, begin.date())
-    served = nightly.Daemon(settings, Address(job_url(url, lambda: settings)), clock)
-    with pytest.raises(OverError):
-        scheduler.serve(scheduler.initial_states(served.entries(), clock), clock, on_change=served.update_health)
+    served = nightly.Daemon(settings, Address(job_url(url, lambda: settings)), clock.now)
+    simulated(served.entries(), clock, served.update_health)
     return clock.time
 
 

@@ -5,6 +5,8 @@ EVERY_ZONE=1 looks at ten years of every zone there is.
 
 import os
 import random
+import signal
+import threading
 import zoneinfo
 from collections import Counter
 from collections.abc import Callable
@@ -14,10 +16,10 @@ from itertools import pairwise
 
 import pytest
 from apscheduler.triggers.cron import CronTrigger
-from fake_clock import FakeClock, OverError
+from fake_clock import FakeClock, simulated
 
-from jobs.domain.errors import ConfigError
-from jobs.service.scheduler import Entry, initial_states, last_fire, parse_cron, serve
+from jobs.domain.errors import ConfigError, StoppedError
+from jobs.service.scheduler import Entry, Schedule, parse_cron
 
 NIGHTLY = "30 2 * * *"
 EVERY_ZONE = "EVERY_ZONE" in os.environ
@@ -51,8 +53,7 @@ class Log:
 def lived(log: Log, clock: FakeClock, cron: str = NIGHTLY) -> None:
     """A process that lives until the clock's time is over."""
     log.clock = clock
-    with pytest.raises(OverError):
-        serve(initial_states([Entry("nightly", cron, log.run, log.covered)], clock), clock)
+    simulated([Entry("nightly", cron, log.run, log.covered)], clock)
 
 
 def test_it_runs_once_a_night() -> None:
@@ -107,6 +108,75 @@ def test_the_clock_is_set_back_over_a_run_and_forward_over_one() -> None:
     lived(log, FakeClock(BEGIN, BEGIN + timedelta(days=4), tick))
     assert moves == {}
     assert [day for _, day in log.runs] == [date(2026, 1, day) for day in (1, 2, 3, 4)]
+
+
+@pytest.mark.parametrize(("code", "first"), [(0, "2026-01-02T02:30"), (5, "2026-01-01T12:02")])
+def test_a_clock_that_was_ten_years_ahead_stops_nobody(code: int, first: str) -> None:
+    """Neither a night, which the run log lacks or which failed, nor an entry without a run log."""
+    ahead = BEGIN + timedelta(days=3650)
+
+    def tick(clock: FakeClock) -> None:
+        if clock.time == ahead + timedelta(minutes=2):
+            clock.time, clock.until = BEGIN, BEGIN + timedelta(days=3)
+
+    clock, nights, weekly = FakeClock(ahead, datetime.max.replace(tzinfo=UTC), tick), list[str](), list[str]()
+
+    def run() -> int:
+        nights.append(clock.time.isoformat()[:16])
+        return code if clock.time >= ahead else 0
+
+    def reconcile() -> int:
+        weekly.append(clock.time.isoformat()[:16])
+        return 0
+
+    nightly = Entry("nightly", NIGHTLY, run, lambda: date(2025, 12, 31))
+    simulated([nightly, Entry("reconcile", "0 5 * * sun", reconcile)], clock)
+    assert next(night for night in nights if night.startswith("2026")) == first
+    assert weekly == ["2026-01-04T05:00"]
+
+
+def test_a_jump_of_fifty_years_is_one_run_a_minute_at_most() -> None:
+    """Each missed minute would be 26 million times in memory."""
+    jumps = [timedelta(days=18_262)]
+
+    def tick(clock: FakeClock) -> None:
+        clock.time += jumps.pop() if jumps else timedelta()
+
+    log = Log(until=date(2025, 12, 31))
+    lived(log, FakeClock(BEGIN, BEGIN + timedelta(days=18_262, minutes=5), tick), "* * * * *")
+    assert len(log.runs) <= 6
+
+
+def test_a_time_that_comes_while_it_is_at_work_is_skipped_and_logged(capsys: pytest.CaptureFixture[str]) -> None:
+    """The day is covered afterwards."""
+    log = Log(until=date(2025, 12, 31))
+    clock = FakeClock(BEGIN, datetime(2026, 1, 3, 2, 40, tzinfo=UTC))
+
+    def run() -> int:
+        """The first night takes a day."""
+        code = log.run()
+        if not log.runs[1:]:
+            clock.time += timedelta(days=1)
+            nightly.scheduler.wakeup()
+        return code
+
+    nightly, log.clock = Entry("nightly", NIGHTLY, run, log.covered), clock
+    simulated([nightly], clock)
+    assert "skipped: the one before has not ended" in "".join(capsys.readouterr())
+    assert [day for _, day in log.runs] == [date(2026, 1, 1), date(2026, 1, 2)]
+
+
+def test_a_signal_ends_a_job_and_the_schedule() -> None:
+    """In real time: APScheduler, which logs exceptions of jobs and goes on, does not get it."""
+    threads = []
+
+    def work() -> int:
+        threads.append(threading.current_thread())
+        raise StoppedError(signal.SIGTERM)
+
+    with pytest.raises(StoppedError):
+        Schedule([Entry("nightly", NIGHTLY, work, lambda: None)], lambda: datetime.now(UTC)).serve()
+    assert threads == [threading.main_thread()]
 
 
 @pytest.mark.parametrize("seed", [2])
@@ -198,6 +268,11 @@ def test_a_day_of_the_month_beside_a_weekday_is_refused(cron: str) -> None:
         ("0 0 31 * *", "2026-03-01T12:00", "2026-01-31T00:00"),
     ],
 )
-def test_the_last_fire(cron: str, now: str, fire: str) -> None:
-    found = last_fire(parse_cron(cron), datetime.fromisoformat(now).replace(tzinfo=UTC))
-    assert found == datetime.fromisoformat(fire).replace(tzinfo=UTC)
+def test_the_day_before_the_last_fire_is_covered(cron: str, now: str, fire: str) -> None:
+    """A process that starts at ``now`` runs at once if the run log lacks the day before ``fire``, and only then."""
+    begin = datetime.fromisoformat(now).replace(tzinfo=UTC)
+    before = datetime.fromisoformat(fire).date() - timedelta(days=1)
+    for until, at_once in ((before, 0), (before - timedelta(days=1), 1)):
+        log = Log(until=until)
+        lived(log, FakeClock(begin + timedelta(seconds=1), begin + timedelta(seconds=30)), cron)
+        assert len(log.runs) == at_once
