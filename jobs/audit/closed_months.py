@@ -25,7 +25,7 @@ from jobs.pipeline.planning import make_window_scope
 from jobs.postgres import detection, fingerprints, preflight, run_log, server_clock
 from jobs.postgres.connections import Connection, open_link, transaction
 from jobs.postgres.conninfo import Address
-from jobs.postgres.detection import Difference, Differences
+from jobs.postgres.detection import ChangedInput, ChangedInputs
 from jobs.postgres.errors import retry
 from jobs.postgres.fingerprints import FingerprintDefinition
 from jobs.postgres.run_scope import RunScope
@@ -104,7 +104,7 @@ def _watch(connection: Connection, settings: Settings, address: Address, *, ever
     window = Window(chosen, last_of(chosen[-1]), frozenset(), frozenset(chosen))
     scope, missing = _with_stored_fingerprints(make_window_scope(connection, settings, source, window, months))
     comparable = [month for month in chosen if month not in missing]
-    found = detection.find_differences(connection, scope, comparable) if comparable else Differences()
+    found = detection.find_changed_inputs(connection, scope, comparable) if comparable else ChangedInputs()
     changes = _compare(connection, scope, address, found.found)
     return [_closed_month(scope, month, found, changes, missing.get(month, ())) for month in chosen]
 
@@ -124,7 +124,7 @@ def _with_stored_fingerprints(scope: RunScope) -> tuple[RunScope, dict[date, tup
     return replace(scope, fingerprint_definitions=definitions, query=query), missing
 
 
-def _compare(connection: Connection, scope: RunScope, address: Address, found: Iterable[Difference]) -> _Changes:
+def _compare(connection: Connection, scope: RunScope, address: Address, found: Iterable[ChangedInput]) -> _Changes:
     """Recomputes the users whose inputs differ; returns the user-months whose results differ from the stored rows."""
     changes, causes = _Changes(), {(each.user, each.month): each for each in found}
     users = sorted({user for user, _ in causes})
@@ -186,13 +186,13 @@ def _repriced(scope: RunScope, both: pl.DataFrame, inputs: BatchInput) -> set[tu
     return set(hashed.with_columns(rates_hash=now).filter(which).select("user_id", "month").iter_rows())
 
 
-def _cause(found: Difference, *, repriced: bool) -> str:
+def _cause(found: ChangedInput, *, repriced: bool) -> str:
     """The inputs that differ, joined by +; the price only if the user-month is ``repriced``."""
     return "+".join(word for word in CAUSES if getattr(found, word) and (word != "price" or repriced))
 
 
 def _closed_month(
-    scope: RunScope, month: date, found: Differences, changes: _Changes, missing: tuple[str, ...]
+    scope: RunScope, month: date, found: ChangedInputs, changes: _Changes, missing: tuple[str, ...]
 ) -> ClosedMonth:
     causes, before = changes.causes.get(month, Counter()), scope.month_records.totals[month]
     return ClosedMonth(

@@ -148,7 +148,7 @@ def recalculate(
     months = scope.window.months
     limits = BatchLimits(scope.settings.batch_rows, scope.settings.batch_rows)
     all_users = detection.detect(connection, scope, months, full=True, limits=limits)
-    pairs = [(each.user, each.month) for each in detection.find_differences(connection, scope, months).found]
+    pairs = [(each.user, each.month) for each in detection.find_changed_inputs(connection, scope, months).found]
     priced = pl.DataFrame(pairs, schema=NO_MONTHS.schema, orient="row")
     if draws:
         # A change in one month of a draw window may change draws in its other months.

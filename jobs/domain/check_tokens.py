@@ -47,7 +47,7 @@ class Shrink:
         """The token that allows exactly this, and nothing larger."""
         return with_checksum(f"{self.month:%Y-%m}:{self.rows}:{self.users}")
 
-    def covers(self, other: "Shrink") -> bool:
+    def allows(self, other: "Shrink") -> bool:
         """Whether this token allows ``other``: the same month, and no fewer rows and users are left."""
         return self.month == other.month and self.rows <= other.rows and self.users <= other.users
 
@@ -92,13 +92,13 @@ class LargeChange:
         """The larger of ``more`` and ``less``: an amount that moves from one user to another counts once."""
         return max(self.more, self.less)
 
-    def covers(self, other: "LargeChange") -> bool:
+    def allows(self, other: "LargeChange") -> bool:
         """Whether this token allows ``other``: the same kind and month (or day), and no larger amounts."""
         same = (self.day, self.kind) == (other.day, other.kind)
         return same and other.more <= self.more and other.less <= self.less
 
 
 def round_up(units: int) -> Decimal:
-    """An amount in units of 10^-10 with two decimals, rounded up, so that a token made of it covers the amount."""
+    """An amount in units of 10^-10 with two decimals, rounded up, so that a token made of it allows the amount."""
     with localcontext(prec=80):
         return unscaled(units).quantize(Decimal("0.01"), ROUND_UP)

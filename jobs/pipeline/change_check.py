@@ -43,7 +43,7 @@ def check_change(
     if sums is not None:
         with transaction(connection):
             too_large += [*_check_months(connection, scope, sums), *_check_days(connection, scope, sums)]
-    refused = [description for change, description in too_large if not any(each.covers(change) for each in allowed)]
+    refused = [description for change, description in too_large if not any(each.allows(change) for each in allowed)]
     if refused:
         # Options for all changes, the allowed ones too: so the printed options are complete for the next run.
         settings, options = scope.settings, " ".join(f"--allow-change {change.token}" for change, _ in too_large)

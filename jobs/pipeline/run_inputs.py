@@ -34,18 +34,18 @@ def compare_inputs(connection: Connection, settings: Settings) -> list[str]:
     ]
 
 
-def compare_overrides(connection: Connection, scope: RunScope, covered: date | None) -> list[str]:
+def compare_overrides(connection: Connection, scope: RunScope, covered_to: date | None) -> list[str]:
     """Returns a note on users whose price overrides of covered days in open months have changed.
 
-    ``covered``: the last day that a finished run has covered.
+    ``covered_to``: the last day that a finished run has covered.
     """
     window = scope.window
-    months = [month for month in window.months if month not in window.closed and covered and month <= covered]
-    if covered is None or not months:
+    months = [month for month in window.months if month not in window.closed and covered_to and month <= covered_to]
+    if covered_to is None or not months:
         return []
     # A run that did not finish may have priced some users up to its own last day.
     digests = {
-        month: [scope.overrides.digests(month, min(day, window.last_of(month))) for day in (covered, window.last)]
+        month: [scope.overrides.digests(month, min(day, window.last_of(month))) for day in (covered_to, window.last)]
         for month in months
     }
     stored = price_overrides.read_stored_hashes(connection, scope.settings, months, scope.overrides.users)

@@ -23,7 +23,7 @@ def check_shrink(scope: RunScope, detected: Detected, allowed: Collection[Shrink
     shrunk = [
         now
         for now in (_count(detected, month) for month in scope.window.months if has_shrunk(scope, detected, month))
-        if not any(each.covers(now) for each in allowed)
+        if not any(each.allows(now) for each in allowed)
     ]
     if shrunk:
         found = "; ".join(_describe(scope, detected, now.month) for now in shrunk)

@@ -62,7 +62,7 @@ def make_debt_updates(debts: pl.DataFrame, *, writes_deducted: bool) -> pl.DataF
         CODED,
         "date",
         "month",
-        # written_hash of user_monthly covers the row as the ledger has it.
+        # written_hash of user_monthly includes the row as the ledger has it.
         written_hash="ledger_hash",
         recorded=nothing,
         deducted="deducted",

@@ -57,7 +57,7 @@ class Detected:
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
+class ChangedInput:
     """A user-month whose inputs have changed: usage, price or price override."""
 
     user: str
@@ -68,11 +68,11 @@ class Difference:
 
 
 @dataclass(frozen=True, slots=True)
-class Differences:
+class ChangedInputs:
     """Rows by month now, and every user-month that differs."""
 
     rows: Mapping[date, int] = field(default_factory=dict)
-    found: Sequence[Difference] = ()
+    found: Sequence[ChangedInput] = ()
 
 
 def detect(
@@ -91,19 +91,19 @@ def detect(
     - ``limits``: the size of a batch, where it is not that of the settings
     """
     connection.execute(MEMORY)
-    splits = scope.new_days is not None and not again
-    text, values = _work_list_query(scope, months, full=full, again=again, splits=splits)
+    counts_new_days = scope.new_days is not None and not again
+    text, values = _work_list_query(scope, months, full=full, again=again, counts_new_days=counts_new_days)
     by_month, ownerless = dict[date, MonthCount](), 0
     limits = limits or BatchLimits(scope.settings.batch_rows, scope.settings.batch_writes)
     work, added = WorkList(limits), WorkList(limits)
-    changed = WorkList(limits) if splits else work
+    changed = WorkList(limits) if counts_new_days else work
     found = connection.cursor().stream(text, values, size=STREAMED)  # streamed: in a first run it has all users
     for user, month, rows, *users, writes, is_changed, new_rows in found:
         if user is not None:
             work.add(user, rows, writes)
             if not is_changed:
                 added.add(user, rows if scope.settings.tiers == "month" else new_rows, 0)
-            elif splits:
+            elif counts_new_days:
                 changed.add(user, rows, writes)
         elif month is not None:
             by_month[month] = MonthCount(rows, *users)
@@ -113,9 +113,9 @@ def detect(
 
 
 def _work_list_query(
-    scope: RunScope, months: Sequence[date], *, full: bool, again: bool, splits: bool
+    scope: RunScope, months: Sequence[date], *, full: bool, again: bool, counts_new_days: bool
 ) -> tuple[sql.Composed, dict[str, Any]]:
-    """Returns the query of ``detect`` and its values. ``splits``: new days are counted apart from covered ones."""
+    """Returns the query of ``detect`` and its values; ``counts_new_days``: apart from the covered ones."""
     credits = scope.credits
     # Composed: the joins depend on which tables exist, the conditions on the months and their cost modes.
     joins = [
@@ -128,10 +128,10 @@ def _work_list_query(
         sql.SQL("LEFT JOIN ({}) AS d USING (user_id)").format(debts.open_totals_query(scope)),
     ]
     account = sql.SQL("coalesce(a.account_hash::text, '-')" if credits.account is not None else "'-'")
-    flags = query_flags(account, is_written=_is_written_condition(scope), splits=splits)
+    flags = query_flags(account, is_written=_is_written_condition(scope), counts_new_days=counts_new_days)
     text = compose(
         "detection.work_list",
-        compared=_compared_query(scope, months, flags, joins, splits=splits),
+        compared=_compared_query(scope, months, flags, joins, counts_new_days=counts_new_days),
         all_users=sql.SQL("true" if full else "false"),
         unpaid=_draws_without_usage_query(scope, months),
         debts=debts.debt_users_query(scope, again=again),
@@ -142,16 +142,16 @@ def _work_list_query(
     return text, values
 
 
-def query_flags(account: sql.Composable, *, is_written: sql.Composable, splits: bool) -> sql.Composed:
+def query_flags(account: sql.Composable, *, is_written: sql.Composable, counts_new_days: bool) -> sql.Composed:
     """Returns SQL expressions: whether any input of a user-month has changed (``differs``), whether it has without the
-    new days (``is_changed``), and the number of new rows. ``splits``: new days are counted apart.
+    new days (``is_changed``), and the number of new rows. ``counts_new_days``: new days are counted apart.
 
-    They are composed here because columns and joins depend on ``splits`` and on whether there are accounts.
+    They are composed here because columns and joins depend on ``counts_new_days`` and on whether there are accounts.
     """
     usage = sql.SQL("f.row_count, f.usage_hash, f.written_hash")
     differs = _differs_condition(usage, account, "modes_hash", "rates_hash", "overrides_hash")
     is_changed, new_rows = sql.SQL("true").format(), sql.SQL("0::bigint")
-    if splits:
+    if counts_new_days:
         covered = sql.SQL(
             "f.row_count - f.new_rows, f.usage_hash # coalesce(f.new_usage, 0),"
             " f.written_hash # coalesce(f.new_written, 0)"
@@ -186,7 +186,7 @@ def _differs_condition(
     )
 
 
-def find_differences(connection: Connection, scope: RunScope, months: Sequence[date]) -> Differences:
+def find_changed_inputs(connection: Connection, scope: RunScope, months: Sequence[date]) -> ChangedInputs:
     """Compares usage, prices and price overrides of closed months with what they were closed with."""
     connection.execute(MEMORY)
     # The expressions take the place of those of `query_flags` in the same query.
@@ -197,10 +197,10 @@ def find_differences(connection: Connection, scope: RunScope, months: Sequence[d
     ).format()
     text = compose("detection.differences", compared=_compared_query(scope, months, flags, []))
     rows = connection.execute(text, _comparison_values(scope, months)).fetchall()
-    return Differences(
+    return ChangedInputs(
         {month: count for user, month, count, *_ in rows if user is None},
         [
-            Difference(user, month, usage, price, override)
+            ChangedInput(user, month, usage, price, override)
             for user, month, _, usage, price, override in rows
             if user is not None
         ],
@@ -281,11 +281,11 @@ def _compared_query(
     flags: sql.Composable,
     joins: Sequence[sql.Composable],
     *,
-    splits: bool = False,
+    counts_new_days: bool = False,
 ) -> sql.Composed:
     # Without new days nothing more is computed for each row.
     is_new = new_days = new_columns = sql.SQL("").format()
-    if splits:
+    if counts_new_days:
         new_columns = sql.SQL(", new_rows, new_usage, new_written").format()
         is_new = sql.SQL(", date > {} AS is_new").format(scope.covered_to)
         new_days = compose("detection.new_days")

@@ -3,10 +3,10 @@
 A row's hash is ``hash_record_extended(ROW(…), uuid_hash_extended(id, SEED))``. The seed by row matters: with one seed
 for all, the same change of two rows cancels out in a XOR, NaN equals null, and a null that became 0 is not seen. A
 user's month has the XOR of its rows' hashes, so that order does not count. PostgreSQL keeps these functions stable
-across versions, because hash partitioning depends on them. Two things they do not cover: the sign of a numeric, which
+across versions, because hash partitioning depends on them. Two things they do not include: the sign of a numeric, which
 is added here, and whether it is NaN or Infinity, which changes only the text of a reject (postgres.rejects).
 
-usage_hash covers what a result is computed from, written_hash what the job itself wrote to the row. Columns of which
+usage_hash includes what a result is computed from, written_hash what the job itself wrote to the row. Columns of which
 the type may differ between the table and what the job computes are cast, so that equal numbers have equal hashes.
 
 The expressions are composed: they list the columns of the configured meters.
@@ -29,11 +29,11 @@ SEED = 7_305_829_461_983_240_517
 
 @dataclass(frozen=True, slots=True)
 class FingerprintDefinition:
-    """Which columns the fingerprint of a usage row covers.
+    """Which columns the fingerprint of a usage row includes.
 
     - ``inputs``: the columns that decide what a row costs, with their types
-    - ``recorded``: whether total_cost is covered, too
-    - ``reported``: whether reported_to_stripe is covered, too
+    - ``recorded``: whether total_cost is included
+    - ``reported``: whether reported_to_stripe is included
     """
 
     inputs: tuple[tuple[str, str], ...]
@@ -43,8 +43,8 @@ class FingerprintDefinition:
     @property
     def text(self) -> str:
         """The text that rollup.months.fingerprint stores."""
-        covered = {"inputs": [list(part) for part in self.inputs], "recorded": self.recorded, "reported": self.reported}
-        return json.dumps({"seed": SEED} | covered, separators=(",", ":"))
+        columns = {"inputs": [list(part) for part in self.inputs], "recorded": self.recorded, "reported": self.reported}
+        return json.dumps({"seed": SEED} | columns, separators=(",", ":"))
 
     @classmethod
     def parse(cls, text: str) -> "FingerprintDefinition | None":
@@ -71,7 +71,7 @@ class FingerprintDefinition:
         signed = [_column(name, of) for name, kind in amounts if kind == "numeric"]
         if not signed:
             return _hash(parts, of)
-        # The server's hash of a numeric does not cover its sign. Negative numbers are rare: their text is added.
+        # The server's hash of a numeric does not include its sign. Negative numbers are rare: their text is added.
         negative = sql.SQL(" OR ").join(sql.SQL("{} < 0").format(column) for column in signed)
         texts = [sql.SQL("{}::text").format(column) for column in signed]
         return sql.SQL("CASE WHEN {} THEN {} ELSE {} END").format(

@@ -48,7 +48,7 @@ def read_month_figures(
 
 
 def read_ran_out(connection: Connection, scope: RunScope, months: Sequence[date]) -> list[tuple[str, date, Decimal]]:
-    """Returns user, month and amount of prepaid usage that no credit covers."""
+    """Returns user, month and amount of prepaid usage that no credit pays for."""
     text = compose("months.ran_out", user_monthly=job_table(scope.settings, "user_monthly"))
     return connection.execute(text, {"months": list(months)}).fetchall()
 

@@ -118,11 +118,11 @@ def _timestamp(column: str) -> sql.Composed:
 
 def _parse_overrides(rows: Iterable[Mapping[str, Any]], meters: Sequence[Meter]) -> Overrides:
     types = sorted({kind for meter in meters for kind in meter.resource_types})
-    covered = {kind: [meter.name for meter in meters if kind in meter.resource_types] for kind in types}
+    by_type = {kind: [meter.name for meter in meters if kind in meter.resource_types] for kind in types}
     valid: list[dict[str, Any]] = []
     notes, unanswered = [], []
     for row in rows:
-        names = covered.get(row["resource_type"], [])
+        names = by_type.get(row["resource_type"], [])
         price, discount = _price(row), _discount(row)
         who = f"override {row['id']}" + (f" of user {row['user_id']}" if row["user_id"] is not None else "")
         if not names:

@@ -29,7 +29,7 @@ class MonthRecords:
     - ``rows``, ``hashes``: usage rows that the last run counted, and their hash
     - ``rates``: hash of its prices (``RunScope.month_rates``)
     - ``totals``: cost
-    - ``fingerprints``: what the fingerprints of its rows cover (``FingerprintDefinition.text``)
+    - ``fingerprints``: what the fingerprints of its rows include (``FingerprintDefinition.text``)
     - ``currencies``: currency
     """
 

@@ -32,7 +32,7 @@ class RunScope:
 
     - ``cost_modes``: the cost mode of each month
     - ``month_records``: the rows of rollup.months
-    - ``fingerprint_definitions``: what the fingerprints of each month's rows cover
+    - ``fingerprint_definitions``: what the fingerprints of each month's rows include
     - ``billing_modes_from``: the first day on which a changed billing mode is valid; None: no entries are to be added
     - ``adopts``: a dry run that counts draws of another program as adopted
     - ``rows_by_index``: whether usage_daily has an index that begins with id
@@ -123,7 +123,7 @@ class RunScope:
 
     @property
     def not_comparable(self) -> frozenset[date]:
-        """Months whose stored fingerprints cover other columns than the present ones."""
+        """Months whose stored fingerprints include other columns than the present ones."""
         stored, months = self.month_records.fingerprints, self.window.months
         different = {month for month in months if stored.get(month) != self.fingerprint_definitions[month].text}
         return frozenset(different - self.new_months)

@@ -15,7 +15,7 @@ FROM (
 GROUP BY GROUPING SETS ((month), (is_summed)) HAVING month IS NOT NULL OR is_summed
 
 -- name: ran_out
--- Users with prepaid usage that no credit covers.
+-- Users with prepaid usage that no credit pays for.
 SELECT user_id, month, uncovered FROM {user_monthly}
 WHERE month = ANY(%(months)s::date[]) AND uncovered > 0 ORDER BY user_id, month
 

@@ -33,9 +33,9 @@ def test_other_texts_are_none(text: str) -> None:
 @given(CHANGES, AMOUNTS, AMOUNTS)
 def test_it_covers_what_was_looked_at_and_less(change: LargeChange, more: Decimal, less: Decimal) -> None:
     found = replace(change, more=more, less=less)
-    assert change.covers(found) == (more <= change.more and less <= change.less)
-    assert not change.covers(replace(found, day=date(1999, 1, 1)))
-    assert not change.covers(replace(found, kind="other"))
+    assert change.allows(found) == (more <= change.more and less <= change.less)
+    assert not change.allows(replace(found, day=date(1999, 1, 1)))
+    assert not change.allows(replace(found, kind="other"))
 
 
 @given(st.integers(0, 10**24))

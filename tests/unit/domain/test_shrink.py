@@ -33,7 +33,7 @@ def test_other_texts_are_none(text: str) -> None:
         Shrink.parse(text)
 
 
-def test_it_covers_what_was_looked_at_and_less() -> None:
+def test_it_allows_what_was_looked_at_and_less() -> None:
     seen = Shrink(JUNE, 400, 100)
-    assert all(map(seen.covers, (seen, Shrink(JUNE, 450, 100), Shrink(JUNE, 450, 120))))
-    assert not any(map(seen.covers, (Shrink(JUNE, 399, 100), Shrink(JUNE, 400, 99), Shrink(MAY, 400, 100))))
+    assert all(map(seen.allows, (seen, Shrink(JUNE, 450, 100), Shrink(JUNE, 450, 120))))
+    assert not any(map(seen.allows, (Shrink(JUNE, 399, 100), Shrink(JUNE, 400, 99), Shrink(MAY, 400, 100))))
