@@ -10,8 +10,8 @@ from ways import FURTHER
 USUAL_AND_FURTHER = {
     "LAW_EXAMPLES": (2, 1),
     "MACHINE_SEQUENCES": (2, 2),
-    "HISTORIES": (25, 5),
-    "MONEY_HISTORIES": (8, 4),
+    "HISTORIES": (20, 4),
+    "MONEY_HISTORIES": (4, 4),
     "FINGERPRINT_USERS": (5000, 1000),
     "PLANS": (3, 2),
     "KILLS": (2, 1),
