@@ -14,8 +14,8 @@ from jobs.domain.run_report import Report
 from jobs.domain.work_list import WorkList
 from jobs.pipeline.change_check import check_change
 from jobs.pipeline.finalize import Closing, Finalized, NotClosableError, finalize
+from jobs.pipeline.output_files import write_ran_out
 from jobs.pipeline.planning import plan_run
-from jobs.pipeline.ran_out import write_ran_out
 from jobs.pipeline.run_request import RunRequest
 from jobs.pipeline.run_summary import summarize
 from jobs.pipeline.run_totals import Totals
