@@ -130,7 +130,7 @@ COSTS, SAME, SAME_DAYS, PAID, OVER, POSTED, ROWS = (
     "2 user-days, computed again = roll-up",
     "3 drawn + uncovered + due + reported = quantized cost",
     "3 drawn of a row <= its part of the cost",
-    "5 draws as computed again = ledger",
+    "5 draws, computed again = ledger",
     "6 rows now = rows counted, in unchanged months",
 )
 COUNTED = (SAME, SAME_DAYS)

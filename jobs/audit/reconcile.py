@@ -11,6 +11,7 @@ from functools import partial
 from jobs.audit.recalculation import ROWS, CheckTotals, recalculate
 from jobs.domain.billing_periods import Window, first_of, first_open_month, last_of
 from jobs.domain.errors import ConfigError
+from jobs.domain.wording import count
 from jobs.pipeline.planning import make_window_scope
 from jobs.pipeline.shrink_check import has_shrunk
 from jobs.postgres import ledger_invariants, preflight, run_log, server_clock
@@ -124,12 +125,11 @@ def _remedy(number: int, kind: str, first: date, last: date) -> str:
 def _count_stale(found: CheckTotals) -> InvariantCheck:
     """The counts of user-months that were checked and that were not."""
     note = (
-        "those on the right were not judged: their usage, prices, billing mode or account changed since the last run; "
-        "the next run computes them"
+        f"not checked: {count(found.stale, 'user-month')} of which usage, prices, billing mode or account have changed "
+        "since the last run; the next run computes them"
     )
-    return InvariantCheck(
-        "user-months judged, and not", found.same, found.stale, note=note if found.stale else "", is_judged=False
-    )
+    title = "user-months: checked, not checked"
+    return InvariantCheck(title, found.same, found.stale, note=note if found.stale else "", is_judged=False)
 
 
 def _check_shrink(scope: RunScope, detected: Detected) -> Iterator[InvariantCheck]:

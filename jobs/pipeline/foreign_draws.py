@@ -18,10 +18,10 @@ import polars as pl
 from jobs.domain.fixed_point import unscaled
 from jobs.domain.fixed_point_columns import int128
 from jobs.domain.schemas import DRAWS, IS_UNEXPLAINED
+from jobs.domain.wording import format_value
 from jobs.pipeline.batch_input import BatchInput, Unexplained
 from jobs.postgres import accounts, ledger, stored_state
 from jobs.postgres.connections import Connection
-from jobs.postgres.invariants import format_value
 from jobs.postgres.run_scope import RunScope
 
 REMEDIES = (

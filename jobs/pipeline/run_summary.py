@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from jobs.domain.fixed_point import unscaled
 from jobs.domain.run_report import Change, CreditSummary, LedgerTotals, MonthChange, PlanReport, Report
+from jobs.domain.wording import count, format_amounts, format_value, name_some
 from jobs.pipeline.finalize import Finalized
 from jobs.pipeline.run_totals import Totals
 from jobs.postgres.adoption import Adoption
-from jobs.postgres.invariants import format_value
 from jobs.postgres.run_scope import RunScope
 
 if TYPE_CHECKING:
@@ -81,9 +81,7 @@ def _explain_open(totals: Totals) -> str:
         return "not every user was recomputed. The next run closes it"
     if totals.holding_up:
         some = ", ".join(totals.holding_up)
-        return (
-            f"the accounts of {some} have invalid amounts, so that their draws cannot be computed. Correct the accounts"
-        )
+        return f"the accounts of {some} have invalid amounts, so that no draws can be computed. Correct the accounts"
     return (
         "usage or prices changed again while the run was closing it. The next run closes it; run again when nothing "
         "writes to these days"
@@ -115,31 +113,30 @@ def _make_notes(kind: str, totals: Totals, adopted: Adoption | None, unsettled: 
         notes.append(f"{months} stays open: {_explain_open(totals)}")
     if totals.unusable:
         notes.append(
-            f"user_credits of {', '.join(totals.unusable)}: amounts that are no numbers, or not below 10^18; nothing "
-            "is drawn on these accounts, or given back, until they are corrected"
+            f"user_credits of {', '.join(totals.unusable)}: some amounts are no numbers, or not below 10^18; no credit "
+            "is taken from these accounts, or given back, until they are corrected"
         )
     if totals.refilled:
         notes.append(
-            f"credits_deducted of {totals.refilled:,} rows was empty or wrong, and was written again as "
-            "rollup.credit_draws has it. What resets or writes this column should leave it alone"
+            f"credits_deducted of {count(totals.refilled, 'row')} was empty or wrong, and was written again as it is "
+            "in rollup.credit_draws. No other program should reset or write this column"
         )
     if totals.settled:
-        amount = unscaled(totals.posted["settled"]).normalize()
+        [amount] = format_amounts(unscaled(totals.posted["settled"]))
         notes.append(
-            f"{amount:f} of what {_some(totals.settled)} owed for closed months "
-            "was settled by later credit (usage-jobs debts)"
+            f"later credit settled {amount} of what {_some(totals.settled)} owed for closed months (usage-jobs debts)"
         )
     if totals.continues is not None:
         run, status = totals.continues
-        notes.append(f"goes on where run {run} ({status}) ended: what that run has written was not written again")
+        notes.append(f"continues run {run} ({status}): what that run has written was not written again")
     return notes
 
 
 def _describe_remedies(scope: RunScope, totals: Totals) -> Iterator[str]:
     """Yields notes on what --adopt and --trust-ledger have done, and on users for whom there was nothing to do."""
     for user, (rows, amount) in sorted(totals.adopted.items()):
-        what = f"{format_value(unscaled(amount))} credits on {rows:,} rows of {user}"
-        yield f"adopted {what}: the ledger has what they show"
+        what = f"credits of {format_value(unscaled(amount))} on {count(rows, 'row')} of {user}"
+        yield f"adopted {what}: the ledger now has what they show"
     without_effect = {
         "--adopt": scope.adopted_users - totals.adopted.keys(),
         "--trust-ledger": scope.trusted_ledger_users - totals.trusted,
@@ -150,8 +147,7 @@ def _describe_remedies(scope: RunScope, totals: Totals) -> Iterator[str]:
 
 
 def _some(users: Collection[str]) -> str:
-    named = ", ".join(sorted(users)[:SOME])
-    return f"{named} and {len(users) - SOME:,} more" if len(users) > SOME else named
+    return name_some(sorted(users), SOME)
 
 
 def _summarize_credits(scope: RunScope, totals: Totals, ended: Finalized) -> CreditSummary:
@@ -183,9 +179,9 @@ def _explain_rest(scope: RunScope, rest: Decimal, user_months: int) -> str:
     rules = scope.credit_rules
     # Rounding leaves at most half a unit of each user and month, in each of three ways to pay.
     if abs(rest) * 2 <= 3 * user_months * Decimal(1).scaleb(-min(rules.scale, rules.due_scale)):
-        return "left by rounding"
+        return "rounding difference"
     if rest < 0:
-        return "drawn beyond the cost"
+        return "drawn above the cost"
     if rules.start is not None and rules.start > scope.window.first:
         return f"prepaid before {rules.start}"
     return "not assigned yet"

@@ -5,15 +5,17 @@ from decimal import Decimal
 
 from psycopg import sql
 
+from jobs.domain.wording import format_value
+
 INVARIANTS = {
     "1": "Costs and quantities by user, by cluster and by day are the same sums",
-    "2": "A recomputation comes to what is stored",
-    "3": "Nobody is charged more than the quantized cost, nor below a balance of 0",
-    "4": "The ledger says what rows, transactions and accounts say",
-    "5": "Draws are what usage, credit and billing mode come to",
+    "2": "Computing stored days and months again gives the same figures",
+    "3": "No user pays more than the rounded cost, and no balance falls below 0",
+    "4": "The ledger agrees with rows, transactions and accounts",
+    "5": "Computing the credit draws again gives the same draws",
     "6": "Each usage row is priced or rejected",
-    "7": "What a run has begun is complete",
-    "8": "Usage has not vanished",
+    "7": "No run has stopped half-way",
+    "8": "No usage has disappeared",
 }
 """Each invariant in words, by the number with which the title of its checks begins. The manual's page
 how-it-works explains them."""
@@ -55,20 +57,14 @@ class InvariantCheck:
 
     @property
     def verdict(self) -> str:
-        """The result as a word; "not judged" where the check was not possible."""
-        return "broken" if self.broken else "holds" if self.is_judged else "not judged"
+        """The result as a word; "not checked" where the check was not possible."""
+        return "broken" if self.broken else "holds" if self.is_judged else "not checked"
 
 
 def describe_sides(what: str, left: object, right: object) -> str:
     """Returns a text with both values of a difference, after ``what``."""
     one, other = ("none" if value is None else format_value(value) for value in (left, right))
     return f"{what}{one} on one side, {other} on the other"
-
-
-def format_value(value: object) -> str:
-    """Returns the value as text; an amount without trailing zeros."""
-    text = format(value, "f") if isinstance(value, Decimal) else str(value)
-    return text.rstrip("0").rstrip(".") if isinstance(value, Decimal) and "." in text else text
 
 
 def describe_sides_sql(what: str, left: sql.Composable, right: sql.Composable) -> sql.Composed:

@@ -6,6 +6,7 @@ from datetime import date
 
 from psycopg import sql
 
+from jobs.domain.wording import count
 from jobs.postgres import rejects, run_log
 from jobs.postgres.connections import Connection
 from jobs.postgres.credit_capabilities import CreditCapabilities
@@ -49,7 +50,7 @@ def check_invariants(
     ).fetchall()
     for title, text, explains in rollup_checks(settings):
         yield note_left_out(_check(connection, title, text, days, explains=explains), scope, left_out)
-    yield _check(connection, "6 rejected as counted = rejects that stand", _rejects_query(settings), {})
+    yield _check(connection, "6 rejected rows, as the runs counted = in rollup.rejects", _rejects_query(settings), {})
     for title, text in _ledger_queries(settings, credits):
         yield _check(connection, title, text, days)
     yield from _count_set_aside(connection, settings)
@@ -152,12 +153,11 @@ def _check_transactions(
     balances = compose("ledger_invariants.balances", accounts=accounts, balance=credits.balance(), **parts)
     check = _check(connection, "4 transactions add up = balance in user_credits", balances, {})
     gaps = connection.execute(compose("ledger_invariants.explained_gaps", **parts)).fetchone()
-    note = f"other programs posted between two of ours {gaps[0]:,} times" if gaps and gaps[0] else ""
+    notes = [f"other programs posted {count(gaps[0], 'time')} between our transactions"] if gaps and gaps[0] else []
     if check.broken:
-        note = f"{note and note + '; '}a balance that was changed by hand needs a transaction that says so"
-    yield replace(
-        check, note=note, remedies=tuple(_missing_top_ups(connection, transactions, balances)) if check.broken else ()
-    )
+        notes.append("a balance that was changed by hand needs a transaction for the change")
+        check = replace(check, remedies=tuple(_missing_top_ups(connection, transactions, balances)))
+    yield replace(check, note="; ".join(notes))
 
 
 def _missing_top_ups(connection: Connection, transactions: sql.Identifier, balances: sql.Composed) -> Iterator[str]:
@@ -188,7 +188,7 @@ def _count_closed_accounts(connection: Connection, settings: Settings) -> Iterat
     text = compose("accounts.missing_accounts", draws=draws, has_account=_has_account_condition(settings, draws))
     row = connection.execute(text).fetchone()
     if row and row[0]:
-        note = "they have draws, but no row in user_credits any more: what was booked of them stays"
+        note = "they have draws, but no row in user_credits any more; their draws stay in the ledger"
         yield InvariantCheck("users without an account", row[0], "", note=note, is_judged=False)
 
 

@@ -10,6 +10,7 @@ from datetime import date, timedelta
 from psycopg import sql
 
 from jobs.domain.meters import Meter, cost_of, days_of
+from jobs.domain.wording import name_some
 from jobs.postgres.invariants import InvariantCheck, describe_sides_sql
 from jobs.postgres.sql_loader import column_list, compose, job_table
 from jobs.settings import Settings
@@ -46,8 +47,7 @@ def note_left_out(
     out += format_day_spans([day for days in waiting.values() for day in days]) if by_day else []
     if not out:
         return check
-    some = ", ".join(out[:3]) + (f" and {len(out) - 3} more" if len(out) > 3 else "")
-    note = f"left out, until a run or backfill has computed them whole: {some}"
+    note = f"left out, until a run or backfill has computed them completely: {name_some(out)}"
     whole = [] if by_day else waiting
     return replace(check, note=note, is_judged=check.is_judged and len(bare) + len(whole) < len(scope.months))
 
@@ -73,7 +73,7 @@ def rollup_checks(settings: Settings) -> Iterator[Check]:
             yield f"1 {what} by user = by cluster and {by}", text, False
     yield from _group_by_checks(settings)
     yield (
-        "1 cost of the months as booked = by user",
+        "1 cost in the table months = by user",
         compose(
             "rollup_invariants.months",
             months=job_table(settings, "months"),

@@ -72,7 +72,7 @@ def test_a_new_plan_does_the_rest_until_all_is_done(
     last = command(world, *BACKFILL, "--plan", hashes[-1], **SETTINGS)
     said, _ = last.communicate()
     assert last.returncode == 3, said
-    assert "goes on where run" in said
+    assert "continues run" in said
     assert states(world) == ["done", *["crashed"] * KILLS, "done"]
     assert differing(tables(world), expected) == []
     assert len(ask(world, "SELECT month, user_id FROM rollup.corrections")) == todo, "no row was written twice"

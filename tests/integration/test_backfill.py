@@ -532,5 +532,5 @@ def test_an_unfinished_backfill_is_told_by_reconcile(closed: str) -> None:
     told = usage_jobs("reconcile", url=closed, today=TODAY, **START)
     assert told.code == 6
     assert "run 2: usage-jobs backfill --from 2026-04-01" in " ".join(told.out.split())
-    assert "goes on where run 2 (crashed) ended" in str(done(closed, *APRIL)["notes"])
+    assert "continues run 2 (crashed)" in str(done(closed, *APRIL)["notes"])
     assert usage_jobs("reconcile", url=closed, today=TODAY, **START).code == 0

@@ -196,7 +196,7 @@ def test_an_account_that_is_too_large_is_named_once_and_left_as_it_is(ready: str
     prepaid(ready, purchased=str(2**63 - 1))
     row(ready, 1, "0.40")
     [note] = [note for note in night(ready)["notes"] if "user_credits" in note]
-    assert "user_credits of ada: amounts that are no numbers, or not below 10^18" in note
+    assert "user_credits of ada: some amounts are no numbers, or not below 10^18" in note
     assert night(ready)["users_recomputed"] == 0
     assert drawn(ready) == {}
     ask(ready, "UPDATE user_credits SET total_purchased = 9")

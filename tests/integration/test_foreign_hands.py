@@ -118,7 +118,7 @@ def test_adopted_draws_cost_nothing_again(two: str) -> None:
     taken = ask(two, "SELECT count(*) AS n FROM credit_transactions WHERE user_id = 'bob'")
     told = night(two, "--adopt", "bob", "--adopt", "ada")
     assert [note for note in told["notes"] if "adopt" in note] == [
-        "adopted 0.4 credits on 1 rows of bob: the ledger has what they show",
+        "adopted credits of 0.4 on 1 row of bob: the ledger now has what they show",
         "--adopt ada: expected a user who is set aside for unexplained credits; found none",
     ]
     imported = ask(two, "SELECT usage_daily_id AS id, free, purchased FROM rollup.credit_draws WHERE imported")

@@ -1,0 +1,36 @@
+"""Numbers and lists in messages: grouped digits, plurals, and the first few of many names."""
+
+from collections.abc import Collection
+from decimal import Decimal
+
+
+def count(number: int, noun: str) -> str:
+    """A number and what it counts, such as 1 row or 2 rows."""
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
+def name_some(names: Collection[str], most: int = 3) -> str:
+    """The first names of a sorted collection, and how many more there are."""
+    some = ", ".join(list(names)[:most])
+    return some + (f" and {len(names) - most:,} more" if len(names) > most else "")
+
+
+def format_value(value: object) -> str:
+    """The value as text; an amount without trailing zeros."""
+    text = format(value, "f") if isinstance(value, Decimal) else str(value)
+    return text.rstrip("0").rstrip(".") if isinstance(value, Decimal) and "." in text else text
+
+
+def format_figure(value: Decimal | int | str | None) -> str:
+    """A cell of a table: digits in groups of three, an amount with two decimals; empty for None."""
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value:z,.2f}" if isinstance(value, Decimal) else value or ""
+
+
+def format_amounts(*values: Decimal) -> list[str]:
+    """The amounts with two decimals each, or with as many as it takes to tell different ones apart."""
+    places = 2
+    while len(set(shown := [f"{value:z,.{places}f}" for value in values])) < len(set(values)):
+        places += 1
+    return shown
