@@ -1,11 +1,10 @@
-"""The output of `check`: a short list of what is as expected, and a table of the rest."""
+"""The output of `check`: a short list of what is as expected, and a block for each other finding."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
-from rich.console import Console
-from rich.table import Table
+from rich.text import Text
 
-from jobs.cli.output import escape, make_console, to_json
+from jobs.cli.output import bold, items, print_result, wrap
 from jobs.postgres.catalog import SOURCES
 from jobs.postgres.conninfo import Address
 from jobs.postgres.findings import Finding
@@ -14,37 +13,24 @@ from jobs.settings import Settings
 
 def print_findings(found: Sequence[Finding], settings: Settings, address: Address, *, as_json: bool) -> None:
     """Prints the findings of `check`."""
-    if as_json:
-        print(to_json({"address": repr(address), "settings": settings.source, "findings": list(found)}))
-        return
-    out = make_console()
-    out.print(f"{address!r}, settings: {settings.source}, rates: {settings.rates}", markup=False)
+    result = {"address": repr(address), "settings": settings.source, "findings": list(found)}
+    print_result(result, _lines(found, settings, address), as_json=as_json)
+
+
+def _lines(found: Sequence[Finding], settings: Settings, address: Address) -> Iterator[str | Text]:
+    yield wrap(f"{address!r}, settings: {settings.source}, rates: {settings.rates}", rest="  ")
     for subject, what in _summarize_ok(found).items():
-        out.print(f"ok    {subject}: {what}", markup=False)
+        yield wrap(f"{subject}: {what}", "ok    ", " " * 6)
     others = [finding for finding in found if finding.level != "ok"]
     for finding in others:
-        _print_block(out, finding)
+        note = finding.level == "note"
+        yield ""
+        yield f"note  {finding.subject}" if note else bold(f"REFUSED  {finding.subject}")
+        texts = (finding.expected, finding.found, finding.consequence, finding.remedy)
+        yield from items(dict(zip(("expected", "found", "so", "do"), texts, strict=True)))
     refused = sum(1 for finding in others if finding.level != "note")
-    out.print(f"\nrefused: {refused}" if refused else "\nready", style="bold")
-
-
-def _print_block(out: Console, finding: Finding) -> None:
-    """Prints one finding: what, what was found where what was expected, what follows, and what to do."""
-    level = "note" if finding.level == "note" else "REFUSED"
-    out.print(f"\n{level}  {finding.subject}", style="" if finding.level == "note" else "bold", markup=False)
-    lines = {
-        "expected": finding.expected,
-        "found": finding.found,
-        "so": finding.consequence,
-        "do": finding.remedy,
-    }
-    table = Table.grid(padding=(0, 2))
-    table.add_column(no_wrap=True)
-    table.add_column(overflow="fold")
-    for name, text in lines.items():
-        if text:
-            table.add_row(f"  {name}", escape(text))
-    out.print(table)
+    yield ""
+    yield bold(f"refused: {refused}" if refused else "ready")
 
 
 def _summarize_ok(found: Sequence[Finding]) -> dict[str, str]:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from jobs.domain.backfill_request import Backfill, Limits
 from jobs.domain.errors import ConfigError, StoppedError
+from jobs.domain.wording import format_figure
 from jobs.pipeline.output_files import check_writable
 
 if TYPE_CHECKING:
@@ -37,22 +38,23 @@ class CommandContext:
     who: str
 
 
-def _load_settings(arguments: argparse.Namespace) -> "Settings":
+def _load_settings(context: CommandContext) -> "Settings":
     from jobs.settings import load
 
-    return load(arguments.config, os.environ, Path.cwd())
+    return load(context.arguments.config, os.environ, Path.cwd())
 
 
 @contextmanager
-def _open_address(settings: "Settings") -> Iterator["Address"]:
-    """Yields the database's address; runs the embedded server of the demo, if configured, while the block runs."""
+def _open_address(context: CommandContext) -> Iterator[tuple["Settings", "Address"]]:
+    """Yields the settings and the database's address; an embedded server, if configured, runs as long as the block."""
     from jobs.postgres.conninfo import Address
 
+    settings = _load_settings(context)
     if settings.embedded is not None:
         from jobs.demo.server import run_server
 
         with run_server(settings.embedded) as url:
-            yield Address(url)
+            yield settings, Address(url)
     elif settings.address is None:
         raise ConfigError(
             "no database: expected DATABASE_URL (or SUPABASE_PROJECT_REF, SUPABASE_DB_PASSWORD and SUPABASE_REGION) "
@@ -62,16 +64,16 @@ def _open_address(settings: "Settings") -> Iterator["Address"]:
         address = Address(settings.address)
         for warning in filter(None, (settings.warning, address.warning)):
             print(f"usage-jobs: WARNING: {warning}", file=sys.stderr)
-        yield address
+        yield settings, address
 
 
 def _run(context: CommandContext) -> int:
     from jobs.cli import output
 
-    arguments, settings = context.arguments, _load_settings(context.arguments)
+    arguments = context.arguments
     check_writable("--ran-out", arguments.ran_out)
     check_writable("--metrics-file", arguments.metrics_file)
-    with _open_address(settings) as address:
+    with _open_address(context) as (settings, address):
         options = {"day": arguments.date, "dry_run": arguments.dry_run, "ran_out": arguments.ran_out}
         report = _run_job(context, settings, address, **options)
     _write_metrics(context, report)
@@ -82,10 +84,10 @@ def _run(context: CommandContext) -> int:
 def _backfill(context: CommandContext) -> int:
     from jobs.cli import plan_output
 
-    arguments, settings = context.arguments, _load_settings(context.arguments)
+    arguments = context.arguments
     request = _backfill_request(arguments)
     check_writable("--metrics-file", arguments.metrics_file)
-    with _open_address(settings) as address:
+    with _open_address(context) as (settings, address):
         if not (arguments.dry_run or arguments.yes or request.plan):
             planned = _run_job(context, settings, address, backfill=request, dry_run=True)
             if planned.changes_closed_months:
@@ -100,31 +102,34 @@ def _reopen(context: CommandContext) -> int:
     from jobs.cli import output
     from jobs.pipeline.manual_changes import reopen
 
-    arguments, settings = context.arguments, _load_settings(context.arguments)
-    with _open_address(settings) as address:
+    arguments = context.arguments
+    with _open_address(context) as (settings, address):
         number = reopen(settings, address, arguments.month, arguments.reason, context.who)
-    output.print_reopened(arguments.month, number, as_json=arguments.json)
+    month = f"{arguments.month:%Y-%m}"
+    line = f"{month} is open again (run {number}): the next run covers it, and closes it when it is due"
+    output.print_result({"month": month, "run_id": number}, [line], as_json=arguments.json)
     return 0
 
 
 def _debts(context: CommandContext) -> int:
     from jobs.audit import lists
-    from jobs.cli import audit_output
+    from jobs.cli import audit_output, output
 
     arguments = context.arguments
     if arguments.write_off and (arguments.user is None or arguments.reason is None):
         raise ConfigError("--write-off: expected --user ID and --reason TEXT with it: whose debts, and why")
-    settings = _load_settings(arguments)
-    with _open_address(settings) as address:
+    with _open_address(context) as (settings, address):
         if arguments.write_off:
             from jobs.pipeline.manual_changes import write_off
 
             number, amount = write_off(settings, address, arguments.user, arguments.reason, context.who)
-            audit_output.print_written_off(arguments.user, amount, settings.currency, number, as_json=arguments.json)
+            shown = f"{format_figure(amount)} {settings.currency}"
+            line = f"{arguments.user}: {shown} written off (run {number}); later credit does not pay it"
+            found = {"user": arguments.user, "written_off": str(amount), "run_id": number}
+            output.print_result(found, [line], as_json=arguments.json)
         else:
-            audit_output.print_debts(
-                lists.list_debts(settings, address, arguments.user), settings.currency, as_json=arguments.json
-            )
+            debts = lists.list_debts(settings, address, arguments.user)
+            audit_output.print_debts(debts, settings.currency, as_json=arguments.json)
     return 0
 
 
@@ -170,8 +175,7 @@ def _check(context: CommandContext) -> int:
     from jobs.cli import check_output
 
     arguments = context.arguments
-    settings = _load_settings(arguments)
-    with _open_address(settings) as address:
+    with _open_address(context) as (settings, address):
         findings = check.check(settings, address)
     check_output.print_findings(findings, settings, address, as_json=arguments.json)
     return 5 if any(finding.level not in ("ok", "note") for finding in findings) else 0
@@ -182,14 +186,14 @@ def _schema(context: CommandContext) -> int:
     from jobs.postgres import schema_script
 
     arguments = context.arguments
-    settings = _load_settings(arguments)
-    if arguments.apply:
-        with _open_address(settings) as address:
-            text = schema_script.apply_schema(settings, address, role=arguments.role, with_view=arguments.user_view)
-    elif arguments.role is not None:
-        with _open_address(settings) as address:
-            text = schema_script.grants(settings, address, arguments.role)
+    if arguments.apply or arguments.role is not None:
+        with _open_address(context) as (settings, address):
+            if arguments.apply:
+                text = schema_script.apply_schema(settings, address, role=arguments.role, with_view=arguments.user_view)
+            else:
+                text = schema_script.grants(settings, address, arguments.role)
     else:
+        settings = _load_settings(context)
         text = (schema_script.view_for_users if arguments.user_view else schema_script.own_schema)(settings)
     what = f"role {arguments.role}" if arguments.role else "the view" if arguments.user_view else "schema"
     output.print_schema(settings, text, what, applied=arguments.apply, as_json=arguments.json)
@@ -217,8 +221,7 @@ def _explain(context: CommandContext) -> int:
     from jobs.cli import audit_output
 
     arguments = context.arguments
-    settings = _load_settings(arguments)
-    with _open_address(settings) as address:
+    with _open_address(context) as (settings, address):
         explanation = explain.explain_month(settings, address, arguments.user, arguments.month)
     audit_output.print_explanation(explanation, as_json=arguments.json)
     return 0
@@ -229,8 +232,7 @@ def _reconcile(context: CommandContext) -> int:
     from jobs.cli import audit_output
 
     arguments = context.arguments
-    settings = _load_settings(arguments)
-    with _open_address(settings) as address:
+    with _open_address(context) as (settings, address):
         checks = reconcile(settings, address, arguments.since, arguments.until)
     audit_output.print_checks(checks, as_json=arguments.json)
     return 6 if any(check.broken for check in checks) else 0
@@ -241,8 +243,7 @@ def _watch(context: CommandContext) -> int:
     from jobs.cli import audit_output
 
     arguments = context.arguments
-    settings = _load_settings(arguments)
-    with _open_address(settings) as address:
+    with _open_address(context) as (settings, address):
         found = watch_closed_months(settings, address, every=arguments.all)
     audit_output.print_closed_months(found, as_json=arguments.json)
     return 6 if any(month.changed for month in found) else 0
@@ -251,8 +252,7 @@ def _watch(context: CommandContext) -> int:
 def _schedule(context: CommandContext) -> int:
     from jobs.service import health_endpoint, nightly, scheduler
 
-    settings = _load_settings(context.arguments)
-    with _open_address(settings) as address:
+    with _open_address(context) as (settings, address):
         daemon = nightly.Daemon(settings, address, context.clock, context.scrub, context.who)
         schedule = scheduler.Schedule(daemon.entries(), daemon.clock)
         with health_endpoint.serve_health(settings.schedule.listen, daemon.health, daemon.metrics.text):
@@ -269,8 +269,7 @@ def _runs(context: CommandContext) -> int:
     from jobs.cli import output
 
     arguments = context.arguments
-    settings = _load_settings(arguments)
-    with _open_address(settings) as address:
+    with _open_address(context) as (settings, address):
         runs = lists.list_runs(settings, address, arguments.limit)
     output.print_runs(runs, as_json=arguments.json)
     return 0

@@ -1,14 +1,17 @@
 """The output of `demo`: the progress and reports of its runs, the roll-ups, and commands to try next."""
 
+import sys
+from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from rich.table import Table
+from rich.text import Text
 
 from jobs.cli import output
 from jobs.demo.demo import Outcome, Screen, run_demo
 from jobs.domain.run_report import Report
+from jobs.domain.wording import format_figure
 
 
 def show_demo(directory: Path, users: int, days: int, *, as_json: bool) -> None:
@@ -16,35 +19,33 @@ def show_demo(directory: Path, users: int, days: int, *, as_json: bool) -> None:
 
     def say(text: str) -> None:
         if not as_json:
-            output.make_console(to_error=True).print(text, markup=False)
+            print(text, file=sys.stderr)
 
     def report(report: Report) -> None:
         if not as_json:
             output.print_report(report, as_json=False)
 
     outcome = run_demo(directory, users, days, Screen(say, output.show_progress, report))
-    if as_json:
-        runs = [output.report_object(each) for each in outcome.reports]
-        found = {"directory": str(directory), "runs": runs, **outcome.tables, "next": outcome.commands}
-        print(output.to_json(found))
-    else:
-        _print_tables(outcome)
+    runs = [output.report_object(each) for each in outcome.reports]
+    found = {"directory": str(directory), "runs": runs, **outcome.tables, "next": outcome.commands}
+    output.print_result(found, _lines(outcome), as_json=as_json)
 
 
-def _print_tables(outcome: Outcome) -> None:
-    out = output.make_console()
+def _lines(outcome: Outcome) -> Iterator[str | Text]:
+    currency = outcome.reports[-1].currency
     for name, rows in outcome.tables.items():
-        out.print(f"\nrollup.{name}" + (" (highest cost first)" if "monthly" in name else ""), style="bold")
-        out.print(_table(rows))
-    out.print("\nTry next:", style="bold")
-    for command in outcome.commands:
-        out.print(f"  {command}", markup=False, soft_wrap=True)
+        yield ""
+        yield output.bold(f"rollup.{name}" + (f" (in {currency}, highest cost first)" if "monthly" in name else ""))
+        yield from _table(rows)
+    yield ""
+    yield output.bold("Try next:")
+    yield from (f"  {command}" for command in outcome.commands)
 
 
-def _table(rows: list[dict[str, Any]]) -> Table:
-    table = Table(box=None, pad_edge=False)
-    for name in rows[0] if rows else ():
-        table.add_column(name, justify="right" if isinstance(rows[0][name], Decimal | int) else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*(output.escape("" if value is None else str(value)) for value in row.values()))
-    return table
+def _table(rows: list[dict[str, Any]]) -> list[str]:
+    align = "".join(">" if isinstance(value, Decimal | int) else "<" for value in rows[0].values()) if rows else ""
+    return (
+        output.lay_out(align, [list(rows[0]), *(list(map(format_figure, row.values())) for row in rows)])
+        if rows
+        else []
+    )

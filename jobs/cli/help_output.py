@@ -2,11 +2,12 @@
 
 import os
 import sys
+from collections.abc import Iterator, Mapping
 
 from rich.console import Console
 from rich.markdown import Markdown
 
-from jobs.cli.output import to_json
+from jobs.cli.output import print_result
 from jobs.docs import TOPICS, read_page
 
 WIDEST = 100
@@ -15,25 +16,22 @@ WIDEST = 100
 
 def print_help(topic: str | None, *, as_json: bool) -> None:
     """Shows the page of ``topic``; without one, lists all pages."""
-    if as_json:
-        pages = {name: read_page(name) for name in ((topic,) if topic else TOPICS)}
-        print(to_json({"pages": pages}))
-    elif topic is None:
-        print(_topics())
-    elif sys.stdout.isatty():
+    if topic and not as_json and sys.stdout.isatty():
         _page(read_page(topic))
-    else:
-        print(read_page(topic), end="")
+        return
+    pages = {name: read_page(name) for name in ((topic,) if topic else TOPICS)}
+    lines = [pages[topic].removesuffix("\n")] if topic else _topics(pages)
+    print_result({"pages": pages}, lines, as_json=as_json)
 
 
-def _topics() -> str:
-    width = max(map(len, TOPICS))
-    lines = [f"  usage-jobs help {name:{width}}  {_title(read_page(name))}" for name in TOPICS]
-    return "\n".join(["The manual:", *lines, "", "Options of one command: usage-jobs COMMAND --help"])
-
-
-def _title(page: str) -> str:
-    return page.partition("\n")[0].removeprefix("# ")
+def _topics(pages: Mapping[str, str]) -> Iterator[str]:
+    """Yields the name of each page and its title."""
+    width = max(map(len, pages))
+    yield "The manual:"
+    for name, page in pages.items():
+        yield f"  usage-jobs help {name:{width}}  {page.splitlines()[0].removeprefix('# ')}"
+    yield ""
+    yield "Options of one command: usage-jobs COMMAND --help"
 
 
 def _page(text: str) -> None:

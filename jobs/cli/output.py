@@ -1,26 +1,51 @@
-"""The output of most commands, as text or JSON; nothing is computed here."""
+"""What all commands print their results with, and the results of most: text, or one JSON object.
+
+Text is laid out for the width of the terminal, or for COLUMNS. No number, identifier or other word is ever folded: a
+row that is too wide takes a second line, and an id longer than the terminal stays in one piece.
+"""
 
 import dataclasses
-import io
 import json
-import os
+import shutil
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import textwrap
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime
 from decimal import Decimal, localcontext
+from itertools import chain
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import Any
 
+from rich.cells import cell_len
 from rich.console import Console
-from rich.table import Table
+from rich.text import Text
 
 from jobs.domain.run_report import CreditSummary, Report
+from jobs.domain.wording import count, format_figure
 from jobs.service import log
 from jobs.settings import Settings
 
-MOST_COLUMNS, COLUMNS_IN_A_PIPE = 140, 100
-"""Columns that are used of a terminal at the most; and without a terminal, unless COLUMNS says otherwise."""
+COLUMNS_IN_A_PIPE, WIDEST_TEXT = 100, 140
+"""Columns without a terminal and without COLUMNS; and the most that sentences use: longer lines are hard to read."""
+
+
+def print_result(found: Mapping[str, Any], lines: Iterable[str | Text], *, as_json: bool) -> None:
+    """Prints ``found`` as JSON, or else ``lines``, as they are."""
+    if as_json:
+        print(to_json(found))
+        return
+    console = Console(highlight=False)
+    for line in lines:
+        if isinstance(line, str):
+            print(line)
+        else:
+            console.print(line, soft_wrap=True)
+
+
+def bold(text: str) -> Text:
+    """A line that is bold on a terminal."""
+    return Text(text, style="bold")
 
 
 def to_json(value: Any) -> str:
@@ -39,47 +64,59 @@ def to_plain(value: Any) -> Any:
     return str(value)
 
 
-def make_console(*, to_error: bool = False) -> Console:
-    """A console as wide as the terminal; without one, the output has no styles and no blanks at the ends of lines."""
-    made = Console(stderr=to_error, highlight=False, soft_wrap=False)
-    if made.is_terminal:
-        made.width = min(made.width, MOST_COLUMNS)
-    else:
-        columns = os.environ.get("COLUMNS", "")
-        made.width = int(columns) if columns.isdecimal() and int(columns) else COLUMNS_IN_A_PIPE
-        made.file = cast("IO[str]", _Trimmed(made.file))
-    return made
+def _columns() -> int:
+    return shutil.get_terminal_size((COLUMNS_IN_A_PIPE, 0)).columns
 
 
-class _Trimmed(io.TextIOBase):
-    """A text stream that writes each line to another one without the blanks at its end."""
+def wrap(text: str, first: str = "", rest: str = "") -> str:
+    """``text`` in lines of whole words: ``first`` begins its first line, ``rest`` the others."""
+    width = min(_columns(), WIDEST_TEXT)
+    wrapper = textwrap.TextWrapper(
+        width, initial_indent=first, subsequent_indent=rest, break_long_words=False, break_on_hyphens=False
+    )
+    return wrapper.fill(text)
 
-    def __init__(self, to: IO[str]) -> None:
-        self._to, self._line = to, ""
 
-    def write(self, text: str) -> int:
-        *lines, self._line = (self._line + text).split("\n")
-        self._to.write("".join(f"{line.rstrip(' ')}\n" for line in lines))
-        return len(text)
+def items(texts: Mapping[str, str], width: int = 0) -> Iterator[str]:
+    """Yields each name, in a column of that ``width`` at least, beside its text; nothing for an empty text."""
+    width = max(width, *map(len, texts))
+    for name, text in texts.items():
+        if text:
+            yield wrap(text, f"  {name:{width}}  ", " " * (width + 4))
 
-    def flush(self) -> None:
-        self._to.write(self._line)
-        self._line = ""
-        self._to.flush()
+
+def lay_out(align: str, rows: Sequence[Sequence[str]], indent: int = 0) -> list[str]:
+    """The text of each row of a table.
+
+    ``align``: < or > for each column: words to the left, figures to the right. If a row is too wide for the terminal,
+    the words of every row have a line of their own above the figures.
+    """
+    widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
+
+    def line(row: Sequence[str], of: str, by: int = indent, *, pad: bool = True) -> str:
+        cells = (
+            (" " * (width - cell_len(cell)) + cell) if side == ">" else cell + " " * (width - cell_len(cell)) * pad
+            for cell, width, side in zip(row, widths, align, strict=True)
+            if side in of and width
+        )
+        return (" " * by + "  ".join(cells)).rstrip()
+
+    def fits(of: str) -> bool:
+        return all(cell_len(line(row, of)) <= _columns() for row in rows)
+
+    if fits("<>"):
+        return [line(row, "<>") for row in rows]
+    is_aligned = fits("<")
+    both = ((line(row, "<", pad=is_aligned), line(row, ">", indent + 2)) for row in rows)
+    return ["\n".join(filter(str.strip, lines)) for lines in both]
 
 
 @contextmanager
 def show_progress() -> Iterator[Callable[[str, int, int | None], None]]:
     """Yields a progress callback (stage, done, total): a bar on a terminal, elsewhere a log line per stage."""
-    if sys.stderr.isatty():
-        with _progress_bar() as update:
-            yield update
-    else:
+    if not sys.stderr.isatty():
         yield log.Stages()
-
-
-@contextmanager
-def _progress_bar() -> Iterator[Callable[[str, int, int | None], None]]:
+        return
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
@@ -94,53 +131,56 @@ def _progress_bar() -> Iterator[Callable[[str, int, int | None], None]]:
         *(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()),
         *(TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn()),
     )
-    with Progress(*columns, console=make_console(to_error=True), transient=True) as bar:
+    with Progress(*columns, console=Console(stderr=True, highlight=False), transient=True) as bar:
         task = bar.add_task("start", total=None)
         yield lambda stage, done, of: bar.update(task, description=stage, completed=done, total=of)
 
 
 def print_report(report: Report, *, as_json: bool) -> None:
     """Prints the summary of a run."""
-    if as_json:
-        print(to_json(report_object(report)))
-        return
-    out = make_console()
-    what = "dry run, nothing written" if report.dry_run else f"run {report.run_id}"
-    lines = {
+    print_result(report_object(report), report_lines(report), as_json=as_json)
+
+
+def report_lines(report: Report) -> Iterator[str | Text]:
+    """Yields the summary of a run."""
+    closed = ", ".join(f"{month:%Y-%m}" for month in report.closed)
+    texts = {
         "settings": report.settings_file,
         "rates": report.rates_file,
-        "window": f"{report.window_from} to {report.window_to}" + _closing(report),
-        "users recomputed": f"{report.users_recomputed:,} (rows read: {report.rows_read:,})",
-        "rejected": f"{report.rows_rejected:,}" + (" (see rollup.rejects)" if report.rows_rejected else ""),
-        "priced without a recorded cost": f"{report.unpriced:,}",
-        "rows changed": f"{report.rows_changed:,}{_tables(report.changed)}",
-        **_cost_lines(report),
-        **_credit_lines(report.credits),
-        "seconds": f"{sum(report.seconds.values()):.2f}: "
-        + ", ".join(f"{name} {seconds:.2f}" for name, seconds in report.seconds.items()),
+        "window": f"{report.window_from} to {report.window_to}" + (f", closes {closed}" if closed else ""),
     }
-    grid = Table.grid(padding=(0, 2))
-    grid.add_column()
-    grid.add_column(overflow="fold")  # a path has no spaces to wrap at
-    for name, value in lines.items():
-        grid.add_row(f"  {name}", escape(value))
+    tables = ", ".join(f"{name} {rows:,}" for name, rows in report.changed.items() if rows)
+    stages = ", ".join(f"{name} {seconds:.2f}" for name, seconds in report.seconds.items())
+    figures = {
+        "users recomputed": (f"{report.users_recomputed:,}", f"(rows read: {report.rows_read:,})"),
+        "rejected": (f"{report.rows_rejected:,}", "(see rollup.rejects)" if report.rows_rejected else ""),
+        "priced without a recorded cost": (f"{report.unpriced:,}", ""),
+        "rows changed": (f"{report.rows_changed:,}", f"({tables})" if tables else ""),
+        **_cost_figures(report),
+        **_credit_figures(report.credits, report.currency),
+        "seconds": (f"{sum(report.seconds.values()):.2f}", f"({stages})" if stages else ""),
+    }
+    names, amounts = max(map(len, figures)), max(len(figure) for figure, _ in figures.values())
+    yield bold(f"usage-jobs: {'dry run, nothing written' if report.dry_run else f'run {report.run_id}'}")
+    yield from items(texts, names)
+    for name, (figure, remark) in figures.items():
+        first = f"  {name:{names}}  {figure:>{amounts}} "
+        yield wrap(remark, first, " " * len(first)) if remark else first.rstrip()
     for note in report.notes:
-        grid.add_row("  note", escape(note))
-    out.print(f"usage-jobs: {what}", style="bold")
-    out.print(grid)
+        yield wrap(note, "  note  ", " " * 8)
 
 
-def _cost_lines(report: Report) -> dict[str, str]:
+def _cost_figures(report: Report) -> dict[str, tuple[str, str]]:
     """The total cost and its parts, all with two decimals; the last part is what the others leave of the total."""
     total, credits = _cents(report.total_cost), report.credits
     parts = {word: _cents(part) for word, part in credits.parts.items() if part and word != credits.rest_because}
     if parts and (rest := total - sum(parts.values(), start=Decimal(0))):
         parts[credits.rest_because] = rest
-    width = max(len(f"{amount:,f}") for amount in (total, *parts.values()))
-    lines = {word: f"{amount:{width},f} {report.currency}" for word, amount in {"total cost": total, **parts}.items()}
+    figures = {word: (format_figure(amount), report.currency) for word, amount in parts.items()}
     if credits.users_ran_out:
-        lines["uncovered"] += f" ({count(credits.users_ran_out, 'user')} ran out of credit)"
-    return {word if word == "total cost" else f"- {word}": line for word, line in lines.items()}
+        ran_out = f"{report.currency} ({count(credits.users_ran_out, 'user')} ran out of credit)"
+        figures["uncovered"] = (figures["uncovered"][0], ran_out)
+    return {"total cost": (format_figure(total), report.currency)} | {f"- {word}": it for word, it in figures.items()}
 
 
 def _cents(amount: Decimal) -> Decimal:
@@ -148,26 +188,21 @@ def _cents(amount: Decimal) -> Decimal:
         return amount.quantize(Decimal("0.01"))
 
 
-def count(number: int, noun: str) -> str:
-    """A number and what it counts, such as 1 row or 2 rows."""
-    return f"{number:,} {noun}" + ("" if number == 1 else "s")
-
-
-def _credit_lines(summary: CreditSummary) -> dict[str, str]:
-    """The credits that the run has posted to the ledger; no lines if it has posted none."""
-    lines = {}
-    if summary.users_drawn:
-        kinds = f"{short_amount(summary.free)} free, {short_amount(summary.purchased)} purchased"
-        lines["credits posted"] = f"of {count(summary.users_drawn, 'user')}: {kinds}"
-        corrections = [
-            f"{short_amount(entries.amount)} {word} on {count(entries.rows, 'row')}"
-            for word, entries in (("more", summary.taken), ("given back", summary.given_back))
-            if entries.rows
-        ]
-        if summary.reassigned:
-            corrections.append(f"{count(summary.reassigned, 'row')} between free and purchased")
-        lines["including corrections"] = ", ".join(corrections) or "none"
-    return lines
+def _credit_figures(summary: CreditSummary, currency: str) -> dict[str, tuple[str, str]]:
+    """The credits that the run has posted to the ledger; empty if it has posted none."""
+    if not summary.users_drawn:
+        return {}
+    kinds = f"{format_figure(summary.free)} free, {format_figure(summary.purchased)} purchased"
+    corrections = [
+        f"{format_figure(entries.amount)} {word} on {count(entries.rows, 'row')}"
+        for word, entries in (("more", summary.taken), ("given back", summary.given_back))
+        if entries.rows
+    ]
+    if summary.reassigned:
+        corrections.append(f"{count(summary.reassigned, 'row')} between free and purchased")
+    of = f"{currency} (of {count(summary.users_drawn, 'user')}: {kinds})"
+    posted = {"credits posted": (format_figure(summary.free + summary.purchased), of)}
+    return posted | ({"- of these corrections": ("", ", ".join(corrections))} if corrections else {})
 
 
 def report_object(report: Report) -> dict[str, Any]:
@@ -177,40 +212,12 @@ def report_object(report: Report) -> dict[str, Any]:
     return fields | {"seconds": seconds, "rows_changed": report.rows_changed, "exit_code": report.exit_code}
 
 
-def _closing(report: Report) -> str:
-    closed = ", ".join(f"{month:%Y-%m}" for month in report.closed)
-    return f", closes {closed}" if closed else ""
-
-
-def _tables(changed: Mapping[str, int]) -> str:
-    some = [f"{name} {count:,}" for name, count in changed.items() if count]
-    return f" ({', '.join(some)})" if some else ""
-
-
-def escape(text: str) -> str:
-    """``text`` for rich, with its brackets escaped."""
-    from rich.markup import escape
-
-    return escape(text)
-
-
 def print_schema(settings: Settings, text: str, what: str, *, applied: bool, as_json: bool) -> None:
     """Prints the DDL ``text``; if it was ``applied``, a message that ``what`` is complete."""
-    if as_json:
-        print(to_json({"schema": settings.rollup_schema, "applied": applied, "ddl": text}))
-    elif applied:
-        named = f"schema {settings.rollup_schema}" if what == "schema" else what
-        print(f"{named} is complete. Next: usage-jobs check, then usage-jobs run --dry-run")
-    else:
-        print(text, end="")
-
-
-def print_reopened(month: date, number: int, *, as_json: bool) -> None:
-    """Prints the result of `reopen`."""
-    if as_json:
-        print(to_json({"month": f"{month:%Y-%m}", "run_id": number}))
-    else:
-        print(f"{month:%Y-%m} is open again (run {number}): the next run covers it, and closes it when it is due")
+    named = f"schema {settings.rollup_schema}" if what == "schema" else what
+    done = f"{named} is complete. Next: usage-jobs check, then usage-jobs run --dry-run"
+    found = {"schema": settings.rollup_schema, "applied": applied, "ddl": text}
+    print_result(found, [done if applied else text.removesuffix("\n")], as_json=as_json)
 
 
 def print_start_files(settings: Path, rates: Path, *, option: str, as_json: bool) -> None:
@@ -223,60 +230,31 @@ def print_start_files(settings: Path, rates: Path, *, option: str, as_json: bool
         f"{rates}: put your own prices there; these are examples",
         *(f"usage-jobs {command}{option}" for command in ("schema --apply", "check", "run --dry-run", "run")),
     ]
-    if as_json:
-        print(to_json({"written": [str(settings), str(rates)], "next": steps}))
-    else:
-        print("\n".join([f"wrote {settings} and {rates}. Next:", *(f"  {step}" for step in steps)]))
+    lines = [f"wrote {settings} and {rates}. Next:", *(f"  {step}" for step in steps)]
+    print_result({"written": [str(settings), str(rates)], "next": steps}, lines, as_json=as_json)
 
 
 def print_runs(rows: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
     """Prints the run log."""
-    if as_json:
-        print(to_json({"runs": list(rows)}))
-        return
-    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
-    for heading in (
-        "run",
-        "kind",
-        "status",
-        "window",
-        "started (UTC)",
-        "secs",
-        "read",
-        "rejected",
-        "changed",
-        "cost",
-    ):
-        table.add_column(
-            heading,
-            justify="right" if heading in ("secs", "read", "rejected", "changed", "cost") else "left",
-            overflow="fold",
-        )
-    for row in rows:
-        ended = row["finished_at"]
-        seconds = "" if ended is None else f"{(ended - row['started_at']).total_seconds():.1f}"
-        cost = "" if row["total_cost"] is None else f"{row['total_cost']:,.2f}"
-        figures = [
-            "" if row[name] is None else f"{row[name]:,}" for name in ("rows_read", "rows_rejected", "rows_changed")
-        ]
-        window = f"{row['window_from']:%Y-%m}…{row['window_to']}"
-        started = f"{row['started_at']:%m-%d %H:%M:%S}"
-        table.add_row(str(row["run_id"]), row["kind"], row["status"], window, started, seconds, *figures, cost)
-    out = make_console()
-    out.print(table)
-    for who in sorted({row["who"] for row in rows if row["who"]}):
-        numbers = ", ".join(str(row["run_id"]) for row in rows if row["who"] == who)
-        out.print(f"by {who}: {numbers}", markup=False)
-    for files in sorted({(row["settings_file"], row["rates_file"]) for row in rows if row["settings_file"]}):
-        numbers = ", ".join(str(row["run_id"]) for row in rows if (row["settings_file"], row["rates_file"]) == files)
-        out.print(f"settings: {files[0]}, rates: {files[1]}: {numbers}", markup=False)
-    for row in rows:
-        for text in (row["reason"], row["error"]):
-            if text:
-                out.print(f"run {row['run_id']}: {text}", markup=False)
+    print_result({"runs": list(rows)}, _run_lines(rows), as_json=as_json)
 
 
-def short_amount(value: Decimal | int) -> str:
-    """An amount without trailing zeros."""
-    text = format(value, "f")
-    return text.rstrip("0").rstrip(".") if "." in text else text
+def _run_lines(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Yields a row for each run; then who and which files ran them, and their reasons and errors."""
+    table = [["run", "kind", "status", "days", "start (UTC)", "secs", "read", "rejected", "changed", "cost"]]
+    remarks: dict[str, list[str]] = {}
+    for row in rows:
+        figures = [row[name] for name in ("rows_read", "rows_rejected", "rows_changed", "total_cost")]
+        seconds = row["finished_at"] and f"{(row['finished_at'] - row['started_at']).total_seconds():.1f}"
+        days = f"{row['window_from']:%Y-%m} to {row['window_to']}"
+        words = [str(row["run_id"]), row["kind"], row["status"], days, f"{row['started_at']:%m-%d %H:%M}"]
+        table.append([*words, *map(format_figure, (seconds, *figures))])
+        who = row["who"] and f"by {row['who']}"
+        files = row["settings_file"] and f"settings: {row['settings_file']}, rates: {row['rates_file']}"
+        for remark in filter(None, (who, files)):
+            remarks.setdefault(remark, []).append(str(row["run_id"]))
+    yield from lay_out("<<<<<>>>>>", table)
+    yield from (wrap(f"{remark}: {', '.join(numbers)}", rest="  ") for remark, numbers in sorted(remarks.items()))
+    for row, text in chain.from_iterable(((row, row["reason"]), (row, row["error"])) for row in rows):
+        if text:
+            yield wrap(f"run {row['run_id']}: {text}", rest="  ")

@@ -2,21 +2,23 @@
 
 import sys
 from collections import Counter
+from collections.abc import Iterator
+from itertools import chain
 
-from rich.table import Table
+from rich.text import Text
 
-from jobs.cli import output
+from jobs.cli.output import lay_out, print_result, report_lines, report_object, wrap
 from jobs.domain.errors import ConfigError
 from jobs.domain.run_report import PlanReport, Report
+from jobs.domain.wording import count, format_amounts, format_figure
 
 LARGEST = 10
 
 
 def print_plan(report: Report, *, as_json: bool) -> None:
     """Prints what a backfill has done, or with --dry-run would do."""
-    output.print_report(report, as_json=as_json)
-    if not as_json and report.plan is not None:
-        _print_months(report.plan, report)
+    lines: Iterator[str | Text] = chain(report_lines(report), _plan_lines(report.plan, report) if report.plan else ())
+    print_result(report_object(report), lines, as_json=as_json)
 
 
 def ask_for_approval(report: Report, *, as_json: bool) -> str:
@@ -43,36 +45,29 @@ def ask_for_approval(report: Report, *, as_json: bool) -> str:
     return report.plan.hash
 
 
-def _print_months(plan: PlanReport, report: Report) -> None:
-    out = output.make_console()
-    months = Table(box=None, pad_edge=False)
-    for heading in ("month", "users changed", "cost before", "cost after", "credits before", "credits after"):
-        months.add_column(heading, justify="left" if heading == "month" else "right")
+def _plan_lines(plan: PlanReport, report: Report) -> Iterator[str]:
+    rows: list[tuple[str, ...]] = [("month", "users", "cost before", "after", "credits before", "after", "")]
     for month in plan.months:
-        figures = (month.total_before, month.total_after, month.credits_before, month.credits_after)
+        costs = format_amounts(month.total_before, month.total_after)
+        credits = format_amounts(month.credits_before, month.credits_after)
         name = f"{month.month:%Y-%m}{' closed' if month.closed else ''}"
-        name += f" {month.currency}" if month.currency != report.currency else ""
-        months.add_row(name, f"{month.users:,}", *(f"{figure:,.2f}" for figure in figures))
-    out.print(months)
+        rows.append((name, format_figure(month.users), *costs, *credits, month.currency))
+    yield from lay_out("<>>>>><", rows)
     if plan.changes:
-        _print_largest_changes(plan)
+        causes = Counter(change.cause for change in plan.changes)
+        words = ", ".join(f"{number:,} by {cause}" for cause, number in causes.most_common())
+        yield wrap(f"{count(len(plan.changes), 'user-month')} to change: {words}. The largest:")
+        yield from _largest_changes(plan)
     verb = "would write" if report.dry_run else "wrote"
-    out.print(f"plan {plan.hash}: {verb} {output.count(report.rows_changed, 'row')}", markup=False)
+    yield f"plan {plan.hash}: {verb} {count(report.rows_changed, 'row')}"
     if report.dry_run and report.rows_changed:
-        out.print(f"to write exactly this: the same command with --plan {plan.hash} instead of --dry-run", markup=False)
+        yield wrap(f"to write exactly this: the same command with --plan {plan.hash} instead of --dry-run")
 
 
-def _print_largest_changes(plan: PlanReport) -> None:
-    out = output.make_console()
-    causes = Counter(change.cause for change in plan.changes)
-    words = ", ".join(f"{count:,} by {cause}" for cause, count in causes.most_common())
-    out.print(f"{output.count(len(plan.changes), 'user-month')} to change: {words}. The largest:", markup=False)
-    table = Table(box=None, pad_edge=False)
-    for heading in ("month", "user", "cost before", "after", "credits before", "after", "cause"):
-        right = heading.endswith(("before", "after"))
-        table.add_column(heading, justify="right" if right else "left", overflow="fold")
+def _largest_changes(plan: PlanReport) -> list[str]:
+    rows: list[tuple[str, ...]] = [("month", "user", "cost before", "after", "credits before", "after", "cause")]
     for change in plan.changes[:LARGEST]:
-        figures = (change.old_total, change.new_total, change.old_credits, change.new_credits)
-        shown = (f"{figure:,.4f}" for figure in figures)
-        table.add_row(f"{change.month:%Y-%m}", output.escape(change.user_id), *shown, change.cause)
-    out.print(table)
+        costs = format_amounts(change.old_total, change.new_total)
+        credits = format_amounts(change.old_credits, change.new_credits)
+        rows.append((f"{change.month:%Y-%m}", change.user_id, *costs, *credits, change.cause))
+    return lay_out("<<>>>><", rows)

@@ -85,7 +85,7 @@ def owing(ready: str) -> str:
 
 def test_debts_are_listed_and_written_off(owing: str) -> None:
     listed = usage_jobs("debts", url=owing, today=CLOSED).out
-    assert "300 USD open of 1 user" in listed
+    assert "300.00 USD open of 1 user" in listed
     for words in (("--write-off",), ("--write-off", "--user", "ada"), ("--write-off", "--reason", "x")):
         refused = usage_jobs("debts", *words, url=owing, today=CLOSED)
         assert (refused.code, "expected --user ID and --reason TEXT" in refused.err) == (2, True)
@@ -94,7 +94,9 @@ def test_debts_are_listed_and_written_off(owing: str) -> None:
     assert usage_jobs(*done, url=owing, today=CLOSED).object["written_off"] == "300.0000000000"
     assert debts(owing) == {1: ("300.00", "0.00", "300.00")}
     told = usage_jobs("explain", "--user", "ada", "--month", "2026-05", url=owing, today=CLOSED).out.split()
-    assert "uncovered when the month closed: 300; settled since: 0, written off: 300, still owed: 0" in " ".join(told)
+    assert "when the month closed: 300.00; settled since: 0.00, written off: 300.00, still owed: 0.00 USD" in " ".join(
+        told
+    )
     [log] = ask(owing, "SELECT kind, status, reason FROM rollup.runs ORDER BY run_id DESC LIMIT 1")
     assert log == {"kind": "write-off", "status": "done", "reason": "agreed"}
     others(owing, purchased="1000")
@@ -279,8 +281,8 @@ def test_adopting_settles_what_was_paid(restored: str) -> None:
     rows, account = deducted(restored), used(restored)
     told = night(restored, "--adopt", "ada", today=june(7))
     assert tried["changed"] == told["changed"]
-    assert "adopted 40 credits on 1 rows of ada: the ledger has what they show" in told["notes"]
-    assert not any("settled by later credit" in note for note in told["notes"])
+    assert "adopted credits of 40 on 1 row of ada: the ledger now has what they show" in told["notes"]
+    assert not any("later credit settled" in note for note in told["notes"])
     assert (deducted(restored), used(restored)) == (rows, account)
     assert (debts(restored), drawn(restored)) == ({1: ("300.00", "140.00", "0.00")}, {1: amounts("0", "150")})
     assert paid(restored, month=MAY) == sums(credits_purchased="150", credits_deducted="150", uncovered="160")
