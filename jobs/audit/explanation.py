@@ -92,7 +92,6 @@ class Owed:
 
     @property
     def open(self) -> Decimal:
-        """The amount that is still owed."""
         return self.uncovered - self.settled - self.written_off
 
 
@@ -126,11 +125,8 @@ class Explanation:
         """The columns whose sums differ from the roll-up, without columns that an earlier version did not compute."""
         names = self.sums.keys() | self.rollup.keys()
         known = {name for name in names if not self.rollup or self.rollup.get(name) is not None}
-        return [name for name in self.sums or self.rollup if name in known and not self._is_same(name)]
+        return [n for n in self.sums or self.rollup if n in known and self.sums.get(n) != self.rollup.get(n)]
 
     @property
     def agrees(self) -> bool:
         return not self.differing
-
-    def _is_same(self, name: str) -> bool:
-        return bool(self.sums.get(name) == self.rollup.get(name))

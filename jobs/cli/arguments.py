@@ -34,9 +34,8 @@ def build_parser() -> argparse.ArgumentParser:
     schema = _command(commands, "schema", "print the DDL of the job's own tables", "usage-jobs schema --apply")
     schema.add_argument("--apply", action="store_true", help="run it; safe to repeat")
     instead = schema.add_mutually_exclusive_group()
-    instead.add_argument(
-        "--role", type=_role, metavar="NAME", help="instead: a role that may do only what the job does"
-    )
+    what = "instead: a role that may do only what the job does"
+    instead.add_argument("--role", type=_role, metavar="NAME", help=what)
     instead.add_argument("--user-view", action="store_true", help="instead: a view of their own months for users")
     init = _command(commands, "init", "write settings.toml and rates.csv to start from", "usage-jobs init")
     init.add_argument("dir", nargs="?", type=Path, default=Path(), metavar="DIR", help="where (default: here)")
@@ -44,11 +43,9 @@ def build_parser() -> argparse.ArgumentParser:
     run.add_argument("--date", type=_day, metavar="D", help="the last day to cover (default: yesterday, UTC)")
     run.add_argument("--full", action="store_true", help="recompute all users, and rebuild the cluster tables")
     run.add_argument("--dry-run", action="store_true", help="compute and compare; write nothing")
-    run.add_argument("--metrics-file", type=Path, metavar="FILE", help="write Prometheus metrics to this file")
-    run.add_argument(
-        "--ran-out", type=Path, metavar="FILE", help="write the users who ran out of credits to this CSV file"
-    )
-    _add_decisions(run)
+    what = "write the users who ran out of credits to this CSV file"
+    run.add_argument("--ran-out", type=Path, metavar="FILE", help=what)
+    _add_common(run)
     _add_backfill(commands)
     example = "usage-jobs reopen --month 2026-05 --reason 'closed on a wrong clock'"
     reopen = _command(commands, "reopen", "open the last closed month again, for runs to cover and close", example)
@@ -82,53 +79,37 @@ def _add_backfill(commands: Any) -> None:
     example = "usage-jobs backfill --from 2026-05-01 --to 2026-06-30 --reason 'storage was collected wrongly' --dry-run"
     backfill = _command(commands, "backfill", "compute past months again, closed ones included", example)
     for option, name, which in (("--from", "since", "first"), ("--to", "until", "last")):
-        backfill.add_argument(
-            option,
-            dest=name,
-            type=_day,
-            required=True,
-            metavar="D",
-            help=f"the {which} day; its whole month is computed",
-        )
-    backfill.add_argument(
-        "--user", action="append", type=_text, metavar="ID", help="only this user's rows may change; repeatable"
-    )
-    backfill.add_argument(
-        "--cluster",
-        action="append",
-        type=_cluster,
-        metavar="ID",
-        help="only this cluster's rows (none: those without one) may change; repeatable",
-    )
-    backfill.add_argument(
-        "--reason", type=_text, metavar="TEXT", help="why; required where a closed month is among the days"
-    )
+        what = f"the {which} day; its whole month is computed"
+        backfill.add_argument(option, dest=name, type=_day, required=True, metavar="D", help=what)
+    for option, parse, what in (
+        ("--user", _text, "only this user's rows may change; repeatable"),
+        ("--cluster", _cluster, "only this cluster's rows (none: those without one) may change; repeatable"),
+    ):
+        backfill.add_argument(option, action="append", type=parse, metavar="ID", help=what)
+    why = "why; required where a closed month is among the days"
+    backfill.add_argument("--reason", type=_text, metavar="TEXT", help=why)
     backfill.add_argument("--full", action="store_true", help="recompute all users, whether anything differs or not")
     backfill.add_argument("--dry-run", action="store_true", help="show the plan and its hash; write nothing")
-    backfill.add_argument(
-        "--plan", type=_hash, metavar="HASH", help="write this plan, or nothing if the data has changed"
-    )
+    what = "write this plan, or nothing if the data has changed"
+    backfill.add_argument("--plan", type=_hash, metavar="HASH", help=what)
     backfill.add_argument("--yes", action="store_true", help="do not ask before a closed month changes")
-    backfill.add_argument("--metrics-file", type=Path, metavar="FILE", help="write Prometheus metrics to this file")
-    _add_decisions(backfill)
+    _add_common(backfill)
 
 
-def _add_decisions(command: argparse.ArgumentParser) -> None:
-    """Adds the options by which an operator decides after a run was refused, or has set users aside."""
-    for option, what in (
-        (
-            "--trust-ledger",
-            "overwrite the credits shown in this user's rows, set aside for them, with the ledger's; repeatable",
-        ),
-        ("--adopt", "enter the credits shown in this user's rows in the ledger, without a draw; repeatable"),
-    ):
+def _add_common(command: argparse.ArgumentParser) -> None:
+    """Adds the options of `run` and `backfill`: decisions after a refusal, or on users who are set aside."""
+    command.add_argument("--metrics-file", type=Path, metavar="FILE", help="write Prometheus metrics to this file")
+    ledger = "overwrite the credits shown in this user's rows, set aside for them, with the ledger's; repeatable"
+    adopt = "enter the credits shown in this user's rows in the ledger, without a draw; repeatable"
+    for option, what in (("--trust-ledger", ledger), ("--adopt", adopt)):
         command.add_argument(option, action="append", default=[], type=_text, metavar="USER", help=what)
     for option, parse, why in (
-        ("--allow-shrink", Shrink.parse, "much usage has vanished"),
+        ("--allow-shrink", Shrink.parse, "much usage has disappeared"),
         ("--allow-change", LargeChange.parse, "much of the covered days would change"),
     ):
         what = f"continue although {why}: the token that the refusal has printed; repeatable"
-        command.add_argument(option, action="append", default=[], type=_token(parse), metavar="TOKEN", help=what)
+        token = _value(parse, "a token; expected one as the refusal of this run has printed it")
+        command.add_argument(option, action="append", default=[], type=token, metavar="TOKEN", help=what)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -148,18 +129,25 @@ def _command(commands: Any, name: str, text: str, example: str) -> argparse.Argu
     return command
 
 
-def _text(text: str) -> str:
-    if not is_text(text):
-        raise argparse.ArgumentTypeError(f"{text!r} is not UTF-8 text; set the terminal to UTF-8")
-    return text
+def _value(parse: Callable[[str], T], what: str) -> Callable[[str], T]:
+    """``parse``, with an error that says ``what`` was expected where it raises ValueError."""
+
+    def parsed(text: str) -> T:
+        try:
+            return parse(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text!r} is not {what}") from None
+
+    return parsed
 
 
-def _day(text: str) -> date:
-    try:
-        day = date.fromisoformat(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a day; expected one such as 2026-01-31") from None
-    return _in_range(day)
+def _matching(is_valid: Callable[[str], object]) -> Callable[[str], str]:
+    def checked(text: str) -> str:
+        if not is_valid(text):
+            raise ValueError
+        return text
+
+    return checked
 
 
 def _in_range(day: date) -> date:
@@ -168,51 +156,22 @@ def _in_range(day: date) -> date:
     return day
 
 
-def _month(text: str) -> date:
-    try:
-        month = date.fromisoformat(f"{text}-01")
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a month; expected one such as 2026-01") from None
-    return _in_range(month)
-
-
-def _cluster(text: str) -> UUID | None:
-    try:
-        return None if text == "none" else UUID(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a cluster's id; expected a uuid, or none") from None
-
-
-def _hash(text: str) -> str:
-    if not re.fullmatch("[0-9a-f]{24}", text):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a plan's hash; expected the 24 characters of --dry-run")
-    return text
-
-
-def _token(parse: Callable[[str], T]) -> Callable[[str], T]:
-    def parsed(text: str) -> T:
-        try:
-            return parse(text)
-        except ValueError:
-            raise argparse.ArgumentTypeError(
-                f"{text!r} is not a token; expected one as the refusal of this run has printed it"
-            ) from None
-
-    return parsed
+_text = _value(_matching(is_text), "UTF-8 text; set the terminal to UTF-8")
+_day = _value(lambda text: _in_range(date.fromisoformat(text)), "a day; expected one such as 2026-01-31")
+_month = _value(lambda text: _in_range(date.fromisoformat(f"{text}-01")), "a month; expected one such as 2026-01")
+_cluster = _value(lambda text: None if text == "none" else UUID(text), "a cluster's id; expected a uuid, or none")
+_hash = _value(
+    _matching(re.compile("[0-9a-f]{24}").fullmatch), "a plan's hash; expected the 24 characters of --dry-run"
+)
+_counted = _matching(lambda text: text.isdecimal() and 1 <= int(text[:20]) <= MOST)
+_count = _value(lambda text: int(_counted(text)), f"a count; expected a whole number from 1 to {MOST}")
+_name = _value(_matching(is_name), f"a role's name; expected at most {MOST_BYTES} bytes, no $")
 
 
 def _role(text: str) -> str:
-    if not is_name(text):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a role's name; expected at most {MOST_BYTES} bytes, no $")
-    if text in SUPABASE_ROLES or text.startswith("pg_"):
+    if _name(text) in SUPABASE_ROLES or text.startswith("pg_"):
         raise argparse.ArgumentTypeError(f"{text!r} is not a role of the job's own; expected a new name: usage_jobs")
     return text
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text[:20]) <= MOST:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a count; expected a whole number from 1 to {MOST}")
-    return int(text)
 
 
 def _version() -> str:

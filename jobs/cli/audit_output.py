@@ -9,19 +9,18 @@ from rich.text import Text
 
 from jobs.audit.closed_months import ClosedMonth
 from jobs.audit.explanation import Explanation, Line, PricedQuantity
-from jobs.cli.output import bold, lay_out, print_result, to_plain, wrap
+from jobs.cli.output import Result, bold, lay_out, to_plain, wrap
 from jobs.domain.wording import count, format_amounts, format_figure, format_value
 from jobs.postgres.debts import Debt
 from jobs.postgres.invariants import InvariantCheck
 
 
-def print_checks(found: Sequence[InvariantCheck], *, as_json: bool) -> None:
-    """Prints the result of `reconcile`: by invariant each check with its figures, its verdict, and its culprits."""
+def describe_checks(found: Sequence[InvariantCheck]) -> Result:
+    """The result of `reconcile`: by invariant each check with its figures, its verdict, and its culprits."""
     broken = sum(1 for check in found if check.broken)
     laws = [_to_json_object(check) | {"invariant": check.invariant, "verdict": check.verdict} for check in found]
-    print_result(
-        {"broken": broken, "laws": laws, "exit_code": 6 if broken else 0}, _check_lines(found, broken), as_json=as_json
-    )
+    code = 6 if broken else 0
+    return Result({"broken": broken, "laws": laws, "exit_code": code}, _check_lines(found, broken), code)
 
 
 def _to_json_object(check: InvariantCheck) -> dict[str, Any]:
@@ -68,10 +67,9 @@ def _details(check: InvariantCheck) -> Iterator[str]:
     yield from check.remedies
 
 
-def print_explanation(explanation: Explanation, *, as_json: bool) -> None:
-    """Prints every row of a user's month, and the sums of the rows beside the roll-up."""
-    found = {**to_plain(explanation), "agrees": explanation.agrees}
-    print_result(found, _explanation_lines(explanation), as_json=as_json)
+def describe_explanation(explanation: Explanation) -> Result:
+    """Every row of a user's month, and the sums of the rows beside the roll-up."""
+    return Result({**to_plain(explanation), "agrees": explanation.agrees}, _explanation_lines(explanation))
 
 
 def _explanation_lines(explanation: Explanation) -> Iterator[str | Text]:
@@ -100,7 +98,9 @@ def _explanation_lines(explanation: Explanation) -> Iterator[str | Text]:
 
 def _difference_lines(explanation: Explanation) -> Iterator[str]:
     """Yields the stored cost and the cost as computed now, and the days that differ."""
-    stored, now = _pair(*(figures.get("total_cost") for figures in (explanation.rollup, explanation.sums)))
+    stored, now = _pair(
+        *(figures.get("total_cost") for figures in (explanation.rollup, explanation.sums)), none="nothing"
+    )
     if explanation.closed:
         days = f"--from {explanation.month} --to {explanation.last}"
         text = (
@@ -115,15 +115,15 @@ def _difference_lines(explanation: Explanation) -> Iterator[str]:
         )
     yield wrap(text)
     for day in explanation.days:
-        before, after = _pair(day.stored, day.now)
+        before, after = _pair(day.stored, day.now, none="nothing")
         yield wrap(f"{day.day}, {_cluster(day.cluster)}: {before} is stored, {after} now", "  ", "    ")
 
 
-def _pair(*values: Any) -> list[str]:
+def _pair(*values: Any, none: str = "none") -> list[str]:
     """Two values as text; two amounts with as many decimals as tell them apart."""
     if all(isinstance(value, Decimal) for value in values):
         return format_amounts(*values)
-    return ["nothing" if value is None else format_figure(value) for value in values]
+    return [none if value is None else format_figure(value) for value in values]
 
 
 def _cluster(cluster: str | None) -> str:
@@ -189,12 +189,13 @@ def _sums(explanation: Explanation) -> list[tuple[str, str, str, str]]:
     return rows
 
 
-def print_closed_months(found: Sequence[ClosedMonth], *, as_json: bool) -> None:
-    """Prints the table of `watch`: each closed month as it closed and as it is now, and the remedies."""
+def describe_closed_months(found: Sequence[ClosedMonth]) -> Result:
+    """The table of `watch`: each closed month as it closed and as it is now, and the remedies."""
     changed = [month for month in found if month.changed]
     months = [to_plain(month) | {"backfill": month.remedy if month.changed else None} for month in found]
-    result = {"months": months, "changed": len(changed), "exit_code": 6 if changed else 0}
-    print_result(result, _closed_month_lines(found, changed), as_json=as_json)
+    code = 6 if changed else 0
+    result = {"months": months, "changed": len(changed), "exit_code": code}
+    return Result(result, _closed_month_lines(found, changed), code)
 
 
 def _closed_month_lines(found: Sequence[ClosedMonth], changed: Sequence[ClosedMonth]) -> Iterator[str]:
@@ -209,7 +210,7 @@ def _closed_month_lines(found: Sequence[ClosedMonth], changed: Sequence[ClosedMo
         if month.missing:
             differ = f"not compared: no column {', '.join(month.missing)}"
         counts = (format_figure(number) for number in (month.rows_before, month.rows_now))
-        costs = _pair(month.total_before, month.total_now)
+        costs = _pair(month.total_before, month.total_now, none="")
         rows.append((f"{month.month:%Y-%m}", *counts, *costs, month.currency, differ or "none"))
     yield from lay_out("<>>>><<", rows)
     for month in changed:
@@ -223,11 +224,11 @@ def _closed_month_lines(found: Sequence[ClosedMonth], changed: Sequence[ClosedMo
         yield "nothing has changed upstream"
 
 
-def print_debts(found: Sequence[Debt], currency: str, *, as_json: bool) -> None:
-    """Prints the table of `debts`: what was uncovered of each row when its month closed, settled and written off."""
+def describe_debts(found: Sequence[Debt], currency: str) -> Result:
+    """The table of `debts`: what was uncovered of each row when its month closed, settled and written off."""
     left = sum((debt.open for debt in found), start=Decimal(0))
     debts = [to_plain(debt) | {"open": str(debt.open)} for debt in found]
-    print_result({"debts": debts, "open": str(left)}, _debt_lines(found, left, currency), as_json=as_json)
+    return Result({"debts": debts, "open": str(left)}, _debt_lines(found, left, currency))
 
 
 def _debt_lines(found: Sequence[Debt], left: Decimal, currency: str) -> Iterator[str]:

@@ -4,17 +4,17 @@ from collections.abc import Iterator, Sequence
 
 from rich.text import Text
 
-from jobs.cli.output import bold, items, print_result, wrap
+from jobs.cli.output import Result, bold, items, wrap
 from jobs.postgres.catalog import SOURCES
 from jobs.postgres.conninfo import Address
 from jobs.postgres.findings import Finding
 from jobs.settings import Settings
 
 
-def print_findings(found: Sequence[Finding], settings: Settings, address: Address, *, as_json: bool) -> None:
-    """Prints the findings of `check`."""
+def describe_findings(found: Sequence[Finding], settings: Settings, address: Address) -> Result:
     result = {"address": repr(address), "settings": settings.source, "findings": list(found)}
-    print_result(result, _lines(found, settings, address), as_json=as_json)
+    code = 5 if any(finding.level not in ("ok", "note") for finding in found) else 0
+    return Result(result, _lines(found, settings, address), code)
 
 
 def _lines(found: Sequence[Finding], settings: Settings, address: Address) -> Iterator[str | Text]:

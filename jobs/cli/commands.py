@@ -1,4 +1,4 @@
-"""One function per command: it loads the settings, does the work, prints the result and returns the exit code.
+"""One function per command: it loads the settings, does the work, and returns the result, which main prints.
 
 No SQL and no polars here; modules that are slow to import are imported where they are used.
 """
@@ -20,6 +20,7 @@ from jobs.domain.wording import format_figure
 from jobs.pipeline.output_files import check_writable
 
 if TYPE_CHECKING:
+    from jobs.cli.output import Result
     from jobs.domain.run_report import Report
     from jobs.postgres.conninfo import Address
     from jobs.settings import Settings
@@ -67,7 +68,7 @@ def _open_address(context: CommandContext) -> Iterator[tuple["Settings", "Addres
         yield settings, address
 
 
-def _run(context: CommandContext) -> int:
+def _run(context: CommandContext) -> "Result":
     from jobs.cli import output
 
     arguments = context.arguments
@@ -77,15 +78,15 @@ def _run(context: CommandContext) -> int:
         options = {"day": arguments.date, "dry_run": arguments.dry_run, "ran_out": arguments.ran_out}
         report = _run_job(context, settings, address, **options)
     _write_metrics(context, report)
-    output.print_report(report, as_json=arguments.json)
-    return report.exit_code
+    return output.describe_report(report)
 
 
-def _backfill(context: CommandContext) -> int:
+def _backfill(context: CommandContext) -> "Result":
     from jobs.cli import plan_output
 
     arguments = context.arguments
-    request = _backfill_request(arguments)
+    some = (None if ids is None else frozenset(ids) for ids in (arguments.user, arguments.cluster))
+    request = Backfill(arguments.since, arguments.until, arguments.reason, Limits(*some), arguments.plan)
     check_writable("--metrics-file", arguments.metrics_file)
     with _open_address(context) as (settings, address):
         if not (arguments.dry_run or arguments.yes or request.plan):
@@ -94,11 +95,10 @@ def _backfill(context: CommandContext) -> int:
                 request = replace(request, plan=plan_output.ask_for_approval(planned, as_json=arguments.json))
         report = _run_job(context, settings, address, backfill=request, dry_run=arguments.dry_run)
     _write_metrics(context, report)
-    plan_output.print_plan(report, as_json=arguments.json)
-    return report.exit_code
+    return plan_output.describe_plan(report)
 
 
-def _reopen(context: CommandContext) -> int:
+def _reopen(context: CommandContext) -> "Result":
     from jobs.cli import output
     from jobs.pipeline.manual_changes import reopen
 
@@ -107,11 +107,10 @@ def _reopen(context: CommandContext) -> int:
         number = reopen(settings, address, arguments.month, arguments.reason, context.who)
     month = f"{arguments.month:%Y-%m}"
     line = f"{month} is open again (run {number}): the next run covers it, and closes it when it is due"
-    output.print_result({"month": month, "run_id": number}, [line], as_json=arguments.json)
-    return 0
+    return output.Result({"month": month, "run_id": number}, [line])
 
 
-def _debts(context: CommandContext) -> int:
+def _debts(context: CommandContext) -> "Result":
     from jobs.audit import lists
     from jobs.cli import audit_output, output
 
@@ -126,11 +125,8 @@ def _debts(context: CommandContext) -> int:
             shown = f"{format_figure(amount)} {settings.currency}"
             line = f"{arguments.user}: {shown} written off (run {number}); later credit does not pay it"
             found = {"user": arguments.user, "written_off": str(amount), "run_id": number}
-            output.print_result(found, [line], as_json=arguments.json)
-        else:
-            debts = lists.list_debts(settings, address, arguments.user)
-            audit_output.print_debts(debts, settings.currency, as_json=arguments.json)
-    return 0
+            return output.Result(found, [line])
+        return audit_output.describe_debts(lists.list_debts(settings, address, arguments.user), settings.currency)
 
 
 def _run_job(context: CommandContext, settings: "Settings", address: "Address", **options: Any) -> "Report":
@@ -142,46 +138,34 @@ def _run_job(context: CommandContext, settings: "Settings", address: "Address", 
     arguments = context.arguments
     if both := sorted({*arguments.adopt} & {*arguments.trust_ledger}):
         raise ConfigError(f"{both[0]}: expected --adopt or --trust-ledger, which are opposites; found both")
-    options |= {"allow_shrink": arguments.allow_shrink, "allow_change": arguments.allow_change}
-    options |= {"full": arguments.full, "who": context.who}
-    options |= {"trust_ledger": arguments.trust_ledger, "adopt": arguments.adopt}
+    same = ("allow_shrink", "allow_change", "full", "trust_ledger", "adopt")
+    options |= {name: getattr(arguments, name) for name in same} | {"who": context.who}
     with output.show_progress() as progress:
         return run_job(RunRequest(settings, address, progress=progress, **options))
 
 
 def _write_metrics(context: CommandContext, report: "Report") -> None:
-    if context.arguments.metrics_file is not None:
+    if (file := context.arguments.metrics_file) is not None:
         from jobs.service.metrics import Metrics
 
         metrics = Metrics()
         metrics.record_run(report, context.clock())
         try:
-            metrics.write(context.arguments.metrics_file)
+            metrics.write(file)
         except OSError as error:  # only a warning: the run is done, and its exit code must not change
-            file = context.arguments.metrics_file
             print(f"usage-jobs: WARNING: --metrics-file {file} could not be written: {error.strerror}", file=sys.stderr)
 
 
-def _backfill_request(arguments: argparse.Namespace) -> Backfill:
-    limits = Limits(
-        users=None if arguments.user is None else frozenset(arguments.user),
-        clusters=None if arguments.cluster is None else frozenset(arguments.cluster),
-    )
-    return Backfill(arguments.since, arguments.until, arguments.reason, limits, arguments.plan)
-
-
-def _check(context: CommandContext) -> int:
+def _check(context: CommandContext) -> "Result":
     from jobs.audit import check
     from jobs.cli import check_output
 
-    arguments = context.arguments
     with _open_address(context) as (settings, address):
         findings = check.check(settings, address)
-    check_output.print_findings(findings, settings, address, as_json=arguments.json)
-    return 5 if any(finding.level not in ("ok", "note") for finding in findings) else 0
+    return check_output.describe_findings(findings, settings, address)
 
 
-def _schema(context: CommandContext) -> int:
+def _schema(context: CommandContext) -> "Result":
     from jobs.cli import output
     from jobs.postgres import schema_script
 
@@ -196,60 +180,49 @@ def _schema(context: CommandContext) -> int:
         settings = _load_settings(context)
         text = (schema_script.view_for_users if arguments.user_view else schema_script.own_schema)(settings)
     what = f"role {arguments.role}" if arguments.role else "the view" if arguments.user_view else "schema"
-    output.print_schema(settings, text, what, applied=arguments.apply, as_json=arguments.json)
-    return 0
+    return output.describe_schema(settings, text, what, applied=arguments.apply)
 
 
-def _init(context: CommandContext) -> int:
+def _init(context: CommandContext) -> "Result":
     from jobs.cli import output
     from jobs.settings import files
-    from jobs.settings.files import write_start_files
 
-    settings, rates = write_start_files(context.arguments.dir)
+    settings, rates = files.write_start_files(context.arguments.dir)
     is_found = files.find_settings(Path.cwd()).samefile(settings)
-    output.print_start_files(
-        settings,
-        rates,
-        option="" if is_found else f" --config {shlex.quote(str(settings))}",
-        as_json=context.arguments.json,
-    )
-    return 0
+    option = "" if is_found else f" --config {shlex.quote(str(settings))}"
+    return output.describe_start_files(settings, rates, option=option)
 
 
-def _explain(context: CommandContext) -> int:
+def _explain(context: CommandContext) -> "Result":
     from jobs.audit import explain
     from jobs.cli import audit_output
 
     arguments = context.arguments
     with _open_address(context) as (settings, address):
         explanation = explain.explain_month(settings, address, arguments.user, arguments.month)
-    audit_output.print_explanation(explanation, as_json=arguments.json)
-    return 0
+    return audit_output.describe_explanation(explanation)
 
 
-def _reconcile(context: CommandContext) -> int:
+def _reconcile(context: CommandContext) -> "Result":
     from jobs.audit.reconcile import reconcile
     from jobs.cli import audit_output
 
     arguments = context.arguments
     with _open_address(context) as (settings, address):
         checks = reconcile(settings, address, arguments.since, arguments.until)
-    audit_output.print_checks(checks, as_json=arguments.json)
-    return 6 if any(check.broken for check in checks) else 0
+    return audit_output.describe_checks(checks)
 
 
-def _watch(context: CommandContext) -> int:
+def _watch(context: CommandContext) -> "Result":
     from jobs.audit.closed_months import watch_closed_months
     from jobs.cli import audit_output
 
-    arguments = context.arguments
     with _open_address(context) as (settings, address):
-        found = watch_closed_months(settings, address, every=arguments.all)
-    audit_output.print_closed_months(found, as_json=arguments.json)
-    return 6 if any(month.changed for month in found) else 0
+        found = watch_closed_months(settings, address, every=context.arguments.all)
+    return audit_output.describe_closed_months(found)
 
 
-def _schedule(context: CommandContext) -> int:
+def _schedule(context: CommandContext) -> None:
     from jobs.service import health_endpoint, nightly, scheduler
 
     with _open_address(context) as (settings, address):
@@ -261,48 +234,30 @@ def _schedule(context: CommandContext) -> int:
             except (StoppedError, KeyboardInterrupt):
                 if daemon.is_working:
                     raise
-    return 0
 
 
-def _runs(context: CommandContext) -> int:
+def _runs(context: CommandContext) -> "Result":
     from jobs.audit import lists
     from jobs.cli import output
 
-    arguments = context.arguments
     with _open_address(context) as (settings, address):
-        runs = lists.list_runs(settings, address, arguments.limit)
-    output.print_runs(runs, as_json=arguments.json)
-    return 0
+        runs = lists.list_runs(settings, address, context.arguments.limit)
+    return output.describe_runs(runs)
 
 
-def _demo(context: CommandContext) -> int:
+def _demo(context: CommandContext) -> "Result":
     from jobs.cli.demo_output import show_demo
 
     arguments = context.arguments
-    show_demo(arguments.dir, arguments.users, arguments.days, as_json=arguments.json)
-    return 0  # not 3, although the sample usage contains rejects
+    return show_demo(arguments.dir, arguments.users, arguments.days, as_json=arguments.json)
 
 
-def _help(context: CommandContext) -> int:
-    from jobs.cli.help_output import print_help
+def _help(context: CommandContext) -> "Result | None":
+    from jobs.cli.help_output import describe_help
 
-    print_help(context.arguments.topic, as_json=context.arguments.json)
-    return 0
+    return describe_help(context.arguments.topic, as_json=context.arguments.json)
 
 
-COMMANDS: dict[str, Callable[[CommandContext], int]] = {
-    "demo": _demo,
-    "check": _check,
-    "schema": _schema,
-    "init": _init,
-    "run": _run,
-    "backfill": _backfill,
-    "reopen": _reopen,
-    "debts": _debts,
-    "explain": _explain,
-    "reconcile": _reconcile,
-    "watch": _watch,
-    "schedule": _schedule,
-    "runs": _runs,
-    "help": _help,
-}
+_ALL = (_demo, _check, _schema, _init, _run, _backfill, _reopen, _debts, _explain, _reconcile, _watch, _schedule, _runs)
+Command = Callable[[CommandContext], "Result | None"]
+COMMANDS: dict[str, Command] = {command.__name__[1:]: command for command in (*_ALL, _help)}

@@ -7,21 +7,21 @@ from collections.abc import Iterator, Mapping
 from rich.console import Console
 from rich.markdown import Markdown
 
-from jobs.cli.output import print_result
+from jobs.cli.output import Result
 from jobs.docs import TOPICS, read_page
 
 WIDEST = 100
 """Columns; longer lines are hard to read."""
 
 
-def print_help(topic: str | None, *, as_json: bool) -> None:
-    """Shows the page of ``topic``; without one, lists all pages."""
+def describe_help(topic: str | None, *, as_json: bool) -> Result | None:
+    """The page of ``topic``, or without one a list of all pages; None if a terminal has shown it already."""
     if topic and not as_json and sys.stdout.isatty():
         _page(read_page(topic))
-        return
+        return None
     pages = {name: read_page(name) for name in ((topic,) if topic else TOPICS)}
     lines = [pages[topic].removesuffix("\n")] if topic else _topics(pages)
-    print_result({"pages": pages}, lines, as_json=as_json)
+    return Result({"pages": pages}, lines)
 
 
 def _topics(pages: Mapping[str, str]) -> Iterator[str]:

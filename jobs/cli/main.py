@@ -33,8 +33,14 @@ def main(argv: list[str] | None = None) -> int:
     os.environ.setdefault("POLARS_MAX_THREADS", str(max(1, (os.cpu_count() or 2) // 2)))
     try:
         arguments = build_parser().parse_args(words)
-        _configure_logging()
-        code = COMMANDS[arguments.command](CommandContext(arguments, _now, _scrub, _who()))
+        from jobs.service import log  # slow to import; --help ends above
+
+        log.configure()
+        result = COMMANDS[arguments.command](CommandContext(arguments, _now, _scrub, _who()))
+        if result is not None:
+            from jobs.cli.output import print_result
+
+            print_result(result, as_json=arguments.json)
         sys.stdout.flush()
     except UsageJobsError as error:
         return _report_failure(words, str(error), error.exit_code)
@@ -48,8 +54,9 @@ def main(argv: list[str] | None = None) -> int:
     except OSError as error:
         return _report_failure(words, f"{error.filename or 'standard output'}: {error.strerror}", 1)
     except Exception as error:
-        return _report_failure(words, f"unexpected failure\n{_traceback(error)}", 1)
-    return code
+        text = _scrub("".join(traceback.format_exception(error)))
+        return _report_failure(words, f"unexpected failure\n{text}", 1)
+    return 0 if result is None else result.code
 
 
 def _escape_unencodable_output() -> None:
@@ -81,11 +88,6 @@ def _report_failure(words: list[str], message: str, code: int) -> int:
     return code
 
 
-def _traceback(error: Exception) -> str:
-    """The traceback as text, without passwords."""
-    return _scrub("".join(traceback.format_exception(error)))
-
-
 def _scrub(text: str) -> str:
     """``text`` with every known password replaced by ***."""
     from jobs.settings import passwords
@@ -93,12 +95,6 @@ def _scrub(text: str) -> str:
     for secret in passwords(os.environ, Path.cwd()):
         text = text.replace(secret, "***")
     return text
-
-
-def _configure_logging() -> None:
-    from jobs.service import log
-
-    log.configure()
 
 
 def _who() -> str:

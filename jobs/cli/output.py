@@ -4,15 +4,15 @@ Text is laid out for the width of the terminal, or for COLUMNS. No number, ident
 row that is too wide takes a second line, and an id longer than the terminal stays in one piece.
 """
 
-import dataclasses
 import json
 import shutil
 import sys
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, fields, is_dataclass
 from datetime import date, datetime
-from decimal import Decimal, localcontext
+from decimal import Decimal
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -30,13 +30,22 @@ COLUMNS_IN_A_PIPE, WIDEST_TEXT = 100, 140
 """Columns without a terminal and without COLUMNS; and the most that sentences use: longer lines are hard to read."""
 
 
-def print_result(found: Mapping[str, Any], lines: Iterable[str | Text], *, as_json: bool) -> None:
-    """Prints ``found`` as JSON, or else ``lines``, as they are."""
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a command has to say: an object for --json, or ``lines``; and its exit code."""
+
+    found: Mapping[str, Any]
+    lines: Iterable[str | Text]
+    code: int = 0
+
+
+def print_result(result: Result, *, as_json: bool) -> None:
+    """Prints the object as JSON, or else the lines, as they are."""
     if as_json:
-        print(to_json(found))
+        print(to_json(result.found))
         return
     console = Console(highlight=False)
-    for line in lines:
+    for line in result.lines:
         if isinstance(line, str):
             print(line)
         else:
@@ -59,8 +68,8 @@ def to_plain(value: Any) -> Any:
         return format(value, "f")
     if isinstance(value, date | datetime):
         return value.isoformat()
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+    if is_dataclass(value) and not isinstance(value, type):
+        return {f.name: getattr(value, f.name) for f in fields(value)}
     return str(value)
 
 
@@ -71,9 +80,7 @@ def _columns() -> int:
 def wrap(text: str, first: str = "", rest: str = "") -> str:
     """``text`` in lines of whole words: ``first`` begins its first line, ``rest`` the others."""
     width = min(_columns(), WIDEST_TEXT)
-    wrapper = textwrap.TextWrapper(
-        width, initial_indent=first, subsequent_indent=rest, break_long_words=False, break_on_hyphens=False
-    )
+    wrapper = textwrap.TextWrapper(width, first, rest, break_long_words=False, break_on_hyphens=False)
     return wrapper.fill(text)
 
 
@@ -93,22 +100,23 @@ def lay_out(align: str, rows: Sequence[Sequence[str]], indent: int = 0) -> list[
     """
     widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
 
-    def line(row: Sequence[str], of: str, by: int = indent, *, pad: bool = True) -> str:
-        cells = (
-            (" " * (width - cell_len(cell)) + cell) if side == ">" else cell + " " * (width - cell_len(cell)) * pad
-            for cell, width, side in zip(row, widths, align, strict=True)
-            if side in of and width
-        )
-        return (" " * by + "  ".join(cells)).rstrip()
+    def line(row: Sequence[str], sides: str, by: int) -> str:
+        blanks = [" " * (width - cell_len(cell)) for cell, width in zip(row, widths, strict=True)]
+        cells = zip(row, blanks, align, strict=True)
+        texts = (blank + cell if side == ">" else cell + blank for cell, blank, side in cells if side in sides)
+        return (" " * by + "  ".join(filter(None, texts))).rstrip()
 
-    def fits(of: str) -> bool:
-        return all(cell_len(line(row, of)) <= _columns() for row in rows)
+    def fits(sides: str) -> bool:
+        return max(cell_len(line(row, sides, indent)) for row in rows) <= _columns()
 
     if fits("<>"):
-        return [line(row, "<>") for row in rows]
-    is_aligned = fits("<")
-    both = ((line(row, "<", pad=is_aligned), line(row, ">", indent + 2)) for row in rows)
-    return ["\n".join(filter(str.strip, lines)) for lines in both]
+        return [line(row, "<>", indent) for row in rows]
+    words = [line(row, "<", indent) for row in rows]
+    if not fits("<"):
+        texts = ((cell for cell, side in zip(row, align, strict=True) if cell and side == "<") for row in rows)
+        words = [wrap("  ".join(text), " " * indent, " " * (indent + 4)) for text in texts]
+    figures = [line(row, ">", indent + 2) for row in rows]
+    return ["\n".join(filter(str.strip, both)) for both in zip(words, figures, strict=True)]
 
 
 @contextmanager
@@ -117,32 +125,21 @@ def show_progress() -> Iterator[Callable[[str, int, int | None], None]]:
     if not sys.stderr.isatty():
         yield log.Stages()
         return
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
+    from rich import progress as rich
 
     # The remaining time is estimated from the finished batches of this stage, which are of similar size.
-    columns = (
-        *(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()),
-        *(TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn()),
-    )
-    with Progress(*columns, console=Console(stderr=True, highlight=False), transient=True) as bar:
+    times = (rich.TimeElapsedColumn(), "left", rich.TimeRemainingColumn())
+    columns = ("{task.description}", rich.BarColumn(), rich.MofNCompleteColumn(), *times)
+    with rich.Progress(*columns, console=Console(stderr=True, highlight=False), transient=True) as bar:
         task = bar.add_task("start", total=None)
         yield lambda stage, done, of: bar.update(task, description=stage, completed=done, total=of)
 
 
-def print_report(report: Report, *, as_json: bool) -> None:
-    """Prints the summary of a run."""
-    print_result(report_object(report), report_lines(report), as_json=as_json)
+def describe_report(report: Report) -> Result:
+    return Result(report_object(report), report_lines(report), report.exit_code)
 
 
 def report_lines(report: Report) -> Iterator[str | Text]:
-    """Yields the summary of a run."""
     closed = ", ".join(f"{month:%Y-%m}" for month in report.closed)
     texts = {
         "settings": report.settings_file,
@@ -172,8 +169,9 @@ def report_lines(report: Report) -> Iterator[str | Text]:
 
 def _cost_figures(report: Report) -> dict[str, tuple[str, str]]:
     """The total cost and its parts, all with two decimals; the last part is what the others leave of the total."""
-    total, credits = _cents(report.total_cost), report.credits
-    parts = {word: _cents(part) for word, part in credits.parts.items() if part and word != credits.rest_because}
+    credits, total = report.credits, Decimal(f"{report.total_cost:z.2f}")
+    shown = {word: part for word, part in credits.parts.items() if part and word != credits.rest_because}
+    parts = {word: Decimal(f"{part:z.2f}") for word, part in shown.items()}
     if parts and (rest := total - sum(parts.values(), start=Decimal(0))):
         parts[credits.rest_because] = rest
     figures = {word: (format_figure(amount), report.currency) for word, amount in parts.items()}
@@ -181,11 +179,6 @@ def _cost_figures(report: Report) -> dict[str, tuple[str, str]]:
         ran_out = f"{report.currency} ({count(credits.users_ran_out, 'user')} ran out of credit)"
         figures["uncovered"] = (figures["uncovered"][0], ran_out)
     return {"total cost": (format_figure(total), report.currency)} | {f"- {word}": it for word, it in figures.items()}
-
-
-def _cents(amount: Decimal) -> Decimal:
-    with localcontext(prec=80):
-        return amount.quantize(Decimal("0.01"))
 
 
 def _credit_figures(summary: CreditSummary, currency: str) -> dict[str, tuple[str, str]]:
@@ -206,22 +199,21 @@ def _credit_figures(summary: CreditSummary, currency: str) -> dict[str, tuple[st
 
 
 def report_object(report: Report) -> dict[str, Any]:
-    """The JSON object of a run."""
-    fields = {f.name: getattr(report, f.name) for f in dataclasses.fields(report)}
+    found = {f.name: getattr(report, f.name) for f in fields(report)}
     seconds = {name: round(value, 3) for name, value in report.seconds.items()}
-    return fields | {"seconds": seconds, "rows_changed": report.rows_changed, "exit_code": report.exit_code}
+    return found | {"seconds": seconds, "rows_changed": report.rows_changed, "exit_code": report.exit_code}
 
 
-def print_schema(settings: Settings, text: str, what: str, *, applied: bool, as_json: bool) -> None:
-    """Prints the DDL ``text``; if it was ``applied``, a message that ``what`` is complete."""
+def describe_schema(settings: Settings, text: str, what: str, *, applied: bool) -> Result:
+    """The DDL ``text``; if it was ``applied``, a message that ``what`` is complete."""
     named = f"schema {settings.rollup_schema}" if what == "schema" else what
     done = f"{named} is complete. Next: usage-jobs check, then usage-jobs run --dry-run"
     found = {"schema": settings.rollup_schema, "applied": applied, "ddl": text}
-    print_result(found, [done if applied else text.removesuffix("\n")], as_json=as_json)
+    return Result(found, [done if applied else text.removesuffix("\n")])
 
 
-def print_start_files(settings: Path, rates: Path, *, option: str, as_json: bool) -> None:
-    """Prints the files that `init` has written and the next steps.
+def describe_start_files(settings: Path, rates: Path, *, option: str) -> Result:
+    """The files that `init` has written and the next steps.
 
     ``option``: the --config option for the commands; empty if they find the settings file without it.
     """
@@ -231,12 +223,11 @@ def print_start_files(settings: Path, rates: Path, *, option: str, as_json: bool
         *(f"usage-jobs {command}{option}" for command in ("schema --apply", "check", "run --dry-run", "run")),
     ]
     lines = [f"wrote {settings} and {rates}. Next:", *(f"  {step}" for step in steps)]
-    print_result({"written": [str(settings), str(rates)], "next": steps}, lines, as_json=as_json)
+    return Result({"written": [str(settings), str(rates)], "next": steps}, lines)
 
 
-def print_runs(rows: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
-    """Prints the run log."""
-    print_result({"runs": list(rows)}, _run_lines(rows), as_json=as_json)
+def describe_runs(rows: Sequence[Mapping[str, Any]]) -> Result:
+    return Result({"runs": list(rows)}, _run_lines(rows))
 
 
 def _run_lines(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:

@@ -7,7 +7,7 @@ from itertools import chain
 
 from rich.text import Text
 
-from jobs.cli.output import lay_out, print_result, report_lines, report_object, wrap
+from jobs.cli.output import Result, lay_out, print_result, report_lines, report_object, wrap
 from jobs.domain.errors import ConfigError
 from jobs.domain.run_report import PlanReport, Report
 from jobs.domain.wording import count, format_amounts, format_figure
@@ -15,10 +15,10 @@ from jobs.domain.wording import count, format_amounts, format_figure
 LARGEST = 10
 
 
-def print_plan(report: Report, *, as_json: bool) -> None:
-    """Prints what a backfill has done, or with --dry-run would do."""
+def describe_plan(report: Report) -> Result:
+    """What a backfill has done, or with --dry-run would do."""
     lines: Iterator[str | Text] = chain(report_lines(report), _plan_lines(report.plan, report) if report.plan else ())
-    print_result(report_object(report), lines, as_json=as_json)
+    return Result(report_object(report), lines, report.exit_code)
 
 
 def ask_for_approval(report: Report, *, as_json: bool) -> str:
@@ -33,7 +33,7 @@ def ask_for_approval(report: Report, *, as_json: bool) -> str:
             f"closed months ({closed}) would change: expected --yes, or --plan {report.plan.hash} to write exactly "
             "these changes; found neither, and no terminal to ask at. Nothing was written; --dry-run shows the plan"
         )
-    print_plan(report, as_json=False)
+    print_result(describe_plan(report), as_json=False)
     # Not input(question): with a terminal that writes the question to standard error.
     print(f"Change closed months ({closed})? Type yes to write this plan: ", end="", flush=True)
     try:

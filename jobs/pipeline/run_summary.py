@@ -1,9 +1,9 @@
 """The summary of a run (domain.run_report)."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import date
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from jobs.domain.fixed_point import unscaled
 from jobs.domain.run_report import Change, CreditSummary, LedgerTotals, MonthChange, PlanReport, Report
@@ -15,10 +15,6 @@ from jobs.postgres.run_scope import RunScope
 
 if TYPE_CHECKING:
     from jobs.pipeline.plan_approval import ChangeRecorder
-
-BY_MONTH = ("old_total", "new_total", "old_credits_deducted", "new_credits_deducted")
-NOTHING = dict.fromkeys(("users", *BY_MONTH), 0)
-SOME = 3
 
 
 def summarize(
@@ -54,7 +50,7 @@ def summarize(
             *_describe_other_currencies(scope, ended),
             *_make_notes(scope.kind, totals, adopted, unsettled),
             *_describe_remedies(scope, totals),
-            *_describe_waiting(ended),
+            *([f"the cluster tables of {_months(ended.waiting)} wait for these users"] if ended.waiting else []),
         ),
         dry_run=run_id is None,
         users_left=len(totals.skipped),
@@ -88,11 +84,6 @@ def _explain_open(totals: Totals) -> str:
     )
 
 
-def _describe_waiting(ended: Finalized) -> list[str]:
-    months = ", ".join(f"{month:%Y-%m}" for month in sorted(ended.waiting))
-    return [f"the cluster tables of {months} wait for these users"] if months else []
-
-
 def _make_notes(kind: str, totals: Totals, adopted: Adoption | None, unsettled: Collection[date]) -> list[str]:
     notes = [*totals.notes, *([adopted.note] if adopted else [])]
     if totals.skipped:
@@ -104,13 +95,12 @@ def _make_notes(kind: str, totals: Totals, adopted: Adoption | None, unsettled: 
     refused = totals.set_aside.keys() - totals.foreign
     for users, then in ((refused, "the next run tries again"), (totals.foreign, "you have to decide")):
         if users:
-            reasons = "; ".join(f"{user}: {totals.set_aside[user]}" for user in sorted(users)[:SOME])
+            reasons = "; ".join(f"{user}: {totals.set_aside[user]}" for user in sorted(users)[:3])
             notes.append(
                 f"set aside (rollup.set_aside): {_some(users)}. Nothing was written for them; {then}. {reasons}"
             )
     if unsettled:
-        months = ", ".join(f"{month:%Y-%m}" for month in unsettled)
-        notes.append(f"{months} stays open: {_explain_open(totals)}")
+        notes.append(f"{_months(unsettled)} stays open: {_explain_open(totals)}")
     if totals.unusable:
         notes.append(
             f"user_credits of {', '.join(totals.unusable)}: some amounts are no numbers, or not below 10^18; no credit "
@@ -147,7 +137,11 @@ def _describe_remedies(scope: RunScope, totals: Totals) -> Iterator[str]:
 
 
 def _some(users: Collection[str]) -> str:
-    return name_some(sorted(users), SOME)
+    return name_some(sorted(users))
+
+
+def _months(months: Collection[date]) -> str:
+    return ", ".join(f"{month:%Y-%m}" for month in sorted(months))
 
 
 def _summarize_credits(scope: RunScope, totals: Totals, ended: Finalized) -> CreditSummary:
@@ -193,29 +187,24 @@ def _report_plan(scope: RunScope, recorder: "ChangeRecorder", ended: Finalized) 
     from jobs.rollups.causes import FIGURES
 
     rows = recorder.changed_months.with_columns(in_decimals(name) for name in FIGURES).to_dicts()
-    changes = tuple(
-        Change(row["month"], row["user_id"], row["cause"], *(row[name] for name in FIGURES)) for row in rows
-    )
-    by_month: dict[date, dict[str, Any]] = {}
-    for row in rows:
-        sums = by_month.setdefault(row["month"], dict(NOTHING))
-        sums["users"] += 1
-        for name in BY_MONTH:
-            sums[name] += row[name]
+    changes = tuple(Change(*(row[name] for name in ("month", "user_id", "cause", *FIGURES))) for row in rows)
+    by_month: dict[date, list[Change]] = {month: [] for month in scope.window.months}
+    for change in changes:
+        by_month[change.month].append(change)
     hash_ = recorder.hash if recorder.approved is None else recorder.approved.hash
-    months = tuple(_report_month(scope, month, by_month.get(month, NOTHING), ended) for month in scope.window.months)
+    months = tuple(_report_month(scope, month, some, ended) for month, some in by_month.items())
     return PlanReport(hash_, months, changes)
 
 
-def _report_month(scope: RunScope, month: date, sums: Mapping[str, Any], ended: Finalized) -> MonthChange:
+def _report_month(scope: RunScope, month: date, changes: Sequence[Change], ended: Finalized) -> MonthChange:
     total, credits = ended.by_month[month].total_cost, ended.by_month[month].credits_deducted
     return MonthChange(
         month,
         month in scope.window.closed,
         scope.currencies[month],
-        sums["users"],
-        total - sums["new_total"] + sums["old_total"],
+        len(changes),
+        total - sum(change.new_total - change.old_total for change in changes),
         total,
-        credits - sums["new_credits_deducted"] + sums["old_credits_deducted"],
+        credits - sum(change.new_credits - change.old_credits for change in changes),
         credits,
     )

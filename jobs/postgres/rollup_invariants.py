@@ -72,16 +72,8 @@ def rollup_checks(settings: Settings) -> Iterator[Check]:
             text = compose("rollup_invariants.clusters", sums=sums, which=sql.Identifier(column), touched_days=touched)
             yield f"1 {what} by user = by cluster and {by}", text, False
     yield from _group_by_checks(settings)
-    yield (
-        "1 cost in the table months = by user",
-        compose(
-            "rollup_invariants.months",
-            months=job_table(settings, "months"),
-            user_monthly=job_table(settings, "user_monthly"),
-            touched_days=touched,
-        ),
-        False,
-    )
+    tables = {name: job_table(settings, name) for name in ("months", "user_monthly", "touched_days")}
+    yield "1 cost in the table months = by user", compose("rollup_invariants.months", **tables), False
 
 
 def _columns_by_unit(meters: Sequence[Meter]) -> dict[str, list[str]]:
@@ -109,32 +101,19 @@ def _group_by_checks(settings: Settings) -> Iterator[Check]:
     tables = ("user_daily", "user_monthly", "cluster_daily", "cluster_monthly", "months", "touched_days")
     parts: dict[str, sql.Composable] = {table: job_table(settings, table) for table in tables}
     parts["sums"] = sql.SQL(", ").join(sql.SQL("sum({0}) AS {0}").format(sql.Identifier(name)) for name in daily)
+    cluster_months = "1 cluster_monthly = user_daily by month and cluster"
     for title, text, of, stored, users in (
         (USER_MONTHS, "rollup_invariants.user_days", "m", monthly, None),
         (CLUSTER_DAYS, "rollup_invariants.cluster_days", "c", daily, "users"),
-        (
-            "1 cluster_monthly = user_daily by month and cluster",
-            "rollup_invariants.cluster_months",
-            "c",
-            monthly,
-            "active_users",
-        ),
+        (cluster_months, "rollup_invariants.cluster_months", "c", monthly, "active_users"),
     ):
         # No rows count as a sum of 0: all rows of a user may be rejected.
         sides = [(_or_zero("d", name), _or_zero(of, column)) for name, column in zip(daily, stored, strict=True)]
         named: dict[str, tuple[sql.Composable, sql.Composable]] = dict(zip(stored, sides, strict=True))
         if users is not None:
             named = {users: (sql.SQL("d.users").format(), sql.Identifier(of, users)), **named}
-        yield (
-            title,
-            compose(
-                text,
-                columns=column_list(stored),
-                difference=_first_difference(named),
-                **parts,
-            ),
-            True,
-        )
+        difference = _first_difference(named)
+        yield title, compose(text, columns=column_list(stored), difference=difference, **parts), True
 
 
 def _or_zero(of: str, column: str) -> sql.Composed:

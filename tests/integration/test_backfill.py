@@ -92,18 +92,18 @@ def test_explain_of_a_closed_month_shows_what_was_booked_and_what_it_would_be(cl
         return " ".join(ran.out.split()), line.split()[1:]
 
     text, line = sums()
-    assert (line, "The month is closed" in text) == (["1", "equal"], False)
+    assert (line, "The month is closed" in text) == (["1.00", "equal"], False)
     reprice(closed, 40, "1.5")
     text, line = sums()
-    assert line == ["1", "1.5", "differs"]
-    assert "its stored cost of 1 does not change. With usage, prices and overrides as they are now" in text
-    assert "the cost would be 1.5" in text
-    assert "2026-04-10, no cluster: 1 is stored, 1.5 now" in text
+    assert line == ["1.00", "1.50", "DIFFERS"]
+    assert "its stored cost of 1.00 does not change. With usage, prices and overrides as they are now" in text
+    assert "the cost would be 1.50" in text
+    assert "2026-04-10, no cluster: 1.00 is stored, 1.50 now" in text
     told = usage_jobs(*asked, "--json", url=closed, today=TODAY, **START).object
     assert (told["closed"], told["agrees"]) == (True, False)
     assert [Decimal(figures["total_cost"]) for figures in (told["rollup"], told["sums"])] == [1, Decimal("1.5")]
     done(closed, *APRIL)
-    assert sums()[1] == ["1.5", "equal"]
+    assert sums()[1] == ["1.50", "equal"]
 
 
 @pytest.mark.thorough

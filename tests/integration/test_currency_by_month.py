@@ -56,5 +56,5 @@ def test_a_month_keeps_its_currency(database: str, tmp_path: Path) -> None:
     assert "EUR" in shown("watch", "--all")
     shown("reconcile", "--from", "2026-05-01")
     late = ("backfill", "--from", "2026-06-01", "--to", "2026-07-01", "--full", "--yes")
-    assert "2026-06 EUR" in " ".join(shown(*late).split())
+    assert "2026-06 0 3.00 3.00 0.00 0.00 EUR" in " ".join(shown(*late).split())
     assert currencies(database) == [(5, "EUR", "EUR"), (6, "EUR", "EUR"), (7, "USD", "USD")]

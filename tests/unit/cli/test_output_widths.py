@@ -3,13 +3,15 @@
 from collections.abc import Callable
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from pathlib import Path
 from uuid import UUID
 
 import pytest
 
 from jobs.audit.closed_months import ClosedMonth
 from jobs.audit.explanation import DayCost, Explanation, Line, PaymentSplit, PricedQuantity, Rejected
-from jobs.cli import audit_output, output, plan_output
+from jobs.cli import audit_output, demo_output, output, plan_output
+from jobs.demo.demo import Outcome
 from jobs.domain.run_report import Change, CreditSummary, LedgerTotals, MonthChange, PlanReport, Report
 from jobs.postgres.debts import Debt
 from jobs.postgres.invariants import InvariantCheck
@@ -73,24 +75,27 @@ CHECKS = [
     InvariantCheck("1 total cost by user = by cluster and day", BIG, OTHER, 1, (USER,), (f"{ID} is missing",)),
     InvariantCheck("users set aside", COUNT, "", broken_keys=(USER,), differences=(ID,), is_judged=False),
 ]
-TABLES: dict[str, tuple[Callable[[], None], tuple[str, ...]]] = {
-    "runs": (lambda: output.print_runs([RUN], as_json=False), (COUNT_TEXT, BIG_TEXT, "crashed", "write-off", USER, ID)),
-    "report": (lambda: output.print_report(REPORT, as_json=False), (COUNT_TEXT, BIG_TEXT, USER, ID)),
-    "plan": (lambda: plan_output.print_plan(REPORT, as_json=False), (USER, "usage+price+override", ".23460")),
+REJECT = {"row": ID, "user_id": USER, "reason": "cpu_hours is 100000000.01: expected a number from 0 to 100000000"}
+DEMO = Outcome(Path(), [REPORT], {"rejects": [REJECT], "user_monthly": [{"user_id": USER, "due": BIG}]}, [])
+TABLES: dict[str, tuple[Callable[[], output.Result], tuple[str, ...]]] = {
+    "runs": (lambda: output.describe_runs([RUN]), (COUNT_TEXT, BIG_TEXT, "crashed", "write-off", USER, ID)),
+    "report": (lambda: output.describe_report(REPORT), (COUNT_TEXT, BIG_TEXT, USER, ID)),
+    "plan": (lambda: plan_output.describe_plan(REPORT), (USER, "usage+price+override", ".23460")),
     "explain": (
-        lambda: audit_output.print_explanation(EXPLANATION, as_json=False),
+        lambda: audit_output.describe_explanation(EXPLANATION),
         (USER, ID, "123,456,789.2345678901"),
     ),
-    "reconcile": (lambda: audit_output.print_checks(CHECKS, as_json=False), (USER, ID, "BROKEN 1", COUNT_TEXT)),
+    "reconcile": (lambda: audit_output.describe_checks(CHECKS), (USER, ID, "BROKEN 1", COUNT_TEXT)),
     "watch": (
-        lambda: audit_output.print_closed_months(
-            [ClosedMonth(MONTH, COUNT, COUNT, BIG, BIG, 1, {"usage": COUNT}, True, "USD")], as_json=False
+        lambda: audit_output.describe_closed_months(
+            [ClosedMonth(MONTH, COUNT, COUNT, BIG, BIG, 1, {"usage": COUNT}, True, "USD")]
         ),
         (COUNT_TEXT, BIG_TEXT, f"{COUNT_TEXT} by usage"),
     ),
+    "demo": (lambda: output.Result({}, demo_output.outcome_lines(DEMO)), (USER, ID, BIG_TEXT, "100000000.01:")),
     "debts": (
-        lambda: audit_output.print_debts(
-            [Debt(UUID(ID), USER, DAY, BIG, Decimal(0), Decimal(1), f"as {ID} says")], "USD", as_json=False
+        lambda: audit_output.describe_debts(
+            [Debt(UUID(ID), USER, DAY, BIG, Decimal(0), Decimal(1), f"as {ID} says")], "USD"
         ),
         (USER, ID, BIG_TEXT, "2026-06-30", "1 user"),
     ),
@@ -103,8 +108,8 @@ def test_nothing_is_folded(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], columns: int, table: str
 ) -> None:
     monkeypatch.setenv("COLUMNS", str(columns))
-    show, wholes = TABLES[table]
-    show()
+    describe, wholes = TABLES[table]
+    output.print_result(describe(), as_json=False)
     lines = capsys.readouterr().out.splitlines()
     for whole in wholes:
         assert any(whole in line for line in lines), whole
