@@ -30,8 +30,9 @@ def _to_json_object(check: InvariantCheck) -> dict[str, Any]:
 
 
 def _check_lines(found: Sequence[InvariantCheck], broken: int) -> Iterator[str | Text]:
-    rows = [(check.name, _figures(check), _verdict(check)) for check in found]
-    checks = zip(found, lay_out("<><", rows, indent=2), strict=True)
+    heads = lay_out("<>", [(_verdict(check), _figures(check)) for check in found], indent=2)
+    texts = (wrap(check.name, f"{head}  ", " " * (len(head) + 2)) for check, head in zip(found, heads, strict=True))
+    checks = zip(found, texts, strict=True)
     for number, some in groupby(checks, lambda pair: pair[0].title[:1] if pair[0].invariant else ""):
         group = list(some)
         yield bold(f"{number} {group[0][0].invariant}" if number else "Only counted, not checked")
@@ -50,10 +51,9 @@ def _verdict(check: InvariantCheck) -> str:
 
 def _figures(check: InvariantCheck) -> str:
     """The figure on which both sides agree, or both figures."""
-    sides = (
-        int(side) if isinstance(side, Decimal) and "." not in f"{side:f}" else side
-        for side in (check.left, check.right)
-    )
+    both = (check.left, check.right)
+    # A number of rows has no decimals, while the server gives amounts with theirs.
+    sides = (int(side) if isinstance(side, Decimal) and f"{side:f}".isdecimal() else side for side in both)
     return (" ≠ " if check.broken else ", ").join(dict.fromkeys(filter(None, _pair(*sides))))
 
 

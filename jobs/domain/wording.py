@@ -3,6 +3,8 @@
 from collections.abc import Collection
 from decimal import Decimal
 
+from jobs.domain.fixed_point import PLACES
+
 
 def count(number: int, noun: str) -> str:
     """A number and what it counts, such as 1 row or 2 rows."""
@@ -30,7 +32,5 @@ def format_figure(value: Decimal | int | str | None) -> str:
 
 def format_amounts(*values: Decimal) -> list[str]:
     """The amounts with two decimals each, or with as many as it takes to tell different ones apart."""
-    places = 2
-    while len(set(shown := [f"{value:z,.{places}f}" for value in values])) < len(set(values)):
-        places += 1
-    return shown
+    texts = ([f"{value:z,.{places}f}" for value in values] for places in range(2, PLACES + 1))
+    return next((shown for shown in texts if len(set(shown)) == len(set(values))), [f"{value:,f}" for value in values])
