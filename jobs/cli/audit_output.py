@@ -214,7 +214,8 @@ def _closed_month_lines(found: Sequence[ClosedMonth], changed: Sequence[ClosedMo
         rows.append((f"{month.month:%Y-%m}", *counts, *costs, month.currency, differ or "none"))
     yield from lay_out("<>>>><<", rows)
     for month in changed:
-        yield f"{month.month:%Y-%m} changed upstream; to see what to do: {month.remedy} --dry-run"
+        yield f"{month.month:%Y-%m} changed upstream; to see what to do:"
+        yield f"  {month.remedy} --dry-run"
     if lost := sorted({column for month in found for column in month.missing}):
         yield wrap(
             "some months are not compared: they were closed with columns of usage_daily that do not exist any more, "
