@@ -31,13 +31,16 @@ class PlanMismatchError(UsageJobsError):
 
 
 class PreflightError(UsageJobsError):
-    """The database cannot be reached, lacks required tables or columns, or denies this role a required privilege."""
+    """The run cannot begin: the database cannot be reached, lacks required tables or columns, or denies this role a
+    required privilege; or one of the checks below refuses."""
 
     exit_code = 5
 
 
-class RefusedError(PreflightError):
+class RefusedError(UsageJobsError):
     """The database rejects a write to the application's tables: a constraint, a trigger, a policy."""
+
+    exit_code = 5
 
 
 class ShrinkError(PreflightError):

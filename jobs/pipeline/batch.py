@@ -30,6 +30,7 @@ from jobs.pipeline.batch_reading import read_input
 from jobs.pipeline.batch_writing import lock_rows, write_changes
 from jobs.postgres import accounts, detection, usage_writeback
 from jobs.postgres.connections import Connection, transaction
+from jobs.postgres.errors import LOCK_ERRORS, REFUSED_AT_COMMIT
 from jobs.postgres.run_lock import check_ownership
 from jobs.postgres.run_scope import RunScope
 from jobs.postgres.usage_reader import Reader
@@ -40,10 +41,6 @@ BATCH_LOCK_TIMEOUT = "500ms"
 deadlock_timeout, after which the server might end the application's transaction."""
 SINGLE_LOCK_TIMEOUT = "1s"
 """How long the batch of a single user waits for the account, while it has no locks."""
-LOCK_ERRORS = ("55P03", "40P01")
-"""SQLSTATEs of lock_not_available and deadlock_detected."""
-REFUSAL_CLASSES = ("23", "P0")
-"""SQLSTATE classes of a deferred constraint or trigger that refuses the batch at COMMIT."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +192,6 @@ def _refusal(error: psycopg.Error | RefusedError) -> str | None:
     state = error.sqlstate or ""
     if state in LOCK_ERRORS:
         return None
-    if not state.startswith(REFUSAL_CLASSES):
+    if not state.startswith(REFUSED_AT_COMMIT):
         raise error
     return f"the server refuses it at COMMIT ({state}): {' '.join(str(error.diag.message_primary).split())}"

@@ -26,7 +26,7 @@ from jobs.postgres.adoption import Adoption
 from jobs.postgres.connections import Connection, ReconnectingConnection, open_link, transaction
 from jobs.postgres.credit_capabilities import find_unusable_accounts
 from jobs.postgres.detection import Detected
-from jobs.postgres.errors import retry
+from jobs.postgres.errors import LOCK_ERRORS, retry
 from jobs.postgres.preflight import SourceCapabilities
 from jobs.postgres.reader_choice import choose_for_rows, choose_reader
 from jobs.postgres.run_lock import check_ownership, hold_run_lock, worker_name
@@ -265,7 +265,6 @@ class _Run:
 
         Raises NotClosableError if it is more than one batch, or a user is locked or set aside.
         """
-        from jobs.pipeline.batch import LOCK_ERRORS
         from jobs.postgres.usage_writeback import ConcurrentChangeError
 
         users, *others = work

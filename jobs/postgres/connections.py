@@ -20,7 +20,8 @@ from psycopg.rows import Row
 from jobs.domain.errors import UsageJobsError
 from jobs.postgres import connect_errors, socket_watchdog
 from jobs.postgres.conninfo import Address
-from jobs.postgres.errors import deadline, is_starting, retry, translate_error
+from jobs.postgres.errors import is_starting, retry, translate_error
+from jobs.postgres.socket_watchdog import deadline
 from jobs.postgres.sql_loader import compose, escape_percent
 
 Connection = psycopg.Connection[Any]

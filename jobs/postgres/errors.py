@@ -1,40 +1,46 @@
-"""Errors of the database driver: which are transient and retried, and the messages for an operator."""
+"""Errors of the database driver: every list of SQLSTATEs, the retries, and the messages for an operator.
+
+An entry of a list may be the beginning of SQLSTATEs, such as their class: the first two characters.
+"""
 
 import random
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import psycopg
 
 from jobs.domain.errors import PreflightError, RefusedError, StartingError, UnreachableError, UsageJobsError
 from jobs.postgres.conninfo import Address
-from jobs.postgres.socket_watchdog import seconds_silent, shutdown_socket
 
 T = TypeVar("T")
-# SQLSTATEs worth a retry: serialization failure, deadlock, lock timeout, idle transaction ended, no connection left,
-# operator intervention or shutdown (57), connection lost (08).
-RETRIED = ("40001", "40P01", "55P03", "25P03", "53300", "57", "08")
-RETRY_SECONDS = 120
-"""No retry later than this after the first error: a job that cannot work ends with an error."""
+LOCK_ERRORS = ("55P03", "40P01")
+"""Another transaction is in the way: lock timeout, deadlock."""
 LOST = ("08", "57P")
-"""SQLSTATEs of a lost connection or a server that went away."""
-
-REFUSED_BY_TABLE = ("22", "23", "42", "0A", "2B", "P0")
-"""SQLSTATE classes of a write that the table refuses: data, constraints, definitions, dependencies, triggers."""
-
-REMEDIES = {
-    "42501": "grant the missing privilege; `usage-jobs check` names each",
+"""The connection is lost, or the server goes away."""
+RETRIED = (*LOCK_ERRORS, *LOST, "57", "40001", "25P03", "53300")
+"""Worth a retry: also operator intervention, serialization failure, an idle transaction ended, no connection left."""
+REFUSED_AT_COMMIT = ("23", "P0")
+"""A constraint or a trigger refuses a write; at COMMIT these are the deferred ones."""
+REFUSED_BY_TABLE = (*REFUSED_AT_COMMIT, "22", "42", "0A", "2B")
+"""A table refuses a write: also because of the data, its definition, or what depends on it."""
+LACKS_PRIVILEGE = "42501"
+BEFORE_WRITING = {
+    LACKS_PRIVILEGE: "grant the missing privilege; `usage-jobs check` names each",
     "42P01": "run `usage-jobs check`; make the job's own tables with `usage-jobs schema --apply`",
     "42703": "run `usage-jobs check`; add columns of the job's own tables with `usage-jobs schema --apply`",
-    "53100": "the server's disk is full: make room, then run again",
-    "53300": "the server has no connection left: raise max_connections or close others, then run again",
     "42704": "make what is missing first; the view for users needs Supabase's roles anon and authenticated",
-    "57014": "a statement took longer than its limit: look for locks or a missing index (`usage-jobs check`)",
     "25006": "the server is read-only (a replica, or a project whose disk is full): use the primary's address",
+    "53300": "the server has no connection left: raise max_connections or close others, then run again",
 }
+"""Remedies of errors that are PreflightErrors (exit 5); those of other errors follow."""
+REMEDIES = BEFORE_WRITING | {
+    "53100": "the server's disk is full: make room, then run again",
+    "57014": "a statement took longer than its limit: look for locks or a missing index (`usage-jobs check`)",
+}
+RETRY_SECONDS = 120
+"""No retry later than this after the first error: a job that cannot work ends with an error."""
 
 
 def is_transient(error: psycopg.Error | UnreachableError) -> bool:
@@ -84,17 +90,16 @@ def translate_error(error: psycopg.Error, address: Address) -> UsageJobsError:
     """Returns a driver's error as one of ours, with a message that says what to do."""
     state = error.sqlstate or "no SQLSTATE"
     text = " ".join(address.hide_password(str(error)).split())
-    lost = is_transient(error) if error.sqlstate is None else error.sqlstate.startswith(LOST)
-    if lost:
+    if is_lost := is_transient(error) if error.sqlstate is None else state.startswith(LOST):
         remedy = "the connection was lost, and lost again after a reconnect: is the server (or its pooler) up?"
     else:
         remedy = REMEDIES.get(state, "nothing half-written is left behind: run again; finished batches write nothing")
-    kind = PreflightError if lost or state in ("42501", "42P01", "42703", "42704", "25006", "53300") else UsageJobsError
+    kind = PreflightError if is_lost or state in BEFORE_WRITING else UsageJobsError
     return kind(f"{address!r} answered {state}: {text}. What to do: {remedy}")
 
 
 @contextmanager
-def name_refusals(table: str, kind: type[PreflightError] = PreflightError) -> Iterator[None]:
+def name_refusals(table: str, kind: type[UsageJobsError] = PreflightError) -> Iterator[None]:
     """Wraps a write: where the table refuses it (constraint, trigger, too long a text), the error names the table.
 
     ``kind``: the class of the error; RefusedError for a table of the application, whose policies can refuse, too.
@@ -103,7 +108,7 @@ def name_refusals(table: str, kind: type[PreflightError] = PreflightError) -> It
         yield
     except psycopg.Error as error:
         state = error.sqlstate or ""
-        lacks_privilege = state == "42501" and kind is not RefusedError
+        lacks_privilege = state == LACKS_PRIVILEGE and kind is not RefusedError
         if is_transient(error) or lacks_privilege or not state.startswith(REFUSED_BY_TABLE):
             raise
         reason = " ".join(str(error.diag.message_primary).split())
@@ -111,36 +116,3 @@ def name_refusals(table: str, kind: type[PreflightError] = PreflightError) -> It
             f"{table}: expected a table that takes what the job writes; found that it refuses ({error.sqlstate}): "
             f"{reason}. Correct its constraint, column or trigger, then run again; nothing half-written is left behind"
         ) from error
-
-
-@contextmanager
-def deadline(connection: psycopg.Connection[Any], seconds: float) -> Iterator[None]:
-    """Limits a wait that no timeout of the server covers: for a pooler, or for a network that drops packets.
-
-    Raises UnreachableError when no byte was received or sent for ``seconds``; the connection is then lost.
-    """
-    over, expired = threading.Event(), threading.Event()
-    place = f"{connection.info.host}:{connection.info.port}"
-
-    def watch() -> None:
-        left = seconds
-        while not over.wait(left):
-            left = seconds - seconds_silent(connection, unknown=seconds)
-            if left <= 0:
-                expired.set()  # before the waiting thread gets its error
-                shutdown_socket(connection)
-                return
-
-    threading.Thread(target=watch, daemon=True).start()
-    try:
-        yield
-    except psycopg.OperationalError as error:
-        if not expired.is_set():
-            raise
-        raise UnreachableError(
-            f"{place}: the pooler gave no server connection within {seconds:g} s: the pool is full, or the server "
-            "behind it is down. See which clients use its connections (pg_stat_activity), enlarge the pool, or "
-            "connect another way (SUPABASE_CONNECTION=session or direct)"
-        ) from error
-    finally:
-        over.set()

@@ -20,7 +20,8 @@ from jobs.domain.errors import LockedError, UnreachableError, UsageJobsError
 from jobs.postgres import connections
 from jobs.postgres.connections import TOKEN_BYTES, Connection, ReconnectingConnection
 from jobs.postgres.conninfo import Address
-from jobs.postgres.errors import deadline, retry
+from jobs.postgres.errors import retry
+from jobs.postgres.socket_watchdog import deadline
 from jobs.postgres.sql_loader import compose, job_table
 from jobs.settings import Settings
 

@@ -1,21 +1,23 @@
 """Shuts connections whose peer accepts our bytes and never answers.
 
-Keepalives detect a network that drops packets, and the pings of the run lock detect an unreachable server. But a pooler
-that hangs, or a proxy that has lost its server connection, still acknowledges packets, and no timeout of the server
-applies: this module is the last resort.
+Keepalives detect a network that drops packets. But a pooler that hangs, or a proxy that has lost its server connection,
+still acknowledges packets, and no timeout of the server applies. ``deadline`` limits a wait that should be short,
+``watch_socket`` every other.
 """
 
 import select
 import socket
 import struct
 import threading
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from os import dup
 from typing import Any
 
 import psycopg
 from psycopg.pq import TransactionStatus
+
+from jobs.domain.errors import UnreachableError
 
 LIMIT_SECONDS = 16 * 60
 """More than the 15 minutes after which the server ends a statement."""
@@ -30,12 +32,42 @@ def watch_socket(connection: Callable[[], psycopg.Connection[Any]], over: thread
     Runs until ``over``."""
     while not over.wait(LOOK_SECONDS):
         waiting = connection()
-        if _is_waiting(waiting) and seconds_silent(waiting, unknown=0) > LIMIT_SECONDS:
+        is_waiting = not waiting.closed and waiting.pgconn.transaction_status == TransactionStatus.ACTIVE
+        if is_waiting and seconds_silent(waiting, unknown=0) > LIMIT_SECONDS:
             shutdown_socket(waiting)
 
 
-def _is_waiting(connection: psycopg.Connection[Any]) -> bool:
-    return not connection.closed and connection.pgconn.transaction_status == TransactionStatus.ACTIVE
+@contextmanager
+def deadline(connection: psycopg.Connection[Any], seconds: float) -> Iterator[None]:
+    """Limits a wait that no timeout of the server covers: for a pooler, or for a network that drops packets.
+
+    Raises UnreachableError when no byte was received or sent for ``seconds``; the connection is then lost.
+    """
+    over, expired = threading.Event(), threading.Event()
+    place = f"{connection.info.host}:{connection.info.port}"
+
+    def watch() -> None:
+        left = seconds
+        while not over.wait(left):
+            left = seconds - seconds_silent(connection, unknown=seconds)
+            if left <= 0:
+                expired.set()  # before the waiting thread gets its error
+                shutdown_socket(connection)
+                return
+
+    threading.Thread(target=watch, daemon=True).start()
+    try:
+        yield
+    except psycopg.OperationalError as error:
+        if not expired.is_set():
+            raise
+        raise UnreachableError(
+            f"{place}: the pooler gave no server connection within {seconds:g} s: the pool is full, or the server "
+            "behind it is down. See which clients use its connections (pg_stat_activity), enlarge the pool, or "
+            "connect another way (SUPABASE_CONNECTION=session or direct)"
+        ) from error
+    finally:
+        over.set()
 
 
 def shutdown_socket(connection: psycopg.Connection[Any]) -> None:

@@ -9,7 +9,7 @@ from uuid import UUID
 import polars as pl
 from psycopg import sql
 
-from jobs.domain.errors import PreflightError, RefusedError
+from jobs.domain.errors import RefusedError, UsageJobsError
 from jobs.domain.fixed_point import unscaled
 from jobs.postgres import accounts, fingerprints
 from jobs.postgres.connections import Connection, prefer_indexes
@@ -23,8 +23,10 @@ WRITTEN = {"user_id": pl.String, "month": pl.Date, "rows": pl.Int64, "changed": 
 """By user and month: how many of the rows to write exist, and the change (XOR) of written_hash by writing them."""
 
 
-class ConcurrentChangeError(PreflightError):
+class ConcurrentChangeError(UsageJobsError):
     """Rows or draws of ``users`` have changed since they were read: the batch is rolled back."""
+
+    exit_code = 5
 
     def __init__(self, users: Collection[str]) -> None:
         some = ", ".join(sorted(users)[:3])

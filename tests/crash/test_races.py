@@ -13,12 +13,13 @@ from commands import explicit
 from server_day import server_day
 from ways import job_url, owner_url
 
-from jobs.domain.errors import LockedError, PreflightError
+from jobs.domain.errors import LockedError
 from jobs.domain.run_report import Report
 from jobs.pipeline.run import run_job
 from jobs.pipeline.run_request import RunRequest
 from jobs.postgres.conninfo import Address
 from jobs.postgres.schema_script import apply_schema
+from jobs.postgres.usage_writeback import ConcurrentChangeError
 from jobs.settings import load
 
 DAY = date(2026, 6, 20)
@@ -153,7 +154,7 @@ def test_updates_that_are_swallowed_end_the_run_instead_of_going_round_for_ever(
         "CREATE FUNCTION swallow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'",
         "CREATE TRIGGER swallow BEFORE UPDATE ON usage_daily FOR EACH ROW EXECUTE FUNCTION swallow()",
     )
-    with pytest.raises(PreflightError, match="could not be written"):
+    with pytest.raises(ConcurrentChangeError, match="could not be written"):
         run(database)
     assert totals(database) == {}
 

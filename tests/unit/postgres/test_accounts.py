@@ -8,7 +8,7 @@ import pytest
 from commands import applied, ask, insert
 from ways import job_url
 
-from jobs.domain.errors import PreflightError
+from jobs.domain.errors import RefusedError
 from jobs.postgres import accounts, preflight
 from jobs.postgres.connections import connect, transaction
 from jobs.postgres.conninfo import Address
@@ -36,7 +36,7 @@ def test_no_increment_takes_a_balance_below_nothing(database: str, cents: int) -
         source, _ = preflight.inspect_source(link, settings)
         if cents > 50:
             with (
-                pytest.raises(PreflightError, match="user_credits: expected to write 1 rows; wrote 0"),
+                pytest.raises(RefusedError, match="user_credits: expected to write 1 rows; wrote 0"),
                 transaction(link),
             ):
                 accounts.post_draws(link, settings, source.credits, due, 1)

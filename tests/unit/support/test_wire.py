@@ -14,7 +14,7 @@ from commands import ask
 from wire import Hook, Statement, Then, Verdict, Wire, connected
 
 from jobs.domain.errors import UnreachableError
-from jobs.postgres.errors import deadline
+from jobs.postgres.socket_watchdog import deadline
 
 PLACE = "CREATE TABLE t (n int)"
 
