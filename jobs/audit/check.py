@@ -5,15 +5,7 @@ from datetime import timedelta
 
 from jobs.domain.errors import UsageJobsError
 from jobs.pipeline.planning import make_scope
-from jobs.postgres import (
-    api_exposure,
-    key_checks,
-    performance_checks,
-    pooler,
-    preflight,
-    privileges,
-    server_clock,
-)
+from jobs.postgres import access_checks, performance_checks, pooler, preflight, server_clock, source_checks
 from jobs.postgres.connections import Connection, open_link, transaction
 from jobs.postgres.conninfo import Address
 from jobs.postgres.errors import retry
@@ -56,8 +48,8 @@ def _check_tls(connection: Connection, address: Address) -> Finding:
 def _check_database(connection: Connection, settings: Settings) -> Iterator[Finding]:
     source, findings = preflight.inspect_source(connection, settings, thorough=True)
     yield from findings
-    yield from privileges.find_excess_privileges(connection, settings)
-    yield from api_exposure.check_exposure(connection, settings)
+    yield from access_checks.find_excess_privileges(connection, settings)
+    yield from access_checks.check_exposure(connection, settings)
     if any(finding.level == "refused" for finding in findings):
         return
     yield from performance_checks.check_performance(
@@ -73,7 +65,7 @@ def _check_database(connection: Connection, settings: Settings) -> Iterator[Find
     for note in scope.notes:
         yield Finding("note", "the next run", "nothing to note", note)
     yield from _find_missing_prices(scope)
-    yield from key_checks.find_unknown_ids(connection, settings, source, today - timedelta(days=31))
+    yield from source_checks.find_unknown_ids(connection, settings, source, today - timedelta(days=31))
 
 
 def _find_missing_prices(scope: RunScope) -> Iterator[Finding]:

@@ -23,8 +23,8 @@ from jobs.postgres.connections import Connection, transaction
 from jobs.postgres.credit_capabilities import find_unusable_accounts
 from jobs.postgres.detection import Detected
 from jobs.postgres.month_figures import read_month_figures
-from jobs.postgres.preflight import SourceCapabilities
 from jobs.postgres.run_scope import RunScope
+from jobs.postgres.source_capabilities import SourceCapabilities
 from jobs.postgres.usage_reader import Reader
 
 

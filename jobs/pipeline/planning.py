@@ -16,10 +16,9 @@ from jobs.postgres import adoption, fingerprints, price_overrides, run_log, serv
 from jobs.postgres import billing_mode_history as billing_modes
 from jobs.postgres.connections import Connection
 from jobs.postgres.fingerprints import FingerprintDefinition
-from jobs.postgres.input_counts import count_inputs
-from jobs.postgres.preflight import SourceCapabilities
 from jobs.postgres.run_log import MonthRecords
 from jobs.postgres.run_scope import RunScope
+from jobs.postgres.source_capabilities import SourceCapabilities, count_inputs
 from jobs.postgres.usage_query import UsageQuery
 from jobs.settings import Settings
 

@@ -1,12 +1,11 @@
 """Reads the PostgreSQL catalog: columns, keys, privileges and row-level security of the tables that the job uses."""
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
-from psycopg.rows import dict_row
-
-from jobs.postgres.connections import Connection
+from jobs.postgres.connections import Connection, read_dicts
+from jobs.postgres.schema import tables
 from jobs.postgres.sql_loader import app_table, compose, job_table
 from jobs.settings import Settings
 
@@ -19,7 +18,11 @@ SOURCES = (
     "credit_transactions",
 )
 """Tables of the application that the job reads; only the first is required."""
+INTEGERS = ("smallint", "integer", "bigint")
+BINARIES = ("double precision", "real")
+NUMBERS = ("numeric", *INTEGERS)
 ENUM = "an enum"
+"""The type of a column that has any enum."""
 _MONTHS = {"month": "date", "closed_at": "timestamp with time zone"}
 _DRAWS = {"user_id": "text", "free": "numeric", "purchased": "numeric"}
 FACTS: dict[str, dict[str, dict[str, str]]] = {
@@ -33,9 +36,6 @@ FACTS: dict[str, dict[str, dict[str, str]]] = {
     "months_lost": {"months": _MONTHS | {"closed_by": "bigint"}, "user_monthly": {}},
 }
 """Questions about the data in our own tables (sql/facts.sql), with the tables and columns that each query needs."""
-_ACCOUNTS = {"user_id": "text", "total_used": "numeric"}
-
-
 Key = tuple[str, frozenset[str], bool]
 """A unique index: table, columns, whether it treats nulls as equal."""
 
@@ -66,6 +66,11 @@ class Column:
     is_of_view: bool = False
     enum: str | None = None
     labels: frozenset[str] = frozenset()
+
+    @property
+    def decimals(self) -> int | None:
+        """The decimals that a number can have; None: no limit."""
+        return 0 if self.type in INTEGERS else self.scale
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,71 +111,57 @@ class Catalog:
     facts: frozenset[str]
 
 
-def read_catalog(connection: Connection, settings: Settings, own_tables: Iterable[str]) -> Catalog:
-    """Reads the catalog for the application's tables and our own."""
-    theirs, ours = (settings.source_schema, list(SOURCES)), (settings.rollup_schema, list(own_tables))
-    names = {"own": settings.rollup_schema, "source": settings.source_schema}
-    with connection.cursor(row_factory=dict_row) as cursor:
-        server = cursor.execute(compose("catalog.server"), names).fetchone() or {}
-        append_only = cursor.execute(
-            compose("catalog.append_only_tables"), {"schema": settings.rollup_schema}
-        ).fetchall()
-    own, sources = _read_columns(connection, *ours), _read_columns(connection, *theirs)
-    return Catalog(
+def read_catalog(connection: Connection, settings: Settings) -> Catalog:
+    """Reads the catalog for the application's tables and our own. Needs an open transaction."""
+    theirs = {"schema": settings.source_schema, "tables": list(SOURCES)}
+    ours = {"schema": settings.rollup_schema, "tables": [table.name for table in tables(settings.meters)]}
+    [server] = read_dicts(connection, "catalog.server", own=settings.rollup_schema, source=settings.source_schema)
+    known = Catalog(
         server,
-        sources,
-        own,
-        _read_row_security(connection, *theirs),
-        _read_row_security(connection, *ours),
+        _read_columns(connection, theirs),
+        _read_columns(connection, ours),
+        _read_row_security(connection, theirs),
+        _read_row_security(connection, ours),
         _read_keys(connection, settings.rollup_schema),
         _read_keys(connection, settings.source_schema),
-        frozenset(server.get("views", ())),
-        frozenset(row["table_name"] for row in append_only),
-        frozenset(_read_facts(connection, settings, own, sources) if server["may_use_schema"] else ()),
+        frozenset(server["views"]),
+        frozenset(row["table_name"] for row in read_dicts(connection, "catalog.append_only_tables", **ours)),
+        frozenset(),
     )
+    return replace(known, facts=frozenset(_read_facts(connection, settings, known)))
 
 
-def _read_columns(connection: Connection, schema: str, tables: list[str]) -> dict[str, dict[str, Column]]:
-    with connection.cursor(row_factory=dict_row) as cursor:
-        rows = cursor.execute(compose("catalog.columns"), {"schema": schema, "tables": tables, "enum": ENUM}).fetchall()
+def _read_columns(connection: Connection, of: Mapping[str, object]) -> dict[str, dict[str, Column]]:
     found: dict[str, dict[str, Column]] = {}
-    for row in rows:
+    for row in read_dicts(connection, "catalog.columns", enum=ENUM, **of):
         table, rights, labels = row.pop("table_name"), frozenset(row.pop("rights")), frozenset(row.pop("labels"))
         found.setdefault(table, {})[row["name"]] = Column(**row, rights=rights, labels=labels)
     return found
 
 
-def _read_keys(connection: Connection, schema: str) -> frozenset[Key]:
-    rows = connection.execute(compose("catalog.keys"), {"schema": schema}).fetchall()
-    return frozenset((table, frozenset(columns), nulls_equal) for table, nulls_equal, columns in rows)
-
-
-def _read_row_security(connection: Connection, schema: str, tables: list[str]) -> dict[str, RowSecurity]:
-    with connection.cursor(row_factory=dict_row) as cursor:
-        rows = cursor.execute(compose("catalog.row_security"), {"schema": schema, "tables": tables}).fetchall()
+def _read_row_security(connection: Connection, of: Mapping[str, object]) -> dict[str, RowSecurity]:
     return {
         row["table_name"]: RowSecurity(
             row["is_on"], row["in_force"], frozenset(row["allowed"]), frozenset(row["unrestricted"])
         )
-        for row in rows
+        for row in read_dicts(connection, "catalog.row_security", **of)
     }
 
 
-def _read_facts(
-    connection: Connection,
-    settings: Settings,
-    own: Mapping[str, Mapping[str, Column]],
-    sources: Mapping[str, Mapping[str, Column]],
-) -> Iterator[str]:
+def _read_keys(connection: Connection, schema: str) -> frozenset[Key]:
+    rows = read_dicts(connection, "catalog.keys", schema=schema)
+    return frozenset((row["table_name"], frozenset(row["columns"]), row["nulls_equal"]) for row in rows)
+
+
+def _read_facts(connection: Connection, settings: Settings, known: Catalog) -> Iterator[str]:
     names = {name: job_table(settings, name) for name in ("months", "credit_draws", "user_monthly")}
     names["accounts"] = app_table(settings, "user_credits")
-    accounts = sources.get("user_credits", {})
+    accounts = known.source.get("user_credits", {})
     # "used_less" reads the whole ledger: it is asked only where free credits used are not counted apart.
-    is_apart = "free_credits_used" in accounts or not _has_columns(accounts, _ACCOUNTS)
-    for fact, tables in FACTS.items():
-        if fact == "used_less" and is_apart:
-            continue
-        if all(_has_columns(own.get(table, {}), wanted) for table, wanted in tables.items()):
+    is_one = _has_columns(accounts, {"user_id": "text", "total_used": "numeric"})
+    asked = FACTS.keys() - ({"used_less"} if "free_credits_used" in accounts or not is_one else set())
+    for fact in sorted(asked) if known.server["may_use_schema"] else ():
+        if all(_has_columns(known.own.get(table, {}), wanted) for table, wanted in FACTS[fact].items()):
             row = connection.execute(compose(f"facts.{fact}", **names)).fetchone()
             if row is not None and row[0]:
                 yield fact

@@ -15,7 +15,7 @@ import psycopg
 from psycopg import sql
 from psycopg.abc import Params
 from psycopg.pq import TransactionStatus
-from psycopg.rows import Row
+from psycopg.rows import Row, dict_row
 
 from jobs.domain.errors import UsageJobsError
 from jobs.postgres import connect_errors, socket_watchdog
@@ -192,6 +192,12 @@ def open_link(address: Address, name: str = "usage-jobs") -> Iterator[Reconnecti
             raise
         # The server's message may contain the password that it was given.
         raise type(error)(address.hide_password(str(error))) from None
+
+
+def read_dicts(connection: Connection, query: str, /, **values: object) -> list[dict[str, Any]]:
+    """Returns the rows of the named query ``query`` by column; ``values`` are bound."""
+    with connection.cursor(row_factory=dict_row) as cursor:
+        return cursor.execute(compose(query), values).fetchall()
 
 
 def read_csv_blocks(connection: Connection, query: sql.Composable) -> Iterator[BytesIO]:

@@ -6,7 +6,7 @@ written where they exist: usage_daily.credits_deducted, credit_transactions, fre
 The SQL expressions of ``CreditCapabilities`` are composed, because which columns exist differs by database.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import date
 
@@ -14,7 +14,7 @@ from psycopg import sql
 
 from jobs.domain.billing_periods import month_spans
 from jobs.domain.fixed_point import MOST_DIGITS, PLACES
-from jobs.postgres.catalog import Catalog, Column
+from jobs.postgres.catalog import Catalog
 from jobs.postgres.connections import Connection
 from jobs.postgres.sql_loader import app_table, compose, in_spans, job_table
 from jobs.settings import Settings
@@ -26,17 +26,12 @@ COLUMNS = {
     "used": "total_used",
 }
 """The columns of an account's amounts, by their name in frames (schemas.ACCOUNTS)."""
-INTEGERS = ("smallint", "integer", "bigint")
-BINARIES = ("double precision", "real")
-NUMBERS = ("numeric", *INTEGERS)
-ACCOUNT = ("total_purchased", "total_used")
-FREE = ("free_credits_granted", "free_credits_used")
-# The ledger has no more decimals than any of these columns can store.
 SCALED = {
     "credit_transactions": ("amount", "balance_before", "balance_after"),
     "usage_daily": ("credits_deducted",),
     "user_credits": ("total_used", "free_credits_used", "total_purchased"),
 }
+"""Columns of which the one with the fewest decimals limits the decimals of the ledger."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,28 +91,17 @@ class CreditCapabilities:
 def find_capabilities(known: Catalog) -> CreditCapabilities:
     """Returns what the catalog shows of the credit system."""
     tables = known.source
-    account = tables.get("user_credits")
-    usage = tables.get("usage_daily", {})
+    account, usage = tables.get("user_credits"), tables.get("usage_daily", {})
+    scaled = (tables.get(table, {}).get(name) for table, names in SCALED.items() for name in names)
+    decimals = [column.decimals for column in scaled if column is not None and column.decimals is not None]
     return CreditCapabilities(
-        account=None if account is None else frozenset(name for name in (*ACCOUNT, *FREE) if name in account),
+        account=None if account is None else frozenset(COLUMNS.values()) & account.keys(),
         has_transactions="credit_transactions" in tables,
         has_deducted="credits_deducted" in usage,
         has_reported="reported_to_stripe" in usage,
         has_modes="billing_mode" in tables.get("users", {}),
-        scale=_smallest_scale(tables),
+        scale=min(decimals, default=None),
     )
-
-
-def _smallest_scale(tables: Mapping[str, Mapping[str, Column]]) -> int | None:
-    columns = (
-        tables[table][name] for table, names in SCALED.items() for name in names if name in tables.get(table, {})
-    )
-    return min((scale for scale in map(decimals_of, columns) if scale is not None), default=None)
-
-
-def decimals_of(column: Column) -> int | None:
-    """Returns the decimals that a column declares; None where it has no limit."""
-    return 0 if column.type in INTEGERS else column.scale
 
 
 def find_unusable_accounts(connection: Connection, settings: Settings, credits: CreditCapabilities) -> list[str]:

@@ -19,7 +19,7 @@ from jobs.domain.meters import Meter
 from jobs.domain.rate_card import MAX_PRICE
 from jobs.postgres import server_clock
 from jobs.postgres.connections import Connection
-from jobs.postgres.preflight import SourceCapabilities
+from jobs.postgres.source_capabilities import SourceCapabilities
 from jobs.postgres.sql_loader import app_table, compose, job_table
 from jobs.settings import Settings
 

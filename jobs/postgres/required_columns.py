@@ -3,20 +3,24 @@
 An optional table or column may be missing; one that exists is used, and so must have the right type and privileges.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from jobs.domain.meters import Meter
-from jobs.postgres.catalog import ENUM, Catalog
-from jobs.postgres.credit_capabilities import ACCOUNT, BINARIES, FREE, NUMBERS, find_capabilities
+from jobs.postgres.catalog import BINARIES, ENUM, NUMBERS, Catalog
+from jobs.postgres.credit_capabilities import find_capabilities
 from jobs.postgres.schema import APPEND_ONLY
 from jobs.settings import Settings
 
 TEXT = ("text", "character varying")
 LABEL = (*TEXT, ENUM)
 MOMENTS = ("timestamp with time zone", "timestamp without time zone", "date")
-READ: tuple[str, ...] = ("SELECT",)
+QUANTITIES = (*NUMBERS, *BINARIES)
 ANY: tuple[str, ...] = ()
+READ: tuple[str, ...] = ("SELECT",)
+READ_UPDATE = (*READ, "UPDATE")
+POST = ("INSERT", *READ)
+Types = Mapping[str, tuple[str, ...]]
 
 TABLES = {
     "hopsworks_clusters": "cluster_name stays null",
@@ -26,37 +30,51 @@ TABLES = {
     "credit_transactions": "Draws are posted to the ledger only",
 }
 """Optional tables, and the consequence where one is missing."""
-
+USAGE: Types = {"id": ("uuid",), "user_id": TEXT, "date": ("date",), "hopsworks_cluster_id": ("uuid",)}
 TRANSACTION: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "id": (ANY, READ),
-    "user_id": (TEXT, ("INSERT", "SELECT")),
-    "type": (LABEL, ("INSERT", "SELECT")),
-    "amount": (NUMBERS, ("INSERT", "SELECT")),
-    "balance_before": (NUMBERS, ("INSERT", "SELECT")),
-    "balance_after": (NUMBERS, ("INSERT", "SELECT")),
+    "user_id": (TEXT, POST),
+    "type": (LABEL, POST),
+    **dict.fromkeys(("amount", "balance_before", "balance_after"), (NUMBERS, POST)),
     "description": (TEXT, ("INSERT",)),
-    "created_at": (("timestamp with time zone",), ("INSERT", "SELECT")),
-    "metadata": (("jsonb",), ("INSERT", "SELECT")),
+    "created_at": (("timestamp with time zone",), POST),
+    "metadata": (("jsonb",), POST),
 }
-
-LOST = {
-    "free_credits_granted": ("drawn_free", "rollup.credit_draws has free credits: put the column back"),
+"""Columns of credit_transactions: accepted types, and privileges."""
+OVERRIDE: Types = {
+    "id": ANY,
+    "user_id": TEXT,
+    "resource_type": LABEL,
+    "override_price": NUMBERS,
+    "discount_percentage": NUMBERS,
+    "valid_until": MOMENTS,
+    "created_at": MOMENTS,
+}
+OVERRIDE_VARIANTS: Types = {"valid_from": MOMENTS, "active": ("boolean",)}
+"""Columns of user_pricing_overrides: one of the variants is enough. Without both an override would apply for ever."""
+FREE_CREDITS: dict[str, tuple[tuple[str, ...], str, str, str]] = {
+    "free_credits_granted": (
+        READ,
+        "No free credits",
+        "drawn_free",
+        "rollup.credit_draws has free credits: put the column back",
+    ),
     "free_credits_used": (
+        READ_UPDATE,
+        "total_used then counts both kinds",
         "used_less",
         "Accounts have used less than was drawn on them: put the column back, in which free credits used were counted; "
         "or, where an older copy of user_credits or of rollup was restored, restore both as of the same moment",
     ),
 }
-"""Columns of user_credits without which free credits would be granted again: the fact that shows it, and the remedy."""
-
+"""Columns of user_credits: privileges, and what follows where the column is missing; the fact that shows that free
+credits would then be granted again, and the remedy for that."""
 OWN_RIGHTS = (
-    dict.fromkeys(APPEND_ONLY, ("SELECT", "INSERT"))
-    | dict.fromkeys(("months", "runs", "overrides_seen"), ("SELECT", "INSERT", "UPDATE"))
-    | {"touched_days": ("SELECT", "INSERT", "DELETE")}
+    dict.fromkeys(APPEND_ONLY, (*READ, "INSERT"))
+    | dict.fromkeys(("months", "runs", "overrides_seen"), (*READ, "INSERT", "UPDATE"))
+    | {"touched_days": (*READ, "INSERT", "DELETE")}
     | {"corrections": ("INSERT",)}  # for people: no run reads them
 )
-EVERY_RIGHT = ("SELECT", "INSERT", "UPDATE", "DELETE")
-QUANTITIES = (*NUMBERS, *BINARIES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,92 +105,69 @@ class ColumnRequirement:
 
 def own_rights(table: str) -> tuple[str, ...]:
     """Returns the privileges that the job needs on one of its own tables."""
-    return OWN_RIGHTS.get(table, EVERY_RIGHT)
+    return OWN_RIGHTS.get(table, (*READ, "INSERT", "UPDATE", "DELETE"))
 
 
 def column_requirements(known: Catalog, settings: Settings) -> Iterator[ColumnRequirement]:
     """Yields the requirements on columns of usage_daily and of all other application tables that exist."""
     yield from _usage(known, settings)
     if "hopsworks_clusters" in known.source:
-        for name, types in {"id": ("uuid",), "name": TEXT}.items():
-            yield ColumnRequirement("hopsworks_clusters", name, types, lack=TABLES["hopsworks_clusters"], spare=True)
+        lack = TABLES["hopsworks_clusters"]
+        yield from _same("hopsworks_clusters", {"id": ("uuid",), "name": TEXT}, lack=lack, spare=True)
     yield from _users(known, settings)
-    yield from _overrides(known)
-    yield from _credits(known)
+    overrides = known.source.get("user_pricing_overrides")
+    if overrides is not None:
+        present = {name: types for name, types in OVERRIDE_VARIANTS.items() if name in overrides}
+        remedy = "Without it customers would be charged list prices: add it"
+        yield from _same("user_pricing_overrides", {**OVERRIDE, **(present or OVERRIDE_VARIANTS)}, remedy=remedy)
+    if "user_credits" in known.source:
+        yield from _credits(known)
+
+
+def _same(table: str, columns: Types, **options: Any) -> Iterator[ColumnRequirement]:
+    """Yields requirements on columns of one table that differ only in their types."""
+    yield from (ColumnRequirement(table, name, types, **options) for name, types in columns.items())
 
 
 def _usage(known: Catalog, settings: Settings) -> Iterator[ColumnRequirement]:
     usage, credits = "usage_daily", find_capabilities(known)
-    rated = settings.cost == "rated" or "rated" in known.facts
-    for name, types in {"id": ("uuid",), "user_id": TEXT, "date": ("date",), "hopsworks_cluster_id": ("uuid",)}.items():
-        yield ColumnRequirement(usage, name, types)
-    yield ColumnRequirement(usage, "total_cost", ("numeric",), (*READ, "UPDATE") if rated else READ)
+    yield from _same(usage, USAGE)
+    is_rated = settings.cost == "rated" or "rated" in known.facts
+    yield ColumnRequirement(usage, "total_cost", ("numeric",), READ_UPDATE if is_rated else READ)
     for meter in settings.meters:
-        yield _meter(meter)
+        lack = "The meter is left out until it appears" if meter.optional else None
+        remedy = "" if meter.optional else "Map the meter to its column ([meters.…] column in the settings)"
+        yield ColumnRequirement(usage, meter.column, QUANTITIES, lack=lack, meter=meter.name, remedy=remedy)
     if credits.account is not None or credits.has_deducted:
-        rights = (*READ, "UPDATE") if credits.writes_deducted else READ
+        rights = READ_UPDATE if credits.writes_deducted else READ
         yield ColumnRequirement(usage, "credits_deducted", NUMBERS, rights, lack="Draws are stored in the ledger only")
-    lost = "reported" in known.facts and not credits.has_reported
-    remedy = "Restore it (an empty boolean column says that nothing was reported)" if lost else ""
-    lack = None if lost else "No row counts as reported elsewhere"
+    is_lost = "reported" in known.facts and not credits.has_reported
+    remedy = "Restore it (an empty boolean column says that nothing was reported)" if is_lost else ""
+    lack = None if is_lost else "No row counts as reported elsewhere"
     yield ColumnRequirement(usage, "reported_to_stripe", ("boolean",), lack=lack, remedy=remedy)
 
 
-def _meter(meter: Meter) -> ColumnRequirement:
-    lack = "The meter is left out until it appears" if meter.optional else None
-    remedy = "" if meter.optional else "Map the meter to its column ([meters.…] column in the settings)"
-    return ColumnRequirement("usage_daily", meter.column, QUANTITIES, lack=lack, meter=meter.name, remedy=remedy)
-
-
 def _users(known: Catalog, settings: Settings) -> Iterator[ColumnRequirement]:
-    columns, flag = known.source.get("users"), settings.credits.feature_flag
+    columns, lack = known.source.get("users"), TABLES["users"]
     if columns is not None:
-        has_modes = "billing_mode" in columns
-        yield ColumnRequirement(
-            "users", "id", (*TEXT, "uuid"), lack=None if has_modes else TABLES["users"], spare=not has_modes
-        )
-        yield ColumnRequirement("users", "billing_mode", LABEL, lack=TABLES["users"])
-    if flag is not None:
+        is_spare = "billing_mode" not in columns
+        yield ColumnRequirement("users", "id", (*TEXT, "uuid"), lack=lack if is_spare else None, spare=is_spare)
+        yield ColumnRequirement("users", "billing_mode", LABEL, lack=lack)
+    if settings.credits.feature_flag is not None:
         yield ColumnRequirement("users", "feature_flags", ("jsonb",), remedy="credits.feature_flag needs it: add it")
 
 
-def _overrides(known: Catalog) -> Iterator[ColumnRequirement]:
-    table = "user_pricing_overrides"
-    columns = known.source.get(table)
-    if columns is None:
-        return
-    wanted: dict[str, tuple[str, ...]] = {
-        "id": ANY,
-        "user_id": TEXT,
-        "resource_type": LABEL,
-        "override_price": NUMBERS,
-        "discount_percentage": NUMBERS,
-        "valid_until": MOMENTS,
-        "created_at": MOMENTS,
-    }
-    variants: dict[str, tuple[str, ...]] = {"valid_from": MOMENTS, "active": ("boolean",)}
-    present = {name: kinds for name, kinds in variants.items() if name in columns}
-    # With neither column an override would apply for ever, ended or not.
-    for name, types in (wanted | (present or variants)).items():
-        yield ColumnRequirement(table, name, types, remedy="Without it customers would be charged list prices: add it")
-
-
 def _credits(known: Catalog) -> Iterator[ColumnRequirement]:
-    if "user_credits" in known.source:
-        yield ColumnRequirement("user_credits", "user_id", TEXT)
-        for name in ACCOUNT:
-            yield ColumnRequirement("user_credits", name, NUMBERS, (*READ, "UPDATE") if name == "total_used" else READ)
-        free = dict(zip(FREE, ("No free credits", "total_used then counts both kinds"), strict=True))
-        for name, lack in free.items():
-            rights = (*READ, "UPDATE") if name == "free_credits_used" else READ
-            fact, why = LOST[name]
-            if fact in known.facts:
-                yield ColumnRequirement("user_credits", name, NUMBERS, rights, remedy=why)
-            else:
-                yield ColumnRequirement("user_credits", name, NUMBERS, rights, lack=lack)
-    # Without accounts nothing is drawn, so nothing is posted.
-    if "credit_transactions" in known.source and "user_credits" in known.source:
+    """Yields requirements on accounts, and on transactions: without accounts nothing is drawn, so nothing is posted."""
+    yield ColumnRequirement("user_credits", "user_id", TEXT)
+    yield ColumnRequirement("user_credits", "total_purchased", NUMBERS)
+    yield ColumnRequirement("user_credits", "total_used", NUMBERS, READ_UPDATE)
+    for name, (rights, lack, fact, remedy) in FREE_CREDITS.items():
+        if fact in known.facts:
+            yield ColumnRequirement("user_credits", name, NUMBERS, rights, remedy=remedy)
+        else:
+            yield ColumnRequirement("user_credits", name, NUMBERS, rights, lack=lack)
+    if "credit_transactions" in known.source:
+        remedy = "Add the column, or drop the table"
         for name, (types, rights) in TRANSACTION.items():
-            yield ColumnRequirement(
-                "credit_transactions", name, types, rights, remedy="Add the column, or drop the table"
-            )
+            yield ColumnRequirement("credit_transactions", name, types, rights, remedy=remedy)

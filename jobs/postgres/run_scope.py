@@ -18,10 +18,9 @@ from jobs.domain.rules import CostRules, CreditRules, PricingTerms
 from jobs.postgres import billing_mode_history
 from jobs.postgres.credit_capabilities import CreditCapabilities
 from jobs.postgres.fingerprints import FingerprintDefinition
-from jobs.postgres.input_counts import InputCounts
-from jobs.postgres.preflight import SourceCapabilities
 from jobs.postgres.price_overrides import Overrides
 from jobs.postgres.run_log import MonthRecords
+from jobs.postgres.source_capabilities import InputCounts, SourceCapabilities
 from jobs.postgres.usage_query import UsageQuery
 from jobs.settings import Settings
 

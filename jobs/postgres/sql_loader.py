@@ -43,6 +43,11 @@ def escape_percent(part: sql.Composable, context: AdaptContext) -> bytes:
     return text if isinstance(part, sql.SQL | sql.Placeholder) else text.replace(b"%", b"%%")
 
 
+def raw(text: str) -> sql.Composed:
+    """Returns a text of our own code as SQL, to be joined with other parts."""
+    return sql.Composed([sql.SQL(text)])
+
+
 def job_table(settings: Settings, table: str) -> sql.Identifier:
     """Returns a table of the job's own schema as SQL."""
     return sql.Identifier(settings.rollup_schema, table)

@@ -15,7 +15,7 @@ from psycopg import sql
 from jobs.domain.billing_periods import month_spans
 from jobs.domain.fixed_point import ONE
 from jobs.domain.meters import Meter
-from jobs.postgres.preflight import SourceCapabilities
+from jobs.postgres.source_capabilities import SourceCapabilities
 from jobs.postgres.sql_loader import app_table, compose, in_spans, job_table, text_array
 from jobs.settings import Settings
 

@@ -11,7 +11,7 @@ from psycopg import sql
 
 from jobs.domain.errors import UsageJobsError
 from jobs.postgres.conninfo import Address
-from jobs.postgres.privileges import MARK
+from jobs.postgres.role_script import MARK
 from jobs.postgres.schema_script import apply_schema
 from jobs.settings import Settings
 

@@ -152,5 +152,5 @@ def test_money_is_never_a_float() -> None:
     """One line aside: it names types that a quantity may have, which is then read as its shortest decimal."""
     pattern = r"\bfloat\(|Float(32|64)|\bdouble precision\b|\.mean\(|\bavg\(|::real\b|::float"
     [named] = lines(pattern, *(f"jobs/{of}" for of in (*sorted(PURE), "domain", "postgres", "pipeline")))
-    assert named.startswith("jobs/postgres/credit_capabilities.py:")
+    assert named.startswith("jobs/postgres/catalog.py:")
     assert named.endswith('BINARIES = ("double precision", "real")')

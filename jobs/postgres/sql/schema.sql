@@ -8,7 +8,7 @@ BEGIN
     SELECT o.conname FROM pg_constraint o JOIN pg_index i ON i.indexrelid = o.conindid
     WHERE o.conrelid = {quoted}::regclass AND o.contype = 'u' AND NOT i.indnullsnotdistinct AND {nulls}
       AND ARRAY(SELECT a.attname::text FROM pg_attribute a WHERE a.attrelid = i.indrelid
-                AND a.attnum = ANY(i.indkey::int2[]) ORDER BY 1) = {columns}::text[]
+                AND a.attnum = ANY(i.indkey::int2[]) ORDER BY 1) = {key_columns}::text[]
   LOOP
     EXECUTE format('ALTER TABLE %s DROP CONSTRAINT %I', {quoted}, lesser);
   END LOOP;
@@ -19,7 +19,7 @@ BEGIN
       AND i.indnullsnotdistinct >= {nulls}
       AND ARRAY(SELECT a.attname::text FROM pg_attribute a
                 WHERE a.attrelid = i.indrelid AND a.attnum = ANY(i.indkey::int2[])
-                ORDER BY 1) = {columns}::text[]
+                ORDER BY 1) = {key_columns}::text[]
   ) THEN
     ALTER TABLE {table} ADD {key};
   END IF;
@@ -32,7 +32,7 @@ DO $check$
 DECLARE
   lost text;
 BEGIN
-  SELECT string_agg(c.name, ', ') INTO lost FROM unnest({columns}::text[]) AS c(name)
+  SELECT string_agg(c.name, ', ') INTO lost FROM unnest({irreplaceable}::text[]) AS c(name)
   WHERE NOT EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = {quoted}::regclass AND a.attname = c.name
                     AND NOT a.attisdropped);
   IF lost IS NOT NULL AND EXISTS (SELECT FROM {table}) THEN
@@ -47,10 +47,10 @@ $check$
 DO $null$
 BEGIN
   IF EXISTS (SELECT FROM pg_attribute WHERE attrelid = {quoted}::regclass AND attname = 'uncovered' AND attnotnull) THEN
-    ALTER TABLE {table} ALTER COLUMN {uncovered} DROP NOT NULL, ALTER COLUMN {uncovered} DROP DEFAULT,
-      ALTER COLUMN {amount_due} DROP NOT NULL, ALTER COLUMN {amount_due} DROP DEFAULT,
-      ALTER COLUMN {amount_reported} DROP NOT NULL, ALTER COLUMN {amount_reported} DROP DEFAULT;
-    UPDATE {table} SET {uncovered} = NULL, {amount_due} = NULL, {amount_reported} = NULL;
+    ALTER TABLE {table} ALTER COLUMN uncovered DROP NOT NULL, ALTER COLUMN uncovered DROP DEFAULT,
+      ALTER COLUMN amount_due DROP NOT NULL, ALTER COLUMN amount_due DROP DEFAULT,
+      ALTER COLUMN amount_reported DROP NOT NULL, ALTER COLUMN amount_reported DROP DEFAULT;
+    UPDATE {table} SET uncovered = NULL, amount_due = NULL, amount_reported = NULL;
   END IF;
 END
 $null$
@@ -88,15 +88,15 @@ $imported$
 
 -- name: draws_by_user
 -- Index for the draws of some users in some months.
-CREATE INDEX IF NOT EXISTS credit_draws_user_id_usage_date ON {draws} (user_id, usage_date)
+CREATE INDEX IF NOT EXISTS credit_draws_user_id_usage_date ON {credit_draws} (user_id, usage_date)
 
 -- name: draws_by_day
 -- Index for the draws of all users in some months: rows are stored nearly by day, so a small index of blocks is enough.
-CREATE INDEX IF NOT EXISTS credit_draws_usage_date ON {draws} USING brin (usage_date) WITH (autosummarize = on)
+CREATE INDEX IF NOT EXISTS credit_draws_usage_date ON {credit_draws} USING brin (usage_date) WITH (autosummarize = on)
 
 -- name: draws_adopted
 -- Index for the months with draws of another program: every run asks, and there are almost always none.
-CREATE INDEX IF NOT EXISTS credit_draws_adopted ON {draws} (usage_date) WHERE revision = 0
+CREATE INDEX IF NOT EXISTS credit_draws_adopted ON {credit_draws} (usage_date) WHERE revision = 0
 
 -- name: debts_by_user
 -- Index for the debts of the users of a batch.

@@ -1,21 +1,19 @@
-"""Finds the side effects of the job's writes that need privileges of its role: sequences of defaults, tables that
-triggers use.
+"""Finds all that the job's role needs privileges for: required columns, and the side effects of writes, which are
+sequences of defaults, and tables that triggers use.
 
 The tables are found in the text of the trigger's function; dynamic SQL in it is not seen.
 """
 
 import re
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from psycopg.rows import dict_row
-
-from jobs.postgres.catalog import Catalog
-from jobs.postgres.connections import Connection
-from jobs.postgres.findings import Finding
-from jobs.postgres.required_columns import ColumnRequirement, own_rights
-from jobs.postgres.sql_loader import compose
+from jobs.postgres.catalog import Catalog, read_catalog
+from jobs.postgres.connections import Connection, read_dicts
+from jobs.postgres.findings import Finding, grant
+from jobs.postgres.required_columns import ColumnRequirement, column_requirements, own_rights
 from jobs.settings import Settings
 
 Writes = Mapping[str, Mapping[str, frozenset[str]]]
@@ -58,10 +56,36 @@ class Effect:
     is_on: bool = False
 
 
-def read_side_effects(
+@dataclass(frozen=True, slots=True)
+class Requirements:
+    """The catalog of a database, the columns that the job needs there, and the side effects of its writes."""
+
+    known: Catalog
+    columns: list[ColumnRequirement]
+    effects: list[Effect]
+
+    @property
+    def columns_by_right(self) -> dict[str, dict[str, list[str]]]:
+        """By table of the application and privilege, the existing columns that the job needs it on."""
+        wanted: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+        for need in self.columns:
+            for right in need.rights if need.column in self.known.source.get(need.table, {}) else ():
+                if need.column not in wanted[need.table][right]:
+                    wanted[need.table][right].append(need.column)
+        return wanted
+
+
+def read_requirements(connection: Connection, settings: Settings) -> Requirements:
+    """Reads the catalog, and what the job needs there. Needs an open transaction."""
+    known = read_catalog(connection, settings)
+    needed = list(column_requirements(known, settings))
+    return Requirements(known, needed, _read_side_effects(connection, settings, known, needed))
+
+
+def _read_side_effects(
     connection: Connection, settings: Settings, known: Catalog, needed: Iterable[ColumnRequirement]
 ) -> list[Effect]:
-    """Returns the side effects of the job's writes, direct and indirect ones. Needs an open transaction."""
+    """Returns the side effects of the job's writes, direct and indirect ones."""
     writes, found = _collect_writes(known, needed), dict[tuple[str, str], Effect]()
     while writes:
         fresh = [*_find_sequences(connection, writes), *_find_trigger_effects(connection, settings, writes)]
@@ -91,46 +115,45 @@ def check_side_effects(effects: Sequence[Effect], role: str) -> Iterator[Finding
                 f"the privileges {rights} for {effect.cause}",
                 f"no {lacking}",
                 "Nothing could be written" if is_sure else "A write that causes it fails",
-                f"GRANT {lacking} ON {effect.kind} {effect.place} TO {role};",
+                grant(sorted(effect.missing), f"{effect.kind} {effect.place}", role),
             )
 
 
 def _merge(one: Effect, two: Effect) -> Effect:
     cause = one.cause if two.cause in one.cause else f"{one.cause}, {two.cause}"
-    rights, missing = one.rights | two.rights, one.missing | two.missing
-    return Effect(one.kind, one.place, one.schema, one.name, rights, missing, cause, one.is_on)
+    return replace(one, rights=one.rights | two.rights, missing=one.missing | two.missing, cause=cause)
 
 
 def _collect_writes(known: Catalog, needed: Iterable[ColumnRequirement]) -> Writes:
     writes: dict[str, dict[str, frozenset[str]]] = {}
     for need in needed:
         column = known.source.get(need.table, {}).get(need.column)
-        for right in need.rights if column is not None else ():
-            if column is not None and right != "SELECT":
-                rights = writes.setdefault(column.place, {})
+        if column is not None:
+            rights = writes.setdefault(column.place, {})
+            for right in set(need.rights) - {"SELECT"}:
                 rights[right] = rights.get(right, frozenset()) | {column.name}
     for table, columns in known.own.items():
-        for column in list(columns.values())[:1]:
-            writes[column.place] = {right: frozenset() for right in own_rights(table) if right != "SELECT"}
+        place = next(iter(columns.values())).place
+        writes[place] = {right: frozenset() for right in own_rights(table) if right != "SELECT"}
     return writes
 
 
 def _find_sequences(connection: Connection, writes: Writes) -> Iterator[Effect]:
     inserted = [place for place, rights in writes.items() if "INSERT" in rights]
-    for row in _rows(connection, "default_sequences", tables=inserted):
+    for row in read_dicts(connection, "catalog.default_sequences", tables=inserted):
         missing = frozenset[str]() if row["may_use"] else USAGE
         yield Effect("SEQUENCE", row["place"], row["schema"], row["name"], USAGE, missing, row["cause"])
 
 
 def _find_trigger_effects(connection: Connection, settings: Settings, writes: Writes) -> Iterator[Effect]:
-    for row in _rows(connection, "trigger_bodies", tables=list(writes)):
+    for row in read_dicts(connection, "catalog.trigger_bodies", tables=list(writes)):
         if not _fires(row, writes[row["place"]]):
             continue
         path = [part.strip(' "') for part in row["path"].split(",")] if row["path"] else [settings.source_schema]
         for name, rights in _parse_body(row["body"]).items():
             *schema, table = [each.strip('"') if each[0] == '"' else each.lower() for each in _PART.findall(name)]
             schemas = schema or path
-            for found in _rows(connection, "named_tables", schemas=schemas, names=[table] * len(schemas)):
+            for found in read_dicts(connection, "catalog.named_tables", schemas=schemas, names=[table] * len(schemas)):
                 where, cause = (found["schema"], found["name"]), row["cause"]
                 missing = frozenset(rights - set(found["granted"]))
                 yield Effect("TABLE", found["place"], *where, frozenset(rights), missing, cause, found["is_on"])
@@ -157,8 +180,3 @@ def _parse_body(body: str) -> dict[str, set[str]]:
             for name in pattern.findall(text):
                 used.setdefault(name, set()).update(rights, more if "INSERT" in rights else ())
     return used
-
-
-def _rows(connection: Connection, name: str, **values: object) -> list[dict[str, Any]]:
-    with connection.cursor(row_factory=dict_row) as cursor:
-        return cursor.execute(compose(f"catalog.{name}"), values).fetchall()

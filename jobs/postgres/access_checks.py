@@ -1,0 +1,75 @@
+"""Checks who could reach more than the job needs: this role by its privileges, others by the REST API.
+
+`check` shows these findings; they never prevent a run.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator
+
+from jobs.postgres.connections import Connection, read_dicts, transaction
+from jobs.postgres.findings import Finding
+from jobs.postgres.required_columns import own_rights
+from jobs.postgres.requirements import read_requirements
+from jobs.postgres.schema_script import VIEW
+from jobs.settings import Settings
+
+MORE = "More than the job needs: a stolen password would give all of it"
+NARROW = "usage-jobs schema --role NAME prints a role that may do only what the job does"
+SAFE = "not exposed"
+
+
+def find_excess_privileges(connection: Connection, settings: Settings) -> Iterator[Finding]:
+    """Yields the privileges of this role that the job does not need: a note per table, or one note for an owner."""
+    schemas = [settings.source_schema, settings.rollup_schema]
+    with transaction(connection) as opened:
+        [attributes] = read_dicts(opened, "privileges.role", schemas=schemas)
+        granted = read_dicts(opened, "privileges.privileges", schemas=schemas)
+        needs = read_requirements(opened, settings)
+    server = needs.known.server
+    if attributes["bypasses"]:
+        found = ", ".join(attributes["bypasses"])
+        yield Finding("note", f"role {server['role']}", "a role of the job's own", found, MORE, NARROW)
+    if attributes["owns_all"]:
+        return
+    wanted = needs.columns_by_right
+    indirect = {(effect.schema, effect.name, right) for effect in needs.effects for right in effect.rights}
+    spare: dict[tuple[str, str], dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+    for row in granted:
+        schema, table, column, right = row["schema"], row["table"], row["column"], row["right"]
+        if schema == settings.rollup_schema:
+            is_needed = table in needs.known.own and right in own_rights(table)
+        else:
+            is_needed = column is not None and column in wanted.get(table, {}).get(right, [])
+        if not is_needed and (schema, table, right) not in indirect:
+            spare[f"{schema}.{table}", row["place"]][right] += [row["quoted"]] if column else []
+    for (table, place), rights in spare.items():
+        found = ", ".join(f"{right} ({', '.join(names)})" if names else right for right, names in rights.items())
+        revoke = f"REVOKE {found} ON {place} FROM {server['quoted_role']};"
+        remedy = f"{revoke} Or revoke it from the role that passes it on. {NARROW}"
+        yield Finding("note", f"privileges on {table}", "only what the job does", found, MORE, remedy)
+
+
+def check_exposure(connection: Connection, settings: Settings) -> Iterator[Finding]:
+    """Yields one note per way to reach the tables over the REST API (an exposed schema, an API role, a view), or one
+    "ok". Runs in the caller's transaction."""
+    schema, subject = settings.rollup_schema, f"schema {settings.rollup_schema}, exposure"
+    names = {"own": schema, "view_schema": settings.source_schema, "view": VIEW}
+    [exposure] = read_dicts(connection, "preflight.exposure", **names)
+    notes = []
+    for setting in exposure["exposed"]:
+        role, _, listed = setting.partition(" ")
+        if schema in [name.strip() for name in listed.split(",")]:
+            remedy = (
+                f"Take {schema} out of the exposed schemas (Supabase: API settings), or of pgrst.db_schemas of {role}"
+            )
+            notes.append((subject, f"in the REST API's schemas ({listed})", "It serves these tables", remedy))
+    for role in exposure["roles"]:
+        found = f"role {role} may use the schema"
+        notes.append((subject, found, "The REST API acts as this role", "Run: usage-jobs schema --apply"))
+    for view in exposure["views"]:
+        remedy = f"ALTER VIEW {view} SET (security_invoker = true); a materialized view: revoke it from API roles"
+        found = "reads our tables with its owner's rights"
+        notes.append((f"view {view}", found, "Row-level security does not apply to its readers", remedy))
+    yield from (Finding("note", what, SAFE, *rest) for what, *rest in notes)
+    if not notes:
+        yield Finding("ok", subject, SAFE, SAFE)

@@ -1,0 +1,110 @@
+"""Checks the job's own tables: columns, keys, privileges, defaults, row-level security, lost rows."""
+
+from collections.abc import Iterator
+
+from jobs.postgres.catalog import Catalog, Column
+from jobs.postgres.findings import Finding, Level, fill, grant, retype
+from jobs.postgres.required_columns import own_rights
+from jobs.postgres.schema import APPEND_ONLY, Table, tables
+from jobs.postgres.source_checks import check_visibility, name_missing, name_privileges
+from jobs.settings import Settings
+
+OWN = "the job's own table"
+NOWHERE = "There is nowhere to write to"
+APPLY = "Run: usage-jobs schema --apply"
+LOST_ROWS = {
+    "credit_draws": ("ledger_lost", "an empty ledger", "Credits of all users would be drawn again"),
+    "months": ("months_lost", "months without their closing", "Closed months would be billed again"),
+}
+"""By table: the fact that shows that rows are lost, what was found, and what follows."""
+_NAMES = {"timestamptz": "timestamp with time zone"}
+
+
+def check_own(known: Catalog, settings: Settings) -> Iterator[Finding]:
+    """Yields what differs from the job's schema, and each table that does not."""
+    if not known.own:
+        schema = f"schema {settings.rollup_schema}"
+        yield Finding("refused", schema, "the job's own tables", "none of them", NOWHERE, APPLY)
+        return
+    for table in tables(settings.meters):
+        subject, columns = f"{settings.rollup_schema}.{table.name}", known.own.get(table.name, {})
+        if missing := [name for name in table.columns if name not in columns]:
+            found = f"without {', '.join(missing)}" if columns else "no such table"
+            yield Finding("refused", subject, OWN, found, NOWHERE, APPLY)
+        else:
+            yield from _check_columns(subject, table, list(columns.values()))
+            yield from _check_privileges(known, subject, table)
+            yield from _check_safety(known, subject, table)
+        yield from _check_row_security(known, subject, table)
+
+
+def _check_columns(subject: str, table: Table, columns: list[Column]) -> Iterator[Finding]:
+    """Checks types, columns that no INSERT of the job fills, and columns that are not of the schema."""
+    wrong = [column for column in columns if column.name in table.columns and not _is_as_created(column, table)]
+    for column in wrong:
+        kind = table.kind(column.name)
+        found = column.type + ("" if column.scale is None else f" with {column.scale} decimals")
+        consequence, remedy = "Its values would not be stored exactly", retype(column, kind)
+        yield Finding("refused", f"{subject}.{column.name}", kind, found, consequence, remedy)
+    bare = [
+        column
+        for column in columns
+        if column.is_required and column not in wrong and not _is_filled_by_job(table.columns.get(column.name))
+    ]
+    if bare:
+        found = f"NOT NULL without a default: {', '.join(column.name for column in bare)}"
+        remedy = " ".join(fill(column, table.columns.get(column.name, "")) for column in bare)
+        yield Finding("unwritable", subject, "columns with a default", found, "No row could be added", remedy)
+    if extra := [column.name for column in columns if column.name not in table.columns]:
+        expected, found = "those of configured meters", ", ".join(extra)
+        consequence = "They keep their values: no run writes them"
+        remedy = "Configure the meter again, or drop the columns"
+        yield Finding("note", f"{subject}, columns", expected, found, consequence, remedy)
+    if not wrong:
+        yield Finding("ok", subject, OWN, f"{len(columns)} columns")
+
+
+def _is_as_created(column: Column, table: Table) -> bool:
+    """Whether a column has the type and scale that the schema gives it."""
+    name, _, scale = table.kind(column.name).partition("(")
+    wanted = int(scale.rstrip(")").split(",")[1]) if scale else None
+    return column.type == _NAMES.get(name, name) and column.scale == wanted
+
+
+def _is_filled_by_job(definition: str | None) -> bool:
+    """Whether the job fills a column in its INSERTs: one of its schema, without a default."""
+    return definition is not None and "DEFAULT" not in definition and "GENERATED" not in definition
+
+
+def _check_safety(known: Catalog, subject: str, table: Table) -> Iterator[Finding]:
+    """Checks what keeps rows safe: the key, the append-only trigger, and that no rows are lost."""
+    key = frozenset(table.key)
+    if not any(name == table.name and of == key and nulls >= table.null_in_key for name, of, nulls in known.keys):
+        expected = f"a unique key ({', '.join(table.key)})"
+        yield Finding("unwritable", subject, expected, "none", "Rows could not be found by their key", APPLY)
+    if table.name in APPEND_ONLY and table.name not in known.append_only:
+        expected, consequence = "append-only: no UPDATE, no DELETE", "Posted entries could be changed"
+        yield Finding("note", subject, expected, "no trigger", consequence, APPLY)
+    fact, found, consequence = LOST_ROWS.get(table.name, ("", "", ""))
+    if fact in known.facts:
+        remedy = "Restore the table from a backup: its rows cannot be computed again"
+        yield Finding("unwritable", subject, "the rows that earlier runs have written", found, consequence, remedy)
+
+
+def _check_privileges(known: Catalog, subject: str, table: Table) -> Iterator[Finding]:
+    rights, columns = own_rights(table.name), list(known.own[table.name].values())
+    if missing := [right for right in rights if not all(right in column.rights for column in columns)]:
+        level: Level = "refused" if "SELECT" in missing else "unwritable"
+        consequence = "The job could not write its own tables"
+        remedy = grant(missing, columns[0].place, known.server["quoted_role"])
+        yield Finding(level, subject, name_privileges(rights), name_missing(missing), consequence, remedy)
+
+
+def _check_row_security(known: Catalog, subject: str, table: Table) -> Iterator[Finding]:
+    """Checks that the job sees all rows, and that row-level security is on, so that nobody else sees any."""
+    security = known.own_row_security.get(table.name)
+    if security is not None:
+        yield from check_visibility(subject, security, own_rights(table.name), known.server["role"])
+        if not security.is_on:
+            consequence = "A role that is granted the schema by mistake can read what customers pay"
+            yield Finding("note", f"{subject}, row-level security", "on", "off", consequence, APPLY)

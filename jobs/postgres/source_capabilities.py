@@ -1,0 +1,100 @@
+"""What the application's tables offer to a run: columns of meters, optional tables, numbers of accounts and overrides."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from psycopg import sql
+
+from jobs.domain.meters import Meter
+from jobs.postgres.catalog import BINARIES, INTEGERS, Catalog
+from jobs.postgres.connections import Connection
+from jobs.postgres.credit_capabilities import CreditCapabilities, find_capabilities
+from jobs.postgres.sql_loader import app_table, compose, job_table
+from jobs.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class SourceCapabilities:
+    """What a run can read.
+
+    - ``meters``: the meters that have a column
+    - ``types``: types of the meters' columns, by column
+    - ``columns``: the columns of usage_daily that this role may read
+    - ``rows_by_index``: whether usage_daily has an index that begins with id
+    - ``integers``, ``binaries``: meters whose column has an integer or a binary floating-point type
+    - ``cost_scale``: the decimals of usage_daily.total_cost; None: no limit
+    - ``overrides``: the columns of user_pricing_overrides; None: no such table
+    """
+
+    meters: tuple[Meter, ...]
+    types: Mapping[str, str]
+    columns: frozenset[str]
+    rows_by_index: bool
+    integers: frozenset[str]
+    binaries: frozenset[str]
+    cost_scale: int | None
+    has_clusters: bool
+    has_users: bool
+    overrides: frozenset[str] | None
+    credits: CreditCapabilities
+
+
+def find_source(known: Catalog, settings: Settings, *, has_clusters: bool, has_users: bool) -> SourceCapabilities:
+    """Returns what the catalog shows; whether clusters and users can be used is known from the checks of columns."""
+    usage, overrides = known.source.get("usage_daily", {}), known.source.get("user_pricing_overrides")
+    meters = tuple(meter for meter in settings.meters if meter.column in usage)
+    types = {meter.name: usage[meter.column].type for meter in meters}
+    return SourceCapabilities(
+        meters=meters,
+        types={meter.column: types[meter.name] for meter in meters},
+        columns=frozenset(column.name for column in usage.values() if "SELECT" in column.rights),
+        rows_by_index=bool(known.server["usage_by_id"]),
+        integers=frozenset(name for name, kind in types.items() if kind in INTEGERS),
+        binaries=frozenset(name for name, kind in types.items() if kind in BINARIES),
+        cost_scale=usage["total_cost"].scale if "total_cost" in usage else None,
+        has_clusters=has_clusters,
+        has_users=has_users,
+        overrides=None if overrides is None else frozenset(overrides),
+        credits=find_capabilities(known),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class InputCounts:
+    """Rows of user_credits and of user_pricing_overrides; None: no such table, or not counted.
+
+    ``accounts_before``, ``overrides_before``: the counts of the last finished run.
+    """
+
+    accounts: int | None = None
+    overrides: int | None = None
+    accounts_before: int | None = None
+    overrides_before: int | None = None
+
+    @property
+    def decreases(self) -> Iterator[tuple[str, int, int]]:
+        """Kind, rows before and rows now, of each count that has decreased."""
+        for kind, before, now in (
+            ("accounts", self.accounts_before, self.accounts),
+            ("overrides", self.overrides_before, self.overrides),
+        ):
+            if before is not None and before > (now or 0):
+                yield kind, before, now or 0
+
+
+def count_inputs(connection: Connection, settings: Settings, source: SourceCapabilities) -> InputCounts:
+    """Counts the rows of both tables, and reads the counts of the last finished run."""
+
+    def count(table: str, columns: frozenset[str] | None) -> sql.Composable:
+        # A table that does not exist cannot be named in the query.
+        name = app_table(settings, table)
+        return sql.SQL("NULL::bigint" if columns is None else "(SELECT count(*) FROM {})").format(name)
+
+    text = compose(
+        "preflight.count_inputs",
+        accounts=count("user_credits", source.credits.account),
+        overrides=count("user_pricing_overrides", source.overrides),
+        runs=job_table(settings, "runs"),
+    )
+    row = connection.execute(text).fetchone()
+    return InputCounts() if row is None else InputCounts(*row)
