@@ -188,6 +188,6 @@ def _add_payment(classified: pl.LazyFrame, draws: list[pl.Expr], rows: pl.LazyFr
         uncovered=pl.when(~reported).then((pl.col("part") - taken).clip(lower_bound=nothing)).otherwise(nothing),
         amount_due=pl.when(~reported).then(pl.col("due_part")).otherwise(nothing),
         amount_reported=pl.when(reported).then(owed).otherwise(nothing),
-        amount_free=pl.col("free_part"),
+        amount_free=pl.col("_free_part"),
     )
     return pl.concat([rows, paid], how="horizontal")

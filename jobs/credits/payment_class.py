@@ -42,7 +42,7 @@ def classify_payment(
         .with_columns(
             part=quantized_part(PREPAID, rules.scale, bounds).wide,
             due_part=quantized_part(DUE, rules.due_scale, bounds).wide,
-            free_part=quantized_part(FREE, rules.due_scale, bounds).wide,
+            _free_part=quantized_part(FREE, rules.due_scale, bounds).wide,
         )
     )
 

@@ -1,4 +1,4 @@
-"""What the application's tables offer to a run: columns of meters, optional tables, numbers of accounts and overrides."""
+"""What the application's tables offer: columns of meters, optional tables, numbers of accounts and overrides."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass

@@ -34,24 +34,23 @@ HUNDRED_PERCENT = 100 * ONE
 
 
 def sort_rows(usage: pl.LazyFrame) -> pl.LazyFrame:
-    """Returns ``usage`` by user and in row order, with ``month``, ``month_days``, ``new_day`` and ``new_month``.
+    """Returns ``usage`` by user and in row order, with ``month``, ``_month_days``, ``new_day`` and ``new_month``.
 
-    ``month_days``: the days of the month; ``new_day``, ``new_month``: whether a user's day or month starts here.
+    ``_month_days``: the days of the month; ``new_day``, ``new_month``: whether a user's day or month starts here.
     """
     user, month = pl.col("user_id"), pl.col("date").dt.month_start().alias("month")
     ordered = _sort(usage.with_columns(CODED).collect()).lazy().with_columns(month)
     sort_key = pl.col(_SORT_KEY)
     new_day, new_user = sort_key.ne_missing(sort_key.shift()), user.ne_missing(user.shift())
     return ordered.with_columns(
-        month_days=pl.col("date").dt.days_in_month(),
+        _month_days=pl.col("date").dt.days_in_month(),
         new_day=new_day,
         new_month=new_user | (pl.col("month") != pl.col("month").shift()),
     )
 
 
-_SORT_KEY = "month_days"
-"""A temporary column: user and day as one number. ``sort_rows`` then replaces it by the days of the month, so that no
-further name is reserved."""
+_SORT_KEY = "_month_days"
+"""User and day as one number; ``sort_rows`` then replaces it by the days of the month."""
 
 
 def _sort(usage: pl.DataFrame) -> pl.DataFrame:
@@ -107,7 +106,7 @@ def _month_days(terms: PricingTerms) -> BoundedInt:
     """Returns the days of the month of each row."""
     if (terms.first.year, terms.first.month) == (terms.last.year, terms.last.month):
         return BoundedInt.of(monthrange(terms.first.year, terms.first.month)[1])
-    return BoundedInt(pl.col("month_days").cast(NARROW), 28, 31)
+    return BoundedInt(pl.col("_month_days").cast(NARROW), 28, 31)
 
 
 def tier_quantities(

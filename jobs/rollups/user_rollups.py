@@ -51,9 +51,9 @@ def sum_user_months(rated: pl.LazyFrame, meters: Sequence[Meter]) -> pl.LazyFram
     levels = [meter.name for meter in meters if meter.is_level]
     of_rows = pl.col("class").replace_strict(BILLING_MODES, return_dtype=pl.String)
     billing_mode = pl.when(of_rows.n_unique() == 1).then(of_rows.first()).otherwise(pl.lit(MIXED))
-    clusters = pl.lit("{") + pl.col("cluster_text").unique().sort().str.join(",") + pl.lit("}")
+    clusters = pl.lit("{") + pl.col("_cluster_text").unique().sort().str.join(",") + pl.lit("}")
     return (
-        rated.with_columns(cluster_text=_cluster_text())
+        rated.with_columns(_cluster_text=_cluster_text())
         .group_by("user_id", "month")
         .agg(
             billing_mode.alias("billing_mode"),

@@ -308,6 +308,8 @@ def test_an_optional_meter_needs_no_card(make_database: Callable[..., str]) -> N
         ("[meters.cpu_hours]\ncolumn = 7\n", ["config/settings.toml: meters.cpu_hours.column = 7: ", "string"]),
         ("[meters.total_cost]\n", ["config/settings.toml: [meters.total_cost]: expected lower-case letters"]),
         ("[meters.users]\n", ["config/settings.toml: [meters.users]: expected ", "none of ", "users"]),
+        ("[meters.disk_stored]\n", ["config/settings.toml: [meters.disk_stored]: expected ", "_days or _stored"]),
+        ("[meters._disk]\n", ["config/settings.toml: [meters._disk]: expected ", "beginning with a letter"]),
         ("[meters.'CPU hours']\n", ["config/settings.toml: [meters.CPU hours]: expected lower-case letters"]),
     ],
 )

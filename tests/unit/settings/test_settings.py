@@ -19,8 +19,9 @@ from pydantic import ValidationError
 from jobs.domain.errors import ConfigError
 from jobs.domain.meters import DEFAULTS
 from jobs.postgres.conninfo import Address
-from jobs.settings import INTERNAL, Settings, load, passwords
+from jobs.settings import Settings, load, passwords
 from jobs.settings.database_url import address
+from jobs.settings.tables import INTERNAL
 
 ROOT = Path(__file__).parents[3]
 RAW = "p@ss#w%rd/with:all?of ${HOME} & ünicode"
