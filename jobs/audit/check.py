@@ -10,7 +10,7 @@ from jobs.postgres.connections import Connection, open_link, transaction
 from jobs.postgres.conninfo import Address
 from jobs.postgres.errors import retry
 from jobs.postgres.findings import Finding
-from jobs.postgres.reader_choice import choose_reader
+from jobs.postgres.pooler import choose_reader
 from jobs.postgres.run_scope import RunScope
 from jobs.settings import Settings
 

@@ -15,7 +15,7 @@ from jobs.domain.schemas import CODED, DUE, EARLY, FREE, PREPAID
 def classify_payment(
     rows: pl.LazyFrame, billing_modes: pl.LazyFrame, rules: CreditRules, bounds: ColumnBounds = UNMEASURED
 ) -> pl.LazyFrame:
-    """Adds ``class``, and ``part`` (prepaid), ``due_part`` and ``free_part`` of the cost (units of 10^-10).
+    """Adds ``class``, and ``part`` (prepaid), ``due_part`` and ``_free_part`` of the cost (units of 10^-10).
 
     - ``rows``: priced, in row order; ``imported``: whether a draw of another program was adopted for the row, which
       makes the row prepaid;

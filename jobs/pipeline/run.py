@@ -27,7 +27,7 @@ from jobs.postgres.connections import Connection, ReconnectingConnection, open_l
 from jobs.postgres.credit_capabilities import find_unusable_accounts
 from jobs.postgres.detection import Detected
 from jobs.postgres.errors import LOCK_ERRORS, retry
-from jobs.postgres.reader_choice import choose_for_rows, choose_reader
+from jobs.postgres.pooler import choose_for_rows, choose_reader
 from jobs.postgres.run_lock import check_ownership, hold_run_lock, worker_name
 from jobs.postgres.run_scope import RunScope
 from jobs.postgres.source_capabilities import SourceCapabilities

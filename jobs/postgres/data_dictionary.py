@@ -16,33 +16,29 @@ from jobs.domain.meters import Meter, cost_of, days_of
 
 METER, METER_COST, METER_DAYS = "<meter>", "<meter>_cost", "<meter>_days"
 _SECTION = re.compile(r"^## rollup\.(\w+)\n(.*?)(?=^## |\Z)", re.MULTILINE | re.DOTALL)
-_ROW = re.compile(r"^\| `([^`]+)` \| ([^|]+) \| ([^|]+) \|$", re.MULTILINE)
+_ROW = re.compile(r"^\| `([^`]+)` \| [^|]*\S[^|]* \| ([^|]+) \|$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
 class TableEntry:
-    """What the page says of a table: what a row is; by column, in the page's order, its unit and its meaning."""
+    """What the page says of a table: what a row is; by column, in the page's order, its meaning."""
 
     text: str
-    units: Mapping[str, str]
     meanings: Mapping[str, str]
 
 
 @cache
 def entries() -> dict[str, TableEntry]:
-    """What the page says of each table, in its order."""
-    page = read_page("database")
+    """Returns what the page says of each table, in its order."""
     found = {}
-    for name, section in _SECTION.findall(page):
-        rows = [(column, unit.strip(), meaning.strip()) for column, unit, meaning in _ROW.findall(section)]
+    for name, section in _SECTION.findall(read_page("database")):
         text = " ".join(section.strip().partition("\n\n")[0].split()).replace("`", "")
-        units = {column: unit for column, unit, _ in rows}
-        found[name] = TableEntry(text, units, {column: meaning for column, _, meaning in rows})
+        found[name] = TableEntry(text, {column: meaning.strip() for column, meaning in _ROW.findall(section)})
     return found
 
 
 def documented_names(entry: TableEntry, columns: Iterable[str], meters: Sequence[Meter]) -> dict[str, str]:
-    """By column of a table the name under which the page has it: its own, or that of every meter's."""
+    """Returns by column the name under which the page has it: its own, or that of every meter's."""
     of_meters: dict[str, str] = {}
     for meter in meters:
         of_meters |= {meter.name: METER, cost_of(meter.name): METER_COST, days_of(meter.name): METER_DAYS}
@@ -50,14 +46,15 @@ def documented_names(entry: TableEntry, columns: Iterable[str], meters: Sequence
 
 
 def comments(schema: str, table: str, columns: Iterable[str], meters: Sequence[Meter]) -> sql.Composed:
-    """COMMENT ON a table of the job's own ``schema`` and on its ``columns``: one text of several statements, because a
-    server may be far away."""
-    entry = entries()[table]
-    on_table = sql.SQL("COMMENT ON TABLE {} IS\n  {}").format(sql.Identifier(schema, table), sql.Literal(entry.text))
-    on_columns = [
-        sql.SQL("COMMENT ON COLUMN {} IS\n  {}").format(
-            sql.Identifier(schema, table, column), sql.Literal(entry.meanings[name])
-        )
-        for column, name in documented_names(entry, columns, meters).items()
-    ]
-    return sql.SQL(";\n").join([on_table, *on_columns])
+    """Returns the comments on a table of ``schema`` and its ``columns``, as one text: a server may be far away."""
+    entry, on_column = entries()[table], sql.SQL("COMMENT ON COLUMN {} IS\n  {}")
+    names = documented_names(entry, columns, meters)
+    return sql.SQL(";\n").join(
+        [
+            sql.SQL("COMMENT ON TABLE {} IS\n  {}").format(sql.Identifier(schema, table), entry.text),
+            *(
+                on_column.format(sql.Identifier(schema, table, column), entry.meanings[name])
+                for column, name in names.items()
+            ),
+        ]
+    )

@@ -15,8 +15,8 @@ def today(connection: Connection) -> date:
 
 def notes(connection: Connection) -> list[str]:
     """Returns a note on this host's clock; nothing where it agrees with the server's."""
-    server, host = _server(connection), _host()
-    apart = host - server
+    server = _server(connection)
+    apart = _host() - server
     if abs(apart) <= TOLERATED:
         return []
     which = "ahead of" if apart > timedelta() else "behind"

@@ -36,7 +36,6 @@ def test_texts_are_fit_for_comments(name: str) -> None:
         assert not {"](", "|", "`", "**"} & {text[at : at + size] for size in (1, 2) for at in range(len(text))}
         assert text.isascii(), "a terminal of any encoding shows it"
     assert [text for text in entry.meanings.values() if len(text) > LONGEST] == []
-    assert all(entry.units.values())
 
 
 @pytest.mark.parametrize(
@@ -50,7 +49,7 @@ def test_texts_are_fit_for_comments(name: str) -> None:
 def test_a_meter_is_described_once(columns: list[str], names: list[str]) -> None:
     """A column of the job's own keeps its meaning where a meter has the same name."""
     meters = [Meter(name, name, "level", "", True, ()) for name in ("cpu", "disk", "reason")]
-    entry = TableEntry("", {}, dict.fromkeys(("date", "reason"), ""))
+    entry = TableEntry("", dict.fromkeys(("date", "reason"), ""))
     assert list(documented_names(entry, columns, meters).values()) == names
 
 
