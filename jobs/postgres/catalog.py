@@ -1,6 +1,6 @@
 """Reads the PostgreSQL catalog: columns, keys, privileges and row-level security of the tables that the job uses."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -75,16 +75,13 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class RowSecurity:
-    """Row-level security of a table: whether it is on, and whether it applies to this role (``in_force``).
-
-    - ``allowed``: actions that some policy allows this role
-    - ``unrestricted``: actions that the policies allow on all rows
-    """
+    """Row-level security of a table: whether it is on, whether it applies to this role (``in_force``), the actions that
+    some policy allows this role, and those that the policies allow on all rows (``unrestricted``)."""
 
     is_on: bool
     in_force: bool
-    allowed: frozenset[str]
-    unrestricted: frozenset[str]
+    allowed: Collection[str]
+    unrestricted: Collection[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,12 +137,8 @@ def _read_columns(connection: Connection, of: Mapping[str, object]) -> dict[str,
 
 
 def _read_row_security(connection: Connection, of: Mapping[str, object]) -> dict[str, RowSecurity]:
-    return {
-        row["table_name"]: RowSecurity(
-            row["is_on"], row["in_force"], frozenset(row["allowed"]), frozenset(row["unrestricted"])
-        )
-        for row in read_dicts(connection, "catalog.row_security", **of)
-    }
+    rows = read_dicts(connection, "catalog.row_security", **of)
+    return {row.pop("table_name"): RowSecurity(**row) for row in rows}
 
 
 def _read_keys(connection: Connection, schema: str) -> frozenset[Key]:

@@ -7,7 +7,7 @@ from psycopg import sql
 
 from jobs.postgres.connections import Connection
 from jobs.postgres.findings import Finding
-from jobs.postgres.sql_loader import app_table, compose
+from jobs.postgres.sql_loader import app_table, column_list, compose
 from jobs.settings import Settings
 
 MANY_PAGES = 12_800
@@ -42,69 +42,61 @@ class TableLayout:
     fillfactor: int
 
 
-def read_table_layout(connection: Connection, settings: Settings) -> TableLayout | None:
-    """Returns the storage of usage_daily; None where there is no such table."""
-    quoted = sql.Literal(app_table(settings, "usage_daily").as_string(None))
-    row = connection.execute(compose("preflight.usage_shape", quoted=quoted)).fetchone()
-    return None if row is None else TableLayout(*row)
+INDEXES = (
+    (
+        ("user_id", "date"),
+        "an index, so that a batch reads only the rows of its users",
+        "Every batch reads the whole table; its results are the same",
+    ),
+    (
+        ("date",),
+        "an index, so that the duration of a run does not grow with the table",
+        "Every run reads the whole table; its results are the same",
+    ),
+)
+"""Columns of an index, what it is for, and the consequence where there is none that begins with its first column."""
 
 
 def check_performance(connection: Connection, settings: Settings, *, writes: bool) -> Iterator[Finding]:
     """Yields what would make runs faster where the table is large, and the memory of a run. ``writes``: runs write
     usage_daily."""
-    found = read_table_layout(connection, settings)
-    if found is not None and found.pages >= MANY_PAGES:
-        yield from _check_table(found, app_table(settings, "usage_daily"), writes=writes)
-    most = estimate_memory(settings)
-    remedy = "" if most <= ENOUGH else "Take smaller batches (batch_rows), or fewer workers"
-    yield Finding(
-        "note" if remedy else "ok",
-        "memory",
-        f"at most {ENOUGH} MiB, however large the table",
-        f"about {most:,} MiB",
-        "A run may be ended by the system" if remedy else "",
-        remedy,
-    )
+    usage = app_table(settings, "usage_daily")
+    quoted = sql.Literal(usage.as_string(None))
+    row = connection.execute(compose("preflight.usage_shape", quoted=quoted)).fetchone()
+    layout = None if row is None else TableLayout(*row)
+    if layout is not None and layout.pages >= MANY_PAGES:
+        yield from _check_table(layout, usage, writes=writes)
+    most, expected = estimate_memory(settings), f"at most {ENOUGH} MiB, however large the table"
+    if most <= ENOUGH:
+        yield Finding("ok", "memory", expected, f"about {most:,} MiB")
+    else:
+        consequence, remedy = "A run may be ended by the system", "Take smaller batches (batch_rows), or fewer workers"
+        yield Finding("note", "memory", expected, f"about {most:,} MiB", consequence, remedy)
 
 
-def _check_table(shape: TableLayout, usage: sql.Identifier, *, writes: bool) -> Iterator[Finding]:
-    size = f"on {shape.size // 10**6:,} MB"
-    for there, columns, use, consequence in (
-        (
-            shape.by_user,
-            ("user_id", "date"),
-            "an index, so that a batch reads only the rows of its users",
-            "Every batch reads the whole table; its results are the same",
-        ),
-        (
-            shape.by_day,
-            ("date",),
-            "an index, so that the duration of a run does not grow with the table",
-            "Every run reads the whole table; its results are the same",
-        ),
-    ):
-        if not there:
-            # Statements to be shown, with the names of these tables and columns; they are not run.
-            keys = sql.SQL(", ").join(map(sql.Identifier, columns))
-            make = sql.SQL("CREATE INDEX CONCURRENTLY ON {} ({})").format(usage, keys).as_string(None)
-            remedy = (
-                f"{make}; (about {shape.rows * BYTES_OF_ENTRY // 10**6 + 1:,} MB; each insert takes a little longer)"
+def _check_table(layout: TableLayout, usage: sql.Identifier, *, writes: bool) -> Iterator[Finding]:
+    """Yields remedies with statements for psql, which are not run here."""
+    size, table = f"on {layout.size // 10**6:,} MB", usage.as_string(None)
+    for is_there, (columns, use, consequence) in zip((layout.by_user, layout.by_day), INDEXES, strict=True):
+        if not is_there:
+            megabytes = layout.rows * BYTES_OF_ENTRY // 10**6 + 1
+            make = f"CREATE INDEX CONCURRENTLY ON {table} ({column_list(list(columns)).as_string(None)})"
+            remedy = f"{make}; (about {megabytes:,} MB; each insert takes a little longer)"
+            yield Finding(
+                "note", f"index on usage_daily ({', '.join(columns)})", use, f"none, {size}", consequence, remedy
             )
-            subject = f"index on usage_daily ({', '.join(columns)})"
-            yield Finding("note", subject, use, f"none, {size}", consequence, remedy)
-    if writes and shape.fillfactor > HALF:
-        leave = sql.SQL("ALTER TABLE {} SET (fillfactor = {})").format(usage, HALF).as_string(None)
+    if writes and layout.fillfactor > HALF:
         yield Finding(
             "note",
             "room on the pages of usage_daily",
             f"fillfactor {HALF}, so that an updated row stays on its page, and no index has to change",
-            f"fillfactor {shape.fillfactor}, {size}",
+            f"fillfactor {layout.fillfactor}, {size}",
             "Each row that a run writes moves to another page and into every index; its results are the same",
-            f"{leave}; (of rows inserted from then on: the table needs the same space as now, but already on insert)",
+            f"ALTER TABLE {table} SET (fillfactor = {HALF}); (of rows inserted from then on: the table needs the same "
+            "space as now, but already on insert)",
         )
 
 
 def estimate_memory(settings: Settings) -> int:
     """Returns the highest memory of a run in MiB: the rows of all workers' batches, times the memory of a row."""
-    at_work = settings.workers * settings.batch_rows * BYTES_AT_WORK
-    return (BYTES_OF_PYTHON + at_work) // 2**20 + 1
+    return (BYTES_OF_PYTHON + settings.workers * settings.batch_rows * BYTES_AT_WORK) // 2**20 + 1

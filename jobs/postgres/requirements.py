@@ -91,11 +91,12 @@ def _read_side_effects(
         fresh = [*_find_sequences(connection, writes), *_find_trigger_effects(connection, settings, writes)]
         further: dict[str, dict[str, frozenset[str]]] = {}
         for effect in fresh:
-            key = (effect.kind, effect.place)
-            before = found[key].rights if key in found else frozenset[str]()
-            for right in effect.rights - before if effect.kind == "TABLE" else ():
+            one = found.setdefault((effect.kind, effect.place), replace(effect, rights=frozenset()))
+            for right in effect.rights - one.rights if effect.kind == "TABLE" else ():
                 further.setdefault(effect.place, {})[right] = frozenset()
-            found[key] = _merge(found.get(key, effect), effect)
+            cause = one.cause if effect.cause in one.cause else f"{one.cause}, {effect.cause}"
+            rights, missing = one.rights | effect.rights, one.missing | effect.missing
+            found[effect.kind, effect.place] = replace(one, rights=rights, missing=missing, cause=cause)
         writes = further
     return [found[key] for key in sorted(found)]
 
@@ -117,11 +118,6 @@ def check_side_effects(effects: Sequence[Effect], role: str) -> Iterator[Finding
                 "Nothing could be written" if is_sure else "A write that causes it fails",
                 grant(sorted(effect.missing), f"{effect.kind} {effect.place}", role),
             )
-
-
-def _merge(one: Effect, two: Effect) -> Effect:
-    cause = one.cause if two.cause in one.cause else f"{one.cause}, {two.cause}"
-    return replace(one, rights=one.rights | two.rights, missing=one.missing | two.missing, cause=cause)
 
 
 def _collect_writes(known: Catalog, needed: Iterable[ColumnRequirement]) -> Writes:

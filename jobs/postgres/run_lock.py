@@ -18,7 +18,7 @@ import psycopg
 
 from jobs.domain.errors import LockedError, UnreachableError, UsageJobsError
 from jobs.postgres import connections
-from jobs.postgres.connections import TOKEN_BYTES, Connection, ReconnectingConnection
+from jobs.postgres.connections import TOKEN_BYTES, Connection, ReconnectingConnection, read_dicts
 from jobs.postgres.conninfo import Address
 from jobs.postgres.errors import retry
 from jobs.postgres.socket_watchdog import deadline
@@ -59,19 +59,6 @@ def hold_run_lock(address: Address, settings: Settings, link: Disconnectable) ->
     A lost lock connection is opened again. Where it cannot reach the server, ``link`` is disconnected, too: it would
     wait for an answer for ever.
     """
-    lock = _acquire(address, settings)
-    over = threading.Event()
-    keeper = threading.Thread(target=_keep_alive, args=(lock, settings, link, over), daemon=True)
-    try:
-        keeper.start()
-        yield
-    finally:
-        over.set()
-        keeper.join(2 * ANSWER_SECONDS)
-
-
-def _acquire(address: Address, settings: Settings) -> ReconnectingConnection:
-    """Opens the lock connection and takes the locks."""
     # The application_name says "guard": operators know it.
     lock = retry(lambda: ReconnectingConnection(address, _connection_name("usage-jobs guard", settings)))
     try:
@@ -80,7 +67,14 @@ def _acquire(address: Address, settings: Settings) -> ReconnectingConnection:
     except BaseException:
         lock.__exit__()
         raise
-    return lock
+    over = threading.Event()
+    keeper = threading.Thread(target=_keep_alive, args=(lock, settings, link, over), daemon=True)
+    try:
+        keeper.start()
+        yield
+    finally:
+        over.set()
+        keeper.join(2 * ANSWER_SECONDS)
 
 
 def _take_locks(lock: ReconnectingConnection, settings: Settings) -> None:
@@ -96,7 +90,14 @@ def _take_locks(lock: ReconnectingConnection, settings: Settings) -> None:
             ).fetchone()
             if not got or not got[0]:
                 raise LockedError(_holder(connection, settings))
-            _lock_source(connection, settings)
+            # The usage table, too: two deployments with different schemas would both draw on it.
+            for source in read_dicts(connection, "run_lock.lock_source", schema=settings.source_schema):
+                if not source["is_locked"]:
+                    raise LockedError(
+                        f"a run of another deployment (its schema is not {settings.rollup_schema}) holds the lock of "
+                        f"{source['name']}, where the usage is. Nothing was done. Let only one deployment draw there, "
+                        "or rows are drawn twice"
+                    )
             # The server ends a lock connection SILENCE_SECONDS after its last ping, which may be older than the last
             # statement of its run.
             silence = SILENCE_SECONDS - PING_SECONDS - ANSWER_SECONDS
@@ -105,17 +106,6 @@ def _take_locks(lock: ReconnectingConnection, settings: Settings) -> None:
     except BaseException:
         connection.close()
         raise
-
-
-def _lock_source(connection: Connection, settings: Settings) -> None:
-    """Locks the usage table, too: two deployments with different schemas would both draw on it."""
-    found = connection.execute(compose("run_lock.lock_source"), {"schema": settings.source_schema}).fetchall()
-    for table, is_locked in found:
-        if not is_locked:
-            raise LockedError(
-                f"a run of another deployment (its schema is not {settings.rollup_schema}) holds the lock of {table}, "
-                "where the usage is. Nothing was done. Let only one deployment draw there, or rows are drawn twice"
-            )
 
 
 def _keep_alive(lock: ReconnectingConnection, settings: Settings, link: Disconnectable, over: threading.Event) -> None:

@@ -12,7 +12,8 @@ WITH RECURSIVE behind AS (
   JOIN pg_depend AS d ON d.classid = 'pg_rewrite'::regclass AND d.objid = r.oid
     AND d.refclassid = 'pg_class'::regclass AND d.refobjid <> v.oid
 )
-SELECT c.oid::regclass::text, pg_try_advisory_xact_lock(hashtext('usage-jobs source'), hashtext(c.oid::text))
+SELECT c.oid::regclass::text AS name,
+  pg_try_advisory_xact_lock(hashtext('usage-jobs source'), hashtext(c.oid::text)) AS is_locked
 FROM (SELECT oid FROM behind ORDER BY oid) AS b JOIN pg_class AS c USING (oid) WHERE c.relkind NOT IN ('v', 'm')
 
 -- name: check_ownership
