@@ -14,7 +14,7 @@ from typing import Any, Self
 import psycopg
 from psycopg import sql
 from psycopg.abc import Params
-from psycopg.pq import TransactionStatus
+from psycopg.pq import Conninfo, TransactionStatus
 from psycopg.rows import Row, dict_row
 
 from jobs.domain.errors import UsageJobsError
@@ -75,8 +75,7 @@ def connect(address: Address, name: str = "usage-jobs") -> Connection:
 def _count_addresses(address: Address) -> int:
     """Returns how many addresses the driver tries in turn, each with the whole connect_timeout; at least 1."""
     # With hostaddr the driver looks up no name.
-    given = [option.val for option in psycopg.pq.Conninfo.get_defaults() if option.keyword == b"hostaddr"]
-    if "hostaddr" in address.parts or any(given):
+    if "hostaddr" in address.parts or any(o.val for o in Conninfo.get_defaults() if o.keyword == b"hostaddr"):
         return 1
     found = 0
     for host in address.host.split(","):
@@ -89,14 +88,12 @@ TOKEN_BYTES = 4
 
 
 class Cursor(psycopg.Cursor[Row]):
-    """A cursor that takes a % in a name or a literal as a character, whether values are bound or not."""
+    """The driver's cursor, but a % in a name or a literal is a character, whether values are bound or not."""
 
     def execute(self, query: Any, params: Params | None = None, **options: Any) -> Self:
-        """Executes as the driver's cursor does, with % escaped."""
         return super().execute(self._escaped(query, params), params, **options)
 
     def stream(self, query: Any, params: Params | None = None, **options: Any) -> Iterator[Row]:
-        """Streams rows as the driver's cursor does, with % escaped."""
         return super().stream(self._escaped(query, params), params, **options)
 
     def _escaped(self, query: Any, params: Params | None) -> Any:
@@ -114,9 +111,8 @@ class ReconnectingConnection:
         self._name = f"{name} {secrets.token_hex(TOKEN_BYTES)}"
         self._connection = connect(address, self._name)
         self._over = threading.Event()
-        threading.Thread(
-            target=socket_watchdog.watch_socket, args=(lambda: self._connection, self._over), daemon=True
-        ).start()
+        watched = (lambda: self._connection, self._over)
+        threading.Thread(target=socket_watchdog.watch_socket, args=watched, daemon=True).start()
 
     @property
     def connection(self) -> Connection:
@@ -125,7 +121,9 @@ class ReconnectingConnection:
             if self._over.is_set():
                 raise UsageJobsError("the run has ended")  # stops retries in other threads
             self._connection = connect(self._address, self._name)
-            self._end_lost_session()
+            # The server may still hold the transaction and the locks of the lost session.
+            with suppress(psycopg.Error), deadline(self._connection, ADMISSION_SECONDS):
+                self._connection.execute(compose("run_lock.end_lost"), [self._name])
         return self._connection
 
     @property
@@ -140,11 +138,6 @@ class ReconnectingConnection:
         """Disconnects for good: the connection is not opened again."""
         self._over.set()
         self.disconnect()
-
-    def _end_lost_session(self) -> None:
-        """Terminates the lost connection's session: the server may still hold its transaction and its locks."""
-        with suppress(psycopg.Error), deadline(self._connection, ADMISSION_SECONDS):
-            self._connection.execute(compose("run_lock.end_lost"), [self._name])
 
     def __enter__(self) -> "ReconnectingConnection":
         return self
@@ -240,9 +233,7 @@ def prefer_indexes(connection: Connection) -> Iterator[None]:
     The planner has no statistics of temporary tables, and wrong ones of a table that was vacuumed while it was empty.
     It would hash all of usage_daily for each batch, or scan the whole ledger for each draw: minutes, not a second.
     """
-    plans = ("enable_hashjoin", "enable_mergejoin", "enable_seqscan")
-    connection.execute(
-        "; ".join([*(f"SET LOCAL {plan} = off" for plan in plans), "SET LOCAL work_mem = '64MB'"]).encode()
-    )
+    preferred = {"enable_hashjoin": "off", "enable_mergejoin": "off", "enable_seqscan": "off", "work_mem": "'64MB'"}
+    connection.execute("; ".join(f"SET LOCAL {name} = {value}" for name, value in preferred.items()).encode())
     yield
-    connection.execute("; ".join(f"SET LOCAL {name} TO DEFAULT" for name in (*plans, "work_mem")).encode())
+    connection.execute("; ".join(f"SET LOCAL {name} TO DEFAULT" for name in preferred).encode())

@@ -30,21 +30,21 @@ class Address:
         try:
             return {key: str(value) for key, value in conninfo_to_dict(self.url).items() if value is not None}
         except psycopg.ProgrammingError:
-            raise ConfigError(f"DATABASE_URL: {self._mistake()}") from None
+            raise ConfigError(self._explain_mistake()) from None
 
-    def _mistake(self) -> str:
+    def _explain_mistake(self) -> str:
         known = {option.keyword.decode() for option in psycopg.pq.Conninfo.get_defaults()}
         names = [part.partition("=")[0] for part in self.url.partition("?")[2].split("&") if "=" in part]
         # The text after "password=" may be a part of the password.
         foreign = [name for name in takewhile(lambda name: name != "password", names) if name not in known]
         if not foreign:
             return (
-                "expected an address that PostgreSQL understands, such as "
+                "DATABASE_URL: expected an address that PostgreSQL understands, such as "
                 "postgresql://USER:PASSWORD@HOST:5432/postgres, special characters of the password URL-encoded"
             )
         hints = "; ".join(FOREIGN[name] for name in foreign if name in FOREIGN)
         return (
-            "expected parameters that libpq knows, such as sslmode or connect_timeout; found "
+            "DATABASE_URL: expected parameters that libpq knows, such as sslmode or connect_timeout; found "
             f"{', '.join(foreign)}, of another library. Remove what libpq does not know{hints and f' ({hints})'}"
         )
 

@@ -108,8 +108,8 @@ def name_refusals(table: str, kind: type[UsageJobsError] = PreflightError) -> It
         yield
     except psycopg.Error as error:
         state = error.sqlstate or ""
-        lacks_privilege = state == LACKS_PRIVILEGE and kind is not RefusedError
-        if is_transient(error) or lacks_privilege or not state.startswith(REFUSED_BY_TABLE):
+        is_denied = state == LACKS_PRIVILEGE and kind is not RefusedError
+        if is_transient(error) or is_denied or not state.startswith(REFUSED_BY_TABLE):
             raise
         reason = " ".join(str(error.diag.message_primary).split())
         raise kind(

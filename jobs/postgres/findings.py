@@ -13,7 +13,6 @@ REFUSING: dict[str, tuple[Level, ...]] = {
     "read": ("refused",),
     "prove": ("refused", "unprovable"),
     "write": ("refused", "unwritable"),
-    "check": ("refused", "unwritable", "unprovable"),
 }
 """By purpose the levels that prevent it."""
 

@@ -105,6 +105,6 @@ def _check_row_security(known: Catalog, subject: str, table: Table) -> Iterator[
     security = known.own_row_security.get(table.name)
     if security is not None:
         yield from check_visibility(subject, security, own_rights(table.name), known.server["role"])
-        if not security.is_on:
-            consequence = "A role that is granted the schema by mistake can read what customers pay"
-            yield Finding("note", f"{subject}, row-level security", "on", "off", consequence, APPLY)
+    if security is not None and not security.is_on:
+        consequence = "A role that is granted the schema by mistake can read what customers pay"
+        yield Finding("note", f"{subject}, row-level security", "on", "off", consequence, APPLY)

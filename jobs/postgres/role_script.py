@@ -13,7 +13,7 @@ from jobs.domain.names import MOST_BYTES
 from jobs.postgres.catalog import RowSecurity
 from jobs.postgres.connections import Connection, transaction
 from jobs.postgres.required_columns import own_rights
-from jobs.postgres.requirements import Requirements, read_requirements
+from jobs.postgres.requirements import Effect, Requirements, read_requirements
 from jobs.postgres.schema import tables
 from jobs.postgres.sql_loader import app_table, column_list, compose, job_table, raw
 from jobs.settings import Settings
@@ -30,7 +30,13 @@ def role_statements(connection: Connection, settings: Settings, role: str) -> li
     with transaction(connection) as opened:
         _check_role(opened, role)
         needs = read_requirements(opened, settings)
-    _check_tables(needs, settings, role)
+    wanted = [(settings.rollup_schema, table.name, needs.known.own) for table in tables(settings.meters)]
+    for schema, table, existing in (*wanted, (settings.source_schema, "usage_daily", needs.known.source)):
+        if table not in existing:
+            raise PreflightError(
+                f"--role {role}: expected the tables that it is to be granted; found no {schema}.{table}. First: "
+                "usage-jobs schema --apply"
+            )
     schemas = {settings.source_schema: None, settings.rollup_schema: None}
     schemas |= dict.fromkeys(sorted(effect.schema for effect in needs.effects))
     name, quoted = sql.Identifier(role), sql.Literal(role)
@@ -56,16 +62,6 @@ def _check_role(connection: Connection, role: str) -> None:
         )
 
 
-def _check_tables(needs: Requirements, settings: Settings, role: str) -> None:
-    absent = [table.name for table in tables(settings.meters) if table.name not in needs.known.own]
-    if absent or "usage_daily" not in needs.known.source:
-        missing = f"{settings.rollup_schema}.{absent[0]}" if absent else f"{settings.source_schema}.usage_daily"
-        raise PreflightError(
-            f"--role {role}: expected the tables that it is to be granted; found no {missing}. First: "
-            "usage-jobs schema --apply"
-        )
-
-
 def _grant_statements(needs: Requirements, settings: Settings, role: str) -> Iterator[sql.Composed]:
     """Yields grants, and policies where row-level security is on, for each table and sequence."""
     name, known = sql.Identifier(role), needs.known
@@ -73,38 +69,30 @@ def _grant_statements(needs: Requirements, settings: Settings, role: str) -> Ite
         place = app_table(settings, source)
         listed = [sql.SQL("{} ({})").format(raw(right), column_list(names)) for right, names in columns.items()]
         yield sql.SQL("GRANT {} ON {} TO {}").format(sql.SQL(", ").join(listed), place, name)
-        yield from _policy_statements(place, list(columns), role, is_on=_is_on(known.source_row_security.get(source)))
+        yield from _policy_statements(place, list(columns), role, known.source_row_security.get(source))
     for own in (table.name for table in tables(settings.meters)):
         place, rights = job_table(settings, own), own_rights(own)
         yield sql.SQL("GRANT {} ON {} TO {}").format(raw(", ".join(rights)), place, name)
-        yield from _policy_statements(place, rights, role, is_on=_is_on(known.own_row_security.get(own)))
+        yield from _policy_statements(place, rights, role, known.own_row_security.get(own))
     for effect in needs.effects:
         if effect.kind != "SCHEMA":
             place, rights = sql.Identifier(effect.schema, effect.name), tuple(sorted(effect.rights))
             yield sql.SQL("GRANT {} ON {} {} TO {}").format(raw(", ".join(rights)), raw(effect.kind), place, name)
-            yield from _policy_statements(place, rights, role, is_on=effect.is_on)
-
-
-def _is_on(security: RowSecurity | None) -> bool:
-    return security is not None and security.is_on
+            yield from _policy_statements(place, rights, role, effect)
 
 
 def _policy_statements(
-    table: sql.Identifier, actions: Sequence[str], role: str, *, is_on: bool
+    table: sql.Identifier, actions: Sequence[str], role: str, security: RowSecurity | Effect | None
 ) -> Iterator[sql.Composed]:
     """Yields policies that allow the role ``actions`` on all rows, where row-level security is on."""
-    for action in actions if is_on else ():
+    for action in actions if security is not None and security.is_on else ():
         # Each role has its own policy, so that a second role does not replace the first one's.
-        policy = sql.Identifier(_policy_name(action, role))
+        name = f"usage_jobs_{action.lower()}_{role}"
+        if len(name.encode()) > MOST_BYTES:
+            name = f"usage_jobs_{action.lower()}_{hashlib.sha256(role.encode()).hexdigest()[:32]}"
+        policy = sql.Identifier(name)
         yield sql.SQL("DROP POLICY IF EXISTS {} ON {}").format(policy, table)
         checks = {"INSERT": "WITH CHECK (true)", "UPDATE": "USING (true) WITH CHECK (true)"}
         yield sql.SQL("CREATE POLICY {} ON {} FOR {} TO {} {}").format(
             policy, table, raw(action), sql.Identifier(role), raw(checks.get(action, "USING (true)"))
         )
-
-
-def _policy_name(action: str, role: str) -> str:
-    name = f"usage_jobs_{action.lower()}_{role}"
-    if len(name.encode()) <= MOST_BYTES:
-        return name
-    return f"usage_jobs_{action.lower()}_{hashlib.sha256(role.encode()).hexdigest()[:32]}"

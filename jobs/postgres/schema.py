@@ -47,21 +47,12 @@ def tables(meters: Sequence[Meter]) -> list[Table]:
     costs = metered | {"adjustment_cost": AMOUNT, "total_cost": AMOUNT}
     monthly = costs | {days_of(meter.name): AMOUNT for meter in meters if meter.is_level}
     deducted, written = {"credits_deducted": AMOUNT}, {"run_id": RUN, "updated_at": MOMENT}
+    cluster_month = _CLUSTER_MONTH | monthly | deducted | {"cost_per_user": AMOUNT} | written
     return [
-        Table(
-            "user_daily",
-            _USER_DAY | costs | deducted | {"run_id": RUN},
-            ("date", "user_id", "cluster_id"),
-            True,
-        ),
+        Table("user_daily", _USER_DAY | costs | deducted | {"run_id": RUN}, tuple(_USER_DAY), null_in_key=True),
         Table("user_monthly", _USER | monthly | _CREDITS | _HASHES | written, ("month", "user_id")),
-        Table("cluster_daily", _CLUSTER_DAY | costs | deducted | written, ("date", "cluster_id"), True),
-        Table(
-            "cluster_monthly",
-            _CLUSTER_MONTH | monthly | deducted | {"cost_per_user": AMOUNT} | written,
-            ("month", "cluster_id"),
-            True,
-        ),
+        Table("cluster_daily", _CLUSTER_DAY | costs | deducted | written, ("date", "cluster_id"), null_in_key=True),
+        Table("cluster_monthly", cluster_month, ("month", "cluster_id"), null_in_key=True),
         Table("touched_days", _TOUCHED, ("run_id", "batch", "date")),
         Table("credit_draws", _DRAWS, ("usage_daily_id", "user_id", "revision")),
         Table("billing_modes", _MODES, ("user_id", "valid_from")),

@@ -80,24 +80,22 @@ def _subject(part: sql.Composed) -> str:
 def _ddl(settings: Settings) -> list[sql.Composed]:
     """Returns the statements that create or complete the job's own schema."""
     schema, of = sql.Identifier(settings.rollup_schema), tables(settings.meters)
-    parts = {name: job_table(settings, name) for name in ("credit_draws", "debts")}
+    parts: dict[str, sql.Composable] = {
+        "schema": schema,
+        "credit_draws": job_table(settings, "credit_draws"),
+        "debts": job_table(settings, "debts"),
+        "quoted": sql.Literal(settings.rollup_schema),
+        "tables": sql.Literal([table.name for table in of]),
+        "runs": _quoted(job_table(settings, "runs")),
+    }
     made = [sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(schema)]
     for table in of:
         made += _table_statements(settings, table)
         made.append(data_dictionary.comments(settings.rollup_schema, table.name, table.columns, settings.meters))
-    indexes = ("draws_by_user", "draws_by_day", "draws_adopted", "debts_by_user")
-    return [
-        *made,
-        *(compose(f"schema.{name}", **parts) for name in indexes),
-        compose("schema.refuse_change", schema=schema),
-        *(compose("schema.append_only", schema=schema, table=job_table(settings, name)) for name in APPEND_ONLY),
-        compose(
-            "schema.revoke_access",
-            quoted=sql.Literal(settings.rollup_schema),
-            tables=sql.Literal([table.name for table in of]),
-            runs=_quoted(job_table(settings, "runs")),
-        ),
-    ]
+    for query in ("draws_by_user", "draws_by_day", "draws_adopted", "debts_by_user", "refuse_change"):
+        made.append(compose(f"schema.{query}", **parts))
+    made += (compose("schema.append_only", schema=schema, table=job_table(settings, name)) for name in APPEND_ONLY)
+    return [*made, compose("schema.revoke_access", **parts)]
 
 
 def _table_statements(settings: Settings, table: Table) -> list[sql.Composed]:

@@ -136,29 +136,29 @@ def load(config: Path | None, env: Mapping[str, str], cwd: Path) -> Settings:
     values = files.read_toml(file)
     origins = _overlay(values, variables)
     meters = make_meters(file, values.pop("meters", {name: {} for name in DEFAULTS}), origins)
-    _reject_internal(file, values)
+    for key in sorted(values.keys() & (INTERNAL | {"rollup_schema"})):
+        remedy = "take it out" + (": the address belongs in DATABASE_URL" if key == "address" else "")
+        raise ConfigError(f"{file}: {key}: unknown setting; {remedy}")
     values["is_rates_set"] = "rates" in values
     values.setdefault("rates", "rates.csv")
     for name in values.keys() & PATHS:
         # A path in the settings file is relative to that file; one in a variable is relative to the working directory.
         values[name] = (cwd if name in origins else file.parent) / str(values[name])
     rates = values["rates"]
-    card = parse(files.read(rates, "rates"), files.display_path(rates, cwd), [meter.name for meter in meters])
+    shown = rates.relative_to(cwd) if rates.is_relative_to(cwd) else rates
+    card = parse(files.read(rates, "rates"), str(shown), [meter.name for meter in meters])
     database, warning = choose_database(env, local)
     values |= {"meters": meters, "rate_card": card, "source": str(file), "warning": warning}
     values["address"] = address(database, values.get("root_certificate"))
     settings = validate(Settings, values, file, origins)
-    _reject_shared_schema(settings, origins.get("schema", str(file)))
-    return settings
-
-
-def _reject_shared_schema(settings: Settings, where: str) -> None:
-    """Raises ConfigError if both schemas are the same: grants on all of our tables would cover the application's."""
+    # Grants on all of our tables would cover the application's.
     if settings.rollup_schema == settings.source_schema:
         raise ConfigError(
-            f"{where}: schema = {settings.rollup_schema!r}: expected another schema than that of the application's "
-            f"tables (source_schema = {settings.source_schema!r}), for the job's own tables; the default is 'rollup'"
+            f"{origins.get('schema', file)}: schema = {settings.rollup_schema!r}: expected another schema than that of "
+            f"the application's tables (source_schema = {settings.source_schema!r}), for the job's own tables; the "
+            "default is 'rollup'"
         )
+    return settings
 
 
 def _overlay(values: dict[str, Any], env: Mapping[str, str]) -> dict[str, str]:
@@ -178,11 +178,3 @@ def _overlay(values: dict[str, Any], env: Mapping[str, str]) -> dict[str, str]:
         target[key] = env[name]
         origins[".".join([*tables, key])] = name
     return origins
-
-
-def _reject_internal(file: Path, values: Mapping[str, Any]) -> None:
-    """Raises ConfigError if ``values`` sets a field that this module computes."""
-    for key in (*sorted(INTERNAL), "rollup_schema"):
-        if key in values:
-            remedy = "take it out" + (": the address belongs in DATABASE_URL" if key == "address" else "")
-            raise ConfigError(f"{file}: {key}: unknown setting; {remedy}")

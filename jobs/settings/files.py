@@ -23,11 +23,6 @@ def shipped(name: str) -> Path:
     return next(folder for folder in (jobs / "config", jobs.parent / "config") if folder.exists()) / name
 
 
-def display_path(file: Path, cwd: Path) -> str:
-    """The path of a file for messages: relative to ``cwd`` if the file is inside it."""
-    return str(file.relative_to(cwd)) if file.is_relative_to(cwd) else str(file)
-
-
 def read_if_exists(file: Path) -> str:
     """The text of a file, with invalid bytes replaced; empty if there is no such file."""
     return file.read_text(encoding="utf-8-sig", errors="replace") if file.is_file() else ""
