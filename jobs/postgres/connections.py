@@ -9,7 +9,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from io import BytesIO
-from typing import Any, Self
+from typing import Any, LiteralString, Self
 
 import psycopg
 from psycopg import sql
@@ -54,7 +54,7 @@ LIMITS = (
 def connect(address: Address, name: str = "usage-jobs") -> Connection:
     """Opens a connection in autocommit mode (``transaction`` opens transactions). ``name``: its application_name.
 
-    Raises PreflightError with host, user, reason and remedy, within 15 seconds.
+    Raises PreflightError with host, user, reason and remedy, within 15 seconds; ConfigError for an invalid parameter.
     """
     try:
         return psycopg.connect(
@@ -191,6 +191,12 @@ def read_dicts(connection: Connection, query: str, /, **values: object) -> list[
     """Returns the rows of the named query ``query`` by column; ``values`` are bound."""
     with connection.cursor(row_factory=dict_row) as cursor:
         return cursor.execute(compose(query), values).fetchall()
+
+
+def read_value(connection: Connection, text: LiteralString, values: Params | None = None) -> Any:
+    """Returns the value of a query that has one row and one column, and needs no name: it reads no table of ours."""
+    [(value,)] = connection.execute(text, values).fetchall()
+    return value
 
 
 def read_csv_blocks(connection: Connection, query: sql.Composable) -> Iterator[BytesIO]:

@@ -28,6 +28,10 @@ class Finding:
     consequence: str = ""
     remedy: str = ""
 
+    def __str__(self) -> str:
+        rest = ". ".join(text for text in (self.consequence, self.remedy) if text)
+        return f"{self.subject}: expected {self.expected}; found {self.found}. {rest}".rstrip(". ")
+
 
 def grant(rights: Iterable[str], place: str, role: str, column: str | None = None) -> str:
     """Returns the statement that grants ``rights`` on a table, or on one of its columns; all names quoted for SQL."""

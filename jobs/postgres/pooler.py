@@ -1,7 +1,7 @@
 """Finds out whether there is a pooler between the job and the server, and which reader can work over the connection."""
 
 from jobs.domain.errors import ConfigError
-from jobs.postgres.connections import Connection, connect, transaction
+from jobs.postgres.connections import Connection, connect, read_value, transaction
 from jobs.postgres.conninfo import Address
 
 DIRECT, SESSION, TRANSACTION = "direct", "session pooler", "transaction pooler"
@@ -16,10 +16,8 @@ FEW = 1_000
 
 
 def is_transaction_pooled(address: Address, connection: Connection) -> bool:
-    """Whether each transaction may get another server connection: true for every pooler except a session pooler."""
-    if address.is_session_pooler:
-        return False
-    return address.has_pooler_port or _has_pooler(connection)
+    """Whether each transaction may get another server connection: with every pooler but Supabase's session pooler."""
+    return not address.is_session_pooler and (address.has_pooler_port or _has_pooler(connection))
 
 
 def describe_pooler(address: Address, connection: Connection) -> str:
@@ -44,10 +42,7 @@ def _has_pooler(connection: Connection) -> bool:
 
 
 def _server_pid(connection: Connection) -> int:
-    # No named query: it asks for one value and no table.
-    row = connection.execute("SELECT pg_backend_pid()").fetchone()
-    assert row is not None  # noqa: S101 - a SELECT without FROM has one row
-    return int(row[0])
+    return int(read_value(connection, "SELECT pg_backend_pid()"))
 
 
 def choose_reader(reader: str, address: Address, *, pooled: bool) -> str:

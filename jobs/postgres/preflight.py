@@ -51,12 +51,7 @@ def refuse_findings(findings: list[Finding], *, purpose: str = "write") -> None:
     """Raises PreflightError (exit 5) with all findings that prevent a ``purpose`` (findings.REFUSING)."""
     refused = [finding for finding in findings if finding.level in REFUSING[purpose]]
     if refused:
-        raise PreflightError("; ".join(_sentence(finding) for finding in refused))
-
-
-def _sentence(finding: Finding) -> str:
-    rest = ". ".join(text for text in (finding.consequence, finding.remedy) if text)
-    return f"{finding.subject}: expected {finding.expected}; found {finding.found}. {rest}".rstrip(". ")
+        raise PreflightError("; ".join(map(str, refused)))
 
 
 def _check_server(server: Mapping[str, Any], settings: Settings) -> Iterator[Finding]:

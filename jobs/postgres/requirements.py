@@ -106,18 +106,14 @@ def check_side_effects(effects: Sequence[Effect], role: str) -> Iterator[Finding
 
     Missing privileges of triggers are only notes: a trigger may not run every statement of its function.
     """
-    for effect in effects:
-        if effect.missing:
-            rights, lacking = ", ".join(sorted(effect.rights)), ", ".join(sorted(effect.missing))
-            is_sure = effect.kind == "SEQUENCE"
-            yield Finding(
-                "unwritable" if is_sure else "note",
-                f"{effect.schema}.{effect.name}",
-                f"the privileges {rights} for {effect.cause}",
-                f"no {lacking}",
-                "Nothing could be written" if is_sure else "A write that causes it fails",
-                grant(sorted(effect.missing), f"{effect.kind} {effect.place}", role),
-            )
+    for effect in (effect for effect in effects if effect.missing):
+        subject, missing = f"{effect.schema}.{effect.name}", sorted(effect.missing)
+        expected = f"the privileges {', '.join(sorted(effect.rights))} for {effect.cause}"
+        found, remedy = f"no {', '.join(missing)}", grant(missing, f"{effect.kind} {effect.place}", role)
+        if effect.kind == "SEQUENCE":
+            yield Finding("unwritable", subject, expected, found, "Nothing could be written", remedy)
+        else:
+            yield Finding("note", subject, expected, found, "A write that causes it fails", remedy)
 
 
 def _collect_writes(known: Catalog, needed: Iterable[ColumnRequirement]) -> Writes:

@@ -18,7 +18,7 @@ import psycopg
 
 from jobs.domain.errors import LockedError, UnreachableError, UsageJobsError
 from jobs.postgres import connections
-from jobs.postgres.connections import TOKEN_BYTES, Connection, ReconnectingConnection, read_dicts
+from jobs.postgres.connections import TOKEN_BYTES, Connection, ReconnectingConnection, read_dicts, read_value
 from jobs.postgres.conninfo import Address
 from jobs.postgres.errors import retry
 from jobs.postgres.socket_watchdog import deadline
@@ -84,11 +84,8 @@ def _take_locks(lock: ReconnectingConnection, settings: Settings) -> None:
         with deadline(connection, connections.ADMISSION_SECONDS):
             connection.execute("BEGIN")
             connection.execute(f"SET LOCAL idle_in_transaction_session_timeout = '{SILENCE_SECONDS}s'")
-            # No named query: it takes a lock and reads no table.
-            got = connection.execute(
-                "SELECT pg_try_advisory_xact_lock(hashtext('usage-jobs'), hashtext(%s))", [settings.rollup_schema]
-            ).fetchone()
-            if not got or not got[0]:
+            text = "SELECT pg_try_advisory_xact_lock(hashtext('usage-jobs'), hashtext(%s))"
+            if not read_value(connection, text, [settings.rollup_schema]):
                 raise LockedError(_holder(connection, settings))
             # The usage table, too: two deployments with different schemas would both draw on it.
             for source in read_dicts(connection, "run_lock.lock_source", schema=settings.source_schema):

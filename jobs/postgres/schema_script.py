@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from psycopg import sql
 
 from jobs.postgres import data_dictionary
-from jobs.postgres.connections import Connection, open_link, transaction
+from jobs.postgres.connections import Connection, open_link, read_value, transaction
 from jobs.postgres.conninfo import Address
 from jobs.postgres.errors import name_refusals, retry
 from jobs.postgres.role_script import role_statements
@@ -146,11 +146,9 @@ def _quoted(name: sql.Identifier) -> sql.Literal:
 
 
 def _has_view(connection: Connection, settings: Settings) -> bool:
-    # No named query: it asks the catalog for one value.
     text = "SELECT obj_description(to_regclass(%s), 'pg_class') LIKE 'usage-jobs:%%'"
     with transaction(connection):
-        row = connection.execute(text, [app_table(settings, VIEW).as_string(None)]).fetchone()
-    return row is not None and bool(row[0])
+        return bool(read_value(connection, text, [app_table(settings, VIEW).as_string(None)]))
 
 
 def _view_statements(settings: Settings) -> list[sql.Composed]:

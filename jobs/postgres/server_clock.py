@@ -2,7 +2,7 @@
 
 from datetime import UTC, date, datetime, timedelta
 
-from jobs.postgres.connections import Connection
+from jobs.postgres.connections import Connection, read_value
 
 TOLERATED = timedelta(minutes=5)
 """By how much the host's clock may differ without a note."""
@@ -28,10 +28,7 @@ def notes(connection: Connection) -> list[str]:
 
 
 def _server(connection: Connection) -> datetime:
-    # No named query: it asks for one value and no table.
-    row = connection.execute("SELECT clock_timestamp() AT TIME ZONE 'UTC'").fetchone()
-    assert row is not None  # noqa: S101 - a query without FROM is always one row
-    now: datetime = row[0]
+    now: datetime = read_value(connection, "SELECT clock_timestamp() AT TIME ZONE 'UTC'")
     return now.replace(tzinfo=UTC)
 
 

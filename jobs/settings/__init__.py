@@ -109,7 +109,9 @@ def _plain(value: object) -> str:
 
 def passwords(env: Mapping[str, str], cwd: Path) -> list[str]:
     """Every password in ``env`` and .env.local, in each form in which it may appear, longest first: for scrubbing."""
-    variables = {**parse_valid_lines(files.read_if_exists(cwd / ENV_LOCAL)), **env}
+    file = cwd / ENV_LOCAL
+    local = file.read_text(encoding="utf-8-sig", errors="replace") if file.is_file() else ""
+    variables = {**parse_valid_lines(local), **env}
     url = variables.get("DATABASE_URL", "").strip()
     # The same rule as in libpq: up to the last @, whatever characters it has, or in the query; urlsplit rejects some.
     found = [*re.findall(r"(?s)://[^:@/]*:(.*)@", url), *re.findall(r"[?&]password=([^&]*)", url)]

@@ -23,11 +23,6 @@ def shipped(name: str) -> Path:
     return next(folder for folder in (jobs / "config", jobs.parent / "config") if folder.exists()) / name
 
 
-def read_if_exists(file: Path) -> str:
-    """The text of a file, with invalid bytes replaced; empty if there is no such file."""
-    return file.read_text(encoding="utf-8-sig", errors="replace") if file.is_file() else ""
-
-
 def read(file: Path, what: str) -> str:
     """The text of the ``what`` file. Raises ConfigError if it is missing or not UTF-8."""
     try:
