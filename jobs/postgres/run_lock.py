@@ -3,7 +3,7 @@
 The run lock is a transaction-level advisory lock (a transaction pooler supports no other kind). A transaction on its
 own connection, the lock connection, holds it as long as the run lasts. This transaction writes nothing; it sends pings,
 so that the server can end it 60 s after its client has become silent. The run that gets the lock terminates silent
-transactions of earlier runs, and marks their running rows crashed.
+transactions of earlier runs; it then marks their rows crashed (``run_log.begin_run``).
 
 The ownership check: every writing transaction locks the run's own row of ``rollup.runs`` FOR SHARE, and continues only
 if its status is ``running``.

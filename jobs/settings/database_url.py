@@ -1,7 +1,7 @@
 """The database's URL, from DATABASE_URL or built from the SUPABASE_… variables.
 
-TLS is decided here: for a host on another machine the server is verified if a root certificate is configured, and the
-connection is encrypted in any case.
+TLS is decided here: unless sslmode is given, the connection to another machine is encrypted, and the server is verified
+where a root certificate is configured.
 """
 
 import ipaddress

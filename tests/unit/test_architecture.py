@@ -144,6 +144,12 @@ def test_no_query_names_a_secret_of_a_cluster() -> None:
     assert lines(r"api_key|kubeconfig", *places) == []
 
 
+def test_every_sqlstate_is_named_in_one_place() -> None:
+    found = lines(r'"(?-i:[0-9][0-9A-Z]{4})"', "jobs")
+    assert found
+    assert {line.partition(":")[0] for line in found} == {"jobs/postgres/errors.py"}
+
+
 def test_no_query_takes_every_column() -> None:
     assert lines(r"SELECT\s+\*(?! FROM unnest)", "jobs/postgres", "jobs/pipeline") == []
 
