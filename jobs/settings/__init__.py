@@ -23,8 +23,7 @@ from jobs.domain.meters import DEFAULTS, Meter
 from jobs.domain.names import MOST_BYTES, is_name
 from jobs.domain.rate_card import RateCard, parse
 from jobs.settings import files
-from jobs.settings.database_url import LINE_ENDS, address
-from jobs.settings.env_file import choose_database, parse_env, parse_valid_lines
+from jobs.settings.database_url import LINE_ENDS, address, choose_database
 from jobs.settings.tables import INTERNAL, CreditSettings, Day, ScheduleSettings, make_meters, validate
 
 PREFIX = "USAGE_JOBS_"
@@ -111,7 +110,7 @@ def passwords(env: Mapping[str, str], cwd: Path) -> list[str]:
     """Every password in ``env`` and .env.local, in each form in which it may appear, longest first: for scrubbing."""
     file = cwd / ENV_LOCAL
     local = file.read_text(encoding="utf-8-sig", errors="replace") if file.is_file() else ""
-    variables = {**parse_valid_lines(local), **env}
+    variables = {**files.parse_valid_lines(local), **env}
     url = variables.get("DATABASE_URL", "").strip()
     # The same rule as in libpq: up to the last @, whatever characters it has, or in the query; urlsplit rejects some.
     found = [*re.findall(r"(?s)://[^:@/]*:(.*)@", url), *re.findall(r"[?&]password=([^&]*)", url)]
@@ -131,7 +130,7 @@ def load(config: Path | None, env: Mapping[str, str], cwd: Path) -> Settings:
     and for a setting that is unknown or invalid.
     """
     env_file = cwd / ENV_LOCAL
-    local = parse_env(files.read(env_file, ENV_LOCAL), str(env_file)) if env_file.exists() else {}
+    local = files.parse_env(files.read(env_file, ENV_LOCAL), str(env_file)) if env_file.exists() else {}
     variables = {**local, **env}
     named = config or variables.get(CONFIG)
     file = files.find_settings(cwd) if named is None else cwd / named

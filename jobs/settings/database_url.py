@@ -12,6 +12,7 @@ from urllib.parse import quote, unquote
 
 from jobs.domain.errors import ConfigError
 
+SUPABASE = ("SUPABASE_PROJECT_REF", "SUPABASE_DB_PASSWORD", "SUPABASE_REGION", "SUPABASE_CONNECTION")
 WAYS = ("pooler", "session", "direct")
 SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 LINE_ENDS = "\r\n"
@@ -26,6 +27,30 @@ _LOGIN = re.compile(rf"(?P<user>[^:/@?]*)(?::(?P<password>.*))?@(?P<rest>{_HOSTS
 _REST = re.compile(_HOSTS + r"(?:/[^?]*)?(?:\?.*)?")
 _ENCODED = re.compile("%[0-9A-Fa-f]{2}")
 _NOT_ENCODED = re.compile(r"[@/?\s]|%(?![0-9A-Fa-f]{2})")
+
+
+def choose_database(env: Mapping[str, str], local: Mapping[str, str]) -> tuple[dict[str, str], str | None]:
+    """The variables that name the database, and a warning about variables that are not used.
+
+    All variables of the environment (``env``) take precedence over .env.local (``local``); within one of them,
+    DATABASE_URL takes precedence over SUPABASE_…. Raises ConfigError if the environment sets some SUPABASE_…
+    variables, but neither place sets the rest.
+    """
+    both = {**local, **env}
+    given = [name for name in SUPABASE if env.get(name)]
+    if given and not env.get("DATABASE_URL") and local.get("DATABASE_URL"):
+        if not both.get("SUPABASE_PROJECT_REF"):
+            raise ConfigError(
+                f"{given[0]} is set in the environment, which comes before DATABASE_URL in .env.local; expected "
+                "SUPABASE_PROJECT_REF as well, found none. Set it, or give DATABASE_URL in the environment, or unset "
+                f"{', '.join(given)}"
+            )
+        del both["DATABASE_URL"]
+    place = env if env.get("DATABASE_URL") else local
+    if both.get("DATABASE_URL") and place.get("SUPABASE_PROJECT_REF"):
+        where = "the environment" if place is env else ".env.local"
+        return both, f"{where} has DATABASE_URL and SUPABASE_PROJECT_REF: DATABASE_URL is used. Take one of them out"
+    return both, None
 
 
 def address(env: Mapping[str, str], root_certificate: Path | None = None) -> str | None:

@@ -1,15 +1,24 @@
-"""Configuration files: finding and reading them, and writing those of `init`."""
+"""Configuration files: finding and reading them, and writing those of `init`.
 
+No message shows a line of .env.local: it may contain a password.
+"""
+
+import re
 import tomllib
 from decimal import Decimal
+from io import StringIO
 from pathlib import Path
 from typing import Any
+
+from dotenv.parser import Binding, parse_stream
 
 from jobs.domain.errors import ConfigError
 
 SETTINGS, RATES = "settings.toml", "rates.csv"
 PLACES = (Path(SETTINGS), Path("config", SETTINGS))
 """Where the settings file is searched for if none is named, in this order."""
+_OURS = re.compile(r"^\s*(?:export\s+)?(?:DATABASE_URL|SUPABASE_\w+|USAGE_JOBS_\w+|PG[A-Z]+)(?=\s*[=:])", re.MULTILINE)
+"""A line of .env.local with a variable that the job reads."""
 
 
 def find_settings(cwd: Path) -> Path:
@@ -48,6 +57,48 @@ def read_toml(file: Path) -> dict[str, Any]:
     except tomllib.TOMLDecodeError as error:
         words = str(error).replace("end of document", f"the end, line {len(text.splitlines())}")
         raise ConfigError(f"{file}: expected TOML: {words}") from None
+
+
+def parse_env(text: str, source: str) -> dict[str, str]:
+    """The variables in ``text``. Raises ConfigError naming ``source`` and line for the first invalid line.
+
+    Nothing is interpolated: a raw password may contain ${.
+    """
+    found: dict[str, str] = {}
+    lines: dict[str, int] = {}
+    for binding in parse_stream(StringIO(text)):
+        where = f"{source} line {_first_line(binding)}"
+        if binding.error or (binding.key is not None and binding.value is None):
+            raise ConfigError(
+                f"{where}: expected NAME=value, with any quotation mark that begins the value closed at its end; found "
+                "something else. Correct the line, or take it out"
+            )
+        if binding.key is None or binding.value is None:
+            continue  # a comment, or an empty line
+        is_ours = _OURS.match(f"{binding.key}=") is not None
+        # A variable of another program, such as a private key, may have several lines, but none of ours among them.
+        if "\n" in binding.value and (is_ours or _OURS.search(binding.value.partition("\n")[2])):
+            raise ConfigError(
+                f"{where}: {binding.key}: expected its quotation mark to be closed in the same line; found the next "
+                "lines in its value. Close it; between double quotation marks \\n is a line break too: use single ones"
+            )
+        if lines.setdefault(binding.key, _first_line(binding)) != _first_line(binding) and is_ours:
+            raise ConfigError(
+                f"{where}: {binding.key} is already set in line {lines[binding.key]}; take one of them out"
+            )
+        found[binding.key] = binding.value
+    return found
+
+
+def parse_valid_lines(text: str) -> dict[str, str]:
+    """The variables in the valid lines of ``text``; invalid lines are ignored."""
+    return {found.key: found.value for found in parse_stream(StringIO(text)) if found.key and found.value}
+
+
+def _first_line(binding: Binding) -> int:
+    """The line number of a binding; python-dotenv counts the empty lines before it as part of it."""
+    text = binding.original.string
+    return binding.original.line + text[: len(text) - len(text.lstrip())].count("\n")
 
 
 def write_start_files(folder: Path) -> list[Path]:
