@@ -15,6 +15,7 @@ from psycopg import sql
 
 from jobs.domain.billing_periods import month_spans
 from jobs.domain.fixed_point import PLACES
+from jobs.domain.names import NULLABLE_KEYS
 from jobs.domain.schemas import in_decimals
 from jobs.postgres.connections import Connection, open_copy, read_csv_blocks
 from jobs.postgres.errors import name_refusals
@@ -144,11 +145,10 @@ def remove(connection: Connection, settings: Settings, of: Table, keys: pl.DataF
         return 0
     stage = stage_rows(connection, settings, of, keys)
     # Only a column that may be null is compared with IS NOT DISTINCT FROM: it can use neither index nor hash.
-    *first, last = of.key if of.null_in_key else (*of.key, None)
-    parts = [_join_names("t.{0} = s.{0}", list(filter(None, first)), " AND ")]
-    if last is not None:
-        parts.append(_join_names("t.{0} IS NOT DISTINCT FROM s.{0}", [last]))
-    same = sql.SQL(" AND ").join(parts)
+    equals = [
+        sql.SQL("t.{0} IS NOT DISTINCT FROM s.{0}" if name in NULLABLE_KEYS else "t.{0} = s.{0}") for name in of.key
+    ]
+    same = sql.SQL(" AND ").join(text.format(sql.Identifier(name)) for text, name in zip(equals, of.key, strict=True))
     return connection.execute(
         compose("rollup_io.remove", table=job_table(settings, of.name), stage=stage, same=same)
     ).rowcount

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from jobs.domain.meters import Meter, cost_of, days_of
+from jobs.domain.names import CLUSTER_DAY, CLUSTER_MONTH, NULLABLE_KEYS, USER_DAY, USER_MONTH
 
 AMOUNT = "numeric(38,10) NOT NULL DEFAULT 0"
 COUNT = "bigint NOT NULL DEFAULT 0"
@@ -23,13 +24,16 @@ IRREPLACEABLE = {
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table: column definitions by name, the key columns, and whether the key may have nulls, which are then
-    equal."""
+    """A table: column definitions by name, and the key columns."""
 
     name: str
     columns: dict[str, str]
     key: tuple[str, ...]
-    null_in_key: bool = False
+
+    @property
+    def null_in_key(self) -> bool:
+        """Whether the key may have nulls, which are then equal."""
+        return not NULLABLE_KEYS.isdisjoint(self.key)
 
     def kind(self, column: str) -> str:
         """Returns the type of a column, as the DDL writes it."""
@@ -49,10 +53,10 @@ def tables(meters: Sequence[Meter]) -> list[Table]:
     deducted, written = {"credits_deducted": AMOUNT}, {"run_id": RUN, "updated_at": MOMENT}
     cluster_month = _CLUSTER_MONTH | monthly | deducted | {"cost_per_user": AMOUNT} | written
     return [
-        Table("user_daily", _USER_DAY | costs | deducted | {"run_id": RUN}, tuple(_USER_DAY), null_in_key=True),
-        Table("user_monthly", _USER | monthly | _CREDITS | _HASHES | written, ("month", "user_id")),
-        Table("cluster_daily", _CLUSTER_DAY | costs | deducted | written, ("date", "cluster_id"), null_in_key=True),
-        Table("cluster_monthly", cluster_month, ("month", "cluster_id"), null_in_key=True),
+        Table("user_daily", _USER_DAY | costs | deducted | {"run_id": RUN}, USER_DAY),
+        Table("user_monthly", _USER | monthly | _CREDITS | _HASHES | written, USER_MONTH),
+        Table("cluster_daily", _CLUSTER_DAY | costs | deducted | written, CLUSTER_DAY),
+        Table("cluster_monthly", cluster_month, CLUSTER_MONTH),
         Table("touched_days", _TOUCHED, ("run_id", "batch", "date")),
         Table("credit_draws", _DRAWS, ("usage_daily_id", "user_id", "revision")),
         Table("billing_modes", _MODES, ("user_id", "valid_from")),
