@@ -1,4 +1,4 @@
-"""Names: the key columns of the roll-up tables, and which names the job accepts for schemas and roles."""
+"""Names: key columns of the roll-up tables, names that the job accepts for schemas and roles, and valid text."""
 
 USER_DAY = ("date", "user_id", "cluster_id")
 USER_MONTH = ("month", "user_id")
@@ -17,3 +17,12 @@ def is_name(text: str) -> bool:
     It must be printable and at most MOST_BYTES long. A $ is not allowed: it could end the dollar quotes of a DO block.
     """
     return text.isprintable() and "$" not in text and 0 < len(text.encode()) <= MOST_BYTES
+
+
+def is_text(text: str) -> bool:
+    """Whether ``text``, from the environment or the command line, is valid UTF-8."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -9,9 +9,9 @@ from jobs.pipeline.change_sums import ChangeSums
 from jobs.pipeline.cluster_tables import ClusterDeltas
 from jobs.pipeline.finalize import Finalized
 from jobs.pipeline.finalize_preview import preview
-from jobs.pipeline.output_files import write_ran_out
 from jobs.pipeline.plan_approval import ADOPTION, ChangeRecorder
 from jobs.pipeline.planning import plan_run
+from jobs.pipeline.ran_out import write_ran_out
 from jobs.pipeline.row_changes import list_adoption
 from jobs.pipeline.run_request import RunRequest
 from jobs.pipeline.run_summary import summarize

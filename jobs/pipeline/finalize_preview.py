@@ -8,7 +8,7 @@ from jobs.domain.billing_periods import first_of
 from jobs.domain.fixed_point import unscaled
 from jobs.pipeline import cluster_tables, month_records, ownerless_rows
 from jobs.pipeline.finalize import END, NO_CLUSTERS, Finalized, list_end_changes
-from jobs.pipeline.output_files import compute_ran_out
+from jobs.pipeline.ran_out import compute_ran_out
 from jobs.pipeline.run_totals import Totals
 from jobs.postgres import billing_mode_history, cluster_rollups, rejects, run_log
 from jobs.postgres.connections import Connection

@@ -14,8 +14,8 @@ from jobs.domain.run_report import Report
 from jobs.domain.work_list import WorkList
 from jobs.pipeline.change_check import check_change
 from jobs.pipeline.finalize import Closing, Finalized, NotClosableError, finalize
-from jobs.pipeline.output_files import write_ran_out
 from jobs.pipeline.planning import plan_run
+from jobs.pipeline.ran_out import write_ran_out
 from jobs.pipeline.run_request import RunRequest
 from jobs.pipeline.run_summary import summarize
 from jobs.pipeline.run_totals import Totals
@@ -50,7 +50,7 @@ def run_job(request: RunRequest) -> Report:
     with (
         open_link(request.address, name) as link,
         Workers(link) as workers,
-        hold_run_lock(request.address, request.settings, workers),
+        hold_run_lock(request.address, request.settings, workers, shared=request.dry_run),
     ):
         with request.stage("check"):
             source, findings = retry(lambda: preflight.inspect_source(link.connection, request.settings))

@@ -145,10 +145,13 @@ def remove(connection: Connection, settings: Settings, of: Table, keys: pl.DataF
         return 0
     stage = stage_rows(connection, settings, of, keys)
     # Only a column that may be null is compared with IS NOT DISTINCT FROM: it can use neither index nor hash.
-    equals = [
-        sql.SQL("t.{0} IS NOT DISTINCT FROM s.{0}" if name in NULLABLE_KEYS else "t.{0} = s.{0}") for name in of.key
-    ]
-    same = sql.SQL(" AND ").join(text.format(sql.Identifier(name)) for text, name in zip(equals, of.key, strict=True))
+    nullable = [name for name in of.key if name in NULLABLE_KEYS]
+    same = sql.SQL(" AND ").join(
+        [
+            _join_names("t.{0} = s.{0}", [name for name in of.key if name not in nullable], " AND "),
+            *(sql.SQL("t.{0} IS NOT DISTINCT FROM s.{0}").format(sql.Identifier(name)) for name in nullable),
+        ]
+    )
     return connection.execute(
         compose("rollup_io.remove", table=job_table(settings, of.name), stage=stage, same=same)
     ).rowcount

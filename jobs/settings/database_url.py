@@ -11,6 +11,7 @@ from pathlib import Path
 from urllib.parse import quote, unquote
 
 from jobs.domain.errors import ConfigError
+from jobs.domain.names import is_text
 
 SUPABASE = ("SUPABASE_PROJECT_REF", "SUPABASE_DB_PASSWORD", "SUPABASE_REGION", "SUPABASE_CONNECTION")
 WAYS = ("pooler", "session", "direct")
@@ -73,15 +74,6 @@ def is_local(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
-
-
-def is_text(text: str) -> bool:
-    """Whether ``text``, from the environment or the command line, is valid UTF-8."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def strip_quotes(text: str) -> str:

@@ -603,7 +603,7 @@ def test_another_run_holds_the_lock(ready: str) -> None:
     with psycopg.connect(ready) as other:
         other.execute("SELECT pg_advisory_xact_lock(hashtext('usage-jobs'), hashtext('rollup'))")
         refused_before_reading(ready, 4, "another run holds the lock of schema rollup: a run that is just starting")
-        refused_before_reading(ready, 4, "another run holds the lock", command=("run", "--dry-run"))
+        assert usage_jobs("run", "--dry-run", url=ready).code == 0, "a dry run needs no lock"
     assert usage_jobs("run", url=ready).code == 0
 
 
