@@ -73,7 +73,7 @@ def _run(context: CommandContext) -> "Result":
 
     arguments = context.arguments
     check_writable("--ran-out", arguments.ran_out)
-    check_writable("--metrics-file", arguments.metrics_file)
+    _check_metrics_file(arguments)
     with _open_address(context) as (settings, address):
         options = {"day": arguments.date, "dry_run": arguments.dry_run, "ran_out": arguments.ran_out}
         report = _run_job(context, settings, address, **options)
@@ -87,7 +87,7 @@ def _backfill(context: CommandContext) -> "Result":
     arguments = context.arguments
     some = (None if ids is None else frozenset(ids) for ids in (arguments.user, arguments.cluster))
     request = Backfill(arguments.since, arguments.until, arguments.reason, Limits(*some), arguments.plan)
-    check_writable("--metrics-file", arguments.metrics_file)
+    _check_metrics_file(arguments)
     with _open_address(context) as (settings, address):
         if not (arguments.dry_run or arguments.yes or request.plan):
             planned = _run_job(context, settings, address, backfill=request, dry_run=True)
@@ -142,6 +142,15 @@ def _run_job(context: CommandContext, settings: "Settings", address: "Address", 
     options |= {name: getattr(arguments, name) for name in same} | {"who": context.who}
     with output.show_progress() as progress:
         return run_job(RunRequest(settings, address, progress=progress, **options))
+
+
+def _check_metrics_file(arguments: argparse.Namespace) -> None:
+    if arguments.metrics_file is not None and arguments.dry_run:
+        raise ConfigError(
+            "--metrics-file: expected a run that writes; found --dry-run, which would show an alarm a run that was not "
+            "done. Leave one of them out"
+        )
+    check_writable("--metrics-file", arguments.metrics_file)
 
 
 def _write_metrics(context: CommandContext, report: "Report") -> None:

@@ -88,6 +88,12 @@ def test_ctrl_c_in_a_run(ready: str) -> None:
     assert run == {"status": "failed", "error": "stopped by Ctrl-C"}
 
 
+@pytest.mark.parametrize("command", [("run",), ("backfill", "--from", "2026-06-01", "--to", "2026-06-02")])
+def test_a_dry_run_writes_no_metrics(command: tuple[str, ...]) -> None:
+    ran = usage_jobs(*command, "--dry-run", "--metrics-file", "metrics")
+    assert (ran.code, "--metrics-file: expected a run that writes" in ran.err) == (2, True)
+
+
 @pytest.mark.parametrize("option", ["--metrics-file", "--ran-out"])
 @pytest.mark.parametrize("file", ["nowhere/file", ".", "/dev/null", "/proc/file", "n" * 300])
 def test_a_file_that_cannot_be_written_is_refused_before_any_work(ready: str, option: str, file: str) -> None:
