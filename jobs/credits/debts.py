@@ -37,10 +37,17 @@ def select_refilled_debts(payable: pl.DataFrame, mismatched: pl.DataFrame, settl
 
     These are the debts with unexplained credits (``mismatched``: schemas.MISMATCHED) that are not ``settled``.
     """
+    if mismatched.is_empty():
+        return with_nothing_paid(payable.clear())
     key = ["id", "date"]
     unexplained = mismatched.filter(IS_UNEXPLAINED)
     rows = payable.join(unexplained, on=key, how="semi").join(settled, on=key, how="anti")
-    return rows.with_columns(free=int128(0), purchased=int128(0))
+    return with_nothing_paid(rows)
+
+
+def with_nothing_paid(payable: pl.DataFrame) -> pl.DataFrame:
+    """Returns ``payable`` debts with PAID, of which nothing is paid."""
+    return payable.with_columns(free=int128(0), purchased=int128(0))
 
 
 def make_debt_postings(settled: pl.DataFrame, columns: Collection[str]) -> pl.DataFrame:
@@ -105,9 +112,16 @@ def sum_open_debts(debts: pl.DataFrame) -> pl.DataFrame:
     return sums.filter(pl.col("open") > 0).select("user_id", debts=pl.col("open").cast(pl.String))
 
 
-def settle_days(closed_days: pl.DataFrame, settled: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Returns target and stored rows of user_daily of ``settled`` debts; ``closed_days``: the stored ones."""
-    sums = settled.group_by(USER_DAY).agg(TAKEN.sum().alias("taken"))
+def settle_days(
+    closed_days: pl.DataFrame, settled: pl.DataFrame, adopted: pl.DataFrame
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Returns target and stored rows of user_daily of debts that credit (``settled``) or adopted draws settle.
+
+    ``closed_days``: the stored rows.
+    """
+    if settled.is_empty() and adopted.is_empty():
+        return closed_days.clear(), closed_days.clear()
+    sums = pl.concat([settled, adopted]).group_by(USER_DAY).agg(TAKEN.sum().alias("taken"))
     stored = closed_days.join(sums, on=USER_DAY, how="semi", nulls_equal=True)
     changed = stored.join(sums, on=USER_DAY, how="left", nulls_equal=True)
     return changed.with_columns(pl.col("credits_deducted") + pl.col("taken")).select(stored.columns), stored
@@ -123,6 +137,8 @@ def settle_months(
       because they show the right amount already;
     - ``written_hashes``: what writing the rows of ``settled`` changes in written_hash, by user and month.
     """
+    if settled.is_empty() and adopted.is_empty():
+        return closed_months.clear(), closed_months.clear()
     by_adoption = adopted.select(*USER_MONTH, *PAID, hash=pl.col("ledger_hash").xor("written_hash"))
     by_credit = settled.select(*USER_MONTH, *PAID, hash=pl.lit(0, pl.Int64))
     sums = (

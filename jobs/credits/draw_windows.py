@@ -5,8 +5,9 @@ from dataclasses import dataclass
 import polars as pl
 
 from jobs.credits import allocation, ledger_entries
+from jobs.credits.debts import with_nothing_paid
 from jobs.domain.billing_periods import Window
-from jobs.domain.fixed_point_columns import ColumnBounds, int128
+from jobs.domain.fixed_point_columns import ColumnBounds
 from jobs.domain.rules import CreditRules
 from jobs.domain.schemas import DRAWS
 
@@ -41,7 +42,7 @@ class Allocated:
 
 def allocate(inputs: CreditInput, accounts: pl.DataFrame, window: Window, rules: CreditRules) -> Allocated:
     """Returns which credit pays for the rows and debts of ``inputs``; ``accounts``: schemas.ACCOUNTS."""
-    settled = inputs.payable.clear().with_columns(free=int128(0), purchased=int128(0))
+    settled = with_nothing_paid(inputs.payable.clear())
     allocated, postings = [], []
     for months in window.draw_windows:
         rows, draws = inputs.rows, inputs.draws
@@ -137,6 +138,8 @@ def find_vanished_draws(draws: pl.DataFrame, usage: pl.DataFrame) -> pl.DataFram
 
     A run reverses them. ``draws``: of the window; ``usage``: all rows of the users.
     """
+    if draws.is_empty():
+        return draws
     sums = draws.group_by("id", "user_id").agg(
         pl.col("date").max(), pl.col("imported").any(), pl.col("free").sum(), pl.col("purchased").sum()
     )

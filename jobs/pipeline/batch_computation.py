@@ -7,6 +7,7 @@ import polars as pl
 
 from jobs.credits import debts, draw_windows
 from jobs.domain.fixed_point_columns import int128
+from jobs.domain.schemas import DRAWS
 from jobs.pipeline import foreign_draws, month_hashes
 from jobs.pipeline.batch_changes import BatchChanges, Differences
 from jobs.pipeline.batch_input import BatchInput
@@ -35,30 +36,19 @@ def compute_changes(
     - ``first``: whether a row without credits_deducted and without draws in the window counts as one that never had
       draws. If it had, posting fails and raises ConcurrentChangeError.
     """
-    credits = scope.credits
-    adopted = foreign_draws.make_adopted_draws(connection, scope, inputs, account_rows)
-    dropped = foreign_draws.make_dropped_draws(scope, inputs)
-    payable, settled_by_adoption = debts.adopt_debts(inputs.payable, adopted)
-    in_window = adopted.join(settled_by_adoption, on=["id", "date"], how="anti")
-    inputs = replace(
-        inputs,
-        draws=pl.concat([inputs.draws, in_window, dropped]),
-        mismatched=foreign_draws.explain_adopted(inputs.mismatched, adopted),
-        mismatched_debts=foreign_draws.explain_adopted(inputs.mismatched_debts, adopted),
-        payable=payable,
-    )
+    inputs, adopted, settled_by_adoption = _adopt(connection, scope, inputs, account_rows)
     allocated = draw_windows.allocate(inputs.for_credits, account_rows, scope.window, scope.credit_rules)
     rows, settled = allocated.rows, allocated.settled_debts
     postings = _mark_first(allocated.postings, inputs.mismatched, first=first)
     vanished = postings.filter("vanished")
     postings = pl.concat([postings, debts.make_debt_postings(settled, postings.columns)])
-    refilled = debts.select_refilled_debts(payable, inputs.mismatched_debts, settled)
-    writes_deducted = credits.writes_deducted
+    refilled = debts.select_refilled_debts(inputs.payable, inputs.mismatched_debts, settled)
+    writes_deducted = scope.credits.writes_deducted
     updates = make_usage_updates(rows, inputs.rejected, postings, inputs.mismatched, writes_deducted=writes_deducted)
     debt_updates = make_debt_updates(pl.concat([settled, refilled]), writes_deducted=writes_deducted)
     ids = [str(UUID(int=id_)) for id_ in inputs.rejected["id"]]
     rejected = rejects.read_rejects(connection, scope.query, ids)
-    owing = rows if credits.account is not None else rows.clear()
+    owing = rows if scope.credits.account is not None else rows.clear()
     return BatchChanges(
         scope=scope,
         run_id=run_id,
@@ -66,7 +56,7 @@ def compute_changes(
         rows=rows,
         accounts=account_rows,
         accounts_after=draw_windows.apply_postings(account_rows, postings, scope.credit_rules),
-        adopted=pl.concat([adopted, dropped]),
+        adopted=adopted,
         postings=postings,
         usage_updates=pl.concat([updates, debt_updates.select(updates.columns)]),
         unread=usage_writeback.find_unread_rows(connection, scope, vanished),
@@ -80,6 +70,30 @@ def compute_changes(
         rejects=rejects.find_user_changes(connection, scope.settings, rejected, inputs.users, scope.window.spans()),
         written_hashes=pl.DataFrame(schema=usage_writeback.WRITTEN),
     )
+
+
+def _adopt(
+    connection: Connection, scope: RunScope, inputs: BatchInput, account_rows: pl.DataFrame
+) -> tuple[BatchInput, pl.DataFrame, pl.DataFrame]:
+    """Returns the input as it is once ``--adopt`` has made the ledger agree with the rows of some users.
+
+    Also returns the draws that it enters (schemas.DRAWS), and the debts that these settle (credits.debts.PAID).
+    """
+    users = sorted(scope.adopted_users.intersection(inputs.unexplained))
+    if not users:
+        return inputs, pl.DataFrame(schema=DRAWS), debts.with_nothing_paid(inputs.payable.clear())
+    adopted = foreign_draws.make_adopted_draws(connection, scope, inputs, account_rows, users)
+    dropped = foreign_draws.make_dropped_draws(inputs, users)
+    payable, settled = debts.adopt_debts(inputs.payable, adopted)
+    in_window = adopted.join(settled, on=["id", "date"], how="anti")
+    explained = replace(
+        inputs,
+        draws=pl.concat([inputs.draws, in_window, dropped]),
+        mismatched=foreign_draws.explain_adopted(inputs.mismatched, adopted),
+        mismatched_debts=foreign_draws.explain_adopted(inputs.mismatched_debts, adopted),
+        payable=payable,
+    )
+    return explained, pl.concat([adopted, dropped]), settled
 
 
 def _mark_first(postings: pl.DataFrame, mismatched: pl.DataFrame, *, first: bool) -> pl.DataFrame:
@@ -141,7 +155,7 @@ def find_differences(connection: Connection, changes: BatchChanges) -> BatchChan
         monthly = TableDiff.find(scope, "user_monthly", months, inputs.months)
         causes = month_hashes.find_month_causes(connection, changes, monthly)
     settled, by_adoption = changes.settled_debts, changes.debts_settled_by_adoption
-    debt_days, stored_days = debts.settle_days(inputs.closed_days, pl.concat([settled, by_adoption]))
+    debt_days, stored_days = debts.settle_days(inputs.closed_days, settled, by_adoption)
     debt_months, stored_months = debts.settle_months(inputs.closed_months, settled, by_adoption, changes.written_hashes)
     days = changes.days_target.select(inputs.days.columns)
     found = Differences(

@@ -7,7 +7,7 @@ first case they agree with the ledger. They decide likewise where a row with dra
 is given back.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from shlex import quote
 from typing import Any
@@ -145,16 +145,13 @@ def _describe_totals(in_ledger: Decimal | None, in_transactions: Decimal | None)
 
 
 def make_adopted_draws(
-    connection: Connection, scope: RunScope, inputs: BatchInput, account_rows: pl.DataFrame
+    connection: Connection, scope: RunScope, inputs: BatchInput, account_rows: pl.DataFrame, users: Sequence[str]
 ) -> pl.DataFrame:
-    """Returns the entries by which ``--adopt`` makes the ledger agree with the rows of these users (schemas.DRAWS).
+    """Returns the entries by which ``--adopt`` makes the ledger agree with the rows of ``users`` (schemas.DRAWS).
 
     In row order, they are free until the account's free credits used are exhausted, then purchased. Where a row shows
     less than the ledger, its purchased draws are reduced first.
     """
-    users = sorted(scope.adopted_users.intersection(inputs.unexplained))
-    if not users:
-        return pl.DataFrame(schema=DRAWS)
     rows = inputs.unexplained_rows.filter(pl.col("user_id").cast(pl.String).is_in(users))
     drawn = ledger.read_drawn_by_row(connection, stored_state.ledger_table(scope), users)
     free_used = pl.col("free_used") if scope.credit_rules.counts_free_apart else pl.min_horizontal("granted", "used")
@@ -164,9 +161,9 @@ def make_adopted_draws(
     return pl.DataFrame(list(_make_entries(rows, drawn, left)), schema=DRAWS, orient="row")
 
 
-def make_dropped_draws(scope: RunScope, inputs: BatchInput) -> pl.DataFrame:
-    """Returns the entries by which ``--adopt`` removes draws on rows that are deleted (schemas.DRAWS)."""
-    is_adopting = pl.col("user_id").is_in(sorted(scope.adopted_users.intersection(inputs.unexplained)))
+def make_dropped_draws(inputs: BatchInput, users: Sequence[str]) -> pl.DataFrame:
+    """Returns the entries by which ``--adopt`` removes draws of ``users`` on rows that are deleted (schemas.DRAWS)."""
+    is_adopting = pl.col("user_id").is_in(users)
     nothing = int128(0)
     return inputs.vanished_draws.filter(is_adopting).with_columns(
         imported=pl.lit(value=True), free=nothing - pl.col("free"), purchased=nothing - pl.col("purchased")

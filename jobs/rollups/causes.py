@@ -116,6 +116,8 @@ def _is_credit_changed() -> pl.Expr:
 
 def find_debt_causes(changed: pl.DataFrame, stored: pl.DataFrame) -> pl.DataFrame:
     """Returns the causes of change of user-months whose debts are settled, as ``find_causes`` does."""
+    if changed.is_empty():
+        return NO_CAUSES
     before, after = (
         months.select(*KEY, **{f"{when}_{name}": column for name, column in SUMS.items()})
         for when, months in (("old", stored), ("new", changed))
