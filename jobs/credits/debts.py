@@ -70,6 +70,8 @@ def compute_debts_target(
     whose draws do).
     """
     debt_months = sorted(months)
+    if stored.is_empty() and not debt_months:
+        return stored
     month = pl.col("usage_date").dt.month_start().alias("month")
     taken = settled.group_by("user_id", usage_daily_id="id", usage_date="date").agg(TAKEN.sum().alias("taken"))
     continued = (
@@ -104,10 +106,12 @@ def compute_debts_target(
     return pl.concat([continued, unchanged, computed])
 
 
-def sum_open_debts(debts: pl.DataFrame) -> pl.DataFrame:
+def sum_open_debts(debts: pl.DataFrame) -> pl.LazyFrame:
     """Returns user_id and debts: the open amount by user, as text, as detection puts it into credits_hash."""
-    sums = debts.group_by("user_id").agg(
-        (pl.col("amount") - pl.col("settled") - pl.col("written_off")).sum().alias("open")
+    sums = (
+        debts.lazy()
+        .group_by("user_id")
+        .agg((pl.col("amount") - pl.col("settled") - pl.col("written_off")).sum().alias("open"))
     )
     return sums.filter(pl.col("open") > 0).select("user_id", debts=pl.col("open").cast(pl.String))
 

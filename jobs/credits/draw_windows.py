@@ -91,18 +91,22 @@ def apply_postings(accounts: pl.DataFrame, postings: pl.DataFrame, rules: Credit
     """Returns the accounts as they are after ``postings`` (schemas.ACCOUNTS)."""
     if postings.is_empty():
         return accounts
-    sums = postings.group_by("user_id").agg(
-        posted_free=pl.col("free").sum(), posted_purchased=pl.col("purchased").sum()
+    sums = (
+        postings.lazy()
+        .group_by("user_id")
+        .agg(posted_free=pl.col("free").sum(), posted_purchased=pl.col("purchased").sum())
     )
     free, purchased = pl.col("posted_free").fill_null(0), pl.col("posted_purchased").fill_null(0)
     apart = rules.counts_free_apart
     return (
-        accounts.join(sums, on="user_id", how="left")
+        accounts.lazy()
+        .join(sums, on="user_id", how="left")
         .with_columns(
             free_used=pl.col("free_used") + free if apart else pl.col("free_used"),
             used=pl.col("used") + purchased + (0 if apart else free),
         )
         .select(accounts.columns)
+        .collect()
     )
 
 
@@ -140,10 +144,12 @@ def find_vanished_draws(draws: pl.DataFrame, usage: pl.DataFrame) -> pl.DataFram
     """
     if draws.is_empty():
         return draws
-    sums = draws.group_by("id", "user_id").agg(
-        pl.col("date").max(), pl.col("imported").any(), pl.col("free").sum(), pl.col("purchased").sum()
+    sums = (
+        draws.lazy()
+        .group_by("id", "user_id")
+        .agg(pl.col("date").max(), pl.col("imported").any(), pl.col("free").sum(), pl.col("purchased").sum())
     )
     drawn = sums.filter((pl.col("free") != 0) | (pl.col("purchased") != 0))
-    present = usage.select("id", pl.col("user_id").cast(pl.String))
+    present = usage.lazy().select("id", pl.col("user_id").cast(pl.String))
     vanished = drawn.join(present, on=["id", "user_id"], how="anti")
-    return vanished.select(pl.col(name).cast(kind) for name, kind in DRAWS.items())
+    return vanished.select(pl.col(name).cast(kind) for name, kind in DRAWS.items()).collect()

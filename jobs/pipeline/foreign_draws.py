@@ -87,6 +87,8 @@ def _find_not_adoptable(inputs: BatchInput) -> frozenset[str]:
     The row shows more than the ledger has and the debt is open, or less than the ledger has without what is settled. So
     the difference arose before the month closed, or the row was computed again since.
     """
+    if inputs.mismatched_debts.is_empty():
+        return frozenset()
     difference = pl.col("deducted").fill_null(0) - pl.col("drawn")
     unexplained = inputs.mismatched_debts.filter(IS_UNEXPLAINED).select("id", "date")
     rows = inputs.payable.join(unexplained, on=["id", "date"], how="semi")

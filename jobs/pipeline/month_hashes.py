@@ -40,7 +40,7 @@ def add_hashes(connection: Connection, changes: BatchChanges) -> pl.DataFrame:
         .join(credits.lazy(), on=USER_MONTH, how="left")
         .join(changes.written_hashes.lazy(), on=USER_MONTH, how="left")
         .join(overridden.lazy(), on=USER_MONTH, how="left")
-        .join(sum_open_debts(changes.debts_target).lazy(), on="user_id", how="left")
+        .join(sum_open_debts(changes.debts_target), on="user_id", how="left")
         .join(_account_months(changes).with_columns(is_paying=True), on=USER_MONTH, how="left")
         .with_columns(
             written_hash=pl.col("written_hash").xor(pl.col("changed").fill_null(0)),

@@ -74,6 +74,8 @@ def find_mismatched_debts(connection: Connection, scope: RunScope, payable: pl.D
 
 def _classify_mismatches(connection: Connection, scope: RunScope, found: pl.DataFrame) -> pl.DataFrame:
     """Returns ``found`` (id, user_id, date, deducted) as MISMATCHED."""
+    if found.is_empty():
+        return pl.DataFrame(schema=MISMATCHED)
     months, ids = scope.window.months, found["id"].to_list()
     read = pl.col("deducted").cast(pl.Int128)
     known = ledger.read_totals_of_rows(connection, scope.settings, ledger_table(scope), ids, months)
