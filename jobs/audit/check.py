@@ -5,12 +5,12 @@ from datetime import timedelta
 
 from jobs.domain.errors import UsageJobsError
 from jobs.pipeline.planning import make_scope
-from jobs.postgres import access_checks, performance_checks, pooler, preflight, server_clock, source_checks
+from jobs.postgres import access_checks, performance_checks, preflight, reader_choice, server_clock, source_checks
 from jobs.postgres.connections import Connection, open_link, transaction
 from jobs.postgres.conninfo import Address
 from jobs.postgres.errors import retry
 from jobs.postgres.findings import Finding
-from jobs.postgres.pooler import choose_reader
+from jobs.postgres.reader_choice import choose_reader
 from jobs.postgres.run_scope import RunScope
 from jobs.settings import Settings
 
@@ -29,10 +29,10 @@ def check(settings: Settings, address: Address) -> list[Finding]:
 
 def _check_connection(connection: Connection, settings: Settings, address: Address) -> Iterator[Finding]:
     """How the database is reached, and which reader will read usage."""
-    pool = pooler.describe_pooler(address, connection)
+    pool = reader_choice.describe_pooler(address, connection)
     yield Finding("ok", "connection", "a server, or a pooler", pool)
     yield _check_tls(connection, address)
-    reader = choose_reader(settings.reader, address, pooled=pool not in (pooler.DIRECT, pooler.SESSION))
+    reader = choose_reader(settings.reader, address, pooled=pool not in (reader_choice.DIRECT, reader_choice.SESSION))
     yield Finding("ok", "reader", f"reader = {settings.reader!r}", reader)
 
 

@@ -18,7 +18,7 @@ import polars as pl
 from jobs.credits.draw_windows import allocate, apply_ledger
 from jobs.domain.fixed_point import unscaled
 from jobs.domain.names import USER_DAY, USER_MONTH
-from jobs.domain.schemas import PREPAID
+from jobs.domain.schemas import DRAWN, PREPAID
 from jobs.domain.work_list import BatchLimits
 from jobs.pipeline.batch_computation import compute_days_target, compute_months_target
 from jobs.pipeline.batch_input import BatchInput, of_users
@@ -196,7 +196,7 @@ def _check_batch(
     if due is not None:
         key = pl.col("user_id") + " " + pl.col("id").map_elements(_uuid, return_dtype=pl.String)
         entries = due.filter(~of_users(stale.users & inputs.users))
-        found.add(POSTED, entries, pl.col("free") + pl.col("purchased"), pl.lit(0), key)
+        found.add(POSTED, entries, DRAWN, pl.lit(0), key)
     return set(every.join(same, on=USER_MONTH, how="anti")["month"])
 
 
@@ -238,7 +238,7 @@ def _check_rows(
     ``stored``: rows of user_monthly. ``same``: the user-months to check. ``priced``: those to check draws of.
     """
     every = rows.with_columns(pl.col("user_id").cast(pl.String))
-    drawn, parts = pl.col("free") + pl.col("purchased"), pl.col("part") + pl.col("due_part")
+    drawn, parts = DRAWN, pl.col("part") + pl.col("due_part")
     # Draws of a deleted account stay as they are; reported rows were invoiced together with their draws.
     limited = every.join(priced, on=USER_MONTH, how="semi").filter(
         (pl.col("class") == PREPAID) & ~pl.col("reported") & pl.col("has_account")

@@ -118,8 +118,8 @@ def _check_last_run(unfinished: list[Unfinished], last: LastRun | None) -> Itera
 
 
 def _remedy(number: int, kind: str, first: date, last: date) -> str:
-    again = "usage-jobs run" if kind == "run" else f"usage-jobs backfill --from {first} --to {last} --reason TEXT"
-    return f"run {number}: {again} completes it"
+    is_recheck = "usage-jobs run" if kind == "run" else f"usage-jobs backfill --from {first} --to {last} --reason TEXT"
+    return f"run {number}: {is_recheck} completes it"
 
 
 def _count_stale(found: CheckTotals) -> InvariantCheck:

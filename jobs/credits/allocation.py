@@ -14,7 +14,7 @@ from jobs.credits.lots import LOTS, allocate_lots, lot_balances
 from jobs.credits.payment_class import classify_payment, quantized_part
 from jobs.domain.fixed_point_columns import UNMEASURED, WIDE, ColumnBounds, int128
 from jobs.domain.rules import CreditRules
-from jobs.domain.schemas import CODED, EARLY, PREPAID
+from jobs.domain.schemas import CODED, DRAWN, EARLY, PREPAID
 
 _ROW_KEY = ["user_id", "id"]
 DECIDING = [*_ROW_KEY, "date", "new_month", "total_cost", "reported"]
@@ -178,7 +178,7 @@ def _demand() -> pl.Expr:
 
 def _add_payment(classified: pl.LazyFrame, draws: list[pl.Expr], rows: pl.LazyFrame) -> pl.LazyFrame:
     """Adds to ``rows`` their ``draws``, and what is left of each part: uncovered, due, or reported."""
-    reported, taken, nothing = pl.col("reported"), pl.col("free") + pl.col("purchased"), int128(0)
+    reported, taken, nothing = pl.col("reported"), DRAWN, int128(0)
     owed = (pl.col("part") + pl.col("due_part") - taken).clip(lower_bound=nothing)
     paid = classified.with_columns(draws).select(
         "class",

@@ -11,10 +11,9 @@ import polars as pl
 
 from jobs.domain.fixed_point_columns import int128
 from jobs.domain.names import USER_DAY, USER_MONTH
-from jobs.domain.schemas import IS_UNEXPLAINED
+from jobs.domain.schemas import DRAWN, IS_UNEXPLAINED
 
 DEBT = ["usage_daily_id", "user_id", "usage_date"]
-TAKEN = pl.col("free") + pl.col("purchased")
 PAID = {"free": pl.Int128, "purchased": pl.Int128}
 """The columns that are added to a debt (schemas.PAYABLE): what is drawn on it now."""
 
@@ -23,7 +22,7 @@ def adopt_debts(payable: pl.DataFrame, adopted: pl.DataFrame) -> tuple[pl.DataFr
     """Returns ``payable`` debts as they are after the ``adopted`` draws, and those that these settle (with PAID)."""
     joined = payable.join(adopted.select("id", "date", *PAID), on=["id", "date"], how="left", maintain_order="left")
     is_settled = pl.col("free").is_not_null()
-    paid = TAKEN.fill_null(0)
+    paid = DRAWN.fill_null(0)
     # The ledger then has what the row shows: so the hash of the row as it is becomes the ledger's.
     ledger_hash = pl.when(is_settled).then("written_hash").otherwise("ledger_hash")
     after = joined.with_columns(
@@ -73,7 +72,7 @@ def compute_debts_target(
     if stored.is_empty() and not debt_months:
         return stored
     month = pl.col("usage_date").dt.month_start().alias("month")
-    taken = settled.group_by("user_id", usage_daily_id="id", usage_date="date").agg(TAKEN.sum().alias("taken"))
+    taken = settled.group_by("user_id", usage_daily_id="id", usage_date="date").agg(DRAWN.sum().alias("taken"))
     continued = (
         stored.filter(~month.is_in(debt_months))
         .join(taken, on=DEBT, how="left")
@@ -125,7 +124,7 @@ def settle_days(
     """
     if settled.is_empty() and adopted.is_empty():
         return closed_days.clear(), closed_days.clear()
-    sums = pl.concat([settled, adopted]).group_by(USER_DAY).agg(TAKEN.sum().alias("taken"))
+    sums = pl.concat([settled, adopted]).group_by(USER_DAY).agg(DRAWN.sum().alias("taken"))
     stored = closed_days.join(sums, on=USER_DAY, how="semi", nulls_equal=True)
     changed = stored.join(sums, on=USER_DAY, how="left", nulls_equal=True)
     return changed.with_columns(pl.col("credits_deducted") + pl.col("taken")).select(stored.columns), stored
@@ -154,8 +153,8 @@ def settle_months(
         changed.with_columns(
             pl.col("credits_free") + pl.col("free"),
             pl.col("credits_purchased") + pl.col("purchased"),
-            pl.col("credits_deducted") + TAKEN,
-            pl.col("uncovered") - TAKEN,
+            pl.col("credits_deducted") + DRAWN,
+            pl.col("uncovered") - DRAWN,
             pl.col("written_hash").xor(pl.col("changed").fill_null(0)).xor("hash"),
         ).select(stored.columns),
         stored,

@@ -78,20 +78,20 @@ def allocate_lots(rows: pl.LazyFrame, lots: Sequence[str], bounds: ColumnBounds 
     demand = bounds.column("demand")
     running = demand.cumulative(pl.col("_new_user"), bounds.rows)
     is_new_user = pl.col("user_id").ne_missing(pl.col("user_id").shift())
-    rows = rows.with_columns(_new_user=is_new_user).with_columns(open=running.wide)
+    rows = rows.with_columns(_new_user=is_new_user).with_columns(_rest=running.wide)
     return reduce(lambda done, lot: _allocate_lot(done, lot, demand.most, running.most, bounds.rows), lots, rows)
 
 
 def _allocate_lot(rows: pl.LazyFrame, lot: str, most_of_row: int, most: int, count: int) -> pl.LazyFrame:
-    """Adds ``<lot>_drawn``, and reduces ``open`` by it.
+    """Adds ``<lot>_drawn``, and reduces ``_rest`` by it: what is demanded so far and not paid.
 
     ``most_of_row`` and ``most``: the largest demand of a row and of all rows; ``count``: how many rows there are.
     """
     name = f"{lot}_drawn"
-    known = ColumnBounds(count, {"open": (0, most), name: (0, most)})
-    opened, paid = known.column("open"), known.column(name)
+    known = ColumnBounds(count, {"_rest": (0, most), name: (0, most)})
+    opened, paid = known.column("_rest"), known.column(name)
     # A balance above the demand of all rows counts as that demand, so that its bounds are known.
     left = BoundedInt(pl.col(f"{lot}_left").fill_null(0).cast(WIDE), 0, UNKNOWN).at_most(most)
     return rows.with_columns(opened.at_most(left).wide.alias(name)).with_columns(
-        paid.deltas(pl.col("_new_user")).with_bounds(0, most_of_row).wide.alias(name), open=(opened - paid).wide
+        paid.deltas(pl.col("_new_user")).with_bounds(0, most_of_row).wide.alias(name), _rest=(opened - paid).wide
     )

@@ -65,6 +65,9 @@ DRAWS: dict[str, pl.DataType | type[pl.DataType]] = {
 }
 """Rows of rollup.credit_draws: id is usage_daily_id, date usage_date; amounts are signed."""
 
+DRAWN = pl.col("free") + pl.col("purchased")
+"""What is drawn in all."""
+
 MODES: dict[str, pl.DataType | type[pl.DataType]] = {"user_id": pl.String, "valid_from": pl.Date, "mode": pl.String}
 """Rows of rollup.billing_modes: the billing mode of a user from a day on."""
 

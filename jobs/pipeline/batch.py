@@ -85,7 +85,7 @@ class Batch:
     def _write_or_fail(self, connection: Connection, inputs: BatchInput) -> BatchResult:
         try:
             with transaction(connection, lock_timeout=BATCH_LOCK_TIMEOUT):
-                return self._write(connection, inputs, inputs.rows_read, wait=False)
+                return self._write(connection, inputs, inputs.rows_read, is_single=False)
         except ConcurrentChangeError:
             return BatchResult(frozenset(), inputs.users, inputs.rows_read, failed=True)
         except (psycopg.Error, RefusedError) as error:
@@ -98,7 +98,7 @@ class Batch:
         """
         connection.execute(f"SET LOCAL lock_timeout = '{BATCH_LOCK_TIMEOUT}'".encode())
         inputs, foreign = self._read(connection, Reader("copy", self.reader.address), users)
-        return replace(self._write(connection, inputs, inputs.rows_read, wait=False), foreign=foreign)
+        return replace(self._write(connection, inputs, inputs.rows_read, is_single=False), foreign=foreign)
 
     def run_single(self, connection: Connection, user: str) -> BatchResult:
         """Computes one user and writes what differs. The user is locked before being read, so nothing changes then.
@@ -114,7 +114,7 @@ class Batch:
                 if scope.writes_usage:
                     usage_writeback.lock_users(connection, scope, alone)
                 inputs, foreign = self._read(connection, Reader("copy", self.reader.address), alone)
-                return replace(self._write(connection, inputs, inputs.rows_read, wait=True), foreign=foreign)
+                return replace(self._write(connection, inputs, inputs.rows_read, is_single=True), foreign=foreign)
         except (psycopg.Error, RefusedError) as error:
             return BatchResult(frozenset(), alone, 0, failed=True, refused=_refusal(error))
 
@@ -145,20 +145,20 @@ class Batch:
         assert self.run_id is not None  # noqa: S101 - a dry run only computes
         return self.run_id
 
-    def _write(self, connection: Connection, inputs: BatchInput, rows_read: int, *, wait: bool) -> BatchResult:
+    def _write(self, connection: Connection, inputs: BatchInput, rows_read: int, *, is_single: bool) -> BatchResult:
         scope, users = self.scope, inputs.users
-        if not wait:
+        if not is_single:
             check_ownership(connection, scope.settings, self._run_id)
         locked, skipped = accounts.lock_accounts(
-            connection, scope.settings, scope.credits, inputs.account_users, wait=wait
+            connection, scope.settings, scope.credits, inputs.account_users, wait=is_single
         )
         inputs = inputs.without(skipped)
         # An account that was opened meanwhile is not locked, so it is left to the next run.
         account_rows = accounts.read_accounts(connection, scope.settings, scope.credits, locked)
-        changes = compute_changes(connection, scope, self._run_id, inputs, account_rows, first=not wait)
-        changes, missing = lock_rows(connection, changes, alone=wait)
+        changes = compute_changes(connection, scope, self._run_id, inputs, account_rows, first=not is_single)
+        changes, missing = lock_rows(connection, changes, alone=is_single)
         not_writable = missing | self._changed_users(connection, inputs)
-        if wait and not_writable:
+        if is_single and not_writable:
             return BatchResult(frozenset(), users, rows_read)
         changes = changes.without(not_writable)
         if not changes.users:
@@ -178,7 +178,7 @@ class Batch:
             ).iter_rows()
         }
         changed = {user for (user, _), _ in now.items() ^ then.items()}
-        if self.scope.credits.account is not None:
+        if self.scope.credits.has_accounts:
             # Only runs should post to the ledger. This finds postings of any other program.
             posted = detection.count_draws(connection, self.scope, inputs.users)
             changed |= {user for user, _ in posted.items() ^ dict(inputs.entry_counts.iter_rows()).items()}

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 import polars as pl
 
+from jobs.domain.schemas import DRAWN
 from jobs.pipeline import row_changes
 from jobs.pipeline.batch_input import BatchInput, of_users
 from jobs.pipeline.table_diff import TableDiff
@@ -87,7 +88,7 @@ class BatchChanges:
     @property
     def adopted_by_user(self) -> pl.DataFrame:
         """Adopted draws by user: user_id, how many there are, and their amount (units of 10^-10)."""
-        amount = (pl.col("free") + pl.col("purchased")).sum()
+        amount = DRAWN.sum()
         return self.adopted.group_by("user_id").agg(pl.len(), amount.alias("amount"))
 
     @property
@@ -129,7 +130,7 @@ class BatchChanges:
 
     def list_changes(self) -> pl.DataFrame:
         """Returns every row that changes (rollups.changes.CHANGES), if the plan is shown or compared; else none."""
-        if not self.scope.keeps_changes:
+        if not self.scope.lists_changes:
             return NO_CHANGES
         found = self.differences
         return pl.concat(

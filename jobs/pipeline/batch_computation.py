@@ -17,7 +17,7 @@ from jobs.postgres import rejects, usage_writeback
 from jobs.postgres.connections import Connection
 from jobs.postgres.run_scope import RunScope
 from jobs.rollups import user_rollups
-from jobs.rollups.causes import NO_CAUSES, find_debt_causes, keep_closed_months
+from jobs.rollups.causes import NO_CAUSES, find_debt_causes, keep_stored_credits_hash
 
 
 def compute_changes(
@@ -48,7 +48,7 @@ def compute_changes(
     debt_updates = make_debt_updates(pl.concat([settled, refilled]), writes_deducted=writes_deducted)
     ids = [str(UUID(int=id_)) for id_ in inputs.rejected["id"]]
     rejected = rejects.read_rejects(connection, scope.query, ids)
-    owing = rows if scope.credits.account is not None else rows.clear()
+    owing = rows if scope.credits.has_accounts else rows.clear()
     return BatchChanges(
         scope=scope,
         run_id=run_id,
@@ -149,9 +149,9 @@ def find_differences(connection: Connection, changes: BatchChanges) -> BatchChan
     scope, inputs = changes.scope, changes.inputs
     months = month_hashes.add_hashes(connection, changes).select(inputs.months.columns)
     if closed := sorted(scope.window.closed):
-        months = keep_closed_months(months.lazy(), inputs.months.lazy(), closed).collect()
+        months = keep_stored_credits_hash(months.lazy(), inputs.months.lazy(), closed).collect()
     causes = NO_CAUSES
-    if scope.keeps_changes or (changes.run_id is None and scope.covered_to is not None):
+    if scope.lists_changes or (changes.run_id is None and scope.covered_to is not None):
         monthly = TableDiff.find(scope, "user_monthly", months, inputs.months)
         causes = month_hashes.find_month_causes(connection, changes, monthly)
     settled, by_adoption = changes.settled_debts, changes.debts_settled_by_adoption

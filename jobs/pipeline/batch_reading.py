@@ -11,7 +11,7 @@ from jobs.domain.schemas import CODED, PAYABLE
 from jobs.pipeline import foreign_draws
 from jobs.pipeline.batch_input import BatchInput
 from jobs.pipeline.row_rating import is_priceable, rate_rows
-from jobs.postgres import stored_state
+from jobs.postgres import user_state
 from jobs.postgres.connections import Connection, transaction
 from jobs.postgres.run_scope import RunScope
 from jobs.postgres.usage_reader import Reader
@@ -39,23 +39,23 @@ def read_input(
     text = scope.query.rows_of_users(users, scope.window.spans())
     with transaction(connection):
         usage = reader.read(connection, scope.query, text)
-        billing_modes = stored_state.read_billing_modes(connection, scope, users)
-        draws = stored_state.read_window_draws(connection, scope, users)
-        months = stored_state.read_months(connection, scope, scope.window.months, users)
+        billing_modes = user_state.read_billing_modes(connection, scope, users)
+        draws = user_state.read_window_draws(connection, scope, users)
+        months = user_state.read_months(connection, scope, scope.window.months, users)
         # A user without a stored month has no stored days either, unless a roll-up was lost. In a first run no user has
         # any: looking for each user's days would take as long as reading the usage.
         users_with_days = users if scope.has_user_days else months["user_id"].unique().to_list()
-        days = stored_state.read_days(connection, scope, scope.window.days, users_with_days)
+        days = user_state.read_days(connection, scope, scope.window.days, users_with_days)
         rows = rate_rows(usage.filter(is_priceable(scope)).lazy(), scope)
         rejected = usage.filter(~is_priceable(scope)).with_columns(CODED)
         entry_counts = draws.group_by("user_id").agg(pl.len().alias("entries"))
         draws = select_window_draws(draws, rows, scope.window)
-        adopted = stored_state.read_adopted_elsewhere(connection, scope, _not_always_prepaid(users, billing_modes))
+        adopted = user_state.read_adopted_elsewhere(connection, scope, _not_always_prepaid(users, billing_modes))
         shown = ["id", "user_id", "date", "deducted"]
-        mismatched = stored_state.find_mismatched_rows(
+        mismatched = user_state.find_mismatched_rows(
             connection, scope, pl.concat([rows.select(shown), rejected.select(shown)]), draws
         )
-        debts = stored_state.read_debts(connection, scope, users)
+        debts = user_state.read_debts(connection, scope, users)
         payable = _read_payable(connection, scope, debts, run_id)
         closed_months, closed_days = _read_closed_rollups(connection, scope, payable, months, days)
         inputs = BatchInput(
@@ -74,7 +74,7 @@ def read_input(
             payable=payable,
             closed_months=closed_months,
             closed_days=closed_days,
-            mismatched_debts=stored_state.find_mismatched_debts(connection, scope, payable),
+            mismatched_debts=user_state.find_mismatched_debts(connection, scope, payable),
         )
         return replace(inputs, unexplained=foreign_draws.find_unexplained_users(connection, scope, inputs))
 
@@ -89,9 +89,9 @@ def _read_payable(connection: Connection, scope: RunScope, debts: pl.DataFrame, 
     """Reads the open debts of the users of ``debts``. A run that covers no open month settles none."""
     is_open = pl.col("amount") > pl.col("settled") + pl.col("written_off")
     debtors = debts.filter(is_open)["user_id"].unique().to_list()
-    if not debtors or not scope.window.open or scope.credits.account is None:
+    if not debtors or not scope.window.open or not scope.credits.has_accounts:
         return pl.DataFrame(schema=PAYABLE)
-    return stored_state.read_payable_debts(connection, scope, debtors, run_id)
+    return user_state.read_payable_debts(connection, scope, debtors, run_id)
 
 
 def _read_closed_rollups(
@@ -102,8 +102,8 @@ def _read_closed_rollups(
         return months.clear(), days.clear()
     debtors = payable["user_id"].unique().to_list()
     return (
-        stored_state.read_months(connection, scope, payable["month"].unique().to_list(), debtors),
-        stored_state.read_days(connection, scope, payable["date"].unique().to_list(), debtors),
+        user_state.read_months(connection, scope, payable["month"].unique().to_list(), debtors),
+        user_state.read_days(connection, scope, payable["date"].unique().to_list(), debtors),
     )
 
 

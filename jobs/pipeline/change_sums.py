@@ -133,7 +133,7 @@ def compute_sums(links: Sequence[ReconnectingConnection], batch: Batch, detected
     Users whose covered days differ are computed as in a dry run. Of the others only the new rows are rated.
     """
     sums = ChangeSums(batch.scope)
-    slices = chain(((True, users) for users in detected.changed), ((False, users) for users in detected.added))
+    slices = chain(((True, users) for users in detected.changed), ((False, users) for users in detected.only_new_days))
 
     def compute(link: ReconnectingConnection, slice_: tuple[bool, list[str]]) -> BatchChanges | pl.DataFrame | None:
         return retry(partial(_compute, link, batch, *slice_))

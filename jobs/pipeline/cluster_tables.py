@@ -10,7 +10,7 @@ from jobs.domain.billing_periods import first_of
 from jobs.domain.names import CLUSTER_DAY, CLUSTER_MONTH
 from jobs.pipeline.batch_changes import BatchChanges
 from jobs.pipeline.table_diff import TableDiff
-from jobs.postgres import cluster_rollups, rollup_io
+from jobs.postgres import cluster_rollups, table_io
 from jobs.postgres.connections import Connection
 from jobs.postgres.run_scope import RunScope
 from jobs.rollups.cluster_rollups import add_up, count_users, subtract, sum_by_day, sum_cluster_months
@@ -40,9 +40,9 @@ class ClusterDeltas:
 def regroup(connection: Connection, scope: RunScope, days: Sequence[date], deltas: ClusterDeltas) -> list[TableDiff]:
     """Returns what differs in the cluster tables on ``days`` and in their months. Call inside a transaction."""
     settings, months = scope.settings, sorted({first_of(day) for day in days})
-    daily, monthly = (rollup_io.find_table(settings, name) for name in ("cluster_daily", "cluster_monthly"))
+    daily, monthly = (table_io.find_table(settings, name) for name in ("cluster_daily", "cluster_monthly"))
     names = cluster_rollups.read_cluster_names(connection, scope)
-    stored = pl.concat(rollup_io.read_stored(connection, settings, daily, months))
+    stored = pl.concat(table_io.read_stored(connection, settings, daily, months))
     is_regrouped = pl.col("date").is_in(list(days))
     grouped = add_up([cluster_rollups.group_days(connection, scope, days), *deltas.days], CLUSTER_DAY)
     named = grouped.filter(pl.col("users") != 0).join(names, on="cluster_id", how="left")
@@ -50,7 +50,7 @@ def regroup(connection: Connection, scope: RunScope, days: Sequence[date], delta
     users = add_up([cluster_rollups.count_month_users(connection, scope, months), *deltas.users], CLUSTER_MONTH)
     whole_months = pl.concat([stored.filter(~is_regrouped), target])
     by_month = sum_cluster_months(whole_months.lazy(), users.lazy(), settings.meters).collect()
-    before = pl.concat(rollup_io.read_stored(connection, settings, monthly, months))
+    before = pl.concat(table_io.read_stored(connection, settings, monthly, months))
     month_target = by_month.join(names, on="cluster_id", how="left").select(before.columns)
     return [
         TableDiff.find(scope, "cluster_daily", target, stored.filter(is_regrouped)),

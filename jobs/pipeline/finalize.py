@@ -171,13 +171,13 @@ def _recompute_differing(
 
     Raises NotClosableError if this is not possible here.
     """
-    again = detection.detect(connection, scope, sorted(closing.months), again=True)
+    detected = detection.detect(connection, scope, sorted(closing.months), is_recheck=True)
     if _have_overrides_changed(connection, scope):
-        raise NotClosableError(again.work)
-    recomputed = closing.recompute(connection, again.work) if again.work else None
+        raise NotClosableError(detected.work)
+    recomputed = closing.recompute(connection, detected.work) if detected.work else None
     if unusable := find_unusable_payers(connection, scope.settings, scope.credits, closing.months):
         raise NotClosableError(None, unusable)
-    totals.ownerless = max(totals.ownerless, again.ownerless)
+    totals.ownerless = max(totals.ownerless, detected.ownerless)
     return recomputed
 
 
@@ -246,7 +246,7 @@ def _mark_done(
         rows_changed=sum((written | ended.changed).values()),
         total_cost=ended.whole.total_cost,
         # Null without accounts: a run without a ledger leaves adoption to a later run.
-        credits=None if scope.credits.account is None else ended.whole.credits_deducted,
+        credits=None if not scope.credits.has_accounts else ended.whole.credits_deducted,
         covered_to=scope.window.last,
         accounts=scope.counts.accounts,
         overrides=scope.counts.overrides,

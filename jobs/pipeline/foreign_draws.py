@@ -17,10 +17,10 @@ import polars as pl
 
 from jobs.domain.fixed_point import unscaled
 from jobs.domain.fixed_point_columns import int128
-from jobs.domain.schemas import DRAWS, IS_UNEXPLAINED
+from jobs.domain.schemas import DRAWN, DRAWS, IS_UNEXPLAINED
 from jobs.domain.wording import format_value
 from jobs.pipeline.batch_input import BatchInput, Unexplained
-from jobs.postgres import accounts, ledger, stored_state
+from jobs.postgres import accounts, ledger, user_state
 from jobs.postgres.connections import Connection
 from jobs.postgres.run_scope import RunScope
 
@@ -55,7 +55,7 @@ def find_unexplained_users(connection: Connection, scope: RunScope, inputs: Batc
     by_user = {str(rows["user_id"][0]): rows for rows in rows.partition_by("user_id", maintain_order=True)}
     vanished = _with_accounts(connection, scope, inputs.vanished_draws).sort("user_id", "date", "id")
     credits, not_adoptable = scope.credits, _find_not_adoptable(inputs)
-    without_column = inputs.account_users if credits.account is not None and not credits.has_deducted else set()
+    without_column = inputs.account_users if credits.has_accounts and not credits.has_deducted else set()
     empty = {user for user, rows in by_user.items() if not rows["foreign"].any()}
     users = empty | {*vanished["user_id"]} | without_column
     totals = (
@@ -155,7 +155,7 @@ def make_adopted_draws(
     less than the ledger, its purchased draws are reduced first.
     """
     rows = inputs.unexplained_rows.filter(pl.col("user_id").cast(pl.String).is_in(users))
-    drawn = ledger.read_drawn_by_row(connection, stored_state.ledger_table(scope), users)
+    drawn = ledger.read_drawn_by_row(connection, user_state.ledger_table(scope), users)
     free_used = pl.col("free_used") if scope.credit_rules.counts_free_apart else pl.min_horizontal("granted", "used")
     left = dict(account_rows.select("user_id", free_used).iter_rows())
     for (user, _id), (free, _purchased) in drawn.items():
@@ -176,7 +176,7 @@ def explain_adopted(mismatched: pl.DataFrame, adopted: pl.DataFrame) -> pl.DataF
     """Returns ``mismatched`` as it is after the ``adopted`` draws: these explain the rows (schemas.MISMATCHED)."""
     if adopted.is_empty():
         return mismatched
-    more = adopted.select("id", more=pl.col("free") + pl.col("purchased"))
+    more = adopted.select("id", more=DRAWN)
     is_adopted = pl.col("more").is_not_null()
     return (
         mismatched.join(more, on="id", how="left")

@@ -21,13 +21,13 @@ from jobs.pipeline.run_summary import summarize
 from jobs.pipeline.run_totals import Totals
 from jobs.pipeline.shrink_check import check_shrink
 from jobs.pipeline.workers import Workers
-from jobs.postgres import adoption, detection, pooler, preflight, price_overrides, run_log, server_clock
+from jobs.postgres import adoption, detection, preflight, price_overrides, reader_choice, run_log, server_clock
 from jobs.postgres.adoption import Adoption
 from jobs.postgres.connections import Connection, ReconnectingConnection, open_link, transaction
 from jobs.postgres.credit_capabilities import find_unusable_accounts
 from jobs.postgres.detection import Detected
 from jobs.postgres.errors import LOCK_ERRORS, retry
-from jobs.postgres.pooler import choose_for_rows, choose_reader
+from jobs.postgres.reader_choice import choose_for_rows, choose_reader
 from jobs.postgres.run_lock import check_ownership, hold_run_lock, worker_name
 from jobs.postgres.run_scope import RunScope
 from jobs.postgres.source_capabilities import SourceCapabilities
@@ -50,12 +50,12 @@ def run_job(request: RunRequest) -> Report:
     with (
         open_link(request.address, name) as link,
         Workers(link) as workers,
-        hold_run_lock(request.address, request.settings, workers, shared=request.dry_run),
+        hold_run_lock(request.address, request.settings, workers, pings_only=request.dry_run),
     ):
         with request.stage("check"):
             source, findings = retry(lambda: preflight.inspect_source(link.connection, request.settings))
             preflight.refuse_findings(findings)
-            pooled = retry(lambda: pooler.is_transaction_pooled(request.address, link.connection))
+            pooled = retry(lambda: reader_choice.is_transaction_pooled(request.address, link.connection))
             reader = choose_reader(request.settings.reader, request.address, pooled=pooled)
         if request.dry_run:
             report, totals = _compute_dry_run(request, link, source, reader)
@@ -181,7 +181,7 @@ class _Run:
                 # Draws of another program are adopted after the check, so they are added here.
                 scope, detected = replace(scope, adopts=True), retry(lambda: self._detect(full=True))
             batch = replace(self._batch(detected.work), scope=scope, run_id=None)
-            sums = compute_sums(self._links(len(detected.changed) + len(detected.added)), batch, detected)
+            sums = compute_sums(self._links(len(detected.changed) + len(detected.only_new_days)), batch, detected)
         retry(lambda: check_change(link.connection, scope, sums, self.request.allow_change))
 
     def _prepare(self) -> Adoption | None:

@@ -8,7 +8,7 @@ import polars as pl
 
 from jobs.domain.fixed_point_columns import int128
 from jobs.domain.meters import cost_of, days_of
-from jobs.postgres import rollup_io
+from jobs.postgres import table_io
 from jobs.postgres.connections import Connection
 from jobs.postgres.run_scope import RunScope
 from jobs.postgres.schema import Table
@@ -27,7 +27,7 @@ class TableDiff:
     @classmethod
     def find(cls, scope: RunScope, name: str, target: pl.DataFrame, stored: pl.DataFrame) -> "TableDiff":
         """Compares ``target`` with the ``stored`` rows of the table ``name``."""
-        table = rollup_io.find_table(scope.settings, name)
+        table = table_io.find_table(scope.settings, name)
         diff = compare_rows(target.lazy(), stored.lazy(), table.key)
         upserts, deletes = pl.collect_all([diff.upserts, diff.deletes])
         return cls(table, upserts, deletes, stored)
@@ -62,9 +62,9 @@ class TableDiff:
             before = self.stored.select(key)
             new = self.upserts.join(before, on=key, how="anti", nulls_equal=True)
             changed = self.upserts.join(before, on=key, how="semi", nulls_equal=True)
-        written = rollup_io.remove(connection, settings, self.table, self.deletes)
-        written += rollup_io.insert(connection, settings, self.table, new, run_id)
-        return written + rollup_io.upsert(connection, settings, self.table, changed, run_id, closed)
+        written = table_io.remove(connection, settings, self.table, self.deletes)
+        written += table_io.insert(connection, settings, self.table, new, run_id)
+        return written + table_io.upsert(connection, settings, self.table, changed, run_id, closed)
 
 
 def add_left_out_meters(target: pl.LazyFrame, scope: RunScope, *, monthly: bool) -> pl.LazyFrame:

@@ -6,10 +6,9 @@ Columns: id, user_id, date, month; written_hash, recorded, deducted (as read); n
 
 import polars as pl
 
-from jobs.domain.schemas import CODED
+from jobs.domain.schemas import CODED, DRAWN
 
 KEPT = ["id", "user_id", "date", "month", "written_hash", "recorded", "deducted"]
-DRAWN = pl.col("free") + pl.col("purchased")
 
 
 def make_usage_updates(

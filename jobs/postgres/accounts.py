@@ -12,12 +12,12 @@ from psycopg import sql
 
 from jobs.domain.errors import RefusedError
 from jobs.domain.fixed_point import ONE
-from jobs.domain.schemas import ACCOUNTS
+from jobs.domain.schemas import ACCOUNTS, DRAWN
 from jobs.postgres.connections import Connection, prefer_indexes, read_csv_blocks
 from jobs.postgres.credit_capabilities import COLUMNS, CreditCapabilities
 from jobs.postgres.errors import name_refusals
-from jobs.postgres.rollup_io import copy_in
 from jobs.postgres.sql_loader import app_table, compose, job_table, text_array
+from jobs.postgres.table_io import copy_in
 from jobs.settings import Settings
 
 
@@ -26,7 +26,7 @@ def read_accounts(
 ) -> pl.DataFrame:
     """Returns the accounts of ``users`` (schemas.ACCOUNTS), without those whose amounts are not usable numbers
     (``CreditCapabilities.usable``)."""
-    if credits.account is None or not users:
+    if not credits.has_accounts or not users:
         return pl.DataFrame(schema=ACCOUNTS)
     # Which columns exist differs by database.
     units = {name: sql.SQL("{} * {}").format(credits.amount(column), ONE) for name, column in COLUMNS.items()}
@@ -57,7 +57,7 @@ def lock_accounts(
     ``wait``: wait for other transactions, up to lock_timeout; else skip the accounts that they have locked.
     Raises RefusedError with ``wait`` where an account can be read but not locked.
     """
-    if credits.account is None or not users:
+    if not credits.has_accounts or not users:
         return frozenset(), frozenset()
     text = compose(
         "accounts.lock",
@@ -139,13 +139,13 @@ def count_changed_accounts(postings: pl.DataFrame, credits: CreditCapabilities) 
     """Returns how many accounts ``postings`` change."""
     sums = postings.group_by("user_id").agg(pl.col("free", "purchased").sum())
     both = (pl.col("free") != 0) | (pl.col("purchased") != 0)
-    return sums.filter(both if credits.counts_free_apart else pl.col("free") + pl.col("purchased") != 0).height
+    return sums.filter(both if credits.counts_free_apart else DRAWN != 0).height
 
 
 def compute_transactions(postings: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Returns the transactions that ``postings`` make, with ``amount`` (units of 10^-10): one for each row drawn for
     the first time; and one for the corrections of a user and month, unless their sum is 0."""
-    rows = postings.with_columns(amount=pl.col("free") + pl.col("purchased"))
+    rows = postings.with_columns(amount=DRAWN)
     net = rows.filter(~pl.col("fresh")).group_by("user_id", "month").agg(pl.col("amount").sum())
     return rows.filter("fresh"), net.filter(pl.col("amount") != 0)
 

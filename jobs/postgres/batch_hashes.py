@@ -49,7 +49,7 @@ def compute_credit_hashes(
     else:
         used = {"used": sql.SQL("{} + {} + {}").format(credits.amount("total_used", "a"), free, purchased)}
     text = compose(
-        "detection.credit_hashes" if credits.account is not None else "detection.credit_hashes_without_accounts",
+        "detection.credit_hashes" if credits.has_accounts else "detection.credit_hashes_without_accounts",
         # Bound, not composed: a user's id may contain a %.
         user_ids=sql.SQL("%(users)s::text[]"),
         modes=mode_hashes_query(billing_mode_history.known_entries_query(billing_modes.select(list(MODES)).rows())),
@@ -71,7 +71,7 @@ def compute_accounts_before(
     Call it before posting. ``run_id``: draws of this run are not subtracted.
     """
     credits = scope.credits
-    if credits.account is None or keys.is_empty():
+    if not credits.has_accounts or keys.is_empty():
         return pl.DataFrame(schema=ACCOUNTS_BEFORE)
     # The expressions depend on the columns of user_credits.
     if credits.counts_free_apart:

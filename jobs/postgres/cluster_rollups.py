@@ -61,9 +61,9 @@ def group_days(connection: Connection, scope: RunScope, days: Sequence[date]) ->
     """Groups user_daily of ``days`` by day and cluster: users, and the sum of each amount (units of 10^-10)."""
     import polars as pl
 
-    from jobs.postgres import rollup_io
+    from jobs.postgres import table_io
 
-    of = rollup_io.find_table(scope.settings, "cluster_daily")
+    of = table_io.find_table(scope.settings, "cluster_daily")
     amounts = [name for name in of.computed if of.kind(name).startswith("numeric")]
     # The columns depend on the configured meters.
     sums = sql.SQL(", ").join(sql.SQL("sum({0}) AS {0}").format(sql.Identifier(name)) for name in amounts)
@@ -73,22 +73,22 @@ def group_days(connection: Connection, scope: RunScope, days: Sequence[date]) ->
         sums=sums,
         days=sql.Literal([day.isoformat() for day in days]),
     )
-    return pl.concat(rollup_io.read_query(connection, of, ["date", "cluster_id", "users", *amounts], text))
+    return pl.concat(table_io.read_query(connection, of, ["date", "cluster_id", "users", *amounts], text))
 
 
 def count_month_users(connection: Connection, scope: RunScope, months: Sequence[date]) -> "pl.DataFrame":
     """Returns the number of distinct users of each month and cluster, as ``active_users``."""
     import polars as pl
 
-    from jobs.postgres import rollup_io
+    from jobs.postgres import table_io
 
     text = compose(
         "cluster_rollups.month_users",
         user_monthly=job_table(scope.settings, "user_monthly"),
         months=sql.Literal([first_of(month).isoformat() for month in months]),
     )
-    of = rollup_io.find_table(scope.settings, "cluster_monthly")
-    return pl.concat(rollup_io.read_query(connection, of, ["month", "cluster_id", "active_users"], text))
+    of = table_io.find_table(scope.settings, "cluster_monthly")
+    return pl.concat(table_io.read_query(connection, of, ["month", "cluster_id", "active_users"], text))
 
 
 def _names_query(scope: RunScope) -> sql.Composed:

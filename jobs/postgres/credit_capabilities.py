@@ -52,9 +52,13 @@ class CreditCapabilities:
     scale: int | None
 
     @property
+    def has_accounts(self) -> bool:
+        return self.account is not None
+
+    @property
     def writes_deducted(self) -> bool:
         """Whether runs write credits_deducted. Not without accounts: its values are then another program's."""
-        return self.has_deducted and self.account is not None
+        return self.has_deducted and self.has_accounts
 
     @property
     def counts_free_apart(self) -> bool:
@@ -106,7 +110,7 @@ def find_capabilities(known: Catalog) -> CreditCapabilities:
 
 def find_unusable_accounts(connection: Connection, settings: Settings, credits: CreditCapabilities) -> list[str]:
     """Returns the first users whose accounts have amounts that are not usable numbers. Runs do not change them."""
-    if credits.account is None:
+    if not credits.has_accounts:
         return []
     text = compose("accounts.unusable_accounts", accounts=app_table(settings, "user_credits"), usable=credits.usable())
     return [str(row[0]) for row in connection.execute(text)]
@@ -116,7 +120,7 @@ def find_unusable_payers(
     connection: Connection, settings: Settings, credits: CreditCapabilities, months: Collection[date]
 ) -> list[str]:
     """Returns the first users with an unusable account who have draws or uncovered usage in ``months``."""
-    if credits.account is None or not months:
+    if not credits.has_accounts or not months:
         return []
     text = compose(
         "accounts.unusable_payers",

@@ -26,18 +26,18 @@ def open_totals_query(scope: RunScope) -> sql.Composed:
     return compose("debts.open_totals", **_table_names(scope), rewritten=sql.Literal(sorted(scope.window.debt_months)))
 
 
-def debt_users_query(scope: RunScope, *, again: bool) -> sql.Composed:
+def debt_users_query(scope: RunScope, *, is_recheck: bool) -> sql.Composed:
     """Returns the parts of the work list that debts add: users whose debts of a closing month are to be written, and
-    users with debts that credit can settle. ``again``: only the first part."""
+    users with debts that credit can settle. ``is_recheck``: only the first part."""
     credits, rules = scope.credits, scope.credit_rules
     nothing = sql.SQL("").format()
-    if credits.account is None:
+    if not credits.has_accounts:
         return nothing
     unwritten = debtors = nothing
     if scope.window.closing:
         closing = sql.Literal(sorted(scope.window.closing))
         unwritten = compose("debts.unwritten", debts=job_table(scope.settings, "debts"), closing=closing)
-    if scope.window.open and not again:
+    if scope.window.open and not is_recheck:
         free_used, used = credits.used()
         debtors = compose(
             "debts.debtors",

@@ -41,14 +41,14 @@ class Detected:
     - ``months``: counts by month
     - ``work``: the work list, sorted by user
     - ``changed``: users of the work list whose covered days differ, or may differ
-    - ``added``: users of the work list who only have new days
+    - ``only_new_days``: users of the work list who only have new days
     - ``ownerless``: number of rows without a user or a day
     """
 
     months: Mapping[date, MonthCount]
     work: WorkList
     changed: WorkList
-    added: WorkList
+    only_new_days: WorkList
     ownerless: int
 
     @property
@@ -81,39 +81,39 @@ def detect(
     months: Sequence[date],
     *,
     full: bool = False,
-    again: bool = False,
+    is_recheck: bool = False,
     limits: BatchLimits | None = None,
 ) -> Detected:
     """Compares the inputs of all users in ``months`` with user_monthly.
 
     - ``full``: put all users on the work list
-    - ``again``: this run has already recomputed the months that were not comparable, and the users with debts to settle
+    - ``is_recheck``: this run has recomputed the months that were not comparable, and users with debts to settle
     - ``limits``: the size of a batch, where it is not that of the settings
     """
     connection.execute(MEMORY)
-    counts_new_days = scope.new_days is not None and not again
-    text, values = _work_list_query(scope, months, full=full, again=again, counts_new_days=counts_new_days)
+    counts_new_days = scope.new_days is not None and not is_recheck
+    text, values = _work_list_query(scope, months, full=full, is_recheck=is_recheck, counts_new_days=counts_new_days)
     by_month, ownerless = dict[date, MonthCount](), 0
     limits = limits or BatchLimits(scope.settings.batch_rows, scope.settings.batch_writes)
-    work, added = WorkList(limits), WorkList(limits)
+    work, only_new_days = WorkList(limits), WorkList(limits)
     changed = WorkList(limits) if counts_new_days else work
     found = connection.cursor().stream(text, values, size=STREAMED)  # streamed: in a first run it has all users
-    for user, month, rows, *users, writes, is_changed, new_rows in found:
+    for user, month, rows, users, stored, writes, is_changed, new_rows in found:
         if user is not None:
             work.add(user, rows, writes)
             if not is_changed:
-                added.add(user, rows if scope.settings.tiers == "month" else new_rows, 0)
+                only_new_days.add(user, rows if scope.settings.tiers == "month" else new_rows, 0)
             elif counts_new_days:
                 changed.add(user, rows, writes)
         elif month is not None:
-            by_month[month] = MonthCount(rows, *users)
+            by_month[month] = MonthCount(rows, users, stored)
         else:
             ownerless = rows
-    return Detected(by_month, work, changed, added, ownerless)
+    return Detected(by_month, work, changed, only_new_days, ownerless)
 
 
 def _work_list_query(
-    scope: RunScope, months: Sequence[date], *, full: bool, again: bool, counts_new_days: bool
+    scope: RunScope, months: Sequence[date], *, full: bool, is_recheck: bool, counts_new_days: bool
 ) -> tuple[sql.Composed, dict[str, Any]]:
     """Returns the query of ``detect`` and its values; ``counts_new_days``: apart from the covered ones."""
     credits = scope.credits
@@ -122,22 +122,22 @@ def _work_list_query(
         sql.SQL("LEFT JOIN ({}) AS b USING (user_id, month)").format(mode_hashes_query(scope.billing_modes_query())),
         *(
             [sql.SQL("LEFT JOIN ({}) AS a USING (user_id)").format(_account_hashes_query(scope))]
-            if credits.account is not None
+            if credits.has_accounts
             else []
         ),
         sql.SQL("LEFT JOIN ({}) AS d USING (user_id)").format(debts.open_totals_query(scope)),
     ]
-    account = sql.SQL("coalesce(a.account_hash::text, '-')" if credits.account is not None else "'-'")
+    account = sql.SQL("coalesce(a.account_hash::text, '-')" if credits.has_accounts else "'-'")
     flags = query_flags(account, is_written=_is_written_condition(scope), counts_new_days=counts_new_days)
     text = compose(
         "detection.work_list",
         compared=_compared_query(scope, months, flags, joins, counts_new_days=counts_new_days),
         all_users=sql.SQL("true" if full else "false"),
-        unpaid=_draws_without_usage_query(scope, months),
-        debts=debts.debt_users_query(scope, again=again),
+        draws_without_usage=_draws_without_usage_query(scope, months),
+        debts=debts.debt_users_query(scope, is_recheck=is_recheck),
     )
     values = _comparison_values(scope, months) | mode_hashes_values(scope, months)
-    if again:
+    if is_recheck:
         values["forced"] = [False] * len(months)
     return text, values
 
@@ -175,7 +175,7 @@ def _differs_condition(
         "\n    OR s.currency IS DISTINCT FROM m.currency"
         # A month without prepaid usage has no account in its credits_hash (pipeline.month_hashes).
         "\n    OR s.credits_hash IS DISTINCT FROM concat_ws('.', coalesce(b.{modes}, 0)::text,"
-        "\n      CASE WHEN split_part(s.credits_hash, '.', 2) = '' THEN '' ELSE {account} END, %(credit_rules)s::text,"
+        "\n      CASE WHEN split_part(s.credits_hash, '.', 2) = '' THEN '' ELSE {account} END, %(credit_terms)s::text,"
         "\n      d.debts)"
     ).format(
         usage=usage,
@@ -233,7 +233,7 @@ def count_draws(connection: Connection, scope: RunScope, users: Collection[str])
 
 def _draws_without_usage_query(scope: RunScope, months: Sequence[date]) -> sql.Composed:
     credits = scope.credits
-    if credits.account is None:
+    if not credits.has_accounts:
         return sql.SQL("").format()
     return compose(
         "detection.draws_without_usage",
@@ -271,7 +271,7 @@ def _account_hashes_query(scope: RunScope) -> sql.Composed:
 def _is_written_condition(scope: RunScope) -> sql.Composed:
     """Returns the condition that a batch may write usage_daily rows of a user-month."""
     rated = [sql.SQL("month = ANY({})").format(sorted(scope.rules.rated))] if scope.rules.rated else []
-    drawn = [sql.SQL("coalesce(b.is_prepaid, false)").format()] if scope.credits.account is not None else []
+    drawn = [sql.SQL("coalesce(b.is_prepaid, false)").format()] if scope.credits.has_accounts else []
     return sql.SQL(" OR ").join([*rated, *drawn, sql.SQL("false").format()])
 
 
@@ -322,5 +322,5 @@ def _comparison_values(scope: RunScope, months: Sequence[date]) -> dict[str, Any
         "override_hashes": [digest for _, _, digest, _ in overridden],
         "covered_overrides": [covered for *_, covered in overridden],
         "currencies": [scope.currencies[month] for month in months],
-        "credit_rules": scope.credit_terms,
+        "credit_terms": scope.credit_terms,
     }

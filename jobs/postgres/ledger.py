@@ -15,7 +15,7 @@ from psycopg import sql
 from jobs.domain.billing_periods import month_spans
 from jobs.domain.fixed_point import scaled
 from jobs.domain.schemas import DRAWS
-from jobs.postgres import rollup_io
+from jobs.postgres import table_io
 from jobs.postgres.connections import Connection
 from jobs.postgres.errors import name_refusals
 from jobs.postgres.sql_loader import app_table, column_list, compose, in_spans, job_table, text_array
@@ -29,12 +29,12 @@ def read_draws(
     connection: Connection, settings: Settings, table: sql.Composable, months: Iterable[date], users: Collection[str]
 ) -> pl.DataFrame:
     """Returns the draws of ``users`` in ``months`` as schemas.DRAWS. Needs an open transaction."""
-    of = rollup_io.find_table(settings, "credit_draws")
-    # A condition for rollup_io.read, which composes the query; COPY takes no bound values.
+    of = table_io.find_table(settings, "credit_draws")
+    # A condition for table_io.read, which composes the query; COPY takes no bound values.
     rows = sql.SQL("user_id = ANY({}) AND {}").format(text_array(users), in_spans("usage_date", month_spans(months)))
     names = {"usage_daily_id": "id", "usage_date": "date"}
     columns = ["usage_daily_id", "user_id", "usage_date", "imported", "free", "purchased"]
-    found = pl.concat(rollup_io.read(connection, of, columns, table, rows))
+    found = pl.concat(table_io.read(connection, of, columns, table, rows))
     return found.rename(names).select(pl.col(name).cast(kind) for name, kind in DRAWS.items())
 
 
@@ -109,7 +109,7 @@ def append_corrections(
     """Adds ``rows`` (rollups.causes) to rollup.corrections, in the caller's transaction."""
     if rows.is_empty():
         return
-    stage = rollup_io.stage_rows(connection, settings, rollup_io.find_table(settings, "corrections"), rows)
+    stage = table_io.stage_rows(connection, settings, table_io.find_table(settings, "corrections"), rows)
     text = compose(
         "ledger.append_corrections",
         corrections=job_table(settings, "corrections"),

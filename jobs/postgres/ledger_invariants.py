@@ -47,7 +47,7 @@ def check_invariants(
     for title, text in _ledger_queries(settings, credits):
         yield _check(connection, title, text, days)
     yield from _count_set_aside(connection, settings)
-    if credits.account is not None:
+    if credits.has_accounts:
         if credits.has_transactions:
             yield from _check_transactions(connection, settings, credits)
         yield from _count_closed_accounts(connection, settings)
@@ -88,7 +88,7 @@ def _ledger_queries(settings: Settings, credits: CreditCapabilities) -> Iterator
     yield "6 rejected rows, as the runs counted = in rollup.rejects", compose("ledger_invariants.rejects", **tables)
     yield "3 free + purchased = deducted, by user and month", compose("ledger_invariants.kinds", **tables)
     yield "4 revisions of a row = the highest one", compose("ledger_invariants.revisions", draws=draws)
-    if credits.account is None:
+    if not credits.has_accounts:
         return
     accounts = {
         "drawn_has": _has_account_condition(settings, draws),

@@ -138,7 +138,7 @@ def _usage(known: Catalog, settings: Settings) -> Iterator[ColumnRequirement]:
         lack = "The meter is left out until it appears" if meter.optional else None
         remedy = "" if meter.optional else "Map the meter to its column ([meters.…] column in the settings)"
         yield ColumnRequirement(usage, meter.column, QUANTITIES, lack=lack, meter=meter.name, remedy=remedy)
-    if credits.account is not None or credits.has_deducted:
+    if credits.has_accounts or credits.has_deducted:
         rights = READ_UPDATE if credits.writes_deducted else READ
         yield ColumnRequirement(usage, "credits_deducted", NUMBERS, rights, lack="Draws are stored in the ledger only")
     is_lost = "reported" in known.facts and not credits.has_reported

@@ -53,24 +53,24 @@ def _connection_name(kind: str, settings: Settings) -> str:
 
 @contextmanager
 def hold_run_lock(
-    address: Address, settings: Settings, link: Disconnectable, *, shared: bool = False
+    address: Address, settings: Settings, link: Disconnectable, *, pings_only: bool = False
 ) -> Iterator[None]:
     """Holds the lock of this schema and that of its usage table while the run works on ``link``. Raises LockedError
     (exit 4) with the run that holds one of them.
 
     A lost lock connection is opened again. Where it cannot reach the server, ``link`` is disconnected, too: it would
-    wait for an answer for ever. ``shared``: for a dry run, which only needs these pings: no lock is taken.
+    wait for an answer for ever. ``pings_only``: for a dry run, which only needs these pings: no lock is taken.
     """
     # The application_name says "guard": operators know it.
     lock = retry(lambda: ReconnectingConnection(address, _connection_name("usage-jobs guard", settings)))
     try:
         # All tries on one ReconnectingConnection: it terminates a lost session that may still hold the lock.
-        retry(lambda: _begin(lock, settings, shared=shared))
+        retry(lambda: _begin(lock, settings, pings_only=pings_only))
     except BaseException:
         lock.__exit__()
         raise
     over = threading.Event()
-    keeper = threading.Thread(target=_keep_alive, args=(lock, settings, link, over, shared), daemon=True)
+    keeper = threading.Thread(target=_keep_alive, args=(lock, settings, link, over, pings_only), daemon=True)
     try:
         keeper.start()
         yield
@@ -79,14 +79,14 @@ def hold_run_lock(
         keeper.join(2 * ANSWER_SECONDS)
 
 
-def _begin(lock: ReconnectingConnection, settings: Settings, *, shared: bool) -> None:
-    """Opens the transaction that holds the locks, unless it is ``shared``. Closes the connection where that fails."""
+def _begin(lock: ReconnectingConnection, settings: Settings, *, pings_only: bool) -> None:
+    """Opens the transaction that holds the locks, unless ``pings_only``. Closes the connection where that fails."""
     connection = lock.connection
     try:
         with deadline(connection, connections.ADMISSION_SECONDS):
             connection.execute("BEGIN")
             connection.execute(f"SET LOCAL idle_in_transaction_session_timeout = '{SILENCE_SECONDS}s'")
-            if shared:
+            if pings_only:
                 return
             text = "SELECT pg_try_advisory_xact_lock(hashtext('usage-jobs'), hashtext(%s))"
             if not read_value(connection, text, [settings.rollup_schema]):
@@ -110,7 +110,7 @@ def _begin(lock: ReconnectingConnection, settings: Settings, *, shared: bool) ->
 
 
 def _keep_alive(
-    lock: ReconnectingConnection, settings: Settings, link: Disconnectable, over: threading.Event, shared: bool
+    lock: ReconnectingConnection, settings: Settings, link: Disconnectable, over: threading.Event, pings_only: bool
 ) -> None:
     """Pings on the lock connection until ``over``; opens it again where it was lost."""
     with lock:
@@ -120,7 +120,7 @@ def _keep_alive(
             if not lock.is_open:
                 # Until then only the ownership check protects: if another run starts, our next write is refused.
                 with suppress(psycopg.Error, UsageJobsError):
-                    _begin(lock, settings, shared=shared)
+                    _begin(lock, settings, pings_only=pings_only)
         # A round trip: close() alone would release the lock only some time later, and the next run would exit with 4.
         if lock.is_open:
             with suppress(psycopg.Error, UnreachableError), deadline(lock.connection, ANSWER_SECONDS):

@@ -88,7 +88,7 @@ class RunScope:
         return None if self.backfill is None else self.backfill.reason
 
     @property
-    def keeps_changes(self) -> bool:
+    def lists_changes(self) -> bool:
         """Whether every row to be written is listed, because the changes are shown or compared with a plan."""
         return self.backfill is not None
 

@@ -14,9 +14,9 @@ from jobs.domain.fixed_point import unscaled
 from jobs.postgres import accounts, fingerprints
 from jobs.postgres.connections import Connection, prefer_indexes
 from jobs.postgres.errors import name_refusals
-from jobs.postgres.rollup_io import copy_in
 from jobs.postgres.run_scope import RunScope
 from jobs.postgres.sql_loader import app_table, compose, in_spans, job_table, text_array
+from jobs.postgres.table_io import copy_in
 
 STAGE = sql.Identifier("usage_jobs_rows")
 WRITTEN = {"user_id": pl.String, "month": pl.Date, "rows": pl.Int64, "changed": pl.Int64}

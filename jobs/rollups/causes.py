@@ -20,7 +20,7 @@ Repriced = Mapping[date, tuple[str, frozenset[str]]]
 """By month the rates_hash with which it was priced last, and the meters whose prices have changed since."""
 
 
-def keep_closed_months(target: pl.LazyFrame, stored: pl.LazyFrame, closed: Sequence[date]) -> pl.LazyFrame:
+def keep_stored_credits_hash(target: pl.LazyFrame, stored: pl.LazyFrame, closed: Sequence[date]) -> pl.LazyFrame:
     """Returns ``target``, with the stored credits_hash where nothing else of a closed month differs (user_monthly).
 
     Every later month changes the account, so credits_hash alone is no change of a closed month.

@@ -11,12 +11,12 @@ import polars as pl
 from jobs.domain.fixed_point_columns import UNMEASURED, WIDE, BoundedInt
 from jobs.domain.meters import Meter, cost_of, days_of
 from jobs.domain.names import USER_DAY
-from jobs.domain.schemas import DUE, EARLY, FREE, PREPAID
+from jobs.domain.schemas import DRAWN, DUE, EARLY, FREE, PREPAID
 
 CREDITS = {
     "credits_free": pl.col("free"),
     "credits_purchased": pl.col("purchased"),
-    "credits_deducted": pl.col("free") + pl.col("purchased"),
+    "credits_deducted": DRAWN,
     "uncovered": pl.col("uncovered"),
     "amount_due": pl.col("amount_due"),
     "amount_reported": pl.col("amount_reported"),

@@ -24,7 +24,7 @@ from jobs.postgres.connections import Connection, connect, transaction
 from jobs.postgres.conninfo import Address
 from jobs.postgres.errors import is_transient
 from jobs.postgres.fingerprints import SEED
-from jobs.postgres.pooler import choose_reader
+from jobs.postgres.reader_choice import choose_reader
 from jobs.postgres.usage_query import UsageQuery
 from jobs.postgres.usage_reader import Reader
 from jobs.settings import Settings, load

@@ -55,7 +55,7 @@ FROM compared GROUP BY user_id HAVING {all_users} OR bool_or(differs)
 UNION ALL
 SELECT NULL, NULL, coalesce(sum(row_count), 0)::bigint, 0, 0, 0, false, 0
 FROM found WHERE user_id IS NULL OR month IS NULL
-{unpaid}
+{draws_without_usage}
 {debts}
 ) AS w
 GROUP BY user_id, month ORDER BY user_id COLLATE "C"

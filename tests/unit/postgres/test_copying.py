@@ -14,7 +14,7 @@ from psycopg import sql
 from jobs.postgres.connections import Connection, connect, open_copy, read_csv_blocks, transaction
 from jobs.postgres.conninfo import Address
 from jobs.postgres.errors import is_transient
-from jobs.postgres.rollup_io import copy_in
+from jobs.postgres.table_io import copy_in
 from jobs.postgres.socket_watchdog import seconds_silent
 
 pytestmark = [

@@ -101,7 +101,7 @@ def insert(connection: Connection, settings: Settings, of: Table, rows: pl.DataF
     sent = rows.drop(name for name, is_used in zip(amounts, used, strict=True) if not is_used).sort(of.key)
     stage = stage_rows(connection, settings, of, sent)
     text = compose(
-        "rollup_io.insert", table=job_table(settings, of.name), columns=column_list(sent.columns), stage=stage
+        "table_io.insert", table=job_table(settings, of.name), columns=column_list(sent.columns), stage=stage
     )
     with name_refusals(f"{settings.rollup_schema}.{of.name}"):
         return connection.execute(text, {"run_id": run_id}).rowcount
@@ -124,7 +124,7 @@ def upsert(
     values = [name for name in rows.columns if name not in of.key]
     stage, revised = stage_rows(connection, settings, of, rows), closed and "revision" in of.columns
     text = compose(
-        "rollup_io.upsert",
+        "table_io.upsert",
         table=job_table(settings, of.name),
         columns=column_list(rows.columns),
         stage=stage,
@@ -153,7 +153,7 @@ def remove(connection: Connection, settings: Settings, of: Table, keys: pl.DataF
         ]
     )
     return connection.execute(
-        compose("rollup_io.remove", table=job_table(settings, of.name), stage=stage, same=same)
+        compose("table_io.remove", table=job_table(settings, of.name), stage=stage, same=same)
     ).rowcount
 
 

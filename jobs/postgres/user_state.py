@@ -10,8 +10,8 @@ import polars as pl
 from psycopg import sql
 
 from jobs.domain.fixed_point import scaled
-from jobs.domain.schemas import CODED, DRAWS, MISMATCHED, MODES, PAYABLE
-from jobs.postgres import adoption, debts, ledger, rollup_io
+from jobs.domain.schemas import CODED, DRAWN, DRAWS, MISMATCHED, MODES, PAYABLE
+from jobs.postgres import adoption, debts, ledger, table_io
 from jobs.postgres.connections import Connection
 from jobs.postgres.run_scope import RunScope
 from jobs.postgres.sql_loader import compose, job_table, text_array
@@ -25,14 +25,14 @@ def read_billing_modes(connection: Connection, scope: RunScope, users: Collectio
 
 def read_window_draws(connection: Connection, scope: RunScope, users: Collection[str]) -> pl.DataFrame:
     """Returns the draws of ``users`` in the months of the window (schemas.DRAWS)."""
-    if scope.credits.account is None:
+    if not scope.credits.has_accounts:
         return pl.DataFrame(schema=DRAWS)
     return ledger.read_draws(connection, scope.settings, ledger_table(scope), scope.window.months, users)
 
 
 def read_adopted_elsewhere(connection: Connection, scope: RunScope, users: Collection[str]) -> pl.DataFrame:
     """Returns the rows of ``users`` that have adopted draws in a month outside the window: id, user_id."""
-    if scope.credits.account is None or not users:
+    if not scope.credits.has_accounts or not users:
         return pl.DataFrame(schema=ledger.ROWS)
     return ledger.read_adopted_elsewhere(connection, ledger_table(scope), scope.window.months, users)
 
@@ -53,7 +53,7 @@ def find_mismatched_rows(
     """
     if not scope.credits.writes_deducted:
         return pl.DataFrame(schema=MISMATCHED)
-    sums = draws.lazy().group_by("id", CODED).agg((pl.col("free") + pl.col("purchased")).sum().alias("drawn_in_window"))
+    sums = draws.lazy().group_by("id", CODED).agg(DRAWN.sum().alias("drawn_in_window"))
     read = pl.col("deducted").cast(pl.Int128)
     shown = rows.lazy().select("id", "user_id", "date", "deducted")  # a join copies every column
     found = (
@@ -104,7 +104,7 @@ def _classify_mismatches(connection: Connection, scope: RunScope, found: pl.Data
 
 def read_debts(connection: Connection, scope: RunScope, users: Collection[str]) -> pl.DataFrame:
     """Returns the debts of ``users`` in months that are closed, or that the run closes."""
-    of = rollup_io.find_table(scope.settings, "debts")
+    of = table_io.find_table(scope.settings, "debts")
     text = compose(
         "debts.stored",
         debts=job_table(scope.settings, "debts"),
@@ -112,7 +112,7 @@ def read_debts(connection: Connection, scope: RunScope, users: Collection[str]) 
         users=text_array(users),
         rewritten=sql.Literal(sorted(scope.window.debt_months)),
     )
-    return pl.concat(rollup_io.read_query(connection, of, of.computed, text))
+    return pl.concat(table_io.read_query(connection, of, of.computed, text))
 
 
 def read_payable_debts(
@@ -143,8 +143,8 @@ def read_months(
     connection: Connection, scope: RunScope, months: Collection[date], users: Collection[str]
 ) -> pl.DataFrame:
     """Returns the rows of user_monthly of ``users`` in ``months``."""
-    of = rollup_io.find_table(scope.settings, "user_monthly")
-    return pl.concat(rollup_io.read_stored(connection, scope.settings, of, months, users))
+    of = table_io.find_table(scope.settings, "user_monthly")
+    return pl.concat(table_io.read_stored(connection, scope.settings, of, months, users))
 
 
 def read_days(connection: Connection, scope: RunScope, days: Sequence[date], users: Collection[str]) -> pl.DataFrame:
@@ -152,9 +152,9 @@ def read_days(connection: Connection, scope: RunScope, days: Sequence[date], use
 
     The condition names each day, because the primary key begins with the day.
     """
-    of = rollup_io.find_table(scope.settings, "user_daily")
-    # A condition for rollup_io.read, which composes the query; COPY takes no bound values.
+    of = table_io.find_table(scope.settings, "user_daily")
+    # A condition for table_io.read, which composes the query; COPY takes no bound values.
     rows = sql.SQL("date = ANY({}::date[]) AND user_id = ANY({})").format(
         sql.Literal([day.isoformat() for day in days]), text_array(users)
     )
-    return pl.concat(rollup_io.read(connection, of, of.computed, job_table(scope.settings, of.name), rows))
+    return pl.concat(table_io.read(connection, of, of.computed, job_table(scope.settings, of.name), rows))
