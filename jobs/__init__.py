@@ -16,16 +16,19 @@ The packages, and how data flows through them::
 
 The path of one usage row, once detection (``postgres.detection``) has found that a month of its user differs:
 
-1. ``pipeline.batches`` puts the user into a batch. ``pipeline.batch_reading`` reads the user's rows with their hashes
+1. Detection has put the user into a batch of the work list (``domain.work_list``). ``pipeline.batches`` runs it:
+   ``pipeline.batch_reading`` reads the user's rows with their hashes
    (``postgres.usage_reader``) and rates them (``pipeline.row_rating`` → ``rating.charges``, ``rating.row_costs``). No
    lock yet.
 2. ``pipeline.batch`` opens the transaction and locks the account. ``pipeline.batch_computation`` computes which credit
    pays for the row (``credits.draw_windows`` → ``credits.allocation``), its day and its month
-   (``rollups.user_rollups``), and what differs from the stored rows.
+   (``rollups.user_rollups``; ``pipeline.month_hashes`` adds its hashes), and what differs from the stored rows
+   (``pipeline.table_diff``).
 3. The rows to be written are locked, and the server's fingerprint of the user is compared with what was read.
 4. ``pipeline.batch_writing`` writes what differs: ledger, transactions and account (``postgres.accounts``), the row
    (``postgres.usage_writeback``), its day in user_daily and its month in user_monthly (``postgres.table_io``), and the
-   day in touched_days. A row that cannot be priced goes to rejects instead (``postgres.rejects``).
+   day in touched_days (``postgres.cluster_rollups``). A row that cannot be priced goes to rejects instead
+   (``postgres.rejects``).
 5. ``pipeline.finalize`` regroups the touched days of user_daily into cluster_daily and cluster_monthly
    (``pipeline.cluster_tables``), enters the months, and ends the run.
 

@@ -41,8 +41,7 @@ class BatchChanges:
 
     - ``inputs``: what was read of its users; ``rows``: its rated rows with their draws;
     - ``accounts``, ``accounts_after``: before and after ``postings`` (schemas.ACCOUNTS);
-    - ``adopted``: draws that ``--adopt`` enters in the ledger without a transaction (schemas.DRAWS); ``inputs`` has
-      them;
+    - ``adopted``: draws that ``--adopt`` enters in the ledger without a transaction (schemas.DRAWS);
     - ``usage_updates``: rows of usage_daily to write (pipeline.usage_updates); ``unread``: rows whose draws are
       reversed and that are in no batch of a present user;
     - ``days_target``, ``months_target``: target rows of user_daily and user_monthly, without hashes;

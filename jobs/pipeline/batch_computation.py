@@ -29,7 +29,7 @@ def compute_changes(
     *,
     first: bool = False,
 ) -> BatchChanges:
-    """Computes the changes for the users of ``inputs``. Reads rows of usage_daily and rollup.rejects.
+    """Computes the changes for the users of ``inputs``. Reads usage_daily, rollup.rejects and the ledger.
 
     - ``run_id``: None in a dry run;
     - ``account_rows``: the accounts of these users (schemas.ACCOUNTS);

@@ -1,4 +1,4 @@
-"""Cluster tables: cluster_daily and cluster_monthly of some days, regrouped from user_daily and user_monthly."""
+"""Cluster tables of some days: cluster_daily from user_daily; cluster_monthly from that, and users of user_monthly."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field

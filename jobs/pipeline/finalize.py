@@ -45,7 +45,7 @@ class NotClosableError(Exception):
 class Finalized:
     """The result of the end of a run.
 
-    - ``whole``: figures of all months of the window; ``by_month``: of each;
+    - ``by_month``: figures of each month; ``whole``: of those whose amounts may be added up (RunScope.summed_months);
     - ``rejected``: how many rows of the window are rejected; ``changed``: rows by table;
     - ``closed``: the months that were closed;
     - ``waiting``: months whose cluster tables wait until all users are in user_daily;

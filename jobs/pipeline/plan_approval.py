@@ -4,7 +4,7 @@ Before the first write, everything is computed and compared with the plan that a
 compared once more, in its own transaction. If a later batch differs, committed batches stay committed.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from uuid import UUID
 
@@ -12,6 +12,7 @@ import polars as pl
 
 from jobs.domain.backfill_request import Limits
 from jobs.domain.errors import PlanMismatchError
+from jobs.domain.wording import name_some
 from jobs.rollups.causes import NO_CAUSES, SUMS
 from jobs.rollups.changes import MODULUS, sum_digests
 
@@ -61,8 +62,8 @@ class ChangeRecorder:
         if differing:
             raise PlanMismatchError(
                 f"the data changed since the plan {self.approved.hash} was made: it would now make other changes for "
-                f"{_some(differing)}. They were not written; users who were finished before stay changed. Make a new "
-                "plan with --dry-run, look at it, and approve that"
+                f"{name_some(differing, SOME)}. They were not written; users who were finished before stay changed. "
+                "Make a new plan with --dry-run, look at it, and approve that"
             )
 
     def add_batch(self, rows: pl.DataFrame, causes: pl.DataFrame) -> None:
@@ -103,9 +104,9 @@ class ChangeRecorder:
         if self.outside:
             outside = sorted(self.outside)
             raise PlanMismatchError(
-                f"{len(outside):,} rows beyond --user and --cluster would change: {_some(outside)}. Nothing was "
-                "written. Expected changes of the named users and clusters only: name the others too, or leave the "
-                "option out"
+                f"{len(outside):,} rows beyond --user and --cluster would change: {name_some(outside, SOME)}. "
+                "Nothing was written. Expected changes of the named users and clusters only: name the others too, or leave "
+                "the option out"
             )
 
     def approve(self, asked: str | None) -> ApprovedPlan:
@@ -136,9 +137,4 @@ def outside_limits(rows: pl.DataFrame, limits: Limits) -> set[str]:
 
 def _describe_rows(rows: pl.DataFrame) -> str:
     names = rows.select(pl.format("{} of {}", "table", pl.coalesce("user", pl.lit("clusters and months")))).unique()
-    return _some(sorted(names.to_series())) or "nothing"
-
-
-def _some(names: Sequence[str]) -> str:
-    more = f" and {len(names) - SOME:,} more" if len(names) > SOME else ""
-    return ", ".join(names[:SOME]) + more
+    return name_some(sorted(names.to_series()), SOME) or "nothing"

@@ -18,7 +18,7 @@ from jobs.rollups.changes import NO_CHANGES, join_text, list_changes
 
 
 def list_usage(rows: pl.DataFrame, unread: Sequence[UnreadRow]) -> pl.DataFrame:
-    """Returns rows of usage_daily: total_cost and credits_deducted (units of 10^-10).
+    """Returns rows of usage_daily: total_cost and credits_deducted.
 
     ``rows``: pipeline.usage_updates.
     """

@@ -5,6 +5,7 @@ from datetime import date
 
 from jobs.domain.errors import ConfigError
 from jobs.domain.rate_card import RateCard
+from jobs.domain.wording import name_some
 from jobs.postgres import price_overrides, run_log
 from jobs.postgres.connections import Connection
 from jobs.postgres.run_scope import RunScope
@@ -28,7 +29,7 @@ def compare_inputs(connection: Connection, settings: Settings) -> list[str]:
     changed = _settings_changed(before["settings"], settings.inputs["settings"])
     priced = _prices_changed(before["prices"], settings.rate_card)
     return [
-        f"{what} differ from those of run {run_id}: {_some(names)}"
+        f"{what} differ from those of run {run_id}: {name_some(names, SHOWN)}"
         for what, names in (("settings", changed), ("prices", priced))
         if names
     ]
@@ -55,8 +56,8 @@ def compare_overrides(connection: Connection, scope: RunScope, covered_to: date 
     if not users:
         return []
     return [
-        f"price overrides of {_some(users)} were added, edited or deleted after covered days were priced: the open "
-        "months of these users are priced again"
+        f"price overrides of {name_some(users, SHOWN)} were added, edited or deleted after covered days were priced: "
+        "the open months of these users are priced again"
     ]
 
 
@@ -82,8 +83,3 @@ def _prices_changed(before: Mapping[str, str], card: RateCard) -> list[str]:
     return [
         f"{name} ({f'{card.source} line {lines[name]}' if name in lines else 'not there any more'})" for name in names
     ]
-
-
-def _some(names: list[str]) -> str:
-    more = [f"and {len(names) - SHOWN} more"] if len(names) > SHOWN else []
-    return ", ".join([*names[:SHOWN], *more])

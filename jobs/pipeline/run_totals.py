@@ -28,7 +28,7 @@ class Totals:
     """The totals of a run.
 
     - ``recomputed``: how many users were recomputed; one who was recomputed twice counts twice;
-    - ``skipped``: users who could not be written, because another transaction had locked a row of theirs;
+    - ``skipped``: users who could not be written, because another transaction had locked or changed a row of theirs;
     - ``set_aside``: users who cannot be written, and why; ``foreign``: those of them with unexplained credits;
     - ``ownerless``: rows without a user or a day;
     - ``rejected``: rows that became rejected, less those that healed; ``reject_ids``: rows whose entry in

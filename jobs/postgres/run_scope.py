@@ -33,7 +33,7 @@ class RunScope:
     - ``month_records``: the rows of rollup.months
     - ``fingerprint_definitions``: what the fingerprints of each month's rows include
     - ``billing_modes_from``: the first day on which a changed billing mode is valid; None: no entries are to be added
-    - ``adopts``: a dry run that counts draws of another program as adopted
+    - ``adopts``: draws of another program count as adopted: in a dry run, and in the change check
     - ``rows_by_index``: whether usage_daily has an index that begins with id
     - ``has_user_days``: whether user_daily has rows of these days
     - ``new_months``: months of which nothing is stored
@@ -136,7 +136,11 @@ class RunScope:
         return max(self.covered_to + timedelta(days=1), self.window.first), self.window.last
 
     def last_covered(self, month: date) -> date:
-        """Returns the last day of ``month`` that this run covers and a finished run has covered."""
+        """Returns the last day of ``month`` that this run covers and a finished run has covered.
+
+        Before the first finished run: the last one that this run covers. For a month that no finished run has covered:
+        the last covered day, which is before the month.
+        """
         last = self.window.last_of(month)
         return last if self.covered_to is None else min(last, self.covered_to)
 

@@ -1,6 +1,6 @@
 """Reads what is stored about the users of a batch: billing modes, draws, debts, and their roll-ups.
 
-Only runs write these tables, one run at a time, so they can be read before anything is locked.
+Only runs write the tables of the job, one run at a time, so they can be read before anything is locked.
 """
 
 from collections.abc import Collection, Sequence
@@ -38,7 +38,7 @@ def read_adopted_elsewhere(connection: Connection, scope: RunScope, users: Colle
 
 
 def ledger_table(scope: RunScope) -> sql.Composable:
-    """Returns the ledger; in a dry run that would adopt, a subquery with the entries that an adoption makes."""
+    """Returns the ledger; where draws only count as adopted (``RunScope.adopts``), a subquery with their entries."""
     if scope.adopts:
         return adoption.adoptable_draws_query(scope.settings, scope.credits)
     return job_table(scope.settings, "credit_draws")

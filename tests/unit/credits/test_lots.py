@@ -46,7 +46,7 @@ def one_by_one(wanted: list[tuple[list[int], int, int]]) -> list[tuple[int, int]
 
 def test_the_example_of_the_docstring() -> None:
     rows = allocate_lots(demands([([4, 4, 4], 5, 6)]), ["a", "b"]).collect()
-    assert rows.select("a_drawn", "b_drawn", "open").rows() == [(4, 0, 0), (1, 3, 0), (0, 3, 1)]
+    assert rows.select("a_drawn", "b_drawn", "_rest").rows() == [(4, 0, 0), (1, 3, 0), (0, 3, 1)]
 
 
 @given(users)
@@ -59,7 +59,7 @@ def test_passes_over_lots_do_what_a_loop_over_rows_does(wanted: list[tuple[list[
 def test_nothing_is_drawn_twice_nor_beyond_demand_or_lot(wanted: list[tuple[list[int], int, int]]) -> None:
     rows = allocate_lots(demands(wanted), ["a", "b"]).collect()
     rest = pl.col("demand") - pl.col("a_drawn") - pl.col("b_drawn")
-    assert rows.filter((rest < 0) | (rest.cum_sum().over("user_id") != pl.col("open"))).is_empty()
+    assert rows.filter((rest < 0) | (rest.cum_sum().over("user_id") != pl.col("_rest"))).is_empty()
     sums = rows.group_by("user_id").agg(pl.col("a_drawn", "b_drawn").sum(), pl.col("a_left", "b_left").first())
     assert sums.filter((pl.col("a_drawn") > pl.col("a_left")) | (pl.col("b_drawn") > pl.col("b_left"))).is_empty()
 
@@ -71,7 +71,7 @@ def test_a_third_lot_pays_only_what_two_leave_open(wanted: list[tuple[list[int],
         demands(wanted).with_columns(c_left=pl.lit(third[0], dtype=pl.Int128)), ["a", "b", "c"]
     ).collect()
     assert three.select("a_drawn", "b_drawn").equals(two.select("a_drawn", "b_drawn"))
-    assert (three["c_drawn"] <= two["open"]).all()
+    assert (three["c_drawn"] <= two["_rest"]).all()
 
 
 def left(numbers: dict[str, int], drawn: tuple[int, int] = (0, 0), rules: CreditRules = RULES) -> tuple[int, int]:
