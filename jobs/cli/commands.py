@@ -269,4 +269,4 @@ def _help(context: CommandContext) -> "Result | None":
 
 _ALL = (_demo, _check, _schema, _init, _run, _backfill, _reopen, _debts, _explain, _reconcile, _watch, _schedule, _runs)
 Command = Callable[[CommandContext], "Result | None"]
-COMMANDS: dict[str, Command] = {command.__name__[1:]: command for command in (*_ALL, _help)}
+COMMANDS: dict[str, Command] = {command.__name__[1:].replace("_", "-"): command for command in (*_ALL, _help)}

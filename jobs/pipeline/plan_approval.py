@@ -105,8 +105,8 @@ class ChangeRecorder:
             outside = sorted(self.outside)
             raise PlanMismatchError(
                 f"{len(outside):,} rows beyond --user and --cluster would change: {name_some(outside, SOME)}. "
-                "Nothing was written. Expected changes of the named users and clusters only: name the others too, or leave "
-                "the option out"
+                "Nothing was written. Expected changes of the named users and clusters only: name the others too, or "
+                "leave the option out"
             )
 
     def approve(self, asked: str | None) -> ApprovedPlan:

@@ -14,8 +14,8 @@ from psycopg import sql
 from jobs.postgres.connections import Connection, connect, open_copy, read_csv_blocks, transaction
 from jobs.postgres.conninfo import Address
 from jobs.postgres.errors import is_transient
-from jobs.postgres.table_io import copy_in
 from jobs.postgres.socket_watchdog import seconds_silent
+from jobs.postgres.table_io import copy_in
 
 pytestmark = [
     pytest.mark.skipif(pooler.PROGRAM is None, reason=pooler.MISSING),
