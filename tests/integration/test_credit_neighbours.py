@@ -91,7 +91,7 @@ def test_an_account_that_is_no_number_holds_up_nobody_else(ready: str, column: s
     row(ready, 2, "0.30", user_id="bob")
     ask(ready, f"UPDATE user_credits SET {column} = %s WHERE user_id = 'bob'", value)
     told = night(ready)
-    assert any("user_credits of bob: amounts that are no numbers" in note for note in told["notes"])
+    assert any("user_credits of bob: some amounts are no numbers" in note for note in told["notes"])
     assert (drawn(ready), drawn(ready, "bob")) == ({1: amounts("0", "0.30")}, {})
 
 
