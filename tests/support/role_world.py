@@ -14,7 +14,7 @@ from uuid import UUID
 import psycopg
 from commands import Ran, ask, configured
 from conftest import SHAPES
-from drift_world import BEFORE, CARDS, Copies, command, copies, do, meters, past, since, usage
+from drift_world import BEFORE, CARDS, TODAY, Copies, command, copies, do, meters, past, since, usage
 from psycopg import sql
 
 EVERY_RIGHT = ("SELECT", "INSERT", "UPDATE", "DELETE")
@@ -114,21 +114,19 @@ def refused(url: str, statement: str) -> str | None:
 
 
 def night(shape: str, url: str, owner: str, cost: str) -> list[Ran]:
-    """All commands of two nights in a row, between which everything happens that can."""
-    first = (("check", "--json"), ("run", "--dry-run"), ("run",))
-    ran = [command(shape, url, *words, today=BEFORE, USAGE_JOBS_COST=cost) for words in first]
+    """A run, everything that can happen, another run, and a backfill."""
+    first = command(shape, url, "run", today=BEFORE, USAGE_JOBS_COST=cost)
     do(owner, changed(shape))
     past = ("backfill", "--from", "2026-06-01", "--to", "2026-06-02", "--yes", "--reason", "late")
-    then = (
-        ("run",),
-        ("run",),
-        past,
-        ("watch",),
-        ("reconcile",),
-        ("explain", "--user", "ada", "--month", "2026-06"),
-        ("runs",),
-    )
-    return ran + [command(shape, url, *words, USAGE_JOBS_COST=cost) for words in then]
+    return [first, *(command(shape, url, *words, USAGE_JOBS_COST=cost) for words in (("run",), past))]
+
+
+def looks(shape: str, url: str, cost: str, *, before: bool) -> list[Ran]:
+    """Every command that only looks, of those that have something to look at before a night, or after it."""
+    explain = ("explain", "--user", "ada", "--month", "2026-06")
+    every = (("check", "--json"), ("run", "--dry-run")) if before else (("watch",), ("reconcile",), explain, ("runs",))
+    today = BEFORE if before else TODAY
+    return [command(shape, url, *words, today=today, USAGE_JOBS_COST=cost) for words in every]
 
 
 @dataclass(frozen=True)
