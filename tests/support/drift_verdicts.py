@@ -1,11 +1,13 @@
 """What must follow of each drift: refused by name, told and done without, or as exact as if nothing had happened.
 
-``tried`` runs the commands on a database that has drifted and says in words what is wrong. No verdict allows exit 1,
-a traceback, or figures that are neither those of the database that did not drift nor of its ``twin``.
+``tried`` runs the commands on a database that has drifted and says in words what is wrong; ``tried_together`` on one
+where many things have, none of which changes what another means. No verdict allows exit 1, a traceback, or figures
+that are neither those of the database that did not drift nor of its ``twin``.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -14,11 +16,9 @@ from drift_figures import Figures, differences, digest, figures
 from drift_world import Copies, command, do
 from drifts import Drift, statement
 
-Verdict = Literal["refused", "noted", "exact", "lawful", "guarded"]
-"""refused: exit 5 by name. noted: a note by name, the twin's figures. exact: the same figures. lawful: one of these.
-guarded: told by `check`, and a run refuses, because the ledger already holds what would be decided anew without it."""
+Verdict = Literal["refused", "noted", "exact", "lawful"]
+"""refused: exit 5 by name. noted: a note by name, the twin's figures. exact: the same figures. lawful: one of these."""
 INEXACT = {"double precision", "real", "money", "text"}
-GUARDED = {"user_credits", "user_credits.free_credits_granted", "user_credits.free_credits_used"}
 FORGET = "UPDATE users SET billing_mode = NULL WHERE id = 'gil'"
 """Whoever is new: of the others rollup.billing_modes knows how they pay."""
 NAMELESS = "UPDATE hopsworks_clusters SET name = NULL"
@@ -41,8 +41,6 @@ TWINS = {
 def verdict(drift: Drift) -> Verdict:
     if drift.is_own:
         return "refused" if drift.how not in ("a view", "varchar(200)") else "lawful"
-    if drift.subject in GUARDED and drift.is_gone:
-        return "guarded"
     if drift.is_gone and drift.subject in TWINS.keys() - {"users.id", "user_pricing_overrides"}:
         return "noted"
     if drift.is_gone and drift.subject not in TWINS:
@@ -76,49 +74,76 @@ class Worlds:
 
 
 def tried(worlds: Worlds, drift: Drift) -> list[str]:
-    """Everything that is wrong with `check`, `run --dry-run`, `run` and `reconcile` after a drift."""
-    url = worlds.copy(drift.shape)
+    """Everything that is wrong with `check`, `run` and `reconcile` after a drift that a run does without."""
+    with drifted(worlds, [drift]) as url:
+        found = [f for f in findings(drift.shape, url) if is_about(f, drift)]
+        if _levels(found) & {"refused", *LATER}:
+            return [f"check: refuses {drift.subject}, which can be done without"]
+        if "note" not in _levels(found):
+            return [f"check: no note names {drift.subject}"]
+        ran, reconciled = (command(drift.shape, url, word) for word in ("run", "reconcile"))
+        if (ran.code, reconciled.code) != (3, 0):
+            return [f"run: {ended(ran)}", f"reconcile: {ended(reconciled)}"]
+        twins = (worlds.expected(drift.shape, twin) for twin in ("SELECT", TWINS[drift.subject]))
+        return min((differences(figures(url), twin, but=_gone(drift)) for twin in twins), key=len)
+
+
+@contextmanager
+def drifted(worlds: Worlds, group: Sequence[Drift]) -> Iterator[str]:
+    """A world in which all of a group has happened."""
+    url = worlds.copy(group[0].shape)
     try:
-        do(url, statement(drift))
-        return list(judged(worlds, drift, url))
+        do(url, "".join(map(statement, group)))
+        yield url
     finally:
         worlds.copies.drop(url)
 
 
-def judged(worlds: Worlds, drift: Drift, url: str) -> list[str]:
-    check = command(drift.shape, url, "check", "--json")
-    if check.code not in (0, 5):
-        return [f"check: {ended(check)}"]
-    found = about(check.object["findings"], drift)
-    if check.code == 5:
-        wrong = [f"check: refuses, and names no {drift.subject}"] if not _levels(found) & {"refused", *LATER} else []
-        wrong += ["check: refuses what is exact"] if verdict(drift) == "exact" else []
-        wrong += ["check: refuses what can be done without"] if verdict(drift) == "noted" else []
-        return wrong + refusals(drift, url, may_prove="refused" not in _levels(found))
-    wrong = [f"check: exit 0, findings {[f['subject'] for f in found]}"] if verdict(drift) == "refused" else []
-    if verdict(drift) in ("noted", "guarded") and "note" not in _levels(found):
-        wrong.append(f"check: no note names {drift.subject}")
-    return wrong + done(worlds, drift, url, noted="note" in _levels(found))
+def findings(shape: str, url: str) -> list[Mapping[str, Any]]:
+    """All that `check` says."""
+    check = command(shape, url, "check", "--json")
+    assert check.code in (0, 5), ended(check)
+    return list(check.object["findings"])
+
+
+def tried_together(worlds: Worlds, group: Sequence[Drift]) -> list[str]:
+    """Everything that is wrong where all of a group has happened; each is to be refused by name, or to be exact.
+
+    What `check` refuses, every command has to refuse by name, and nothing may be written. Of the rest alone, a run must
+    come to the figures of a database that did not drift.
+    """
+    with drifted(worlds, group) as url:
+        found = findings(group[0].shape, url)
+        bad = [drift for drift in group if _levels(f for f in found if is_about(f, drift)) & {"refused", *LATER}]
+        wrong = [f"check: does not refuse {d}" for d in group if d not in bad and verdict(d) == "refused"]
+        wrong += [f"check: refuses {drift}, which is exact" for drift in bad if verdict(drift) == "exact"]
+        wrong += refusals(bad, url) if bad else []
+    rest = [drift for drift in group if drift not in bad]
+    if rest and not wrong:
+        with drifted(worlds, rest) as url:
+            check, ran = (command(rest[0].shape, url, word) for word in ("check", "run"))
+            reconciled = command(rest[0].shape, url, "reconcile")
+            if (check.code, ran.code, reconciled.code) != (0, 3, 0):
+                return [*map(str, rest), *map(ended, (check, ran, reconciled))]
+            wrong = differences(figures(url), worlds.expected(rest[0].shape))
+    return wrong
 
 
 LATER = {"unwritable", "unprovable"}
 """What stands in the way of a run, and not of `reconcile`."""
 
 
-def _levels(found: list[Mapping[str, Any]]) -> set[str]:
+def _levels(found: Iterable[Mapping[str, Any]]) -> set[str]:
     return {finding["level"] for finding in found}
 
 
-def about(findings: list[Mapping[str, Any]], drift: Drift) -> list[Mapping[str, Any]]:
-    """Those findings that name it, or something of it; of our own tables one finding names all columns that lack."""
+def is_about(finding: Mapping[str, Any], drift: Drift) -> bool:
+    """Whether it names a drift, or something of it; of our own tables one finding names all columns that lack."""
     named = tuple(f"{name}{end}" for name in drift.names for end in " .")
     lacks = f" {drift.column}," if drift.is_own and drift.is_gone else "?"
-    return [
-        finding
-        for finding in findings
-        if f"{finding['subject']} ".startswith(named)
-        or (finding["subject"] == drift.table and lacks in f"{finding['found']},")
-    ]
+    if f"{finding['subject']} ".startswith(named):
+        return True
+    return finding["subject"] == drift.table and lacks in f"{finding['found']},"
 
 
 def ended(ran: Ran) -> str:
@@ -126,13 +151,15 @@ def ended(ran: Ran) -> str:
     return f"exit {ran.code}: {(ran.err.strip() or ran.out.strip())[-200:]}"
 
 
-def refusals(drift: Drift, url: str, *, may_prove: bool) -> list[str]:
-    """Every command refuses by name, says what it found, and nothing is written."""
+def refusals(group: Sequence[Drift], url: str) -> list[str]:
+    """Every command that writes refuses each by name, and says what it found; nothing is written."""
     before, wrong = digest(url), []
-    for words in (("run", "--dry-run"), ("run",), ("reconcile",)):
-        ran = command(drift.shape, url, *words)
-        if not (ran.code == 5 and is_named(ran.err, drift)) and not (ran.code == 0 and words[0] != "run" and may_prove):
-            wrong.append(f"{' '.join(words)}: not refused by name and found ({drift.found}): {ended(ran)}")
+    for words in (("run", "--dry-run"), ("run",)):
+        ran = command(group[0].shape, url, *words)
+        wrong += [] if ran.code == 5 else [f"{' '.join(words)}: {ended(ran)}"]
+        wrong += [f"{' '.join(words)}: {d} not named and found ({d.found})" for d in group if not is_named(ran.err, d)]
+    reconciled = command(group[0].shape, url, "reconcile")
+    wrong += [] if reconciled.code in (0, 5) else [f"reconcile: {ended(reconciled)}"]
     changed = [name for name, text in digest(url).items() if before.get(name) != text]
     return [*wrong, *(f"run: refused, and has written {name}" for name in changed)]
 
@@ -141,25 +168,6 @@ def is_named(message: str, drift: Drift) -> bool:
     if drift.is_own and drift.is_gone and drift.column is not None:
         return re.search(rf"{drift.table}: [^.]* without [a-z_, ]*\b{drift.column}\b", message) is not None
     return any(name in message for name in drift.names) and (drift.found in message or drift.how == "a view")
-
-
-def done(worlds: Worlds, drift: Drift, url: str, noted: bool) -> list[str]:
-    """The commands go on, and figures are right; or, where the ledger guards itself, the run refuses."""
-    before = digest(url)
-    trial = command(drift.shape, url, "run", "--dry-run")
-    ran = command(drift.shape, url, "run")
-    if ran.code == 5 and verdict(drift) in ("guarded", "lawful"):
-        changed = [name for name, text in digest(url).items() if before.get(name) != text]
-        changed = [name for name in changed if name not in ("rollup.runs", "rollup.billing_modes")]
-        wrong = [] if drift.subject in ran.err else [f"run: refuses, and names no {drift.subject}: {ended(ran)}"]
-        return [*wrong, *(f"run: refused, and has written {name}" for name in changed)]
-    if (trial.code, ran.code) != (3, 3):
-        return [f"run --dry-run: {ended(trial)}", f"run: {ended(ran)}"]
-    reconciled = command(drift.shape, url, "reconcile")
-    wrong = [f"reconcile: {ended(reconciled)}"] if reconciled.code != 0 else []
-    twins = ["SELECT", *([TWINS[drift.subject]] if noted and drift.subject in TWINS else [])]
-    unlike = [differences(figures(url), worlds.expected(drift.shape, twin), but=_gone(drift)) for twin in twins]
-    return [*wrong, *(f"run: exit 3 without a word, and {word}" for word in min(unlike, key=len)[:3])]
 
 
 def _gone(drift: Drift) -> tuple[str, ...]:
@@ -172,17 +180,13 @@ def mended(worlds: Worlds, drift: Drift) -> list[str]:
     Apply may refuse by name what it cannot restore. If it does not, the run decides as if nothing had happened: what a
     closed month has lost is lost, but nobody pays or is drawn otherwise.
     """
-    url = worlds.copy(drift.shape)
-    try:
-        do(url, statement(drift))
+    with drifted(worlds, [drift]) as url:
         applied = command(drift.shape, url, "schema", "--apply")
         if applied.code not in (0, 5):
             return [f"schema --apply: {ended(applied)}"]
         if applied.code == 5 and not all(name in applied.err for name in drift.subject.split(".")):
             return [f"schema --apply: refuses, and names no {drift.subject}: {ended(applied)}"]
         return _after(worlds, drift, url)
-    finally:
-        worlds.copies.drop(url)
 
 
 def _after(worlds: Worlds, drift: Drift, url: str) -> list[str]:

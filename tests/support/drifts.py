@@ -220,20 +220,21 @@ def drifts(shape: str) -> Iterator[Drift]:
                     yield Drift(shape, table, column, kind, how)
 
 
-def of_column(table: str, column: str, how: str, shape: str = "a") -> Drift:
-    """One drift, by name."""
-    [found] = [d for d in drifts(shape) if (d.table, d.column, d.how) == (table, column, how)]
+def named(subject: str, how: str, shape: str = "a") -> Drift:
+    """One drift, of a table or of a TABLE.COLUMN."""
+    [found] = [drift for drift in drifts(shape) if (drift.subject, drift.how) == (subject, how)]
     return found
 
 
 def statement(drift: Drift) -> str:
     """The SQL that makes a database drift so."""
     table, column = drift.table, f'"{drift.column}"'
-    if drift.how == "a view":
-        schema = "rollup" if drift.is_own else "public"
-        return f"ALTER TABLE {table} RENAME TO aside; CREATE VIEW {table} AS SELECT * FROM {schema}.aside;"
+    if drift.column is None and drift.how == "dropped":
+        return f"DROP TABLE {table} CASCADE;"
     if drift.column is None:
-        return f"DROP TABLE {table} CASCADE;" if drift.how == "dropped" else f"ALTER TABLE {table} RENAME TO aside;"
+        schema, _, name = table.rpartition(".")
+        view = f"CREATE VIEW {table} AS SELECT * FROM {schema or 'public'}.aside_{name};"
+        return f"ALTER TABLE {table} RENAME TO aside_{name};" + (view if drift.how == "a view" else "")
     if drift.how == "dropped":
         return f"ALTER TABLE {table} DROP COLUMN {column} CASCADE;"
     if drift.how == "renamed":
@@ -243,8 +244,8 @@ def statement(drift: Drift) -> str:
 
 
 UNBOUND = """
-CREATE DOMAIN amount AS numeric(12,2);
 DO $$ DECLARE found record; BEGIN
+  IF to_regtype('amount') IS NULL THEN CREATE DOMAIN amount AS numeric(12,2); END IF;
   -- What stands in the way of another type: references, checks, generated columns, partial indexes, defaults.
   FOR found IN SELECT conrelid::regclass AS place, conname FROM pg_constraint
     WHERE contype = 'f' OR (contype = 'c' AND conrelid = '{table}'::regclass) LOOP
