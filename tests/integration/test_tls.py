@@ -17,7 +17,6 @@ pytestmark = [
     pytest.mark.skipif(tls_server.PROGRAM is None, reason=tls_server.MISSING),
     pytest.mark.skipif(NAME == "localhost", reason="this machine has no other name than localhost"),
 ]
-COMMANDS = (("check",), ("run",))
 WAYS = ("root_certificate", "USAGE_JOBS_ROOT_CERTIFICATE", "the URL", "PGSSLROOTCERT", ".env.local")
 """In which a root certificate may be given."""
 
@@ -74,52 +73,46 @@ def named(way: str, folder: Path, file: Path) -> tuple[dict[str, str], dict[str,
 
 
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("command", COMMANDS)
-def test_the_right_host_and_authority(
-    server: TlsServer, authority: Authority, tmp_path: Path, way: str, command: tuple[str, ...]
+def test_the_right_authority_and_a_wrong_one(
+    server: TlsServer, authority: Authority, stranger: Authority, tmp_path: Path, way: str
 ) -> None:
     options, environment = named(way, tmp_path, authority.file)
-    ran = under(environment, *command, url=server.url(NAME, **options))
+    ran = under(environment, "check", url=server.url(NAME, **options))
     assert (ran.code, warnings(ran)) == (0, []), ran.err
-
-
-@pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("command", COMMANDS)
-def test_a_wrong_authority(
-    server: TlsServer, stranger: Authority, tmp_path: Path, way: str, command: tuple[str, ...]
-) -> None:
     options, environment = named(way, tmp_path, stranger.file)
-    ran = under(environment, *command, url=server.url(NAME, **options))
+    ran = under(environment, "check", url=server.url(NAME, **options))
     refused(ran, NAME, "certificate", "authority", "root[.]crt|stranger[.]crt")
     assert "expired" not in ran.err
 
 
-@pytest.mark.parametrize("command", EVERY_COMMAND)
-@pytest.mark.parametrize("options", [(), ("--json",)])
-def test_a_wrong_host_name(
-    server: TlsServer, authority: Authority, command: tuple[str, ...], options: tuple[str, ...]
-) -> None:
-    """Both names are told: whom we asked for, and who answered."""
+def test_every_command_looks_at_who_answers(server: TlsServer, authority: Authority) -> None:
+    """Both names are told: whom we asked for, and who answered. Without a root certificate there is one warning."""
     url = server.url("127.0.0.1", sslmode="verify-full", sslrootcert=authority.file)
-    refused(usage_jobs(*command, *options, url=url), "127.0.0.1", f'"{NAME}"', "host name")
+    for number, command in enumerate(EVERY_COMMAND):
+        options = ("--json",) if number % 2 else ()
+        refused(usage_jobs(*command, *options, url=url), "127.0.0.1", f'"{NAME}"', "host name")
+        assert_warned(usage_jobs(*command, *options, url=server.url(NAME)))
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-@pytest.mark.parametrize("root", ["authority", "stranger"])
-def test_an_expired_certificate(
-    expired: TlsServer, request: pytest.FixtureRequest, root: str, command: tuple[str, ...]
-) -> None:
-    ran = usage_jobs(*command, url=expired.url(NAME, sslrootcert=request.getfixturevalue(root).file))
-    refused(ran, "expired" if root == "authority" else "expired|authority", NAME, "certificate")
+def assert_warned(ran: Ran) -> None:
+    assert ran.code == 0, ran.err
+    [warning] = warnings(ran)
+    assert NAME in warning
+    assert "root_certificate" in warning
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+def test_an_expired_certificate(expired: TlsServer, authority: Authority, stranger: Authority) -> None:
+    for root, word in ((authority, "expired"), (stranger, "expired|authority")):
+        ran = usage_jobs("run", url=expired.url(NAME, sslrootcert=root.file))
+        refused(ran, word, NAME, "certificate")
+
+
 @pytest.mark.parametrize("demanded", ["sslmode", "sslrootcert", "PGSSLMODE", "by default"])
-def test_a_server_without_tls(plain: TlsServer, authority: Authority, demanded: str, command: tuple[str, ...]) -> None:
+def test_a_server_without_tls(plain: TlsServer, authority: Authority, demanded: str) -> None:
     given = {"sslmode": "require", "sslrootcert": str(authority.file)}
     options = {demanded: given[demanded]} if demanded in given else {}
     environment = {"PGSSLMODE": "require"} if demanded == "PGSSLMODE" else {}
-    ran = under(environment, *command, url=plain.url(NAME, **options))
+    ran = under(environment, "check", url=plain.url(NAME, **options))
     refused(ran, NAME, "(TLS|SSL).* not|not.* (TLS|SSL)", "sslmode")
 
 
@@ -134,46 +127,34 @@ def test_this_machine_needs_no_tls_unless_it_is_asked_for(plain: TlsServer, auth
     refused(under(root | {"PGSSLMODE": "verify-full"}, "check", url=plain.url(host)), "TLS|SSL")
 
 
-@pytest.mark.parametrize("command", EVERY_COMMAND)
-@pytest.mark.parametrize("options", [(), ("--json",)])
-def test_without_a_root_certificate_there_is_one_warning(
-    server: TlsServer, command: tuple[str, ...], options: tuple[str, ...]
-) -> None:
-    assert_warned(usage_jobs(*command, *options, url=server.url(NAME)))
+MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 
 
-def assert_warned(ran: Ran) -> None:
-    assert ran.code == 0, ran.err
-    [warning] = warnings(ran)
-    assert NAME in warning
-    assert "root_certificate" in warning
-
-
-@pytest.mark.parametrize("mode", ["disable", "allow", "prefer", "require", "verify-ca", "verify-full"])
 @pytest.mark.parametrize("where", ["the URL", "PGSSLMODE", ".env.local"])
-@pytest.mark.parametrize("command", COMMANDS)
 def test_a_mode_that_is_given_holds_and_less_than_all_is_warned_of(
-    server: TlsServer, authority: Authority, tmp_path: Path, mode: str, where: str, command: tuple[str, ...]
+    server: TlsServer, authority: Authority, tmp_path: Path, where: str
 ) -> None:
-    if where == ".env.local":
-        (tmp_path / where).write_text(f"PGSSLMODE={mode}\n")
-    given = {"sslmode": mode} if where == "the URL" else {}
-    environment = {"PGSSLMODE": mode} if where == "PGSSLMODE" else {}
-    ran = under(environment, *command, url=server.url(NAME, sslrootcert=authority.file, **given))
-    if mode == "verify-full":
-        assert (ran.code, warnings(ran)) == (0, []), ran.err
-    else:
-        assert_warned(ran)
+    for mode in MODES if where == "the URL" else ("require", "verify-full"):
+        if where == ".env.local":
+            (tmp_path / where).write_text(f"PGSSLMODE={mode}\n")
+        given = {"sslmode": mode} if where == "the URL" else {}
+        environment = {"PGSSLMODE": mode} if where == "PGSSLMODE" else {}
+        ran = under(environment, "check", "--json", url=server.url(NAME, sslrootcert=authority.file, **given))
+        [tls] = [finding for finding in ran.object["findings"] if finding["subject"] == "TLS"]
+        assert (tls["level"], mode in tls["found"]) == ("ok" if mode == "verify-full" else "note", True)
+        if mode == "verify-full":
+            assert (ran.code, warnings(ran)) == (0, []), ran.err
+        else:
+            assert_warned(ran)
+    assert ask(server.url(), "SHOW ssl") == [{"ssl": "on"}]
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_a_root_certificate_that_is_not_there(server: TlsServer, tmp_path: Path, way: str) -> None:
-    options, environment = named(way, tmp_path, tmp_path / "root.crt")
-    ran = under(environment, "check", url=server.url(NAME, **options))
-    refused(ran, "root[.]crt", "root.?cert", code=2)
-
-
-def test_a_root_certificate_that_is_none(server: TlsServer, tmp_path: Path) -> None:
+def test_a_root_certificate_that_is_not_there_or_none(server: TlsServer, tmp_path: Path) -> None:
+    for way in WAYS:
+        options, environment = named(way, tmp_path, tmp_path / "root.crt")
+        refused(under(environment, "check", url=server.url(NAME, **options)), "root[.]crt", "root.?cert", code=2)
+    (tmp_path / ".env.local").unlink()
+    configured(tmp_path)
     (tmp_path / "root.crt").write_text("<html>Sign in to download</html>")
     ran = usage_jobs("check", url=server.url(NAME, sslrootcert=tmp_path / "root.crt"))
     refused(ran, "root[.]crt", "certificate", code=5 if ran.code == 5 else 2)
@@ -182,11 +163,3 @@ def test_a_root_certificate_that_is_none(server: TlsServer, tmp_path: Path) -> N
 @pytest.mark.skipif(psycopg.pq.version() < 160000, reason="libpq knows sslrootcert=system from 16 on")
 def test_the_authorities_of_the_system_are_no_file(server: TlsServer) -> None:
     refused(usage_jobs("check", url=server.url(NAME, sslrootcert="system")), "certificate", "authority")
-
-
-@pytest.mark.parametrize(("mode", "level"), [("verify-full", "ok"), ("require", "note"), ("disable", "note")])
-def test_check_says_how_it_is_encrypted(server: TlsServer, authority: Authority, mode: str, level: str) -> None:
-    ran = usage_jobs("check", "--json", url=server.url(NAME, sslrootcert=authority.file, sslmode=mode))
-    [tls] = [finding for finding in ran.object["findings"] if finding["subject"] == "TLS"]
-    assert (tls["level"], mode in tls["found"]) == (level, True)
-    assert ask(server.url(), "SHOW ssl") == [{"ssl": "on"}]
