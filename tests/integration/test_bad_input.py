@@ -505,29 +505,29 @@ def test_an_override_that_cannot_be_right_or_says_nothing(either: str) -> None:
     assert costs(either) == {"ada": ONE_HOUR}
 
 
-def test_an_override_of_a_type_that_no_meter_has(either: str) -> None:
+def test_an_override_of_a_type_that_no_meter_has(ready: str) -> None:
     """It is named with its user and the types that there are, by a run, a dry run, a backfill and `check`."""
-    add_usage(either)
-    id_ = override(either)
+    add_usage(ready)
+    id_ = override(ready)
     ask(
-        either,
+        ready,
         "ALTER TABLE user_pricing_overrides DROP CONSTRAINT IF EXISTS user_pricing_overrides_resource_type_check",
     )
-    ask(either, "UPDATE user_pricing_overrides SET resource_type = 'gpu_hour', override_price = 1")
+    ask(ready, "UPDATE user_pricing_overrides SET resource_type = 'gpu_hour', override_price = 1")
     word = f"override {id_} of user ada has no effect: its resource_type is 'gpu_hour'; expected one that a meter has: "
     types = "api_calls, cpu_hours, feature_store_api_calls, gpu_hours, "
     for command in (("run", "--dry-run"), ("run",), ("backfill", "--from", "2026-06-20", "--to", "2026-06-20")):
-        ran = usage_jobs(*command, "--json", url=either)
+        ran = usage_jobs(*command, "--json", url=ready)
         assert (ran.code, ran.object["exit_code"], ran.object["overrides_unanswered"]) == (3, 3, 1)
         assert ran.object["notes"][0].startswith(word + types)
-    assert costs(either) == {"ada": ONE_HOUR}
-    found = [finding["found"] for finding in usage_jobs("check", "--json", url=either).object["findings"]]
+    assert costs(ready) == {"ada": ONE_HOUR}
+    found = [finding["found"] for finding in usage_jobs("check", "--json", url=ready).object["findings"]]
     assert any(text.startswith(word) for text in found)
-    ask(either, "UPDATE user_pricing_overrides SET resource_type = 'instance_hours'")
-    ran = usage_jobs("run", "--json", url=either)
+    ask(ready, "UPDATE user_pricing_overrides SET resource_type = 'instance_hours'")
+    ran = usage_jobs("run", "--json", url=ready)
     assert (ran.code, ran.object["notes"][0].split(":")[0]) == (0, "price overrides of instance_hours have no effect")
-    ask(either, "UPDATE user_pricing_overrides SET resource_type = 'gpu_hour', valid_until = '2026-02-01'")
-    assert usage_jobs("run", url=either).code == 0, "it ended before the window"
+    ask(ready, "UPDATE user_pricing_overrides SET resource_type = 'gpu_hour', valid_until = '2026-02-01'")
+    assert usage_jobs("run", url=ready).code == 0, "it ended before the window"
 
 
 # Another run, and what has vanished
