@@ -539,7 +539,7 @@ def test_another_run_holds_the_lock(ready: str) -> None:
         other.execute("SELECT pg_advisory_xact_lock(hashtext('usage-jobs'), hashtext('rollup'))")
         with untouched(ready):
             refused(ready, 4, "another run holds the lock of schema rollup: a run that is just starting")
-            refused(ready, 4, "another run holds the lock", command=("run", "--dry-run"))
+            assert usage_jobs("run", "--dry-run", url=ready).code == 0, "a dry run needs no lock"
         other.commit()
         other.execute("SELECT pg_advisory_xact_lock(hashtext('usage-jobs'), hashtext('elsewhere'))")
         assert usage_jobs("run", url=ready).code == 0, "the lock of another schema is another"
