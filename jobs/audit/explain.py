@@ -86,7 +86,7 @@ def _explanation(scope: RunScope, user: str, rated: pl.DataFrame, inputs: BatchI
         )
     usage = rated.select(usage_schema([meter.name for meter in scope.meters]).keys()).lazy()
     pieces: dict[int, list[Mapping[str, Any]]] = {}
-    for piece in price_breakdown(with_overrides(usage, scope), scope.terms).collect().iter_rows(named=True):
+    for piece in price_breakdown(with_overrides(usage, scope), scope.pricing_terms).collect().iter_rows(named=True):
         pieces.setdefault(piece["id"], []).append(piece)
     lines = [_line(scope, row, _add_charges(scope, pieces.get(row["id"], []))) for row in rated.iter_rows(named=True)]
     return Explanation(

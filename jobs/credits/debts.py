@@ -106,13 +106,13 @@ def compute_debts_target(
 
 
 def sum_open_debts(debts: pl.DataFrame) -> pl.LazyFrame:
-    """Returns user_id and debts: the open amount by user, as text, as detection puts it into credits_hash."""
+    """Returns user_id and open_debts: an amount as text, as detection puts it into credits_hash."""
     sums = (
         debts.lazy()
         .group_by("user_id")
         .agg((pl.col("amount") - pl.col("settled") - pl.col("written_off")).sum().alias("open"))
     )
-    return sums.filter(pl.col("open") > 0).select("user_id", debts=pl.col("open").cast(pl.String))
+    return sums.filter(pl.col("open") > 0).select("user_id", open_debts=pl.col("open").cast(pl.String))
 
 
 def settle_days(

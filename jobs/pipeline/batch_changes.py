@@ -109,7 +109,7 @@ class BatchChanges:
         if not self.adopted.is_empty():
             counts["credit_draws"] = counts.get("credit_draws", 0) + self.adopted.height
         found = self.differences
-        counts |= {diff.table.name: diff.rows for diff in (found.daily, found.monthly, found.debts)}
+        counts |= {diff.table.name: diff.row_count for diff in (found.daily, found.monthly, found.debts)}
         counts |= {"billing_modes": len(self.inputs.new_billing_modes), "corrections": self.corrections.height}
         return counts | {"rejects": len(self.rejects)}
 

@@ -22,10 +22,10 @@ def lock_rows(connection: Connection, changes: BatchChanges, *, alone: bool) -> 
     return replace(changes, written_hashes=written), missing
 
 
-def write_changes(connection: Connection, changes: BatchChanges, batch: int, skipped: Collection[str]) -> None:
+def write_changes(connection: Connection, changes: BatchChanges, batch_number: int, skipped: Collection[str]) -> None:
     """Writes all changes. Call after ``lock_rows`` and ``find_differences``.
 
-    ``batch``: its number in rollup.touched_days; ``skipped``: users whose staged rows are not written. Raises
+    ``batch_number``: of the batch in rollup.touched_days; ``skipped``: users whose staged rows are not written. Raises
     ConcurrentChangeError if a row is not as expected: the transaction must then be rolled back.
     """
     scope, settings, run_id = changes.scope, changes.scope.settings, changes.run_id
@@ -43,7 +43,7 @@ def write_changes(connection: Connection, changes: BatchChanges, batch: int, ski
         usage_writeback.write_rows(connection, scope, changes.usage_updates)
     usage_writeback.write_unread_rows(connection, scope, changes.unread)
     found.daily.write(connection, scope, run_id)
-    cluster_rollups.touch_days(connection, scope, run_id, batch, found.daily.keys["date"].unique().to_list())
+    cluster_rollups.touch_days(connection, scope, run_id, batch_number, found.daily.keys["date"].unique().to_list())
     found.monthly.write(connection, scope, run_id)
     found.debts.write(connection, scope, run_id)
     if entries := changes.inputs.new_billing_modes:

@@ -37,7 +37,9 @@ class ClusterDeltas:
         return {day for frame in self.days for day in frame["date"]}
 
 
-def regroup(connection: Connection, scope: RunScope, days: Sequence[date], deltas: ClusterDeltas) -> list[TableDiff]:
+def find_cluster_differences(
+    connection: Connection, scope: RunScope, days: Sequence[date], deltas: ClusterDeltas
+) -> list[TableDiff]:
     """Returns what differs in the cluster tables on ``days`` and in their months. Call inside a transaction."""
     settings, months = scope.settings, sorted({first_of(day) for day in days})
     daily, monthly = (table_io.find_table(settings, name) for name in ("cluster_daily", "cluster_monthly"))

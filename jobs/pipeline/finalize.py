@@ -216,7 +216,7 @@ def _regroup(
         return NO_CLUSTERS, []
     from jobs.pipeline import cluster_tables
 
-    diffs = cluster_tables.regroup(connection, scope, days, cluster_tables.ClusterDeltas())
+    diffs = cluster_tables.find_cluster_differences(connection, scope, days, cluster_tables.ClusterDeltas())
     changed = {diff.table.name: diff.write(connection, scope, run_id) for diff in diffs}
     cluster_rollups.untouch_days(connection, scope, days)
     return changed, diffs if totals.recorder is not None else []

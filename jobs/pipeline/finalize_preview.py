@@ -31,7 +31,7 @@ def preview(
     rebuilt = scope.window.months if full else scope.not_comparable
     days_rebuilt = {day for day in scope.window.days if first_of(day) in rebuilt}
     days = sorted({*cluster_rollups.days_to_regroup(connection, scope), *deltas.touched_days, *days_rebuilt})
-    diffs = cluster_tables.regroup(connection, scope, days, deltas) if days else []
+    diffs = cluster_tables.find_cluster_differences(connection, scope, days, deltas) if days else []
     ownerless = ownerless_rows.find_ids(connection, scope, totals)
     # Rejects that the batches change are left out: a run has written them by then.
     ownerless_rejects = ownerless_rows.find_rejects(connection, scope, totals, ownerless)
@@ -49,7 +49,7 @@ def preview(
     records += month_records.make_other_records(connection, scope, days, None)
     months = run_log.find_month_changes(connection, scope.settings, records)
     undated = ownerless_rows.find_undated(connection, scope, ownerless, write=False)
-    changed = NO_CLUSTERS | {diff.table.name: diff.rows for diff in diffs}
+    changed = NO_CLUSTERS | {diff.table.name: diff.row_count for diff in diffs}
     changed["usage_daily"] = totals.changed["usage_daily"] + len(undated)
     changed["billing_modes"] = billing_mode_history.count_entries(connection, scope.new_billing_modes_query())
     changed |= {"rejects": totals.changed["rejects"] + len(rejected), "months": len(months)}

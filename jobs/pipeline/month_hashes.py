@@ -33,7 +33,7 @@ def add_hashes(connection: Connection, changes: BatchChanges) -> pl.DataFrame:
         # Empty where the account decides nothing: then a change of the account makes no difference.
         pl.when("is_paying").then(account).otherwise(pl.lit("")),
         pl.lit(scope.credit_terms),
-        pl.col("debts"),
+        pl.col("open_debts"),
     ]
     return (
         changes.months_target.lazy()
@@ -47,7 +47,7 @@ def add_hashes(connection: Connection, changes: BatchChanges) -> pl.DataFrame:
             rates_hash=pl.col("month").replace_strict(rates, return_dtype=pl.String),
             credits_hash=pl.concat_str(credits_hash, separator=".", ignore_nulls=True),
         )
-        .drop("rows", "changed", "modes_hash", "account_hash", "is_usable", "is_paying", "debts")
+        .drop("rows", "changed", "modes_hash", "account_hash", "is_usable", "is_paying", "open_debts")
         .collect()
     )
 

@@ -132,10 +132,10 @@ def make_window_scope(
         month_records=months,
         query=make_usage_query(settings, source, since, definitions, rated),
         fingerprint_definitions=definitions,
-        terms=PricingTerms(
+        pricing_terms=PricingTerms(
             meters, settings.rate_card, window.first, window.last, settings.tiers, overrides.meters & since.keys()
         ),
-        rules=CostRules(rated, settings.zero_means == "unpriced", source.cost_scale),
+        cost_rules=CostRules(rated, settings.zero_means == "unpriced", source.cost_scale),
         overrides=overrides,
         billing_modes_from=None,
         adopts=False,

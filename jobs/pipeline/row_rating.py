@@ -20,7 +20,7 @@ def is_priceable(scope: RunScope) -> pl.Expr:
     The reading query marks a value out of bounds by -1.
     """
     values = [pl.col(meter.name) >= 0 for meter in scope.meters]
-    is_ours = pl.col("date").dt.month_start().is_in(sorted(scope.rules.rated))
+    is_ours = pl.col("date").dt.month_start().is_in(sorted(scope.cost_rules.rated))
     return pl.all_horizontal((pl.col("recorded").fill_null(0) >= 0) | is_ours, *values)
 
 
@@ -31,15 +31,15 @@ def rate_rows(usage: pl.LazyFrame, scope: RunScope) -> pl.DataFrame:
     """
     names = usage.collect_schema().names()
     ordered = sort_rows(usage).collect()
-    if not scope.terms.overridden:
-        return _rate(ordered, names, scope, scope.terms)
+    if not scope.pricing_terms.overridden:
+        return _rate(ordered, names, scope, scope.pricing_terms)
     has_overrides = pl.col("user_id").cast(pl.String).is_in(sorted(scope.overrides.users))
-    without_overrides = replace(scope.terms, overridden=frozenset())
+    without_overrides = replace(scope.pricing_terms, overridden=frozenset())
     overridden = _add_overrides(ordered.filter(has_overrides).lazy(), scope).collect()
     return pl.concat(
         [
             _rate(ordered.filter(~has_overrides), names, scope, without_overrides),
-            _rate(overridden, names, scope, scope.terms),
+            _rate(overridden, names, scope, scope.pricing_terms),
         ]
     )
 
@@ -51,7 +51,7 @@ def _rate(ordered: pl.DataFrame, names: list[str], scope: RunScope, terms: Prici
     added = ("month", "new_month", "new_day")
     costs = ("total_cost", "adjustment_cost", "unpriced", "new_total_cost")
     return (
-        add_costs(charged.lazy(), scope.meters, scope.rules, known)
+        add_costs(charged.lazy(), scope.meters, scope.cost_rules, known)
         .select(*names, *added, *costs, *map(cost_of, meters))
         .collect()
     )
@@ -65,4 +65,4 @@ def with_overrides(usage: pl.LazyFrame, scope: RunScope) -> pl.LazyFrame:
 def _add_overrides(ordered: pl.LazyFrame, scope: RunScope) -> pl.LazyFrame:
     frame = pl.DataFrame(list(scope.overrides.rows), schema=OVERRIDES).lazy()
     overrides = price_overrides.expand_overrides(frame, scope.window.first, scope.window.last)
-    return price_overrides.join_overrides(ordered, overrides, scope.terms.overridden)
+    return price_overrides.join_overrides(ordered, overrides, scope.pricing_terms.overridden)

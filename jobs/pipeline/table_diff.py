@@ -33,7 +33,7 @@ class TableDiff:
         return cls(table, upserts, deletes, stored)
 
     @property
-    def rows(self) -> int:
+    def row_count(self) -> int:
         """How many rows change."""
         return self.upserts.height + self.deletes.height
 

@@ -29,7 +29,7 @@ class Workers:
     def grow(self, address: Address, name: str, size: int) -> None:
         """Opens connections for ``size`` workers; fewer if the limit of the server or the role is reached."""
         with suppress(PreflightError):
-            while 1 < size > len(self.others):
+            while size > 1 and len(self.others) < size:
                 self.others.append(ReconnectingConnection(address, name))
 
     def disconnect(self) -> None:

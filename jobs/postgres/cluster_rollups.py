@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     import polars as pl
 
 
-def touch_days(connection: Connection, scope: RunScope, run_id: int, batch: int, days: Collection[date]) -> None:
+def touch_days(connection: Connection, scope: RunScope, run_id: int, batch_number: int, days: Collection[date]) -> None:
     """Marks ``days`` as touched, in the transaction of a batch."""
     if days:
-        values = {"run_id": run_id, "batch": batch, "days": sorted(days)}
+        values = {"run_id": run_id, "batch": batch_number, "days": sorted(days)}
         table = job_table(scope.settings, "touched_days")
         connection.execute(compose("cluster_rollups.touch_days", touched_days=table), values)
 

@@ -270,7 +270,7 @@ def _account_hashes_query(scope: RunScope) -> sql.Composed:
 
 def _is_written_condition(scope: RunScope) -> sql.Composed:
     """Returns the condition that a batch may write usage_daily rows of a user-month."""
-    rated = [sql.SQL("month = ANY({})").format(sorted(scope.rules.rated))] if scope.rules.rated else []
+    rated = [sql.SQL("month = ANY({})").format(sorted(scope.cost_rules.rated))] if scope.cost_rules.rated else []
     drawn = [sql.SQL("coalesce(b.is_prepaid, false)").format()] if scope.credits.has_accounts else []
     return sql.SQL(" OR ").join([*rated, *drawn, sql.SQL("false").format()])
 

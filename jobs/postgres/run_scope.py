@@ -52,8 +52,8 @@ class RunScope:
     month_records: MonthRecords
     query: UsageQuery
     fingerprint_definitions: Mapping[date, FingerprintDefinition]
-    terms: PricingTerms
-    rules: CostRules
+    pricing_terms: PricingTerms
+    cost_rules: CostRules
     overrides: Overrides
     billing_modes_from: date | None
     adopts: bool
@@ -118,7 +118,7 @@ class RunScope:
     @property
     def meters(self) -> tuple[Meter, ...]:
         """The meters of this run: configured, with their column, with a card on some day."""
-        return self.terms.meters
+        return self.pricing_terms.meters
 
     @property
     def not_comparable(self) -> frozenset[date]:
@@ -152,7 +152,7 @@ class RunScope:
         settings = self.settings
         most = format(settings.max_quantity.normalize(), "f")
         kinds = "".join(meter.kind[0] for meter in self.meters)
-        scale = f"-{self.rules.scale}" if self.cost_modes[month] == "rated" else ""
+        scale = f"-{self.cost_rules.scale}" if self.cost_modes[month] == "rated" else ""
         return f"{digest}-{kinds}-{self.cost_modes[month]}-{settings.tiers}-{settings.zero_means}-{most}{scale}"
 
     def month_rates(self, month: date, last: date | None = None) -> str:
@@ -189,4 +189,4 @@ class RunScope:
     @property
     def writes_usage(self) -> bool:
         """Whether runs write any column of usage_daily."""
-        return bool(self.rules.rated) or self.credits.writes_deducted
+        return bool(self.cost_rules.rated) or self.credits.writes_deducted

@@ -102,7 +102,9 @@ def compute_written_changes(connection: Connection, scope: RunScope, rows: pl.Da
 
 def _written_changes_query(scope: RunScope, rows: sql.Composable, locking: sql.Composable) -> sql.Composed:
     # Closed months, too: their debts may be settled.
-    rated = sorted(scope.rules.rated | {month for month, mode in scope.month_records.modes.items() if mode == "rated"})
+    rated = sorted(
+        scope.cost_rules.rated | {month for month, mode in scope.month_records.modes.items() if mode == "rated"}
+    )
     shown = scope.credits.writes_deducted
     nothing = sql.SQL("NULL::numeric").format()
     # Composed: which columns are written depends on cost modes and on the columns that exist.

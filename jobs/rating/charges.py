@@ -46,11 +46,11 @@ def sort_rows(usage: pl.LazyFrame) -> pl.LazyFrame:
         _month_days=pl.col("date").dt.days_in_month(),
         new_day=new_day,
         new_month=new_user | (pl.col("month") != pl.col("month").shift()),
-    )
+    ).drop(_SORT_KEY)
 
 
-_SORT_KEY = "_month_days"
-"""User and day as one number; ``sort_rows`` then replaces it by the days of the month."""
+_SORT_KEY = "_user_day"
+"""User and day as one number."""
 
 
 def _sort(usage: pl.DataFrame) -> pl.DataFrame:
