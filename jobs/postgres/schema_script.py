@@ -19,7 +19,9 @@ from jobs.settings import Settings
 
 VIEW = "my_usage_monthly"
 """The optional view that lets a signed-in user read only their own months over the REST API."""
-INTERNAL = frozenset({"usage_hash", "rates_hash", "overrides_hash", "credits_hash", "run_id", "revision"})
+INTERNAL = frozenset(
+    {"row_count", "usage_hash", "written_hash", "rates_hash", "overrides_hash", "credits_hash", "run_id", "revision"}
+)
 """Columns of user_monthly that the view does not show: they only serve the job."""
 
 

@@ -73,7 +73,16 @@ def test_the_view_is_for_nobody_else(viewed: str, role: str) -> None:
 def test_what_lies_behind_the_view_stays_out_of_reach(viewed: str) -> None:
     """Not the hashes, not who wrote the row, not the other tables; and nothing can be written."""
     token = claims(ADA)
-    for name in ("usage_hash", "rates_hash", "overrides_hash", "credits_hash", "run_id", "revision"):
+    for name in (
+        "row_count",
+        "usage_hash",
+        "written_hash",
+        "rates_hash",
+        "overrides_hash",
+        "credits_hash",
+        "run_id",
+        "revision",
+    ):
         with pytest.raises(psycopg.errors.UndefinedColumn):
             tried(viewed, "authenticated", f"SELECT {name} FROM my_usage_monthly", token)
         assert "permission denied" in tried(viewed, "authenticated", f"SELECT {name} FROM rollup.user_monthly", token)
