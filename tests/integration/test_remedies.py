@@ -61,7 +61,7 @@ def mended(url: str) -> str:
 def test_other_types(worlds: Worlds, group: list[Drift]) -> None:
     with drifted(worlds, group) as url:
         said = mended(url)
-        assert [drift.subject for drift in group if str(drift.column) not in said] == []
+        assert [drift.subject for drift in group if f"{drift.column}" not in said] == []
         ran = command("a", url, "run")
         assert ran.code == 3, ended(ran)
         assert differences(figures(url), worlds.expected("a")) == []
