@@ -73,6 +73,7 @@ def night_is_completed(url: str, night: Night) -> None:
     assert "running" not in states(url)
 
 
+@pytest.mark.thorough
 @pytest.mark.kill
 @pytest.mark.parametrize("part", range(4))
 def test_a_pooler_that_dies_and_comes_back_at_once(

@@ -135,6 +135,7 @@ def test_a_row_with_imported_draws_is_prepaid_whatever_its_user_is(ready: str, m
     repeats(ready)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("mode", ["postpaid", None])
 def test_a_row_whose_imported_draws_were_given_back_is_prepaid_in_a_later_month(ready: str, mode: str | None) -> None:
     """It cost nothing for a while, in a month that is closed by now."""

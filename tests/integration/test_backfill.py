@@ -203,6 +203,7 @@ def test_a_month_before_the_start_is_rolled_up_by_a_backfill_alone(closed: str) 
     assert (night["window_from"], night["rows_changed"]) == ("2026-06-01", 0)
 
 
+@pytest.mark.thorough
 def test_a_backfill_of_all_open_months_is_a_nightly_run(make_database: Callable[..., str]) -> None:
     nightly, filled = make_database(), make_database()
     for url in (nightly, filled):
@@ -362,6 +363,7 @@ REJECTED = {"user_id": "ben", "gpu_hours": -1}
 """What is wrong with row 77, besides what a test changes."""
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("first", "then", "rejected"),
     [
@@ -394,6 +396,7 @@ def test_a_plan_counts_a_rejected_row_once_and_can_be_carried_out(
     assert done(closed, *APRIL, code=code)["rows_changed"] == 0
 
 
+@pytest.mark.thorough
 def test_a_backfill_that_died_is_completed_by_another(closed: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The night between them regroups what its batches have written, and says what the month comes to now."""
 
@@ -414,6 +417,7 @@ def test_a_backfill_that_died_is_completed_by_another(closed: str, monkeypatch: 
     assert usage_jobs("reconcile", url=closed, today=TODAY, **START).code == 0
 
 
+@pytest.mark.thorough
 def test_a_plan_with_a_healed_row_of_another_user_is_carried_out(closed: str) -> None:
     """The user who has the row now takes it out of the rejects, not the one whom it was rejected of."""
     row(closed, 77, "1", date(2026, 4, 11), user_id="ada")
@@ -522,6 +526,7 @@ def test_watch_looks_at_the_last_months(closed: str) -> None:
     assert usage_jobs("watch", "--all", url=closed, today=TODAY, USAGE_JOBS_WATCH_MONTHS="1", **START).code == 6
 
 
+@pytest.mark.thorough
 def test_an_unfinished_backfill_is_told_by_reconcile(closed: str) -> None:
     """A later night does not complete it, as it covers other months."""
     reprice(closed, 40, "1.5")

@@ -96,6 +96,7 @@ def test_the_most_that_is_taken_is_max_quantity(ready: str) -> None:
     assert list(rejects(ready).values()) == ["cpu_hours is 100000000: expected a number from 0 to 99999999"]
 
 
+@pytest.mark.thorough
 def test_a_rated_cost_is_ours_and_never_judged(ready: str) -> None:
     """Neither one that the job has written, although it is more than max_quantity, nor one that others have."""
     rated: Any = {"USAGE_JOBS_COST": "rated", "USAGE_JOBS_MAX_QUANTITY": "10000"}
@@ -505,6 +506,7 @@ def test_an_override_that_cannot_be_right_or_says_nothing(either: str) -> None:
     assert costs(either) == {"ada": ONE_HOUR}
 
 
+@pytest.mark.thorough
 def test_an_override_of_a_type_that_no_meter_has(ready: str) -> None:
     """It is named with its user and the types that there are, by a run, a dry run, a backfill and `check`."""
     add_usage(ready)

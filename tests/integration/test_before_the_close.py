@@ -166,6 +166,7 @@ def test_a_user_whose_id_holds_a_per_cent_sign_is_one_like_any_other(url: str) -
     assert night(url)["users_recomputed"] == 0
 
 
+@pytest.mark.thorough
 def test_after_the_close_only_the_months_that_an_account_pays_depend_on_it(url: str) -> None:
     """ada pays May by credits and June, from its first row on, by invoice: a full run finds nothing to change."""
     assert night(url, JUNE_3.replace(day=1))["closed"] == []
@@ -181,6 +182,7 @@ def test_after_the_close_only_the_months_that_an_account_pays_depend_on_it(url: 
         assert night(url)["users_recomputed"] == settled
 
 
+@pytest.mark.thorough
 def test_an_account_that_is_no_number_keeps_the_month_open(url: str) -> None:
     """What was drawn on a row that is gone can only be given back once the account is a number again."""
     night(url, JUNE_3.replace(day=1))

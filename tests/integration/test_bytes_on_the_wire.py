@@ -129,6 +129,7 @@ def test_an_unchanged_run_reads_nothing(
     assert moved < whole * max(1, CONTRACT / ROWS) / 100
 
 
+@pytest.mark.thorough
 def test_the_bytes_of_an_unchanged_run_do_not_grow_with_the_rows(
     used: Used, proxy: CountingProxy, databases: Databases, tmp_path: Path
 ) -> None:

@@ -191,6 +191,7 @@ def test_who_only_has_a_new_day_is_not_computed_twice(
     assert computed == ["u03", "u09", "u10"]
 
 
+@pytest.mark.thorough
 def test_a_backfill_is_let_pass_by_the_token_or_by_the_plan_that_it_shows(url: str) -> None:
     ask(url, "UPDATE usage_daily SET cpu_hours = cpu_hours * 2 WHERE date < '2026-06-01'")
     words = ("backfill", "--from", "2026-05-01", "--to", "2026-05-31", "--reason", "it was half", "--json")
@@ -234,6 +235,7 @@ def test_a_price_on_covered_days_is_refused(url: str, tmp_path: Path) -> None:
     assert "by price of 11 users (1,100.00 more), most of it: u01 (100.00 more), u02 (" in refused.err
 
 
+@pytest.mark.thorough
 def test_a_new_day_is_not_judged_before_there_are_seven(ready: str) -> None:
     ask(ready, "INSERT INTO users (id) VALUES ('ada')")
     for day in range(1, 9):

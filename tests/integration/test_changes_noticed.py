@@ -305,6 +305,7 @@ def names_of(url: str, table: str) -> set[str | None]:
     return {found["cluster_name"] for found in ask(url, f"SELECT cluster_name FROM rollup.{table}")}
 
 
+@pytest.mark.thorough
 @pytest.mark.database
 @pytest.mark.parametrize(
     ("switch", "back", "flag"),
@@ -354,6 +355,7 @@ def test_a_row_of_the_roll_up_that_is_gone_comes_back(copy: Callable[[str], str]
     is_final(job, url, DAY, report)
 
 
+@pytest.mark.thorough
 @pytest.mark.database
 def test_a_cost_of_0_that_was_written_comes_back(copy: Callable[[str], str], tmp_path: Path) -> None:
     """Where the job writes costs, a null is not the 0 that it has written."""

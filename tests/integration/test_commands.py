@@ -297,6 +297,7 @@ CHANGES = """
 """
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("cost", ["recorded", "rated"])
 def test_a_dry_run_writes_nothing_and_tells_what_would_change(
     sample: str, monkeypatch: pytest.MonkeyPatch, cost: str
@@ -427,6 +428,7 @@ def rejected(url: str, user: str, month: date) -> dict[str, str]:
     return {row["id"]: row["reason"] for row in ask(url, text, user, f"{month:%Y-%m}%")}
 
 
+@pytest.mark.thorough
 def test_explain_for_a_person_shows_tiers_days_and_rejected_rows_in_80_columns(sample: str) -> None:
     assert usage_jobs("run", url=sample).code == 3
     users = {row["user_id"] for row in ask(sample, "SELECT user_id FROM rollup.user_monthly")}

@@ -77,6 +77,7 @@ def test_no_connection_outlives_its_run(workers: str, url: str, watcher: Watcher
     assert gone, left
 
 
+@pytest.mark.thorough
 def test_no_transaction_is_idle_but_the_run_lock_and_the_batch_at_work(url: str, watcher: Watcher) -> None:
     idle: list[tuple[str, list[str]]] = []
     asked: list[str] = []

@@ -4,6 +4,7 @@ from decimal import Decimal
 from pathlib import Path
 from uuid import UUID
 
+import pytest
 from commands import RATES, ask, configured, insert
 from prepaid import (
     amounts,
@@ -53,6 +54,7 @@ def test_usage_that_shrinks_gives_back(rich: str) -> None:
     repeats(rich)
 
 
+@pytest.mark.thorough
 def test_free_credits_come_back_before_purchased_ones_are_used(ready: str) -> None:
     """Not the kinds that a row once drew count, but what is right now: row 2 now is paid by free credits alone."""
     prepaid(ready, granted="0.40", purchased="1.00")
@@ -85,6 +87,7 @@ def test_the_last_row_of_a_user_is_deleted(poor: str) -> None:
     repeats(poor)
 
 
+@pytest.mark.thorough
 def test_a_row_becomes_bad_and_heals(rich: str) -> None:
     ask(rich, "UPDATE usage_daily SET cpu_hours = 'NaN' WHERE id = %s", UUID(int=2))
     night(rich, code=3)

@@ -44,6 +44,7 @@ def test_a_row_moves_to_another_prepaid_user(rich: str) -> None:
     repeats(rich)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("size", ["1", "1000000"])
 def test_a_row_moves_to_a_postpaid_user_and_back(rich: str, size: str) -> None:
     """In one chunk or two: only the present user's writes credits_deducted."""
@@ -113,6 +114,7 @@ def test_a_row_moves_to_another_open_month(ready: str) -> None:
     repeats(ready, today=BOTH_OPEN)
 
 
+@pytest.mark.thorough
 def test_a_row_that_came_from_a_closed_month_is_not_drawn_twice(ready: str) -> None:
     """What May has drawn of it counts; a backfill of May gives that back, and June draws it again."""
     prepaid(ready, purchased="1.00")

@@ -107,6 +107,7 @@ def test_what_is_missing_is_done_at_once_and_told(database: str) -> None:
     assert [run["status"] for run in ask(database, "SELECT status FROM rollup.runs")] == ["done"]
 
 
+@pytest.mark.thorough
 def test_a_broken_invariant_is_no_success_until_it_is_mended(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """/healthz, last_success and the metrics tell it, after reconcile and after each night."""
     add_usage(applied(database))
@@ -145,6 +146,7 @@ def test_a_broken_invariant_is_no_success_until_it_is_mended(database: str, monk
     assert 'usage_jobs_runs_total{kind="reconcile",status="broken"} 2.0' in text
 
 
+@pytest.mark.thorough
 def test_a_database_that_is_away_is_no_end() -> None:
     """It says so, and goes on."""
     with scheduled("postgresql://postgres@127.0.0.1:1/postgres") as (process, address):

@@ -272,6 +272,7 @@ def test_a_debt_that_was_paid_is_not_paid_again(restored: str) -> None:
     assert (used(restored), drawn(restored), transactions(restored)) == before
 
 
+@pytest.mark.thorough
 def test_adopting_settles_what_was_paid(restored: str) -> None:
     """Neither an account nor the row changes by it; the rest is settled by what ada buys then, as ever. She has no
     credit now, and is set aside because she has usage that is new."""

@@ -74,6 +74,7 @@ TOLD = (
 )
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("drift", TOLD, ids=str)
 def test_what_a_run_does_without_is_told(worlds: Worlds, drift: Drift) -> None:
     assert "\n".join(tried(worlds, drift)) == ""

@@ -82,6 +82,7 @@ ODDS = {
 }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("table", "statement"),
     [(table, text) for table, texts in ODDS.items() for text in texts],

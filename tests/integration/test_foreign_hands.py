@@ -129,6 +129,7 @@ def test_adopted_draws_cost_nothing_again(two: str) -> None:
     assert night(two)["rows_changed"] == 0
 
 
+@pytest.mark.thorough
 def test_a_backfill_of_a_closed_month_takes_the_same_remedies(two: str) -> None:
     """Its plan lists what is adopted."""
     july = date(2026, 7, 5)

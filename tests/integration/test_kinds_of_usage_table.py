@@ -96,6 +96,7 @@ def rolled_up(url: str) -> dict[str, list[tuple[Any, ...]]]:
     return found
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("change", [PARTITIONED, VIEW, BINARY], ids=["partitioned", "a view", "binary numbers"])
 def test_the_results_are_those_of_a_plain_table(filled: Callable[[str], str], change: str) -> None:
     plain, other = filled(PLAIN), filled(change)

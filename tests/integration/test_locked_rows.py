@@ -140,6 +140,7 @@ def test_a_later_run_leaves_that_user_as_he_was(what: str, url: str) -> None:
     is_right(url, DAY)
 
 
+@pytest.mark.thorough
 def test_a_new_day_is_done_for_everybody_else(url: str) -> None:
     """Two clients hold two users, in two ways; one of them is a batch's first, the other another's last."""
     RUNS.run(url, DAY)
@@ -180,6 +181,7 @@ def test_rows_of_users_with_nothing_to_be_done_may_be_held(url: str) -> None:
     assert (report.rows_changed, report.rows_read, report.users_recomputed) == (0, 0, 0)
 
 
+@pytest.mark.thorough
 def test_a_month_does_not_close_over_a_user_who_could_not_be_had(make_database: Callable[..., str]) -> None:
     """It stays open, and the run says so and ends with 3; everybody else is done. The next run closes it whole."""
     url, last, closing = make_database(), date(2026, 6, 30), date(2026, 7, 3)

@@ -53,6 +53,7 @@ def done(*words: str, url: str, code: int = 0) -> Ran:
     return ran
 
 
+@pytest.mark.thorough
 def test_every_command_takes_any_name(named: str) -> None:
     done("schema", "--apply", url=named)
     done("schema", "--role", ROLE, "--apply", url=named)

@@ -195,6 +195,7 @@ def test_what_others_do_between_two_statements_counts_once(
     assert RUNS.run(url, DAY, full=True).rows_changed == 0
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", ACTS)
 def test_the_act_changes_what_the_run_leaves(
     name: str, copy: Callable[[], str], expected: Callable[[str], list[Facts]]
@@ -217,6 +218,7 @@ def test_a_batch_holds_what_it_writes_until_it_commits(copy: Callable[[], str], 
     assert not all(done_at(batch[-1], update, copy()) for batch in written)
 
 
+@pytest.mark.thorough
 def test_an_undisturbed_run_is_right(copy: Callable[[], str]) -> None:
     """What every trial is compared with: money is right, and a full run finds nothing to add."""
     url = copy()

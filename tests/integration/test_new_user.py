@@ -123,6 +123,7 @@ def test_truly_no_ipv6(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.thorough
 def test_a_read_only_replica(server_directory: Path) -> None:
     """A real standby: a server that was stopped, and is told to follow another that never says anything."""
     with run_server(server_directory, fsync=False) as url:

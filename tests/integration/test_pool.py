@@ -82,6 +82,7 @@ def full(ran: Ran) -> None:
 # Free
 
 
+@pytest.mark.thorough
 def test_every_command_works(booked: str, pool: Pooler) -> None:
     for command in EVERY_COMMAND:
         ran = usage_jobs(*command, "--json", url=pool.url(booked))
@@ -129,6 +130,7 @@ def test_a_lock_that_another_client_of_the_pool_holds(booked: str, pool: Pooler)
 # Full
 
 
+@pytest.mark.thorough
 def test_a_full_pool_ends_a_command_in_words(booked: str, pool: Pooler, pauses: list[float]) -> None:
     before = contents(booked)
     with held(pool.url(booked)):
@@ -142,6 +144,7 @@ def test_a_full_pool_ends_a_command_in_words(booked: str, pool: Pooler, pauses: 
     assert usage_jobs("run", url=pool.url(booked)).code == 0
 
 
+@pytest.mark.thorough
 def test_one_connection_is_too_few_for_a_run(booked: str, pool: Pooler, pauses: list[float]) -> None:
     """The guard takes the only one: the run ends all the same, and gives the lock back."""
     add_usage(booked, user_id="bob")

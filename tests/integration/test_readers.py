@@ -270,6 +270,7 @@ class Reading(threading.Thread):
         assert self.is_alive(), self.error
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", READERS)
 def test_a_backend_that_dies_in_mid_read_is_no_short_read(
     database: str, link: Connection, read: Read, monkeypatch: pytest.MonkeyPatch, kind: str
@@ -298,6 +299,7 @@ def test_a_backend_that_dies_in_mid_read_is_no_short_read(
         assert not link.info.password or link.info.password not in str(error)  # a trusting server asks for none
 
 
+@pytest.mark.thorough
 @pytest.mark.direct("has a wire of its own")
 @pytest.mark.parametrize(("kind", "verdict"), [("connectorx", Verdict.CUT), ("copy", Verdict.LOSE)])
 def test_a_run_whose_reader_is_cut_off_reads_again(database: str, verdict: Verdict, kind: str) -> None:

@@ -82,6 +82,7 @@ def test_a_run_that_wrote_nothing_has_covered_nothing(stopped: str) -> None:
     assert ask(url, newest) == [{"valid_from": TODAY, "mode": "prepaid"}]
 
 
+@pytest.mark.thorough
 def test_a_run_that_wrote_nothing_decides_nothing(stopped: str, request: pytest.FixtureRequest) -> None:
     """Neither the cost mode and the currency of a month, nor how long an override holds that is switched off now: up to
     the day before, where a run has seen it at all."""
@@ -98,6 +99,7 @@ def test_a_run_that_wrote_nothing_decides_nothing(stopped: str, request: pytest.
     assert [(row["date"].day, row["total_cost"]) for row in costs] == [(5, price), (10, price), (11, 10), (1, 10)]
 
 
+@pytest.mark.thorough
 def test_days_after_yesterday_are_never_covered(url: str) -> None:
     """A run of the year ahead that did come to its end closes its months, which are opened again one by one."""
     assert night(url, today=A_YEAR_AHEAD) == 0

@@ -75,6 +75,7 @@ def aside(url: str) -> list[str]:
     return [row["user_id"] for row in ask(url, "SELECT user_id FROM rollup.set_aside ORDER BY 1")]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("trouble", TROUBLE)
 def test_everybody_else_is_done(url: str, trouble: str) -> None:
     """The user is named with the server's words; once the trouble is over, the next run does what is left."""

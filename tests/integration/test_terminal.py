@@ -42,6 +42,7 @@ class Terminal(TextIOWrapper):
         return written.getvalue().decode(self.encoding)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("encoding", ["utf-8", "ascii", "latin-1", "cp437"])
 def test_any_encoding_of_a_terminal_will_do(spoken: str, monkeypatch: pytest.MonkeyPatch, encoding: str) -> None:
     """What it does not have is written as JSON writes it, so that JSON stays the same."""

@@ -85,6 +85,7 @@ def test_the_right_authority_and_a_wrong_one(
     assert "expired" not in ran.err
 
 
+@pytest.mark.thorough
 def test_every_command_looks_at_who_answers(server: TlsServer, authority: Authority) -> None:
     """Both names are told: whom we asked for, and who answered. Without a root certificate there is one warning."""
     url = server.url("127.0.0.1", sslmode="verify-full", sslrootcert=authority.file)
@@ -107,6 +108,7 @@ def test_an_expired_certificate(expired: TlsServer, authority: Authority, strang
         refused(ran, word, NAME, "certificate")
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("demanded", ["sslmode", "sslrootcert", "PGSSLMODE", "by default"])
 def test_a_server_without_tls(plain: TlsServer, authority: Authority, demanded: str) -> None:
     given = {"sslmode": "require", "sslrootcert": str(authority.file)}
@@ -130,6 +132,7 @@ def test_this_machine_needs_no_tls_unless_it_is_asked_for(plain: TlsServer, auth
 MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("where", ["the URL", "PGSSLMODE", ".env.local"])
 def test_a_mode_that_is_given_holds_and_less_than_all_is_warned_of(
     server: TlsServer, authority: Authority, tmp_path: Path, where: str

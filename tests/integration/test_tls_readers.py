@@ -62,6 +62,7 @@ def option(text: str, folder: Path) -> str:
     )
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("reader", READERS)
 def test_both_read(servers: Servers, folder: Path, reader: str) -> None:
     for server, host, options in (

@@ -108,6 +108,7 @@ def test_a_function_that_tells_sees_no_other_rows(viewed: str) -> None:
         assert str(found).startswith("[(1,")
 
 
+@pytest.mark.thorough
 def test_schema_apply_keeps_the_view_at_work(viewed: str, tmp_path: Path) -> None:
     """Also with a meter more, which is one more column; and the job itself sees every row."""
     two = "".join(f'[meters.{name}]\ncolumn = "{name}"\n' for name in ("cpu_hours", "gpu_hours"))

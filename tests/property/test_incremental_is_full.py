@@ -11,6 +11,7 @@ from datetime import date
 
 import pytest
 from conftest import Databases
+from counts import count
 from fresh_start import closed_months, forget_open_months, outcome
 from histories import SHARES, History, play_share
 from hypothesis import strategies as st
@@ -18,7 +19,7 @@ from job_runs import copied, differences
 from oracle import month_of
 from other_programs import first_day
 
-NIGHTS = 4
+NIGHTS = count("HISTORY_NIGHTS")
 
 
 class Incremental(History):

@@ -9,18 +9,19 @@ from ways import FURTHER
 
 USUAL_AND_FURTHER = {
     "LAW_EXAMPLES": (2, 1),
-    "MACHINE_SEQUENCES": (2, 2),
+    "MACHINE_SEQUENCES": (1, 2),
     "HISTORIES": (20, 4),
+    "HISTORY_NIGHTS": (2, 2),
     "MONEY_HISTORIES": (4, 4),
     "FINGERPRINT_USERS": (5000, 1000),
     "PLANS": (3, 2),
-    "KILLS": (2, 1),
+    "KILLS": (1, 1),
     "CREDIT_KILLS": (3, 1),
     "BACKFILL_KILLS": (1, 1),
     "POOLER_KILLS": (4, 2),
     "WORKER_ROUNDS": (1, 1),
-    "POOL_RUNS": (4, 2),
-    "SCHEDULE_DAYS": (3, 3),
+    "POOL_RUNS": (2, 2),
+    "SCHEDULE_DAYS": (1, 1),
     # Nights beside busy clients, of so many users; a campaign: 100 nights of 3,000.
     "BUSY_NIGHTS": (3, 2),
     "BUSY_USERS": (300, 300),

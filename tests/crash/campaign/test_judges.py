@@ -30,6 +30,7 @@ def test_a_user_between_two_states_is_torn() -> None:
     assert torn(EMPTY, (before, after)) == ["ann"]
 
 
+@pytest.mark.thorough
 def test_half_a_user_in_a_real_database(databases: Databases) -> None:
     night = world.made(databases)
     assert torn(night.before, (night.before, night.after)) == []
