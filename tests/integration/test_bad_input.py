@@ -581,7 +581,7 @@ BRAKED = [
         "date = '2026-06-01' or user_id = 'user 1'",
         "400 rows where 505 were counted, 100 users where 101 were",
     ),
-    ("a", (505, 1), "substr(user_id, 6)::int <= 102", "403 rows where 505 were counted, 403 users where 505 were"),
+    ("a", (504, 1), "substr(user_id, 6)::int <= 101", "403 rows where 504 were counted, 403 users where 504 were"),
 ]
 
 
