@@ -1,0 +1,36 @@
+"""Charges of rows, whatever else is priced with them."""
+
+from datetime import date
+
+import polars as pl
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from jobs.domain.billing_periods import first_of, last_of
+from jobs.domain.fixed_point import ONE
+from jobs.domain.meters import Meter
+from jobs.domain.rate_card import parse
+from jobs.domain.rules import PricingTerms
+from jobs.domain.schemas import usage_schema
+from jobs.rating.charges import add_charges, sort_rows
+
+STORAGE = Meter("storage_gb", "storage_gb", "level", "GB", False, ("storage_gb",))
+CARD = parse(
+    "meter,effective_from,tier_from,price,per,reference\nstorage_gb,2020-01-01,0,0.10,1,r\n", "rates.csv", ["storage_gb"]
+)
+
+
+def charge(day: date, first: date, last: date) -> int:
+    """The charge of a GB stored on a day, in units of 10^-10, by the terms of a run of these days."""
+    terms = PricingTerms((STORAGE,), CARD, first, last, "day", frozenset())
+    row = {"id": 1, "user_id": "ada", "date": day, "storage_gb": ONE}
+    rows = sort_rows(pl.LazyFrame([row], schema=usage_schema(["storage_gb"])))
+    charged: int = add_charges(rows, terms).collect()["storage_gb_cost"].item()
+    return charged
+
+
+@given(st.tuples(*[st.dates(date(2020, 1, 1), date(2030, 12, 31))] * 3))
+@example((date(2025, 6, 1), date(2026, 2, 3), date(2026, 6, 30)))
+def test_the_days_that_a_run_covers_besides_do_not_change_a_charge(days: tuple[date, date, date]) -> None:
+    first, day, last = sorted(days)
+    assert charge(day, first, last) == charge(day, first_of(day), last_of(day))
