@@ -241,6 +241,21 @@ def test_a_rejected_row_of_a_user_who_is_locked_stays_rejected(ready: str) -> No
     assert drawn(ready, "zed") == {1: amounts("0", "0.7"), 2: amounts("0", "1")}
 
 
+def test_a_bad_row_of_a_user_who_is_locked_is_rejected_with_the_rest_of_him(ready: str) -> None:
+    prepaid(ready, purchased="10")
+    prepaid(ready, "zed", purchased="10")
+    row(ready, 1, "1")
+    row(ready, 2, "1", cpu_hours=Decimal(-1))
+    row(ready, 3, "1", user_id="zed")
+    rejected = "SELECT usage_daily_id FROM rollup.rejects"
+    with holding(ready, f"SELECT FROM usage_daily WHERE id = '{UUID(int=1)}' FOR UPDATE"):
+        night(ready)
+        assert (drawn(ready), drawn(ready, "zed")) == ({}, {3: amounts("0", "1")})
+        assert ask(ready, rejected) == []
+    night(ready, code=3)
+    assert (drawn(ready), len(ask(ready, rejected))) == ({1: amounts("0", "1")}, 1)
+
+
 def test_a_drawn_row_that_moves_to_a_user_of_a_later_batch_is_no_foreign_write(ready: str) -> None:
     """The first batch gives back what the row shows; the second finds it there."""
     prepaid(ready, purchased="10")
