@@ -40,6 +40,8 @@ def test_prepaid_rows_are_drawn_from_credits_start_on(ready: str, start: str, fi
     assert drawn(ready) == {number: amounts("0", "0.30") for number in range(first, 4)}
     assert paid(ready).keys() <= {"credits_purchased", "credits_deducted"}
     assert paid(ready, "eve") == sums(amount_due="0.30")
+    modes = ask(ready, "SELECT user_id, billing_mode FROM rollup.user_monthly ORDER BY user_id")
+    assert [(found["user_id"], found["billing_mode"]) for found in modes] == [("ada", "prepaid"), ("eve", "postpaid")]
     repeats(ready, USAGE_JOBS_CREDITS__START=start)
 
 
