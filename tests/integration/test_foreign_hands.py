@@ -10,6 +10,7 @@ import psycopg
 import pytest
 from commands import ask, contents, usage_jobs
 from prepaid import (
+    account,
     amounts,
     booked,
     deducted,
@@ -24,6 +25,7 @@ from prepaid import (
     row,
     sums,
     used,
+    user,
 )
 from restoring import APPLICATION, copy, restore, tables_of
 
@@ -127,6 +129,16 @@ def test_adopted_draws_cost_nothing_again(two: str) -> None:
     assert ask(two, "SELECT count(*) AS n FROM credit_transactions WHERE user_id = 'bob'")[0]["n"] == taken[0]["n"] + 1
     assert reasons(two) == {}
     assert night(two)["rows_changed"] == 0
+
+
+def test_adopted_draws_of_who_is_not_prepaid_are_free_first_too(two: str) -> None:
+    user(two, "eve", "postpaid")
+    account(two, "eve", granted="0.25", free_used="0.25", purchased="9", used="0.15")
+    row(two, 3, "0.40", june(20), user_id="eve", credits_deducted="0.40")
+    night(two, code=6)
+    night(two, "--adopt", "eve")
+    assert (drawn(two, "eve"), used(two, "eve")) == ({3: amounts("0.25", "0.15")}, amounts("0.25", "0.15"))
+    repeats(two)
 
 
 @pytest.mark.thorough
