@@ -387,3 +387,15 @@ def test_without_the_column_transactions_tell(owing: str) -> None:
     assert used(owing) == before
     night(owing, "--trust-ledger", "ada", today=june(7))
     assert used(owing) == amounts("0", "60")
+
+
+def test_a_backfill_of_another_closed_month_leaves_the_rows_of_debts_alone(owing: str) -> None:
+    """What a collector has reset there is for a run that covers the open months."""
+    ask(owing, "UPDATE usage_daily SET credits_deducted = 0")
+    row(owing, 2, "1", date(2026, 4, 30))
+    backfill = ("backfill", "--from", "2026-04-01", "--to", "2026-04-30", "--reason", "late", "--yes")
+    assert usage_jobs(*backfill, url=owing, today=june(5)).code == 0
+    assert deducted(owing).get(1, 0) == 0
+    others(owing, purchased="1")
+    night(owing, today=june(5))
+    assert deducted(owing)[1] == Decimal(11)
