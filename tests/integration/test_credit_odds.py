@@ -241,19 +241,20 @@ def test_a_rejected_row_of_a_user_who_is_locked_stays_rejected(ready: str) -> No
     assert drawn(ready, "zed") == {1: amounts("0", "0.7"), 2: amounts("0", "1")}
 
 
-def test_a_bad_row_of_a_user_who_is_locked_is_rejected_with_the_rest_of_him(ready: str) -> None:
-    prepaid(ready, purchased="10")
-    prepaid(ready, "zed", purchased="10")
-    row(ready, 1, "1")
-    row(ready, 2, "1", cpu_hours=Decimal(-1))
-    row(ready, 3, "1", user_id="zed")
+def test_who_is_locked_leaves_the_batch_whole_and_the_others_stay_together(ready: str) -> None:
+    """His bad row is rejected when he is written; the others are written in one transaction."""
+    for number, name in enumerate(("ada", "max", "zed"), start=1):
+        prepaid(ready, name, purchased="10")
+        row(ready, number, "1", user_id=name)
+    row(ready, 4, "1", user_id="max", cpu_hours=Decimal(-1))
     rejected = "SELECT usage_daily_id FROM rollup.rejects"
-    with holding(ready, f"SELECT FROM usage_daily WHERE id = '{UUID(int=1)}' FOR UPDATE"):
+    with holding(ready, f"SELECT FROM usage_daily WHERE id = '{UUID(int=2)}' FOR UPDATE"):
         night(ready)
-        assert (drawn(ready), drawn(ready, "zed")) == ({}, {3: amounts("0", "1")})
+        assert (drawn(ready), drawn(ready, "max")) == ({1: amounts("0", "1")}, {})
+        assert ask(ready, "SELECT count(DISTINCT xmin::text) AS n FROM rollup.credit_draws") == [{"n": 1}]
         assert ask(ready, rejected) == []
     night(ready, code=3)
-    assert (drawn(ready), len(ask(ready, rejected))) == ({1: amounts("0", "1")}, 1)
+    assert (drawn(ready, "max"), len(ask(ready, rejected))) == ({2: amounts("0", "1")}, 1)
 
 
 def test_a_drawn_row_that_moves_to_a_user_of_a_later_batch_is_no_foreign_write(ready: str) -> None:
