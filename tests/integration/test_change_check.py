@@ -215,6 +215,15 @@ def test_a_backfill_is_let_pass_by_the_token_or_by_the_plan_that_it_shows(url: s
     assert ask(url, cost) == [{"cost": Decimal(2635)}]
 
 
+def test_a_month_that_no_run_has_covered_may_cost_anything(url: str) -> None:
+    """Its days lie before the covered ones; nothing of it stands yet that could change."""
+    ask(url, USAGE.format("2026-04-01", "2026-04-30"))
+    words = ("backfill", "--from", "2026-04-01", "--to", "2026-04-30", "--reason", "it came late", "--yes")
+    assert usage_jobs(*words, url=url).code == 0
+    cost = "SELECT sum(total_cost) AS cost FROM rollup.user_monthly WHERE month = '2026-04-01'"
+    assert ask(url, cost) == [{"cost": Decimal(2550)}]
+
+
 def test_another_currency_is_no_measure(url: str) -> None:
     ask(url, "UPDATE usage_daily SET cpu_hours = 200 WHERE user_id = 'u07' AND date >= '2026-06-01'")
     assert night(url, "--dry-run").code == 0, "300 more than 1,167 are less than a fifth of 2,635"
