@@ -224,6 +224,13 @@ def test_a_month_that_no_run_has_covered_may_cost_anything(url: str) -> None:
     assert ask(url, cost) == [{"cost": Decimal(2550)}]
 
 
+def test_draws_of_new_days_are_no_change_of_covered_ones(url: str) -> None:
+    ask(url, "UPDATE usage_daily SET cpu_hours = cpu_hours + 1 WHERE date = '2026-06-20'")
+    ask(url, USAGE.format("2026-06-21", "2026-06-30"))
+    ask(url, "UPDATE usage_daily SET cpu_hours = 150 WHERE date > '2026-06-20'")
+    assert night(url, "--dry-run").code == 0
+
+
 def test_another_currency_is_no_measure(url: str) -> None:
     ask(url, "UPDATE usage_daily SET cpu_hours = 200 WHERE user_id = 'u07' AND date >= '2026-06-01'")
     assert night(url, "--dry-run").code == 0, "300 more than 1,167 are less than a fifth of 2,635"
