@@ -317,8 +317,8 @@ def test_two_deployments_on_one_table_never_run_at_once(two: str) -> None:
 @pytest.mark.thorough
 def test_a_row_that_was_another_users_for_a_night_is_drawn_again(ready: str) -> None:
     """Its draws were given back, and whose it was meanwhile could not be had, so that it still shows them."""
-    for user in ("ada", "bob"):
-        prepaid(ready, user, purchased="5")
+    for name in ("ada", "bob"):
+        prepaid(ready, name, purchased="5")
     row(ready, 1, "0.30")
     night(ready)
     ask(ready, "UPDATE usage_daily SET user_id = 'bob'")

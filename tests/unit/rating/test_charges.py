@@ -16,7 +16,9 @@ from jobs.rating.charges import add_charges, sort_rows
 
 STORAGE = Meter("storage_gb", "storage_gb", "level", "GB", False, ("storage_gb",))
 CARD = parse(
-    "meter,effective_from,tier_from,price,per,reference\nstorage_gb,2020-01-01,0,0.10,1,r\n", "rates.csv", ["storage_gb"]
+    "meter,effective_from,tier_from,price,per,reference\nstorage_gb,2020-01-01,0,0.10,1,r\n",
+    "rates.csv",
+    ["storage_gb"],
 )
 
 
