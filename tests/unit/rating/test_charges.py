@@ -13,6 +13,7 @@ from jobs.domain.rate_card import parse
 from jobs.domain.rules import PricingTerms
 from jobs.domain.schemas import usage_schema
 from jobs.rating.charges import add_charges, sort_rows
+from jobs.rating.price_overrides import DISCOUNT, PRICE
 
 STORAGE = Meter("storage_gb", "storage_gb", "level", "GB", False, ("storage_gb",))
 CARD = parse(
@@ -26,9 +27,13 @@ def charge(day: date, first: date, last: date) -> int:
     """The charge of a GB stored on a day, in units of 10^-10, by the terms of a run of these days."""
     terms = PricingTerms((STORAGE,), CARD, first, last, "day", frozenset())
     row = {"id": 1, "user_id": "ada", "date": day, "storage_gb": ONE}
-    rows = sort_rows(pl.LazyFrame([row], schema=usage_schema(["storage_gb"])))
-    charged: int = add_charges(rows, terms).collect()["storage_gb_cost"].item()
-    return charged
+    return charged(pl.LazyFrame([row], schema=usage_schema(["storage_gb"])), terms)
+
+
+def charged(usage: pl.LazyFrame, terms: PricingTerms, **override: int | None) -> int:
+    rows = sort_rows(usage).with_columns(pl.lit(value, pl.Int64).alias(name) for name, value in override.items())
+    found: int = add_charges(rows, terms).collect()["storage_gb_cost"].item()
+    return found
 
 
 @given(st.tuples(*[st.dates(date(2020, 1, 1), date(2030, 12, 31))] * 3))
@@ -36,3 +41,13 @@ def charge(day: date, first: date, last: date) -> int:
 def test_the_days_that_a_run_covers_besides_do_not_change_a_charge(days: tuple[date, date, date]) -> None:
     first, day, last = sorted(days)
     assert charge(day, first, last) == charge(day, first_of(day), last_of(day))
+
+
+@given(st.integers(0, 9 * ONE), st.none() | st.integers(0, 100))
+def test_beside_a_price_of_ones_own_a_discount_counts_for_nothing(price: int, discount: int | None) -> None:
+    day = date(2026, 6, 1)
+    terms = PricingTerms((STORAGE,), CARD, day, last_of(day), "day", frozenset({"storage_gb"}))
+    row = {"id": 1, "user_id": "ada", "date": day, "storage_gb": 30 * ONE}
+    usage = pl.LazyFrame([row], schema=usage_schema(["storage_gb"]))
+    override = {PRICE + "storage_gb": price, DISCOUNT + "storage_gb": None if discount is None else discount * ONE}
+    assert charged(usage, terms, **override) == price
