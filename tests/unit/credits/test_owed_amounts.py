@@ -1,4 +1,4 @@
-"""Debts of a month that is computed again: what stays of the stored ones."""
+"""Debts: what credit settles, and what stays of the stored ones when a month is computed again."""
 
 from datetime import date
 
@@ -6,7 +6,9 @@ import polars as pl
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from jobs.credits.allocation import settle_debts
 from jobs.credits.debts import compute_debts_target, sum_open_debts
+from jobs.domain.schemas import CODED, PAYABLE
 
 MAY, DAY = date(2026, 5, 1), date(2026, 5, 31)
 AMOUNTS = ("amount", "settled", "written_off")
@@ -52,3 +54,14 @@ def test_a_debt_stays_only_if_the_draws_of_its_row_do(settled: int, written_off:
 def test_what_is_neither_settled_nor_written_off_is_open() -> None:
     rows = [(1, "ada", DAY, 9, 2, 3, None), (2, "ada", DAY, 5, 0, 5, None), (3, "bob", DAY, 4, 1, 3, None)]
     assert sum_open_debts(pl.DataFrame(rows, schema=DEBTS, orient="row")).collect().rows() == [("ada", "4")]
+
+
+@given(st.integers(1, 500), st.integers(0, 5), st.integers(0, 5))
+@example(250, 1, 3)
+def test_debts_are_settled_in_whole_units_of_the_ledger(owed: int, free: int, purchased: int) -> None:
+    debt = dict.fromkeys(PAYABLE, 0) | {"user_id": "ada", "date": DAY, "month": MAY, "open": owed}
+    lots = pl.LazyFrame({"user_id": ["ada"], "free_left": [free * 100], "purchased_left": [purchased * 100]})
+    paid = settle_debts(pl.DataFrame([debt], schema=PAYABLE), lots.with_columns(CODED), 100)
+    whole = min(owed // 100, free + purchased)
+    expected = [(min(whole, free) * 100, (whole - min(whole, free)) * 100)] if whole else []
+    assert paid.select("free", "purchased").rows() == expected
