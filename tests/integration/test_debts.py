@@ -105,6 +105,15 @@ def test_debts_are_listed_and_written_off(owing: str) -> None:
     repeats(owing, today=june(5))
 
 
+def test_a_write_off_covers_the_months_of_all_that_is_owed(owing: str) -> None:
+    row(owing, 2, "1", JUNE)
+    night(owing, today=date(2026, 7, 4))
+    words = ("debts", "--write-off", "--user", "ada", "--reason", "agreed")
+    assert usage_jobs(*words, url=owing, today=date(2026, 7, 5)).code == 0
+    [log] = ask(owing, "SELECT window_from, window_to, rows_changed FROM rollup.runs WHERE kind = 'write-off'")
+    assert tuple(log.values()) == (MAY, date(2026, 6, 30), 2)
+
+
 @pytest.mark.thorough
 def test_a_backfill_writes_debts_anew(owing: str) -> None:
     """What was settled of a debt is drawn in its month; a write-off is kept up to what is uncovered then."""
