@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from jobs.domain.billing_periods import first_of, last_of
 from jobs.domain.fixed_point import ONE
+from jobs.domain.fixed_point_columns import ColumnBounds
 from jobs.domain.meters import Meter
 from jobs.domain.rate_card import parse
 from jobs.domain.rules import PricingTerms
@@ -15,6 +16,12 @@ from jobs.domain.schemas import usage_schema
 from jobs.rating.charges import add_charges, sort_rows
 from jobs.rating.price_overrides import DISCOUNT, PRICE
 
+CALLS = Meter("calls", "calls", "flow", "calls", False, ("calls",))
+TIERS = parse(
+    "meter,effective_from,tier_from,price,per,reference\ncalls,2020-01-01,0,0,1,r\ncalls,2020-01-01,5,2,1,r\n",
+    "rates.csv",
+    ["calls"],
+)
 STORAGE = Meter("storage_gb", "storage_gb", "level", "GB", False, ("storage_gb",))
 CARD = parse(
     "meter,effective_from,tier_from,price,per,reference\nstorage_gb,2020-01-01,0,0.10,1,r\n",
@@ -51,3 +58,15 @@ def test_beside_a_price_of_ones_own_a_discount_counts_for_nothing(price: int, di
     usage = pl.LazyFrame([row], schema=usage_schema(["storage_gb"]))
     override = {PRICE + "storage_gb": price, DISCOUNT + "storage_gb": None if discount is None else discount * ONE}
     assert charged(usage, terms, **override) == price
+
+
+@given(st.lists(st.integers(0, 4), min_size=1, max_size=5))
+@example([4, 4])
+def test_tiers_run_over_all_rows_of_a_user_and_day(calls: list[int]) -> None:
+    """Five calls a day cost nothing, each further one 2."""
+    day = date(2026, 6, 1)
+    terms = PricingTerms((CALLS,), TIERS, day, last_of(day), "day", frozenset())
+    rows = [{"id": n, "user_id": "ada", "date": day, "calls": number * ONE} for n, number in enumerate(calls)]
+    ordered = sort_rows(pl.LazyFrame(rows, schema=usage_schema(["calls"]))).collect()
+    found = add_charges(ordered.lazy(), terms, ColumnBounds.of(ordered, ["calls"])).collect()
+    assert found["calls_cost"].sum() == 2 * max(0, sum(calls) - 5) * ONE
