@@ -164,9 +164,9 @@ def test_a_run_that_covers_more_days_than_asked_says_so(ready: str) -> None:
 
 
 def test_a_backfill_that_computes_more_months_than_asked_says_so(ready: str) -> None:
-    asked = ("backfill", "--from", "2026-06-01", "--to", "2026-06-02", "--dry-run", "--json")
+    asked = ("backfill", "--from", "2026-06-02", "--to", "2026-06-02", "--dry-run", "--json")
     [note] = usage_jobs(*asked, url=ready, today=date(2026, 6, 3)).object["notes"]
-    assert note.startswith("asked for 2026-06-01 to 2026-06-02; 2026-05 computed too")
+    assert note.startswith("asked for 2026-06-02 to 2026-06-02; 2026-05 computed too")
 
 
 # schema
