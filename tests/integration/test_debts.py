@@ -408,3 +408,14 @@ def test_a_backfill_of_another_closed_month_leaves_the_rows_of_debts_alone(owing
     others(owing, purchased="1")
     night(owing, today=june(5))
     assert deducted(owing)[1] == Decimal(11)
+
+
+def test_a_debt_that_another_program_paid_in_whole_can_be_adopted(owing: str) -> None:
+    others(owing, purchased="301")
+    others(owing, type_="usage", used="300")
+    ask(owing, "UPDATE usage_daily SET credits_deducted = 310")
+    night(owing, today=june(5), code=6)
+    night(owing, "--adopt", "ada", today=june(5))
+    assert (debts(owing), drawn(owing)) == ({1: ("300.00", "300.00", "0.00")}, {1: amounts("0", "310")})
+    assert used(owing) == amounts("0", "310")
+    repeats(owing, today=june(5))
