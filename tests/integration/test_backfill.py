@@ -185,6 +185,7 @@ def test_open_months_need_no_reason_and_no_question(closed: str) -> None:
     assert backfill(closed, "--from", "2026-06-01", "--to", "2026-06-02").code == 0
     assert corrections(closed) == []
     assert drawn(closed)[60] == amounts("0", "2")
+    assert ask(closed, "SELECT DISTINCT revision FROM rollup.user_monthly") == [{"revision": 1}]
 
 
 def test_an_open_month_brings_all_open_ones(closed: str) -> None:
