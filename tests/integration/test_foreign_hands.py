@@ -111,6 +111,15 @@ def test_a_month_waits_for_who_is_set_aside_for_a_later_month(two: str) -> None:
     assert told["closed"] == ["2026-06-01"]
 
 
+def test_a_backfill_of_another_month_leaves_him_set_aside(two: str) -> None:
+    draws_of_bob(two)
+    night(two, code=6)
+    row(two, 5, "1", date(2026, 5, 31))
+    words = ("backfill", "--from", "2026-05-01", "--to", "2026-05-31", "--reason", "late", "--yes")
+    assert usage_jobs(*words, url=two).code == 0
+    assert reasons(two).keys() == {"bob"}
+
+
 def test_adopted_draws_cost_nothing_again(two: str) -> None:
     """Free until the account's free credits used are exhausted, then purchased; no transaction and no balance moves."""
     ask(two, "UPDATE user_credits SET free_credits_granted = 0.25, free_credits_used = 0.15 WHERE user_id = 'bob'")
