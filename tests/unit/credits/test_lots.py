@@ -163,3 +163,15 @@ def test_postings_are_the_difference_by_row_user_and_month() -> None:
     ]
     nobody = pl.LazyFrame(schema=ACCOUNTS)
     assert make_postings(rows, nobody, ledger).collect().is_empty()
+
+
+def test_a_row_with_entries_of_nothing_alone_is_drawn_for_the_first_time() -> None:
+    rows = pl.LazyFrame(
+        {"user_id": ["ada"], "id": [7], "month": [JUNE], "date": [JUNE], "free": [0], "purchased": [5]},
+        schema_overrides={"user_id": pl.Categorical, "id": pl.UInt128, "free": pl.Int128, "purchased": pl.Int128},
+    )
+    accounts = pl.LazyFrame([("ada", 0, 0, 0, 0)], schema=ACCOUNTS, orient="row")
+    for before, fresh in ((0, True), (3, False)):
+        ledger = pl.LazyFrame([(7, "ada", JUNE, True, 0, before)], schema=DRAWS, orient="row")
+        found = make_postings(rows, accounts, ledger).select("purchased", "fresh").collect()
+        assert found.rows() == [(5 - before, fresh)]
