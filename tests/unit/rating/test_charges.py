@@ -14,6 +14,7 @@ from jobs.domain.rate_card import parse
 from jobs.domain.rules import PricingTerms
 from jobs.domain.schemas import usage_schema
 from jobs.rating.charges import add_charges, sort_rows
+from jobs.rating.price_breakdown import price_breakdown
 from jobs.rating.price_overrides import DISCOUNT, PRICE
 
 CALLS = Meter("calls", "calls", "flow", "calls", False, ("calls",))
@@ -70,3 +71,15 @@ def test_tiers_run_over_all_rows_of_a_user_and_day(calls: list[int]) -> None:
     ordered = sort_rows(pl.LazyFrame(rows, schema=usage_schema(["calls"]))).collect()
     found = add_charges(ordered.lazy(), terms, ColumnBounds.of(ordered, ["calls"])).collect()
     assert found["calls_cost"].sum() == 2 * max(0, sum(calls) - 5) * ONE
+
+
+@given(st.integers(1, 9), st.lists(st.integers(1, 9), max_size=4, unique=True))
+@example(3, [3])
+def test_each_quantity_is_broken_down_by_the_card_of_its_day_alone(day: int, since: list[int]) -> None:
+    lines = [f"calls,2026-06-0{first},0,{first},1,r\n" for first in sorted({1, *since})]
+    card = parse(f"meter,effective_from,tier_from,price,per,reference\n{''.join(lines)}", "rates.csv", ["calls"])
+    terms = PricingTerms((CALLS,), card, date(2026, 6, 1), date(2026, 6, 9), "day", frozenset())
+    row = {"id": 1, "user_id": "ada", "date": date(2026, 6, day), "calls": 5}
+    found = price_breakdown(sort_rows(pl.LazyFrame([row], schema=usage_schema(["calls"]))), terms)
+    price = max(first for first in {1, *since} if first <= day)
+    assert found.select("quantity", "price").collect().rows() == [(5, price * ONE)]
