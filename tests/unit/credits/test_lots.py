@@ -147,6 +147,23 @@ def test_the_newest_entry_on_or_before_the_day_says_how_a_row_is_paid() -> None:
     assert found["due_part"].to_list() == [0, 0, 0, CENT, 0, 0]
 
 
+@pytest.mark.parametrize(("mode", "column"), [("free", "_free_part"), ("postpaid", "due_part"), ("prepaid", "part")])
+def test_what_is_due_or_free_has_the_decimals_of_the_currency_and_draws_those_of_the_ledger(
+    mode: str, column: str
+) -> None:
+    rules = CreditRules(scale=1, due_scale=0, start=None, counts_free_apart=True)
+    modes = pl.LazyFrame(
+        [("ada", date.min, mode)], schema={"user_id": pl.String, "valid_from": pl.Date, "mode": pl.String}, orient="row"
+    )
+    rows = pl.LazyFrame(
+        {"user_id": ["ada"], "date": [JUNE], "total_cost": [164 * CENT], "new_month": [True], "imported": [False]},
+        schema_overrides={"user_id": pl.Categorical, "total_cost": pl.Int128},
+    )
+    found = classify_payment(rows, modes, rules).select("part", "due_part", "_free_part").collect().to_dicts()[0]
+    amount = 160 * CENT if mode == "prepaid" else 200 * CENT
+    assert found == dict.fromkeys(("part", "due_part", "_free_part"), 0) | {column: amount}
+
+
 def test_postings_are_the_difference_by_row_user_and_month() -> None:
     """A row that moved to July: its June draws go back, it is drawn in July, and that is no fresh row."""
     rows = pl.LazyFrame(
