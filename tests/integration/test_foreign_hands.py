@@ -29,6 +29,7 @@ from prepaid import (
 )
 from restoring import APPLICATION, copy, restore, tables_of
 
+from jobs.pipeline import batches
 from jobs.postgres.conninfo import Address
 from jobs.postgres.run_lock import hold_run_lock
 from jobs.settings import load
@@ -109,6 +110,14 @@ def test_a_month_waits_for_who_is_set_aside_for_a_later_month(two: str) -> None:
     assert ask(two, "SELECT month FROM rollup.months WHERE closed_at IS NOT NULL AND month = '2026-06-01'") == []
     told = night(two, "--date", "2026-07-10", "--trust-ledger", "bob", today=date(2026, 7, 11))
     assert told["closed"] == ["2026-06-01"]
+
+
+def test_a_run_ends_for_those_who_are_refused_and_not_for_these(two: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many they are: each has a cause of his own."""
+    monkeypatch.setattr(batches, "MOST_SET_ASIDE", 0)
+    draws_of_bob(two)
+    assert night(two, code=6)["users_foreign"] == 1
+    assert drawn(two) == {1: amounts("0.10", "0.20"), 4: amounts("0", "0.20")}
 
 
 def test_a_backfill_of_another_month_leaves_him_set_aside(two: str) -> None:
