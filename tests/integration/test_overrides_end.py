@@ -58,3 +58,18 @@ def test_an_override_holds_to_the_last_day_on_which_it_was_seen(database: str, m
     assert total(database, TODAY + timedelta(days=2)) == (Decimal(4) + Decimal("0.6") + 2, True)
     ask(database, "DELETE FROM user_pricing_overrides WHERE user_id = 'ada'")
     assert total(database, TODAY + timedelta(days=2)) == (Decimal(4 + 8), True)
+
+
+def test_an_override_that_a_backfill_sees_first_holds_on_all_covered_days(database: str) -> None:
+    """Although the backfill covers an earlier month alone."""
+    ask(database, "ALTER TABLE user_pricing_overrides DROP valid_from, ADD active boolean DEFAULT true")
+    applied(database)
+    row(database, 1, "8", date(2026, 4, 10))
+    row(database, 2, "2", date(2026, 6, 20))
+    night(database, **START)
+    override(database, 1, "ada", created_at=date(2026, 4, 1))
+    words = ("backfill", "--from", "2026-04-01", "--to", "2026-04-30", "--reason", "agreed", "--yes")
+    assert usage_jobs(*words, url=database, today=TODAY, **START).code == 0
+    assert ask(database, "SELECT last_active_day FROM rollup.overrides_seen") == [
+        {"last_active_day": date(2026, 6, 20)}
+    ]
