@@ -1,5 +1,6 @@
 """The summary of a run (domain.run_report)."""
 
+from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import date
 from decimal import Decimal
@@ -188,11 +189,11 @@ def _report_plan(scope: RunScope, recorder: "ChangeRecorder", ended: Finalized) 
 
     rows = recorder.changed_months.with_columns(in_decimals(name) for name in FIGURES).to_dicts()
     changes = tuple(Change(*(row[name] for name in ("month", "user_id", "cause", *FIGURES))) for row in rows)
-    by_month: dict[date, list[Change]] = {month: [] for month in scope.window.months}
-    for change in changes:
+    by_month = defaultdict[date, list[Change]](list)
+    for change in changes:  # also of closed months, of which debts are settled
         by_month[change.month].append(change)
     hash_ = recorder.hash if recorder.approved is None else recorder.approved.hash
-    months = tuple(_report_month(scope, month, some, ended) for month, some in by_month.items())
+    months = tuple(_report_month(scope, month, by_month[month], ended) for month in scope.window.months)
     return PlanReport(hash_, months, changes)
 
 

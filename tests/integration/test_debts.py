@@ -114,6 +114,19 @@ def test_a_write_off_covers_the_months_of_all_that_is_owed(owing: str) -> None:
     assert tuple(log.values()) == (MAY, date(2026, 6, 30), 2)
 
 
+def test_a_backfill_of_the_open_month_settles_debts(owing: str) -> None:
+    """Of a month that is not its own: shown among the changes, not among the months of its plan."""
+    others(owing, purchased="1000")
+    row(owing, 2, "5", JUNE)
+    backfill = ("backfill", "--from", "2026-06-01", "--to", "2026-06-01", "--json")
+    plan = usage_jobs(*backfill, "--dry-run", url=owing, today=june(5))
+    assert (plan.code, [month["month"] for month in plan.object["plan"]["months"]]) == (0, ["2026-06-01"])
+    assert {change["month"] for change in plan.object["plan"]["changes"]} == {"2026-05-01", "2026-06-01"}
+    assert usage_jobs(*backfill, "--yes", url=owing, today=june(5)).code == 0
+    assert debts(owing) == {1: ("300.00", "300.00", "0.00")}
+    repeats(owing, today=june(5))
+
+
 @pytest.mark.thorough
 def test_a_backfill_writes_debts_anew(owing: str) -> None:
     """What was settled of a debt is drawn in its month; a write-off is kept up to what is uncovered then."""
