@@ -158,6 +158,7 @@ def test_a_batch_and_the_end_of_a_run_survive_a_lost_connection(night: Night, co
             assert states(url) == ["done", "done"]
 
 
+@pytest.mark.thorough
 def test_a_batch_that_runs_again_after_its_commit_shows_what_it_drew(night: Night, copy: Callable[[], str]) -> None:
     """The answer to its COMMIT is lost, so that it is computed once more; and by then a user of it has got a row of a
     later batch's user."""

@@ -104,6 +104,7 @@ def test_a_pooler_that_dies_and_comes_back_at_once(
     )
 
 
+@pytest.mark.thorough
 @pytest.mark.kill
 @pytest.mark.parametrize("part", range(2))
 def test_a_pooler_that_dies_and_stays_away(

@@ -106,6 +106,7 @@ def any_chunk(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
 USERS = [("ann", "ben"), ("ben", "ann"), ("cy", "dora"), ("dora", "cy"), ("eve", "new")]
 
 
+@pytest.mark.thorough
 @pytest.mark.usefixtures("any_chunk")
 @pytest.mark.parametrize(("giver", "taker"), USERS)
 def test_a_row_that_moved_to_another_user_is_priced_for_the_new_one(database: str, giver: str, taker: str) -> None:

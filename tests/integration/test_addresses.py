@@ -63,6 +63,7 @@ def test_supabases_ways_with_a_raw_password(ready: str, tmp_path: Path, way: str
     assert {(said["user"], said["database"]) for said in met.met} == {(user, "postgres")}
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("reader", ["connectorx", "copy"])
 def test_an_ipv6_host(ready: str, reader: str) -> None:
     """In a process of its own: connectorx lets no other thread work while it waits, not even the one that answers."""

@@ -79,6 +79,7 @@ def test_nobody_pays_twice(before_us: str) -> None:
     assert paid(before_us) == sums(credits_free="0.50", credits_purchased="0.80", credits_deducted="1.30")
 
 
+@pytest.mark.thorough
 def test_adoption_alone_changes_no_balance(ready: str) -> None:
     prepaid(ready, granted="0.10", free_used="0.10", purchased="1.00", used="0.20")
     row(ready, 1, "0.30", credits_deducted="0.30")
@@ -180,6 +181,7 @@ def test_nothing_to_adopt_is_no_adoption_and_there_is_none_later(ready: str) -> 
     assert (adoptions(ready), booked(ready), deducted(ready)) == ([], [], {1: Decimal("0.30")})
 
 
+@pytest.mark.thorough
 def test_credits_deducted_that_somebody_changed_is_put_right_when_told_so(before_us: str) -> None:
     night(before_us)
     held = deducted(before_us)
@@ -222,6 +224,7 @@ def test_a_dry_run_adopts_nothing(before_us: str) -> None:
     assert len(adoptions(before_us)) == 1
 
 
+@pytest.mark.thorough
 def test_an_imported_draw_of_a_later_day_is_given_back_when_its_row_is_gone(ready: str) -> None:
     """It was imported before its day was covered: no usage, and no month of a roll-up, tells of it."""
     user(ready, "bob", "postpaid")

@@ -66,6 +66,7 @@ def corrections(url: str) -> list[tuple[Any, ...]]:
     ]
 
 
+@pytest.mark.thorough
 def test_a_closed_month_is_corrected_and_says_so(closed: str) -> None:
     reprice(closed, 40, "1.5")
     report = done(closed, *APRIL)
@@ -150,6 +151,7 @@ def test_hashes_alone_make_no_correction(closed: str) -> None:
     assert (report["changed"]["corrections"], report["plan"]["changes"], corrections(closed)) == (0, [], [])
 
 
+@pytest.mark.thorough
 def test_credit_bought_later_settles_what_was_uncovered(database: str) -> None:
     applied(database)
     prepaid(database, "ada", purchased="1")
@@ -194,6 +196,7 @@ def test_an_open_month_brings_all_open_ones(closed: str) -> None:
     assert [month["closed"] for month in report["plan"]["months"]] == [True, True, False]
 
 
+@pytest.mark.thorough
 def test_a_month_before_the_start_is_rolled_up_by_a_backfill_alone(closed: str) -> None:
     row(closed, 31, "5", date(2026, 3, 10), user_id="ben")
     done(closed, "--from", "2026-03-01", "--to", "2026-03-31")
@@ -321,6 +324,7 @@ def changing(change: Callable[[], object], *, after: int) -> Callable[[str, int,
     return progress
 
 
+@pytest.mark.thorough
 def test_the_data_changes_after_the_plans_were_compared(closed: str) -> None:
     """The batch that would write something else is not committed."""
     reprice(closed, 40, "1.5")
@@ -448,6 +452,7 @@ def test_a_plan_goes_on_without_a_user_who_is_locked(closed: str) -> None:
 # Limits
 
 
+@pytest.mark.thorough
 def test_only_these_users_may_change(closed: str) -> None:
     reprice(closed, 40, "1.5")
     reprice(closed, 41, "3")
@@ -461,6 +466,7 @@ def test_only_these_users_may_change(closed: str) -> None:
     assert [row[:2] for row in corrections(closed)] == [("04", "ada")]
 
 
+@pytest.mark.thorough
 def test_only_these_clusters_may_change(closed: str) -> None:
     reprice(closed, 40, "1.5")
     beyond = backfill(closed, *APRIL, "--reason", "late", "--yes", "--cluster", str(UUID(int=1)), code=6)
@@ -492,6 +498,7 @@ def test_watch_sees_what_has_changed_and_a_backfill_mends_it(closed: str) -> Non
     assert usage_jobs("watch", "--all", url=closed, today=TODAY, **START).code == 0
 
 
+@pytest.mark.thorough
 def test_watch_is_silent_where_every_figure_comes_out_the_same(closed: str) -> None:
     """A price that nobody pays, and rows that were reported since."""
     ask(closed, "ALTER TABLE usage_daily ADD COLUMN reported_to_stripe boolean")

@@ -490,6 +490,7 @@ WRONG_OVERRIDES = (
 )
 
 
+@pytest.mark.thorough
 def test_an_override_that_cannot_be_right_or_says_nothing(either: str) -> None:
     add_usage(either)
     id_ = override(either)
@@ -623,6 +624,7 @@ def test_what_the_brake_lets_go(ready: str, size: tuple[int, int], gone: str) ->
     assert usage_jobs("run", url=ready).code == 0
 
 
+@pytest.mark.thorough
 def test_a_row_that_is_rejected_has_not_vanished(ready: str) -> None:
     """One that lost its user or its day has: it is nobody's, or of no month, and nothing of it can be counted."""
     id_ = add_usage(ready)

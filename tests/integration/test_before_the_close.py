@@ -72,6 +72,7 @@ CHANGES = {
 }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
 def test_the_month_closes_with_what_changed_after_the_batches(
     url: str, before_the_end: Callable[[str], None], change: str
@@ -95,6 +96,7 @@ WHERE NOT EXISTS (SELECT FROM rollup.rejects AS r WHERE r.usage_daily_id = u.id)
 """
 
 
+@pytest.mark.thorough
 def test_a_month_closes_although_purchases_never_stop(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """It closes as it was when detection looked: who differed then is recomputed in the closing transaction."""
     bought: list[int] = []

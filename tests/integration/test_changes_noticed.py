@@ -333,6 +333,7 @@ def test_how_a_user_pays_is_switched_and_back(
     is_final(job, url, day, job.run(url, day))
 
 
+@pytest.mark.thorough
 @pytest.mark.database
 def test_switched_and_back_between_two_runs(copy: Callable[[str], str], tmp_path: Path) -> None:
     url, job = copy("recorded"), runner(tmp_path)
@@ -343,6 +344,7 @@ def test_switched_and_back_between_two_runs(copy: Callable[[str], str], tmp_path
     is_final(job, url, DAY + timedelta(days=1), report)
 
 
+@pytest.mark.thorough
 @pytest.mark.database
 def test_a_row_of_the_roll_up_that_is_gone_comes_back(copy: Callable[[str], str], tmp_path: Path) -> None:
     """user_monthly is what usage is compared with: a user who is missing there has never been computed."""
@@ -370,6 +372,7 @@ def test_a_cost_of_0_that_was_written_comes_back(copy: Callable[[str], str], tmp
     is_final(job, url, DAY, report)
 
 
+@pytest.mark.thorough
 @pytest.mark.database
 def test_a_cost_mode_is_of_months_to_come(copy: Callable[[str], str], tmp_path: Path) -> None:
     """A month keeps the cost mode of the first run that covered it."""

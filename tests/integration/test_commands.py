@@ -145,6 +145,7 @@ def test_amounts_travel_as_text(ready: str) -> None:
     assert ran.object["total_cost"] == "0.3000000000"
 
 
+@pytest.mark.thorough
 def test_a_process_keeps_standard_output_for_the_result(ready: str) -> None:
     ran = usage_jobs_process("run", "--date", str(DAY), "--json", DATABASE_URL=ready)
     assert ran.code == 0, ran.err
@@ -461,6 +462,7 @@ def test_explain_names_tiers_and_overrides(sample: str) -> None:
     assert starts == {0, 10, 100, 1_000, 10_000}
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("change", ["UPDATE usage_daily SET cpu_hours = 5", "DELETE FROM usage_daily"])
 def test_explain_notices_what_has_changed_since(ready: str, change: str) -> None:
     usage_jobs("run", url=ready)

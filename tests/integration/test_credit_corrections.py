@@ -29,6 +29,7 @@ from prepaid import (
 THIRTY = amounts("0", "0.30")
 
 
+@pytest.mark.thorough
 def test_usage_that_grows_takes_from_younger_rows(rich: str) -> None:
     reprice(rich, 1, "0.60")
     night(rich)
@@ -78,6 +79,7 @@ def test_a_deleted_row_gives_its_draws_back(rich: str) -> None:
     repeats(rich)
 
 
+@pytest.mark.thorough
 def test_the_last_row_of_a_user_is_deleted(poor: str) -> None:
     """The user then stands in our own tables only."""
     row(poor, 9, "0.30", user_id="bob")

@@ -96,6 +96,7 @@ def switching(ready: str) -> str:
     return ready
 
 
+@pytest.mark.thorough
 def test_a_switch_changes_the_rows_after_the_furthest_recorded_day(switching: str) -> None:
     pays(switching, "postpaid")
     night(switching, "--date", "2026-06-19")

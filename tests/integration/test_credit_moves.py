@@ -71,6 +71,7 @@ def test_a_row_moves_to_another_cluster(rich: str) -> None:
     repeats(rich)
 
 
+@pytest.mark.thorough
 def test_another_cluster_is_another_place_in_the_row_order(poor: str) -> None:
     """Of two rows of a day the one without a cluster comes last; nothing is gained or lost, so no transaction."""
     ask(poor, "UPDATE usage_daily SET date = '2026-06-20', hopsworks_cluster_id = NULL")
@@ -93,6 +94,7 @@ def test_a_row_moves_to_another_day(poor: str) -> None:
     repeats(poor, today=tomorrow)
 
 
+@pytest.mark.thorough
 def test_a_row_moves_to_another_open_month(ready: str) -> None:
     prepaid(ready, purchased="1.00")
     row(ready, 1, "0.30", MAY_31)
@@ -114,7 +116,6 @@ def test_a_row_moves_to_another_open_month(ready: str) -> None:
     repeats(ready, today=BOTH_OPEN)
 
 
-@pytest.mark.thorough
 def test_a_row_that_came_from_a_closed_month_is_not_drawn_twice(ready: str) -> None:
     """What May has drawn of it counts; a backfill of May gives that back, and June draws it again."""
     prepaid(ready, purchased="1.00")

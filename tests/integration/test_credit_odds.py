@@ -68,6 +68,7 @@ def test_a_rejected_row_has_no_draws(two: str, bad: str) -> None:
     repeats(two, code=3)
 
 
+@pytest.mark.thorough
 def test_a_row_becomes_bad_and_another_users_at_once_and_heals_there(two: str) -> None:
     change(two, "user_id = 'bob', cpu_hours = 'NaN'")
     night(two, code=3)

@@ -158,6 +158,7 @@ COLUMNS = {
 }
 
 
+@pytest.mark.thorough
 def test_privileges_on_the_needed_columns_are_enough(ready: str) -> None:
     """What `check` finds good, a run can do, corrections too: no column is read that the contract does not name."""
     prepaid(ready, granted="0.10", purchased="5")

@@ -88,6 +88,7 @@ def report(url: str, number: int) -> None:
     ask(url, "UPDATE usage_daily SET reported_to_stripe = true WHERE id = %s", UUID(int=number))
 
 
+@pytest.mark.thorough
 def test_a_reported_row_keeps_its_draws_as_booked(b: str) -> None:
     """Its invoice is out: what it costs more now is reported, not uncovered, and what it drew stays used."""
     prepaid(b, purchased="0.50")

@@ -51,6 +51,7 @@ def test_a_top_up_settles_the_oldest_uncovered_row_first(ready: str) -> None:
     repeats(ready, today=BOTH_OPEN)
 
 
+@pytest.mark.thorough
 def test_granted_credits_replace_purchased_ones(ready: str) -> None:
     """Free credits are spent first, also when they are granted later: no amount changes, so no transaction."""
     prepaid(ready, purchased="1.00")
@@ -103,6 +104,7 @@ def closed(ready: str) -> str:
     return ready
 
 
+@pytest.mark.thorough
 def test_a_top_up_settles_what_a_closed_month_left_uncovered(closed: str) -> None:
     others(closed, purchased="0.25")
     night(closed)
@@ -125,6 +127,7 @@ def test_a_closed_month_keeps_its_draws_whatever_its_usage_says_now(closed: str,
     repeats(closed)
 
 
+@pytest.mark.thorough
 def test_a_refund_takes_nothing_back_from_a_closed_month(closed: str) -> None:
     """What is missing then is missing until a purchase has filled the gap; what is left pays May's debt first."""
     others(closed, type_="refund", purchased="-0.15")
@@ -136,6 +139,7 @@ def test_a_refund_takes_nothing_back_from_a_closed_month(closed: str) -> None:
     repeats(closed)
 
 
+@pytest.mark.thorough
 def test_a_row_that_leaves_a_closed_month_is_drawn_where_it_is_for_the_rest(closed: str) -> None:
     """May keeps its draws; credits_deducted tells all that was drawn on the row by its user."""
     others(closed, purchased="1.00")

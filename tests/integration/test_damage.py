@@ -70,6 +70,7 @@ def test_twice_is_once(url: str) -> None:
     assert digest(url) == before
 
 
+@pytest.mark.thorough
 def test_operators_at_once_make_it_once(empty: str, url: str) -> None:
     several = [apply_apart(empty) for _ in range(3)]
     ended_with = [process.communicate(timeout=120) for process in several]
@@ -153,6 +154,7 @@ def test_a_role_without_the_rights_is_told_so(server_url: str, empty: str) -> No
         do(server_url, f"DROP ROLE {name}")
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGKILL, -9)])
 def test_an_interrupted_one_leaves_nothing_half_made(url: str, number: signal.Signals, code: int) -> None:
     """It waits for a table that somebody else uses, with half of its work done."""

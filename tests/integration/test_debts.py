@@ -83,6 +83,7 @@ def owing(ready: str) -> str:
     return ready
 
 
+@pytest.mark.thorough
 def test_debts_are_listed_and_written_off(owing: str) -> None:
     listed = usage_jobs("debts", url=owing, today=CLOSED).out
     assert "300.00 USD open of 1 user" in listed

@@ -52,6 +52,7 @@ def test_everything_that_stands_in_the_way_is_named_at_once(url: str) -> None:
     assert lines[-1].startswith(f"refused: {len(refused)}")
 
 
+@pytest.mark.thorough
 def test_what_was_refused_goes_on_where_it_stood_once_it_is_mended(worlds: Worlds, url: str) -> None:
     do(url, "ALTER TABLE usage_daily RENAME COLUMN user_id TO who; ALTER TABLE rollup.months RENAME TO aside")
     assert command("a", url, "run").code == 5
@@ -154,6 +155,7 @@ SAME = {
 }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("statement", SAME.values(), ids=SAME)
 def test_what_makes_no_difference_makes_none(worlds: Worlds, url: str, statement: str) -> None:
     do(url, statement)
@@ -246,6 +248,7 @@ def test_an_optional_meter_of_a_type_that_is_not_exact_does_not_join_in_silence(
     assert ask(url, JUNE)[0]["cost"] == 0
 
 
+@pytest.mark.thorough
 def test_an_optional_meter_without_a_card_is_left_out_until_it_has_one(url: str, tmp_path: Path) -> None:
     do(url, APPEARS.format("numeric"))
     configured(tmp_path, rates=RATES)

@@ -27,6 +27,7 @@ def works(url: str) -> None:
         assert ran.code == 0, (words, ran.out, ran.err)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("deducted", [None, 1])
 def test_rows(ready: str, deducted: int | None) -> None:
     """Where another program has drawn on them, too."""

@@ -139,6 +139,7 @@ def reset(url: str, database: str) -> None:
         do(url, f"ALTER {scope} RESET ALL")
 
 
+@pytest.mark.thorough
 def test_a_schema_that_the_api_serves_is_noted(elsewhere: tuple[str, str]) -> None:
     url, schema = elsewhere
     for statement in HIDDEN:
@@ -183,6 +184,7 @@ def test_a_view_that_reads_with_its_owners_rights_is_noted(url: str) -> None:
     assert sorted(note["subject"].replace("public.", "") for note in notes(url)) == sorted(OPEN)
 
 
+@pytest.mark.thorough
 def test_without_the_apis_roles_there_is_nothing_to_expose(server_directory: Path, tmp_path: Path) -> None:
     """A plain PostgreSQL knows neither anon nor authenticated."""
     from jobs.demo.server import run_server

@@ -100,6 +100,7 @@ def test_a_month_waits_for_who_is_set_aside(two: str) -> None:
     assert night(two, "--adopt", "bob", today=july, code=3)["closed"] == ["2026-06-01"]
 
 
+@pytest.mark.thorough
 def test_a_month_waits_for_who_is_set_aside_for_a_later_month(two: str) -> None:
     """The row is in July; the dry run says so as well."""
     row(two, 3, "0.50", date(2026, 7, 2), user_id="bob", credits_deducted="0.50")

@@ -165,6 +165,7 @@ NO_HINDRANCE = {
 }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("what", NO_HINDRANCE)
 def test_locks_that_are_in_nobodys_way_delay_nobody(what: str, url: str) -> None:
     with held(url, NO_HINDRANCE[what]):

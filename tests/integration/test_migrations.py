@@ -100,6 +100,7 @@ def test_a_run_goes_on_where_the_first_version_stopped(old: str) -> None:
     assert (ran.code, broken(ran)) == (0, [])
 
 
+@pytest.mark.thorough
 def test_the_first_version_and_a_fresh_start_price_alike(old: str, new: str) -> None:
     """Of the closed month a backfill makes what the first version did not have: fingerprints, and its days."""
     for url in (old, new):
@@ -132,6 +133,7 @@ TO_BE_COMPUTED = ("fingerprint",)
 """Of open months `schema --apply` takes it away where a roll-up gets a column: the next run computes them again."""
 
 
+@pytest.mark.thorough
 def test_a_new_column_comes_without_losing_a_row(old: str, new: str) -> None:
     """As it came into 0.1.0: NULL is what nobody has computed, and a count is 0."""
     applied(old)
@@ -165,6 +167,7 @@ def metered(directory: Path, *more: str, without: str = "") -> None:
     configured(directory, settings="".join(tables), rates=HEADER + "".join(lines))
 
 
+@pytest.mark.thorough
 def test_a_meter_that_is_added_gets_its_columns_and_keeps_every_row(old: str, tmp_path: Path) -> None:
     applied(old)
     assert usage_jobs("run", url=old).code == 3

@@ -50,6 +50,7 @@ def test_after_a_crash_only_the_rest_is_computed(url: str, monkeypatch: pytest.M
     assert night(url)["rows_changed"] == 0
 
 
+@pytest.mark.thorough
 def test_a_user_who_is_locked_keeps_nobody_out_of_the_cluster_tables(url: str) -> None:
     usage_jobs("check", url=url, today=TODAY)  # a role of the job's own gets its grants, before anything is locked
     with psycopg.connect(url) as other:

@@ -91,6 +91,7 @@ def test_every_command_works(booked: str, pool: Pooler) -> None:
             assert ran.object == usage_jobs(*command, "--json", url=booked).object
 
 
+@pytest.mark.thorough
 def test_the_first_night_behind_a_pooler(database: str, pool: Pooler) -> None:
     """From an empty schema on, the run in a process of its own, with nothing but the address."""
     add_usage(database)

@@ -1,9 +1,11 @@
 """A publication FOR ALL TABLES, as replicas make it: tables without an identity cannot change."""
 
+import pytest
 from commands import ask
 from prepaid import june, night, others, prepaid, repeats, reprice, row
 
 
+@pytest.mark.thorough
 def test_runs_write_to_tables_that_are_published(ready: str) -> None:
     """Every kind of change, of every table that the job owns."""
     ask(ready, "CREATE PUBLICATION everything FOR ALL TABLES")

@@ -167,6 +167,7 @@ def test_what_is_tampered_with_is_found_and_named(
 ONE_HOUR_MORE = "cpu_hours is 14 on one side, 15 on the other"
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("change", "law", "difference"),
     [
@@ -318,6 +319,7 @@ def test_a_run_that_wrote_nothing_excuses_nothing(url: str) -> None:
     assert "4 ledger by row = credits_deducted" in broken(reconciled(url))
 
 
+@pytest.mark.thorough
 def test_usage_that_moved_on_breaks_no_law(url: str) -> None:
     """It is counted, and the next run takes it."""
     ask(url, "UPDATE usage_daily SET cpu_hours = 9 WHERE user_id = 'ada' AND date = %s AND cpu_hours = 7", DAY)

@@ -185,6 +185,7 @@ def test_an_unexpected_failure(ready: str) -> None:
     assert "cannot parse" in ran.err
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(not strangers.addressable() or not Path("/proc/self/cmdline").exists(), reason="Linux only")
 @pytest.mark.parametrize("reader", READERS)
 def test_the_list_of_processes(ready: str, reader: str) -> None:

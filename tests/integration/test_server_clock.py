@@ -71,6 +71,7 @@ def stopped(url: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRe
     return url
 
 
+@pytest.mark.thorough
 def test_a_run_that_wrote_nothing_has_covered_nothing(stopped: str) -> None:
     """Nothing of that year is covered or closed, and who switches later is due from his own day on."""
     url = stopped
@@ -117,6 +118,7 @@ def test_days_after_yesterday_are_never_covered(url: str) -> None:
     assert not months(url)["2026-06"]
 
 
+@pytest.mark.thorough
 def test_the_last_closed_month_is_opened_again(url: str) -> None:
     ask(url, "UPDATE usage_daily SET cpu_hours = 50 WHERE date < '2026-06-01'")
     words = ("--reason", "hours were counted twice", "--json")

@@ -79,6 +79,7 @@ def answers(process: "subprocess.Popen[bytes]") -> bool:
     return True
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("reader", READERS)
 def test_other_threads_work(start: Start, reader: str) -> None:
     """Without pings the server ends the guard after a minute, and another run may begin beside this one."""
