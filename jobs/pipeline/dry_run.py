@@ -19,7 +19,7 @@ from jobs.pipeline.run_totals import Totals
 from jobs.pipeline.shrink_check import check_shrink
 from jobs.postgres import adoption, detection
 from jobs.postgres.adoption import Adoption
-from jobs.postgres.connections import Connection, transaction
+from jobs.postgres.connections import Connection, read_value, transaction
 from jobs.postgres.credit_capabilities import find_unusable_accounts
 from jobs.postgres.detection import Detected
 from jobs.postgres.month_figures import read_month_figures
@@ -91,5 +91,4 @@ def _snapshot_reader(connection: Connection, request: RunRequest, kind: str) -> 
     """Returns a reader that reads the snapshot of our transaction."""
     if kind != "connectorx":
         return Reader(kind, request.address)
-    row = connection.execute("SELECT pg_export_snapshot()").fetchone()
-    return Reader(kind, request.address, None if row is None else str(row[0]))
+    return Reader(kind, request.address, read_value(connection, "SELECT pg_export_snapshot()"))

@@ -101,7 +101,7 @@ def _check_privileges(known: Catalog, subject: str, table: Table) -> Iterator[Fi
 
 
 def _check_row_security(known: Catalog, subject: str, table: Table) -> Iterator[Finding]:
-    """Checks that the job sees all rows, and that row-level security is on, so that nobody else sees any."""
+    """Checks that the job sees all rows, and that row-level security is on, so that other roles see none."""
     security = known.own_row_security.get(table.name)
     if security is not None:
         yield from check_visibility(subject, security, own_rights(table.name), known.server["role"])
