@@ -1,31 +1,36 @@
 """A dry run: what a run would write, computed read-only on one snapshot."""
 
 from dataclasses import replace
+from datetime import date
+from typing import Any
 
+from jobs.domain.fixed_point import unscaled
 from jobs.domain.run_report import Report
 from jobs.pipeline.batch import Batch
 from jobs.pipeline.change_check import check_change
 from jobs.pipeline.change_sums import ChangeSums
 from jobs.pipeline.cluster_tables import ClusterDeltas
-from jobs.pipeline.finalize import Finalized
-from jobs.pipeline.finalize_preview import preview
+from jobs.pipeline.end_changes import compute_end
+from jobs.pipeline.finalize import END, Finalized
 from jobs.pipeline.plan_approval import ADOPTION, ChangeRecorder
 from jobs.pipeline.planning import plan_run
-from jobs.pipeline.ran_out import write_ran_out
+from jobs.pipeline.ran_out import compute_ran_out, write_ran_out
 from jobs.pipeline.row_changes import list_adoption
 from jobs.pipeline.run_request import RunRequest
 from jobs.pipeline.run_summary import summarize
 from jobs.pipeline.run_totals import Totals
 from jobs.pipeline.shrink_check import check_shrink
-from jobs.postgres import adoption, detection
+from jobs.postgres import adoption, billing_mode_history, detection
 from jobs.postgres.adoption import Adoption
 from jobs.postgres.connections import Connection, read_value, transaction
-from jobs.postgres.credit_capabilities import find_unusable_accounts
+from jobs.postgres.credit_capabilities import find_unusable_accounts, find_unusable_payers
 from jobs.postgres.detection import Detected
-from jobs.postgres.month_figures import read_month_figures
+from jobs.postgres.month_figures import MonthFigures, read_month_figures
 from jobs.postgres.run_scope import RunScope
 from jobs.postgres.source_capabilities import SourceCapabilities
 from jobs.postgres.usage_reader import Reader
+
+AMOUNTS = ("total_cost", "credits_deducted", "uncovered", "amount_due", "amount_reported", "amount_free")
 
 
 def compute_dry_run(
@@ -46,8 +51,6 @@ def compute_dry_run(
             detected = detection.detect(connection, scope, scope.window.months, full=is_full)
             check_shrink(scope, detected, request.allow_shrink)
             totals.ownerless = detected.ownerless
-            by_month, whole = read_month_figures(connection, scope, scope.window.months)
-            before = Finalized(whole, by_month)
         if scope.covered_to is not None:
             totals.sums = ChangeSums(scope)
         with request.stage("compute and write"):
@@ -56,7 +59,7 @@ def compute_dry_run(
         if request.backfill is None or not (request.dry_run or request.backfill.plan):
             check_change(connection, scope, totals.sums, request.allow_change)
         with request.stage("finish"):
-            ended = preview(connection, scope, totals, detected, before, full=request.full)
+            ended = _preview_end(connection, scope, totals, detected, full=request.full)
         if request.ran_out is not None:
             write_ran_out(connection, scope, totals, request.ran_out)
     return summarize(request.seconds, scope, None, totals, ended, adopted), totals
@@ -92,3 +95,45 @@ def _snapshot_reader(connection: Connection, request: RunRequest, kind: str) -> 
     if kind != "connectorx":
         return Reader(kind, request.address)
     return Reader(kind, request.address, read_value(connection, "SELECT pg_export_snapshot()"))
+
+
+def _preview_end(
+    connection: Connection, scope: RunScope, totals: Totals, detected: Detected, *, full: bool
+) -> Finalized:
+    """Returns what ``finalize`` would write after the changes in ``totals``."""
+    by_month, whole = _predict_figures(connection, scope, totals, detected)
+    totals.holding_up = find_unusable_payers(connection, scope.settings, scope.credits, scope.window.closing)
+    closing = frozenset[date]() if totals.holding_up or totals.set_aside else scope.window.closing
+    changes = compute_end(connection, scope, totals, by_month, closing, full=full)
+    if totals.recorder is not None:
+        pending = connection.execute(scope.new_billing_modes_query())
+        entries = [entry for entry in pending if entry[0] not in totals.users]
+        totals.recorder.add_stage(END, changes.list_changes(entries))
+    counts = {name: totals.changed[name] + count for name, count in changes.counts.items()}
+    counts["billing_modes"] = billing_mode_history.count_entries(connection, scope.new_billing_modes_query())
+    return Finalized(whole, by_month, changes.rows_rejected, counts, closing)
+
+
+def _predict_figures(
+    connection: Connection, scope: RunScope, totals: Totals, detected: Detected
+) -> tuple[dict[date, MonthFigures], MonthFigures]:
+    """Returns the figures as they would be after the changes of the batches: by month, and of all summed months."""
+    stored_figures, _ = read_month_figures(connection, scope, scope.window.months)
+    sums: dict[date, dict[str, int]] = {month: dict.fromkeys(AMOUNTS, 0) for month in scope.window.months}
+    for target, stored in totals.months:
+        for frame, sign in ((target, 1), (stored, -1)):
+            for row in frame.select("month", *AMOUNTS).group_by("month").sum().iter_rows(named=True):
+                for name in AMOUNTS:
+                    sums[row["month"]][name] += sign * (row[name] or 0)
+    by_month = {}
+    for month in scope.window.months:
+        old, count = stored_figures[month], detected.months.get(month)
+        figures: Any = {name: getattr(old, name) + unscaled(sums[month][name]) for name in AMOUNTS}
+        users, rows = (count.users, count.rows) if count else (0, 0)
+        by_month[month] = MonthFigures(users, rows, usage_hash=None, **figures)
+    summed = [by_month[month] for month in scope.summed_months]
+    whole: Any = {name: sum((getattr(each, name) for each in summed), start=unscaled(0)) for name in AMOUNTS}
+    uncovered = compute_ran_out(connection, scope, totals)
+    ran_out = uncovered.filter(uncovered["month"].is_in(scope.summed_months))["user_id"].n_unique()
+    users = sum(each.users for each in summed)
+    return by_month, MonthFigures(users, usage_hash=None, users_ran_out=ran_out, **whole)

@@ -9,19 +9,17 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import date
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 
-from jobs.domain.billing_periods import first_of
 from jobs.domain.errors import LockedError
 from jobs.domain.work_list import WorkList
-from jobs.pipeline import month_records, ownerless_rows
+from jobs.pipeline.end_changes import compute_end
 from jobs.pipeline.run_totals import Totals
-from jobs.postgres import billing_mode_history, cluster_rollups, detection, price_overrides, rejects, run_log
+from jobs.postgres import billing_mode_history, detection, price_overrides, rejects, run_log
 from jobs.postgres.billing_mode_history import Entry
 from jobs.postgres.connections import Connection, transaction
 from jobs.postgres.credit_capabilities import find_unusable_payers
 from jobs.postgres.month_figures import MonthFigures, read_month_figures
-from jobs.postgres.rejects import RejectChange
 from jobs.postgres.run_lock import check_ownership
 from jobs.postgres.run_scope import RunScope
 
@@ -29,7 +27,6 @@ if TYPE_CHECKING:
     from jobs.pipeline.batch import BatchResult
 
 END = "end"
-NO_CLUSTERS = {"cluster_daily": 0, "cluster_monthly": 0}
 
 
 class NotClosableError(Exception):
@@ -70,15 +67,6 @@ class Closing:
     recompute: Callable[[Connection, WorkList], "BatchResult"]
 
 
-class _Regrouping(NamedTuple):
-    """The ``days`` to regroup; ``incomplete``: months of which not every user was written although all had to be
-    computed again; ``waiting``: those of them that are not in user_daily yet."""
-
-    days: list[date]
-    incomplete: frozenset[date]
-    waiting: frozenset[date]
-
-
 def finalize(
     connection: Connection, scope: RunScope, run_id: int, totals: Totals, closing: Closing, *, full: bool
 ) -> Finalized:
@@ -99,55 +87,18 @@ def finalize(
         # Before detection runs again, because detection decides what closes.
         entered, entries = _append_billing_modes(connection, scope, run_id, totals)
         recomputed = _recompute_differing(connection, scope, totals, closing) if closing.months else None
-        written = _count_written(totals, recomputed)
-        regrouping = _select_days(connection, scope, totals, full=full)
-        changed, diffs = _regroup(connection, scope, run_id, regrouping.days, totals)
-        _store_set_aside(connection, scope, run_id, totals)
-        ownerless = ownerless_rows.find_ids(connection, scope, totals)
-        rejected = ownerless_rows.find_rejects(connection, scope, totals, ownerless)
-        rejects.write_rejects(connection, settings, rejected)
-        written["usage_daily"] += len(ownerless_rows.find_undated(connection, scope, ownerless, write=True))
         by_month, whole = read_month_figures(connection, scope, window.months)
-        records = [
-            month_records.make_record(
-                scope,
-                month,
-                by_month[month],
-                run_id,
-                closes=month in closing.months,
-                is_complete=month not in regrouping.incomplete,
-            )
-            for month in window.months
-        ]
-        records += month_records.make_other_records(connection, scope, regrouping.days, run_id)
-        months = run_log.update_months(connection, settings, records)
-        changed |= {"billing_modes": written["billing_modes"] + entered, "usage_daily": written["usage_daily"]}
-        changed |= {"rejects": written["rejects"] + len(rejected), "months": len(months)}
+        changes = compute_end(connection, scope, totals, by_month, closing.months, full=full)
         # The approved plan includes all users, so it is comparable only if all were written.
         if totals.recorder is not None and not totals.not_written:
-            totals.recorder.add_stage(END, list_end_changes(diffs, entries, rejected, months))
-        count = rejects.count_rejects(connection, settings, window.spans())
-        ended = Finalized(whole, by_month, count, changed, closing.months, regrouping.waiting, recomputed)
+            totals.recorder.add_stage(END, changes.list_changes(entries))
+        changes.write(connection, scope, run_id)
+        _store_set_aside(connection, scope, run_id, totals)
+        written = _count_written(totals, recomputed)
+        added = {name: written[name] + count for name, count in (changes.counts | {"billing_modes": entered}).items()}
+        ended = Finalized(whole, by_month, changes.rows_rejected, added, closing.months, changes.waiting, recomputed)
         _mark_done(connection, scope, run_id, totals.rows_read, ended, written)
     return ended
-
-
-def list_end_changes(
-    diffs: Sequence[Any],
-    entries: Sequence[Entry],
-    rejected: Sequence[RejectChange],
-    months: Sequence[tuple[date, str, str]],
-) -> Any:
-    """Returns what the end of a run writes, for its plan (rollups.changes.CHANGES).
-
-    ``diffs``: of the cluster tables; ``entries``: of rollup.billing_modes; ``months``: month, stored and new values.
-    """
-    import polars as pl
-
-    from jobs.pipeline import row_changes
-
-    lists = [row_changes.list_billing_modes(entries), row_changes.list_rejects(rejected)]
-    return pl.concat([*(diff.list_changes() for diff in diffs), *lists, row_changes.list_months(months)])
 
 
 def _append_billing_modes(
@@ -193,33 +144,6 @@ def _count_written(totals: Totals, recomputed: "BatchResult | None") -> Counter[
     """Returns how many rows batches have written by table, those of the closing transaction included."""
     more = {} if recomputed is None or recomputed.changes is None else recomputed.changes.counts
     return Counter({name: count + more.get(name, 0) for name, count in totals.changed.items()})
-
-
-def _select_days(connection: Connection, scope: RunScope, totals: Totals, *, full: bool) -> _Regrouping:
-    """Returns the days to regroup: touched days, and all days of months that had to be computed again.
-
-    A month that is not in user_daily yet waits until all its users are; until then its touched days stay marked.
-    """
-    incomplete = scope.not_comparable if totals.not_written else frozenset[date]()
-    waiting = frozenset(month for month in incomplete if scope.month_records.fingerprints.get(month) is None)
-    rebuilt = scope.window.months if full else scope.not_comparable
-    touched = cluster_rollups.days_to_regroup(connection, scope)
-    days = {*touched, *(day for day in scope.window.days if first_of(day) in rebuilt)}
-    return _Regrouping(sorted(day for day in days if first_of(day) not in waiting), incomplete, waiting)
-
-
-def _regroup(
-    connection: Connection, scope: RunScope, run_id: int, days: Sequence[date], totals: Totals
-) -> tuple[dict[str, int], list[Any]]:
-    """Regroups ``days``. Returns how many rows were written by table, and if a plan is compared the differences."""
-    if not days:
-        return NO_CLUSTERS, []
-    from jobs.pipeline import cluster_tables
-
-    diffs = cluster_tables.find_cluster_differences(connection, scope, days, cluster_tables.ClusterDeltas())
-    changed = {diff.table.name: diff.write(connection, scope, run_id) for diff in diffs}
-    cluster_rollups.untouch_days(connection, scope, days)
-    return changed, diffs if totals.recorder is not None else []
 
 
 def _store_set_aside(connection: Connection, scope: RunScope, run_id: int, totals: Totals) -> None:

@@ -187,14 +187,12 @@ def record_cost_modes(
 
 
 def update_months(
-    connection: Connection, settings: Settings, figures: Sequence[Mapping[str, Any]]
-) -> list[tuple[date, str, str]]:
-    """Stores the figures of each month, and closes months that are due. Returns the changes: month, before, after."""
-    changed = find_month_changes(connection, settings, figures)
+    connection: Connection, settings: Settings, figures: Sequence[Mapping[str, Any]], run_id: int
+) -> None:
+    """Stores the figures of each month, and closes months that are due, in the caller's transaction."""
     text = compose("months.update", months=job_table(settings, "months"))
     for figure in figures:
-        connection.execute(text, figure)
-    return changed
+        connection.execute(text, {**figure, "run_id": run_id})
 
 
 def find_month_changes(
