@@ -25,9 +25,9 @@ The path of one usage row, once detection (``postgres.detection``) has found tha
    (``rollups.user_rollups``; ``pipeline.month_hashes`` adds its hashes), and what differs from the stored rows
    (``pipeline.table_diff``).
 3. The rows to be written are locked, and the server's fingerprint of the user is compared with what was read.
-4. ``pipeline.batch_writing`` writes what differs: ledger, transactions and account (``postgres.accounts``), the row
-   (``postgres.usage_writeback``), its day in user_daily and its month in user_monthly (``postgres.table_io``), and the
-   day in touched_days (``postgres.cluster_rollups``). A row that cannot be priced goes to rejects instead
+4. It writes what differs (``pipeline.batch_changes``): ledger, transactions and account (``postgres.accounts``), the
+   row (``postgres.usage_writeback``), its day in user_daily and its month in user_monthly (``postgres.table_io``), and
+   the day in touched_days (``postgres.cluster_rollups``). A row that cannot be priced goes to rejects instead
    (``postgres.rejects``).
 5. ``pipeline.finalize`` regroups the touched days of user_daily into cluster_daily and cluster_monthly
    (``pipeline.cluster_tables``), enters the months, and ends the run.

@@ -27,7 +27,6 @@ from jobs.pipeline.batch_changes import BatchChanges
 from jobs.pipeline.batch_computation import compute_changes, find_differences
 from jobs.pipeline.batch_input import BatchInput
 from jobs.pipeline.batch_reading import read_input
-from jobs.pipeline.batch_writing import lock_rows, write_changes
 from jobs.postgres import accounts, detection, usage_writeback
 from jobs.postgres.connections import Connection, transaction
 from jobs.postgres.errors import LOCK_ERRORS, REFUSED_AT_COMMIT
@@ -51,7 +50,7 @@ class BatchResult:
     - ``skipped``: users who could not be written;
     - ``failed``: whether no user was written, and the user who is the cause is not known; ``refused``: the reason, if
       a constraint, trigger or policy of the application's tables refused;
-    - ``foreign``: users who were neither written nor skipped, and why their credits are unexplained.
+    - ``unexplained``: users who were neither written nor skipped, and why their credits are unexplained.
     """
 
     done: frozenset[str]
@@ -60,7 +59,7 @@ class BatchResult:
     changes: BatchChanges | None = None
     failed: bool = False
     refused: str | None = None
-    foreign: Mapping[str, str] = field(default_factory=dict)
+    unexplained: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +78,8 @@ class Batch:
 
     def run(self, connection: Connection, users: Collection[str]) -> BatchResult:
         """Computes ``users`` and writes what differs, in a transaction of its own."""
-        inputs, foreign = self._read(connection, self.reader, users)
-        return replace(self._write_or_fail(connection, inputs), foreign=foreign)
+        inputs, unexplained = self._read(connection, self.reader, users)
+        return replace(self._write_or_fail(connection, inputs), unexplained=unexplained)
 
     def _write_or_fail(self, connection: Connection, inputs: BatchInput) -> BatchResult:
         try:
@@ -97,8 +96,8 @@ class Batch:
         Raises ConcurrentChangeError, RefusedError, or psycopg.Error (LOCK_ERRORS) if a lock was not available in time.
         """
         connection.execute(f"SET LOCAL lock_timeout = '{BATCH_LOCK_TIMEOUT}'".encode())
-        inputs, foreign = self._read(connection, Reader("copy", self.reader.address), users)
-        return replace(self._write(connection, inputs, inputs.rows_read, is_single=False), foreign=foreign)
+        inputs, unexplained = self._read(connection, Reader("copy", self.reader.address), users)
+        return replace(self._write(connection, inputs, inputs.rows_read, is_single=False), unexplained=unexplained)
 
     def run_single(self, connection: Connection, user: str) -> BatchResult:
         """Computes one user and writes what differs. The user is locked before being read, so nothing changes then.
@@ -113,19 +112,21 @@ class Batch:
                 accounts.lock_accounts(connection, scope.settings, scope.credits, alone, wait=True)
                 if scope.writes_usage:
                     usage_writeback.lock_users(connection, scope, alone)
-                inputs, foreign = self._read(connection, Reader("copy", self.reader.address), alone)
-                return replace(self._write(connection, inputs, inputs.rows_read, is_single=True), foreign=foreign)
+                inputs, unexplained = self._read(connection, Reader("copy", self.reader.address), alone)
+                return replace(
+                    self._write(connection, inputs, inputs.rows_read, is_single=True), unexplained=unexplained
+                )
         except (psycopg.Error, RefusedError) as error:
             return BatchResult(frozenset(), alone, 0, failed=True, refused=_refusal(error))
 
     def compute(self, connection: Connection, users: Collection[str]) -> BatchResult:
         """Computes what ``run`` would write, read-only, in the caller's transaction."""
-        inputs, foreign = self._read(connection, self.reader, users)
+        inputs, unexplained = self._read(connection, self.reader, users)
         account_rows = accounts.read_accounts(connection, self.scope.settings, self.scope.credits, inputs.account_users)
         changes = compute_changes(connection, self.scope, None, inputs, account_rows)
         written = usage_writeback.compute_written_changes(connection, self.scope, changes.usage_updates)
         changes = find_differences(connection, replace(changes, written_hashes=written))
-        return BatchResult(inputs.users, frozenset(), inputs.rows_read, changes, foreign=foreign)
+        return BatchResult(inputs.users, frozenset(), inputs.rows_read, changes, unexplained=unexplained)
 
     def _read(
         self, connection: Connection, reader: Reader, users: Collection[str]
@@ -133,12 +134,12 @@ class Batch:
         """Reads ``users``; returns the input of those who are not set aside, and why the others are."""
         inputs = read_input(connection, reader, self.scope, users, self.run_id)
         trusting, adopting = self.scope.trusted_ledger_users, self.scope.adopted_users
-        foreign = {
+        unexplained = {
             user: why.reason
             for user, why in inputs.unexplained.items()
             if user not in trusting and not (why.is_adoptable and user in adopting)
         }
-        return inputs.without(foreign), foreign
+        return inputs.without(unexplained), unexplained
 
     @property
     def _run_id(self) -> int:
@@ -156,7 +157,7 @@ class Batch:
         # An account that was opened meanwhile is not locked, so it is left to the next run.
         account_rows = accounts.read_accounts(connection, scope.settings, scope.credits, locked)
         changes = compute_changes(connection, scope, self._run_id, inputs, account_rows, first=not is_single)
-        changes, missing = lock_rows(connection, changes, alone=is_single)
+        changes, missing = _lock_rows(connection, changes, alone=is_single)
         not_writable = missing | self._changed_users(connection, inputs)
         if is_single and not_writable:
             return BatchResult(frozenset(), users, rows_read)
@@ -165,7 +166,7 @@ class Batch:
             return BatchResult(frozenset(), users, rows_read)
         changes = find_differences(connection, changes)
         self.check(changes.list_changes())
-        write_changes(connection, changes, self.number, not_writable)
+        changes.write(connection, self.number, not_writable)
         return BatchResult(changes.users, users - changes.users, rows_read, changes)
 
     def _changed_users(self, connection: Connection, inputs: BatchInput) -> frozenset[str]:
@@ -183,6 +184,19 @@ class Batch:
             posted = detection.count_draws(connection, self.scope, inputs.users)
             changed |= {user for user, _ in posted.items() ^ dict(inputs.entry_counts.iter_rows()).items()}
         return frozenset(changed)
+
+
+def _lock_rows(connection: Connection, changes: BatchChanges, *, alone: bool) -> tuple[BatchChanges, frozenset[str]]:
+    """Locks the rows to be written. Returns the changes with ``written_hashes``, and users with unlocked rows.
+
+    ``alone``: whether the batch is one user whose rows are locked already.
+    """
+    scope, written, missing = changes.scope, changes.written_hashes, frozenset[str]()
+    if not changes.usage_updates.is_empty():
+        usage_writeback.stage_rows(connection, changes.usage_updates)
+        written, missing = usage_writeback.lock_rows(connection, scope, changes.usage_updates, alone=alone)
+    missing |= usage_writeback.lock_unread_rows(connection, scope, changes.unread)
+    return replace(changes, written_hashes=written), missing
 
 
 def _refusal(error: psycopg.Error | RefusedError) -> str | None:

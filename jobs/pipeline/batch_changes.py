@@ -1,4 +1,4 @@
-"""The changes of a batch in every table: computed by ``batch_computation``, written by ``batch_writing``."""
+"""The changes of a batch in every table: computed by ``batch_computation``, written by ``batch``."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
@@ -7,19 +7,15 @@ import polars as pl
 
 from jobs.domain.schemas import DRAWN
 from jobs.pipeline import row_changes
-from jobs.pipeline.batch_input import BatchInput, of_users
+from jobs.pipeline.batch_input import BatchInput, filter_frames, of_users
 from jobs.pipeline.table_diff import TableDiff
-from jobs.postgres import accounts
+from jobs.postgres import accounts, billing_mode_history, cluster_rollups, ledger, rejects, usage_writeback
+from jobs.postgres.connections import Connection
 from jobs.postgres.rejects import RejectChange
 from jobs.postgres.run_scope import RunScope
-from jobs.postgres.usage_writeback import UnreadRow
+from jobs.postgres.usage_writeback import ConcurrentChangeError, UnreadRow
 from jobs.rollups.causes import NO_CAUSES
 from jobs.rollups.changes import NO_CHANGES
-
-USER_FRAMES = (
-    *("rows", "accounts", "accounts_after", "adopted", "postings", "usage_updates", "days_target", "months_target"),
-    *("settled_debts", "debts_settled_by_adoption", "debts_target", "written_hashes"),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,11 +114,10 @@ class BatchChanges:
         removed = self.users & frozenset(users)
         if not removed:
             return self
-        others = ~of_users(removed)
         return replace(
             self,
             inputs=self.inputs.without(removed),
-            **{name: getattr(self, name).filter(others) for name in USER_FRAMES},
+            **filter_frames(self, ~of_users(removed)),
             unread=[row for row in self.unread if not row.reversed & removed],
             rejects=[change for change in self.rejects if change.user not in removed],
         )
@@ -145,3 +140,33 @@ class BatchChanges:
                 row_changes.list_rejects(self.rejects),
             ]
         )
+
+    def write(self, connection: Connection, batch_number: int, skipped: Collection[str]) -> None:
+        """Writes all changes, in the transaction that has locked the rows. Call after ``find_differences``.
+
+        ``batch_number``: of the batch in rollup.touched_days; ``skipped``: users whose staged rows are not written.
+        Raises ConcurrentChangeError if a row is not as expected: the transaction must then be rolled back.
+        """
+        scope, settings, run_id = self.scope, self.scope.settings, self.run_id
+        assert run_id is not None  # noqa: S101
+        found = self.differences
+        if not self.adopted.is_empty():
+            accounts.post_adopted_draws(connection, settings, self.adopted, run_id)
+        if not self.postings.is_empty():
+            posted = accounts.post_draws(connection, settings, scope.credits, self.postings, run_id)
+            if posted["credit_draws"] != self.postings.height:
+                raise ConcurrentChangeError(frozenset(self.postings.filter("first")["user_id"]))
+        if not self.usage_updates.is_empty():
+            if skipped:
+                usage_writeback.unstage_users(connection, skipped)
+            usage_writeback.write_rows(connection, scope, self.usage_updates)
+        usage_writeback.write_unread_rows(connection, scope, self.unread)
+        found.daily.write(connection, scope, run_id)
+        cluster_rollups.touch_days(connection, scope, run_id, batch_number, found.daily.keys["date"].unique().to_list())
+        found.monthly.write(connection, scope, run_id)
+        found.debts.write(connection, scope, run_id)
+        if entries := self.inputs.new_billing_modes:
+            known = billing_mode_history.known_entries_query(entries)
+            billing_mode_history.append_entries(connection, settings, known, run_id)
+        ledger.append_corrections(connection, settings, self.corrections, scope.reason, run_id)
+        rejects.write_rejects(connection, settings, self.rejects)

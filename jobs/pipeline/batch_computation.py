@@ -8,7 +8,7 @@ import polars as pl
 from jobs.credits import debts, draw_windows
 from jobs.domain.fixed_point_columns import int128
 from jobs.domain.schemas import DRAWS
-from jobs.pipeline import foreign_draws, month_hashes
+from jobs.pipeline import month_hashes, unexplained_credits
 from jobs.pipeline.batch_changes import BatchChanges, Differences
 from jobs.pipeline.batch_input import BatchInput
 from jobs.pipeline.table_diff import TableDiff, add_left_out_meters
@@ -82,15 +82,15 @@ def _adopt(
     users = sorted(scope.adopted_users.intersection(inputs.unexplained))
     if not users:
         return inputs, pl.DataFrame(schema=DRAWS), debts.with_nothing_paid(inputs.payable.clear())
-    adopted = foreign_draws.make_adopted_draws(connection, scope, inputs, account_rows, users)
-    dropped = foreign_draws.make_dropped_draws(inputs, users)
+    adopted = unexplained_credits.make_adopted_draws(connection, scope, inputs, account_rows, users)
+    dropped = unexplained_credits.make_dropped_draws(inputs, users)
     payable, settled = debts.adopt_debts(inputs.payable, adopted)
     in_window = adopted.join(settled, on=["id", "date"], how="anti")
     explained = replace(
         inputs,
         draws=pl.concat([inputs.draws, in_window, dropped]),
-        mismatched=foreign_draws.explain_adopted(inputs.mismatched, adopted),
-        mismatched_debts=foreign_draws.explain_adopted(inputs.mismatched_debts, adopted),
+        mismatched=unexplained_credits.explain_adopted(inputs.mismatched, adopted),
+        mismatched_debts=unexplained_credits.explain_adopted(inputs.mismatched_debts, adopted),
         payable=payable,
     )
     return explained, pl.concat([adopted, dropped]), settled

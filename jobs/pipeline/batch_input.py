@@ -57,10 +57,7 @@ class BatchInput:
         """Returns the input of all users but ``users``."""
         if not users:
             return self
-        others = ~of_users(users)
-        values = {each.name: getattr(self, each.name) for each in fields(self)}
-        frames: Any = {name: value.filter(others) for name, value in values.items() if isinstance(value, pl.DataFrame)}
-        return replace(self, users=self.users - frozenset(users), **frames)
+        return replace(self, users=self.users - frozenset(users), **filter_frames(self, ~of_users(users)))
 
     @property
     def for_credits(self) -> CreditInput:
@@ -97,3 +94,9 @@ class BatchInput:
 def of_users(users: Collection[str]) -> pl.Expr:
     """Whether a row is of one of ``users``."""
     return pl.col("user_id").cast(pl.String).is_in(sorted(users))
+
+
+def filter_frames(instance: Any, condition: pl.Expr) -> dict[str, Any]:
+    """Returns the frames among the fields of a dataclass, by name, with the rows that meet ``condition``."""
+    values = {each.name: getattr(instance, each.name) for each in fields(instance)}
+    return {name: value.filter(condition) for name, value in values.items() if isinstance(value, pl.DataFrame)}

@@ -8,7 +8,7 @@ import polars as pl
 
 from jobs.credits.draw_windows import find_vanished_draws, make_zero_draws, select_window_draws
 from jobs.domain.schemas import CODED, PAYABLE
-from jobs.pipeline import foreign_draws
+from jobs.pipeline import unexplained_credits
 from jobs.pipeline.batch_input import BatchInput
 from jobs.pipeline.row_rating import is_priceable, rate_rows
 from jobs.postgres import user_state
@@ -76,7 +76,7 @@ def read_input(
             closed_days=closed_days,
             mismatched_debts=user_state.find_mismatched_debts(connection, scope, payable),
         )
-        return replace(inputs, unexplained=foreign_draws.find_unexplained_users(connection, scope, inputs))
+        return replace(inputs, unexplained=unexplained_credits.find_unexplained_users(connection, scope, inputs))
 
 
 def _not_always_prepaid(users: Collection[str], billing_modes: pl.DataFrame) -> list[str]:

@@ -42,7 +42,7 @@ def run_batches(
     for number, results in enumerate(run_side_by_side(links, run_one, enumerate(work)), start=1):
         for result in results:
             totals.add(result)
-        _check_refused([reason for user, reason in totals.set_aside.items() if user not in totals.foreign])
+        _check_refused([reason for user, reason in totals.set_aside.items() if user not in totals.unexplained])
         progress("compute and write", number, len(work))
     alone = replace(batch, number=len(work))
     for _ in range(PASSES):

@@ -16,6 +16,7 @@ import polars as pl
 from jobs.credits.lots import LOTS
 from jobs.domain.billing_periods import first_of
 from jobs.domain.fixed_point_columns import WIDE, int128
+from jobs.domain.names import USER_MONTH
 from jobs.pipeline.batch import Batch
 from jobs.pipeline.batch_changes import BatchChanges
 from jobs.pipeline.batch_reading import rate_users
@@ -25,13 +26,12 @@ from jobs.postgres.connections import ReconnectingConnection, transaction
 from jobs.postgres.detection import Detected
 from jobs.postgres.errors import retry
 from jobs.postgres.run_scope import RunScope
-from jobs.rollups.causes import KEY
 
 LARGEST = 3
 """How many users are named by month and kind, and by new day."""
-DAY_KIND = ["day", "kind"]
+PERIOD_KIND = ["period", "kind"]
 LARGEST_CHANGES: dict[str, pl.DataType | type[pl.DataType]] = {
-    "day": pl.Date,
+    "period": pl.Date,
     "kind": pl.String,
     "user_id": pl.String,
     "cause": pl.String,
@@ -45,9 +45,10 @@ SIZE = pl.max_horizontal("more", "less")
 class ChangeSums:
     """The sums of all batches so far.
 
-    - ``sums``: by month (its first day), kind ("cost", "draws") and cause: users, ``more`` and ``less`` (units of
-      10^-10);
-    - ``largest``: the users with the largest changes (LARGEST_CHANGES), for new days (kind "day") too;
+    - ``sums``: users, ``more`` and ``less`` (units of 10^-10) by ``period`` (the first day of a month), kind ("cost",
+      "draws") and cause;
+    - ``largest``: the users with the largest changes (LARGEST_CHANGES), for new days too: ``period`` is then the day,
+      and the kind "day";
     - ``days``: the amount that the cost of each day changes by (units of 10^-10).
     """
 
@@ -76,9 +77,13 @@ class ChangeSums:
         sums = pl.concat(
             [_sum_by_user(covered, "cost", "total_cost"), *(_sum_by_user(drawn, "draws", lot) for lot in LOTS)]
         )
-        sums = sums.join(found.causes.select(*KEY, "cause"), on=KEY, how="left").rename({"month": "day"})
-        sums = sums.group_by(*DAY_KIND, "user_id", "cause").agg(pl.col("more", "less").sum())
-        self.sums.append(sums.group_by(*DAY_KIND, "cause").agg(pl.len().alias("users"), pl.col("more", "less").sum()))
+        sums = sums.join(found.causes.select(*USER_MONTH, "cause"), on=USER_MONTH, how="left").rename(
+            {"month": "period"}
+        )
+        sums = sums.group_by(*PERIOD_KIND, "user_id", "cause").agg(pl.col("more", "less").sum())
+        self.sums.append(
+            sums.group_by(*PERIOD_KIND, "cause").agg(pl.len().alias("users"), pl.col("more", "less").sum())
+        )
         self._add_largest(sums)
 
     def add_days(self, rows: pl.DataFrame) -> None:
@@ -89,7 +94,7 @@ class ChangeSums:
         new = by_user.filter(pl.col("date") > self.scope.covered_to)
         self._add_largest(
             new.select(
-                pl.col("date").alias("day"),
+                pl.col("date").alias("period"),
                 "user_id",
                 kind=pl.lit("day"),
                 cause=pl.lit(None, pl.String),
@@ -102,7 +107,7 @@ class ChangeSums:
         candidates = pl.concat([self.largest, changes.select(list(LARGEST_CHANGES)).cast(LARGEST_CHANGES)])  # type: ignore[arg-type]
         self.largest = (
             candidates.sort(SIZE, "user_id", descending=[True, False])
-            .group_by(DAY_KIND, maintain_order=True)
+            .group_by(PERIOD_KIND, maintain_order=True)
             .head(LARGEST)
         )
 
@@ -111,20 +116,27 @@ class ChangeSums:
         """Month, kind, more and less of the changes on covered days."""
         if self.sums:
             yield from (
-                pl.concat(self.sums).group_by(DAY_KIND).agg(pl.col("more", "less").sum()).sort(DAY_KIND).iter_rows()
+                pl.concat(self.sums)
+                .group_by(PERIOD_KIND)
+                .agg(pl.col("more", "less").sum())
+                .sort(PERIOD_KIND)
+                .iter_rows()
             )
 
-    def causes(self, day: date, kind: str) -> Iterator[tuple[str, int, int, int]]:
+    def causes(self, period: date, kind: str) -> Iterator[tuple[str, int, int, int]]:
         """Yields cause, users, more and less of a month's changes, the largest first."""
         rows = (
-            pl.concat(self.sums).filter(day=day, kind=kind).group_by("cause").agg(pl.col("users", "more", "less").sum())
+            pl.concat(self.sums)
+            .filter(period=period, kind=kind)
+            .group_by("cause")
+            .agg(pl.col("users", "more", "less").sum())
         )
         for cause, users, more, less in rows.sort(SIZE, descending=True).iter_rows():
             yield cause or "other", users, more, less
 
-    def users(self, day: date, kind: str) -> Sequence[tuple[str, int, int]]:
+    def users(self, period: date, kind: str) -> Sequence[tuple[str, int, int]]:
         """Returns user, more and less of the users with the largest changes."""
-        return self.largest.filter(day=day, kind=kind).select("user_id", "more", "less").rows()
+        return self.largest.filter(period=period, kind=kind).select("user_id", "more", "less").rows()
 
 
 def compute_sums(links: Sequence[ReconnectingConnection], batch: Batch, detected: Detected) -> ChangeSums:
@@ -175,11 +187,11 @@ def _sum_by_user(rows: pl.DataFrame, kind: str, amount: str) -> pl.DataFrame:
     """Returns by user and month how much ``amount`` increases (``more``) or decreases (``less``)."""
     change = pl.col(amount)
     return (
-        rows.group_by(KEY)
+        rows.group_by(USER_MONTH)
         .agg(change.sum())
         .filter(change != 0)
         .select(
-            *KEY,
+            *USER_MONTH,
             kind=pl.lit(kind),
             more=pl.when(change > 0).then(change).otherwise(int128(0)),
             less=pl.when(change < 0).then(0 - change).otherwise(int128(0)),

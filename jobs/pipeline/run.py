@@ -278,7 +278,7 @@ class _Run:
             if error.sqlstate not in LOCK_ERRORS:
                 raise
             raise NotClosableError(work) from None
-        if result.skipped or result.foreign:
+        if result.skipped or result.unexplained:
             raise NotClosableError(work)
         return result
 

@@ -56,7 +56,7 @@ def summarize(
         dry_run=run_id is None,
         users_left=len(totals.skipped),
         users_set_aside=len(totals.set_aside),
-        users_foreign=len(totals.foreign),
+        users_foreign=len(totals.unexplained),
         overrides_unanswered=scope.overrides.without_meter,
         plan=None if totals.recorder is None else _report_plan(scope, totals.recorder, ended),
     )
@@ -93,8 +93,8 @@ def _make_notes(kind: str, totals: Totals, adopted: Adoption | None, unsettled: 
             f"not recomputed: {_some(totals.skipped)}. Another transaction kept usage rows or the account of each "
             f"of these users ({len(totals.skipped):,}) locked. Nothing was written for them; {remedy}"
         )
-    refused = totals.set_aside.keys() - totals.foreign
-    for users, then in ((refused, "the next run tries again"), (totals.foreign, "you have to decide")):
+    refused = totals.set_aside.keys() - totals.unexplained
+    for users, then in ((refused, "the next run tries again"), (totals.unexplained, "you have to decide")):
         if users:
             reasons = "; ".join(f"{user}: {totals.set_aside[user]}" for user in sorted(users)[:3])
             notes.append(

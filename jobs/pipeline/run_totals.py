@@ -29,7 +29,7 @@ class Totals:
 
     - ``recomputed``: how many users were recomputed; one who was recomputed twice counts twice;
     - ``skipped``: users who could not be written, because another transaction had locked or changed a row of theirs;
-    - ``set_aside``: users who cannot be written, and why; ``foreign``: those of them with unexplained credits;
+    - ``set_aside``: users who cannot be written, and why; ``unexplained``: those of them with unexplained credits;
     - ``ownerless``: rows without a user or a day;
     - ``rejected``: rows that became rejected, less those that healed; ``reject_ids``: rows whose entry in
       rollup.rejects the batches change;
@@ -56,7 +56,7 @@ class Totals:
     changed: Counter[str] = field(default_factory=lambda: Counter(dict.fromkeys(BATCH_TABLES, 0)))
     posted: Counter[str] = field(default_factory=Counter)
     settled: set[str] = field(default_factory=set)
-    foreign: set[str] = field(default_factory=set)
+    unexplained: set[str] = field(default_factory=set)
     refilled: int = 0
     adopted: dict[str, tuple[int, int]] = field(default_factory=dict)
     trusted: set[str] = field(default_factory=set)
@@ -84,8 +84,8 @@ class Totals:
         self.skipped = (self.skipped | result.skipped) - result.done
         if result.refused is not None and len(result.skipped) == 1:
             self.set_aside |= dict.fromkeys(result.skipped, result.refused)
-        self.set_aside |= result.foreign
-        self.foreign = (self.foreign | result.foreign.keys()) - result.done
+        self.set_aside |= result.unexplained
+        self.unexplained = (self.unexplained | result.unexplained.keys()) - result.done
         for user in result.done & self.set_aside.keys():
             del self.set_aside[user]
         self.skipped -= self.set_aside.keys()

@@ -7,7 +7,6 @@ import polars as pl
 
 from jobs.domain.names import USER_MONTH
 
-KEY = list(USER_MONTH)
 SUMS = {"total": "total_cost"} | {
     name: name for name in ("credits_deducted", "uncovered", "amount_due", "amount_reported")
 }
@@ -27,11 +26,11 @@ def keep_stored_credits_hash(target: pl.LazyFrame, stored: pl.LazyFrame, closed:
     """
     names = target.collect_schema().names()
     is_same = [
-        pl.col(name).eq_missing(pl.col(f"{name}_stored")) for name in names if name not in (*KEY, "credits_hash")
+        pl.col(name).eq_missing(pl.col(f"{name}_stored")) for name in names if name not in (*USER_MONTH, "credits_hash")
     ]
     is_unchanged = pl.col("month").is_in(closed) & pl.all_horizontal(is_same)
     credits_hash = pl.when(is_unchanged).then(pl.col("credits_hash_stored")).otherwise(pl.col("credits_hash"))
-    joined = target.join(stored, on=KEY, how="left", suffix="_stored", maintain_order="left")
+    joined = target.join(stored, on=USER_MONTH, how="left", suffix="_stored", maintain_order="left")
     return joined.with_columns(credits_hash=credits_hash).select(names)
 
 
@@ -58,7 +57,7 @@ def find_causes(changed: pl.LazyFrame, meters: Sequence[str], repriced: Repriced
     compared = [name for name in columns if f"{name}_stored" in columns and not name.endswith("_hash")]
     differs = pl.any_horizontal(_differs(name) for name in compared)
     return changed.filter(~has_both | differs).select(
-        *KEY,
+        *USER_MONTH,
         *(
             _amount(column, end).alias(f"{when}_{name}")
             for name, column in SUMS.items()
@@ -119,7 +118,7 @@ def find_debt_causes(changed: pl.DataFrame, stored: pl.DataFrame) -> pl.DataFram
     if changed.is_empty():
         return NO_CAUSES
     before, after = (
-        months.select(*KEY, **{f"{when}_{name}": column for name, column in SUMS.items()})
+        months.select(*USER_MONTH, **{f"{when}_{name}": column for name, column in SUMS.items()})
         for when, months in (("old", stored), ("new", changed))
     )
-    return before.join(after, on=KEY).with_columns(cause=pl.lit("credit")).select(NO_CAUSES.columns)
+    return before.join(after, on=USER_MONTH).with_columns(cause=pl.lit("credit")).select(NO_CAUSES.columns)

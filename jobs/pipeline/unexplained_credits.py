@@ -1,4 +1,4 @@
-"""Foreign draws: credits on rows that the ledger does not explain (manual: credits).
+"""Unexplained credits: credits_deducted of rows that the ledger does not explain (manual: credits).
 
 A credits_deducted that no ledger entry explains is foreign: another program wrote it. A credits_deducted of 0 or null
 where the ledger has draws is empty. Then either a collector resets the column, and it is written again as the ledger
