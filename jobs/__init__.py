@@ -20,17 +20,18 @@ The path of one usage row, once detection (``postgres.detection``) has found tha
    ``pipeline.batch_reading`` reads the user's rows with their hashes
    (``postgres.usage_reader``) and rates them (``pipeline.row_rating`` → ``rating.charges``, ``rating.row_costs``). No
    lock yet.
-2. ``pipeline.batch`` opens the transaction and locks the account. ``pipeline.batch_computation`` computes which credit
-   pays for the row (``credits.draw_windows`` → ``credits.allocation``), its day and its month
-   (``rollups.user_rollups``; ``pipeline.month_hashes`` adds its hashes), and what differs from the stored rows
-   (``pipeline.table_diff``).
-3. The rows to be written are locked, and the server's fingerprint of the user is compared with what was read.
-4. It writes what differs (``pipeline.batch_changes``): ledger, transactions and account (``postgres.accounts``), the
-   row (``postgres.usage_writeback``), its day in user_daily and its month in user_monthly (``postgres.table_io``), and
-   the day in touched_days (``postgres.cluster_rollups``). A row that cannot be priced goes to rejects instead
+2. ``pipeline.batch_runner`` opens the transaction and locks the account. ``pipeline.batch_computation`` computes which
+   credit pays for the row (``credits.draw_windows`` → ``credits.allocation``), its day and its month
+   (``rollups.user_rollups``).
+3. The row is locked (``postgres.usage_writeback``) if it is to be written, and the server's fingerprint of the user is
+   compared with what was read. ``pipeline.month_hashes`` adds the hashes of the month, and ``pipeline.table_diff``
+   finds what differs from the stored rows.
+4. ``pipeline.batch_changes`` writes what differs: ledger, transactions and account (``postgres.accounts``), the row
+   (``postgres.usage_writeback``), its day in user_daily and its month in user_monthly (``postgres.table_io``), and the
+   day in touched_days (``postgres.cluster_rollups``). A row that cannot be priced goes to rejects instead
    (``postgres.rejects``).
-5. ``pipeline.finalize`` regroups the touched days of user_daily into cluster_daily and cluster_monthly
-   (``pipeline.cluster_tables``), enters the months, and ends the run.
+5. ``pipeline.finalize`` ends the run: ``pipeline.end_changes`` sums the touched days of user_daily into cluster_daily
+   and cluster_monthly (``pipeline.cluster_tables``), and updates the months.
 
 Imports point down this picture and never up; ``tests/unit/test_architecture.py`` enforces it.
 

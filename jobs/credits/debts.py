@@ -131,14 +131,14 @@ def settle_days(
 
 
 def settle_months(
-    closed_months: pl.DataFrame, settled: pl.DataFrame, adopted: pl.DataFrame, written_hashes: pl.DataFrame
+    closed_months: pl.DataFrame, settled: pl.DataFrame, adopted: pl.DataFrame, hash_changes: pl.DataFrame
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Returns target and stored rows of user_monthly of settled debts.
 
     - ``closed_months``: the stored rows;
     - ``settled``: debts that credit settles; ``adopted``: debts that adopted draws settle, whose rows are not written
       because they show the right amount already;
-    - ``written_hashes``: what writing the rows of ``settled`` changes in written_hash, by user and month.
+    - ``hash_changes``: what writing the rows of ``settled`` changes in written_hash, by user and month.
     """
     if settled.is_empty() and adopted.is_empty():
         return closed_months.clear(), closed_months.clear()
@@ -148,14 +148,14 @@ def settle_months(
         pl.concat([by_credit, by_adoption]).group_by(USER_MONTH).agg(pl.col(*PAID).sum(), pl.col("hash").bitwise_xor())
     )
     stored = closed_months.join(sums, on=USER_MONTH, how="semi")
-    changed = stored.join(sums, on=USER_MONTH, how="left").join(written_hashes, on=USER_MONTH, how="left")
+    changed = stored.join(sums, on=USER_MONTH, how="left").join(hash_changes, on=USER_MONTH, how="left")
     return (
         changed.with_columns(
             pl.col("credits_free") + pl.col("free"),
             pl.col("credits_purchased") + pl.col("purchased"),
             pl.col("credits_deducted") + DRAWN,
             pl.col("uncovered") - DRAWN,
-            pl.col("written_hash").xor(pl.col("changed").fill_null(0)).xor("hash"),
+            pl.col("written_hash").xor(pl.col("_hash_change").fill_null(0)).xor("hash"),
         ).select(stored.columns),
         stored,
     )

@@ -33,11 +33,13 @@ class CreditInput:
 @dataclass(frozen=True, slots=True)
 class Allocated:
     """The ``rows`` with their draws and how each is paid; ``postings``: what must be posted for them
-    (credits.ledger_entries); ``settled_debts``: the payable debts that are settled, with what is drawn on each."""
+    (credits.ledger_entries); ``settled_debts``: the payable debts that are settled, with what is drawn on each;
+    ``accounts``: as they are after both (schemas.ACCOUNTS)."""
 
     rows: pl.DataFrame
     postings: pl.DataFrame
     settled_debts: pl.DataFrame
+    accounts: pl.DataFrame
 
 
 def allocate(inputs: CreditInput, accounts: pl.DataFrame, window: Window, rules: CreditRules) -> Allocated:
@@ -69,7 +71,7 @@ def allocate(inputs: CreditInput, accounts: pl.DataFrame, window: Window, rules:
         accounts = apply_postings(accounts, window_postings, rules)
         allocated.append(window_rows)
         postings.append(window_postings)
-    return Allocated(pl.concat(allocated), pl.concat(postings), settled)
+    return Allocated(pl.concat(allocated), pl.concat(postings), settled, accounts)
 
 
 def apply_ledger(inputs: CreditInput, rules: CreditRules) -> pl.DataFrame:

@@ -1,4 +1,7 @@
-"""The changes of a batch in every table: computed by ``batch_computation``, written by ``batch``."""
+"""The rows that a batch should store, and how they differ from the stored ones.
+
+``batch_computation`` computes both. Between the two, ``batch_runner`` locks the rows to be written.
+"""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
@@ -14,66 +17,43 @@ from jobs.postgres.connections import Connection
 from jobs.postgres.rejects import RejectChange
 from jobs.postgres.run_scope import RunScope
 from jobs.postgres.usage_writeback import ConcurrentChangeError, UnreadRow
-from jobs.rollups.causes import NO_CAUSES
 from jobs.rollups.changes import NO_CHANGES
 
 
 @dataclass(frozen=True, slots=True)
-class Differences:
-    """How the target rows of a batch differ from the stored ones.
+class BatchTargets:
+    """What a batch should post and store for its users.
 
-    ``causes``: why user-months of closed months change; of a backfill and of a dry run, those of open months too.
-    """
-
-    daily: TableDiff
-    monthly: TableDiff
-    debts: TableDiff
-    causes: pl.DataFrame
-
-
-@dataclass(frozen=True, slots=True)
-class BatchChanges:
-    """The changes of one batch.
-
-    - ``inputs``: what was read of its users; ``rows``: its rated rows with their draws;
+    - ``inputs``: what was read of them; ``rows``: their rated rows with their draws;
     - ``accounts``, ``accounts_after``: before and after ``postings`` (schemas.ACCOUNTS);
-    - ``adopted``: draws that ``--adopt`` enters in the ledger without a transaction (schemas.DRAWS);
+    - ``adopted_draws``: draws that ``--adopt`` enters in the ledger without a transaction (schemas.DRAWS);
     - ``usage_updates``: rows of usage_daily to write (pipeline.usage_updates); ``unread``: rows whose draws are
       reversed and that are in no batch of a present user;
-    - ``days_target``, ``months_target``: target rows of user_daily and user_monthly, without hashes;
+    - ``days``, ``months``: rows of user_daily, and of user_monthly without the hashes of credits, overrides, prices;
     - ``settled_debts``: debts that credit settles, with what is drawn on each; ``debts_settled_by_adoption``: those
-      that adopted draws settle; ``debts_target``: target rows of rollup.debts;
-    - ``written_hashes``: what writing ``usage_updates`` changes in written_hash, by user and month;
-    - ``found``: the differences from the stored rows, set by ``batch_computation.find_differences``.
+      that adopted draws settle; ``debts``: rows of rollup.debts;
+    - ``rejects``: changes of rollup.rejects.
     """
 
     scope: RunScope
-    run_id: int | None
     inputs: BatchInput
     rows: pl.DataFrame
     accounts: pl.DataFrame
     accounts_after: pl.DataFrame
-    adopted: pl.DataFrame
+    adopted_draws: pl.DataFrame
     postings: pl.DataFrame
     usage_updates: pl.DataFrame
     unread: Sequence[UnreadRow]
-    days_target: pl.DataFrame
-    months_target: pl.DataFrame
+    days: pl.DataFrame
+    months: pl.DataFrame
     settled_debts: pl.DataFrame
     debts_settled_by_adoption: pl.DataFrame
-    debts_target: pl.DataFrame
+    debts: pl.DataFrame
     rejects: Sequence[RejectChange]
-    written_hashes: pl.DataFrame
-    found: Differences | None = None
 
     @property
     def users(self) -> frozenset[str]:
         return self.inputs.users
-
-    @property
-    def differences(self) -> Differences:
-        assert self.found is not None  # noqa: S101 - find_differences comes before
-        return self.found
 
     @property
     def refilled_rows(self) -> pl.DataFrame:
@@ -84,33 +64,10 @@ class BatchChanges:
     def adopted_by_user(self) -> pl.DataFrame:
         """Adopted draws by user: user_id, how many there are, and their amount (units of 10^-10)."""
         amount = DRAWN.sum()
-        return self.adopted.group_by("user_id").agg(pl.len(), amount.alias("amount"))
+        return self.adopted_draws.group_by("user_id").agg(pl.len(), amount.alias("amount"))
 
-    @property
-    def corrections(self) -> pl.DataFrame:
-        """The causes that go into rollup.corrections: those of closed months."""
-        is_open = pl.col("month").is_in(self.scope.window.open)
-        causes = NO_CAUSES if self.found is None else self.found.causes
-        return causes.filter(~is_open)
-
-    @property
-    def counts(self) -> dict[str, int]:
-        """How many rows change, by table."""
-        credits, counts = self.scope.credits, {"usage_daily": self.usage_updates.height + len(self.unread)}
-        if not self.postings.is_empty():
-            counts["credit_draws"] = self.postings.height
-            counts["user_credits"] = accounts.count_changed_accounts(self.postings, credits)
-            if credits.has_transactions:
-                counts["credit_transactions"] = accounts.count_transactions(self.postings)
-        if not self.adopted.is_empty():
-            counts["credit_draws"] = counts.get("credit_draws", 0) + self.adopted.height
-        found = self.differences
-        counts |= {diff.table.name: diff.row_count for diff in (found.daily, found.monthly, found.debts)}
-        counts |= {"billing_modes": len(self.inputs.new_billing_modes), "corrections": self.corrections.height}
-        return counts | {"rejects": len(self.rejects)}
-
-    def without(self, users: Collection[str]) -> "BatchChanges":
-        """Returns the changes of all users but ``users``. Call before the differences are found."""
+    def without(self, users: Collection[str]) -> "BatchTargets":
+        """Returns the targets of all users but ``users``."""
         removed = self.users & frozenset(users)
         if not removed:
             return self
@@ -122,51 +79,87 @@ class BatchChanges:
             rejects=[change for change in self.rejects if change.user not in removed],
         )
 
+
+@dataclass(frozen=True, slots=True)
+class BatchChanges:
+    """What a batch writes: its ``targets``, and how those of three tables differ from the stored rows.
+
+    ``causes``: why user-months change: of a backfill, and where the change check or a dry run needs them, of all
+    months; else only of closed months in which debts are settled (rollups.causes.find_causes).
+    """
+
+    targets: BatchTargets
+    daily: TableDiff
+    monthly: TableDiff
+    debts: TableDiff
+    causes: pl.DataFrame
+
+    @property
+    def corrections(self) -> pl.DataFrame:
+        """The causes that go into rollup.corrections: those of closed months."""
+        is_open = pl.col("month").is_in(self.targets.scope.window.open)
+        return self.causes.filter(~is_open)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many rows change, by table."""
+        targets, credits = self.targets, self.targets.scope.credits
+        counts = {"usage_daily": targets.usage_updates.height + len(targets.unread)}
+        if not targets.postings.is_empty():
+            counts["credit_draws"] = targets.postings.height
+            counts["user_credits"] = accounts.count_changed_accounts(targets.postings, credits)
+            if credits.has_transactions:
+                counts["credit_transactions"] = accounts.count_transactions(targets.postings)
+        if not targets.adopted_draws.is_empty():
+            counts["credit_draws"] = counts.get("credit_draws", 0) + targets.adopted_draws.height
+        counts |= {diff.table.name: diff.row_count for diff in (self.daily, self.monthly, self.debts)}
+        counts |= {"billing_modes": len(targets.inputs.new_billing_modes), "corrections": self.corrections.height}
+        return counts | {"rejects": len(targets.rejects)}
+
     def list_changes(self) -> pl.DataFrame:
         """Returns every row that changes (rollups.changes.CHANGES), if the plan is shown or compared; else none."""
-        if not self.scope.lists_changes:
+        targets = self.targets
+        if not targets.scope.lists_changes:
             return NO_CHANGES
-        found = self.differences
         return pl.concat(
             [
-                row_changes.list_billing_modes(self.inputs.new_billing_modes),
-                row_changes.list_postings(self.scope, self.postings, self.accounts, self.accounts_after),
-                row_changes.list_adopted_draws(self.adopted),
-                row_changes.list_usage(self.usage_updates, self.unread),
-                found.daily.list_changes(),
-                found.monthly.list_changes(),
-                found.debts.list_changes(),
+                row_changes.list_billing_modes(targets.inputs.new_billing_modes),
+                row_changes.list_postings(targets.scope, targets.postings, targets.accounts, targets.accounts_after),
+                row_changes.list_adopted_draws(targets.adopted_draws),
+                row_changes.list_usage(targets.usage_updates, targets.unread),
+                self.daily.list_changes(),
+                self.monthly.list_changes(),
+                self.debts.list_changes(),
                 row_changes.list_corrections(self.corrections),
-                row_changes.list_rejects(self.rejects),
+                row_changes.list_rejects(targets.rejects),
             ]
         )
 
-    def write(self, connection: Connection, batch_number: int, skipped: Collection[str]) -> None:
-        """Writes all changes, in the transaction that has locked the rows. Call after ``find_differences``.
+    def write(self, connection: Connection, run_id: int, batch_number: int, unstaged_users: Collection[str]) -> None:
+        """Writes all changes, in the transaction that has locked the rows.
 
-        ``batch_number``: of the batch in rollup.touched_days; ``skipped``: users whose staged rows are not written.
-        Raises ConcurrentChangeError if a row is not as expected: the transaction must then be rolled back.
+        ``batch_number``: of the batch in rollup.touched_days; ``unstaged_users``: users whose staged rows are not
+        written. Raises ConcurrentChangeError if a row is not as expected: the transaction must then be rolled back.
         """
-        scope, settings, run_id = self.scope, self.scope.settings, self.run_id
-        assert run_id is not None  # noqa: S101
-        found = self.differences
-        if not self.adopted.is_empty():
-            accounts.post_adopted_draws(connection, settings, self.adopted, run_id)
-        if not self.postings.is_empty():
-            posted = accounts.post_draws(connection, settings, scope.credits, self.postings, run_id)
-            if posted["credit_draws"] != self.postings.height:
-                raise ConcurrentChangeError(frozenset(self.postings.filter("first")["user_id"]))
-        if not self.usage_updates.is_empty():
-            if skipped:
-                usage_writeback.unstage_users(connection, skipped)
-            usage_writeback.write_rows(connection, scope, self.usage_updates)
-        usage_writeback.write_unread_rows(connection, scope, self.unread)
-        found.daily.write(connection, scope, run_id)
-        cluster_rollups.touch_days(connection, scope, run_id, batch_number, found.daily.keys["date"].unique().to_list())
-        found.monthly.write(connection, scope, run_id)
-        found.debts.write(connection, scope, run_id)
-        if entries := self.inputs.new_billing_modes:
+        targets, scope, settings = self.targets, self.targets.scope, self.targets.scope.settings
+        if not targets.adopted_draws.is_empty():
+            accounts.post_adopted_draws(connection, settings, targets.adopted_draws, run_id)
+        if not targets.postings.is_empty():
+            posted = accounts.post_draws(connection, settings, scope.credits, targets.postings, run_id)
+            if posted["credit_draws"] != targets.postings.height:
+                raise ConcurrentChangeError(frozenset(targets.postings.filter("first")["user_id"]))
+        if not targets.usage_updates.is_empty():
+            if unstaged_users:
+                usage_writeback.unstage_users(connection, unstaged_users)
+            usage_writeback.write_rows(connection, scope, targets.usage_updates)
+        usage_writeback.write_unread_rows(connection, scope, targets.unread)
+        self.daily.write(connection, scope, run_id)
+        # The end of the run sums these days into the cluster tables (end_changes.compute_end).
+        cluster_rollups.touch_days(connection, scope, run_id, batch_number, self.daily.keys["date"].unique().to_list())
+        self.monthly.write(connection, scope, run_id)
+        self.debts.write(connection, scope, run_id)
+        if entries := targets.inputs.new_billing_modes:
             known = billing_mode_history.known_entries_query(entries)
             billing_mode_history.append_entries(connection, settings, known, run_id)
         ledger.append_corrections(connection, settings, self.corrections, scope.reason, run_id)
-        rejects.write_rejects(connection, settings, self.rejects)
+        rejects.write_rejects(connection, settings, targets.rejects)

@@ -1,4 +1,4 @@
-"""Computes the changes of a batch, in a run as in a dry run: credits, then roll-ups, then what differs."""
+"""Computes a batch, in a run as in a dry run: which credits pay, the roll-ups, and what differs from stored rows."""
 
 from dataclasses import replace
 from uuid import UUID
@@ -9,67 +9,75 @@ from jobs.credits import debts, draw_windows
 from jobs.domain.fixed_point_columns import int128
 from jobs.domain.schemas import DRAWS
 from jobs.pipeline import month_hashes, unexplained_credits
-from jobs.pipeline.batch_changes import BatchChanges, Differences
+from jobs.pipeline.batch_changes import BatchChanges, BatchTargets
 from jobs.pipeline.batch_input import BatchInput
 from jobs.pipeline.table_diff import TableDiff, add_left_out_meters
 from jobs.pipeline.usage_updates import make_debt_updates, make_usage_updates
 from jobs.postgres import rejects, usage_writeback
 from jobs.postgres.connections import Connection
+from jobs.postgres.rejects import RejectChange
 from jobs.postgres.run_scope import RunScope
 from jobs.rollups import user_rollups
 from jobs.rollups.causes import NO_CAUSES, find_debt_causes, keep_stored_credits_hash
 
 
-def compute_changes(
-    connection: Connection,
-    scope: RunScope,
-    run_id: int | None,
-    inputs: BatchInput,
-    account_rows: pl.DataFrame,
-    *,
-    first: bool = False,
-) -> BatchChanges:
-    """Computes the changes for the users of ``inputs``. Reads usage_daily, rollup.rejects and the ledger.
+def compute_targets(
+    connection: Connection, scope: RunScope, inputs: BatchInput, account_rows: pl.DataFrame, *, first: bool = False
+) -> BatchTargets:
+    """Computes what should be posted and stored for the users of ``inputs``.
 
-    - ``run_id``: None in a dry run;
+    Reads usage_daily, rollup.rejects and the ledger.
+
     - ``account_rows``: the accounts of these users (schemas.ACCOUNTS);
     - ``first``: whether a row without credits_deducted and without draws in the window counts as one that never had
       draws. If it had, posting fails and raises ConcurrentChangeError.
     """
-    inputs, adopted, settled_by_adoption = _adopt(connection, scope, inputs, account_rows)
+    inputs, adopted_draws, settled_by_adoption = _adopt(connection, scope, inputs, account_rows)
     allocated = draw_windows.allocate(inputs.for_credits, account_rows, scope.window, scope.credit_rules)
     rows, settled = allocated.rows, allocated.settled_debts
     postings = _mark_first(allocated.postings, inputs.mismatched, first=first)
     vanished = postings.filter("vanished")
     postings = pl.concat([postings, debts.make_debt_postings(settled, postings.columns)])
-    refilled = debts.select_refilled_debts(inputs.payable, inputs.mismatched_debts, settled)
-    writes_deducted = scope.credits.writes_deducted
-    updates = make_usage_updates(rows, inputs.rejected, postings, inputs.mismatched, writes_deducted=writes_deducted)
-    debt_updates = make_debt_updates(pl.concat([settled, refilled]), writes_deducted=writes_deducted)
-    ids = [str(UUID(int=id_)) for id_ in inputs.rejected["id"]]
-    rejected = rejects.read_rejects(connection, scope.query, ids)
-    owing = rows if scope.credits.has_accounts else rows.clear()
-    return BatchChanges(
+    return BatchTargets(
         scope=scope,
-        run_id=run_id,
         inputs=inputs,
         rows=rows,
         accounts=account_rows,
-        accounts_after=draw_windows.apply_postings(account_rows, postings, scope.credit_rules),
-        adopted=adopted,
+        accounts_after=allocated.accounts,
+        adopted_draws=adopted_draws,
         postings=postings,
-        usage_updates=pl.concat([updates, debt_updates.select(updates.columns)]),
+        usage_updates=_make_updates(scope, inputs, rows, postings, settled),
         unread=usage_writeback.find_unread_rows(connection, scope, vanished),
-        days_target=compute_days_target(scope, rows),
-        months_target=compute_months_target(scope, inputs, rows),
+        days=compute_days_target(scope, rows),
+        months=compute_months_target(scope, inputs, rows),
         settled_debts=settled,
         debts_settled_by_adoption=settled_by_adoption,
-        debts_target=debts.compute_debts_target(
-            inputs.debts, scope.window.debt_months, owing, pl.concat([settled, settled_by_adoption]), postings["id"]
+        debts=debts.compute_debts_target(
+            inputs.debts,
+            scope.window.debt_months,
+            rows if scope.credits.has_accounts else rows.clear(),
+            pl.concat([settled, settled_by_adoption]),
+            postings["id"],
         ),
-        rejects=rejects.find_user_changes(connection, scope.settings, rejected, inputs.users, scope.window.spans()),
-        written_hashes=pl.DataFrame(schema=usage_writeback.WRITTEN),
+        rejects=_find_reject_changes(connection, scope, inputs),
     )
+
+
+def _make_updates(
+    scope: RunScope, inputs: BatchInput, rows: pl.DataFrame, postings: pl.DataFrame, settled: pl.DataFrame
+) -> pl.DataFrame:
+    """Returns the rows of usage_daily to write (pipeline.usage_updates), those of debts included."""
+    writes_deducted = scope.credits.writes_deducted
+    updates = make_usage_updates(rows, inputs.rejected, postings, inputs.mismatched, writes_deducted=writes_deducted)
+    refilled = debts.select_refilled_debts(inputs.payable, inputs.mismatched_debts, settled)
+    debt_updates = make_debt_updates(pl.concat([settled, refilled]), writes_deducted=writes_deducted)
+    return pl.concat([updates, debt_updates.select(updates.columns)])
+
+
+def _find_reject_changes(connection: Connection, scope: RunScope, inputs: BatchInput) -> list[RejectChange]:
+    ids = [str(UUID(int=id_)) for id_ in inputs.rejected["id"]]
+    rejected = rejects.read_rejects(connection, scope.query, ids)
+    return rejects.find_user_changes(connection, scope.settings, rejected, inputs.users, scope.window.spans())
 
 
 def _adopt(
@@ -82,18 +90,18 @@ def _adopt(
     users = sorted(scope.adopted_users.intersection(inputs.unexplained))
     if not users:
         return inputs, pl.DataFrame(schema=DRAWS), debts.with_nothing_paid(inputs.payable.clear())
-    adopted = unexplained_credits.make_adopted_draws(connection, scope, inputs, account_rows, users)
+    adopted_draws = unexplained_credits.make_adopted_draws(connection, scope, inputs, account_rows, users)
     dropped = unexplained_credits.make_dropped_draws(inputs, users)
-    payable, settled = debts.adopt_debts(inputs.payable, adopted)
-    in_window = adopted.join(settled, on=["id", "date"], how="anti")
+    payable, settled = debts.adopt_debts(inputs.payable, adopted_draws)
+    in_window = adopted_draws.join(settled, on=["id", "date"], how="anti")
     explained = replace(
         inputs,
         draws=pl.concat([inputs.draws, in_window, dropped]),
-        mismatched=unexplained_credits.explain_adopted(inputs.mismatched, adopted),
-        mismatched_debts=unexplained_credits.explain_adopted(inputs.mismatched_debts, adopted),
+        mismatched=unexplained_credits.explain_adopted(inputs.mismatched, adopted_draws),
+        mismatched_debts=unexplained_credits.explain_adopted(inputs.mismatched_debts, adopted_draws),
         payable=payable,
     )
-    return explained, pl.concat([adopted, dropped]), settled
+    return explained, pl.concat([adopted_draws, dropped]), settled
 
 
 def _mark_first(postings: pl.DataFrame, mismatched: pl.DataFrame, *, first: bool) -> pl.DataFrame:
@@ -103,10 +111,10 @@ def _mark_first(postings: pl.DataFrame, mismatched: pl.DataFrame, *, first: bool
     """
     if not first:
         return postings.with_columns(first=pl.lit(value=False))
-    known = mismatched.select("id", is_mismatched=pl.lit(value=True)).unique()
+    mismatched_ids = mismatched.select("id", is_mismatched=pl.lit(value=True)).unique()
     is_first = pl.col("fresh") & ~pl.col("vanished") & pl.col("is_mismatched").is_null()
     return (
-        postings.join(known, on="id", how="left", maintain_order="left")
+        postings.join(mismatched_ids, on="id", how="left", maintain_order="left")
         .with_columns(first=is_first)
         .drop("is_mismatched")
     )
@@ -141,29 +149,32 @@ def compute_months_target(scope: RunScope, inputs: BatchInput, rows: pl.DataFram
     )
 
 
-def find_differences(connection: Connection, changes: BatchChanges) -> BatchChanges:
-    """Returns the changes with their differences from the stored rows. Call before anything is written.
+def find_changes(
+    connection: Connection, targets: BatchTargets, hash_changes: pl.DataFrame, run_id: int | None
+) -> BatchChanges:
+    """Compares ``targets`` with the stored rows. Call before anything is written: the server hashes what is stored.
 
-    The server computes hashes of stored rows for it.
+    - ``hash_changes``: what writing ``usage_updates`` changes in written_hash (usage_writeback.HASH_CHANGES);
+    - ``run_id``: None in a dry run, and in the change check.
     """
-    scope, inputs = changes.scope, changes.inputs
-    months = month_hashes.add_hashes(connection, changes).select(inputs.months.columns)
+    scope, inputs = targets.scope, targets.inputs
+    months = month_hashes.add_hashes(connection, targets, hash_changes).select(inputs.months.columns)
     if closed := sorted(scope.window.closed):
         months = keep_stored_credits_hash(months.lazy(), inputs.months.lazy(), closed).collect()
     causes = NO_CAUSES
-    if scope.lists_changes or (changes.run_id is None and scope.covered_to is not None):
+    if scope.lists_changes or (run_id is None and scope.covered_to is not None):
         monthly = TableDiff.find(scope, "user_monthly", months, inputs.months)
-        causes = month_hashes.find_month_causes(connection, changes, monthly)
-    settled, by_adoption = changes.settled_debts, changes.debts_settled_by_adoption
+        causes = month_hashes.find_month_causes(connection, targets, monthly, run_id)
+    settled, by_adoption = targets.settled_debts, targets.debts_settled_by_adoption
     debt_days, stored_days = debts.settle_days(inputs.closed_days, settled, by_adoption)
-    debt_months, stored_months = debts.settle_months(inputs.closed_months, settled, by_adoption, changes.written_hashes)
-    days = changes.days_target.select(inputs.days.columns)
-    found = Differences(
+    debt_months, stored_months = debts.settle_months(inputs.closed_months, settled, by_adoption, hash_changes)
+    days = targets.days.select(inputs.days.columns)
+    return BatchChanges(
+        targets=targets,
         daily=TableDiff.find(scope, "user_daily", pl.concat([days, debt_days]), pl.concat([inputs.days, stored_days])),
         monthly=TableDiff.find(
             scope, "user_monthly", pl.concat([months, debt_months]), pl.concat([inputs.months, stored_months])
         ),
-        debts=TableDiff.find(scope, "debts", changes.debts_target, inputs.debts),
+        debts=TableDiff.find(scope, "debts", targets.debts, inputs.debts),
         causes=pl.concat([causes, find_debt_causes(debt_months, stored_months)]),
     )
-    return replace(changes, found=found)

@@ -6,7 +6,7 @@ from functools import partial
 
 from jobs.domain.errors import RefusedError
 from jobs.domain.work_list import WorkList
-from jobs.pipeline.batch import Batch, BatchResult
+from jobs.pipeline.batch_runner import BatchResult, BatchRunner
 from jobs.pipeline.run_totals import Totals
 from jobs.pipeline.workers import run_side_by_side
 from jobs.postgres.connections import ReconnectingConnection
@@ -20,7 +20,7 @@ MOST_SET_ASIDE = 20
 
 def run_batches(
     links: Sequence[ReconnectingConnection],
-    batch: Batch,
+    runner: BatchRunner,
     work: WorkList,
     totals: Totals,
     progress: Callable[[str, int, int | None], None],
@@ -34,7 +34,7 @@ def run_batches(
     def run_one(link: ReconnectingConnection, numbered: tuple[int, list[str]]) -> list[BatchResult]:
         number, users = numbered
         results = []
-        for result in _run_or_split(link, replace(batch, number=number), users):
+        for result in _run_or_split(link, replace(runner, batch_number=number), users):
             results.append(result)
             _check_refused([each.refused for each in results if each.refused is not None])
         return results
@@ -44,10 +44,10 @@ def run_batches(
             totals.add(result)
         _check_refused([reason for user, reason in totals.set_aside.items() if user not in totals.unexplained])
         progress("compute and write", number, len(work))
-    alone = replace(batch, number=len(work))
+    last = replace(runner, batch_number=len(work))
     for _ in range(PASSES):
         for user in sorted(totals.skipped):
-            totals.add(retry(partial(_run_single, links[0], alone, user)))
+            totals.add(retry(partial(_run_single, links[0], last, user)))
         if not totals.skipped:
             return
 
@@ -59,16 +59,16 @@ def _check_refused(reasons: Sequence[str]) -> None:
         )
 
 
-def _run_or_split(link: ReconnectingConnection, batch: Batch, users: Sequence[str]) -> Iterator[BatchResult]:
+def _run_or_split(link: ReconnectingConnection, runner: BatchRunner, users: Sequence[str]) -> Iterator[BatchResult]:
     """Runs a batch. If it fails, runs its two halves, until the user who is the cause is alone."""
-    result = retry(lambda: batch.run(link.connection, users))
+    result = retry(lambda: runner.run(link.connection, users))
     if not result.failed or len(users) == 1:
         yield result
         return
     middle = len(users) // 2
     for half in (users[:middle], users[middle:]):
-        yield from _run_or_split(link, batch, half)
+        yield from _run_or_split(link, runner, half)
 
 
-def _run_single(link: ReconnectingConnection, batch: Batch, user: str) -> BatchResult:
-    return batch.run_single(link.connection, user)
+def _run_single(link: ReconnectingConnection, runner: BatchRunner, user: str) -> BatchResult:
+    return runner.run_single(link.connection, user)

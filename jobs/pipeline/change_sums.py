@@ -17,9 +17,9 @@ from jobs.credits.lots import LOTS
 from jobs.domain.billing_periods import first_of
 from jobs.domain.fixed_point_columns import WIDE, int128
 from jobs.domain.names import USER_MONTH
-from jobs.pipeline.batch import Batch
 from jobs.pipeline.batch_changes import BatchChanges
 from jobs.pipeline.batch_reading import rate_users
+from jobs.pipeline.batch_runner import BatchRunner
 from jobs.pipeline.table_diff import TableDiff
 from jobs.pipeline.workers import run_side_by_side
 from jobs.postgres.connections import ReconnectingConnection, transaction
@@ -45,46 +45,42 @@ SIZE = pl.max_horizontal("more", "less")
 class ChangeSums:
     """The sums of all batches so far.
 
-    - ``sums``: users, ``more`` and ``less`` (units of 10^-10) by ``period`` (the first day of a month), kind ("cost",
-      "draws") and cause;
+    - ``by_cause``: users, ``more`` and ``less`` (units of 10^-10) by ``period`` (the first day of a month), kind
+      ("cost", "draws") and cause;
     - ``largest``: the users with the largest changes (LARGEST_CHANGES), for new days too: ``period`` is then the day,
       and the kind "day";
     - ``days``: the amount that the cost of each day changes by (units of 10^-10).
     """
 
     scope: RunScope
-    sums: list[pl.DataFrame] = field(default_factory=list)
+    by_cause: list[pl.DataFrame] = field(default_factory=list)
     largest: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=LARGEST_CHANGES))
     days: Counter[date] = field(default_factory=Counter)
 
     def add(self, changes: BatchChanges) -> None:
         """Adds the changes of a batch."""
-        found = changes.differences
-        daily = _changed(found.daily, "date")
+        daily = _cost_changes(changes.daily, "date")
         self.add_days(daily)
         is_new = pl.col("date") > self.scope.covered_to
-        covered = pl.concat(
-            [
-                _changed(found.monthly, "month"),
-                daily.filter(is_new).select(_month(), "user_id", (0 - pl.col("total_cost")).alias("total_cost")),
-            ]
-        )
+        # The cost of covered days: that of the months, less that of their new days.
+        less_new_days = daily.filter(is_new).select(_month(), "user_id", (0 - pl.col("total_cost")).alias("total_cost"))
+        cost = pl.concat([_cost_changes(changes.monthly, "month"), less_new_days])
         # Draws of settled debts are left out: they are in closed months, which the run does not compute.
         in_window = pl.col("month").is_in(self.scope.window.months)
-        drawn = changes.postings.filter(in_window & ~is_new).select(
-            "month", "user_id", *(pl.col(lot).cast(WIDE) for lot in LOTS)
+        draws = changes.targets.postings.filter(in_window & ~is_new).select(
+            *USER_MONTH, *(pl.col(lot).cast(WIDE) for lot in LOTS)
         )
-        sums = pl.concat(
-            [_sum_by_user(covered, "cost", "total_cost"), *(_sum_by_user(drawn, "draws", lot) for lot in LOTS)]
+        by_user = (
+            pl.concat([_sum_by_user(cost, "cost", "total_cost"), *(_sum_by_user(draws, "draws", lot) for lot in LOTS)])
+            .join(changes.causes.select(*USER_MONTH, "cause"), on=USER_MONTH, how="left")
+            .rename({"month": "period"})
+            .group_by(*PERIOD_KIND, "user_id", "cause")
+            .agg(pl.col("more", "less").sum())
         )
-        sums = sums.join(found.causes.select(*USER_MONTH, "cause"), on=USER_MONTH, how="left").rename(
-            {"month": "period"}
+        self.by_cause.append(
+            by_user.group_by(*PERIOD_KIND, "cause").agg(pl.len().alias("users"), pl.col("more", "less").sum())
         )
-        sums = sums.group_by(*PERIOD_KIND, "user_id", "cause").agg(pl.col("more", "less").sum())
-        self.sums.append(
-            sums.group_by(*PERIOD_KIND, "cause").agg(pl.len().alias("users"), pl.col("more", "less").sum())
-        )
-        self._add_largest(sums)
+        self._add_largest(by_user)
 
     def add_days(self, rows: pl.DataFrame) -> None:
         """Adds the cost of new rows: date, user_id and total_cost."""
@@ -114,9 +110,9 @@ class ChangeSums:
     @property
     def months(self) -> Iterator[tuple[date, str, int, int]]:
         """Month, kind, more and less of the changes on covered days."""
-        if self.sums:
+        if self.by_cause:
             yield from (
-                pl.concat(self.sums)
+                pl.concat(self.by_cause)
                 .group_by(PERIOD_KIND)
                 .agg(pl.col("more", "less").sum())
                 .sort(PERIOD_KIND)
@@ -126,7 +122,7 @@ class ChangeSums:
     def causes(self, period: date, kind: str) -> Iterator[tuple[str, int, int, int]]:
         """Yields cause, users, more and less of a month's changes, the largest first."""
         rows = (
-            pl.concat(self.sums)
+            pl.concat(self.by_cause)
             .filter(period=period, kind=kind)
             .group_by("cause")
             .agg(pl.col("users", "more", "less").sum())
@@ -139,16 +135,16 @@ class ChangeSums:
         return self.largest.filter(period=period, kind=kind).select("user_id", "more", "less").rows()
 
 
-def compute_sums(links: Sequence[ReconnectingConnection], batch: Batch, detected: Detected) -> ChangeSums:
+def compute_sums(links: Sequence[ReconnectingConnection], runner: BatchRunner, detected: Detected) -> ChangeSums:
     """Computes the sums of all users of the work list, read-only and without locks.
 
     Users whose covered days differ are computed as in a dry run. Of the others only the new rows are rated.
     """
-    sums = ChangeSums(batch.scope)
+    sums = ChangeSums(runner.scope)
     slices = chain(((True, users) for users in detected.changed), ((False, users) for users in detected.only_new_days))
 
     def compute(link: ReconnectingConnection, slice_: tuple[bool, list[str]]) -> BatchChanges | pl.DataFrame | None:
-        return retry(partial(_compute, link, batch, *slice_))
+        return retry(partial(_compute, link, runner, *slice_))
 
     for result in run_side_by_side(links, compute, slices):
         if isinstance(result, BatchChanges):
@@ -159,28 +155,28 @@ def compute_sums(links: Sequence[ReconnectingConnection], batch: Batch, detected
 
 
 def _compute(
-    link: ReconnectingConnection, batch: Batch, is_changed: bool, users: Collection[str]
+    link: ReconnectingConnection, runner: BatchRunner, is_changed: bool, users: Collection[str]
 ) -> BatchChanges | pl.DataFrame | None:
     with transaction(link.connection, snapshot=True) as connection:
         if is_changed:
-            return batch.compute(connection, users).changes
-        rated = rate_users(connection, batch.reader, batch.scope, users, _new_spans(batch.scope))
-    return rated.filter(pl.col("date") > batch.scope.covered_to).select("date", "user_id", "total_cost")
+            return runner.compute(connection, users).changes
+        rated = rate_users(connection, runner.reader, runner.scope, users, _new_spans(runner.scope))
+    return rated.filter(pl.col("date") > runner.scope.covered_to).select("date", "user_id", "total_cost")
 
 
 def _new_spans(scope: RunScope) -> list[tuple[date, date]]:
     """Returns the days to rate so that the new days can be priced: with tiers over a month, the whole month."""
-    assert scope.new_days is not None  # noqa: S101 - the work list has added users only if there are new days
+    assert scope.new_days is not None  # noqa: S101 - without new days, only_new_days is empty
     first, _ = scope.new_days
     since = first_of(first) if scope.settings.tiers == "month" else first
     return [(max(start, since), end) for start, end in scope.window.spans() if end >= since]
 
 
-def _changed(diff: TableDiff, when: str) -> pl.DataFrame:
-    """Returns what the changed rows add to the cost, by ``when`` ("date" or "month") and user."""
+def _cost_changes(diff: TableDiff, when: str) -> pl.DataFrame:
+    """Returns what the rows that change add to the cost, by ``when`` ("date" or "month") and user."""
     cost = pl.col("total_cost").cast(WIDE)
-    less = diff.replaced.select(when, "user_id", (0 - cost).alias("total_cost"))
-    return pl.concat([diff.upserts.select(when, "user_id", cost), less])
+    before = diff.replaced.select(when, "user_id", (0 - cost).alias("total_cost"))
+    return pl.concat([diff.upserts.select(when, "user_id", cost), before])
 
 
 def _sum_by_user(rows: pl.DataFrame, kind: str, amount: str) -> pl.DataFrame:

@@ -28,7 +28,7 @@ class ClusterDeltas:
 
     def add(self, changes: BatchChanges) -> None:
         """Adds the changes of a batch."""
-        daily, monthly = changes.differences.daily, changes.differences.monthly
+        daily, monthly = changes.daily, changes.monthly
         self.days.append(subtract(sum_by_day(daily.upserts), sum_by_day(daily.replaced), CLUSTER_DAY))
         self.users.append(subtract(count_users(monthly.upserts), count_users(monthly.replaced), CLUSTER_MONTH))
 

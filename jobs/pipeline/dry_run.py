@@ -6,7 +6,7 @@ from typing import Any
 
 from jobs.domain.fixed_point import unscaled
 from jobs.domain.run_report import Report
-from jobs.pipeline.batch import Batch
+from jobs.pipeline.batch_runner import BatchRunner
 from jobs.pipeline.change_check import check_change
 from jobs.pipeline.change_sums import ChangeSums
 from jobs.pipeline.cluster_tables import ClusterDeltas
@@ -84,9 +84,9 @@ def _plan(
 def _compute_batches(
     connection: Connection, request: RunRequest, scope: RunScope, reader: str, detected: Detected, totals: Totals
 ) -> None:
-    batch = Batch(scope, _snapshot_reader(connection, request, reader), None)
+    runner = BatchRunner(scope, _snapshot_reader(connection, request, reader), None)
     for number, users in enumerate(detected.work, start=1):
-        totals.add(batch.compute(connection, users))
+        totals.add(runner.compute(connection, users))
         request.progress("compute and write", number, len(detected.work))
 
 

@@ -8,7 +8,7 @@ import polars as pl
 from jobs.credits.debts import sum_open_debts
 from jobs.domain.names import USER_MONTH
 from jobs.domain.schemas import EARLY, PREPAID
-from jobs.pipeline.batch_changes import BatchChanges
+from jobs.pipeline.batch_changes import BatchTargets
 from jobs.pipeline.batch_input import of_users
 from jobs.pipeline.table_diff import TableDiff
 from jobs.postgres import batch_hashes
@@ -17,16 +17,16 @@ from jobs.postgres.run_scope import RunScope
 from jobs.rollups.causes import find_causes
 
 
-def add_hashes(connection: Connection, changes: BatchChanges) -> pl.DataFrame:
-    """Returns the target rows of user_monthly with all their hashes."""
-    scope, inputs = changes.scope, changes.inputs
-    credits = batch_hashes.compute_credit_hashes(
-        connection, scope, inputs.users, inputs.billing_modes, changes.postings
+def add_hashes(connection: Connection, targets: BatchTargets, hash_changes: pl.DataFrame) -> pl.DataFrame:
+    """Returns the target rows of user_monthly with all their hashes; ``hash_changes``: of written_hash by writing."""
+    scope, inputs = targets.scope, targets.inputs
+    credit_hashes = batch_hashes.compute_credit_hashes(
+        connection, scope, inputs.users, inputs.billing_modes, targets.postings
     )
-    overridden = _override_hashes(scope, scope.window.last_of)
+    override_hashes = _override_hashes(scope, scope.window.last_of)
     rates = {month: scope.rates_hash(month) for month in scope.window.months}
     # An account that is usable now, and was not there when the batch read accounts, was opened in between.
-    is_opened = pl.col("is_usable") & ~of_users(changes.accounts["user_id"])
+    is_opened = pl.col("is_usable") & ~of_users(targets.accounts["user_id"])
     account = pl.when(~is_opened).then(pl.col("account_hash").cast(pl.String)).fill_null("-")
     credits_hash = [
         pl.col("modes_hash").fill_null(0).cast(pl.String),
@@ -36,33 +36,35 @@ def add_hashes(connection: Connection, changes: BatchChanges) -> pl.DataFrame:
         pl.col("open_debts"),
     ]
     return (
-        changes.months_target.lazy()
-        .join(credits.lazy(), on=USER_MONTH, how="left")
-        .join(changes.written_hashes.lazy(), on=USER_MONTH, how="left")
-        .join(overridden.lazy(), on=USER_MONTH, how="left")
-        .join(sum_open_debts(changes.debts_target), on="user_id", how="left")
-        .join(_account_months(changes).with_columns(is_paying=True), on=USER_MONTH, how="left")
+        targets.months.lazy()
+        .join(credit_hashes.lazy(), on=USER_MONTH, how="left")
+        .join(hash_changes.lazy(), on=USER_MONTH, how="left")
+        .join(override_hashes.lazy(), on=USER_MONTH, how="left")
+        .join(sum_open_debts(targets.debts), on="user_id", how="left")
+        .join(_account_months(targets).with_columns(is_paying=True), on=USER_MONTH, how="left")
         .with_columns(
-            written_hash=pl.col("written_hash").xor(pl.col("changed").fill_null(0)),
+            written_hash=pl.col("written_hash").xor(pl.col("_hash_change").fill_null(0)),
             rates_hash=pl.col("month").replace_strict(rates, return_dtype=pl.String),
             credits_hash=pl.concat_str(credits_hash, separator=".", ignore_nulls=True),
         )
-        .drop("rows", "changed", "modes_hash", "account_hash", "is_usable", "is_paying", "open_debts")
+        .drop("rows", "_hash_change", "modes_hash", "account_hash", "is_usable", "is_paying", "open_debts")
         .collect()
     )
 
 
-def find_month_causes(connection: Connection, changes: BatchChanges, monthly: TableDiff) -> pl.DataFrame:
+def find_month_causes(
+    connection: Connection, targets: BatchTargets, monthly: TableDiff, run_id: int | None
+) -> pl.DataFrame:
     """Returns why the user-months of ``monthly`` change (rollups.causes.find_causes)."""
-    scope, keys = changes.scope, monthly.keys.select(USER_MONTH)
-    before = batch_hashes.compute_accounts_before(connection, scope, keys, changes.run_id)
+    scope, keys = targets.scope, monthly.keys.select(USER_MONTH)
+    before = batch_hashes.compute_accounts_before(connection, scope, keys, run_id)
     changed = (
         keys.lazy()
         .join(monthly.upserts.lazy(), on=USER_MONTH, how="left")
         .join(monthly.stored.lazy(), on=USER_MONTH, how="left", suffix="_stored")
         .join(before.lazy(), on=USER_MONTH, how="left")
     )
-    # A month of the first edition gets hashes and columns that it did not have. That alone is no change.
+    # A month that version 1 has stored gets hashes and columns that it did not have. That alone is no change.
     is_upgraded = pl.col("row_count").is_null()
     upgraded = monthly.stored.lazy().filter(is_upgraded).select(*USER_MONTH, upgraded=pl.lit(value=True))
     has_same_amounts = (pl.col("old_total") == pl.col("new_total")) & (
@@ -70,19 +72,19 @@ def find_month_causes(connection: Connection, changes: BatchChanges, monthly: Ta
     )
     meters = [meter.name for meter in scope.settings.meters]
     repriced = {month: scope.find_repriced_meters(month) for month in scope.window.months}
-    causes = find_causes(_limit_to_covered(changes, changed), meters, repriced).join(
+    causes = find_causes(_limit_to_covered(targets, changed), meters, repriced).join(
         upgraded, on=USER_MONTH, how="left"
     )
     is_change = ~(has_same_amounts & pl.col("upgraded").fill_null(value=False))
     return causes.filter(is_change).drop("upgraded").sort(USER_MONTH).collect()
 
 
-def _limit_to_covered(changes: BatchChanges, changed: pl.LazyFrame) -> pl.LazyFrame:
+def _limit_to_covered(targets: BatchTargets, changed: pl.LazyFrame) -> pl.LazyFrame:
     """Returns ``changed`` with hashes of the covered days only.
 
     Usage, prices and overrides of new days are no cause of what changes on covered days.
     """
-    scope, inputs = changes.scope, changes.inputs
+    scope, inputs = targets.scope, targets.inputs
     if scope.new_days is None:
         return changed
     rates = {month: scope.rates_hash(month, scope.last_covered(month)) for month in scope.window.months}
@@ -114,13 +116,13 @@ def _override_hashes(scope: RunScope, last: Callable[[date], date]) -> pl.DataFr
     return pl.DataFrame(rows, schema={"user_id": pl.String, "month": pl.Date, "overrides_hash": pl.String})
 
 
-def _account_months(changes: BatchChanges) -> pl.LazyFrame:
+def _account_months(targets: BatchTargets) -> pl.LazyFrame:
     """Returns the user-months whose account matters: those with prepaid rows, or with draws that stay."""
     is_prepaid = pl.col("class").is_in([PREPAID, EARLY])
-    prepaid = changes.rows.lazy().filter(is_prepaid).select("month", pl.col("user_id").cast(pl.String)).unique()
-    draws = changes.inputs.draws.lazy().with_columns(pl.col("date").dt.month_start().alias("month"))
+    prepaid = targets.rows.lazy().filter(is_prepaid).select("month", pl.col("user_id").cast(pl.String)).unique()
+    draws = targets.inputs.draws.lazy().with_columns(pl.col("date").dt.month_start().alias("month"))
     # Postings of debts are left out: they belong to closed months.
-    postings = changes.postings.lazy().filter(pl.col("month").is_in(changes.scope.window.months))
+    postings = targets.postings.lazy().filter(pl.col("month").is_in(targets.scope.window.months))
     columns = [*USER_MONTH, "id", "free", "purchased"]
     sums = (
         pl.concat([draws.select(columns), postings.select(columns)])
@@ -129,9 +131,9 @@ def _account_months(changes: BatchChanges) -> pl.LazyFrame:
         .agg(pl.col("free", "purchased").sum())
     )
     with_draws = sums.filter((pl.col("free") != 0) | (pl.col("purchased") != 0)).select(USER_MONTH).unique()
-    # A month without rows has no hash of its own. So the account goes into the hashes of the user's other months: when
-    # it becomes usable again, these differ, and the draws are reversed.
-    targets = changes.months_target.lazy().select(USER_MONTH)
-    without_rows = with_draws.join(targets, on=USER_MONTH, how="anti")
-    others = targets.join(without_rows, on="user_id", how="semi")
+    # A month may have draws and no rows. It has no row in user_monthly, so the account is hashed into the user's other
+    # months: when it becomes usable again, these differ, and the draws are reversed.
+    user_months = targets.months.lazy().select(USER_MONTH)
+    without_rows = with_draws.join(user_months, on=USER_MONTH, how="anti")
+    others = user_months.join(without_rows, on="user_id", how="semi")
     return pl.concat([prepaid, with_draws, others]).unique()

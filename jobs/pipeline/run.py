@@ -33,7 +33,7 @@ from jobs.postgres.run_scope import RunScope
 from jobs.postgres.source_capabilities import SourceCapabilities
 
 if TYPE_CHECKING:
-    from jobs.pipeline.batch import Batch, BatchResult
+    from jobs.pipeline.batch_runner import BatchResult, BatchRunner
 
 CLOSING_TRIES = 3
 """How often closing is tried while users keep changing. After that the months stay open."""
@@ -169,7 +169,7 @@ class _Run:
             return detection.detect(connection, self.scope, self.scope.window.months, full=full)
 
     def _check_change(self, detected: Detected) -> None:
-        """Does the change check: computes read-only what is to be recomputed of covered days."""
+        """Does the change check: computes read-only how covered days would change, and what new days cost."""
         link, scope, sums = self.workers.link, self.scope, None
         if self.totals.recorder is not None and self.totals.recorder.approved is not None:
             # The plan was approved: each row that is written is compared with it.
@@ -180,8 +180,8 @@ class _Run:
             if scope.begins_ledger:
                 # Draws of another program are adopted after the check, so they are added here.
                 scope, detected = replace(scope, adopts=True), retry(lambda: self._detect(full=True))
-            batch = replace(self._batch(detected.work), scope=scope, run_id=None)
-            sums = compute_sums(self._links(len(detected.changed) + len(detected.only_new_days)), batch, detected)
+            runner = replace(self._batch_runner(detected.work), scope=scope, run_id=None)
+            sums = compute_sums(self._links(len(detected.changed) + len(detected.only_new_days)), runner, detected)
         retry(lambda: check_change(link.connection, scope, sums, self.request.allow_change))
 
     def _prepare(self) -> Adoption | None:
@@ -220,21 +220,20 @@ class _Run:
         with self.request.stage("compute and write"):
             from jobs.pipeline.batches import run_batches
 
-            run_batches(self._links(len(work)), self._batch(work), work, self.totals, self.request.progress)
+            run_batches(self._links(len(work)), self._batch_runner(work), work, self.totals, self.request.progress)
 
     def _links(self, batches: int) -> list[ReconnectingConnection]:
         """Returns connections for this many ``batches``."""
         self.workers.grow(self.request.address, worker_name(self.request.settings), min(self.most_workers, batches))
         return self.workers.links
 
-    def _batch(self, work: WorkList) -> "Batch":
-        """Returns the batch that ``work`` is done with."""
-        from jobs.pipeline.batch import Batch
+    def _batch_runner(self, work: WorkList) -> "BatchRunner":
+        from jobs.pipeline.batch_runner import BatchRunner
         from jobs.postgres.usage_reader import Reader
 
         check = self.totals.recorder.check_batch if self.totals.recorder is not None else lambda _: None
         kind = choose_for_rows(self.reader, self.request.settings.reader, work.rows)
-        return Batch(self.scope, Reader(kind, self.request.address), self.run_id, check=check)
+        return BatchRunner(self.scope, Reader(kind, self.request.address), self.run_id, check=check)
 
     def _finish(self) -> Finalized:
         """Ends the run. No month closes while users are set aside, or keep changing."""
@@ -271,7 +270,7 @@ class _Run:
         if others:
             raise NotClosableError(work)
         try:
-            result = self._batch(work).run_within(connection, users)
+            result = self._batch_runner(work).run_within(connection, users)
         except (ConcurrentChangeError, RefusedError):
             raise NotClosableError(work) from None
         except psycopg.Error as error:

@@ -10,8 +10,7 @@ from jobs.postgres import rejects
 if TYPE_CHECKING:
     import polars as pl
 
-    from jobs.pipeline.batch import BatchResult
-    from jobs.pipeline.batch_changes import BatchChanges
+    from jobs.pipeline.batch_runner import BatchResult
     from jobs.pipeline.change_sums import ChangeSums
     from jobs.pipeline.cluster_tables import ClusterDeltas
     from jobs.pipeline.plan_approval import ChangeRecorder
@@ -93,31 +92,28 @@ class Totals:
         changes = result.changes
         if changes is None:
             return
+        targets = changes.targets
         self.changed.update(changes.counts)
-        self.reject_ids.update(change.id for change in changes.rejects)
-        self.rejected += sum(map(rejects.count_change, changes.rejects))
-        self.unpriced += int(changes.months_target["unpriced"].sum())
-        self.posted.update(_sum_postings(changes.postings))
-        self.posted["settled"] += int((changes.settled_debts["free"] + changes.settled_debts["purchased"]).sum())
-        self.settled |= set(changes.settled_debts["user_id"])
-        self._add_remedies(changes)
-        found = changes.differences
+        self.reject_ids.update(change.id for change in targets.rejects)
+        self.rejected += sum(map(rejects.count_change, targets.rejects))
+        self.unpriced += int(targets.months["unpriced"].sum())
+        self.posted.update(_sum_postings(targets.postings))
+        self.posted["settled"] += int((targets.settled_debts["free"] + targets.settled_debts["purchased"]).sum())
+        self.settled |= set(targets.settled_debts["user_id"])
+        for user, rows, amount in targets.adopted_by_user.iter_rows():
+            self.adopted[user] = (rows, amount)
+        self.refilled += targets.refilled_rows.height
+        self.trusted |= {*targets.refilled_rows["user_id"].cast(str)} & targets.scope.trusted_ledger_users
         if self.deltas is not None:
             self.deltas.add(changes)
             # Closed months, in which only debts are settled, are left out.
-            in_window = found.monthly.upserts["month"].is_in(changes.scope.window.months)
-            before = changes.inputs.months.join(found.monthly.keys, on=["month", "user_id"], how="semi")
-            self.months.append((found.monthly.upserts.filter(in_window), before))
+            in_window = changes.monthly.upserts["month"].is_in(targets.scope.window.months)
+            before = targets.inputs.months.join(changes.monthly.keys, on=["month", "user_id"], how="semi")
+            self.months.append((changes.monthly.upserts.filter(in_window), before))
         if self.sums is not None:
             self.sums.add(changes)
         if self.recorder is not None:
-            self.recorder.add_batch(changes.list_changes(), found.causes)
-
-    def _add_remedies(self, changes: "BatchChanges") -> None:
-        for user, rows, amount in changes.adopted_by_user.iter_rows():
-            self.adopted[user] = (rows, amount)
-        self.refilled += changes.refilled_rows.height
-        self.trusted |= {*changes.refilled_rows["user_id"].cast(str)} & changes.scope.trusted_ledger_users
+            self.recorder.add_batch(changes.list_changes(), changes.causes)
 
 
 def _sum_postings(postings: "pl.DataFrame") -> dict[str, int]:

@@ -19,8 +19,8 @@ from jobs.postgres.sql_loader import app_table, compose, in_spans, job_table, te
 from jobs.postgres.table_io import copy_in
 
 STAGE = sql.Identifier("usage_jobs_rows")
-WRITTEN = {"user_id": pl.String, "month": pl.Date, "rows": pl.Int64, "changed": pl.Int64}
-"""By user and month: how many of the rows to write exist, and the change (XOR) of written_hash by writing them."""
+HASH_CHANGES = {"user_id": pl.String, "month": pl.Date, "rows": pl.Int64, "_hash_change": pl.Int64}
+"""By user and month: how many of the rows to write exist, and what writing them changes in written_hash (XOR)."""
 
 
 class ConcurrentChangeError(UsageJobsError):
@@ -50,57 +50,54 @@ class UnreadRow:
     reversed: frozenset[str] = frozenset()
 
 
-def stage_rows(connection: Connection, rows: pl.DataFrame) -> None:
-    """Copies ``rows`` (pipeline.usage_updates) to the temporary table of the queries below."""
-    connection.execute(compose("writeback.stage_rows"))
-    copy_in(
-        connection,
-        STAGE,
-        rows.select("id", "user_id", "date", "month", "written_hash", "new_total_cost", "new_credits_deducted"),
-    )
-
-
 def lock_rows(
-    connection: Connection, scope: RunScope, rows: pl.DataFrame, *, alone: bool
+    connection: Connection, scope: RunScope, updates: pl.DataFrame, *, is_locked: bool
 ) -> tuple[pl.DataFrame, frozenset[str]]:
-    """Locks the staged ``rows``. Returns the changes by writing them (WRITTEN), and the users with a row that could not
-    be locked.
+    """Stages and locks the rows to write, ``updates`` (pipeline.usage_updates).
 
-    ``alone``: the rows are of one user, whose rows are locked already. Then it raises psycopg.errors.LockNotAvailable
-    where another transaction has locked a row, and RefusedError where a row cannot be locked without such a lock.
+    Returns HASH_CHANGES, and the users with a row that could not be locked.
+
+    ``is_locked``: the rows are of one user, whose rows are locked already. Then it raises
+    psycopg.errors.LockNotAvailable where another transaction has locked a row, and RefusedError where a row cannot be
+    locked without such a lock.
     """
-    locking = sql.SQL("FOR NO KEY UPDATE OF u NOWAIT" if alone else "FOR NO KEY UPDATE OF u SKIP LOCKED").format()
+    if updates.is_empty():
+        return pl.DataFrame(schema=HASH_CHANGES), frozenset()
+    connection.execute(compose("writeback.stage_rows"))
+    columns = ["id", "user_id", "date", "month", "written_hash", "new_total_cost", "new_credits_deducted"]
+    copy_in(connection, STAGE, updates.select(columns))
+    locking = sql.SQL("FOR NO KEY UPDATE OF u NOWAIT" if is_locked else "FOR NO KEY UPDATE OF u SKIP LOCKED").format()
     with _prefer_indexes(connection, scope):
-        found = connection.execute(_written_changes_query(scope, STAGE, locking)).fetchall()
-    locked = pl.DataFrame(found, schema=WRITTEN, orient="row")
+        found = connection.execute(_hash_changes_query(scope, STAGE, locking)).fetchall()
+    locked = pl.DataFrame(found, schema=HASH_CHANGES, orient="row")
     key = [pl.col("user_id").cast(pl.String), "month"]
-    staged = rows.group_by(key).agg(pl.len().cast(pl.Int64).alias("rows"))
+    staged = updates.group_by(key).agg(pl.len().cast(pl.Int64).alias("rows"))
     missing = staged.join(locked, on=["user_id", "month", "rows"], how="anti")
-    if alone:
-        accounts.require_rows_locked("usage_daily", rows.height, int(locked["rows"].sum()))
+    if is_locked:
+        accounts.require_rows_locked("usage_daily", updates.height, int(locked["rows"].sum()))
     return locked, frozenset(missing["user_id"])
 
 
-def compute_written_changes(connection: Connection, scope: RunScope, rows: pl.DataFrame) -> pl.DataFrame:
-    """Returns the changes that writing ``rows`` would make (WRITTEN); stages and locks nothing."""
-    if rows.is_empty():
-        return pl.DataFrame(schema=WRITTEN)
+def compute_hash_changes(connection: Connection, scope: RunScope, updates: pl.DataFrame) -> pl.DataFrame:
+    """Returns the changes that writing ``updates`` would make (HASH_CHANGES); stages and locks nothing."""
+    if updates.is_empty():
+        return pl.DataFrame(schema=HASH_CHANGES)
     values = {
-        "ids": [UUID(int=id_) for id_ in rows["id"]],
-        "users": rows["user_id"].cast(pl.String).to_list(),
-        "dates": rows["date"].to_list(),
-        "months": rows["month"].to_list(),
-        "hashes": rows["written_hash"].to_list(),
-        "costs": [None if amount is None else unscaled(amount) for amount in rows["new_total_cost"]],
-        "credits": [None if amount is None else unscaled(amount) for amount in rows["new_credits_deducted"]],
+        "ids": [UUID(int=id_) for id_ in updates["id"]],
+        "users": updates["user_id"].cast(pl.String).to_list(),
+        "dates": updates["date"].to_list(),
+        "months": updates["month"].to_list(),
+        "hashes": updates["written_hash"].to_list(),
+        "costs": [None if amount is None else unscaled(amount) for amount in updates["new_total_cost"]],
+        "credits": [None if amount is None else unscaled(amount) for amount in updates["new_credits_deducted"]],
     }
     unstaged = sql.SQL("({})").format(compose("writeback.unstaged_rows"))
     with _prefer_indexes(connection, scope):
-        found = connection.execute(_written_changes_query(scope, unstaged, sql.SQL("").format()), values).fetchall()
-    return pl.DataFrame(found, schema=WRITTEN, orient="row")
+        found = connection.execute(_hash_changes_query(scope, unstaged, sql.SQL("").format()), values).fetchall()
+    return pl.DataFrame(found, schema=HASH_CHANGES, orient="row")
 
 
-def _written_changes_query(scope: RunScope, rows: sql.Composable, locking: sql.Composable) -> sql.Composed:
+def _hash_changes_query(scope: RunScope, rows: sql.Composable, locking: sql.Composable) -> sql.Composed:
     # Closed months, too: their debts may be settled.
     rated = sorted(
         scope.cost_rules.rated | {month for month, mode in scope.month_records.modes.items() if mode == "rated"}
@@ -113,7 +110,7 @@ def _written_changes_query(scope: RunScope, rows: sql.Composable, locking: sql.C
     )
     credits = sql.SQL("coalesce(s.new_credits_deducted, u.credits_deducted::numeric)").format()
     return compose(
-        "writeback.written_changes",
+        "writeback.hash_changes",
         rows=rows,
         new_hash=fingerprints.written_hash(cost if rated else nothing, credits if shown else nothing, of="u"),
         usage=app_table(scope.settings, "usage_daily"),

@@ -17,7 +17,7 @@ from conftest import Databases
 from job_runs import Runner, copied
 from shrinking import allowing
 
-from jobs.pipeline.batch import Batch
+from jobs.pipeline.batch_runner import BatchRunner
 
 DAY = date(2026, 6, 20)
 WORLD = (
@@ -169,13 +169,13 @@ def test_it_is_refused_until_a_person_has_looked(url: str, case: str) -> None:
 def test_who_only_has_a_new_day_is_not_computed_twice(
     url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    computed, compute = [], Batch.compute
+    computed, compute = [], BatchRunner.compute
 
-    def heard(self: Batch, connection: psycopg.Connection, users: list[str]) -> object:
+    def heard(self: BatchRunner, connection: psycopg.Connection, users: list[str]) -> object:
         computed.extend(users)
         return compute(self, connection, users)
 
-    monkeypatch.setattr(Batch, "compute", heard)
+    monkeypatch.setattr(BatchRunner, "compute", heard)
     ask(url, USAGE.format("2026-06-21", "2026-06-21"))
     ask(url, "UPDATE users SET billing_mode = 'postpaid' WHERE id = 'u07'")
     insert = "INSERT INTO user_pricing_overrides (user_id, resource_type, override_price, valid_from) VALUES"

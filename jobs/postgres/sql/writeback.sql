@@ -6,16 +6,16 @@ CREATE TEMP TABLE usage_jobs_rows
   (id uuid, user_id text, date date, month date, written_hash bigint,
   new_total_cost numeric, new_credits_deducted numeric) ON COMMIT DROP
 
--- name: written_changes
+-- name: hash_changes
 -- By user and month: how many of the rows to write exist, and the change of written_hash by writing them (a column that
 -- is not written stays the same). A run locks the rows without waiting. Not counted: rows that another transaction has
 -- locked, that are deleted, or that have another day or user now.
 WITH found AS (
-  SELECT s.user_id, s.month, s.written_hash # ({new_hash}) AS changed
+  SELECT s.user_id, s.month, s.written_hash # ({new_hash}) AS hash_change
   FROM {rows} AS s JOIN {usage} AS u ON u.id = s.id AND u.date = s.date AND u.user_id = s.user_id
   {locking}
 )
-SELECT user_id, month, count(*), bit_xor(changed) FROM found GROUP BY user_id, month
+SELECT user_id, month, count(*), bit_xor(hash_change) FROM found GROUP BY user_id, month
 
 -- name: unstaged_rows
 -- The rows that would be staged, for a read-only transaction, in which no temporary table can be made.

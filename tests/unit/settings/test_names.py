@@ -11,7 +11,7 @@ from jobs.domain.rate_card import parse
 from jobs.domain.rules import CostRules, CreditRules, PricingTerms
 from jobs.domain.schemas import ACCOUNTS, DRAWS, MODES, OVERRIDES, usage_schema
 from jobs.postgres.batch_hashes import CREDIT_HASHES
-from jobs.postgres.usage_writeback import WRITTEN
+from jobs.postgres.usage_writeback import HASH_CHANGES
 from jobs.rating.charges import add_charges, sort_rows
 from jobs.rating.price_overrides import expand_overrides, join_overrides
 from jobs.rating.row_costs import add_costs
@@ -39,7 +39,7 @@ def test_every_column_that_pricing_makes_is_reserved() -> None:
     cluster_days = user_days.drop("user_id").with_columns(users=0)
     clusters = pl.LazyFrame(schema={"month": pl.Date, "cluster_id": pl.UInt128, "active_users": pl.Int64})
     cluster_months = cluster_rollups.sum_cluster_months(cluster_days, clusters, [METER])
-    hashes = [pl.LazyFrame(schema=schema) for schema in (FINGERPRINTS, CREDIT_HASHES, WRITTEN)]
+    hashes = [pl.LazyFrame(schema=schema) for schema in (FINGERPRINTS, CREDIT_HASHES, HASH_CHANGES)]
     frames = [ordered, priced, paid, between, accounts, posted, modes, user_days, user_months]
     frames += [cluster_days, cluster_months, *hashes]
     names = {name for frame in frames for name in frame.collect_schema().names()}

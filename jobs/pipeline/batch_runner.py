@@ -6,9 +6,10 @@
     BEGIN
     ownership check           our row of rollup.runs still says running
     lock accounts             SKIP LOCKED: never waits
-    allocate                  now the rows to write are known
+    compute                   draws, roll-ups: now the rows to write are known
     lock usage rows           SKIP LOCKED
     verify                    the server's fingerprints of the users equal those of the rows that were read
+    compare                   with the stored rows: only what differs is written
     write, COMMIT             ledger, transactions, accounts, usage rows, roll-ups, rejects
 
 Users leave the batch before anything is written if another transaction has locked something of theirs, or if their
@@ -24,7 +25,7 @@ import psycopg
 
 from jobs.domain.errors import RefusedError
 from jobs.pipeline.batch_changes import BatchChanges
-from jobs.pipeline.batch_computation import compute_changes, find_differences
+from jobs.pipeline.batch_computation import compute_targets, find_changes
 from jobs.pipeline.batch_input import BatchInput
 from jobs.pipeline.batch_reading import read_input
 from jobs.postgres import accounts, detection, usage_writeback
@@ -46,10 +47,10 @@ SINGLE_LOCK_TIMEOUT = "1s"
 class BatchResult:
     """The result of one batch.
 
-    - ``done``: users who were written; ``changes``: their changes;
+    - ``done``: users who were written, in a dry run computed; ``changes``: their changes;
     - ``skipped``: users who could not be written;
-    - ``failed``: whether no user was written, and the user who is the cause is not known; ``refused``: the reason, if
-      a constraint, trigger or policy of the application's tables refused;
+    - ``failed``: whether the batch failed, because of any one of its users; ``refused``: the reason, if a constraint,
+      trigger or policy of the application's tables refused;
     - ``unexplained``: users who were neither written nor skipped, and why their credits are unexplained.
     """
 
@@ -63,17 +64,17 @@ class BatchResult:
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
+class BatchRunner:
     """Computes and writes batches of a run.
 
-    ``number``: of this batch in rollup.touched_days; ``check``: called with the changes before COMMIT
-    (rollups.changes.CHANGES), raises to prevent it.
+    ``batch_number``: of the next batch in rollup.touched_days; ``check``: called with the changes before they are
+    written (rollups.changes.CHANGES), raises to prevent that.
     """
 
     scope: RunScope
     reader: Reader
     run_id: int | None
-    number: int = 0
+    batch_number: int = 0
     check: Callable[[pl.DataFrame], None] = field(default=lambda _: None)
 
     def run(self, connection: Connection, users: Collection[str]) -> BatchResult:
@@ -84,7 +85,7 @@ class Batch:
     def _write_or_fail(self, connection: Connection, inputs: BatchInput) -> BatchResult:
         try:
             with transaction(connection, lock_timeout=BATCH_LOCK_TIMEOUT):
-                return self._write(connection, inputs, inputs.rows_read, is_single=False)
+                return self._write(connection, inputs, is_single=False)
         except ConcurrentChangeError:
             return BatchResult(frozenset(), inputs.users, inputs.rows_read, failed=True)
         except (psycopg.Error, RefusedError) as error:
@@ -97,35 +98,33 @@ class Batch:
         """
         connection.execute(f"SET LOCAL lock_timeout = '{BATCH_LOCK_TIMEOUT}'".encode())
         inputs, unexplained = self._read(connection, Reader("copy", self.reader.address), users)
-        return replace(self._write(connection, inputs, inputs.rows_read, is_single=False), unexplained=unexplained)
+        return replace(self._write(connection, inputs, is_single=False), unexplained=unexplained)
 
     def run_single(self, connection: Connection, user: str) -> BatchResult:
-        """Computes one user and writes what differs. The user is locked before being read, so nothing changes then.
+        """Computes one user and writes what differs. Account and rows are locked before they are read.
 
         It waits for the account only, while it has no locks of its own; the rows are locked at once, or the batch
         fails.
         """
-        alone, scope = frozenset([user]), self.scope
+        users, scope = frozenset([user]), self.scope
         try:
             with transaction(connection, lock_timeout=SINGLE_LOCK_TIMEOUT):
                 check_ownership(connection, scope.settings, self._run_id)
-                accounts.lock_accounts(connection, scope.settings, scope.credits, alone, wait=True)
+                accounts.lock_accounts(connection, scope.settings, scope.credits, users, wait=True)
                 if scope.writes_usage:
-                    usage_writeback.lock_users(connection, scope, alone)
-                inputs, unexplained = self._read(connection, Reader("copy", self.reader.address), alone)
-                return replace(
-                    self._write(connection, inputs, inputs.rows_read, is_single=True), unexplained=unexplained
-                )
+                    usage_writeback.lock_users(connection, scope, users)
+                inputs, unexplained = self._read(connection, Reader("copy", self.reader.address), users)
+                return replace(self._write(connection, inputs, is_single=True), unexplained=unexplained)
         except (psycopg.Error, RefusedError) as error:
-            return BatchResult(frozenset(), alone, 0, failed=True, refused=_refusal(error))
+            return BatchResult(frozenset(), users, 0, failed=True, refused=_refusal(error))
 
     def compute(self, connection: Connection, users: Collection[str]) -> BatchResult:
         """Computes what ``run`` would write, read-only, in the caller's transaction."""
         inputs, unexplained = self._read(connection, self.reader, users)
         account_rows = accounts.read_accounts(connection, self.scope.settings, self.scope.credits, inputs.account_users)
-        changes = compute_changes(connection, self.scope, None, inputs, account_rows)
-        written = usage_writeback.compute_written_changes(connection, self.scope, changes.usage_updates)
-        changes = find_differences(connection, replace(changes, written_hashes=written))
+        targets = compute_targets(connection, self.scope, inputs, account_rows)
+        hash_changes = usage_writeback.compute_hash_changes(connection, self.scope, targets.usage_updates)
+        changes = find_changes(connection, targets, hash_changes, None)
         return BatchResult(inputs.users, frozenset(), inputs.rows_read, changes, unexplained=unexplained)
 
     def _read(
@@ -146,8 +145,8 @@ class Batch:
         assert self.run_id is not None  # noqa: S101 - a dry run only computes
         return self.run_id
 
-    def _write(self, connection: Connection, inputs: BatchInput, rows_read: int, *, is_single: bool) -> BatchResult:
-        scope, users = self.scope, inputs.users
+    def _write(self, connection: Connection, inputs: BatchInput, *, is_single: bool) -> BatchResult:
+        scope, users, rows_read = self.scope, inputs.users, inputs.rows_read
         if not is_single:
             check_ownership(connection, scope.settings, self._run_id)
         locked, skipped = accounts.lock_accounts(
@@ -156,18 +155,17 @@ class Batch:
         inputs = inputs.without(skipped)
         # An account that was opened meanwhile is not locked, so it is left to the next run.
         account_rows = accounts.read_accounts(connection, scope.settings, scope.credits, locked)
-        changes = compute_changes(connection, scope, self._run_id, inputs, account_rows, first=not is_single)
-        changes, missing = _lock_rows(connection, changes, alone=is_single)
+        targets = compute_targets(connection, scope, inputs, account_rows, first=not is_single)
+        hash_changes, missing = usage_writeback.lock_rows(connection, scope, targets.usage_updates, is_locked=is_single)
+        missing |= usage_writeback.lock_unread_rows(connection, scope, targets.unread)
         not_writable = missing | self._changed_users(connection, inputs)
-        if is_single and not_writable:
+        targets = targets.without(not_writable)
+        if not targets.users:
             return BatchResult(frozenset(), users, rows_read)
-        changes = changes.without(not_writable)
-        if not changes.users:
-            return BatchResult(frozenset(), users, rows_read)
-        changes = find_differences(connection, changes)
+        changes = find_changes(connection, targets, hash_changes, self._run_id)
         self.check(changes.list_changes())
-        changes.write(connection, self.number, not_writable)
-        return BatchResult(changes.users, users - changes.users, rows_read, changes)
+        changes.write(connection, self._run_id, self.batch_number, not_writable)
+        return BatchResult(targets.users, users - targets.users, rows_read, changes)
 
     def _changed_users(self, connection: Connection, inputs: BatchInput) -> frozenset[str]:
         """Returns users whose rows or ledger entries have changed since they were read."""
@@ -184,19 +182,6 @@ class Batch:
             posted = detection.count_draws(connection, self.scope, inputs.users)
             changed |= {user for user, _ in posted.items() ^ dict(inputs.entry_counts.iter_rows()).items()}
         return frozenset(changed)
-
-
-def _lock_rows(connection: Connection, changes: BatchChanges, *, alone: bool) -> tuple[BatchChanges, frozenset[str]]:
-    """Locks the rows to be written. Returns the changes with ``written_hashes``, and users with unlocked rows.
-
-    ``alone``: whether the batch is one user whose rows are locked already.
-    """
-    scope, written, missing = changes.scope, changes.written_hashes, frozenset[str]()
-    if not changes.usage_updates.is_empty():
-        usage_writeback.stage_rows(connection, changes.usage_updates)
-        written, missing = usage_writeback.lock_rows(connection, scope, changes.usage_updates, alone=alone)
-    missing |= usage_writeback.lock_unread_rows(connection, scope, changes.unread)
-    return replace(changes, written_hashes=written), missing
 
 
 def _refusal(error: psycopg.Error | RefusedError) -> str | None:
