@@ -1,4 +1,4 @@
-"""The input of a batch: what is known of its users before their accounts are locked, with the rows rated."""
+"""The input of a batch: what is read of its users, with the rows rated."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -32,7 +32,8 @@ class BatchInput:
     - ``debts``: stored rows of rollup.debts, of closed and closing months; ``payable``: debts that credit can settle
       (schemas.PAYABLE); ``mismatched_debts``: those whose row mismatches (schemas.MISMATCHED);
     - ``closed_months``, ``closed_days``: stored rows of user_monthly and user_daily of payable debts;
-    - ``unexplained``: why users have credits_deducted that no ledger entry explains.
+    - ``unexplained``: why the ledger does not explain credits of some users. Those whom neither --adopt nor
+      --trust-ledger names are set aside.
     """
 
     users: frozenset[str]

@@ -26,7 +26,14 @@ def rate_users(
 ) -> pl.DataFrame:
     """Returns the rated rows of ``users`` on the days of ``spans``. Call inside a transaction."""
     usage = reader.read(connection, scope.query, scope.query.rows_of_users(users, spans))
-    return rate_rows(usage.filter(is_priceable(scope)).lazy(), scope)
+    return _rate(usage, scope)[0]
+
+
+def _rate(usage: pl.DataFrame, scope: RunScope) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Returns the rated rows of ``usage``, and the rows that cannot be priced."""
+    rejected = usage.filter(~is_priceable(scope)).with_columns(CODED)
+    priceable = usage if rejected.is_empty() else usage.filter(is_priceable(scope))
+    return rate_rows(priceable.lazy(), scope), rejected
 
 
 def read_input(
@@ -40,16 +47,14 @@ def read_input(
     with transaction(connection):
         usage = reader.read(connection, scope.query, text)
         billing_modes = user_state.read_billing_modes(connection, scope, users)
-        draws = user_state.read_window_draws(connection, scope, users)
+        ledger = user_state.read_window_draws(connection, scope, users)
         months = user_state.read_months(connection, scope, scope.window.months, users)
-        # A user without a stored month has no stored days either, unless a roll-up was lost. In a first run no user has
-        # any: looking for each user's days would take as long as reading the usage.
+        # If user_daily had no rows of these days when the run began, only users whom this run has written can have
+        # some. In a first run, looking for each user's days would take as long as reading the usage.
         users_with_days = users if scope.has_user_days else months["user_id"].unique().to_list()
         days = user_state.read_days(connection, scope, scope.window.days, users_with_days)
-        rows = rate_rows(usage.filter(is_priceable(scope)).lazy(), scope)
-        rejected = usage.filter(~is_priceable(scope)).with_columns(CODED)
-        entry_counts = draws.group_by("user_id").agg(pl.len().alias("entries"))
-        draws = select_window_draws(draws, rows, scope.window)
+        rows, rejected = _rate(usage, scope)
+        draws = select_window_draws(ledger, rows, scope.window)
         adopted = user_state.read_adopted_elsewhere(connection, scope, _not_always_prepaid(users, billing_modes))
         shown = ["id", "user_id", "date", "deducted"]
         mismatched = user_state.find_mismatched_rows(
@@ -65,7 +70,7 @@ def read_input(
             fingerprints=_combine_fingerprints(usage),
             billing_modes=billing_modes,
             draws=pl.concat([draws, make_zero_draws(adopted, rows)]),
-            entry_counts=entry_counts,
+            entry_counts=ledger.group_by("user_id").agg(pl.len().alias("entries")),
             mismatched=mismatched,
             vanished_draws=find_vanished_draws(draws, usage),
             months=months,
@@ -81,8 +86,9 @@ def read_input(
 
 def _not_always_prepaid(users: Collection[str], billing_modes: pl.DataFrame) -> list[str]:
     """Returns those of ``users`` who have, or may have, another billing mode than prepaid."""
-    is_prepaid = billing_modes.group_by("user_id").agg(pl.col("mode").eq_missing("prepaid").all())
-    return sorted(set(users) - set(is_prepaid.filter("mode")["user_id"]))
+    always_prepaid = pl.col("mode").eq_missing("prepaid").all().alias("always_prepaid")
+    by_user = billing_modes.group_by("user_id").agg(always_prepaid)
+    return sorted(set(users) - set(by_user.filter("always_prepaid")["user_id"]))
 
 
 def _read_payable(connection: Connection, scope: RunScope, debts: pl.DataFrame, run_id: int | None) -> pl.DataFrame:

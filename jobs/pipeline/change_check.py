@@ -39,7 +39,7 @@ def check_change(
 
     The error names both figures and the largest causes. ``sums``: None if nothing is to be recomputed.
     """
-    too_large = list(_check_inputs(scope))
+    too_large = list(_check_counts(scope))
     if sums is not None:
         with transaction(connection):
             too_large += [*_check_months(connection, scope, sums), *_check_days(connection, scope, sums)]
@@ -56,7 +56,7 @@ def check_change(
         )
 
 
-def _check_inputs(scope: RunScope) -> Iterator[TooLarge]:
+def _check_counts(scope: RunScope) -> Iterator[TooLarge]:
     for kind, before, now in scope.counts.decreases:
         vanished = before - now
         if vanished > FEW and vanished > before * scope.settings.max_change:

@@ -38,9 +38,13 @@ class ClusterDeltas:
 
 
 def find_cluster_differences(
-    connection: Connection, scope: RunScope, days: Sequence[date], deltas: ClusterDeltas
+    connection: Connection, scope: RunScope, days: Sequence[date], deltas: ClusterDeltas | None
 ) -> list[TableDiff]:
-    """Returns what differs in the cluster tables on ``days`` and in their months. Call inside a transaction."""
+    """Returns what differs in the cluster tables on ``days`` and in their months. Call inside a transaction.
+
+    ``deltas``: of a dry run, which has not written user_daily and user_monthly.
+    """
+    deltas = deltas or ClusterDeltas()
     settings, months = scope.settings, sorted({first_of(day) for day in days})
     daily, monthly = (table_io.find_table(settings, name) for name in ("cluster_daily", "cluster_monthly"))
     names = cluster_rollups.read_cluster_names(connection, scope)
@@ -51,9 +55,9 @@ def find_cluster_differences(
     target = named.select(stored.columns)
     users = add_up([cluster_rollups.count_month_users(connection, scope, months), *deltas.users], CLUSTER_MONTH)
     whole_months = pl.concat([stored.filter(~is_regrouped), target])
-    by_month = sum_cluster_months(whole_months.lazy(), users.lazy(), settings.meters).collect()
+    cluster_months = sum_cluster_months(whole_months.lazy(), users.lazy(), settings.meters).collect()
     before = pl.concat(table_io.read_stored(connection, settings, monthly, months))
-    month_target = by_month.join(names, on="cluster_id", how="left").select(before.columns)
+    month_target = cluster_months.join(names, on="cluster_id", how="left").select(before.columns)
     return [
         TableDiff.find(scope, "cluster_daily", target, stored.filter(is_regrouped)),
         TableDiff.find(scope, "cluster_monthly", month_target, before),

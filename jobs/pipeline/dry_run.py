@@ -34,16 +34,16 @@ AMOUNTS = ("total_cost", "credits_deducted", "uncovered", "amount_due", "amount_
 
 
 def compute_dry_run(
-    request: RunRequest, link: Connection, source: SourceCapabilities, reader: str
+    request: RunRequest, connection: Connection, source: SourceCapabilities, reader_kind: str
 ) -> tuple[Report, Totals]:
     """Computes what the run would write. What it would write before the batches is added to what is read.
 
-    ``reader``: "connectorx" or "copy".
+    ``reader_kind``: "connectorx" or "copy".
     """
     totals = Totals(deltas=ClusterDeltas())
     if request.backfill is not None:
         totals.recorder = ChangeRecorder(request.backfill.limits)
-    with transaction(link, snapshot=True) as connection:
+    with transaction(connection, snapshot=True):
         with request.stage("plan"):
             scope, adopted = _plan(connection, request, source, totals)
         with request.stage("detect"):
@@ -54,7 +54,7 @@ def compute_dry_run(
         if scope.covered_to is not None:
             totals.sums = ChangeSums(scope)
         with request.stage("compute and write"):
-            _compute_batches(connection, request, scope, reader, detected, totals)
+            _compute_batches(connection, request, scope, reader_kind, detected, totals)
         # A dry run of a backfill, or its approved plan, is looked at by a person: it needs no change check.
         if request.backfill is None or not (request.dry_run or request.backfill.plan):
             check_change(connection, scope, totals.sums, request.allow_change)
@@ -82,9 +82,9 @@ def _plan(
 
 
 def _compute_batches(
-    connection: Connection, request: RunRequest, scope: RunScope, reader: str, detected: Detected, totals: Totals
+    connection: Connection, request: RunRequest, scope: RunScope, reader_kind: str, detected: Detected, totals: Totals
 ) -> None:
-    runner = BatchRunner(scope, _snapshot_reader(connection, request, reader), None)
+    runner = BatchRunner(scope, _snapshot_reader(connection, request, reader_kind), None)
     for number, users in enumerate(detected.work, start=1):
         totals.add(runner.compute(connection, users))
         request.progress("compute and write", number, len(detected.work))
@@ -120,7 +120,7 @@ def _predict_figures(
     """Returns the figures as they would be after the changes of the batches: by month, and of all summed months."""
     stored_figures, _ = read_month_figures(connection, scope, scope.window.months)
     sums: dict[date, dict[str, int]] = {month: dict.fromkeys(AMOUNTS, 0) for month in scope.window.months}
-    for target, stored in totals.months:
+    for target, stored in totals.month_frames:
         for frame, sign in ((target, 1), (stored, -1)):
             for row in frame.select("month", *AMOUNTS).group_by("month").sum().iter_rows(named=True):
                 for name in AMOUNTS:

@@ -34,7 +34,8 @@ class EndChanges:
     - ``rejects``: changes of rollup.rejects for rows that are in no batch; ``rows_rejected``: how many rows of the
       window are rejected afterwards;
     - ``undated``: rows without a day whose draws are reversed;
-    - ``month_records``: target rows of rollup.months; ``months``: those that change: month, stored and new values.
+    - ``month_records``: target rows of rollup.months, with ``closes``; ``changed_months``: those that change, as month,
+      stored and new values.
     """
 
     days: Sequence[date]
@@ -44,7 +45,7 @@ class EndChanges:
     rows_rejected: int
     undated: "Sequence[UnreadRow]"
     month_records: Sequence[Mapping[str, Any]]
-    months: Sequence[tuple[date, str, str]]
+    changed_months: Sequence[tuple[date, str, str]]
 
     @property
     def counts(self) -> dict[str, int]:
@@ -55,7 +56,7 @@ class EndChanges:
             **{diff.table.name: diff.row_count for diff in self.clusters},
             "usage_daily": len(self.undated),
             "rejects": len(self.rejects),
-            "months": len(self.months),
+            "months": len(self.changed_months),
         }
 
     def list_changes(self, entries: Sequence[Entry]) -> "pl.DataFrame":
@@ -66,7 +67,7 @@ class EndChanges:
 
         clusters = [diff.list_changes() for diff in self.clusters]
         lists = [row_changes.list_billing_modes(entries), row_changes.list_rejects(self.rejects)]
-        return pl.concat([*clusters, *lists, row_changes.list_months(self.months)])
+        return pl.concat([*clusters, *lists, row_changes.list_months(self.changed_months)])
 
     def write(self, connection: Connection, scope: RunScope, run_id: int) -> None:
         """Writes the changes, in the caller's transaction."""
@@ -86,35 +87,42 @@ def compute_end(
     connection: Connection,
     scope: RunScope,
     totals: Totals,
-    figures: Mapping[date, MonthFigures],
-    closing: frozenset[date],
+    figures_by_month: Mapping[date, MonthFigures],
+    closing_months: frozenset[date],
     *,
     full: bool,
 ) -> EndChanges:
     """Computes what the end of a run writes. Call inside a transaction.
 
     - ``totals``: of the batches; with ``deltas`` in a dry run;
-    - ``figures``: of each month of the window, after the batches;
-    - ``closing``: the months to close; ``full``: whether all cluster tables are rebuilt.
+    - ``figures_by_month``: of each month of the window, after the batches;
+    - ``closing_months``: the months to close; ``full``: whether the cluster tables of all months of the window are
+      rebuilt.
     """
     is_dry_run = totals.deltas is not None
     # Months that had to be computed again, of which not every user was written.
-    incomplete = scope.not_comparable if totals.not_written else frozenset[date]()
-    waiting = frozenset(month for month in incomplete if scope.month_records.fingerprints.get(month) is None)
-    rebuilt = scope.window.months if full else scope.not_comparable
+    partly_computed = scope.not_comparable if totals.not_written else frozenset[date]()
+    waiting = frozenset(month for month in partly_computed if scope.month_records.fingerprints.get(month) is None)
+    regrouped_months = scope.window.months if full else scope.not_comparable
     touched = {
         *cluster_rollups.days_to_regroup(connection, scope),
         *(totals.deltas.touched_days if totals.deltas else ()),
     }
-    touched |= {day for day in scope.window.days if first_of(day) in rebuilt}
+    touched |= {day for day in scope.window.days if first_of(day) in regrouped_months}
     days = sorted(day for day in touched if first_of(day) not in waiting)
     ids = _find_ownerless_rows(connection, scope, totals)
-    changed = _find_rejects(connection, scope, totals, ids, is_dry_run=is_dry_run)
+    changed = _find_reject_changes(connection, scope, totals, ids, is_dry_run=is_dry_run)
     count = rejects.count_rejects(connection, scope.settings, scope.window.spans())
     if is_dry_run:
-        count += totals.rejected
+        count += totals.rejects_added
     records = [
-        _make_record(scope, month, figures[month], closes=month in closing, is_complete=month not in incomplete)
+        _make_record(
+            scope,
+            month,
+            figures_by_month[month],
+            closes=month in closing_months,
+            is_complete=month not in partly_computed,
+        )
         for month in scope.window.months
     ]
     records += _make_other_records(connection, scope, days)
@@ -126,7 +134,7 @@ def compute_end(
         rows_rejected=count + sum(map(rejects.count_change, changed)),
         undated=_find_undated_rows(connection, scope, ids, lock=not is_dry_run),
         month_records=records,
-        months=run_log.find_month_changes(connection, scope.settings, records),
+        changed_months=run_log.find_month_changes(connection, scope.settings, records),
     )
 
 
@@ -135,9 +143,9 @@ def _find_cluster_differences(
 ) -> "Sequence[TableDiff]":
     if not days:
         return []
-    from jobs.pipeline.cluster_tables import ClusterDeltas, find_cluster_differences
+    from jobs.pipeline.cluster_tables import find_cluster_differences
 
-    return find_cluster_differences(connection, scope, days, totals.deltas or ClusterDeltas())
+    return find_cluster_differences(connection, scope, days, totals.deltas)
 
 
 def _find_ownerless_rows(connection: Connection, scope: RunScope, totals: Totals) -> list[str]:
@@ -150,7 +158,7 @@ def _find_ownerless_rows(connection: Connection, scope: RunScope, totals: Totals
     return [str(row[0]) for row in connection.execute(scope.query.ownerless_query(scope.window.spans()))]
 
 
-def _find_rejects(
+def _find_reject_changes(
     connection: Connection, scope: RunScope, totals: Totals, ids: Sequence[str], *, is_dry_run: bool
 ) -> list[RejectChange]:
     """Returns the changes of rollup.rejects for rows that are in no batch.
@@ -182,7 +190,7 @@ def _find_undated_rows(
 def _make_record(
     scope: RunScope, month: date, figures: MonthFigures, *, closes: bool, is_complete: bool
 ) -> dict[str, Any]:
-    """Returns the target row of ``month`` in rollup.months.
+    """Returns the target row of ``month`` in rollup.months, and whether the run ``closes`` it.
 
     ``is_complete``: whether every user of the month was computed. If not, rates_hash and fingerprint stay as they are
     stored, so that the next run computes the others.

@@ -1,8 +1,9 @@
 """The end of a run, in one transaction: cluster tables of touched days, ownerless rejects, months, run log.
 
-A month closes only if detection, run again in this transaction, finds no user who differs. If a run ends before this
-transaction commits, its touched days stay marked, and the next run regroups them. Imports polars only if days were
-touched.
+A month closes only if detection, run again in this transaction, finds no user who differs, or few who can be recomputed
+in it. If a run ends before this
+transaction commits, its touched days stay marked, and the next run regroups them. Imports polars only if there
+is something to write that needs it.
 """
 
 from collections import Counter
@@ -46,7 +47,7 @@ class Finalized:
     - ``rejected``: how many rows of the window are rejected; ``changed``: rows by table;
     - ``closed``: the months that were closed;
     - ``waiting``: months whose cluster tables wait until all users are in user_daily;
-    - ``recomputed``: the users that were recomputed in this transaction.
+    - ``closing_result``: of the users who were recomputed in this transaction; None: no user was.
     """
 
     whole: MonthFigures
@@ -55,7 +56,7 @@ class Finalized:
     changed: dict[str, int] = field(default_factory=dict)
     closed: frozenset[date] = frozenset()
     waiting: frozenset[date] = frozenset()
-    recomputed: "BatchResult | None" = None
+    closing_result: "BatchResult | None" = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,33 +71,36 @@ class Closing:
 def finalize(
     connection: Connection, scope: RunScope, run_id: int, totals: Totals, closing: Closing, *, full: bool
 ) -> Finalized:
-    """Writes what only the whole run knows, and marks the run done. ``full``: whether all cluster tables are rebuilt.
+    """Writes what only the whole run knows, and marks the run done.
 
-    Users who differ when detection runs again are recomputed here, and stay locked until the end. What others write
-    after that belongs to the time after the close. Raises NotClosableError, with nothing written, if a month cannot be
+    ``full``: whether the cluster tables of all months of the window are rebuilt. Users who differ when detection runs
+    again are recomputed here, and stay locked until the end. What others write after that belongs to the time after
+    the close. Raises NotClosableError, with nothing written, if a month cannot be
     closed yet; PlanMismatchError if the changes are not the approved ones; LockedError if another run has taken over.
     """
     settings, window = scope.settings, scope.window
     with transaction(connection):
         if run_log.read_status(connection, settings, run_id) == "done":
             # The answer to an earlier COMMIT was lost, and this is another try.
-            by_month, whole = read_month_figures(connection, scope, window.months)
+            figures_by_month, whole = read_month_figures(connection, scope, window.months)
             count = rejects.count_rejects(connection, settings, window.spans())
-            return Finalized(whole, by_month, count, {}, closing.months)
+            return Finalized(whole, figures_by_month, count, {}, closing.months)
         check_ownership(connection, settings, run_id)
         # Before detection runs again, because detection decides what closes.
         entered, entries = _append_billing_modes(connection, scope, run_id, totals)
-        recomputed = _recompute_differing(connection, scope, totals, closing) if closing.months else None
-        by_month, whole = read_month_figures(connection, scope, window.months)
-        changes = compute_end(connection, scope, totals, by_month, closing.months, full=full)
+        closing_result = _recompute_differing(connection, scope, totals, closing) if closing.months else None
+        figures_by_month, whole = read_month_figures(connection, scope, window.months)
+        changes = compute_end(connection, scope, totals, figures_by_month, closing.months, full=full)
         # The approved plan includes all users, so it is comparable only if all were written.
         if totals.recorder is not None and not totals.not_written:
             totals.recorder.add_stage(END, changes.list_changes(entries))
         changes.write(connection, scope, run_id)
         _store_set_aside(connection, scope, run_id, totals)
-        written = _count_written(totals, recomputed)
-        added = {name: written[name] + count for name, count in (changes.counts | {"billing_modes": entered}).items()}
-        ended = Finalized(whole, by_month, changes.rows_rejected, added, closing.months, changes.waiting, recomputed)
+        written = _count_written(totals, closing_result)
+        changed = {name: written[name] + count for name, count in (changes.counts | {"billing_modes": entered}).items()}
+        ended = Finalized(
+            whole, figures_by_month, changes.rows_rejected, changed, closing.months, changes.waiting, closing_result
+        )
         _mark_done(connection, scope, run_id, totals.rows_read, ended, written)
     return ended
 
@@ -165,11 +169,11 @@ def _mark_done(
         scope.settings,
         run_id,
         "done",
-        rows_read=rows_read + (ended.recomputed.rows_read if ended.recomputed else 0),
+        rows_read=rows_read + (ended.closing_result.rows_read if ended.closing_result else 0),
         rows_rejected=ended.rejected,
-        rows_changed=sum((written | ended.changed).values()),
+        rows_changed=sum({**written, **ended.changed}.values()),
         total_cost=ended.whole.total_cost,
-        # Null without accounts: a run without a ledger leaves adoption to a later run.
+        # Null without accounts: then a later run still counts as the first one with a ledger, and adopts.
         credits=None if not scope.credits.has_accounts else ended.whole.credits_deducted,
         covered_to=scope.window.last,
         accounts=scope.counts.accounts,

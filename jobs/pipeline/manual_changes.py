@@ -32,10 +32,10 @@ def reopen(settings: Settings, address: Address, month: date, reason: str, who: 
         if month != (last := max(history.closed, default=None)):
             found = "no month is closed" if last is None else f"the last closed month is {last:%Y-%m}"
             raise ConfigError(f"--month {month:%Y-%m}: expected the last month that a run has closed; {found}")
-        number = run_log.insert_run(connection, settings, "reopen", _months(month, month), reason=reason, who=who)
+        run_id = run_log.insert_run(connection, settings, "reopen", _log_window(month, month), reason=reason, who=who)
         run_log.reopen_month(connection, settings, month)
-        run_log.finish_run(connection, settings, number, "done", rows_changed=1)
-        return number
+        run_log.finish_run(connection, settings, run_id, "done", rows_changed=1)
+        return run_id
 
     return _change_alone(settings, address, open_month)
 
@@ -53,11 +53,11 @@ def write_off(
         open_debts = [debt for debt in debts.read_debts(connection, settings, user) if debt.open]
         if not open_debts:
             raise ConfigError(f"--user {user}: expected a user with open debts; found none. See: usage-jobs debts")
-        window = _months(first_of(open_debts[0].usage_date), first_of(open_debts[-1].usage_date))
-        number = run_log.insert_run(connection, settings, "write-off", window, reason=reason, who=who)
-        debts.write_off(connection, settings, user, reason, number)
-        run_log.finish_run(connection, settings, number, "done", rows_changed=len(open_debts))
-        return number, sum((debt.open for debt in open_debts), start=Decimal(0))
+        window = _log_window(first_of(open_debts[0].usage_date), first_of(open_debts[-1].usage_date))
+        run_id = run_log.insert_run(connection, settings, "write-off", window, reason=reason, who=who)
+        debts.write_off(connection, settings, user, reason, run_id)
+        run_log.finish_run(connection, settings, run_id, "done", rows_changed=len(open_debts))
+        return run_id, sum((debt.open for debt in open_debts), start=Decimal(0))
 
     return _change_alone(settings, address, write_off_debts)
 
@@ -75,5 +75,6 @@ def _change_alone(settings: Settings, address: Address, change: Callable[[Connec
         return retry(run_change)
 
 
-def _months(first: date, last: date) -> Window:
+def _log_window(first: date, last: date) -> Window:
+    """Returns a window for the run log: from the first month to the last."""
     return Window((first,), last_of(last), frozenset())

@@ -57,8 +57,8 @@ class ChangeRecorder:
         if self.approved is None:
             return
         # A user without changes is right too: an earlier run, or an earlier try, has written them.
-        by_user = {user: number for user, number in sum_digests(rows).items() if user is not None}
-        differing = sorted(user for user, number in by_user.items() if number != self.approved.users.get(user))
+        by_user = {user: digest for user, digest in sum_digests(rows).items() if user is not None}
+        differing = sorted(user for user, digest in by_user.items() if digest != self.approved.users.get(user))
         if differing:
             raise PlanMismatchError(
                 f"the data changed since the plan {self.approved.hash} was made: it would now make other changes for "
@@ -68,8 +68,8 @@ class ChangeRecorder:
 
     def add_batch(self, rows: pl.DataFrame, causes: pl.DataFrame) -> None:
         """Adds the changes of a batch, committed or computed by a dry run, and the causes of its user-months."""
-        for user, number in sum_digests(rows).items():
-            self.users[user] = (self.users.get(user, 0) + number) % MODULUS
+        for user, digest in sum_digests(rows).items():
+            self.users[user] = (self.users.get(user, 0) + digest) % MODULUS
         self.outside |= outside_limits(rows, self.limits)
         self.causes.append(causes)
 

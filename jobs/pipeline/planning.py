@@ -11,7 +11,7 @@ from jobs.domain.errors import ConfigError
 from jobs.domain.meters import Meter
 from jobs.domain.rate_card import RateCard
 from jobs.domain.rules import CostRules, PricingTerms
-from jobs.pipeline.run_inputs import compare_inputs, compare_overrides
+from jobs.pipeline.run_inputs import compare_overrides, compare_settings_and_prices
 from jobs.postgres import adoption, fingerprints, price_overrides, run_log, server_clock
 from jobs.postgres import billing_mode_history as billing_modes
 from jobs.postgres.connections import Connection
@@ -33,10 +33,10 @@ def make_scope(
     """
     notes = [
         *server_clock.notes(connection),
-        *compare_inputs(connection, settings),
+        *compare_settings_and_prices(connection, settings),
         *billing_modes.find_unknown_modes(connection, settings, source.credits),
     ]
-    history, months = run_log.read_history(connection, settings, today)
+    history, month_records = run_log.read_history(connection, settings, today)
     calendar: dict[str, Any] = {
         "today": today,
         "history": history,
@@ -45,14 +45,14 @@ def make_scope(
     }
     if not isinstance(asked, Backfill):
         window = nightly_window(asked, **calendar)
-        scope = make_window_scope(connection, settings, source, window, months)
+        scope = make_window_scope(connection, settings, source, window, month_records)
         more = describe_later_days(window, asked or today - timedelta(days=1))
         return replace(scope, notes=(*notes, *more, *scope.notes))
     window = backfill_window(asked.since, asked.until, **calendar)
     if window.closed and not asked.reason:
         some = ", ".join(f"{month:%Y-%m}" for month in sorted(window.closed))
         raise ConfigError(f"--reason: expected why closed months ({some}) are to change, for rollup.corrections")
-    scope = make_window_scope(connection, settings, source, window, months)
+    scope = make_window_scope(connection, settings, source, window, month_records)
     return replace(scope, notes=(*notes, *describe_other_months(window, asked), *scope.notes), backfill=asked)
 
 
@@ -112,28 +112,28 @@ def describe_other_months(window: Window, asked: Backfill) -> list[str]:
 
 
 def make_window_scope(
-    connection: Connection, settings: Settings, source: SourceCapabilities, window: Window, months: MonthRecords
+    connection: Connection, settings: Settings, source: SourceCapabilities, window: Window, month_records: MonthRecords
 ) -> RunScope:
     """Returns the scope for the days of ``window``.
 
     Raises ConfigError for a card or an override that is missing or wrong.
     """
-    modes, notes = cost_modes(window.months, months.modes, settings.cost)
+    modes, notes = cost_modes(window.months, month_records.modes, settings.cost)
     rated = frozenset(month for month, mode in modes.items() if mode == "rated")
-    notes += describe_currencies(window.months, months.currencies, settings.currency)
-    since = find_first_days(settings.rate_card, source.meters, window)
+    notes += describe_currencies(window.months, month_records.currencies, settings.currency)
+    first_days = find_first_days(settings.rate_card, source.meters, window)
     overrides = price_overrides.read_overrides(connection, settings, source, window.first, window.last)
-    meters = tuple(meter for meter in source.meters if meter.name in since)
+    meters = tuple(meter for meter in source.meters if meter.name in first_days)
     definitions = {month: define_fingerprint(source, rated=month in rated) for month in window.months}
     return RunScope(
         settings=settings,
         window=window,
         cost_modes=modes,
-        month_records=months,
-        query=make_usage_query(settings, source, since, definitions, rated),
+        month_records=month_records,
+        query=make_usage_query(settings, source, first_days, definitions, rated),
         fingerprint_definitions=definitions,
         pricing_terms=PricingTerms(
-            meters, settings.rate_card, window.first, window.last, settings.tiers, overrides.meters & since.keys()
+            meters, settings.rate_card, window.first, window.last, settings.tiers, overrides.meters & first_days.keys()
         ),
         cost_rules=CostRules(rated, settings.zero_means == "unpriced", source.cost_scale),
         overrides=overrides,
@@ -142,7 +142,7 @@ def make_window_scope(
         rows_by_index=source.rows_by_index,
         has_user_days=run_log.has_user_days(connection, settings, window),
         new_months=run_log.find_new_months(connection, settings, window.months),
-        notes=(*notes, *overrides.notes, *_describe_ineffective_overrides(overrides.meters - since.keys())),
+        notes=(*notes, *overrides.notes, *_describe_ineffective_overrides(overrides.meters - first_days.keys())),
     )
 
 
@@ -179,25 +179,25 @@ def define_fingerprint(source: SourceCapabilities, *, rated: bool) -> Fingerprin
 def make_usage_query(
     settings: Settings,
     source: SourceCapabilities,
-    since: dict[str, date],
+    first_days: dict[str, date],
     definitions: dict[date, FingerprintDefinition],
     rated: frozenset[date],
 ) -> UsageQuery:
     """Returns the query that reads usage with the hashes of its rows."""
     written = fingerprints.written_columns(rated, shows_credits=source.credits.writes_deducted)
-    return UsageQuery(settings, source, since, rated, fingerprints.usage_hash(definitions), written)
+    return UsageQuery(settings, source, first_days, rated, fingerprints.usage_hash(definitions), written)
 
 
 def find_first_days(rates: RateCard, meters: tuple[Meter, ...], window: Window) -> dict[str, date]:
-    """Returns the first day with a card by meter; date.min if the meter has one from the start of the window.
+    """Returns by meter the first day with a card; date.min if the meter has one from the start of the window.
 
     Optional meters without a card are left out. Raises ConfigError if a required meter has none on the first day: a
     price is never zero by default.
     """
-    since = {}
+    first_days = {}
     for meter in meters:
         if rates.on(meter.name, window.first):
-            since[meter.name] = date.min
+            first_days[meter.name] = date.min
         elif not meter.optional:
             raise ConfigError(
                 f"{rates.source}: no card of {meter.name} is effective on {window.first}, the first day of the "
@@ -205,5 +205,5 @@ def find_first_days(rates: RateCard, meters: tuple[Meter, ...], window: Window) 
                 f"start in the settings, or mark the meter optional"
             )
         elif cards := rates.between(meter.name, window.first, window.last):
-            since[meter.name] = cards[0].effective_from
-    return since
+            first_days[meter.name] = cards[0].effective_from
+    return first_days

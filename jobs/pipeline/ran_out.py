@@ -24,7 +24,7 @@ def compute_ran_out(connection: Connection, scope: RunScope, totals: Totals) -> 
         for user, month, amount in month_figures.read_ran_out(connection, scope, scope.window.months)
     ]
     rows = pl.DataFrame(stored, schema=schema, orient="row")
-    for target, before in totals.months:
+    for target, before in totals.month_frames:
         rows = rows.join(before.select("user_id", "month"), on=["user_id", "month"], how="anti")
         uncovered = target.filter(pl.col("uncovered") > 0)
         rows = pl.concat([rows, uncovered.select(pl.col(name).cast(kind) for name, kind in schema.items())])

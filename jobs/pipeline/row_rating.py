@@ -20,8 +20,8 @@ def is_priceable(scope: RunScope) -> pl.Expr:
     The reading query marks a value out of bounds by -1.
     """
     values = [pl.col(meter.name) >= 0 for meter in scope.meters]
-    is_ours = pl.col("date").dt.month_start().is_in(sorted(scope.cost_rules.rated))
-    return pl.all_horizontal((pl.col("recorded").fill_null(0) >= 0) | is_ours, *values)
+    is_rated_month = pl.col("date").dt.month_start().is_in(sorted(scope.cost_rules.rated))
+    return pl.all_horizontal((pl.col("recorded").fill_null(0) >= 0) | is_rated_month, *values)
 
 
 def rate_rows(usage: pl.LazyFrame, scope: RunScope) -> pl.DataFrame:
@@ -35,11 +35,11 @@ def rate_rows(usage: pl.LazyFrame, scope: RunScope) -> pl.DataFrame:
         return _rate(ordered, names, scope, scope.pricing_terms)
     has_overrides = pl.col("user_id").cast(pl.String).is_in(sorted(scope.overrides.users))
     without_overrides = replace(scope.pricing_terms, overridden=frozenset())
-    overridden = _add_overrides(ordered.filter(has_overrides).lazy(), scope).collect()
+    rows_with_overrides = _add_overrides(ordered.filter(has_overrides).lazy(), scope).collect()
     return pl.concat(
         [
             _rate(ordered.filter(~has_overrides), names, scope, without_overrides),
-            _rate(overridden, names, scope, scope.pricing_terms),
+            _rate(rows_with_overrides, names, scope, scope.pricing_terms),
         ]
     )
 
@@ -47,11 +47,11 @@ def rate_rows(usage: pl.LazyFrame, scope: RunScope) -> pl.DataFrame:
 def _rate(ordered: pl.DataFrame, names: list[str], scope: RunScope, terms: PricingTerms) -> pl.DataFrame:
     meters = [meter.name for meter in scope.meters]
     charged = add_charges(ordered.lazy(), terms, ColumnBounds.of(ordered, meters)).collect()
-    known = ColumnBounds.of(charged, ["recorded", *map(cost_of, meters)])
+    bounds = ColumnBounds.of(charged, ["recorded", *map(cost_of, meters)])
     added = ("month", "new_month", "new_day")
     costs = ("total_cost", "adjustment_cost", "unpriced", "new_total_cost")
     return (
-        add_costs(charged.lazy(), scope.meters, scope.cost_rules, known)
+        add_costs(charged.lazy(), scope.meters, scope.cost_rules, bounds)
         .select(*names, *added, *costs, *map(cost_of, meters))
         .collect()
     )

@@ -56,25 +56,27 @@ def run_job(request: RunRequest) -> Report:
             source, findings = retry(lambda: preflight.inspect_source(link.connection, request.settings))
             preflight.refuse_findings(findings)
             pooled = retry(lambda: reader_choice.is_transaction_pooled(request.address, link.connection))
-            reader = choose_reader(request.settings.reader, request.address, pooled=pooled)
+            reader_kind = choose_reader(request.settings.reader, request.address, pooled=pooled)
         if request.dry_run:
-            report, totals = _compute_dry_run(request, link, source, reader)
+            report, totals = _compute_dry_run(request, link, source, reader_kind)
             if totals.recorder is not None:
                 totals.recorder.enforce_limits()
             return report
-        totals = _approve(request, link, source, reader)
+        totals = _make_totals(request, link, source, reader_kind)
         with request.stage("plan"):
             scope, run_id = retry(lambda: _begin(request, link, source, totals))
             structlog.contextvars.bind_contextvars(run_id=run_id)
         return _Run(
-            request, workers, scope, run_id, totals, reader, 1 if pooled else request.settings.workers
+            request, workers, scope, run_id, totals, reader_kind, 1 if pooled else request.settings.workers
         ).perform()
 
 
-def _approve(request: RunRequest, link: ReconnectingConnection, source: SourceCapabilities, reader: str) -> Totals:
-    """Returns empty totals; of a backfill with the approved plan, if it has a plan or limits.
+def _make_totals(
+    request: RunRequest, link: ReconnectingConnection, source: SourceCapabilities, reader_kind: str
+) -> Totals:
+    """Returns the totals that the run fills.
 
-    Then all changes are computed before the first write, to compare them with the plan and the limits.
+    Of a backfill with a plan or limits, all changes are computed first, and compared with these.
     """
     backfill = request.backfill
     if backfill is None:
@@ -83,18 +85,18 @@ def _approve(request: RunRequest, link: ReconnectingConnection, source: SourceCa
 
     if backfill.plan is None and not backfill.limits.any:
         return Totals(recorder=ChangeRecorder(backfill.limits))
-    _, computed = _compute_dry_run(request, link, source, reader)
+    _, computed = _compute_dry_run(request, link, source, reader_kind)
     assert computed.recorder is not None  # noqa: S101 - a backfill's dry run has one
     computed.recorder.enforce_limits()
     return Totals(recorder=ChangeRecorder(backfill.limits, computed.recorder.approve(backfill.plan)))
 
 
 def _compute_dry_run(
-    request: RunRequest, link: ReconnectingConnection, source: SourceCapabilities, reader: str
+    request: RunRequest, link: ReconnectingConnection, source: SourceCapabilities, reader_kind: str
 ) -> tuple[Report, Totals]:
     from jobs.pipeline.dry_run import compute_dry_run
 
-    return retry(lambda: compute_dry_run(request, link.connection, source, reader))
+    return retry(lambda: compute_dry_run(request, link.connection, source, reader_kind))
 
 
 def _begin(
@@ -125,7 +127,7 @@ def _begin(
 class _Run:
     """A run that has its row in rollup.runs.
 
-    ``reader``: "connectorx" or "copy"; ``most_workers``: how many connections may do batches.
+    ``reader_kind``: "connectorx" or "copy"; ``most_workers``: how many connections may do batches.
     """
 
     request: RunRequest
@@ -133,7 +135,7 @@ class _Run:
     scope: RunScope
     run_id: int
     totals: Totals
-    reader: str
+    reader_kind: str
     most_workers: int
 
     def perform(self) -> Report:
@@ -158,7 +160,7 @@ class _Run:
             self.totals.ownerless = detected.ownerless
         self._recompute(detected.work)
         with request.stage("finish"):
-            ended = self._finish()
+            ended = self._finalize_run()
             if request.ran_out is not None:
                 with transaction(link.connection) as connection:
                     write_ran_out(connection, scope, self.totals, request.ran_out)
@@ -232,31 +234,36 @@ class _Run:
         from jobs.postgres.usage_reader import Reader
 
         check = self.totals.recorder.check_batch if self.totals.recorder is not None else lambda _: None
-        kind = choose_for_rows(self.reader, self.request.settings.reader, work.rows)
+        kind = choose_for_rows(self.reader_kind, self.request.settings.reader, work.rows)
         return BatchRunner(self.scope, Reader(kind, self.request.address), self.run_id, check=check)
 
-    def _finish(self) -> Finalized:
+    def _finalize_run(self) -> Finalized:
         """Ends the run. No month closes while users are set aside, or keep changing."""
         for _ in range(CLOSING_TRIES):
             if self.totals.set_aside:
                 break
             try:
-                return retry(lambda: self._finalize(self.scope.window.closing))
+                return retry(lambda: self._try_finalize(self.scope.window.closing))
             except NotClosableError as not_closable:
                 self.totals.holding_up = not_closable.unusable
                 if not not_closable.work:
                     break
                 self._recompute(not_closable.work)
-        return retry(lambda: self._finalize(frozenset()))
+        return retry(lambda: self._try_finalize(frozenset()))
 
-    def _finalize(self, closing: frozenset[date]) -> Finalized:
+    def _try_finalize(self, closing_months: frozenset[date]) -> Finalized:
         connection = self.workers.link.connection
         scope, totals = self.scope, self.totals
         ended = finalize(
-            connection, scope, self.run_id, totals, Closing(closing, self._recompute_within), full=self.request.full
+            connection,
+            scope,
+            self.run_id,
+            totals,
+            Closing(closing_months, self._recompute_within),
+            full=self.request.full,
         )
-        if ended.recomputed is not None:
-            totals.add(ended.recomputed)
+        if ended.closing_result is not None:
+            totals.add(ended.closing_result)
         return ended
 
     def _recompute_within(self, connection: Connection, work: WorkList) -> "BatchResult":
@@ -284,8 +291,8 @@ class _Run:
     def _log_failure(self, error: BaseException) -> None:
         if isinstance(error, KeyboardInterrupt):
             error = StoppedError(signal.SIGINT)
-        is_ours = isinstance(error, UsageJobsError | StoppedError)
-        text = str(error) if is_ours else f"{type(error).__name__}: {error}".rstrip(": ")
+        is_expected = isinstance(error, UsageJobsError | StoppedError)
+        text = str(error) if is_expected else f"{type(error).__name__}: {error}".rstrip(": ")
         figures = {"rows_changed": self.totals.changed.total(), "error": self.request.address.hide_password(text)}
         with transaction(self.workers.link.connection) as connection:
             run_log.finish_run(connection, self.request.settings, self.run_id, "failed", **figures)

@@ -14,7 +14,7 @@ from jobs.settings import Settings
 SHOWN = 5
 
 
-def compare_inputs(connection: Connection, settings: Settings) -> list[str]:
+def compare_settings_and_prices(connection: Connection, settings: Settings) -> list[str]:
     """Returns notes on what differs from the settings and prices of the last finished run.
 
     Raises ConfigError if there is no such run and ``start`` or ``rates`` is not set: nothing is billed by default.

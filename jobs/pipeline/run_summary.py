@@ -27,17 +27,17 @@ def summarize(
     adopted: Adoption | None,
 ) -> Report:
     """Returns the figures and notes of a run, or of a dry run (without ``run_id``)."""
-    unsettled = tuple(sorted(scope.window.closing - ended.closed))
+    still_open = tuple(sorted(scope.window.closing - ended.closed))
     return Report(
         run_id=run_id,
         kind=scope.kind,
         window_from=scope.window.first,
         window_to=scope.window.last,
         closed=tuple(sorted(ended.closed)),
-        unsettled=unsettled,
+        unsettled=still_open,
         rows_read=totals.rows_read,
         rows_rejected=ended.rejected,
-        users_recomputed=totals.recomputed,
+        users_recomputed=totals.users_recomputed,
         unpriced=totals.unpriced,
         changed={**totals.changed, **ended.changed},
         total_cost=ended.whole.total_cost,
@@ -49,7 +49,7 @@ def summarize(
         notes=(
             *scope.notes,
             *_describe_other_currencies(scope, ended),
-            *_make_notes(scope.kind, totals, adopted, unsettled),
+            *_make_notes(scope.kind, totals, adopted, still_open),
             *_describe_remedies(scope, totals),
             *([f"the cluster tables of {_months(ended.waiting)} wait for these users"] if ended.waiting else []),
         ),
@@ -85,7 +85,7 @@ def _explain_open(totals: Totals) -> str:
     )
 
 
-def _make_notes(kind: str, totals: Totals, adopted: Adoption | None, unsettled: Collection[date]) -> list[str]:
+def _make_notes(kind: str, totals: Totals, adopted: Adoption | None, still_open: Collection[date]) -> list[str]:
     notes = [*totals.notes, *([adopted.note] if adopted else [])]
     if totals.skipped:
         remedy = "the next run takes them" if kind == "run" else "the same backfill, done again, takes them"
@@ -100,8 +100,8 @@ def _make_notes(kind: str, totals: Totals, adopted: Adoption | None, unsettled: 
             notes.append(
                 f"set aside (rollup.set_aside): {_some(users)}. Nothing was written for them; {then}. {reasons}"
             )
-    if unsettled:
-        notes.append(f"{_months(unsettled)} stays open: {_explain_open(totals)}")
+    if still_open:
+        notes.append(f"{_months(still_open)} stays open: {_explain_open(totals)}")
     if totals.unusable:
         notes.append(
             f"user_credits of {', '.join(totals.unusable)}: some amounts are no numbers, or not below 10^18; no credit "
@@ -125,11 +125,11 @@ def _make_notes(kind: str, totals: Totals, adopted: Adoption | None, unsettled: 
 
 def _describe_remedies(scope: RunScope, totals: Totals) -> Iterator[str]:
     """Yields notes on what --adopt and --trust-ledger have done, and on users for whom there was nothing to do."""
-    for user, (rows, amount) in sorted(totals.adopted.items()):
+    for user, (rows, amount) in sorted(totals.adopted_by_user.items()):
         what = f"credits of {format_value(unscaled(amount))} on {count(rows, 'row')} of {user}"
         yield f"adopted {what}: the ledger now has what they show"
     without_effect = {
-        "--adopt": scope.adopted_users - totals.adopted.keys(),
+        "--adopt": scope.adopted_users - totals.adopted_by_user.keys(),
         "--trust-ledger": scope.trusted_ledger_users - totals.trusted,
     }
     for option, users in without_effect.items():
@@ -189,16 +189,16 @@ def _report_plan(scope: RunScope, recorder: "ChangeRecorder", ended: Finalized) 
 
     rows = recorder.changed_months.with_columns(in_decimals(name) for name in FIGURES).to_dicts()
     changes = tuple(Change(*(row[name] for name in ("month", "user_id", "cause", *FIGURES))) for row in rows)
-    by_month = defaultdict[date, list[Change]](list)
+    changes_by_month = defaultdict[date, list[Change]](list)
     for change in changes:  # also of closed months, of which debts are settled
-        by_month[change.month].append(change)
+        changes_by_month[change.month].append(change)
     hash_ = recorder.hash if recorder.approved is None else recorder.approved.hash
-    months = tuple(_report_month(scope, month, by_month[month], ended) for month in scope.window.months)
+    months = tuple(_report_month(scope, month, changes_by_month[month], ended) for month in scope.window.months)
     return PlanReport(hash_, months, changes)
 
 
 def _report_month(scope: RunScope, month: date, changes: Sequence[Change], ended: Finalized) -> MonthChange:
-    total, credits = ended.by_month[month].total_cost, ended.by_month[month].credits_deducted
+    total, drawn = ended.by_month[month].total_cost, ended.by_month[month].credits_deducted
     return MonthChange(
         month,
         month in scope.window.closed,
@@ -206,6 +206,6 @@ def _report_month(scope: RunScope, month: date, changes: Sequence[Change], ended
         len(changes),
         total - sum(change.new_total - change.old_total for change in changes),
         total,
-        credits - sum(change.new_credits - change.old_credits for change in changes),
-        credits,
+        drawn - sum(change.new_credits - change.old_credits for change in changes),
+        drawn,
     )

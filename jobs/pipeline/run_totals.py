@@ -19,45 +19,45 @@ BATCH_TABLES = (
     *("billing_modes", "credit_draws", "credit_transactions"),
     *("user_credits", "usage_daily", "user_daily", "user_monthly", "debts", "corrections"),
 )
-"""The tables that batches write, in this order."""
+"""Tables that batches write, in the order in which they are reported."""
 
 
 @dataclass(slots=True)
 class Totals:
     """The totals of a run.
 
-    - ``recomputed``: how many users were recomputed; one who was recomputed twice counts twice;
+    - ``users_recomputed``: how many users were recomputed; one who was recomputed twice counts twice;
     - ``skipped``: users who could not be written, because another transaction had locked or changed a row of theirs;
     - ``set_aside``: users who cannot be written, and why; ``unexplained``: those of them with unexplained credits;
     - ``ownerless``: rows without a user or a day;
-    - ``rejected``: rows that became rejected, less those that healed; ``reject_ids``: rows whose entry in
+    - ``rejects_added``: rows that became rejected, less those that healed; ``reject_ids``: rows whose entry in
       rollup.rejects the batches change;
     - ``changed``: rows by table; ``posted``: users, rows and amounts (units of 10^-10) by kind of posting;
     - ``settled``: users whose debts were paid, at least in part;
     - ``refilled``: rows whose credits_deducted was written again as the ledger has it; ``trusted``: their users, where
       ``--trust-ledger`` names them;
-    - ``adopted``: by user how many rows ``--adopt`` entered in the ledger, and their amount (units of 10^-10);
+    - ``adopted_by_user``: how many rows ``--adopt`` entered in the ledger, and their amount (units of 10^-10);
     - ``unusable``: users whose accounts have invalid amounts; ``holding_up``: those whose accounts prevent a month from
       being closed;
     - ``continues``: the unfinished backfill of the same days, and its status.
 
-    Of a dry run: ``deltas``; ``months``: target and stored rows of user_monthly that change; ``sums`` for the change
-    check. Of a backfill: ``recorder``, and ``users`` who were recomputed.
+    Of a dry run: ``deltas``; ``month_frames``: target and stored rows of user_monthly that change; ``sums`` for the
+    change check. Of a backfill: ``recorder``, and ``users`` who were recomputed.
     """
 
-    recomputed: int = 0
+    users_recomputed: int = 0
     skipped: set[str] = field(default_factory=set)
     set_aside: dict[str, str] = field(default_factory=dict)
     rows_read: int = 0
     unpriced: int = 0
     ownerless: int = 0
-    rejected: int = 0
+    rejects_added: int = 0
     changed: Counter[str] = field(default_factory=lambda: Counter(dict.fromkeys(BATCH_TABLES, 0)))
     posted: Counter[str] = field(default_factory=Counter)
     settled: set[str] = field(default_factory=set)
     unexplained: set[str] = field(default_factory=set)
     refilled: int = 0
-    adopted: dict[str, tuple[int, int]] = field(default_factory=dict)
+    adopted_by_user: dict[str, tuple[int, int]] = field(default_factory=dict)
     trusted: set[str] = field(default_factory=set)
     reject_ids: set[str] = field(default_factory=set)
     unusable: list[str] = field(default_factory=list)
@@ -65,7 +65,7 @@ class Totals:
     notes: list[str] = field(default_factory=list)
     continues: tuple[int, str] | None = None
     deltas: "ClusterDeltas | None" = None
-    months: "list[tuple[pl.DataFrame, pl.DataFrame]]" = field(default_factory=list)
+    month_frames: "list[tuple[pl.DataFrame, pl.DataFrame]]" = field(default_factory=list)
     sums: "ChangeSums | None" = None
     recorder: "ChangeRecorder | None" = None
     users: set[str] = field(default_factory=set)
@@ -76,8 +76,8 @@ class Totals:
         return self.skipped | self.set_aside.keys()
 
     def add(self, result: "BatchResult") -> None:
-        """Adds the result of a batch."""
-        self.recomputed += len(result.done)
+        """Adds the result of a batch, written or computed."""
+        self.users_recomputed += len(result.done)
         if self.recorder is not None:
             self.users |= result.done
         self.skipped = (self.skipped | result.skipped) - result.done
@@ -95,13 +95,13 @@ class Totals:
         targets = changes.targets
         self.changed.update(changes.counts)
         self.reject_ids.update(change.id for change in targets.rejects)
-        self.rejected += sum(map(rejects.count_change, targets.rejects))
+        self.rejects_added += sum(map(rejects.count_change, targets.rejects))
         self.unpriced += int(targets.months["unpriced"].sum())
         self.posted.update(_sum_postings(targets.postings))
         self.posted["settled"] += int((targets.settled_debts["free"] + targets.settled_debts["purchased"]).sum())
         self.settled |= set(targets.settled_debts["user_id"])
         for user, rows, amount in targets.adopted_by_user.iter_rows():
-            self.adopted[user] = (rows, amount)
+            self.adopted_by_user[user] = (rows, amount)
         self.refilled += targets.refilled_rows.height
         self.trusted |= {*targets.refilled_rows["user_id"].cast(str)} & targets.scope.trusted_ledger_users
         if self.deltas is not None:
@@ -109,7 +109,7 @@ class Totals:
             # Closed months, in which only debts are settled, are left out.
             in_window = changes.monthly.upserts["month"].is_in(targets.scope.window.months)
             before = targets.inputs.months.join(changes.monthly.keys, on=["month", "user_id"], how="semi")
-            self.months.append((changes.monthly.upserts.filter(in_window), before))
+            self.month_frames.append((changes.monthly.upserts.filter(in_window), before))
         if self.sums is not None:
             self.sums.add(changes)
         if self.recorder is not None:

@@ -41,7 +41,7 @@ def _count(detected: Detected, month: date) -> Shrink:
 
 
 def has_shrunk(scope: RunScope, detected: Detected, month: date) -> bool:
-    """Whether a month is empty now, lost too many rows, or lost too many users."""
+    """Whether a month has become empty, lost too many rows, or lost too many users."""
     return any(_judge(scope, detected.months.get(month, MonthCount()), month))
 
 

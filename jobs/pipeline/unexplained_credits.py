@@ -44,7 +44,7 @@ RESTORE_REMEDIES = (
 
 
 def find_unexplained_users(connection: Connection, scope: RunScope, inputs: BatchInput) -> dict[str, Unexplained]:
-    """Returns why users are set aside, by user.
+    """Returns why credits of users are unexplained, by user.
 
     - A row has credits_deducted that no ledger entry explains.
     - A row has none although the ledger has draws, and the user's transactions do not agree with the ledger.
@@ -55,30 +55,31 @@ def find_unexplained_users(connection: Connection, scope: RunScope, inputs: Batc
     by_user = {str(rows["user_id"][0]): rows for rows in rows.partition_by("user_id", maintain_order=True)}
     vanished = _with_accounts(connection, scope, inputs.vanished_draws).sort("user_id", "date", "id")
     credits, not_adoptable = scope.credits, _find_not_adoptable(inputs)
+    empty = {user: rows for user, rows in by_user.items() if not rows["foreign"].any()}
     without_column = inputs.account_users if credits.has_accounts and not credits.has_deducted else set()
-    empty = {user for user, rows in by_user.items() if not rows["foreign"].any()}
-    users = empty | {*vanished["user_id"]} | without_column
-    totals = (
-        ledger.compare_transactions(connection, scope.settings, users) if users and credits.has_transactions else {}
-    )
-    reasons = {}
-    for user, rows in by_user.items():
-        in_ledger, in_transactions = totals.get(user, (None, None))
-        if rows["foreign"].any():
-            reasons[user] = _describe_rows(user, rows.filter("foreign"), "", not_adoptable)
-        elif credits.has_transactions and (in_transactions is None or in_ledger != in_transactions):
-            reasons[user] = _describe_rows(user, rows, _describe_totals(in_ledger, in_transactions), not_adoptable)
-    differing = {
-        user: (in_ledger, in_transactions)
-        for user, (in_ledger, in_transactions) in totals.items()
-        if (in_ledger or 0) != (in_transactions or 0)
-    }
+    totals = _compare_totals(connection, scope, {*empty, *vanished["user_id"], *without_column})
+    differing = {user: pair for user, pair in totals.items() if (pair[0] or 0) != (pair[1] or 0)}
+    # The last reason of a user counts.
+    reasons = {user: _describe_transactions(user, *differing[user]) for user in without_column & differing.keys()}
     for row in vanished.unique("user_id", keep="first").iter_rows(named=True):
-        if (user := row["user_id"]) in differing and user not in reasons:
+        if (user := row["user_id"]) in differing:
             reasons[user] = _describe_vanished(row, *differing[user])
-    for user in without_column & differing.keys() - reasons.keys():
-        reasons[user] = _describe_transactions(user, *differing[user])
+    for user, rows in empty.items():
+        in_ledger, in_transactions = totals.get(user, (None, None))
+        if credits.has_transactions and (in_transactions is None or in_ledger != in_transactions):
+            reasons[user] = _describe_rows(user, rows, _describe_totals(in_ledger, in_transactions), not_adoptable)
+    for user in by_user.keys() - empty.keys():
+        reasons[user] = _describe_rows(user, by_user[user].filter("foreign"), "", not_adoptable)
     return reasons
+
+
+def _compare_totals(
+    connection: Connection, scope: RunScope, users: set[str]
+) -> Mapping[str, tuple[Decimal | None, Decimal | None]]:
+    """Returns the sums of ledger and transactions by user; nothing without transactions to compare."""
+    if not users or not scope.credits.has_transactions:
+        return {}
+    return ledger.compare_transactions(connection, scope.settings, users)
 
 
 def _find_not_adoptable(inputs: BatchInput) -> frozenset[str]:

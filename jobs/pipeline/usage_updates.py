@@ -37,14 +37,15 @@ def make_usage_updates(
         return written.with_columns(new_credits_deducted=pl.lit(None, pl.Int128)).collect()
     posted = postings.lazy().group_by("id", CODED).agg(DRAWN.sum().alias("posted"))
     ledger = mismatched.lazy().select("id", ledger="drawn")
-    # credits_deducted is the sum of the draws of all months: what the ledger has (as read, unless the row mismatches)
-    # and what is posted now. A posting counts even where the column has that amount already, from a closed month.
-    credits = pl.coalesce("ledger", "deducted") + pl.col("posted").fill_null(0)
-    writes_credits = credits.ne_missing(pl.col("deducted"))
+    # The new value: the draws of all months in the ledger, and what is posted now. Where a row matches, ``deducted`` is
+    # what the ledger has; where it does not, ``ledger`` is. A posting counts even where the column has that amount
+    # already, from a closed month.
+    new_deducted = pl.coalesce("ledger", "deducted") + pl.col("posted").fill_null(0)
+    writes_credits = new_deducted.ne_missing(pl.col("deducted"))
     return (
         every.join(posted, on=["id", "user_id"], how="left")
         .join(ledger, on="id", how="left")
-        .with_columns(new_total_cost=new_total_cost, new_credits_deducted=pl.when(writes_credits).then(credits))
+        .with_columns(new_total_cost=new_total_cost, new_credits_deducted=pl.when(writes_credits).then(new_deducted))
         .filter(writes_cost | pl.col("new_credits_deducted").is_not_null())
         .drop("posted", "ledger")
         .collect()
