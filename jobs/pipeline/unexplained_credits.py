@@ -47,7 +47,8 @@ def find_unexplained_users(connection: Connection, scope: RunScope, inputs: Batc
     """Returns why credits of users are unexplained, by user.
 
     - A row has credits_deducted that no ledger entry explains.
-    - A row has none although the ledger has draws, and the user's transactions do not agree with the ledger.
+    - A row has none although the ledger has draws, and the user's transactions do not agree with the ledger, or there
+      are none to compare.
     - A row with draws is deleted, and the user's transactions do not agree with the ledger.
     - There is no column credits_deducted, and the user's transactions do not agree with the ledger.
     """
@@ -66,7 +67,7 @@ def find_unexplained_users(connection: Connection, scope: RunScope, inputs: Batc
             reasons[user] = _describe_vanished(row, *differing[user])
     for user, rows in empty.items():
         in_ledger, in_transactions = totals.get(user, (None, None))
-        if credits.has_transactions and (in_transactions is None or in_ledger != in_transactions):
+        if in_transactions is None or in_ledger != in_transactions:
             reasons[user] = _describe_rows(user, rows, _describe_totals(in_ledger, in_transactions), not_adoptable)
     for user in by_user.keys() - empty.keys():
         reasons[user] = _describe_rows(user, by_user[user].filter("foreign"), "", not_adoptable)

@@ -196,7 +196,7 @@ def test_the_ledger_goes_over_what_the_rows_show(two: str) -> None:
 
 @pytest.mark.thorough
 def test_what_a_collector_has_reset_is_filled_again(two: str) -> None:
-    """Where the user's transactions agree with the ledger, or nobody keeps any."""
+    """Where the user's transactions agree with the ledger."""
     ask(two, "UPDATE usage_daily SET credits_deducted = NULL")
     told = night(two)
     assert (told["credits"]["refilled_rows"], told["changed"]["credit_draws"]) == (2, 0)
@@ -211,8 +211,17 @@ def test_what_a_collector_has_reset_is_filled_again(two: str) -> None:
     ask(two, "DELETE FROM credit_transactions")
     night(two, code=6)
     assert "no transactions of the user that the ledger could be compared with" in reasons(two)["bob"]
-    ask(two, "DROP TABLE credit_transactions")
-    assert night(two)["credits"]["refilled_rows"] == 1
+
+
+def test_without_transactions_a_reset_column_is_set_aside(two: str) -> None:
+    """Nothing says whether a collector reset the column or a copy was restored: a person decides."""
+    with psycopg.connect(two) as link:
+        link.execute(b"DROP TABLE credit_transactions")
+        link.execute(b"UPDATE usage_daily SET credits_deducted = 0 WHERE user_id = 'bob'")
+    night(two, code=6)
+    assert "no transactions of the user" in reasons(two)["bob"]
+    told = night(two, "--trust-ledger", "bob")
+    assert (told["credits"]["refilled_rows"], reasons(two)) == (1, {})
 
 
 @pytest.mark.thorough
