@@ -94,48 +94,50 @@ def compute_end(
 ) -> EndChanges:
     """Computes what the end of a run writes. Call inside a transaction.
 
-    - ``totals``: of the batches; with ``deltas`` in a dry run;
+    - ``totals``: of the batches;
     - ``figures_by_month``: of each month of the window, after the batches;
     - ``closing_months``: the months to close; ``full``: whether the cluster tables of all months of the window are
       rebuilt.
     """
-    is_dry_run = totals.deltas is not None
-    # Months that had to be computed again, of which not every user was written.
-    partly_computed = scope.not_comparable if totals.not_written else frozenset[date]()
-    waiting = frozenset(month for month in partly_computed if scope.month_records.fingerprints.get(month) is None)
-    regrouped_months = scope.window.months if full else scope.not_comparable
-    touched = {
-        *cluster_rollups.days_to_regroup(connection, scope),
-        *(totals.deltas.touched_days if totals.deltas else ()),
-    }
-    touched |= {day for day in scope.window.days if first_of(day) in regrouped_months}
-    days = sorted(day for day in touched if first_of(day) not in waiting)
+    days, waiting = _find_days(connection, scope, totals, full=full)
     ids = _find_ownerless_rows(connection, scope, totals)
-    changed = _find_reject_changes(connection, scope, totals, ids, is_dry_run=is_dry_run)
+    changed = _find_reject_changes(connection, scope, totals, ids)
     count = rejects.count_rejects(connection, scope.settings, scope.window.spans())
-    if is_dry_run:
+    if totals.is_dry_run:
         count += totals.rejects_added
-    records = [
-        _make_record(
-            scope,
-            month,
-            figures_by_month[month],
-            closes=month in closing_months,
-            is_complete=month not in partly_computed,
-        )
-        for month in scope.window.months
-    ]
-    records += _make_other_records(connection, scope, days)
+    records = _make_records(connection, scope, totals, figures_by_month, closing_months, days)
     return EndChanges(
         days=days,
         clusters=_find_cluster_differences(connection, scope, days, totals),
         waiting=waiting,
         rejects=changed,
         rows_rejected=count + sum(map(rejects.count_change, changed)),
-        undated=_find_undated_rows(connection, scope, ids, lock=not is_dry_run),
+        undated=_find_undated_rows(connection, scope, ids, lock=not totals.is_dry_run),
         month_records=records,
         changed_months=run_log.find_month_changes(connection, scope.settings, records),
     )
+
+
+def _find_days(
+    connection: Connection, scope: RunScope, totals: Totals, *, full: bool
+) -> tuple[list[date], frozenset[date]]:
+    """Returns the days to regroup, and the months that wait because not all their users are in user_daily yet.
+
+    Days are regrouped that batches have touched, and all days of months that had to be computed again.
+    """
+    stored = scope.month_records.fingerprints
+    waiting = frozenset(month for month in _partly_computed(scope, totals) if stored.get(month) is None)
+    regrouped_months = scope.window.months if full else scope.not_comparable
+    days = {day for day in scope.window.days if first_of(day) in regrouped_months}
+    days.update(cluster_rollups.days_to_regroup(connection, scope))
+    if totals.deltas is not None:
+        days |= totals.deltas.touched_days
+    return sorted(day for day in days if first_of(day) not in waiting), waiting
+
+
+def _partly_computed(scope: RunScope, totals: Totals) -> frozenset[date]:
+    """Returns months that had to be computed again, of which not every user was written."""
+    return scope.not_comparable if totals.not_written else frozenset()
 
 
 def _find_cluster_differences(
@@ -159,7 +161,7 @@ def _find_ownerless_rows(connection: Connection, scope: RunScope, totals: Totals
 
 
 def _find_reject_changes(
-    connection: Connection, scope: RunScope, totals: Totals, ids: Sequence[str], *, is_dry_run: bool
+    connection: Connection, scope: RunScope, totals: Totals, ids: Sequence[str]
 ) -> list[RejectChange]:
     """Returns the changes of rollup.rejects for rows that are in no batch.
 
@@ -169,7 +171,7 @@ def _find_reject_changes(
     rows = rejects.read_rejects(connection, scope.query, ids) + rejects.read_outdated(connection, scope.query, spans)
     changes = rejects.find_ownerless_changes(connection, scope.settings, rows, spans)
     # A row stays rejected as long as its user is not recomputed. In a dry run, the batches have not written theirs.
-    written = totals.reject_ids if is_dry_run else frozenset[str]()
+    written = totals.reject_ids if totals.is_dry_run else frozenset[str]()
     return [change for change in changes if change.user not in totals.not_written and change.id not in written]
 
 
@@ -187,10 +189,31 @@ def _find_undated_rows(
     return usage_writeback.find_undated_rows(connection, scope, ids, lock=lock)
 
 
+def _make_records(
+    connection: Connection,
+    scope: RunScope,
+    totals: Totals,
+    figures_by_month: Mapping[date, MonthFigures],
+    closing_months: frozenset[date],
+    days: Sequence[date],
+) -> list[dict[str, Any]]:
+    """Returns the target rows of rollup.months, and whether the run ``closes`` each month.
+
+    Months of ``days`` that are not in the window are among them: an unfinished backfill has changed them.
+    """
+    partly = _partly_computed(scope, totals)
+    others = sorted({first_of(day) for day in days} - set(scope.window.months))
+    other_figures = read_month_figures(connection, scope, others)[0] if others else {}
+    return [
+        _make_record(scope, month, figures, closes=month in closing_months, is_complete=month not in {*partly, *others})
+        for month, figures in {**figures_by_month, **other_figures}.items()
+    ]
+
+
 def _make_record(
     scope: RunScope, month: date, figures: MonthFigures, *, closes: bool, is_complete: bool
 ) -> dict[str, Any]:
-    """Returns the target row of ``month`` in rollup.months, and whether the run ``closes`` it.
+    """Returns the target row of ``month``.
 
     ``is_complete``: whether every user of the month was computed. If not, rates_hash and fingerprint stay as they are
     stored, so that the next run computes the others.
@@ -204,15 +227,5 @@ def _make_record(
         "total_cost": figures.total_cost,
         "fingerprint": scope.fingerprint_definitions[month].text if is_complete else stored.fingerprints.get(month),
         "closes": closes,
-        "cost_mode": scope.cost_modes.get(month) or stored.modes[month],
         "currency": scope.currencies.get(month) or stored.currencies.get(month),
     }
-
-
-def _make_other_records(connection: Connection, scope: RunScope, days: Sequence[date]) -> list[dict[str, Any]]:
-    """Returns the target rows of months of ``days`` that are not in the window: an unfinished backfill changed them."""
-    months = sorted({first_of(day) for day in days} - set(scope.window.months))
-    if not months:
-        return []
-    by_month, _ = read_month_figures(connection, scope, months)
-    return [_make_record(scope, month, by_month[month], closes=False, is_complete=False) for month in months]

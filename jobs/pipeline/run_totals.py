@@ -71,6 +71,10 @@ class Totals:
     users: set[str] = field(default_factory=set)
 
     @property
+    def is_dry_run(self) -> bool:
+        return self.deltas is not None
+
+    @property
     def not_written(self) -> set[str]:
         """Users who differ, and for whom this run has written nothing."""
         return self.skipped | self.set_aside.keys()
