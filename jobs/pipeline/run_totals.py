@@ -101,7 +101,7 @@ class Totals:
         self.reject_ids.update(change.id for change in targets.rejects)
         self.rejects_added += sum(map(rejects.count_change, targets.rejects))
         self.unpriced += int(targets.months["unpriced"].sum())
-        self.posted.update(_sum_postings(targets.postings))
+        self.posted.update(sum_postings(targets.postings))
         self.posted["settled"] += int((targets.settled_debts["free"] + targets.settled_debts["purchased"]).sum())
         self.settled |= set(targets.settled_debts["user_id"])
         for user, rows, amount in targets.adopted_by_user.iter_rows():
@@ -120,7 +120,7 @@ class Totals:
             self.recorder.add_batch(changes.list_changes(), changes.causes)
 
 
-def _sum_postings(postings: "pl.DataFrame") -> dict[str, int]:
+def sum_postings(postings: "pl.DataFrame") -> dict[str, int]:
     """Returns what was posted: new draws, and corrections by direction."""
     if postings.is_empty():
         return {}
