@@ -113,7 +113,7 @@ def _make_notes(kind: str, totals: Totals, adopted: Adoption | None, still_open:
             "in rollup.credit_draws. No other program should reset or write this column"
         )
     if totals.settled:
-        [amount] = format_amounts(unscaled(totals.posted["settled"]))
+        [amount] = format_amounts(unscaled(totals.posted.settled))
         notes.append(
             f"later credit settled {amount} of what {_some(totals.settled)} owed for closed months (usage-jobs debts)"
         )
@@ -151,12 +151,12 @@ def _summarize_credits(scope: RunScope, totals: Totals, ended: Finalized) -> Cre
     paid = whole.credits_deducted + whole.uncovered + whole.amount_due + whole.amount_reported + whole.amount_free
     rest = whole.total_cost - paid
     return CreditSummary(
-        users_drawn=posted["users"],
-        free=unscaled(posted["free"]),
-        purchased=unscaled(posted["purchased"]),
-        taken=LedgerTotals(posted["taken rows"], unscaled(posted["taken"])),
-        given_back=LedgerTotals(posted["given back rows"], unscaled(-posted["given back"])),
-        reassigned=posted["reassigned rows"],
+        users_drawn=posted.users,
+        free=unscaled(posted.free),
+        purchased=unscaled(posted.purchased),
+        taken=LedgerTotals(posted.taken_rows, unscaled(posted.taken)),
+        given_back=LedgerTotals(posted.given_back_rows, unscaled(-posted.given_back)),
+        reassigned=posted.reassigned_rows,
         credits_deducted=whole.credits_deducted,
         uncovered=whole.uncovered,
         users_ran_out=whole.users_ran_out,

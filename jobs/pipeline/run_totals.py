@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from typing import TYPE_CHECKING
 
 from jobs.postgres import rejects
@@ -22,6 +22,28 @@ BATCH_TABLES = (
 """Tables that batches write, in the order in which they are reported."""
 
 
+@dataclass(frozen=True, slots=True)
+class PostedTotals:
+    """What batches have posted; amounts in units of 10^-10.
+
+    ``free``, ``purchased``: net draws of ``users``; of these ``taken`` and ``given_back`` (negative) by corrections of
+    rows that had draws before; ``reassigned_rows``: corrections between free and purchased only; ``settled``: of debts.
+    """
+
+    users: int = 0
+    free: int = 0
+    purchased: int = 0
+    taken_rows: int = 0
+    taken: int = 0
+    given_back_rows: int = 0
+    given_back: int = 0
+    reassigned_rows: int = 0
+    settled: int = 0
+
+    def __add__(self, other: "PostedTotals") -> "PostedTotals":
+        return PostedTotals(*(mine + theirs for mine, theirs in zip(astuple(self), astuple(other), strict=True)))
+
+
 @dataclass(slots=True)
 class Totals:
     """The totals of a run.
@@ -32,7 +54,7 @@ class Totals:
     - ``ownerless``: rows without a user or a day;
     - ``rejects_added``: rows that became rejected, less those that healed; ``reject_ids``: rows whose entry in
       rollup.rejects the batches change;
-    - ``changed``: rows by table; ``posted``: users, rows and amounts (units of 10^-10) by kind of posting;
+    - ``changed``: rows by table; ``posted``: to ledger and accounts;
     - ``settled``: users whose debts were paid, at least in part;
     - ``refilled``: rows whose credits_deducted was written again as the ledger has it; ``trusted``: their users, where
       ``--trust-ledger`` names them;
@@ -53,7 +75,7 @@ class Totals:
     ownerless: int = 0
     rejects_added: int = 0
     changed: Counter[str] = field(default_factory=lambda: Counter(dict.fromkeys(BATCH_TABLES, 0)))
-    posted: Counter[str] = field(default_factory=Counter)
+    posted: PostedTotals = PostedTotals()
     settled: set[str] = field(default_factory=set)
     unexplained: set[str] = field(default_factory=set)
     refilled: int = 0
@@ -101,8 +123,7 @@ class Totals:
         self.reject_ids.update(change.id for change in targets.rejects)
         self.rejects_added += sum(map(rejects.count_change, targets.rejects))
         self.unpriced += int(targets.months["unpriced"].sum())
-        self.posted.update(sum_postings(targets.postings))
-        self.posted["settled"] += int((targets.settled_debts["free"] + targets.settled_debts["purchased"]).sum())
+        self.posted += sum_postings(targets.postings, targets.settled_debts)
         self.settled |= set(targets.settled_debts["user_id"])
         for user, rows, amount in targets.adopted_by_user.iter_rows():
             self.adopted_by_user[user] = (rows, amount)
@@ -120,20 +141,21 @@ class Totals:
             self.recorder.add_batch(changes.list_changes(), changes.causes)
 
 
-def sum_postings(postings: "pl.DataFrame") -> dict[str, int]:
-    """Returns what was posted: new draws, and corrections by direction."""
+def sum_postings(postings: "pl.DataFrame", settled_debts: "pl.DataFrame") -> PostedTotals:
+    """Returns the totals of ``postings`` (credits.ledger_entries), of which those of ``settled_debts`` are a part."""
     if postings.is_empty():
-        return {}
-    rows = postings.with_columns(amount=postings["free"] + postings["purchased"])
-    corrected = rows.filter(~rows["fresh"])
-    taken, back = corrected.filter(corrected["amount"] > 0), corrected.filter(corrected["amount"] < 0)
-    return {
-        "users": postings["user_id"].n_unique(),
-        "free": int(postings["free"].sum()),
-        "purchased": int(postings["purchased"].sum()),
-        "taken rows": taken.height,
-        "taken": int(taken["amount"].sum()),
-        "given back rows": back.height,
-        "given back": int(back["amount"].sum()),
-        "reassigned rows": corrected.height - taken.height - back.height,
-    }
+        return PostedTotals()
+    amount = postings["free"] + postings["purchased"]
+    is_correction = ~postings["fresh"]
+    taken, back = amount.filter(is_correction & (amount > 0)), amount.filter(is_correction & (amount < 0))
+    return PostedTotals(
+        users=postings["user_id"].n_unique(),
+        free=int(postings["free"].sum()),
+        purchased=int(postings["purchased"].sum()),
+        taken_rows=len(taken),
+        taken=int(taken.sum()),
+        given_back_rows=len(back),
+        given_back=int(back.sum()),
+        reassigned_rows=int((is_correction & (amount == 0)).sum()),
+        settled=int((settled_debts["free"] + settled_debts["purchased"]).sum()),
+    )
