@@ -157,6 +157,19 @@ def test_healed_rows_leave_by_themselves(either: str) -> None:
     assert costs(either) == {"bob": sum(cost for _, _, cost in HEALED)}
 
 
+def test_a_dry_run_counts_the_rejects_of_the_run(ready: str) -> None:
+    """Those that come, those that heal, and a row of nobody, which is in no batch."""
+    healed = add_usage(ready, user_id="ada", cpu_hours=-1)
+    add_usage(ready, user_id="bob", cpu_hours=1)
+    usage_jobs("run", url=ready)
+    ask(ready, "UPDATE usage_daily SET cpu_hours = 1 WHERE id = %s", healed)
+    for user in ("bob", "bob", None):
+        add_usage(ready, user_id=user, cpu_hours=-1)
+    dry, run = (usage_jobs("run", "--json", *words, url=ready).object for words in (["--dry-run"], []))
+    assert dry["rows_rejected"] == run["rows_rejected"] == 3
+    assert dry["changed"] == run["changed"]
+
+
 def test_null_quantities_and_clusters(either: str) -> None:
     """A null quantity is none at all; rows of no cluster have a row of their own."""
     charged = {"cpu_hours": "0.1", "gpu_hours": "0.5", "storage_gb": "0.0666666667", CALLS[0]: "0.1", CALLS[1]: "1"}
