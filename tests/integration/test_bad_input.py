@@ -158,15 +158,15 @@ def test_healed_rows_leave_by_themselves(either: str) -> None:
 
 
 def test_a_dry_run_counts_the_rejects_of_the_run(ready: str) -> None:
-    """Those that come, those that heal, and a row of nobody, which is in no batch."""
-    healed = add_usage(ready, user_id="ada", cpu_hours=-1)
-    add_usage(ready, user_id="bob", cpu_hours=1)
+    """Those that come, heal or change, and a row of nobody, which is in no batch."""
+    healed, changed = (add_usage(ready, user_id=user, cpu_hours=-1) for user in ("ada", "eve"))
     usage_jobs("run", url=ready)
     ask(ready, "UPDATE usage_daily SET cpu_hours = 1 WHERE id = %s", healed)
+    ask(ready, "UPDATE usage_daily SET cpu_hours = -2 WHERE id = %s", changed)
     for user in ("bob", "bob", None):
         add_usage(ready, user_id=user, cpu_hours=-1)
     dry, run = (usage_jobs("run", "--json", *words, url=ready).object for words in (["--dry-run"], []))
-    assert dry["rows_rejected"] == run["rows_rejected"] == 3
+    assert dry["rows_rejected"] == run["rows_rejected"] == 4
     assert dry["changed"] == run["changed"]
 
 
