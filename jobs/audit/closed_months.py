@@ -13,7 +13,7 @@ from decimal import Decimal
 
 import polars as pl
 
-from jobs.credits.draw_windows import apply_ledger
+from jobs.credits.allocation import apply_ledger
 from jobs.domain.billing_periods import Window, first_open_month, is_closed, last_of
 from jobs.domain.fixed_point import unscaled
 from jobs.domain.names import USER_MONTH

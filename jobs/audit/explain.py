@@ -13,7 +13,7 @@ from uuid import UUID
 import polars as pl
 
 from jobs.audit.explanation import DayCost, Explanation, Line, Owed, PaymentSplit, PricedQuantity, Rejected
-from jobs.credits.draw_windows import apply_ledger
+from jobs.credits.allocation import apply_ledger
 from jobs.domain.billing_periods import Window, days_in, first_open_month, is_closed, last_of
 from jobs.domain.errors import ConfigError
 from jobs.domain.fixed_point import ONE, unscaled

@@ -15,7 +15,8 @@ from uuid import UUID
 
 import polars as pl
 
-from jobs.credits.draw_windows import allocate, apply_ledger
+from jobs.credits.allocation import apply_ledger
+from jobs.credits.draw_windows import allocate
 from jobs.domain.fixed_point import unscaled
 from jobs.domain.names import USER_DAY, USER_MONTH
 from jobs.domain.schemas import DRAWN, PREPAID

@@ -1,4 +1,4 @@
-"""Allocation of prepaid credit for all users of a batch at once (invariant 3).
+"""Allocation of prepaid credit to the rows of one draw window, for all users of a batch at once (invariant 3).
 
 Computes what each row demands of the user's lots of credit (``lots``), what it gets, and what is left to be paid in
 another way.
@@ -8,53 +8,66 @@ however often, late or out of order it is computed. ``ledger_entries.make_postin
 ledger.
 """
 
+from dataclasses import dataclass
+
 import polars as pl
 
 from jobs.credits.lots import LOTS, allocate_lots, lot_balances
 from jobs.credits.payment_class import classify_payment, quantized_part
 from jobs.domain.fixed_point_columns import UNMEASURED, WIDE, ColumnBounds, int128
 from jobs.domain.rules import CreditRules
-from jobs.domain.schemas import CODED, DRAWN, EARLY, PREPAID
+from jobs.domain.schemas import CODED, DRAWN, EARLY, IS_DRAWN, PREPAID
 
-_ROW_KEY = ["user_id", "id"]
-DECIDING = [*_ROW_KEY, "date", "new_month", "total_cost", "reported"]
+ROW_KEY = ["user_id", "id"]
+DECIDING = [*ROW_KEY, "date", "new_month", "total_cost", "reported"]
 """The columns of a row that its draws depend on. Joins copy every column, so the others are left out."""
 
 
-def allocate_credits(  # noqa: PLR0913 - the frames that decide a draw
-    rows: pl.LazyFrame,
-    billing_modes: pl.LazyFrame,
-    accounts: pl.LazyFrame,
-    ledger: pl.LazyFrame,
-    rules: CreditRules,
-    bounds: ColumnBounds = UNMEASURED,
-    *,
-    closed_month_draws: pl.LazyFrame | None = None,
-) -> pl.LazyFrame:
-    """Returns priced rows with their payment class and the draws that the ledger should have.
+@dataclass(frozen=True, slots=True)
+class CreditInput:
+    """What decides, beside the accounts, which credit pays for which row of some users.
+
+    - ``rows``: rated, in row order; ``billing_modes``: schemas.MODES;
+    - ``draws``: what the ledger has of the window (schemas.DRAWS);
+    - ``closed_month_draws``: rows that moved here from a closed month (id, user_id), and what is drawn on them there
+      (``elsewhere``);
+    - ``payable``: the open debts (schemas.PAYABLE).
+    """
+
+    rows: pl.DataFrame
+    billing_modes: pl.DataFrame
+    draws: pl.DataFrame
+    closed_month_draws: pl.DataFrame
+    payable: pl.DataFrame
+
+
+def allocate_credits(inputs: CreditInput, accounts: pl.DataFrame, rules: CreditRules) -> pl.DataFrame:
+    """Returns the rows of ``inputs`` with their payment class and the draws that the ledger should have.
 
     Adds, in units of 10^-10: ``part`` and ``due_part`` (``classify_payment``), ``free`` and ``purchased`` (the draws),
-    ``uncovered``, ``amount_due``, ``amount_reported`` and ``amount_free``; and ``class``.
-
-    - ``rows``: priced, in row order, of the months of one draw window;
-    - ``billing_modes``: schemas.MODES;
-    - ``accounts``: schemas.ACCOUNTS;
-    - ``ledger``: the draws that the ledger has in these months (schemas.DRAWS);
-    - ``closed_month_draws``: id, user_id and ``elsewhere``: what the user has drawn on the row in a closed month.
+    ``uncovered``, ``amount_due``, ``amount_reported`` and ``amount_free``; and ``class``. ``accounts``:
+    schemas.ACCOUNTS.
     """
-    classified = _classify_rows(rows, billing_modes, accounts, ledger, rules, bounds)
-    classified = _subtract_closed_months(classified, closed_month_draws)
-    return _draw(classified, _window_lots(classified, accounts, ledger, rules), rules, rows, bounds)
+    bounds = ColumnBounds.of(inputs.rows, ["total_cost"])
+    classified = _add_fixed_draws(_classify_rows(inputs, rules, bounds), accounts)
+    lots = _window_lots(classified, accounts, inputs.draws, rules)
+    by_row = classified.select("user_id").join(lots, on="user_id", how="left", maintain_order="left").drop("user_id")
+    demanding = pl.concat([classified, by_row], how="horizontal").with_columns(demand=_demand())
+    most = quantized_part(PREPAID, rules.scale, bounds).most
+    drawn = allocate_lots(demanding, LOTS, ColumnBounds(bounds.rows, {"demand": (0, most)}))
+    draws = [(pl.col(f"{lot}_drawn") + pl.col(f"fixed_{lot}")).alias(lot) for lot in LOTS]
+    return _add_payment(inputs.rows, drawn.with_columns(draws))
 
 
-def window_lots(
-    rows: pl.LazyFrame, billing_modes: pl.LazyFrame, accounts: pl.LazyFrame, ledger: pl.LazyFrame, rules: CreditRules
-) -> pl.LazyFrame:
-    """Returns by user the credit for a draw window, without the window's own draws: ``<lot>_left``.
+def apply_ledger(inputs: CreditInput, rules: CreditRules) -> pl.DataFrame:
+    """Returns what ``allocate_credits`` returns, with the draws that the ledger has, whether these are right or not."""
+    classified = _classify_rows(inputs, rules)
+    return _add_payment(inputs.rows, classified.with_columns(pl.col(f"ledger_{lot}").alias(lot) for lot in LOTS))
 
-    Parameters: as of ``allocate_credits``.
-    """
-    return _window_lots(_classify_rows(rows, billing_modes, accounts, ledger, rules), accounts, ledger, rules)
+
+def window_lots(inputs: CreditInput, accounts: pl.DataFrame, rules: CreditRules) -> pl.LazyFrame:
+    """Returns by user the credit for a draw window, without the window's own draws: ``<lot>_left``."""
+    return _window_lots(_add_fixed_draws(_classify_rows(inputs, rules), accounts), accounts, inputs.draws, rules)
 
 
 def settle_debts(debts: pl.DataFrame, lots: pl.LazyFrame, unit: int) -> pl.DataFrame:
@@ -64,7 +77,7 @@ def settle_debts(debts: pl.DataFrame, lots: pl.LazyFrame, unit: int) -> pl.DataF
 
     - ``debts``: those of one user are adjacent, the oldest first;
     - ``lots``: ``<lot>_left`` by user;
-    - ``unit``: amounts paid are int128 multiples of it (units of 10^-10).
+    - ``unit``: amounts paid are multiples of it (units of 10^-10).
     """
     demanded = debts.with_columns(CODED, demand=pl.col("open") // unit * unit)
     drawn = allocate_lots(
@@ -72,63 +85,50 @@ def settle_debts(debts: pl.DataFrame, lots: pl.LazyFrame, unit: int) -> pl.DataF
         LOTS,
         ColumnBounds.of(demanded, ["demand"]),
     )
-    paid = drawn.with_columns(pl.col(f"{lot}_drawn").cast(WIDE).alias(lot) for lot in LOTS)
+    paid = drawn.with_columns(pl.col(f"{lot}_drawn").cast(WIDE).alias(lot) for lot in LOTS).filter(IS_DRAWN)
+    return paid.select(*debts.columns, *LOTS).with_columns(pl.col("user_id").cast(pl.String)).collect()
+
+
+def _classify_rows(inputs: CreditInput, rules: CreditRules, bounds: ColumnBounds = UNMEASURED) -> pl.LazyFrame:
+    """Returns DECIDING columns of the rows with their payment class, their draws in the ledger, and their parts.
+
+    ``part`` is less by what was drawn on the row in a closed month, and 0 at the lowest.
+    """
+    rows = _add_ledger(inputs.rows.lazy().select(DECIDING), inputs.draws.lazy())
+    classified = classify_payment(rows, inputs.billing_modes.lazy(), rules, bounds)
+    if inputs.closed_month_draws.is_empty():
+        return classified
+    rest = (pl.col("part") - pl.col("elsewhere").fill_null(0)).clip(lower_bound=int128(0))
+    elsewhere = inputs.closed_month_draws.lazy()
     return (
-        paid.filter((pl.col("free") != 0) | (pl.col("purchased") != 0))
-        .select(*debts.columns, *LOTS)
-        .with_columns(pl.col("user_id").cast(pl.String))
-        .collect()
+        classified.join(elsewhere, on=ROW_KEY, how="left", maintain_order="left")
+        .with_columns(part=rest)
+        .drop("elsewhere")
     )
 
 
-def apply_ledger(
-    rows: pl.LazyFrame,
-    billing_modes: pl.LazyFrame,
-    ledger: pl.LazyFrame,
-    rules: CreditRules,
-    closed_month_draws: pl.LazyFrame | None = None,
-) -> pl.LazyFrame:
-    """Returns what ``allocate_credits`` returns, with the draws that the ledger has, not those that it should have."""
-    classified = classify_payment(_add_ledger(rows.select(DECIDING), ledger), billing_modes, rules)
-    classified = _subtract_closed_months(classified, closed_month_draws)
-    return _add_payment(classified, [pl.col(f"ledger_{lot}").alias(lot) for lot in LOTS], rows)
-
-
-def _classify_rows(
-    rows: pl.LazyFrame,
-    billing_modes: pl.LazyFrame,
-    accounts: pl.LazyFrame,
-    ledger: pl.LazyFrame,
-    rules: CreditRules,
-    bounds: ColumnBounds = UNMEASURED,
-) -> pl.LazyFrame:
-    """Returns rows with their payment class, whether there is an account, and their fixed draws."""
-    classified = classify_payment(_add_ledger(rows.select(DECIDING), ledger), billing_modes, rules, bounds)
-    known = accounts.select(CODED, has_account=pl.lit(value=True))
-    return _add_fixed_draws(classified.join(known, on="user_id", how="left", maintain_order="left"))
-
-
-def _add_ledger(rows: pl.LazyFrame, ledger: pl.LazyFrame) -> pl.LazyFrame:
+def _add_ledger(rows: pl.LazyFrame, draws: pl.LazyFrame) -> pl.LazyFrame:
     """Adds what the ledger has on each row for its present user, and what of that was imported."""
-    by_row = ledger.group_by(_ROW_KEY).agg(
+    by_row = draws.group_by(ROW_KEY).agg(
         *(pl.col(lot).sum().alias(f"ledger_{lot}") for lot in LOTS),
         *(pl.col(lot).filter("imported").sum().alias(f"imported_{lot}") for lot in LOTS),
         pl.col("imported").any(),
     )
     amounts = [f"{kind}_{lot}" for kind in ("ledger", "imported") for lot in LOTS]
-    return rows.join(by_row.with_columns(CODED), on=_ROW_KEY, how="left", maintain_order="left").with_columns(
+    return rows.join(by_row.with_columns(CODED), on=ROW_KEY, how="left", maintain_order="left").with_columns(
         pl.col(amounts).fill_null(0), pl.col("imported").fill_null(value=False)
     )
 
 
-def _add_fixed_draws(classified: pl.LazyFrame) -> pl.LazyFrame:
-    """Adds ``fixed_<lot>``: draws that stay as they are, whatever the row costs now.
+def _add_fixed_draws(classified: pl.LazyFrame, accounts: pl.DataFrame) -> pl.LazyFrame:
+    """Adds ``has_account``, and ``fixed_<lot>``: draws that stay as they are, whatever the row costs now.
 
     These are all draws of a row that was reported, or whose user has no account; and of a row before the first day
     that is drawn, the imported draws, as far as they have not been given back.
     """
+    known = accounts.lazy().select(CODED, has_account=pl.lit(value=True))
     is_fixed = pl.col("reported") | pl.col("has_account").is_null()
-    return classified.with_columns(
+    return classified.join(known, on="user_id", how="left", maintain_order="left").with_columns(
         pl.when(is_fixed)
         .then(pl.col(f"ledger_{lot}"))
         .when(pl.col("class") == EARLY)
@@ -139,35 +139,11 @@ def _add_fixed_draws(classified: pl.LazyFrame) -> pl.LazyFrame:
     )
 
 
-def _subtract_closed_months(classified: pl.LazyFrame, closed_month_draws: pl.LazyFrame | None) -> pl.LazyFrame:
-    """Reduces ``part`` by what was drawn on the row in a closed month, to 0 at the lowest."""
-    if closed_month_draws is None:
-        return classified
-    rest = (pl.col("part") - pl.col("elsewhere").fill_null(0)).clip(lower_bound=int128(0))
-    return (
-        classified.join(closed_month_draws, on=_ROW_KEY, how="left", maintain_order="left")
-        .with_columns(part=rest)
-        .drop("elsewhere")
-    )
-
-
 def _window_lots(
-    classified: pl.LazyFrame, accounts: pl.LazyFrame, ledger: pl.LazyFrame, rules: CreditRules
+    classified: pl.LazyFrame, accounts: pl.DataFrame, draws: pl.DataFrame, rules: CreditRules
 ) -> pl.LazyFrame:
     fixed = classified.group_by("user_id").agg(pl.col(f"fixed_{lot}").sum() for lot in LOTS)
-    return lot_balances(accounts, ledger, fixed, rules)
-
-
-def _draw(
-    classified: pl.LazyFrame, lots: pl.LazyFrame, rules: CreditRules, rows: pl.LazyFrame, bounds: ColumnBounds
-) -> pl.LazyFrame:
-    """Returns ``rows`` with the draws on ``lots`` added to their fixed draws."""
-    by_row = classified.select("user_id").join(lots, on="user_id", how="left", maintain_order="left").drop("user_id")
-    demanding = pl.concat([classified, by_row], how="horizontal").with_columns(demand=_demand())
-    most = quantized_part(PREPAID, rules.scale, bounds).most
-    drawn = allocate_lots(demanding, LOTS, ColumnBounds(bounds.rows, {"demand": (0, most)}))
-    draws = [(pl.col(f"{lot}_drawn") + pl.col(f"fixed_{lot}")).alias(lot) for lot in LOTS]
-    return _add_payment(drawn, draws, rows)
+    return lot_balances(accounts.lazy(), draws.lazy(), fixed, rules)
 
 
 def _demand() -> pl.Expr:
@@ -176,18 +152,18 @@ def _demand() -> pl.Expr:
     return pl.when(demands).then(pl.col("part")).otherwise(int128(0))
 
 
-def _add_payment(classified: pl.LazyFrame, draws: list[pl.Expr], rows: pl.LazyFrame) -> pl.LazyFrame:
-    """Adds to ``rows`` their ``draws``, and what is left of each part: uncovered, due, or reported."""
-    reported, taken, nothing = pl.col("reported"), DRAWN, int128(0)
-    owed = (pl.col("part") + pl.col("due_part") - taken).clip(lower_bound=nothing)
-    paid = classified.with_columns(draws).select(
+def _add_payment(rows: pl.DataFrame, drawn: pl.LazyFrame) -> pl.DataFrame:
+    """Adds to ``rows`` their draws, and what is left of each part: uncovered, due, or reported."""
+    reported, nothing = pl.col("reported"), int128(0)
+    owed = (pl.col("part") + pl.col("due_part") - DRAWN).clip(lower_bound=nothing)
+    paid = drawn.select(
         "class",
         "part",
         "due_part",
         *LOTS,
-        uncovered=pl.when(~reported).then((pl.col("part") - taken).clip(lower_bound=nothing)).otherwise(nothing),
+        uncovered=pl.when(~reported).then((pl.col("part") - DRAWN).clip(lower_bound=nothing)).otherwise(nothing),
         amount_due=pl.when(~reported).then(pl.col("due_part")).otherwise(nothing),
         amount_reported=pl.when(reported).then(owed).otherwise(nothing),
         amount_free=pl.col("_free_part"),
     )
-    return pl.concat([rows, paid], how="horizontal")
+    return pl.concat([rows, paid.collect()], how="horizontal")

@@ -67,6 +67,8 @@ DRAWS: dict[str, pl.DataType | type[pl.DataType]] = {
 
 DRAWN = pl.col("free") + pl.col("purchased")
 """What is drawn in all."""
+IS_DRAWN = (pl.col("free") != 0) | (pl.col("purchased") != 0)
+"""Whether anything is drawn, of either kind: one may be given back while the other is taken."""
 
 MODES: dict[str, pl.DataType | type[pl.DataType]] = {"user_id": pl.String, "valid_from": pl.Date, "mode": pl.String}
 """Rows of rollup.billing_modes: the billing mode of a user from a day on."""

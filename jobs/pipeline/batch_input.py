@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
-from jobs.credits.draw_windows import CreditInput
+from jobs.credits.allocation import CreditInput
 from jobs.domain.schemas import IS_UNEXPLAINED, MODES
 from jobs.postgres.billing_mode_history import Entry
 

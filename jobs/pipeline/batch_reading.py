@@ -6,7 +6,7 @@ from datetime import date
 
 import polars as pl
 
-from jobs.credits.draw_windows import find_vanished_draws, make_zero_draws, select_window_draws
+from jobs.credits.ledger_entries import find_vanished_draws, make_zero_draws, select_window_draws
 from jobs.domain.schemas import CODED, PAYABLE
 from jobs.pipeline import unexplained_credits
 from jobs.pipeline.batch_input import BatchInput

@@ -10,7 +10,8 @@ from commands import DAY, TODAY, ask, usage_jobs
 from prepaid import account, amounts, booked, deducted, drawn, june, night, others, prepaid, repeats, row, used, user
 
 from jobs.credits import draw_windows
-from jobs.credits.draw_windows import Allocated, CreditInput
+from jobs.credits.allocation import CreditInput
+from jobs.credits.draw_windows import Allocated
 from jobs.domain.check_tokens import Shrink
 from jobs.postgres import accounts
 from jobs.postgres.connections import Connection

@@ -6,7 +6,7 @@ import polars as pl
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from jobs.credits.draw_windows import find_vanished_draws
+from jobs.credits.ledger_entries import find_vanished_draws
 from jobs.domain.schemas import DRAWS
 
 DAY = date(2026, 6, 9)

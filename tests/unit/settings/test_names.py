@@ -4,12 +4,12 @@ from datetime import date
 
 import polars as pl
 
-from jobs.credits.allocation import allocate_credits
+from jobs.credits.allocation import CreditInput, allocate_credits
 from jobs.credits.lots import LOTS, allocate_lots
 from jobs.domain.meters import Meter
 from jobs.domain.rate_card import parse
 from jobs.domain.rules import CostRules, CreditRules, PricingTerms
-from jobs.domain.schemas import ACCOUNTS, DRAWS, MODES, OVERRIDES, usage_schema
+from jobs.domain.schemas import ACCOUNTS, DRAWS, MODES, OVERRIDES, PAYABLE, usage_schema
 from jobs.postgres.batch_hashes import CREDIT_HASHES
 from jobs.postgres.usage_writeback import HASH_CHANGES
 from jobs.rating.charges import add_charges, sort_rows
@@ -31,8 +31,10 @@ def test_every_column_that_pricing_makes_is_reserved() -> None:
     ordered = join_overrides(sort_rows(pl.LazyFrame(schema=usage_schema(["m"]))), overrides, terms.overridden)
     priced = add_costs(add_charges(ordered, terms), [METER], CostRules(frozenset(), True, None))
     rules = CreditRules(scale=2, due_scale=2, start=JUNE, counts_free_apart=True)
-    modes, accounts, posted = (pl.LazyFrame(schema=schema) for schema in (MODES, ACCOUNTS, DRAWS))
-    paid = allocate_credits(priced, modes, accounts, posted, rules)
+    modes, accounts, posted, debts = (pl.DataFrame(schema=schema) for schema in (MODES, ACCOUNTS, DRAWS, PAYABLE))
+    moved = pl.DataFrame(schema={"user_id": pl.Categorical, "id": pl.UInt128, "elsewhere": pl.Int128})
+    inputs = CreditInput(priced.collect(), modes, posted, moved, debts)
+    paid = allocate_credits(inputs, accounts, rules).lazy()
     # What the passes on the way add, they take away again; a meter of that name would be overwritten all the same.
     between = allocate_lots(paid.with_columns(demand=0, free_left=0, purchased_left=0), LOTS)
     user_days, user_months = user_rollups.sum_user_days(paid, [METER]), user_rollups.sum_user_months(paid, [METER])
@@ -40,7 +42,7 @@ def test_every_column_that_pricing_makes_is_reserved() -> None:
     clusters = pl.LazyFrame(schema={"month": pl.Date, "cluster_id": pl.UInt128, "active_users": pl.Int64})
     cluster_months = cluster_rollups.sum_cluster_months(cluster_days, clusters, [METER])
     hashes = [pl.LazyFrame(schema=schema) for schema in (FINGERPRINTS, CREDIT_HASHES, HASH_CHANGES)]
-    frames = [ordered, priced, paid, between, accounts, posted, modes, user_days, user_months]
+    frames = [ordered, priced, paid, between, accounts.lazy(), posted.lazy(), modes.lazy(), user_days, user_months]
     frames += [cluster_days, cluster_months, *hashes]
     names = {name for frame in frames for name in frame.collect_schema().names()}
     assert {"_month_days", "new_day", "max_users", "amount_free", "clusters"} <= names
