@@ -3,16 +3,18 @@
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from itertools import groupby, zip_longest
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
-from jobs.audit.closed_months import ClosedMonth
 from jobs.audit.explanation import Explanation, Line, PricedQuantity
 from jobs.cli.output import Result, bold, lay_out, to_plain, wrap
 from jobs.domain.wording import count, format_amounts, format_figure, format_value
 from jobs.postgres.debts import Debt
 from jobs.postgres.invariants import InvariantCheck
+
+if TYPE_CHECKING:
+    from jobs.audit.closed_months import ClosedMonth  # imports polars
 
 
 def describe_checks(found: Sequence[InvariantCheck]) -> Result:
@@ -41,7 +43,7 @@ def _check_lines(found: Sequence[InvariantCheck], broken: int) -> Iterator[str |
             yield from _details(check)
     judged = sum(1 for check in found if check.is_judged)
     yield f"{broken} of {count(judged, 'check')} broken" if broken else f"all {count(judged, 'check')} hold"
-    yield "Figures are rounded here; --json has them to the last digit."
+    yield "Amounts are rounded, in the currency of their month; --json has every digit."
     yield "What each invariant means: usage-jobs help how-it-works"
 
 
@@ -189,7 +191,7 @@ def _sums(explanation: Explanation) -> list[tuple[str, str, str, str]]:
     return rows
 
 
-def describe_closed_months(found: Sequence[ClosedMonth]) -> Result:
+def describe_closed_months(found: Sequence["ClosedMonth"]) -> Result:
     """The table of `watch`: each closed month as it closed and as it is now, and the remedies."""
     changed = [month for month in found if month.changed]
     months = [to_plain(month) | {"backfill": month.remedy if month.changed else None} for month in found]
@@ -198,7 +200,7 @@ def describe_closed_months(found: Sequence[ClosedMonth]) -> Result:
     return Result(result, _closed_month_lines(found, changed), code)
 
 
-def _closed_month_lines(found: Sequence[ClosedMonth], changed: Sequence[ClosedMonth]) -> Iterator[str]:
+def _closed_month_lines(found: Sequence["ClosedMonth"], changed: Sequence["ClosedMonth"]) -> Iterator[str]:
     if not found:
         yield "no month is closed yet"
         return

@@ -4,9 +4,6 @@ import os
 import sys
 from collections.abc import Iterator, Mapping
 
-from rich.console import Console
-from rich.markdown import Markdown
-
 from jobs.cli.output import Result
 from jobs.docs import TOPICS, read_page
 
@@ -35,6 +32,9 @@ def _topics(pages: Mapping[str, str]) -> Iterator[str]:
 
 
 def _page(text: str) -> None:
+    from rich.console import Console
+    from rich.markdown import Markdown  # slow to import
+
     # less shows colours, keeps what it showed, and ends by itself where all fits on the screen.
     os.environ.setdefault("LESS", "-RFX")
     console = Console(highlight=False)

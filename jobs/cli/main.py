@@ -18,7 +18,6 @@ from types import FrameType
 from typing import NoReturn
 
 from jobs.cli.arguments import build_parser
-from jobs.cli.commands import COMMANDS, CommandContext
 from jobs.domain.errors import StoppedError, UsageJobsError
 
 
@@ -33,13 +32,14 @@ def main(argv: list[str] | None = None) -> int:
     os.environ.setdefault("POLARS_MAX_THREADS", str(max(1, (os.cpu_count() or 2) // 2)))
     try:
         arguments = build_parser().parse_args(words)
-        from jobs.service import log  # slow to import; --help ends above
+        # Slow to import; --help ends above.
+        from jobs.cli.commands import COMMANDS, CommandContext
+        from jobs.cli.output import print_result
+        from jobs.service import log
 
         log.configure()
         result = COMMANDS[arguments.command](CommandContext(arguments, _now, _scrub, _who()))
         if result is not None:
-            from jobs.cli.output import print_result
-
             print_result(result, as_json=arguments.json)
         sys.stdout.flush()
     except UsageJobsError as error:
