@@ -1,7 +1,6 @@
 """Sample usage for shape A: many ordinary users (the crowd), and one user for each special case (the cast).
 
 The same arguments always give the same rows: values are computed by arithmetic, without random numbers or a clock.
-Quantities of the crowd are integers that count hundredths, so that no floats are involved.
 
 The cast (`auth0|demo-tiers` and so on) is part of a sample of any size. A change inside a month (a price override, a
 move to another cluster) happens in the month with most of the days; this needs at least 8 days.
@@ -16,13 +15,10 @@ from pathlib import Path
 from typing import Any
 from uuid import NAMESPACE_URL, UUID, uuid5
 
-import polars as pl
 import psycopg
 from psycopg import sql
 
-SHAPE_A = Path(__file__).parent / "sql" / "shape_a.sql"
-ROWS_AT_ONCE = 250_000
-"""Rows of the crowd that are computed and sent together: about 150 MB at the peak."""
+SHAPE_A, CROWD_USAGE = (Path(__file__).parent / "sql" / f"{name}.sql" for name in ("shape_a", "crowd_usage"))
 
 Row = dict[str, object]
 
@@ -100,11 +96,10 @@ def load(conn: psycopg.Connection[Any], *, users: int, days: int, last_day: date
     with conn.transaction():
         _load_people(conn, [*CAST, *_crowd(crowd)], _midnight(period.first))
         _copy(conn, "user_pricing_overrides", _overrides(period))
-        step = max(1, ROWS_AT_ONCE // max(1, crowd))
-        for n in range(0, days, step):
-            some = period.days[n : n + step]
-            _copy_crowd_usage(conn, some, crowd)
-            _copy(conn, "usage_daily", (row for day in some for row in _cast_usage(day, period)))
+        text = sql.SQL(CROWD_USAGE.read_text("utf-8"))
+        clusters = list(CLUSTERS.values())
+        conn.execute(text.format(first=period.first, last=period.last, users=crowd, clusters=clusters))
+        _copy(conn, "usage_daily", (row for day in period.days for row in _cast_usage(day, period)))
         _copy(conn, "usage_daily", _rejects(period.at(2)))
         conn.execute("analyze")  # without it, the first query plans would assume empty tables
 
@@ -224,44 +219,3 @@ def _rejects(day: date) -> Iterator[Row]:
     )
     for part, columns in enumerate(bad, start=1):
         yield _usage("rejects", day, part) | columns
-
-
-def _copy_crowd_usage(conn: psycopg.Connection[Any], days: list[date], crowd: int) -> None:
-    frame = _crowd_usage(days[0], len(days), crowd)
-    columns = sql.SQL(", ").join(map(sql.Identifier, frame.columns))
-    statement = sql.SQL("copy usage_daily ({}) from stdin (format csv)").format(columns)
-    with conn.cursor().copy(statement) as copy:
-        copy.write(frame.write_csv(include_header=False).encode())
-
-
-def _crowd_usage(first: date, days: int, crowd: int) -> pl.DataFrame:
-    """One row for each user of the crowd and each day, ordered by day, as collectors write them."""
-    row = pl.int_range(days * crowd, dtype=pl.Int64)
-    epoch = (first - date(1970, 1, 1)).days
-    numbered = pl.select(user=row % max(1, crowd) + 1, day=row // max(1, crowd) + epoch)
-    user, day = pl.col("user"), pl.col("day")
-    cpu = _dice(1, 2_400)
-    gpu = pl.when(user % 4 == 0).then(_dice(2, 800)).otherwise(0)
-    stored = 300 * pl.lit(3).pow(user % 10) + _dice(3, 900)  # from 3 GB to 59 TB, almost constant over time
-    recorded = pl.when((user + day) % 3 == 0).then(cpu * 10 + gpu * 50).when((user + day) % 3 == 1).then(0)
-    date_text = day.cast(pl.Int32).cast(pl.Date).dt.to_string("%Y-%m-%d")
-    number = user.cast(pl.String)
-    return numbered.select(
-        id=pl.format("{}-0000-4000-8000-{}", date_text.str.replace_all("-", ""), number.str.zfill(12)),
-        user_id=pl.format("auth0|demo-{}", number.str.zfill(5)),
-        date=date_text,
-        cpu_hours=cpu * pl.lit(Decimal("0.01")),
-        gpu_hours=gpu * pl.lit(Decimal("0.01")),
-        storage_gb=stored * pl.lit(Decimal("0.01")),
-        feature_store_api_calls=_dice(4, 50_000),
-        model_inference_calls=_dice(5, 3_000),
-        created_at=pl.format("{} 23:30+00", date_text),
-        hopsworks_cluster_id=(user % 3).replace_strict([0, 1, 2], [str(id) for id in CLUSTERS.values()]),
-        total_cost=recorded * pl.lit(Decimal("0.0001")),
-    )
-
-
-def _dice(which: int, sides: int) -> pl.Expr:
-    """A pseudo-random number below `sides`, always the same for the same user, day and `which`."""
-    seed = (pl.col("user") * 7_919 + pl.col("day") * 104_729 + which * 1_299_709) % 1_000_003
-    return (seed * seed + seed * 12_345) % 1_000_003 % sides
