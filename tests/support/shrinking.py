@@ -1,16 +1,19 @@
 """Runs that go on although much usage has vanished or changes, as a person lets them who has looked at the refusal."""
 
+import re
 from dataclasses import replace
 from typing import Any
 
-from jobs.domain import check_tokens
 from jobs.domain.check_tokens import LargeChange, Shrink
 from jobs.domain.errors import ChangeError, ShrinkError
 from jobs.domain.run_report import Report
 from jobs.pipeline.run import run_job
 from jobs.pipeline.run_request import RunRequest
 
-FORMS = {"--allow-shrink": check_tokens.SHRINK_FORM, "--allow-change": check_tokens.CHANGE_FORM}
+FORMS = {
+    "--allow-shrink": re.compile(r"\d{4}-\d\d:\d+:\d+:[0-9a-f]{6}"),
+    "--allow-change": re.compile(r"\d{4}-\d\d-\d\d:[a-z]+:[\d.]+:[\d.]+:[0-9a-f]{6}"),
+}
 
 
 def allowing(refusal: str) -> list[str]:
