@@ -27,30 +27,21 @@ class Meter:
         return self.kind == "level"
 
 
+def _default(name: str, unit: str, kind: Kind = "flow", *, optional: bool = False, also: tuple[str, ...] = ()) -> Meter:
+    """A meter with the name of its column and of its resource type; ``also``: other resource types."""
+    return Meter(name, name, kind, unit, optional, (name, *also))
+
+
 DEFAULTS: dict[str, Meter] = {
     meter.name: meter
     for meter in (
-        Meter("cpu_hours", "cpu_hours", "flow", "h", False, ("cpu_hours",)),
-        Meter("gpu_hours", "gpu_hours", "flow", "h", False, ("gpu_hours",)),
-        Meter("storage_gb", "storage_gb", "level", "GB", False, ("storage_gb",)),
-        Meter(
-            "feature_store_api_calls",
-            "feature_store_api_calls",
-            "flow",
-            "calls",
-            False,
-            ("feature_store_api_calls", "api_calls"),
-        ),
-        Meter(
-            "model_inference_calls",
-            "model_inference_calls",
-            "flow",
-            "calls",
-            False,
-            ("model_inference_calls", "api_calls"),
-        ),
-        Meter("instance_hours", "instance_hours", "flow", "h", True, ("instance_hours",)),
-        Meter("memory_gb_hours", "memory_gb_hours", "flow", "GB h", True, ("memory_gb_hours",)),
+        _default("cpu_hours", "h"),
+        _default("gpu_hours", "h"),
+        _default("storage_gb", "GB", "level"),
+        _default("feature_store_api_calls", "calls", also=("api_calls",)),
+        _default("model_inference_calls", "calls", also=("api_calls",)),
+        _default("instance_hours", "h", optional=True),
+        _default("memory_gb_hours", "GB h", optional=True),
     )
 }
 
