@@ -83,7 +83,7 @@ class BoundedInt:
 
     def with_bounds(self, least: int, most: int) -> "BoundedInt":
         """The same values with narrower bounds, which the caller knows and arithmetic on bounds cannot derive."""
-        return _bounded(self.expr, max(least, self.least), min(most, self.most), narrow=self.is_narrow)
+        return _bounded(self.expr, max(least, self.least), min(most, self.most))
 
     def divided(self, denominator: "int | BoundedInt") -> "BoundedInt":
         """``self / denominator`` (> 0), rounded once to an integer, half to even."""
@@ -95,7 +95,7 @@ class BoundedInt:
         ends = [end // part for end, part in product((self.least, self.most), (smallest, largest))]
         narrow = self.is_narrow and _fits(0, 2 * by.most)
         parts = (self.expr, by.expr) if narrow else (self.wide, by.wide)
-        return _bounded(_map_once(_half_even, *parts, narrow=narrow), min(ends), max(ends) + 1, narrow=narrow)
+        return _bounded(_map_once(_half_even, *parts, narrow=narrow), min(ends), max(ends) + 1)
 
     def rounded(self, places: int) -> "BoundedInt":
         """The values (units of 10^-10) rounded to ``places`` decimals, half to even; still in units of 10^-10."""
@@ -110,12 +110,8 @@ class BoundedInt:
         """
         least, most = min(0, self.least * rows), max(0, self.most * rows)
         narrow = _fits(least, most)
-        return _bounded(
-            _map_once(_cumulative, self.expr if narrow else self.wide, starts, narrow=narrow),
-            least,
-            most,
-            narrow=narrow,
-        )
+        total = _map_once(_cumulative, self.expr if narrow else self.wide, starts, narrow=narrow)
+        return _bounded(total, least, most)
 
     def deltas(self, starts: pl.Expr, opening: int = 0) -> "BoundedInt":
         """The difference of each row to the row before it: the inverse of ``cumulative``.
@@ -125,17 +121,13 @@ class BoundedInt:
         least, most = (self - self).least, (self - self).most
         narrow = self.is_narrow and _fits(least, most) and _fits(opening, opening)
         steps = _map_once(partial(_deltas, opening), self.expr if narrow else self.wide, starts, narrow=narrow)
-        return _bounded(steps, min(least, self.least - opening), max(most, self.most - opening), narrow=narrow)
+        return _bounded(steps, min(least, self.least - opening), max(most, self.most - opening))
 
 
 def where(condition: pl.Expr, then: BoundedInt, otherwise: BoundedInt) -> BoundedInt:
     """``then`` where the condition is true, else ``otherwise``."""
     least, most = min(then.least, otherwise.least), max(then.most, otherwise.most)
-
-    def choose(one: pl.Expr, two: pl.Expr) -> pl.Expr:
-        return pl.when(condition).then(one).otherwise(two)
-
-    return _combined(choose, then, otherwise, least, most)
+    return _combined(lambda one, two: pl.when(condition).then(one).otherwise(two), then, otherwise, least, most)
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,12 +214,11 @@ def _combined(
 ) -> BoundedInt:
     narrow = one.is_narrow and two.is_narrow and _fits(least, most)
     expr = operation(one.expr, two.expr) if narrow else operation(one.wide, two.wide)
-    return _bounded(expr, least, most, narrow=narrow)
+    return _bounded(expr, least, most)
 
 
-def _bounded(expr: pl.Expr, least: int, most: int, *, narrow: bool) -> BoundedInt:
-    if _fits(least, most) and not narrow:
-        expr = expr.cast(NARROW)
+def _bounded(expr: pl.Expr, least: int, most: int) -> BoundedInt:
+    expr = expr.cast(NARROW) if _fits(least, most) else expr
     return BoundedInt(expr, max(least, -UNKNOWN), min(most, UNKNOWN))
 
 
