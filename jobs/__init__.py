@@ -18,7 +18,7 @@ The path of one usage row, once detection (``postgres.detection``) has found tha
 
 1. Detection has put the user into a batch of the work list (``domain.work_list``). ``pipeline.batches`` runs it:
    ``pipeline.batch_reading`` reads the user's rows with their hashes
-   (``postgres.usage_reader``) and rates them (``pipeline.row_rating`` → ``rating.charges``, ``rating.row_costs``). No
+   (``postgres.usage_reader``) and rates them (``pipeline.row_rating`` → ``rating.charges``). No
    lock yet.
 2. ``pipeline.batch_runner`` opens the transaction and locks the account. ``pipeline.batch_computation`` computes which
    credit pays for the row (``credits.draw_windows`` → ``credits.allocation``), its day and its month

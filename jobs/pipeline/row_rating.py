@@ -10,8 +10,7 @@ from jobs.domain.rules import PricingTerms
 from jobs.domain.schemas import OVERRIDES
 from jobs.postgres.run_scope import RunScope
 from jobs.rating import price_overrides
-from jobs.rating.charges import add_charges, sort_rows
-from jobs.rating.row_costs import add_costs
+from jobs.rating.charges import add_charges, add_costs, sort_rows
 
 
 def is_priceable(scope: RunScope) -> pl.Expr:

@@ -1,4 +1,4 @@
-"""Charges: what each row's quantity of each meter costs (manual: prices).
+"""Charges: what each row's quantity of each meter costs; and row costs, recorded or rated (manual: prices).
 
 A charge is one exact fraction: Σ over tiers of quantity in the tier × price ÷ per, for a level also ÷ the days
 of the month. It is rounded once, half to even, at 10 places. The quantity of a row in a tier is the difference
@@ -21,12 +21,13 @@ from jobs.domain.fixed_point_columns import (
     BoundedInt,
     ColumnBounds,
     int128,
+    quantized,
     scaled_half_even,
     where,
 )
 from jobs.domain.meters import Meter, cost_of
 from jobs.domain.rate_card import Card, Tier
-from jobs.domain.rules import PricingTerms
+from jobs.domain.rules import CostRules, PricingTerms
 from jobs.domain.schemas import CODED, ROW_ORDER
 from jobs.rating.price_overrides import DISCOUNT, PRICE
 
@@ -136,3 +137,27 @@ def _clip(total: BoundedInt, tier: Tier, above: int | None, unit: BoundedInt) ->
     """Returns ``total`` clipped to the bounds of ``tier``, which ends at ``above`` (None: never)."""
     clipped = total.at_least(unit * tier.start)
     return clipped if above is None else clipped.at_most(unit * above)
+
+
+def add_costs(
+    charged: pl.LazyFrame, meters: Sequence[Meter], rules: CostRules, bounds: ColumnBounds = UNMEASURED
+) -> pl.LazyFrame:
+    """Adds ``total_cost``, ``adjustment_cost`` (Int128), ``unpriced`` and ``new_total_cost`` to charged rows.
+
+    ``unpriced``: whether a row of a recorded month has no recorded cost, and costs its charges.
+    ``new_total_cost``: of usage_daily, null where it is not written. Amounts are in units of 10^-10.
+    """
+    charged_sum = reduce(add, [bounds.column(cost_of(meter.name)) for meter in meters], BoundedInt.of(0))
+    is_rated = pl.col("month").is_in(sorted(rules.rated))
+    is_set = pl.col("recorded").is_not_null()
+    if rules.zero_is_unpriced:
+        is_set &= pl.col("recorded") != 0
+    takes_recorded = is_set & ~is_rated
+    total = where(takes_recorded, bounds.column("recorded"), charged_sum)
+    quantized_total = quantized(total, rules.scale, bounds.rows)
+    return charged.with_columns(
+        total_cost=total.wide,
+        adjustment_cost=(total - charged_sum).wide,
+        unpriced=~takes_recorded & ~is_rated,
+        new_total_cost=pl.when(is_rated).then(quantized_total.wide).otherwise(pl.lit(None, WIDE)),
+    )

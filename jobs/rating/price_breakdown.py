@@ -25,19 +25,14 @@ def price_breakdown(ordered: pl.LazyFrame, terms: PricingTerms) -> pl.LazyFrame:
 
 
 def _break_down_meter(ordered: pl.LazyFrame, meter: Meter, terms: PricingTerms) -> Iterator[pl.LazyFrame]:
-    cards = terms.cards(meter)
-    ends = [card.effective_from for card in cards[1:]]
     if meter.name not in terms.overridden:
-        nothing = pl.lit(None, dtype=pl.Int64)
-        ordered = ordered.with_columns(
-            nothing.alias(PRICE + meter.name),
-            nothing.alias(DISCOUNT + meter.name),
-            pl.lit(None, pl.String).alias("none"),
-        ).rename({"none": ID + meter.name})
-    for card, end in zip(cards, [*ends, None], strict=True):
+        kinds = {PRICE: pl.Int64, DISCOUNT: pl.Int64, ID: pl.String}
+        ordered = ordered.with_columns(pl.lit(None, kind).alias(name + meter.name) for name, kind in kinds.items())
+    cards = terms.cards(meter)
+    for card, following in zip(cards, [*cards[1:], None], strict=True):
         applies = pl.col("date") >= card.effective_from
-        if end is not None:
-            applies &= pl.col("date") < end
+        if following is not None:
+            applies &= pl.col("date") < following.effective_from
         yield from _break_down_card(ordered, meter, card, terms, applies)
 
 

@@ -12,9 +12,8 @@ from jobs.domain.rules import CostRules, CreditRules, PricingTerms
 from jobs.domain.schemas import ACCOUNTS, DRAWS, MODES, OVERRIDES, PAYABLE, usage_schema
 from jobs.postgres.batch_hashes import CREDIT_HASHES
 from jobs.postgres.usage_writeback import HASH_CHANGES
-from jobs.rating.charges import add_charges, sort_rows
+from jobs.rating.charges import add_charges, add_costs, sort_rows
 from jobs.rating.price_overrides import expand_overrides, join_overrides
-from jobs.rating.row_costs import add_costs
 from jobs.rollups import cluster_rollups, user_rollups
 from jobs.settings.tables import is_reserved
 
