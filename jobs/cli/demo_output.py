@@ -9,12 +9,13 @@ from typing import Any
 from rich.text import Text
 
 from jobs.cli import output
-from jobs.demo.demo import Outcome, Screen, run_demo
+from jobs.demo.demo import Outcome, run_demo
 from jobs.domain.run_report import Report
 from jobs.domain.wording import format_figure
 
 
 def show_demo(directory: Path, users: int, days: int, *, as_json: bool) -> output.Result:
+    """Runs the demo, with --json without a word before the result."""
 
     def show(shown: str | Report) -> None:
         if isinstance(shown, Report) and not as_json:
@@ -22,7 +23,7 @@ def show_demo(directory: Path, users: int, days: int, *, as_json: bool) -> outpu
         elif not as_json:
             print(shown, file=sys.stderr)
 
-    outcome = run_demo(directory, users, days, Screen(show, output.show_progress, show))
+    outcome = run_demo(directory, users, days, show, output.show_progress)
     runs = [output.report_object(each) for each in outcome.reports]
     found = {"directory": str(directory), "runs": runs, **outcome.tables, "next": outcome.commands}
     return output.Result(found, outcome_lines(outcome))  # the code is not 3, although the sample usage contains rejects

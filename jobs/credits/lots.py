@@ -15,7 +15,6 @@ balance. A grant with an expiry or a priority is one more lot, with the rows tha
 """
 
 from collections.abc import Sequence
-from functools import reduce
 
 import polars as pl
 
@@ -68,30 +67,27 @@ def lot_balances(accounts: pl.LazyFrame, ledger: pl.LazyFrame, fixed: pl.LazyFra
 def allocate_lots(rows: pl.LazyFrame, lots: Sequence[str], bounds: ColumnBounds = UNMEASURED) -> pl.LazyFrame:
     """Adds ``<lot>_drawn`` for each of ``lots``: what the lot pays of each row's demand.
 
-    Adds ``open`` as well: the running total of what no lot pays.
+    Adds ``_rest`` as well: the running total of what no lot pays.
 
     - ``rows``: with ``demand`` and ``<lot>_left`` (null: nothing), all at least 0; the rows of one user are adjacent,
       the oldest first;
     - ``lots``: in the order in which they are used up;
     - ``bounds``: of ``demand``.
     """
+    starts = pl.col("_new_user")
     demand = bounds.column("demand")
-    running = demand.cumulative(pl.col("_new_user"), bounds.rows)
+    running = demand.cumulative(starts, bounds.rows)
     is_new_user = pl.col("user_id").ne_missing(pl.col("user_id").shift())
     rows = rows.with_columns(_new_user=is_new_user).with_columns(_rest=running.wide)
-    return reduce(lambda done, lot: _allocate_lot(done, lot, demand.most, running.most, bounds.rows), lots, rows)
-
-
-def _allocate_lot(rows: pl.LazyFrame, lot: str, most_of_row: int, most: int, count: int) -> pl.LazyFrame:
-    """Adds ``<lot>_drawn``, and reduces ``_rest`` by it: what is demanded so far and not paid.
-
-    ``most_of_row`` and ``most``: the largest demand of a row and of all rows; ``count``: how many rows there are.
-    """
-    name = f"{lot}_drawn"
-    known = ColumnBounds(count, {"_rest": (0, most), name: (0, most)})
-    opened, paid = known.column("_rest"), known.column(name)
-    # A balance above the demand of all rows counts as that demand, so that its bounds are known.
-    left = BoundedInt(pl.col(f"{lot}_left").fill_null(0).cast(WIDE), 0, UNKNOWN).at_most(most)
-    return rows.with_columns(opened.at_most(left).wide.alias(name)).with_columns(
-        paid.deltas(pl.col("_new_user")).with_bounds(0, most_of_row).wide.alias(name), _rest=(opened - paid).wide
-    )
+    for lot in lots:
+        name = f"{lot}_drawn"
+        known = ColumnBounds(bounds.rows, dict.fromkeys(("_rest", name), (0, running.most)))
+        # What the lot has paid so far, and what of the demand so far is not paid before it.
+        paid, rest = known.column(name), known.column("_rest")
+        # A balance above the demand of all rows counts as that demand, so that its bounds are known.
+        balance = pl.col(f"{lot}_left").fill_null(0).cast(WIDE)
+        left = BoundedInt(balance, 0, UNKNOWN).at_most(running.most)
+        rows = rows.with_columns(rest.at_most(left).wide.alias(name)).with_columns(
+            paid.deltas(starts).with_bounds(0, demand.most).wide.alias(name), _rest=(rest - paid).wide
+        )
+    return rows

@@ -43,19 +43,17 @@ class Outcome:
     commands: list[str]
 
 
-@dataclass(frozen=True, slots=True)
-class Screen:
-    """The callbacks that show the demo: ``say`` prints a line, ``progress`` shows a run, ``report`` its report."""
-
-    say: Callable[[str], None]
-    progress: Callable[[], AbstractContextManager[Progress]]
-    report: Callable[[Report], None]
-
-
-def run_demo(directory: Path, users: int, days: int, screen: Screen) -> Outcome:
+def run_demo(
+    directory: Path,
+    users: int,
+    days: int,
+    show: Callable[[str | Report], None],
+    show_progress: Callable[[], AbstractContextManager[Progress]],
+) -> Outcome:
     """Runs the demo in ``directory``: sample usage of ``users`` on ``days`` days, then two runs.
 
-    The directory is created if it does not exist; the sample usage of an earlier demo is replaced.
+    The directory is created if it does not exist; the sample usage of an earlier demo is replaced. ``show`` is called
+    with a line, and with the report of each run.
     """
     with run_server(directory) as url:
         address = Address(url)
@@ -66,15 +64,15 @@ def run_demo(directory: Path, users: int, days: int, screen: Screen) -> Outcome:
         (directory / files.SETTINGS).write_text(text, encoding="utf-8")
         (directory / files.RATES).write_text(files.shipped(files.RATES).read_text("utf-8"), encoding="utf-8")
         settings = load(directory / files.SETTINGS, {}, Path.cwd())
-        screen.say(f"filling {users:,} users × {days:,} days of sample usage into {directory}")
+        show(f"filling {users:,} users × {days:,} days of sample usage into {directory}")
         with connect(address) as connection:
             _load_sample(connection, settings, users, days, last_day)
         apply_schema(settings, address)
         reports = []
         for _ in range(2):
-            with screen.progress() as progress:
+            with show_progress() as progress:
                 reports.append(run_job(RunRequest(settings, address, progress=progress)))
-            screen.report(reports[-1])
+            show(reports[-1])
         with connect(address) as connection:
             tables = {name: _query(connection, name) for name in ("user_monthly", "cluster_monthly", "rejects")}
             month = _query(connection, "override_month")[0]["month"]
