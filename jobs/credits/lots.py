@@ -26,17 +26,17 @@ LOTS = ("free", "purchased")
 """In the order in which they are used up."""
 
 
-def lot_balances(accounts: pl.LazyFrame, ledger: pl.LazyFrame, fixed: pl.LazyFrame, rules: CreditRules) -> pl.LazyFrame:
+def lot_balances(accounts: pl.LazyFrame, draws: pl.LazyFrame, fixed: pl.LazyFrame, rules: CreditRules) -> pl.LazyFrame:
     """Returns by user the balance of each lot for a draw window, ``<lot>_left`` (units of 10^-10).
 
     The balance is that of the account without the window's own draws, in whole units of the ledger, at least 0
     (invariant 3).
 
     - ``accounts``: schemas.ACCOUNTS;
-    - ``ledger``: the draws that the ledger has in the window (schemas.DRAWS);
+    - ``draws``: those that the ledger has in the window (schemas.DRAWS);
     - ``fixed``: by user ``fixed_<lot>``, those of these draws that stay whatever is allocated.
     """
-    by_user = ledger.group_by("user_id").agg(pl.col(lot).sum() for lot in LOTS)
+    by_user = draws.group_by("user_id").agg(pl.col(lot).sum() for lot in LOTS)
     own = {lot: pl.col(lot).fill_null(0) - pl.col(f"fixed_{lot}").fill_null(0) for lot in LOTS}
     if rules.counts_free_apart:
         free_used, used = pl.col("free_used") - own["free"], pl.col("used") - own["purchased"]

@@ -36,12 +36,12 @@ class PricingTerms:
 class CostRules:
     """How the cost of a row is found.
 
-    ``rated``: the months with the cost mode ``rated``. ``zero_is_unpriced``: whether a recorded cost of 0 means that
-    the row has no price yet. ``scale``: the decimals of usage_daily.total_cost; None: no limit.
+    ``rated``: the months with the cost mode ``rated``. ``zero_is_missing``: whether a recorded cost of 0
+    counts as missing. ``scale``: the decimals of usage_daily.total_cost; None: no limit.
     """
 
     rated: frozenset[date]
-    zero_is_unpriced: bool
+    zero_is_missing: bool
     scale: int | None
 
 

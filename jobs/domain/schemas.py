@@ -3,7 +3,7 @@
 ``USAGE``: rows of usage_daily as read. A usage frame also has one Int64 column per meter, named after the meter, in
 units of 10^-10.
 
-- ``recorded``: total_cost in units of 10^-10; null where the source has none
+- ``recorded``: total_cost as read, in units of 10^-10, null where there is none. In a rated month a run wrote it
 - ``deducted``: credits_deducted in units of 10^-10; 0 where there is none, null where the value is not valid
 - ``reported``: reported_to_stripe
 - ``usage_hash``, ``written_hash``: hashes of the row, computed by the server (jobs.postgres.fingerprints)

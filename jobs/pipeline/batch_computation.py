@@ -126,7 +126,7 @@ def compute_days_target(scope: RunScope, rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def compute_months_target(scope: RunScope, inputs: BatchInput, rows: pl.DataFrame) -> pl.DataFrame:
-    """Returns the target rows of user_monthly without the hashes of credits, overrides and prices; with ``unpriced``.
+    """Returns the target rows of user_monthly with ``lacks_recorded``, without hashes of credits, overrides and prices.
 
     A user all of whose rows are rejected has a row of zeros, which says that these rows were processed.
     """

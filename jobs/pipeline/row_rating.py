@@ -48,7 +48,7 @@ def _rate(ordered: pl.DataFrame, names: list[str], scope: RunScope, terms: Prici
     charged = add_charges(ordered.lazy(), terms, ColumnBounds.of(ordered, meters)).collect()
     bounds = ColumnBounds.of(charged, ["recorded", *map(cost_of, meters)])
     added = ("month", "new_month", "new_day")
-    costs = ("total_cost", "adjustment_cost", "unpriced", "new_total_cost")
+    costs = ("total_cost", "adjustment_cost", "lacks_recorded", "new_total_cost")
     return (
         add_costs(charged.lazy(), scope.meters, scope.cost_rules, bounds)
         .select(*names, *added, *costs, *map(cost_of, meters))

@@ -122,7 +122,7 @@ class Totals:
         self.changed.update(changes.counts)
         self.reject_ids.update(change.id for change in targets.rejects)
         self.rejects_added += sum(map(rejects.count_change, targets.rejects))
-        self.unpriced += int(targets.months["unpriced"].sum())
+        self.unpriced += int(targets.months["lacks_recorded"].sum())
         self.posted += sum_postings(targets.postings, targets.settled_debts)
         self.settled |= set(targets.settled_debts["user_id"])
         for user, rows, amount in targets.adopted_by_user.iter_rows():

@@ -142,15 +142,15 @@ def _clip(total: BoundedInt, tier: Tier, above: int | None, unit: BoundedInt) ->
 def add_costs(
     charged: pl.LazyFrame, meters: Sequence[Meter], rules: CostRules, bounds: ColumnBounds = UNMEASURED
 ) -> pl.LazyFrame:
-    """Adds ``total_cost``, ``adjustment_cost`` (Int128), ``unpriced`` and ``new_total_cost`` to charged rows.
+    """Adds ``total_cost``, ``adjustment_cost`` (Int128), ``lacks_recorded`` and ``new_total_cost`` to charged rows.
 
-    ``unpriced``: whether a row of a recorded month has no recorded cost, and costs its charges.
+    ``lacks_recorded``: whether a row of a recorded month has no recorded cost, so that it costs its charges.
     ``new_total_cost``: of usage_daily, null where it is not written. Amounts are in units of 10^-10.
     """
     charged_sum = reduce(add, [bounds.column(cost_of(meter.name)) for meter in meters], BoundedInt.of(0))
     is_rated = pl.col("month").is_in(sorted(rules.rated))
     is_set = pl.col("recorded").is_not_null()
-    if rules.zero_is_unpriced:
+    if rules.zero_is_missing:
         is_set &= pl.col("recorded") != 0
     takes_recorded = is_set & ~is_rated
     total = where(takes_recorded, bounds.column("recorded"), charged_sum)
@@ -158,6 +158,6 @@ def add_costs(
     return charged.with_columns(
         total_cost=total.wide,
         adjustment_cost=(total - charged_sum).wide,
-        unpriced=~takes_recorded & ~is_rated,
+        lacks_recorded=~takes_recorded & ~is_rated,
         new_total_cost=pl.when(is_rated).then(quantized_total.wide).otherwise(pl.lit(None, WIDE)),
     )

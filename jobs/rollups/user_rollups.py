@@ -43,7 +43,7 @@ def sum_user_days(rated: pl.LazyFrame, meters: Sequence[Meter]) -> pl.LazyFrame:
 
 
 def sum_user_months(rated: pl.LazyFrame, meters: Sequence[Meter]) -> pl.LazyFrame:
-    """Returns one row by user and month: the sums of user_monthly, and how many rows were ``unpriced``.
+    """Returns one row by user and month: the sums of user_monthly, and how many rows have ``lacks_recorded``.
 
     A level is in GB-months, and in ``<meter>_days`` summed over days. ``clusters`` is a sorted array literal of
     PostgreSQL.
@@ -61,7 +61,7 @@ def sum_user_months(rated: pl.LazyFrame, meters: Sequence[Meter]) -> pl.LazyFram
             *sum_amounts(meters),
             *(amount.cast(WIDE).sum().alias(name) for name, amount in CREDITS.items()),
             clusters.alias("clusters"),
-            pl.col("unpriced").sum().cast(pl.Int64),
+            pl.col("lacks_recorded").sum().cast(pl.Int64),
         )
         .with_columns(pl.col(name).alias(days_of(name)) for name in levels)
         .with_columns(gb_months(meters))
