@@ -9,8 +9,6 @@ from typing import Any
 
 import structlog
 
-from jobs.domain.run_report import Report
-
 EVERY_SECONDS = 30
 
 
@@ -77,16 +75,3 @@ class Stages:
                 figures |= {"of": of, "seconds_left": round((now - self._stage_began) / done * (of - done))}
         event(stage, **figures)
         self._logged = now
-
-
-def report_figures(report: Report) -> dict[str, Any]:
-    """The figures of a report for a log line."""
-    return {
-        "window": f"{report.window_from}/{report.window_to}",
-        "rows_read": report.rows_read,
-        "rows_rejected": report.rows_rejected,
-        "users_recomputed": report.users_recomputed,
-        "rows_changed": report.rows_changed,
-        "total_cost": format(report.total_cost, "f"),
-        "seconds": round(sum(report.seconds.values()), 3),
-    }

@@ -22,6 +22,7 @@ from jobs.service.scheduler import Entry
 from jobs.settings import Settings
 
 CHANGED = 6
+COUNTS = ("rows_read", "rows_rejected", "users_recomputed", "rows_changed")
 
 
 @dataclass(slots=True)
@@ -104,7 +105,10 @@ class Daemon:
         job = RunRequest(self.settings, self.address, who=self.who, progress=log.Stages())
         report = run_job(job)
         self.metrics.record_figures(report)
-        log.event("done", kind="run", exit_code=report.exit_code, **log.report_figures(report))
+        counts = {name: getattr(report, name) for name in COUNTS}
+        figures = counts | {"total_cost": f"{report.total_cost:f}", "seconds": round(sum(report.seconds.values()), 3)}
+        window = f"{report.window_from}/{report.window_to}"
+        log.event("done", kind="run", exit_code=report.exit_code, window=window, **figures)
         for note in report.notes:
             log.event("note", level="warning", kind="run", note=note)
         # Do not wait for the weekly reconcile to find out whether broken invariants have been repaired.
