@@ -28,9 +28,7 @@ class TableDiff:
     def find(cls, scope: RunScope, name: str, target: pl.DataFrame, stored: pl.DataFrame) -> "TableDiff":
         """Compares ``target`` with the ``stored`` rows of the table ``name``."""
         table = table_io.find_table(scope.settings, name)
-        diff = compare_rows(target.lazy(), stored.lazy(), table.key)
-        upserts, deletes = pl.collect_all([diff.upserts, diff.deletes])
-        return cls(table, upserts, deletes, stored)
+        return cls(table, *compare_rows(target.lazy(), stored.lazy(), table.key), stored)
 
     @property
     def row_count(self) -> int:

@@ -5,7 +5,6 @@ A plan is the list of all these rows. Its hash is a sum over rows, so it depends
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import polars as pl
 
@@ -83,20 +82,15 @@ def sum_digests(changes: pl.DataFrame) -> dict[str | None, int]:
     return sums
 
 
-@dataclass(frozen=True, slots=True)
-class RowDiff:
-    """Target rows that are new or differ (``upserts``), and keys of stored rows without a target (``deletes``)."""
+def compare_rows(target: pl.LazyFrame, stored: pl.LazyFrame, keys: Sequence[str]) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Returns target rows that are new or differ, and keys of stored rows without a target.
 
-    upserts: pl.LazyFrame
-    deletes: pl.LazyFrame
-
-
-def compare_rows(target: pl.LazyFrame, stored: pl.LazyFrame, keys: Sequence[str]) -> RowDiff:
-    """Compares two frames of the same columns by ``keys``; nulls are equal, in keys and in values."""
+    Nulls are equal, in ``keys`` and in values.
+    """
     columns = target.collect_schema().names()
     stored = stored.select(columns)
     same = target.join(stored, on=columns, how="semi", nulls_equal=True).select(keys)
-    return RowDiff(
-        upserts=target.join(same, on=list(keys), how="anti", nulls_equal=True),
-        deletes=stored.join(target, on=list(keys), how="anti", nulls_equal=True).select(keys),
-    )
+    upserts = target.join(same, on=list(keys), how="anti", nulls_equal=True)
+    deletes = stored.join(target, on=list(keys), how="anti", nulls_equal=True).select(keys)
+    collected = pl.collect_all([upserts, deletes])
+    return collected[0], collected[1]
