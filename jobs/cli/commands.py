@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.audit import lists
-from jobs.cli import audit_output, check_output, help_output, output, plan_output
+from jobs.cli import audit_output, check_output, help_output, output, run_output
 from jobs.cli.output import Result
 from jobs.demo.server import run_server
 from jobs.domain.backfill_request import Backfill, Limits
@@ -72,7 +72,7 @@ def _run(context: CommandContext, settings: Settings, address: Address) -> Resul
     options = {"day": arguments.date, "dry_run": arguments.dry_run, "ran_out": arguments.ran_out}
     report = _run_job(context, settings, address, **options)
     _write_metrics(context, report)
-    return output.describe_report(report)
+    return run_output.describe_report(report)
 
 
 def _backfill(context: CommandContext, settings: Settings, address: Address) -> Result:
@@ -82,10 +82,10 @@ def _backfill(context: CommandContext, settings: Settings, address: Address) -> 
     if not (arguments.dry_run or arguments.yes or request.plan):
         planned = _run_job(context, settings, address, backfill=request, dry_run=True)
         if planned.changes_closed_months:
-            request = replace(request, plan=plan_output.ask_for_approval(planned, as_json=arguments.json))
+            request = replace(request, plan=run_output.ask_for_approval(planned, as_json=arguments.json))
     report = _run_job(context, settings, address, backfill=request, dry_run=arguments.dry_run)
     _write_metrics(context, report)
-    return plan_output.describe_plan(report)
+    return run_output.describe_report(report)
 
 
 def _run_job(context: CommandContext, settings: Settings, address: Address, **options: Any) -> Report:

@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.text import Text
 
-from jobs.cli import output
+from jobs.cli import output, run_output
 from jobs.demo.demo import Outcome, run_demo
 from jobs.domain.run_report import Report
 from jobs.domain.wording import format_figure
@@ -19,12 +19,12 @@ def show_demo(directory: Path, users: int, days: int, *, as_json: bool) -> outpu
 
     def show(shown: str | Report) -> None:
         if isinstance(shown, Report) and not as_json:
-            output.print_result(output.describe_report(shown), as_json=False)
+            output.print_result(run_output.describe_report(shown), as_json=False)
         elif not as_json:
             print(shown, file=sys.stderr)
 
     outcome = run_demo(directory, users, days, show, output.show_progress)
-    runs = [output.report_object(each) for each in outcome.reports]
+    runs = [run_output.report_object(each) for each in outcome.reports]
     found = {"directory": str(directory), "runs": runs, **outcome.tables, "next": outcome.commands}
     return output.Result(found, outcome_lines(outcome))  # the code is not 3, although the sample usage contains rejects
 

@@ -1,4 +1,4 @@
-"""What all commands print their results with, and the results of most: text, or one JSON object.
+"""What all commands print their results with, and the short results: text, or one JSON object.
 
 Text is laid out for the width of the terminal, or for COLUMNS. No number, identifier or other word is ever folded: a
 row that is too wide takes a second line, and an id longer than the terminal stays in one piece.
@@ -21,8 +21,7 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
-from jobs.domain.run_report import CreditSummary, Report
-from jobs.domain.wording import count, format_figure
+from jobs.domain.wording import format_figure
 from jobs.service import log
 from jobs.settings import Settings
 
@@ -133,75 +132,6 @@ def show_progress() -> Iterator[Callable[[str, int, int | None], None]]:
     with rich.Progress(*columns, console=Console(stderr=True, highlight=False), transient=True) as bar:
         task = bar.add_task("start", total=None)
         yield lambda stage, done, of: bar.update(task, description=stage, completed=done, total=of)
-
-
-def describe_report(report: Report) -> Result:
-    return Result(report_object(report), report_lines(report), report.exit_code)
-
-
-def report_lines(report: Report) -> Iterator[str | Text]:
-    closed = ", ".join(f"{month:%Y-%m}" for month in report.closed)
-    texts = {
-        "settings": report.settings_file,
-        "rates": report.rates_file,
-        "window": f"{report.window_from} to {report.window_to}" + (f", closes {closed}" if closed else ""),
-    }
-    tables = ", ".join(f"{name} {rows:,}" for name, rows in report.changed.items() if rows)
-    stages = ", ".join(f"{name} {seconds:.2f}" for name, seconds in report.seconds.items())
-    figures = {
-        "users recomputed": (f"{report.users_recomputed:,}", f"(rows read: {report.rows_read:,})"),
-        "rejected": (f"{report.rows_rejected:,}", "(see rollup.rejects)" if report.rows_rejected else ""),
-        "priced without a recorded cost": (f"{report.unpriced:,}", ""),
-        "rows changed": (f"{report.rows_changed:,}", f"({tables})" if tables else ""),
-        **_cost_figures(report),
-        **_credit_figures(report.credits, report.currency),
-        "seconds": (f"{sum(report.seconds.values()):.2f}", f"({stages})" if stages else ""),
-    }
-    names, amounts = max(map(len, figures)), max(len(figure) for figure, _ in figures.values())
-    yield bold(f"usage-jobs: {'dry run, nothing written' if report.dry_run else f'run {report.run_id}'}")
-    yield from items(texts, names)
-    for name, (figure, remark) in figures.items():
-        first = f"  {name:{names}}  {figure:>{amounts}} "
-        yield wrap(remark, first, " " * len(first)) if remark else first.rstrip()
-    for note in report.notes:
-        yield wrap(note, "  note  ", " " * 8)
-
-
-def _cost_figures(report: Report) -> dict[str, tuple[str, str]]:
-    """The total cost and its parts, all with two decimals; the last part is what the others leave of the total."""
-    credits, total = report.credits, Decimal(f"{report.total_cost:z.2f}")
-    shown = {word: part for word, part in credits.parts.items() if part and word != credits.rest_because}
-    parts = {word: Decimal(f"{part:z.2f}") for word, part in shown.items()}
-    if parts and (rest := total - sum(parts.values(), start=Decimal(0))):
-        parts[credits.rest_because] = rest
-    figures = {word: (format_figure(amount), report.currency) for word, amount in parts.items()}
-    if credits.users_ran_out:
-        ran_out = f"{report.currency} ({count(credits.users_ran_out, 'user')} ran out of credit)"
-        figures["uncovered"] = (figures["uncovered"][0], ran_out)
-    return {"total cost": (format_figure(total), report.currency)} | {f"- {word}": it for word, it in figures.items()}
-
-
-def _credit_figures(summary: CreditSummary, currency: str) -> dict[str, tuple[str, str]]:
-    """The credits that the run has posted to the ledger; empty if it has posted none."""
-    if not summary.users_drawn:
-        return {}
-    kinds = f"{format_figure(summary.free)} free, {format_figure(summary.purchased)} purchased"
-    corrections = [
-        f"{format_figure(entries.amount)} {word} on {count(entries.rows, 'row')}"
-        for word, entries in (("more", summary.taken), ("given back", summary.given_back))
-        if entries.rows
-    ]
-    if summary.reassigned:
-        corrections.append(f"{count(summary.reassigned, 'row')} between free and purchased")
-    of = f"{currency} (of {count(summary.users_drawn, 'user')}: {kinds})"
-    posted = {"credits posted": (format_figure(summary.free + summary.purchased), of)}
-    return posted | ({"- of these corrections": ("", ", ".join(corrections))} if corrections else {})
-
-
-def report_object(report: Report) -> dict[str, Any]:
-    found = {f.name: getattr(report, f.name) for f in fields(report)}
-    seconds = {name: round(value, 3) for name, value in report.seconds.items()}
-    return found | {"seconds": seconds, "rows_changed": report.rows_changed, "exit_code": report.exit_code}
 
 
 def describe_schema(settings: Settings, text: str, what: str, *, applied: bool) -> Result:

@@ -10,7 +10,7 @@ import pytest
 
 from jobs.audit.closed_months import ClosedMonth
 from jobs.audit.explanation import DayCost, Explanation, Line, PaymentSplit, PricedQuantity, Rejected
-from jobs.cli import audit_output, demo_output, output, plan_output
+from jobs.cli import audit_output, demo_output, output, run_output
 from jobs.demo.demo import Outcome
 from jobs.domain.run_report import Change, CreditSummary, LedgerTotals, MonthChange, PlanReport, Report
 from jobs.postgres.debts import Debt
@@ -79,8 +79,10 @@ REJECT = {"row": ID, "user_id": USER, "reason": "cpu_hours is 100000000.01: expe
 DEMO = Outcome(Path(), [REPORT], {"rejects": [REJECT], "user_monthly": [{"user_id": USER, "due": BIG}]}, [])
 TABLES: dict[str, tuple[Callable[[], output.Result], tuple[str, ...]]] = {
     "runs": (lambda: output.describe_runs([RUN]), (COUNT_TEXT, BIG_TEXT, "crashed", "write-off", USER, ID)),
-    "report": (lambda: output.describe_report(REPORT), (COUNT_TEXT, BIG_TEXT, USER, ID)),
-    "plan": (lambda: plan_output.describe_plan(REPORT), (USER, "usage+price+override", ".23460")),
+    "report": (
+        lambda: run_output.describe_report(REPORT),
+        (COUNT_TEXT, BIG_TEXT, USER, ID, "usage+price+override", ".23460"),
+    ),
     "explain": (
         lambda: audit_output.describe_explanation(EXPLANATION),
         (USER, ID, "123,456,789.2345678901"),
