@@ -1,4 +1,4 @@
-"""The output of `explain`, `reconcile`, `watch` and `debts`, as text or JSON."""
+"""The output of `check`, `reconcile`, `watch` and `debts`, as text or JSON."""
 
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
@@ -7,14 +7,51 @@ from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
-from jobs.audit.explanation import Explanation, Line, PricedQuantity
-from jobs.cli.output import Result, bold, lay_out, to_plain, wrap
-from jobs.domain.wording import count, format_amounts, format_figure, format_value
+from jobs.cli.output import Result, bold, items, lay_out, to_plain, wrap
+from jobs.domain.wording import count, format_figure, format_pair
+from jobs.postgres.catalog import SOURCES
+from jobs.postgres.conninfo import Address
 from jobs.postgres.debts import Debt
+from jobs.postgres.findings import Finding
 from jobs.postgres.invariants import InvariantCheck
+from jobs.settings import Settings
 
 if TYPE_CHECKING:
     from jobs.audit.closed_months import ClosedMonth  # imports polars
+
+
+def describe_findings(found: Sequence[Finding], settings: Settings, address: Address) -> Result:
+    result = {"address": repr(address), "settings": settings.source, "findings": list(found)}
+    code = 5 if any(finding.level not in ("ok", "note") for finding in found) else 0
+    return Result(result, _finding_lines(found, settings, address), code)
+
+
+def _finding_lines(found: Sequence[Finding], settings: Settings, address: Address) -> Iterator[str | Text]:
+    yield wrap(f"{address!r}, settings: {settings.source}, rates: {settings.rates}", rest="  ")
+    for subject, what in _summarize_ok(found).items():
+        yield wrap(f"{subject}: {what}", "ok    ", " " * 6)
+    others = [finding for finding in found if finding.level != "ok"]
+    for finding in others:
+        note = finding.level == "note"
+        yield ""
+        yield f"note  {finding.subject}" if note else bold(f"REFUSED  {finding.subject}")
+        texts = (finding.expected, finding.found, finding.consequence, finding.remedy)
+        yield from items(dict(zip(("expected", "found", "so", "do"), texts, strict=True)))
+    refused = sum(1 for finding in others if finding.level != "note")
+    yield ""
+    yield bold(f"refused: {refused}" if refused else "ready")
+
+
+def _summarize_ok(found: Sequence[Finding]) -> dict[str, str]:
+    """What was found, by subject, of the findings with the level ok; columns are listed together by table."""
+    by_table: dict[str, list[str]] = {}
+    for finding in found:
+        if finding.level == "ok":
+            table, _, column = finding.subject.partition(".")
+            is_column = table in SOURCES and " " not in column
+            subject, what = (table, column) if is_column else (finding.subject, finding.found)
+            by_table.setdefault(subject, []).append(what)
+    return {subject: ", ".join(what) for subject, what in by_table.items()}
 
 
 def describe_checks(found: Sequence[InvariantCheck]) -> Result:
@@ -56,7 +93,7 @@ def _figures(check: InvariantCheck) -> str:
     both = (check.left, check.right)
     # A number of rows has no decimals, while the server gives amounts with theirs.
     sides = (int(side) if isinstance(side, Decimal) and f"{side:f}".isdecimal() else side for side in both)
-    return (" ≠ " if check.broken else ", ").join(dict.fromkeys(filter(None, _pair(*sides))))
+    return (" ≠ " if check.broken else ", ").join(dict.fromkeys(filter(None, format_pair(*sides))))
 
 
 def _details(check: InvariantCheck) -> Iterator[str]:
@@ -67,128 +104,6 @@ def _details(check: InvariantCheck) -> Iterator[str]:
         yield wrap(f"{check.name}:", "  ", "  ")
     yield from (wrap(line, "    ", "    ") for line in lines)
     yield from check.remedies
-
-
-def describe_explanation(explanation: Explanation) -> Result:
-    """Every row of a user's month, and the sums of the rows beside the roll-up."""
-    return Result({**to_plain(explanation), "agrees": explanation.agrees}, _explanation_lines(explanation))
-
-
-def _explanation_lines(explanation: Explanation) -> Iterator[str | Text]:
-    month, closed = f"{explanation.month:%Y-%m} to {explanation.last}", ", closed" if explanation.closed else ""
-    yield bold(f"{explanation.user}, {month}, {explanation.currency}, cost mode {explanation.cost_mode}{closed}")
-    if not explanation.agrees:
-        yield from _difference_lines(explanation)
-    tables = [_charges(explanation, line) for line in explanation.lines]
-    amounts = iter(_align([amount for table in tables for _, amount in table]))
-    for line, table in zip(explanation.lines, tables, strict=True):
-        yield f"{line.day}, {_cluster(line.cluster)}, row {line.id}"
-        for what, _ in table:
-            first = f"  {next(amounts)}  "
-            text = wrap(what, first, " " * len(first))
-            yield bold(text) if what.startswith("cost") else text
-    for rejected in explanation.rejected:
-        yield f"{rejected.day}, {_cluster(rejected.cluster)}, row {rejected.id}"
-        yield wrap(f"rejected, not priced: {rejected.reason}", "  ", "  ")
-    yield bold("sums")
-    yield from lay_out("<>><", _sums(explanation))
-    if owed := explanation.owed:
-        amounts = map(format_figure, (owed.uncovered, owed.settled, owed.written_off, owed.open))
-        text = "not covered by credit when the month closed: {}; settled since: {}, written off: {}, still owed: {} {}"
-        yield wrap(text.format(*amounts, explanation.currency))
-
-
-def _difference_lines(explanation: Explanation) -> Iterator[str]:
-    """Yields the stored cost and the cost as computed now, and the days that differ."""
-    stored, now = _pair(
-        *(figures.get("total_cost") for figures in (explanation.rollup, explanation.sums)), none="nothing"
-    )
-    if explanation.closed:
-        days = f"--from {explanation.month} --to {explanation.last}"
-        text = (
-            f"The month is closed: its stored cost of {stored} does not change. With usage, prices and overrides as "
-            f"they are now, which the rows below show, the cost would be {now}. To see what would change: "
-            f"usage-jobs backfill {days} --reason TEXT --dry-run"
-        )
-    else:
-        text = (
-            f"The roll-up differs: usage, prices or overrides have changed since the run that wrote it. The stored "
-            f"cost is {stored}; with the current data, which the rows below show, it is {now}. The next run writes it"
-        )
-    yield wrap(text)
-    for day in explanation.days:
-        before, after = _pair(day.stored, day.now, none="nothing")
-        yield wrap(f"{day.day}, {_cluster(day.cluster)}: {before} is stored, {after} now", "  ", "    ")
-
-
-def _pair(*values: Any, none: str = "none") -> list[str]:
-    """Two values as text; two amounts with as many decimals as tell them apart."""
-    if all(isinstance(value, Decimal) for value in values):
-        return format_amounts(*values)
-    return [none if value is None else format_figure(value) for value in values]
-
-
-def _cluster(cluster: str | None) -> str:
-    return "no cluster" if cluster is None else f"cluster {cluster[:8]}"
-
-
-def _charges(explanation: Explanation, line: Line) -> list[tuple[str, Decimal]]:
-    """What each part of the row's quantity is charged, the row's cost, and how it is paid.
-
-    The amounts above the cost add up to it.
-    """
-    rows = [(f"{_formula(explanation, piece)} ({piece.because})", piece.charge) for piece in line.pieces]
-    if line.adjustment:
-        rows.append(("adjustment: recorded cost - charges", line.adjustment))
-    rows.append(("cost, as recorded" if line.adjustment or line.recorded == line.cost else "cost", line.cost))
-    paid = line.paid
-    kinds = {
-        "drawn from free credit": paid.free,
-        "drawn from purchased credit": paid.purchased,
-        "uncovered: no credit left": paid.uncovered,
-        f"due ({paid.mode})": paid.amount_due,
-        "reported elsewhere": paid.amount_reported,
-    }
-    ways = [(kind, amount) for kind, amount in kinds.items() if amount]
-    return rows + (ways or ([(f"({paid.mode})", Decimal(0))] if line.cost else []))
-
-
-def _align(amounts: Sequence[Decimal]) -> list[str]:
-    """The exact amounts, with two decimals at least, as texts of one length with their points below each other."""
-    parts = [_exact(amount).partition(".") for amount in amounts]
-    whole, decimals = (max([least, *(len(part[at]) for part in parts)]) for at, least in ((0, 1), (2, 2)))
-    return [f"{before:>{whole}}.{after:0<2}".ljust(whole + 1 + decimals) for before, _, after in parts]
-
-
-def _formula(explanation: Explanation, piece: PricedQuantity) -> str:
-    """How the charge of a piece is computed, such as 50 GB above 100 × 0.25 ÷ 30 days."""
-    parts = [f"{piece.meter}: {_exact(piece.quantity)} {explanation.units[piece.meter]}"]
-    if piece.tier_from:
-        parts.append(f"above {_exact(piece.tier_from)}")
-    parts.append(f"× {_exact(piece.price)}")
-    if piece.per != 1:
-        parts.append(f"÷ {piece.per:,}")
-    if piece.days is not None:
-        parts.append(f"÷ {piece.days} days")
-    if piece.discount is not None:
-        parts.append(f"- {_exact(piece.discount)} %")
-    return " ".join(parts)
-
-
-def _exact(value: Decimal) -> str:
-    return f"{Decimal(format_value(value)):,f}"
-
-
-def _sums(explanation: Explanation) -> list[tuple[str, str, str, str]]:
-    """The sums of the rows beside the roll-up; for a closed month the stored value first, then the value as of now."""
-    headings = ("stored", "would be now") if explanation.closed else ("sum of the rows", "roll-up")
-    rows = [("column", *headings, "")]
-    for name in explanation.sums or explanation.rollup:
-        now, stored = _pair(*(figures.get(name) for figures in (explanation.sums, explanation.rollup)))
-        differs = name in explanation.differing
-        both = (stored, now if differs else "") if explanation.closed else (now, stored)
-        rows.append((name, *both, "DIFFERS" if differs else "equal"))
-    return rows
 
 
 def describe_closed_months(found: Sequence["ClosedMonth"]) -> Result:
@@ -212,7 +127,7 @@ def _closed_month_lines(found: Sequence["ClosedMonth"], changed: Sequence["Close
         if month.missing:
             differ = f"not compared: no column {', '.join(month.missing)}"
         counts = (format_figure(number) for number in (month.rows_before, month.rows_now))
-        costs = _pair(month.total_before, month.total_now, none="")
+        costs = format_pair(month.total_before, month.total_now, none="")
         rows.append((f"{month.month:%Y-%m}", *counts, *costs, month.currency, differ or "none"))
     yield from lay_out("<>>>><<", rows)
     for month in changed:

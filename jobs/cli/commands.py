@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.audit import lists
-from jobs.cli import audit_output, check_output, help_output, output, run_output
+from jobs.cli import audit_output, explain_output, help_output, output, run_output
 from jobs.cli.output import Result
 from jobs.demo.server import run_server
 from jobs.domain.backfill_request import Backfill, Limits
@@ -132,14 +132,14 @@ def _debts(context: CommandContext, settings: Settings, address: Address) -> Res
 def _check(_: CommandContext, settings: Settings, address: Address) -> Result:
     from jobs.audit.check import check
 
-    return check_output.describe_findings(check(settings, address), settings, address)
+    return audit_output.describe_findings(check(settings, address), settings, address)
 
 
 def _explain(context: CommandContext, settings: Settings, address: Address) -> Result:
     from jobs.audit.explain import explain_month
 
     arguments = context.arguments
-    return audit_output.describe_explanation(explain_month(settings, address, arguments.user, arguments.month))
+    return explain_output.describe_explanation(explain_month(settings, address, arguments.user, arguments.month))
 
 
 def _reconcile(context: CommandContext, settings: Settings, address: Address) -> Result:

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection
 from decimal import Decimal
+from typing import Any
 
 from jobs.domain.fixed_point import PLACES
 
@@ -34,3 +35,10 @@ def format_amounts(*values: Decimal) -> list[str]:
     """The amounts with two decimals each, or with as many as it takes to tell different ones apart."""
     texts = ([f"{value:z,.{places}f}" for value in values] for places in range(2, PLACES + 1))
     return next((shown for shown in texts if len(set(shown)) == len(set(values))), [f"{value:,f}" for value in values])
+
+
+def format_pair(*values: Any, none: str = "none") -> list[str]:
+    """Two values as text; two amounts with as many decimals as tell them apart."""
+    if all(isinstance(value, Decimal) for value in values):
+        return format_amounts(*values)
+    return [none if value is None else format_figure(value) for value in values]

@@ -3,14 +3,13 @@
 from collections.abc import Callable
 from datetime import UTC, date, datetime
 from decimal import Decimal
-from pathlib import Path
 from uuid import UUID
 
 import pytest
 
 from jobs.audit.closed_months import ClosedMonth
 from jobs.audit.explanation import DayCost, Explanation, Line, PaymentSplit, PricedQuantity, Rejected
-from jobs.cli import audit_output, demo_output, output, run_output
+from jobs.cli import audit_output, demo_output, explain_output, output, run_output
 from jobs.demo.demo import Outcome
 from jobs.domain.run_report import Change, CreditSummary, LedgerTotals, MonthChange, PlanReport, Report
 from jobs.postgres.debts import Debt
@@ -76,7 +75,7 @@ CHECKS = [
     InvariantCheck("users set aside", COUNT, "", broken_keys=(USER,), differences=(ID,), is_judged=False),
 ]
 REJECT = {"row": ID, "user_id": USER, "reason": "cpu_hours is 100000000.01: expected a number from 0 to 100000000"}
-DEMO = Outcome(Path(), [REPORT], {"rejects": [REJECT], "user_monthly": [{"user_id": USER, "due": BIG}]}, [])
+DEMO = Outcome([REPORT], {"rejects": [REJECT], "user_monthly": [{"user_id": USER, "due": BIG}]}, [])
 TABLES: dict[str, tuple[Callable[[], output.Result], tuple[str, ...]]] = {
     "runs": (lambda: output.describe_runs([RUN]), (COUNT_TEXT, BIG_TEXT, "crashed", "write-off", USER, ID)),
     "report": (
@@ -84,7 +83,7 @@ TABLES: dict[str, tuple[Callable[[], output.Result], tuple[str, ...]]] = {
         (COUNT_TEXT, BIG_TEXT, USER, ID, "usage+price+override", ".23460"),
     ),
     "explain": (
-        lambda: audit_output.describe_explanation(EXPLANATION),
+        lambda: explain_output.describe_explanation(EXPLANATION),
         (USER, ID, "123,456,789.2345678901"),
     ),
     "reconcile": (lambda: audit_output.describe_checks(CHECKS), (USER, ID, "BROKEN 1", COUNT_TEXT)),
