@@ -125,9 +125,9 @@ def settle_days(
     if settled.is_empty() and adopted.is_empty():
         return closed_days.clear(), closed_days.clear()
     sums = pl.concat([settled, adopted]).group_by(USER_DAY).agg(DRAWN.sum().alias("taken"))
-    stored = closed_days.join(sums, on=USER_DAY, how="semi", nulls_equal=True)
-    changed = stored.join(sums, on=USER_DAY, how="left", nulls_equal=True)
-    return changed.with_columns(pl.col("credits_deducted") + pl.col("taken")).select(stored.columns), stored
+    changed = closed_days.join(sums, on=USER_DAY, nulls_equal=True)
+    target = changed.with_columns(pl.col("credits_deducted") + pl.col("taken"))
+    return target.select(closed_days.columns), changed.select(closed_days.columns)
 
 
 def settle_months(
@@ -147,15 +147,12 @@ def settle_months(
     sums = (
         pl.concat([by_credit, by_adoption]).group_by(USER_MONTH).agg(pl.col(*PAID).sum(), pl.col("hash").bitwise_xor())
     )
-    stored = closed_months.join(sums, on=USER_MONTH, how="semi")
-    changed = stored.join(sums, on=USER_MONTH, how="left").join(hash_changes, on=USER_MONTH, how="left")
-    return (
-        changed.with_columns(
-            pl.col("credits_free") + pl.col("free"),
-            pl.col("credits_purchased") + pl.col("purchased"),
-            pl.col("credits_deducted") + DRAWN,
-            pl.col("uncovered") - DRAWN,
-            pl.col("written_hash").xor(pl.col("_hash_change").fill_null(0)).xor("hash"),
-        ).select(stored.columns),
-        stored,
+    changed = closed_months.join(sums, on=USER_MONTH).join(hash_changes, on=USER_MONTH, how="left")
+    target = changed.with_columns(
+        pl.col("credits_free") + pl.col("free"),
+        pl.col("credits_purchased") + pl.col("purchased"),
+        pl.col("credits_deducted") + DRAWN,
+        pl.col("uncovered") - DRAWN,
+        pl.col("written_hash").xor(pl.col("_hash_change").fill_null(0)).xor("hash"),
     )
+    return target.select(closed_months.columns), changed.select(closed_months.columns)

@@ -37,7 +37,6 @@ rates = "rates.csv"
 class Outcome:
     """The result of a demo: the reports of its runs, rows of some rollup tables, and commands to try next."""
 
-    directory: Path
     reports: list[Report]
     tables: dict[str, list[dict[str, Any]]]
     commands: list[str]
@@ -76,7 +75,7 @@ def run_demo(
         with connect(address) as connection:
             tables = {name: _query(connection, name) for name in ("user_monthly", "cluster_monthly", "rejects")}
             month = _query(connection, "override_month")[0]["month"]
-    return Outcome(directory, reports, tables, _next_commands(directory, month))
+    return Outcome(reports, tables, _next_commands(directory, month))
 
 
 def _load_sample(connection: Connection, settings: Settings, users: int, days: int, last_day: date) -> None:

@@ -51,9 +51,10 @@ def sum_user_months(rated: pl.LazyFrame, meters: Sequence[Meter]) -> pl.LazyFram
     levels = [meter.name for meter in meters if meter.is_level]
     of_rows = pl.col("class").replace_strict(BILLING_MODES, return_dtype=pl.String)
     billing_mode = pl.when(of_rows.n_unique() == 1).then(of_rows.first()).otherwise(pl.lit(MIXED))
+    cluster_texts = pl.col("cluster_id").map_batches(_format_clusters, return_dtype=pl.String)
     clusters = pl.lit("{") + pl.col("_cluster_text").unique().sort().str.join(",") + pl.lit("}")
     return (
-        rated.with_columns(_cluster_text=_cluster_text())
+        rated.with_columns(_cluster_text=cluster_texts)
         .group_by("user_id", "month")
         .agg(
             billing_mode.alias("billing_mode"),
@@ -69,19 +70,13 @@ def sum_user_months(rated: pl.LazyFrame, meters: Sequence[Meter]) -> pl.LazyFram
     )
 
 
-def _cluster_text() -> pl.Expr:
-    """Returns a row's cluster as text in an array literal. Each cluster is formatted once: there are few of them."""
-
-    def format_clusters(clusters: pl.Series) -> pl.Series:
-        known = clusters.unique()
-        texts = [NO_CLUSTER if number is None else str(UUID(int=number)) for number in known]
-        by_id = pl.DataFrame({"cluster_id": known, "text": texts}, schema={"cluster_id": pl.UInt128, "text": pl.String})
-        formatted = clusters.to_frame("cluster_id").join(
-            by_id, on="cluster_id", how="left", nulls_equal=True, maintain_order="left"
-        )
-        return formatted["text"]
-
-    return pl.col("cluster_id").map_batches(format_clusters, return_dtype=pl.String)
+def _format_clusters(clusters: pl.Series) -> pl.Series:
+    """Returns clusters as text in an array literal. Each one is formatted once: there are few of them."""
+    known = clusters.unique()
+    texts = [NO_CLUSTER if number is None else str(UUID(int=number)) for number in known]
+    by_id = pl.DataFrame({"cluster_id": known, "text": texts}, schema={"cluster_id": pl.UInt128, "text": pl.String})
+    rows = clusters.to_frame("cluster_id")
+    return rows.join(by_id, on="cluster_id", how="left", nulls_equal=True, maintain_order="left")["text"]
 
 
 def sum_amounts(meters: Sequence[Meter]) -> list[pl.Expr]:
