@@ -104,7 +104,8 @@ def _write_metrics(context: CommandContext, report: Report) -> None:
         from jobs.service.metrics import Metrics
 
         metrics = Metrics()
-        metrics.record_run(report, context.clock())
+        metrics.record_figures(report)
+        metrics.record_end(report.kind, report.exit_code, context.clock())
         try:
             metrics.write(file)
         except OSError as error:  # only a warning: the run is done, and its exit code must not change

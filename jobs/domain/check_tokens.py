@@ -79,11 +79,6 @@ class LargeChange:
         """The token that allows exactly this, and nothing larger."""
         return with_checksum(f"{self.day}:{self.kind}:{self.more:f}:{self.less:f}")
 
-    @property
-    def size(self) -> Decimal:
-        """The larger of ``more`` and ``less``: an amount that moves from one user to another counts once."""
-        return max(self.more, self.less)
-
     def allows(self, other: "LargeChange") -> bool:
         """Whether this token allows ``other``: the same kind and month (or day), and no larger amounts."""
         same = (self.day, self.kind) == (other.day, other.kind)

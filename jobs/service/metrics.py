@@ -34,11 +34,6 @@ class Metrics:
     def _gauge(self, name: str, text: str) -> Gauge:
         return Gauge(name, text, ["kind"], registry=self._registry)
 
-    def record_run(self, report: Report, now: datetime) -> None:
-        """Records the figures and the end of a run or backfill."""
-        self.record_figures(report)
-        self.record_end(report.kind, report.exit_code, now)
-
     def record_figures(self, report: Report) -> None:
         """Records the figures of a run or backfill. Gauges are floats: use them for alarms, not for invoices."""
         kind = report.kind
