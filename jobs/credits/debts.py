@@ -1,7 +1,8 @@
 """Debts: what prepaid users owe for a month that closes (rollup.debts), and what later credit settles of it. Pure.
 
 Closing a month freezes its cost, not its debt: nothing of a closed month is rated again. Settling a debt changes the
-draws of its row, and the draws and the uncovered amount in user_daily and user_monthly.
+draws of its row, and the draws and the uncovered amount in user_daily and user_monthly. What is drawn on a debt now is
+added to it (schemas.PAYABLE) in the columns of LOTS.
 """
 
 from collections.abc import Collection
@@ -9,18 +10,17 @@ from datetime import date
 
 import polars as pl
 
+from jobs.credits.lots import LOTS
 from jobs.domain.fixed_point_columns import int128
 from jobs.domain.names import USER_DAY, USER_MONTH
 from jobs.domain.schemas import DRAWN, IS_UNEXPLAINED
 
-DEBT = ["usage_daily_id", "user_id", "usage_date"]
-PAID = {"free": pl.Int128, "purchased": pl.Int128}
-"""The columns that are added to a debt (schemas.PAYABLE): what is drawn on it now."""
+DEBT_KEY = ["usage_daily_id", "user_id", "usage_date"]
 
 
 def adopt_debts(payable: pl.DataFrame, adopted: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Returns ``payable`` debts as they are after the ``adopted`` draws, and those that these settle (with PAID)."""
-    joined = payable.join(adopted.select("id", "date", *PAID), on=["id", "date"], how="left", maintain_order="left")
+    """Returns ``payable`` debts as they are after the ``adopted`` draws, and those that these settle, with LOTS."""
+    joined = payable.join(adopted.select("id", "date", *LOTS), on=["id", "date"], how="left", maintain_order="left")
     is_settled = pl.col("free").is_not_null()
     paid = DRAWN.fill_null(0)
     # The ledger then has what the row shows: so the hash of the row as it is becomes the ledger's.
@@ -32,7 +32,7 @@ def adopt_debts(payable: pl.DataFrame, adopted: pl.DataFrame) -> tuple[pl.DataFr
 
 
 def select_refilled_debts(payable: pl.DataFrame, mismatched: pl.DataFrame, settled: pl.DataFrame) -> pl.DataFrame:
-    """Returns ``payable`` debts whose rows are written again as the ledger has them, with 0 drawn (with PAID).
+    """Returns ``payable`` debts whose rows are written again as the ledger has them, with 0 drawn.
 
     These are the debts with unexplained credits (``mismatched``: schemas.MISMATCHED) that are not ``settled``.
     """
@@ -45,7 +45,7 @@ def select_refilled_debts(payable: pl.DataFrame, mismatched: pl.DataFrame, settl
 
 
 def with_nothing_paid(payable: pl.DataFrame) -> pl.DataFrame:
-    """Returns ``payable`` debts with PAID, of which nothing is paid."""
+    """Returns ``payable`` debts with LOTS, of which nothing is paid."""
     return payable.with_columns(free=int128(0), purchased=int128(0))
 
 
@@ -75,7 +75,7 @@ def compute_debts_target(
     taken = settled.group_by("user_id", usage_daily_id="id", usage_date="date").agg(DRAWN.sum().alias("taken"))
     continued = (
         stored.filter(~month.is_in(debt_months))
-        .join(taken, on=DEBT, how="left")
+        .join(taken, on=DEBT_KEY, how="left")
         .with_columns(settled=pl.col("settled") + pl.col("taken").fill_null(0))
         .select(stored.columns)
     )
@@ -85,7 +85,7 @@ def compute_debts_target(
         usage_daily_id="id", user_id=pl.col("user_id").cast(pl.String), usage_date="date", amount="uncovered"
     )
     unchanged = (
-        stored.join(owed.rename({"amount": "owed"}), on=DEBT, how="inner")
+        stored.join(owed.rename({"amount": "owed"}), on=DEBT_KEY, how="inner")
         .filter(pl.col("amount") - pl.col("settled") == pl.col("owed"))
         .filter(~pl.col("usage_daily_id").is_in(posted.implode()))
         .select(stored.columns)
@@ -95,7 +95,7 @@ def compute_debts_target(
     written_off = pl.min_horizontal(pl.col("written_off").fill_null(0), "amount")
     computed = (
         owed.filter(pl.col("amount") > 0)
-        .join(unchanged, on=DEBT, how="anti")
+        .join(unchanged, on=DEBT_KEY, how="anti")
         .with_columns(month)
         .join(write_offs, on=row_month, how="left")
         .with_columns(settled=int128(0), written_off=written_off)
@@ -142,10 +142,10 @@ def settle_months(
     """
     if settled.is_empty() and adopted.is_empty():
         return closed_months.clear(), closed_months.clear()
-    by_adoption = adopted.select(*USER_MONTH, *PAID, hash=pl.col("ledger_hash").xor("written_hash"))
-    by_credit = settled.select(*USER_MONTH, *PAID, hash=pl.lit(0, pl.Int64))
+    by_adoption = adopted.select(*USER_MONTH, *LOTS, hash=pl.col("ledger_hash").xor("written_hash"))
+    by_credit = settled.select(*USER_MONTH, *LOTS, hash=pl.lit(0, pl.Int64))
     sums = (
-        pl.concat([by_credit, by_adoption]).group_by(USER_MONTH).agg(pl.col(*PAID).sum(), pl.col("hash").bitwise_xor())
+        pl.concat([by_credit, by_adoption]).group_by(USER_MONTH).agg(pl.col(*LOTS).sum(), pl.col("hash").bitwise_xor())
     )
     changed = closed_months.join(sums, on=USER_MONTH).join(hash_changes, on=USER_MONTH, how="left")
     target = changed.with_columns(

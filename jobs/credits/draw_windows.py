@@ -35,14 +35,14 @@ def allocate(inputs: CreditInput, accounts: pl.DataFrame, window: Window, rules:
         if months == window.open and not inputs.payable.is_empty():
             # Debts are paid before the rows of open months, even before rows that have draws already.
             settled = settle_debts(inputs.payable, window_lots(of_window, accounts, rules), rules.unit)
-            accounts = apply_postings(accounts, settled, rules)
+            accounts = _apply_postings(accounts, settled, rules)
         allocated.append(allocate_credits(of_window, accounts, rules))
         postings.append(make_postings(allocated[-1].lazy(), accounts.lazy(), of_window.draws.lazy()).collect())
-        accounts = apply_postings(accounts, postings[-1], rules)
+        accounts = _apply_postings(accounts, postings[-1], rules)
     return Allocated(pl.concat(allocated), pl.concat(postings), settled, accounts)
 
 
-def apply_postings(accounts: pl.DataFrame, postings: pl.DataFrame, rules: CreditRules) -> pl.DataFrame:
+def _apply_postings(accounts: pl.DataFrame, postings: pl.DataFrame, rules: CreditRules) -> pl.DataFrame:
     """Returns the accounts as they are after ``postings`` (schemas.ACCOUNTS)."""
     if postings.is_empty():
         return accounts

@@ -21,7 +21,7 @@ def select_window_draws(draws: pl.DataFrame, rows: pl.DataFrame, window: Window)
     if not draws.select(is_later.any()).item():
         return draws
     present = rows.select("id", pl.col("user_id").cast(pl.String))
-    return pl.concat([draws.filter(~is_later), draws.filter(is_later).join(present, on=["id", "user_id"], how="semi")])
+    return pl.concat([draws.filter(~is_later), draws.filter(is_later).join(present, on=ROW_KEY, how="semi")])
 
 
 def make_zero_draws(adopted: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFrame:
@@ -31,9 +31,7 @@ def make_zero_draws(adopted: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFrame:
     """
     if adopted.is_empty():
         return pl.DataFrame(schema=DRAWS)
-    concerned = rows.select("id", pl.col("user_id").cast(pl.String), "date").join(
-        adopted, on=["id", "user_id"], how="semi"
-    )
+    concerned = rows.select("id", pl.col("user_id").cast(pl.String), "date").join(adopted, on=ROW_KEY, how="semi")
     zeros = concerned.with_columns(imported=pl.lit(value=True), free=0, purchased=0)
     return zeros.select(pl.col(name).cast(kind) for name, kind in DRAWS.items())
 
@@ -47,11 +45,11 @@ def find_vanished_draws(draws: pl.DataFrame, usage: pl.DataFrame) -> pl.DataFram
         return draws
     sums = (
         draws.lazy()
-        .group_by("id", "user_id")
+        .group_by(ROW_KEY)
         .agg(pl.col("date").max(), pl.col("imported").any(), pl.col("free").sum(), pl.col("purchased").sum())
     )
     present = usage.lazy().select("id", pl.col("user_id").cast(pl.String))
-    vanished = sums.filter(IS_DRAWN).join(present, on=["id", "user_id"], how="anti")
+    vanished = sums.filter(IS_DRAWN).join(present, on=ROW_KEY, how="anti")
     return vanished.select(pl.col(name).cast(kind) for name, kind in DRAWS.items()).collect()
 
 

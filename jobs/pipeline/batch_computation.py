@@ -85,7 +85,7 @@ def _adopt(
 ) -> tuple[BatchInput, pl.DataFrame, pl.DataFrame]:
     """Returns the input as it is once ``--adopt`` has made the ledger agree with the rows of some users.
 
-    Also returns the draws that it enters (schemas.DRAWS), and the debts that these settle (credits.debts.PAID).
+    Also returns the draws that it enters (schemas.DRAWS), and the debts that these settle (credits.debts).
     """
     users = sorted(scope.adopted_users.intersection(inputs.unexplained))
     if not users:

@@ -53,7 +53,7 @@ def make_usage_updates(
 
 
 def make_debt_updates(debts: pl.DataFrame, *, writes_deducted: bool) -> pl.DataFrame:
-    """Returns the rows of settled or refilled ``debts`` (credits.debts.PAID) that are to be written."""
+    """Returns the rows of settled or refilled ``debts`` (credits.debts) that are to be written."""
     if not writes_deducted:
         debts = debts.clear()
     nothing = pl.lit(None, pl.Int128)
