@@ -13,7 +13,9 @@ import polars as pl
 
 from jobs.domain.fixed_point import PLACES, unscaled
 
-USAGE: dict[str, pl.DataType | type[pl.DataType]] = {
+Schema = dict[str, pl.DataType | type[pl.DataType]]
+
+USAGE: Schema = {
     "id": pl.UInt128,
     "user_id": pl.String,
     "date": pl.Date,
@@ -30,7 +32,7 @@ ROW_ORDER = ("date", "cluster_id", "id")
 """The order of a user's rows, nulls last: it decides which row reaches which tier. A uuid as lower-case text has the
 same order as its number."""
 
-OVERRIDES: dict[str, pl.DataType | type[pl.DataType]] = {
+OVERRIDES: Schema = {
     "id": pl.String,
     "user_id": pl.String,
     "meter": pl.String,
@@ -43,19 +45,11 @@ OVERRIDES: dict[str, pl.DataType | type[pl.DataType]] = {
 """One row per price override and meter: the UTC days that it covers, and its price and discount percentage in units of
 10^-10. ``rank``: of a user's overrides of one meter, the one with the highest rank applies on a day."""
 
-ACCOUNTS: dict[str, pl.DataType | type[pl.DataType]] = {
-    "user_id": pl.String,
-    "granted": pl.Int128,
-    "bought": pl.Int128,
-    "free_used": pl.Int128,
-    "used": pl.Int128,
-}
-"""Rows of user_credits: free credits granted and used, credits bought and used, in units of 10^-10."""
+NUMBERS = ("granted", "bought", "free_used", "used")
+ACCOUNTS: Schema = {"user_id": pl.String, **dict.fromkeys(NUMBERS, pl.Int128)}
+"""Rows of user_credits: free credits granted, credits bought, free and bought ones used, in units of 10^-10."""
 
-NUMBERS = tuple(ACCOUNTS)[1:]
-"""The columns of ACCOUNTS with amounts."""
-
-DRAWS: dict[str, pl.DataType | type[pl.DataType]] = {
+DRAWS: Schema = {
     "id": pl.UInt128,
     "user_id": pl.String,
     "date": pl.Date,
@@ -70,10 +64,10 @@ DRAWN = pl.col("free") + pl.col("purchased")
 IS_DRAWN = (pl.col("free") != 0) | (pl.col("purchased") != 0)
 """Whether anything is drawn, of either kind: one may be given back while the other is taken."""
 
-MODES: dict[str, pl.DataType | type[pl.DataType]] = {"user_id": pl.String, "valid_from": pl.Date, "mode": pl.String}
+MODES: Schema = {"user_id": pl.String, "valid_from": pl.Date, "mode": pl.String}
 """Rows of rollup.billing_modes: the billing mode of a user from a day on."""
 
-MISMATCHED: dict[str, pl.DataType | type[pl.DataType]] = {
+MISMATCHED: Schema = {
     "id": pl.UInt128,
     "user_id": pl.Categorical,
     "date": pl.Date,
@@ -95,7 +89,7 @@ MISMATCHED: dict[str, pl.DataType | type[pl.DataType]] = {
 IS_UNEXPLAINED = pl.col("foreign") | pl.col("empty")
 """Whether a row of MISMATCHED is not explained by the ledger."""
 
-PAYABLE: dict[str, pl.DataType | type[pl.DataType]] = {
+PAYABLE: Schema = {
     "id": pl.UInt128,
     "user_id": pl.String,
     "date": pl.Date,
@@ -117,7 +111,7 @@ PAYABLE: dict[str, pl.DataType | type[pl.DataType]] = {
 """
 
 
-def usage_schema(meters: list[str]) -> dict[str, pl.DataType | type[pl.DataType]]:
+def usage_schema(meters: list[str]) -> Schema:
     """The schema of a usage frame with columns for ``meters``."""
     return USAGE | dict.fromkeys(meters, pl.Int64)
 

@@ -8,7 +8,9 @@ from collections.abc import Sequence
 
 import polars as pl
 
-CHANGES: dict[str, pl.DataType | type[pl.DataType]] = {
+from jobs.domain.schemas import Schema
+
+CHANGES: Schema = {
     "table": pl.String,
     "key": pl.String,
     "user": pl.String,
