@@ -16,11 +16,10 @@ def expand_overrides(overrides: pl.LazyFrame, first: date, last: date) -> pl.Laz
     ``overrides``: schemas.OVERRIDES. Of several on one day the one with the highest rank holds (latest from, then
     created_at, then id).
     """
-    days = pl.date_ranges(pl.max_horizontal("first", pl.lit(first)), pl.min_horizontal("last", pl.lit(last)))
+    since, until = pl.max_horizontal("first", pl.lit(first)), pl.min_horizontal("last", pl.lit(last))
     return (
-        overrides.filter(pl.col("first").fill_null(first) <= last, pl.col("last").fill_null(last) >= first)
-        .with_columns(pl.col("first").fill_null(first), pl.col("last").fill_null(last))
-        .with_columns(days.alias("date"))
+        overrides.filter(since <= until)
+        .with_columns(date=pl.date_ranges(since, until))
         .explode("date")
         .sort("rank")
         .unique(["user_id", "meter", "date"], keep="last", maintain_order=True)
