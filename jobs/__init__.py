@@ -22,7 +22,7 @@ The path of one usage row, once detection (``postgres.detection``) has found tha
    lock yet.
 2. ``pipeline.batch_runner`` opens the transaction and locks the account. ``pipeline.batch_computation`` computes which
    credit pays for the row (``credits.draw_windows`` → ``credits.allocation``), its day and its month
-   (``rollups.user_rollups``).
+   (``rollups.sums``).
 3. The row is locked (``postgres.usage_writeback``) if it is to be written, and the server's fingerprint of the user is
    compared with what was read. ``pipeline.month_hashes`` adds the hashes of the month, and ``pipeline.table_diff``
    finds what differs from the stored rows.

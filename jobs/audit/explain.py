@@ -33,7 +33,7 @@ from jobs.postgres.rejects import Reject
 from jobs.postgres.run_scope import RunScope
 from jobs.postgres.usage_reader import Reader
 from jobs.rating.price_breakdown import price_breakdown
-from jobs.rollups.user_rollups import CREDITS, additive_columns
+from jobs.rollups.sums import CREDITS, additive_columns
 from jobs.settings import Settings
 
 MODES = {PREPAID: "prepaid", EARLY: "prepaid, before the first day that draws credits", FREE: "free", DUE: "postpaid"}

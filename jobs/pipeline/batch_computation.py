@@ -17,8 +17,8 @@ from jobs.postgres import rejects, usage_writeback
 from jobs.postgres.connections import Connection
 from jobs.postgres.rejects import RejectChange
 from jobs.postgres.run_scope import RunScope
-from jobs.rollups import user_rollups
 from jobs.rollups.causes import NO_CAUSES, find_debt_causes, keep_stored_credits_hash
+from jobs.rollups.sums import sum_user_days, sum_user_months
 
 
 def compute_targets(
@@ -122,7 +122,7 @@ def _mark_first(postings: pl.DataFrame, mismatched: pl.DataFrame, *, first: bool
 
 def compute_days_target(scope: RunScope, rows: pl.DataFrame) -> pl.DataFrame:
     """Returns the target rows of user_daily; ``rows``: rated, with their draws."""
-    return add_left_out_meters(user_rollups.sum_user_days(rows.lazy(), scope.meters), scope, monthly=False).collect()
+    return add_left_out_meters(sum_user_days(rows.lazy(), scope.meters), scope, monthly=False).collect()
 
 
 def compute_months_target(scope: RunScope, inputs: BatchInput, rows: pl.DataFrame) -> pl.DataFrame:
@@ -130,7 +130,7 @@ def compute_months_target(scope: RunScope, inputs: BatchInput, rows: pl.DataFram
 
     A user all of whose rows are rejected has a row of zeros, which says that these rows were processed.
     """
-    sums = add_left_out_meters(user_rollups.sum_user_months(rows.lazy(), scope.meters), scope, monthly=True)
+    sums = add_left_out_meters(sum_user_months(rows.lazy(), scope.meters), scope, monthly=True)
     schema = sums.collect_schema()
     zeros = [
         pl.col(name).fill_null(int128(0) if kind == pl.Int128 else pl.lit(0, dtype=kind))

@@ -13,7 +13,7 @@ from jobs.pipeline.table_diff import TableDiff
 from jobs.postgres import cluster_rollups, table_io
 from jobs.postgres.connections import Connection
 from jobs.postgres.run_scope import RunScope
-from jobs.rollups.cluster_rollups import add_up, count_users, subtract, sum_by_day, sum_cluster_months
+from jobs.rollups.sums import add_up, count_users, subtract, sum_by_day, sum_cluster_months
 
 
 @dataclass(slots=True)

@@ -14,7 +14,7 @@ from jobs.postgres.batch_hashes import CREDIT_HASHES
 from jobs.postgres.usage_writeback import HASH_CHANGES
 from jobs.rating.charges import add_charges, add_costs, sort_rows
 from jobs.rating.price_overrides import expand_overrides, join_overrides
-from jobs.rollups import cluster_rollups, user_rollups
+from jobs.rollups import sums
 from jobs.settings.tables import is_reserved
 
 JUNE = date(2026, 6, 1)
@@ -36,10 +36,10 @@ def test_every_column_that_pricing_makes_is_reserved() -> None:
     paid = allocate_credits(inputs, accounts, rules).lazy()
     # What the passes on the way add, they take away again; a meter of that name would be overwritten all the same.
     between = allocate_lots(paid.with_columns(demand=0, free_left=0, purchased_left=0), LOTS)
-    user_days, user_months = user_rollups.sum_user_days(paid, [METER]), user_rollups.sum_user_months(paid, [METER])
+    user_days, user_months = sums.sum_user_days(paid, [METER]), sums.sum_user_months(paid, [METER])
     cluster_days = user_days.drop("user_id").with_columns(users=0)
     clusters = pl.LazyFrame(schema={"month": pl.Date, "cluster_id": pl.UInt128, "active_users": pl.Int64})
-    cluster_months = cluster_rollups.sum_cluster_months(cluster_days, clusters, [METER])
+    cluster_months = sums.sum_cluster_months(cluster_days, clusters, [METER])
     hashes = [pl.LazyFrame(schema=schema) for schema in (FINGERPRINTS, CREDIT_HASHES, HASH_CHANGES)]
     frames = [ordered, priced, paid, between, accounts.lazy(), posted.lazy(), modes.lazy(), user_days, user_months]
     frames += [cluster_days, cluster_months, *hashes]

@@ -8,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from jobs.domain.schemas import PREPAID
-from jobs.rollups.user_rollups import CREDITS, sum_user_months
+from jobs.rollups.sums import CREDITS, sum_user_months
 
 AMOUNTS = ("adjustment_cost", "total_cost", "free", "purchased", *list(CREDITS)[3:])
 
