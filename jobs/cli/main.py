@@ -79,7 +79,10 @@ def _terminated(number: int, _frame: FrameType | None) -> NoReturn:
 
 
 def _report_failure(words: list[str], message: str, code: int) -> int:
-    """Prints the message, with --json also as an object, and returns ``code``."""
+    """Prints the message, with --json also as an object, and returns ``code``.
+
+    The message is not wrapped: commands and options in it are copied, and logs are searched by line.
+    """
     print(f"usage-jobs: {message}", file=sys.stderr)
     if "--json" in words:
         from jobs.cli.output import to_json
