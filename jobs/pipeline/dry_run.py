@@ -111,7 +111,7 @@ def _preview_end(
         totals.recorder.add_stage(END, changes.list_changes(entries))
     counts = {name: totals.changed[name] + count for name, count in changes.counts.items()}
     counts["billing_modes"] = billing_mode_history.count_entries(connection, scope.new_billing_modes_query())
-    return Finalized(whole, by_month, changes.rows_rejected, counts, closing)
+    return Finalized(whole, by_month, changes.rows_rejected, counts, closing, changes.waiting)
 
 
 def _predict_figures(

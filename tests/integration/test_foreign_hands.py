@@ -87,6 +87,24 @@ def test_who_shows_what_no_entry_explains_is_set_aside(two: str) -> None:
     assert (found.code, "bob: credits_deducted of row" in " ".join(found.out.split())) == (6, True)
 
 
+def test_cluster_tables_wait_until_all_users_are_in_user_daily(two: str) -> None:
+    """After an upgrade: the first version has stored no user_daily, and no fingerprint of a month."""
+    clusters = "SELECT date, cluster_id, users, total_cost FROM rollup.cluster_daily ORDER BY 1, 2"
+    before = ask(two, clusters)
+    ask(two, "DELETE FROM rollup.user_daily")
+    ask(two, "UPDATE rollup.months SET fingerprint = NULL")
+    ask(two, "UPDATE usage_daily SET credits_deducted = 5 WHERE user_id = 'bob'")
+    waits = "the cluster tables of 2026-06 wait for these users"
+    assert waits in night(two, "--dry-run", code=6)["notes"]
+    assert waits in night(two, code=6)["notes"]
+    assert ask(two, clusters) == before
+    june_now = "SELECT fingerprint FROM rollup.months WHERE month = '2026-06-01'"
+    assert ask(two, june_now) == [{"fingerprint": None}], "the next run computes bob"
+    assert waits not in night(two, "--trust-ledger", "bob")["notes"]
+    assert ask(two, clusters) == before
+    assert ask(two, "SELECT count(*) AS n FROM rollup.touched_days") == [{"n": 0}]
+
+
 @pytest.mark.thorough
 def test_a_month_waits_for_who_is_set_aside(two: str) -> None:
     """Although other users are rejected, too: 6 beats 3."""
