@@ -16,7 +16,7 @@ from jobs.domain.schemas import ACCOUNTS, DRAWN
 from jobs.postgres.connections import Connection, prefer_indexes, read_csv_blocks
 from jobs.postgres.credit_capabilities import COLUMNS, CreditCapabilities
 from jobs.postgres.errors import name_refusals
-from jobs.postgres.sql_loader import app_table, compose, job_table, text_array
+from jobs.postgres.sql_loader import compose, text_array
 from jobs.postgres.table_io import copy_in
 from jobs.settings import Settings
 
@@ -30,13 +30,7 @@ def read_accounts(
         return pl.DataFrame(schema=ACCOUNTS)
     # Which columns exist differs by database.
     units = {name: sql.SQL("{} * {}").format(credits.amount(column), ONE) for name, column in COLUMNS.items()}
-    text = compose(
-        "accounts.by_user",
-        accounts=app_table(settings, "user_credits"),
-        users=text_array(users),
-        usable=credits.usable(of=""),
-        **units,
-    )
+    text = compose("accounts.by_user", settings, users=text_array(users), usable=credits.usable(of=""), **units)
     return pl.concat(_parse_block(block) for block in read_csv_blocks(connection, text))
 
 
@@ -61,7 +55,7 @@ def lock_accounts(
         return frozenset(), frozenset()
     text = compose(
         "accounts.lock",
-        accounts=app_table(settings, "user_credits"),
+        settings,
         users=text_array(users),
         lock=sql.SQL("FOR NO KEY UPDATE" if wait else "FOR NO KEY UPDATE SKIP LOCKED"),
     )
@@ -90,14 +84,9 @@ def post_draws(
     The accounts must be locked. Raises RefusedError where a row cannot be written; the caller then rolls back.
     """
     done = {"credit_draws": _insert_draws(connection, settings, postings, run_id, imported=False)}
-    run, accounts = {"run_id": run_id, "schema": settings.rollup_schema}, app_table(settings, "user_credits")
+    run = {"run_id": run_id, "schema": settings.rollup_schema}
     if credits.has_transactions:
-        text = compose(
-            "accounts.post_transactions",
-            transactions=app_table(settings, "credit_transactions"),
-            accounts=accounts,
-            balance=credits.balance(),
-        )
+        text = compose("accounts.post_transactions", settings, balance=credits.balance())
         with name_refusals("credit_transactions", RefusedError):
             done["credit_transactions"] = connection.execute(text, run).rowcount
         _require_rows_written("credit_transactions", count_transactions(postings), done["credit_transactions"])
@@ -122,7 +111,7 @@ def _insert_draws(
     connection.execute(compose("accounts.stage_draws"))
     staged = draws.select("user_id", "id", "month", "date", "free", "purchased", "fresh", "first")
     copy_in(connection, sql.Identifier("usage_jobs_draws"), staged)
-    text = compose("accounts.post_draws", draws=job_table(settings, "credit_draws"))
+    text = compose("accounts.post_draws", settings)
     with prefer_indexes(connection):
         return connection.execute(text, {"run_id": run_id, "imported": imported}).rowcount
 
@@ -166,7 +155,7 @@ def _increments_query(settings: Settings, credits: CreditCapabilities) -> sql.Co
         changes = sql.SQL("d.free + d.purchased <> 0")
     return compose(
         "accounts.post_accounts",
-        accounts=app_table(settings, "user_credits"),
+        settings,
         increments=sql.SQL(text).format(used=used, free=free),
         changes=changes,
         balance=credits.balance(),

@@ -11,7 +11,7 @@ from jobs.domain.errors import PreflightError
 from jobs.postgres import run_log
 from jobs.postgres.connections import Connection
 from jobs.postgres.credit_capabilities import CreditCapabilities
-from jobs.postgres.sql_loader import app_table, compose, job_table
+from jobs.postgres.sql_loader import compose, job_table
 from jobs.settings import Settings
 
 
@@ -41,7 +41,7 @@ def is_due(connection: Connection, settings: Settings, credits: CreditCapabiliti
     """Whether no run has written to the ledger yet, so that draws of another program are to be adopted."""
     if not credits.writes_deducted:
         return False
-    text = compose("adoption.is_due", draws=job_table(settings, "credit_draws"), runs=job_table(settings, "runs"))
+    text = compose("adoption.is_due", settings)
     row = connection.execute(text).fetchone()
     return row is not None and bool(row[0])
 
@@ -51,8 +51,7 @@ def refuse_another_deployment(connection: Connection, settings: Settings, credit
     may do so again."""
     if not credits.has_transactions:
         return
-    transactions = app_table(settings, "credit_transactions")
-    text = compose("adoption.other_deployments", transactions=transactions, schema=sql.Literal(settings.rollup_schema))
+    text = compose("adoption.other_deployments", settings, schema=sql.Literal(settings.rollup_schema))
     if row := connection.execute(text).fetchone():
         other, draws = row
         raise PreflightError(
@@ -68,8 +67,7 @@ def adopt(connection: Connection, settings: Settings, credits: CreditCapabilitie
 
     ``logged``: import the rows, with an entry in the run log (kind `adopt`); a dry run only computes the result.
     """
-    draws, accounts = job_table(settings, "credit_draws"), app_table(settings, "user_credits")
-    deducted = compose("ledger.deducted", usage=app_table(settings, "usage_daily"))
+    deducted = compose("ledger.deducted", settings)
     with connection.cursor(row_factory=dict_row) as cursor:
         found = cursor.execute(compose("adoption.adoptable", deducted=deducted)).fetchone()
         if not found or not found["rows"]:
@@ -78,13 +76,11 @@ def adopt(connection: Connection, settings: Settings, credits: CreditCapabilitie
         if logged:
             values = {**found, "version": version("usage-jobs")}
             run_id = run_log.insert_numbered(connection, settings, "adoption.insert_run", values)
-            cursor.execute(compose("adoption.adopt_draws", draws=draws, adoptable=adoptable), {"run_id": run_id})
+            cursor.execute(compose("adoption.adopt_draws", settings, adoptable=adoptable), {"run_id": run_id})
         # Composed: which columns exist differs by database.
         used = sql.SQL("({} + {})").format(*credits.used())
-        table = draws if logged else adoptable
-        excess = cursor.execute(
-            compose("adoption.adopted_excess", draws=table, accounts=accounts, used=used)
-        ).fetchone()
+        table = job_table(settings, "credit_draws") if logged else adoptable
+        excess = cursor.execute(compose("adoption.adopted_excess", settings, draws=table, used=used)).fetchone()
     assert excess is not None  # noqa: S101 - an aggregate is always one row
     return Adoption(found["rows"], found["total"], excess["users"], excess["excess"])
 
@@ -92,7 +88,6 @@ def adopt(connection: Connection, settings: Settings, credits: CreditCapabilitie
 def adoptable_draws_query(settings: Settings, credits: CreditCapabilities) -> sql.Composed:
     """Returns the ledger entries that an adoption makes, as a subquery in parentheses: in row order, free credits until
     the free credits used are exhausted, then purchased credits."""
-    deducted = compose("ledger.deducted", usage=app_table(settings, "usage_daily"))
+    deducted = compose("ledger.deducted", settings)
     free_used, _ = credits.used()
-    accounts = app_table(settings, "user_credits")
-    return compose("adoption.adoptable_draws", deducted=deducted, accounts=accounts, free_used=free_used)
+    return compose("adoption.adoptable_draws", settings, deducted=deducted, free_used=free_used)

@@ -11,7 +11,7 @@ from jobs.postgres import billing_mode_history, fingerprints
 from jobs.postgres.connections import Connection
 from jobs.postgres.detection import mode_hashes_query, mode_hashes_values
 from jobs.postgres.run_scope import RunScope
-from jobs.postgres.sql_loader import app_table, compose, job_table
+from jobs.postgres.sql_loader import compose
 
 KEY = ["user_id", "month"]
 CREDIT_HASHES = {
@@ -50,10 +50,10 @@ def compute_credit_hashes(
         used = {"used": sql.SQL("{} + {} + {}").format(credits.amount("total_used", "a"), free, purchased)}
     text = compose(
         "detection.credit_hashes" if credits.has_accounts else "detection.credit_hashes_without_accounts",
+        scope.settings,
         # Bound, not composed: a user's id may contain a %.
         user_ids=sql.SQL("%(users)s::text[]"),
         modes=mode_hashes_query(billing_mode_history.known_entries_query(billing_modes.select(list(MODES)).rows())),
-        accounts=app_table(scope.settings, "user_credits"),
         account_hash=fingerprints.account_hash(credits, used=used),
         usable=credits.usable(),
     )
@@ -81,16 +81,11 @@ def compute_accounts_before(
         }
     else:
         used = {"used": sql.SQL("{} - d.free - d.purchased").format(credits.amount("total_used", "a"))}
-    settings = scope.settings
     text = compose(
         "detection.accounts_before",
+        scope.settings,
         account_hash=fingerprints.account_hash(credits, used=used),
-        accounts=app_table(settings, "user_credits"),
-        drawn_since=compose(
-            "ledger.drawn_since",
-            user_monthly=job_table(settings, "user_monthly"),
-            draws=job_table(settings, "credit_draws"),
-        ),
+        drawn_since=compose("ledger.drawn_since", scope.settings),
     )
     values = {"months": keys["month"].to_list(), "users": keys["user_id"].to_list(), "run_id": run_id}
     found = [(month, user, str(hash_)) for month, user, hash_ in connection.execute(text, values)]

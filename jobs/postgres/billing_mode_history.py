@@ -7,7 +7,7 @@ from psycopg import sql
 
 from jobs.postgres.connections import Connection
 from jobs.postgres.credit_capabilities import CreditCapabilities
-from jobs.postgres.sql_loader import app_table, compose, job_table, text_array
+from jobs.postgres.sql_loader import compose, job_table, text_array
 from jobs.settings import Settings
 
 Entry = tuple[str, date, str | None]
@@ -35,12 +35,7 @@ def pending_query(
         else compose("billing_modes.effective_mode", flag=sql.Literal(flag))
     )
     return compose(
-        "billing_modes.pending",
-        modes=job_table(settings, "billing_modes"),
-        users=app_table(settings, "users"),
-        effective=effective,
-        day=sql.Literal(day),
-        some=_users_condition(users),
+        "billing_modes.pending", settings, effective=effective, day=sql.Literal(day), some=_users_condition(users)
     )
 
 
@@ -61,7 +56,7 @@ def find_unknown_modes(connection: Connection, settings: Settings, credits: Cred
     """Returns one note per billing mode that is not prepaid, postpaid or free."""
     if not credits.has_modes:
         return []
-    rows = connection.execute(compose("billing_modes.unknown", users=app_table(settings, "users")))
+    rows = connection.execute(compose("billing_modes.unknown", settings))
     return [
         f"users.billing_mode {mode!r} of {count:,} users (such as {first}): expected prepaid, postpaid, free or null; "
         "their usage counts as due"
@@ -82,9 +77,8 @@ def count_entries(connection: Connection, entries: sql.Composable) -> int:
 
 def append_entries(connection: Connection, settings: Settings, entries: sql.Composable, run_id: int) -> int:
     """Adds the rows of the query ``entries`` (of ``pending_query``), in the caller's transaction. Returns how many."""
-    modes = job_table(settings, "billing_modes")
     return connection.execute(
-        compose("billing_modes.append", modes=modes, entries=entries, run_id=sql.Literal(run_id))
+        compose("billing_modes.append", settings, entries=entries, run_id=sql.Literal(run_id))
     ).rowcount
 
 

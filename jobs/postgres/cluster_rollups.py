@@ -12,7 +12,7 @@ from psycopg import sql
 from jobs.domain.billing_periods import first_of
 from jobs.postgres.connections import Connection
 from jobs.postgres.run_scope import RunScope
-from jobs.postgres.sql_loader import app_table, compose, in_spans, job_table
+from jobs.postgres.sql_loader import compose, in_spans, join_columns
 
 if TYPE_CHECKING:
     import polars as pl
@@ -22,18 +22,14 @@ def touch_days(connection: Connection, scope: RunScope, run_id: int, batch_numbe
     """Marks ``days`` as touched, in the transaction of a batch."""
     if days:
         values = {"run_id": run_id, "batch": batch_number, "days": sorted(days)}
-        table = job_table(scope.settings, "touched_days")
-        connection.execute(compose("cluster_rollups.touch_days", touched_days=table), values)
+        connection.execute(compose("cluster_rollups.touch_days", scope.settings), values)
 
 
 def days_to_regroup(connection: Connection, scope: RunScope) -> list[date]:
     """Returns days that any run has touched, and days of the window on which the name of a cluster has changed."""
-    settings = scope.settings
     text = compose(
         "cluster_rollups.days_to_regroup",
-        touched_days=job_table(settings, "touched_days"),
-        months=job_table(settings, "months"),
-        cluster_daily=job_table(settings, "cluster_daily"),
+        scope.settings,
         names=_names_query(scope),
         days=in_spans("date", scope.window.spans()),
     )
@@ -42,8 +38,7 @@ def days_to_regroup(connection: Connection, scope: RunScope) -> list[date]:
 
 def untouch_days(connection: Connection, scope: RunScope, days: Collection[date]) -> None:
     """Removes the marks of all runs on ``days``, in the transaction that regroups these days."""
-    table = job_table(scope.settings, "touched_days")
-    connection.execute(compose("cluster_rollups.untouch_days", touched_days=table), {"days": list(days)})
+    connection.execute(compose("cluster_rollups.untouch_days", scope.settings), {"days": list(days)})
 
 
 def read_cluster_names(connection: Connection, scope: RunScope) -> "pl.DataFrame":
@@ -65,12 +60,10 @@ def group_days(connection: Connection, scope: RunScope, days: Sequence[date]) ->
 
     of = table_io.find_table(scope.settings, "cluster_daily")
     amounts = [name for name in of.computed if of.kind(name).startswith("numeric")]
-    # The columns depend on the configured meters.
-    sums = sql.SQL(", ").join(sql.SQL("sum({0}) AS {0}").format(sql.Identifier(name)) for name in amounts)
     text = compose(
         "cluster_rollups.grouped_days",
-        user_daily=job_table(scope.settings, "user_daily"),
-        sums=sums,
+        scope.settings,
+        sums=join_columns("sum({0}) AS {0}", amounts),
         days=sql.Literal([day.isoformat() for day in days]),
     )
     return pl.concat(table_io.read_query(connection, of, ["date", "cluster_id", "users", *amounts], text))
@@ -84,7 +77,7 @@ def count_month_users(connection: Connection, scope: RunScope, months: Sequence[
 
     text = compose(
         "cluster_rollups.month_users",
-        user_monthly=job_table(scope.settings, "user_monthly"),
+        scope.settings,
         months=sql.Literal([first_of(month).isoformat() for month in months]),
     )
     of = table_io.find_table(scope.settings, "cluster_monthly")
@@ -93,5 +86,5 @@ def count_month_users(connection: Connection, scope: RunScope, months: Sequence[
 
 def _names_query(scope: RunScope) -> sql.Composed:
     if scope.source.has_clusters:
-        return compose("cluster_rollups.names", clusters=app_table(scope.settings, "hopsworks_clusters"))
+        return compose("cluster_rollups.names", scope.settings)
     return compose("cluster_rollups.no_names")

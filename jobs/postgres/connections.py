@@ -193,8 +193,9 @@ def read_dicts(connection: Connection, query: str, /, **values: object) -> list[
         return cursor.execute(compose(query), values).fetchall()
 
 
-def read_value(connection: Connection, text: LiteralString, values: Params | None = None) -> Any:
-    """Returns the value of a query that has one row and one column, and needs no name: it reads no table of ours."""
+def read_value(connection: Connection, text: LiteralString | sql.Composed, values: Params | None = None) -> Any:
+    """Returns the value of a query that has one row and one column. A text is of a query that reads no table of ours,
+    and so needs no name."""
     [(value,)] = connection.execute(text, values).fetchall()
     return value
 

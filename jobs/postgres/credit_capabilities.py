@@ -16,7 +16,7 @@ from jobs.domain.billing_periods import month_spans
 from jobs.domain.fixed_point import MOST_DIGITS, PLACES
 from jobs.postgres.catalog import Catalog
 from jobs.postgres.connections import Connection
-from jobs.postgres.sql_loader import app_table, compose, in_spans, job_table
+from jobs.postgres.sql_loader import compose, in_spans
 from jobs.settings import Settings
 
 COLUMNS = {
@@ -112,7 +112,7 @@ def find_unusable_accounts(connection: Connection, settings: Settings, credits: 
     """Returns the first users whose accounts have amounts that are not usable numbers. Runs do not change them."""
     if not credits.has_accounts:
         return []
-    text = compose("accounts.unusable_accounts", accounts=app_table(settings, "user_credits"), usable=credits.usable())
+    text = compose("accounts.unusable_accounts", settings, usable=credits.usable())
     return [str(row[0]) for row in connection.execute(text)]
 
 
@@ -123,11 +123,6 @@ def find_unusable_payers(
     if not credits.has_accounts or not months:
         return []
     text = compose(
-        "accounts.unusable_payers",
-        accounts=app_table(settings, "user_credits"),
-        usable=credits.usable(),
-        user_monthly=job_table(settings, "user_monthly"),
-        draws=job_table(settings, "credit_draws"),
-        days=in_spans("usage_date", month_spans(months)),
+        "accounts.unusable_payers", settings, usable=credits.usable(), days=in_spans("usage_date", month_spans(months))
     )
     return [str(row[0]) for row in connection.execute(text, {"months": list(months)})]

@@ -16,14 +16,14 @@ from jobs.domain.fixed_point import unscaled
 from jobs.postgres import fingerprints
 from jobs.postgres.connections import Connection
 from jobs.postgres.run_scope import RunScope
-from jobs.postgres.sql_loader import app_table, compose, in_spans, job_table
+from jobs.postgres.sql_loader import compose, in_spans
 from jobs.postgres.usage_query import deducted_expression
 from jobs.settings import Settings
 
 
 def open_totals_query(scope: RunScope) -> sql.Composed:
     """Returns the query of the sum of each user's open debts: a part of credits_hash."""
-    return compose("debts.open_totals", **_table_names(scope), rewritten=sql.Literal(sorted(scope.window.debt_months)))
+    return compose("debts.open_totals", scope.settings, rewritten=sql.Literal(sorted(scope.window.debt_months)))
 
 
 def debt_users_query(scope: RunScope, *, is_recheck: bool) -> sql.Composed:
@@ -36,18 +36,15 @@ def debt_users_query(scope: RunScope, *, is_recheck: bool) -> sql.Composed:
     unwritten = debtors = nothing
     if scope.window.closing:
         closing = sql.Literal(sorted(scope.window.closing))
-        unwritten = compose("debts.unwritten", debts=job_table(scope.settings, "debts"), closing=closing)
+        unwritten = compose("debts.unwritten", scope.settings, closing=closing)
     if scope.window.open and not is_recheck:
         free_used, used = credits.used()
         debtors = compose(
             "debts.debtors",
-            debts=job_table(scope.settings, "debts"),
-            accounts=app_table(scope.settings, "user_credits"),
+            scope.settings,
             usable=credits.usable(),
             unit=sql.Literal(unscaled(rules.unit)),
             payable=payable_query(scope, sql.SQL("d.user_id = a.user_id").format(), None),
-            draws=job_table(scope.settings, "credit_draws"),
-            usage=app_table(scope.settings, "usage_daily"),
             open_days=_open_days_condition(scope),
             reported=_reported_condition(scope),
             granted=credits.amount("free_credits_granted", "a"),
@@ -71,10 +68,7 @@ def payable_query(scope: RunScope, users: sql.Composable, run_id: int | None) ->
         shown, drawn = sql.SQL("u.credits_deducted::numeric").format(), sql.SQL("w.drawn").format()
     return compose(
         "debts.payable",
-        **_table_names(scope),
-        usage=app_table(settings, "usage_daily"),
-        user_daily=job_table(settings, "user_daily"),
-        draws=job_table(settings, "credit_draws"),
+        settings,
         deducted=deducted_expression() if credits.writes_deducted else nothing,
         ledger_hash=fingerprints.written_hash(cost, drawn, of="u"),
         written_hash=fingerprints.written_hash(cost, shown, of="u"),
@@ -98,10 +92,6 @@ def _reported_condition(scope: RunScope) -> sql.SQL:
     return sql.SQL("u.reported_to_stripe IS TRUE" if scope.credits.has_reported else "false")
 
 
-def _table_names(scope: RunScope) -> dict[str, sql.Composable]:
-    return {name: job_table(scope.settings, name) for name in ("debts", "months")}
-
-
 @dataclass(frozen=True, slots=True)
 class Debt:
     """The uncovered part of a usage row when its month closed: ``amount``, and how much of it was ``settled`` by later
@@ -123,12 +113,12 @@ class Debt:
 
 def read_debts(connection: Connection, settings: Settings, user: str | None = None) -> list[Debt]:
     """Returns the debts of closed months (of ``user``; None: of all), by user and day."""
-    text = compose("debts.list", debts=job_table(settings, "debts"), months=job_table(settings, "months"))
+    text = compose("debts.list", settings)
     with connection.cursor(row_factory=class_row(Debt)) as cursor:
         return cursor.execute(text, {"user": user}).fetchall()
 
 
 def write_off(connection: Connection, settings: Settings, user: str, reason: str, run_id: int) -> None:
     """Writes off the open debts of ``user`` in closed months, in the caller's transaction."""
-    text = compose("debts.write_off", debts=job_table(settings, "debts"), months=job_table(settings, "months"))
+    text = compose("debts.write_off", settings)
     connection.execute(text, {"user": user, "reason": reason, "run_id": run_id})

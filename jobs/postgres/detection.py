@@ -17,7 +17,7 @@ from jobs.domain.work_list import BatchLimits, WorkList
 from jobs.postgres import debts, fingerprints
 from jobs.postgres.connections import Connection
 from jobs.postgres.run_scope import RunScope
-from jobs.postgres.sql_loader import app_table, compose, in_spans, job_table, text_array
+from jobs.postgres.sql_loader import compose, in_spans, text_array
 
 STREAMED = 1000
 """Rows of the work list that are fetched at a time."""
@@ -213,10 +213,10 @@ def read_fingerprints(
     """Returns row count, usage_hash and written_hash by user and month, of ``users`` now."""
     text = compose(
         "detection.users_fingerprints",
+        scope.settings,
         month=fingerprints.month_of(scope.window.months),
         usage_hash=scope.query.usage_hash,
         written_hash=scope.query.written_hash,
-        usage=app_table(scope.settings, "usage_daily"),
         users=text_array(users),
         days=in_spans("date", scope.window.spans()),
     )
@@ -225,9 +225,8 @@ def read_fingerprints(
 
 def count_draws(connection: Connection, scope: RunScope, users: Collection[str]) -> dict[str, int]:
     """Returns how many ledger entries each of ``users`` has in the months of the window."""
-    draws = job_table(scope.settings, "credit_draws")
     days = in_spans("usage_date", month_spans(scope.window.months))
-    text = compose("detection.draw_counts", draws=draws, users=text_array(users), draw_days=days)
+    text = compose("detection.draw_counts", scope.settings, users=text_array(users), draw_days=days)
     return dict(connection.execute(text).fetchall())
 
 
@@ -237,9 +236,8 @@ def _draws_without_usage_query(scope: RunScope, months: Sequence[date]) -> sql.C
         return sql.SQL("").format()
     return compose(
         "detection.draws_without_usage",
-        accounts=app_table(scope.settings, "user_credits"),
+        scope.settings,
         usable=credits.usable(),
-        draws=job_table(scope.settings, "credit_draws"),
         draw_days=in_spans("usage_date", scope.window.spans_of(months)),
         month_days=in_spans("usage_date", month_spans(months)),
     )
@@ -261,11 +259,7 @@ def mode_hashes_values(scope: RunScope, months: Sequence[date]) -> dict[str, Any
 
 
 def _account_hashes_query(scope: RunScope) -> sql.Composed:
-    return compose(
-        "detection.account_hashes",
-        account_hash=fingerprints.account_hash(scope.credits),
-        accounts=app_table(scope.settings, "user_credits"),
-    )
+    return compose("detection.account_hashes", scope.settings, account_hash=fingerprints.account_hash(scope.credits))
 
 
 def _is_written_condition(scope: RunScope) -> sql.Composed:
@@ -291,15 +285,14 @@ def _compared_query(
         new_days = compose("detection.new_days")
     return compose(
         "detection.compared",
+        scope.settings,
         is_new=is_new,
         new_days=new_days,
         new_columns=new_columns,
         month=fingerprints.month_of(months),
         usage_hash=scope.query.usage_hash,
         written_hash=scope.query.written_hash,
-        usage=app_table(scope.settings, "usage_daily"),
         days=in_spans("date", scope.window.spans_of(months)),
-        user_monthly=job_table(scope.settings, "user_monthly"),
         flags=flags,
         joins=sql.SQL("\n  ").join(joins),
     )

@@ -18,7 +18,7 @@ from jobs.domain.schemas import DRAWS
 from jobs.postgres import table_io
 from jobs.postgres.connections import Connection
 from jobs.postgres.errors import name_refusals
-from jobs.postgres.sql_loader import app_table, column_list, compose, in_spans, job_table, text_array
+from jobs.postgres.sql_loader import column_list, compose, in_spans, text_array
 from jobs.settings import Settings
 
 ROWS: dict[str, pl.DataType | type[pl.DataType]] = {"id": pl.UInt128, "user_id": pl.String}
@@ -64,7 +64,7 @@ def read_totals_of_rows(
     - ``before``: the sum before the newest entry
     - ``elsewhere``: the part of ``drawn`` in closed months outside ``window``
     """
-    text = compose("ledger.drawn_of_rows", draws=table, months=job_table(settings, "months"))
+    text = compose("ledger.drawn_of_rows", settings, draws=table)
     values = {"ids": [UUID(int=id_) for id_ in ids], "window": list(window)}
     rows = connection.execute(text, values).fetchall() if ids else []
     found = [
@@ -88,8 +88,7 @@ def ledger_and_transactions_query(settings: Settings, *, drawn: sql.Composable, 
     """Returns the query that compares both sums by user. ``drawn``, ``posted``: conditions on either table."""
     return compose(
         "ledger.ledger_and_transactions",
-        draws=job_table(settings, "credit_draws"),
-        transactions=app_table(settings, "credit_transactions"),
+        settings,
         ours=our_transactions_condition(settings),
         drawn=drawn,
         posted=posted,
@@ -98,9 +97,7 @@ def ledger_and_transactions_query(settings: Settings, *, drawn: sql.Composable, 
 
 def our_transactions_condition(settings: Settings) -> sql.Composed:
     """Returns the condition that a transaction was posted by a run of this schema."""
-    return compose(
-        "ledger.our_transactions", schema=sql.Literal(settings.rollup_schema), runs=job_table(settings, "runs")
-    )
+    return compose("ledger.our_transactions", settings, schema=sql.Literal(settings.rollup_schema))
 
 
 def append_corrections(
@@ -110,11 +107,6 @@ def append_corrections(
     if rows.is_empty():
         return
     stage = table_io.stage_rows(connection, settings, table_io.find_table(settings, "corrections"), rows)
-    text = compose(
-        "ledger.append_corrections",
-        corrections=job_table(settings, "corrections"),
-        columns=column_list(rows.columns),
-        stage=stage,
-    )
+    text = compose("ledger.append_corrections", settings, columns=column_list(rows.columns), stage=stage)
     with name_refusals(f"{settings.rollup_schema}.corrections"):
         connection.execute(text, {"reason": reason, "run_id": run_id})

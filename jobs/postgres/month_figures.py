@@ -9,7 +9,7 @@ from psycopg.rows import dict_row
 
 from jobs.postgres.connections import Connection
 from jobs.postgres.run_scope import RunScope
-from jobs.postgres.sql_loader import compose, job_table
+from jobs.postgres.sql_loader import compose
 
 NOTHING = Decimal(0)
 
@@ -39,7 +39,7 @@ def read_month_figures(
     connection: Connection, scope: RunScope, months: Sequence[date]
 ) -> tuple[dict[date, MonthFigures], MonthFigures]:
     """Returns the figures of each of ``months``, and of all months in the currency of the last month."""
-    text = compose("months.figures", user_monthly=job_table(scope.settings, "user_monthly"))
+    text = compose("months.figures", scope.settings)
     with connection.cursor(row_factory=dict_row) as cursor:
         rows = cursor.execute(text, {"months": list(months), "summed": scope.summed_months}).fetchall()
     found = {row.pop("month"): MonthFigures(**row) for row in rows}
@@ -49,7 +49,7 @@ def read_month_figures(
 
 def read_ran_out(connection: Connection, scope: RunScope, months: Sequence[date]) -> list[tuple[str, date, Decimal]]:
     """Returns user, month and amount of prepaid usage that no credit pays for."""
-    text = compose("months.ran_out", user_monthly=job_table(scope.settings, "user_monthly"))
+    text = compose("months.ran_out", scope.settings)
     return connection.execute(text, {"months": list(months)}).fetchall()
 
 
@@ -61,6 +61,5 @@ def read_day_costs(
     Days from ``since`` to ``covered`` are read from cluster_daily, which is small; later days up to ``last`` from
     user_daily: runs that died have written only there.
     """
-    tables = {name: job_table(scope.settings, name) for name in ("cluster_daily", "user_daily")}
     days = {"since": since, "covered": covered, "last": last}
-    return dict(connection.execute(compose("months.day_costs", **tables), days).fetchall())
+    return dict(connection.execute(compose("months.day_costs", scope.settings), days).fetchall())

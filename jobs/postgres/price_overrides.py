@@ -20,7 +20,7 @@ from jobs.domain.rate_card import MAX_PRICE
 from jobs.postgres import server_clock
 from jobs.postgres.connections import Connection
 from jobs.postgres.source_capabilities import SourceCapabilities
-from jobs.postgres.sql_loader import app_table, compose, job_table
+from jobs.postgres.sql_loader import compose
 from jobs.settings import Settings
 
 FIRST_TEN = 10
@@ -71,8 +71,7 @@ def read_overrides(
     starts = [_timestamp(name) for name in ("valid_from", "created_at") if name in source.overrides]
     text = compose(
         "price_overrides.of_days",
-        overrides=app_table(settings, "user_pricing_overrides"),
-        overrides_seen=job_table(settings, "overrides_seen"),
+        settings,
         valid_until=_timestamp("valid_until"),
         created_at=_timestamp("created_at"),
         # The two variants of the table have different columns.
@@ -89,7 +88,7 @@ def read_overrides(
 
 def record_seen(connection: Connection, settings: Settings, ids: Sequence[str], day: date) -> None:
     """Stores that a run that covers ``day`` has seen the overrides ``ids`` active, in the caller's transaction."""
-    text = compose("price_overrides.record_seen", overrides_seen=job_table(settings, "overrides_seen"))
+    text = compose("price_overrides.record_seen", settings)
     connection.execute(text, {"ids": list(ids), "day": day, "latest": _latest_covered_day(connection)})
 
 
@@ -102,7 +101,7 @@ def read_stored_hashes(
     connection: Connection, settings: Settings, months: Sequence[date], users: Collection[str]
 ) -> dict[tuple[str, date], str | None]:
     """Returns by user and month the stored hash of its overrides: of ``users``, and of all users who had overrides."""
-    text = compose("price_overrides.hashes", user_monthly=job_table(settings, "user_monthly"))
+    text = compose("price_overrides.hashes", settings)
     rows = connection.execute(text, {"months": list(months), "users": list(users)})
     return {(user, month): hash_ for user, month, hash_ in rows}
 

@@ -11,7 +11,7 @@ from typing import Any
 from psycopg import sql
 
 from jobs.postgres.connections import Connection
-from jobs.postgres.sql_loader import app_table, compose, in_spans, job_table
+from jobs.postgres.sql_loader import compose, in_spans
 from jobs.postgres.usage_query import UsageQuery
 from jobs.settings import Settings
 
@@ -64,13 +64,8 @@ def find_user_changes(
     spans: Sequence[tuple[date, date]],
 ) -> list[RejectChange]:
     """Returns the changes after which the table has exactly ``rejects`` of ``users`` on the days of ``spans``."""
-    text = compose(
-        "rejects.of_users",
-        rejects=job_table(settings, "rejects"),
-        users=sql.SQL("%(users)s::text[]"),  # bound, not composed: a user's id may contain a %
-        usage=app_table(settings, "usage_daily"),
-        days=in_spans("date", spans),
-    )
+    # Bound, not composed: a user's id may contain a %.
+    text = compose("rejects.of_users", settings, users=sql.SQL("%(users)s::text[]"), days=in_spans("date", spans))
     days = {"firsts": [str(first) for first, _ in spans], "lasts": [str(last) for _, last in spans]}
     found = connection.execute(
         text, {"ids": [reject.id for reject in rejects], "users": sorted(users), **days}
@@ -86,9 +81,7 @@ def find_ownerless_changes(
 ) -> list[RejectChange]:
     """Returns the changes after which the table has exactly ``rejects`` of rows without a user or a day. Stored rejects
     of rows that have moved into ``spans`` and are valid now are deleted, too."""
-    text = compose(
-        "rejects.without_owner", rejects=job_table(settings, "rejects"), usage=app_table(settings, "usage_daily")
-    )
+    text = compose("rejects.without_owner", settings)
     days = {"firsts": [first for first, _ in spans], "lasts": [last for _, last in spans]}
     found = connection.execute(text, {"ids": [reject.id for reject in rejects], **days}).fetchall()
     return _find_changes(rejects, found)
@@ -121,26 +114,25 @@ def count_change(change: RejectChange) -> int:
 
 def write_rejects(connection: Connection, settings: Settings, changes: Sequence[RejectChange]) -> None:
     """Writes ``changes`` to rollup.rejects, in the caller's transaction."""
-    table = job_table(settings, "rejects")
     gone = [change.id for change in changes if change.reject is None]
     come = [change.reject for change in changes if change.reject is not None]
     if gone:
-        connection.execute(compose("rejects.remove", rejects=table), {"ids": gone})
+        connection.execute(compose("rejects.remove", settings), {"ids": gone})
     if come:
         rows = {"ids": [r.id for r in come], "reasons": [r.reason for r in come], "rows": [r.row for r in come]}
-        connection.execute(compose("rejects.upsert", rejects=table), rows)
+        connection.execute(compose("rejects.upsert", settings), rows)
 
 
 def count_rejects(connection: Connection, settings: Settings, spans: Sequence[tuple[date, date]]) -> int:
     """Returns how many rows are rejected, on the days of ``spans`` or without a day."""
     days = {"firsts": [str(first) for first, _ in spans], "lasts": [str(last) for _, last in spans]}
-    row = connection.execute(compose("rejects.count", rejects=job_table(settings, "rejects")), days).fetchone()
+    row = connection.execute(compose("rejects.count", settings), days).fetchone()
     return int(row[0]) if row else 0
 
 
 def add_set_aside(connection: Connection, settings: Settings, reasons: Mapping[str, str], run_id: int) -> None:
     """Adds users with their ``reasons`` to rollup.set_aside, in the caller's transaction. Known users keep `since`."""
-    text = compose("set_aside.upsert", set_aside=job_table(settings, "set_aside"))
+    text = compose("set_aside.upsert", settings)
     connection.execute(text, {"users": list(reasons), "reasons": list(reasons.values()), "run_id": run_id})
 
 
@@ -148,10 +140,10 @@ def remove_set_aside(
     connection: Connection, settings: Settings, users: Collection[str] | None, *, remaining: Collection[str]
 ) -> None:
     """Removes ``users`` (None: all) except ``remaining`` from rollup.set_aside, in the caller's transaction."""
-    text = compose("set_aside.remove", set_aside=job_table(settings, "set_aside"))
+    text = compose("set_aside.remove", settings)
     connection.execute(text, {"users": None if users is None else list(users), "remaining": list(remaining)})
 
 
 def list_set_aside(connection: Connection, settings: Settings) -> dict[str, str]:
     """Returns the users who are set aside, with the reason."""
-    return dict(connection.execute(compose("set_aside.list", set_aside=job_table(settings, "set_aside"))).fetchall())
+    return dict(connection.execute(compose("set_aside.list", settings)).fetchall())

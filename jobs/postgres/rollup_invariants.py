@@ -3,7 +3,7 @@
 Lists of sums and of compared columns are composed: they depend on the configured meters.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 
@@ -12,7 +12,7 @@ from psycopg import sql
 from jobs.domain.meters import Meter, cost_of, days_of
 from jobs.domain.wording import name_some
 from jobs.postgres.invariants import InvariantCheck, describe_sides_sql
-from jobs.postgres.sql_loader import column_list, compose, job_table
+from jobs.postgres.sql_loader import column_list, compose, join_columns
 from jobs.settings import Settings
 
 CLUSTER_DAYS = "1 cluster_daily = user_daily by day and cluster"
@@ -65,15 +65,14 @@ def format_day_spans(days: Sequence[date]) -> list[str]:
 
 def rollup_checks(settings: Settings) -> Iterator[Check]:
     """Yields every check of the roll-ups."""
-    touched = job_table(settings, "touched_days")
     for what, names in _columns_by_unit(settings.meters).items():
-        sums = _sums_query(settings, names)
-        for column, by in (("months", "month"), ("days", "day")):
-            text = compose("rollup_invariants.clusters", sums=sums, which=sql.Identifier(column), touched_days=touched)
+        pairs = [sql.SQL("({}, s.{})").format(sql.Literal(name), sql.Identifier(name)) for name in names]
+        parts = {"sums": join_columns("sum({0}) AS {0}", names), "amounts": sql.SQL(", ").join(pairs)}
+        for by in ("month", "day"):
+            text = compose("rollup_invariants.clusters", settings, by=sql.Literal(by), **parts)
             yield f"1 {what} by user = by cluster and {by}", text, False
     yield from _group_by_checks(settings)
-    tables = {name: job_table(settings, name) for name in ("months", "user_monthly", "touched_days")}
-    yield "1 cost in the table months = by user", compose("rollup_invariants.months", **tables), False
+    yield "1 cost in the table months = by user", compose("rollup_invariants.months", settings), False
 
 
 def _columns_by_unit(meters: Sequence[Meter]) -> dict[str, list[str]]:
@@ -98,58 +97,34 @@ def _group_by_checks(settings: Settings) -> Iterator[Check]:
     ]
     levels = {meter.name for meter in meters if meter.is_level}
     monthly = [days_of(name) if name in levels else name for name in daily]
-    tables = ("user_daily", "user_monthly", "cluster_daily", "cluster_monthly", "months", "touched_days")
-    parts: dict[str, sql.Composable] = {table: job_table(settings, table) for table in tables}
-    parts["sums"] = sql.SQL(", ").join(sql.SQL("sum({0}) AS {0}").format(sql.Identifier(name)) for name in daily)
-    cluster_months = "1 cluster_monthly = user_daily by month and cluster"
-    for title, text, of, stored, users in (
-        (USER_MONTHS, "rollup_invariants.user_days", "m", monthly, None),
-        (CLUSTER_DAYS, "rollup_invariants.cluster_days", "c", daily, "users"),
-        (cluster_months, "rollup_invariants.cluster_months", "c", monthly, "active_users"),
+    sums, cluster_months = join_columns("sum({0}) AS {0}", daily), "1 cluster_monthly = user_daily by month and cluster"
+    for title, query, stored, users in (
+        (USER_MONTHS, "user_days", monthly, []),
+        (CLUSTER_DAYS, "cluster_days", daily, ["users"]),
+        (cluster_months, "cluster_months", monthly, ["active_users"]),
     ):
+        sides: list[tuple[str, sql.Composable, sql.Composable]] = [
+            (name, sql.SQL("d.users"), sql.Identifier("s", name)) for name in users
+        ]
         # No rows count as a sum of 0: all rows of a user may be rejected.
-        sides = [(_or_zero("d", name), _or_zero(of, column)) for name, column in zip(daily, stored, strict=True)]
-        named: dict[str, tuple[sql.Composable, sql.Composable]] = dict(zip(stored, sides, strict=True))
-        if users is not None:
-            named = {users: (sql.SQL("d.users").format(), sql.Identifier(of, users)), **named}
-        difference = _first_difference(named)
-        yield title, compose(text, columns=column_list(stored), difference=difference, **parts), True
+        sides += [
+            (column, _or_zero("d", name), _or_zero("s", column)) for name, column in zip(daily, stored, strict=True)
+        ]
+        parts = {"sums": sums, "columns": column_list(stored), "difference": _first_difference(sides)}
+        yield title, compose(f"rollup_invariants.{query}", settings, **parts), True
 
 
 def _or_zero(of: str, column: str) -> sql.Composed:
     return sql.SQL("coalesce({}, 0)").format(sql.Identifier(of, column))
 
 
-def _first_difference(sides: Mapping[str, tuple[sql.Composable, sql.Composable]]) -> sql.Composed:
-    """Returns SQL for a text with the first column that differs, and both its values.
+def _first_difference(sides: Iterable[tuple[str, sql.Composable, sql.Composable]]) -> sql.Composed:
+    """Returns SQL for a text with the first column that differs, and both its values. ``sides``: column and values.
 
     No named query: it has one case for each configured meter.
     """
     cases = [
         sql.SQL("WHEN {0} IS DISTINCT FROM {1} THEN {2}").format(*both, describe_sides_sql(f"{name} is ", *both))
-        for name, both in sides.items()
+        for name, *both in sides
     ]
     return sql.SQL("CASE {} END").format(sql.SQL(" ").join(cases))
-
-
-def _sums_query(settings: Settings, names: Sequence[str]) -> sql.Composed:
-    """Returns the query of the sums of the columns ``names``, by month and column, in each of three roll-ups."""
-    day_of = {
-        "user_monthly": ("month", "users"),
-        "cluster_monthly": ("month", "months"),
-        "cluster_daily": ("date", "days"),
-    }
-    columns = [sql.Identifier(name) for name in names]
-    pairs = zip(names, columns, strict=True)
-    amounts = sql.SQL(", ").join(sql.SQL("({}, s.{})").format(sql.Literal(name), column) for name, column in pairs)
-    return sql.SQL(" UNION ALL ").join(
-        compose(
-            "rollup_invariants.sum",
-            day=sql.Identifier(day),
-            sums=sql.SQL(", ").join(sql.SQL("sum({0}) AS {0}").format(column) for column in columns),
-            table=job_table(settings, table),
-            amounts=amounts,
-            **{of: sql.SQL("v.amount" if of == mine else "0::numeric") for of in ("users", "months", "days")},
-        )
-        for table, (day, mine) in day_of.items()
-    )

@@ -1,6 +1,7 @@
 """Named SQL: ``sql/<subject>.sql`` holds the queries of one subject, each after a line ``-- name: <name>``.
 
-Names and lists of columns are composed into ``{parts}``; values are bound as ``%(names)s``.
+``{app.usage_daily}`` is a table of the application, ``{job.user_daily}`` one of the job. Names and lists of columns are
+composed into other ``{parts}``; values are bound as ``%(names)s``.
 """
 
 import re
@@ -16,6 +17,7 @@ from psycopg.abc import AdaptContext
 from jobs.settings import Settings
 
 _NAME = re.compile(r"^-- name: (\w+)\n", re.MULTILINE)
+_TABLE = re.compile(r"\{(app|job)\.(\w+)\}")
 _SEPARATOR = "\x1f"
 
 
@@ -27,11 +29,17 @@ def _queries(subject: str) -> dict[str, LiteralString]:
     return {name: body.strip() + "\n" for name, body in zip(found[1::2], found[2::2], strict=True)}
 
 
-def compose(name: str, **parts: sql.Composable) -> sql.Composed:
-    """Returns the query ``name`` ("subject.query") with its ``{parts}`` filled in; values are bound as
-    ``%(names)s``."""
+def compose(name: str, settings: Settings | None = None, /, **parts: sql.Composable) -> sql.Composed:
+    """Returns the query ``name`` ("subject.query") with its ``{parts}`` filled in.
+
+    ``settings``: name the schemas of its ``{app.…}`` and ``{job.…}`` tables; a query without such tables needs none.
+    """
     subject, _, which = name.partition(".")
-    return sql.SQL(_queries(subject)[which]).format(**parts)
+    text = _queries(subject)[which]
+    if settings is not None:
+        makers = {"app": app_table, "job": job_table}
+        parts |= {f"{of}.{table}": makers[of](settings, table) for of, table in set(_TABLE.findall(text))}
+    return sql.SQL(text).format(**parts)
 
 
 def escape_percent(part: sql.Composable, context: AdaptContext) -> bytes:
@@ -58,9 +66,14 @@ def app_table(settings: Settings, table: str) -> sql.Identifier:
     return sql.Identifier(settings.source_schema, table)
 
 
-def column_list(names: list[str]) -> sql.Composed:
+def column_list(names: Iterable[str]) -> sql.Composed:
     """Returns a list of column names as SQL."""
-    return sql.SQL(", ").join(sql.Identifier(name) for name in names)
+    return join_columns("{}", names)
+
+
+def join_columns(pattern: LiteralString, names: Iterable[str], between: LiteralString = ", ") -> sql.Composed:
+    """Returns ``pattern`` (such as "sum({0}) AS {0}") for each column, joined by ``between``."""
+    return sql.SQL(between).join(sql.SQL(pattern).format(sql.Identifier(name)) for name in names)
 
 
 def in_spans(column: str, spans: Iterable[tuple[date, date]]) -> sql.Composed:

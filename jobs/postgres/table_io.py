@@ -20,7 +20,7 @@ from jobs.domain.schemas import in_decimals
 from jobs.postgres.connections import Connection, open_copy, read_csv_blocks
 from jobs.postgres.errors import name_refusals
 from jobs.postgres.schema import AMOUNT, Table, tables
-from jobs.postgres.sql_loader import column_list, compose, in_spans, job_table, text_array
+from jobs.postgres.sql_loader import column_list, compose, in_spans, job_table, join_columns, text_array
 from jobs.settings import Settings
 
 _CSV_TYPES: dict[str, pl.DataType | type[pl.DataType]] = {
@@ -58,7 +58,7 @@ def read(
 
     ``of``: the definition with the types of the columns; ``table``: the table, or a subquery with the same columns.
     """
-    text = sql.SQL("SELECT {} FROM {} WHERE {}").format(column_list(list(names)), table, rows)
+    text = sql.SQL("SELECT {} FROM {} WHERE {}").format(column_list(names), table, rows)
     return read_query(connection, of, names, text)
 
 
@@ -128,12 +128,12 @@ def upsert(
         table=job_table(settings, of.name),
         columns=column_list(rows.columns),
         stage=stage,
-        key=column_list(list(of.key)),
-        assignments=_join_names("{0} = EXCLUDED.{0}", values),
+        key=column_list(of.key),
+        assignments=join_columns("{0} = EXCLUDED.{0}", values),
         revision=sql.SQL("revision = t.revision + (t.month = ANY(%(closed)s))::integer, " if revised else ""),
         updated=sql.SQL(", updated_at = now()" if "updated_at" in of.columns else ""),
-        stored=_join_names("t.{0}", values),
-        excluded=_join_names("EXCLUDED.{0}", values),
+        stored=join_columns("t.{0}", values),
+        excluded=join_columns("EXCLUDED.{0}", values),
     )
     with name_refusals(f"{settings.rollup_schema}.{of.name}"):
         return connection.execute(text, {"run_id": run_id, "closed": list(closed)}).rowcount
@@ -148,17 +148,13 @@ def remove(connection: Connection, settings: Settings, of: Table, keys: pl.DataF
     nullable = [name for name in of.key if name in NULLABLE_KEYS]
     same = sql.SQL(" AND ").join(
         [
-            _join_names("t.{0} = s.{0}", [name for name in of.key if name not in nullable], " AND "),
+            join_columns("t.{0} = s.{0}", [name for name in of.key if name not in nullable], " AND "),
             *(sql.SQL("t.{0} IS NOT DISTINCT FROM s.{0}").format(sql.Identifier(name)) for name in nullable),
         ]
     )
     return connection.execute(
         compose("table_io.remove", table=job_table(settings, of.name), stage=stage, same=same)
     ).rowcount
-
-
-def _join_names(pattern: str, names: Sequence[str], between: str = ", ") -> sql.Composed:
-    return sql.SQL(between).join(sql.SQL(pattern).format(sql.Identifier(name)) for name in names)
 
 
 def stage_rows(connection: Connection, settings: Settings, of: Table, rows: pl.DataFrame) -> sql.Identifier:

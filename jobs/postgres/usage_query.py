@@ -16,7 +16,7 @@ from jobs.domain.billing_periods import month_spans
 from jobs.domain.fixed_point import ONE
 from jobs.domain.meters import Meter
 from jobs.postgres.source_capabilities import SourceCapabilities
-from jobs.postgres.sql_loader import app_table, compose, in_spans, job_table, text_array
+from jobs.postgres.sql_loader import compose, in_spans, text_array
 from jobs.settings import Settings
 
 
@@ -69,12 +69,12 @@ class UsageQuery:
         quantities = [sql.SQL("{} AS {}").format(value, sql.Identifier(name)) for name, value in numbers.items()]
         return compose(
             "usage.rows",
+            self.settings,
             **fields,
             reported=sql.SQL("CASE WHEN {} THEN 1::bigint ELSE 0 END").format(self.reported),
             usage_hash=self.usage_hash,
             written_hash=self.written_hash,
             quantities=sql.SQL(",\n  ").join(quantities),
-            usage=app_table(self.settings, "usage_daily"),
             filter=rows,
         )
 
@@ -119,17 +119,16 @@ class UsageQuery:
 
     def ownerless_query(self, spans: Collection[tuple[date, date]]) -> sql.Composed:
         """Returns the query of ids of rows without a day, or without a user on the days of ``spans``."""
-        return compose("rejects.ownerless", usage=app_table(self.settings, "usage_daily"), days=in_spans("date", spans))
+        return compose("rejects.ownerless", self.settings, days=in_spans("date", spans))
 
     def reject_rows_query(self) -> sql.Composed:
         """Returns the query of rows that are not valid, as rollup.rejects stores them."""
-        return compose("rejects.reject_rows", row=self._reject_row(), usage=app_table(self.settings, "usage_daily"))
+        return compose("rejects.reject_rows", self.settings, row=self._reject_row())
 
     def outdated_rejects_query(self, spans: Collection[tuple[date, date]]) -> sql.Composed:
         """Returns the query of ids of rejects on the days of ``spans`` whose row differs from the stored one."""
-        usage, rejects = app_table(self.settings, "usage_daily"), job_table(self.settings, "rejects")
         days = in_spans("date", spans)
-        return compose("rejects.outdated", rejects=rejects, usage=usage, days=days, row=self._reject_row())
+        return compose("rejects.outdated", self.settings, days=days, row=self._reject_row())
 
     def is_priceable(self, row: Mapping[str, object]) -> bool:
         """Whether a row (of ``reject_rows_query``) can be priced now."""

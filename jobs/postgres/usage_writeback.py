@@ -15,7 +15,7 @@ from jobs.postgres import accounts, fingerprints
 from jobs.postgres.connections import Connection, prefer_indexes
 from jobs.postgres.errors import name_refusals
 from jobs.postgres.run_scope import RunScope
-from jobs.postgres.sql_loader import app_table, compose, in_spans, job_table, text_array
+from jobs.postgres.sql_loader import compose, in_spans, text_array
 from jobs.postgres.table_io import copy_in
 
 STAGE = sql.Identifier("usage_jobs_rows")
@@ -111,9 +111,9 @@ def _hash_changes_query(scope: RunScope, rows: sql.Composable, locking: sql.Comp
     credits = sql.SQL("coalesce(s.new_credits_deducted, u.credits_deducted::numeric)").format()
     return compose(
         "writeback.hash_changes",
+        scope.settings,
         rows=rows,
         new_hash=fingerprints.written_hash(cost if rated else nothing, credits if shown else nothing, of="u"),
-        usage=app_table(scope.settings, "usage_daily"),
         locking=locking,
     )
 
@@ -128,8 +128,7 @@ def unstage_users(connection: Connection, users: Collection[str]) -> None:
 def lock_users(connection: Connection, scope: RunScope, users: Collection[str]) -> None:
     """Locks all rows of ``users`` in the window. Raises psycopg.errors.LockNotAvailable at once where one is locked."""
     days = in_spans("date", scope.window.spans())
-    usage = app_table(scope.settings, "usage_daily")
-    connection.execute(compose("writeback.lock_users", usage=usage, users=text_array(users), days=days))
+    connection.execute(compose("writeback.lock_users", scope.settings, users=text_array(users), days=days))
 
 
 def write_rows(connection: Connection, scope: RunScope, rows: pl.DataFrame) -> None:
@@ -142,11 +141,7 @@ def write_rows(connection: Connection, scope: RunScope, rows: pl.DataFrame) -> N
         assignments.append(
             sql.SQL("credits_deducted = coalesce(trim_scale(s.new_credits_deducted), u.credits_deducted)")
         )
-    text = compose(
-        "writeback.write_rows",
-        usage=app_table(scope.settings, "usage_daily"),
-        assignments=sql.SQL(", ").join(assignments),
-    )
+    text = compose("writeback.write_rows", scope.settings, assignments=sql.SQL(", ").join(assignments))
     with name_refusals("usage_daily", RefusedError), _prefer_indexes(connection, scope):
         written = connection.execute(text).rowcount
     if written != rows.height:
@@ -159,12 +154,7 @@ def find_unread_rows(connection: Connection, scope: RunScope, reversed_: pl.Data
     ids = reversed_["id"].to_list()
     if not ids or not scope.credits.writes_deducted:
         return []
-    text = compose(
-        "writeback.unread_rows",
-        usage=app_table(scope.settings, "usage_daily"),
-        draws=job_table(scope.settings, "credit_draws"),
-        days=in_spans("date", scope.window.spans()),
-    )
+    text = compose("writeback.unread_rows", scope.settings, days=in_spans("date", scope.window.spans()))
     more: dict[tuple[int, str], int] = {}
     for id_, user, free, purchased in reversed_.select("id", "user_id", "free", "purchased").iter_rows():
         more[id_, user] = more.get((id_, user), 0) + free + purchased
@@ -185,10 +175,7 @@ def find_undated_rows(connection: Connection, scope: RunScope, ids: Collection[s
     if not ids or not scope.credits.writes_deducted:
         return []
     text = compose(
-        "writeback.undated_rows",
-        usage=app_table(scope.settings, "usage_daily"),
-        draws=job_table(scope.settings, "credit_draws"),
-        locking=sql.SQL("FOR NO KEY UPDATE OF r SKIP LOCKED" if lock else ""),
+        "writeback.undated_rows", scope.settings, locking=sql.SQL("FOR NO KEY UPDATE OF r SKIP LOCKED" if lock else "")
     )
     rows = [UnreadRow(*row) for row in connection.execute(text, {"ids": list(ids)})]
     return [row for row in rows if row.old != row.new]
@@ -198,7 +185,7 @@ def lock_unread_rows(connection: Connection, scope: RunScope, rows: Collection[U
     """Locks ``rows``. Returns the users with reversed draws on a row that another transaction has locked."""
     if not rows:
         return frozenset()
-    text = compose("writeback.lock_unread_rows", usage=app_table(scope.settings, "usage_daily"))
+    text = compose("writeback.lock_unread_rows", scope.settings)
     locked = {row[0] for row in connection.execute(text, {"ids": [row.id for row in rows]})}
     return frozenset(user for row in rows if row.id not in locked for user in row.reversed)
 
@@ -206,7 +193,7 @@ def lock_unread_rows(connection: Connection, scope: RunScope, rows: Collection[U
 def write_unread_rows(connection: Connection, scope: RunScope, rows: Collection[UnreadRow]) -> None:
     """Writes credits_deducted of ``rows``, which must be locked."""
     if rows:
-        text = compose("writeback.write_unread_rows", usage=app_table(scope.settings, "usage_daily"))
+        text = compose("writeback.write_unread_rows", scope.settings)
         values = {"ids": [row.id for row in rows], "credits": [row.new for row in rows]}
         with name_refusals("usage_daily", RefusedError):
             connection.execute(text, values)

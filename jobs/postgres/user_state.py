@@ -106,11 +106,7 @@ def read_debts(connection: Connection, scope: RunScope, users: Collection[str]) 
     """Returns the debts of ``users`` in months that are closed, or that the run closes."""
     of = table_io.find_table(scope.settings, "debts")
     text = compose(
-        "debts.stored",
-        debts=job_table(scope.settings, "debts"),
-        months=job_table(scope.settings, "months"),
-        users=text_array(users),
-        rewritten=sql.Literal(sorted(scope.window.debt_months)),
+        "debts.stored", scope.settings, users=text_array(users), rewritten=sql.Literal(sorted(scope.window.debt_months))
     )
     return pl.concat(table_io.read_query(connection, of, of.computed, text))
 

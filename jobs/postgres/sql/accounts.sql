@@ -2,20 +2,20 @@
 -- The accounts of some users, in units of 10^-10: credit granted or bought is rounded down, credit used is rounded up.
 SELECT user_id, floor({granted}) AS granted, floor({bought}) AS bought,
   ceil({free_used}) AS free_used, ceil({used}) AS used
-FROM {accounts} WHERE user_id = ANY({users}) AND {usable}
+FROM {app.user_credits} WHERE user_id = ANY({users}) AND {usable}
 
 -- name: lock
 -- Locks accounts until COMMIT, so that no other transaction changes them; returns whether each could be locked. Locks
 -- are taken in one order, so that two writers cannot deadlock.
 WITH locked AS (
-  SELECT user_id FROM {accounts} WHERE user_id = ANY({users}) ORDER BY user_id {lock}
+  SELECT user_id FROM {app.user_credits} WHERE user_id = ANY({users}) ORDER BY user_id {lock}
 )
-SELECT user_id, user_id IN (SELECT user_id FROM locked) FROM {accounts} WHERE user_id = ANY({users})
+SELECT user_id, user_id IN (SELECT user_id FROM locked) FROM {app.user_credits} WHERE user_id = ANY({users})
 
 -- name: post_accounts
 -- Adds the staged draws to the used credits of each account. Increments overwrite nothing that another program has
 -- posted meanwhile. An account whose balance would fall below 0 is not updated.
-UPDATE {accounts} AS a SET {increments}
+UPDATE {app.user_credits} AS a SET {increments}
 FROM (SELECT user_id, trim_scale(sum(free)) AS free, trim_scale(sum(purchased)) AS purchased
       FROM usage_jobs_draws GROUP BY user_id) AS d
 WHERE a.user_id = d.user_id AND {changes} AND (d.free + d.purchased <= 0 OR {balance} - d.free - d.purchased >= 0)
@@ -30,13 +30,14 @@ CREATE TEMP TABLE usage_jobs_draws
 -- name: post_draws
 -- Adds the staged draws to the ledger, each with the next revision of its row and user. `first` entries get revision 1
 -- without a look-up: if an earlier entry exists, the key rejects the new one and the count of rows is too low.
-INSERT INTO {draws} (usage_daily_id, user_id, revision, usage_date, free, purchased, imported, run_id)
+INSERT INTO {job.credit_draws} (usage_daily_id, user_id, revision, usage_date, free, purchased, imported, run_id)
 SELECT id, user_id, revision, date, free, purchased, %(imported)s, %(run_id)s
 FROM (
   SELECT s.*, 1 AS revision FROM usage_jobs_draws AS s WHERE s.first
   UNION ALL
   SELECT s.*,
-    coalesce((SELECT max(d.revision) FROM {draws} AS d WHERE d.usage_daily_id = s.id AND d.user_id = s.user_id), 0)
+    coalesce((SELECT max(d.revision) FROM {job.credit_draws} AS d
+              WHERE d.usage_daily_id = s.id AND d.user_id = s.user_id), 0)
       + row_number() OVER (PARTITION BY s.id, s.user_id ORDER BY s.month)
   FROM usage_jobs_draws AS s WHERE NOT s.first
 ) AS p
@@ -57,7 +58,7 @@ WITH entries AS (
       'purchased', trim_scale(purchased)) ORDER BY date, id)
   FROM usage_jobs_draws WHERE NOT fresh GROUP BY user_id, month
 )
-INSERT INTO {transactions}
+INSERT INTO {app.credit_transactions}
   (user_id, type, amount, balance_before, balance_after, description, metadata, created_at)
 SELECT c.user_id, 'usage', trim_scale(c.amount), {balance} + trim_scale(sum(c.amount) OVER earlier - c.amount),
   {balance} + trim_scale(sum(c.amount) OVER earlier),
@@ -72,38 +73,34 @@ SELECT c.user_id, 'usage', trim_scale(c.amount), {balance} + trim_scale(sum(c.am
       'free', trim_scale(c.free), 'purchased', trim_scale(c.purchased), 'days', c.days)
   END,
   clock_timestamp()
-FROM entries AS c JOIN {accounts} AS a ON a.user_id = c.user_id
+FROM entries AS c JOIN {app.user_credits} AS a ON a.user_id = c.user_id
 WHERE c.amount <> 0
 WINDOW earlier AS (PARTITION BY c.user_id ORDER BY c.amount < 0, c.sorted, c.id NULLS FIRST ROWS UNBOUNDED PRECEDING)
 ORDER BY c.user_id, c.amount < 0, c.sorted, c.id NULLS FIRST
 
 -- name: has_account
 -- A condition: whether the user of a row of {table} has an account.
-EXISTS (SELECT FROM {accounts} AS a WHERE a.user_id = {table}.user_id)
+EXISTS (SELECT FROM {app.user_credits} AS a WHERE a.user_id = {table}.user_id)
 
 -- name: unusable_accounts
 -- Users whose accounts have an amount that is not a finite number, or is too large.
-SELECT user_id FROM {accounts} AS a WHERE NOT {usable} ORDER BY 1 LIMIT 10
+SELECT user_id FROM {app.user_credits} AS a WHERE NOT {usable} ORDER BY 1 LIMIT 10
 
 -- name: unusable_payers
 -- Users with an unusable account who have draws or uncovered usage in some months: their amounts in these months are
 -- not known.
-SELECT a.user_id FROM {accounts} AS a
+SELECT a.user_id FROM {app.user_credits} AS a
 WHERE NOT {usable} AND (
-  EXISTS (SELECT FROM {user_monthly} AS u
+  EXISTS (SELECT FROM {job.user_monthly} AS u
           WHERE u.user_id = a.user_id AND u.month = ANY(%(months)s::date[])
             AND (u.uncovered <> 0 OR u.credits_deducted <> 0))
-  OR EXISTS (SELECT FROM {draws} AS d WHERE d.user_id = a.user_id AND {days}
+  OR EXISTS (SELECT FROM {job.credit_draws} AS d WHERE d.user_id = a.user_id AND {days}
              GROUP BY d.usage_daily_id HAVING sum(d.free) <> 0 OR sum(d.purchased) <> 0))
 ORDER BY 1 LIMIT 10
 
--- name: missing_accounts
--- How many users have ledger entries but no account any more. Their entries stay as they are.
-SELECT count(DISTINCT user_id) FROM {draws} WHERE NOT ({has_account})
-
 -- name: insert_top_up
 -- What was added to the account by hand; of free credits the type is 'grant'.
-INSERT INTO {transactions}
+INSERT INTO {app.credit_transactions}
   (user_id, type, amount, balance_before, balance_after,
    description, created_at)
 VALUES

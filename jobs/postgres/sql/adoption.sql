@@ -1,7 +1,7 @@
 -- name: is_due
 -- Whether no run has written to the ledger yet. All draws until now are then draws of another program.
-SELECT NOT EXISTS (SELECT FROM {draws})
-   AND NOT EXISTS (SELECT FROM {runs} WHERE kind = 'adopt' OR credits IS NOT NULL)
+SELECT NOT EXISTS (SELECT FROM {job.credit_draws})
+   AND NOT EXISTS (SELECT FROM {job.runs} WHERE kind = 'adopt' OR credits IS NOT NULL)
 
 -- name: insert_run
 -- Adds the import to the run log, as a finished run. Returns no row where the run id is taken.
@@ -25,14 +25,14 @@ SELECT count(*) AS rows, min(date) AS first, max(date) AS last, sum(credits_dedu
       SELECT u.*, coalesce({free_used}, 0) AS used,
         sum(credits_deducted) OVER (PARTITION BY u.user_id
           ORDER BY date, hopsworks_cluster_id NULLS LAST, u.id ROWS UNBOUNDED PRECEDING) AS running
-      FROM ({deducted}) AS u LEFT JOIN {accounts} AS a ON a.user_id = u.user_id
+      FROM ({deducted}) AS u LEFT JOIN {app.user_credits} AS a ON a.user_id = u.user_id
     ) AS u
   ) AS u
 ) AS d
 
 -- name: adopt_draws
 -- Adds the draws of another program to the ledger, as entries of revision 0.
-INSERT INTO {draws} (usage_daily_id, user_id, revision, usage_date, free, purchased, imported, run_id)
+INSERT INTO {job.credit_draws} (usage_daily_id, user_id, revision, usage_date, free, purchased, imported, run_id)
 SELECT usage_daily_id, user_id, revision, usage_date, free, purchased, imported, %(run_id)s FROM {adoptable}
 ORDER BY user_id, usage_date, usage_daily_id
 
@@ -42,7 +42,7 @@ SELECT count(*) AS users, coalesce(sum(excess), 0) AS excess
 FROM (
   SELECT d.amount - coalesce({used}, 0) AS excess
   FROM (SELECT user_id, sum(free + purchased) AS amount FROM {draws} WHERE revision = 0 GROUP BY user_id) AS d
-  LEFT JOIN {accounts} AS a ON a.user_id = d.user_id
+  LEFT JOIN {app.user_credits} AS a ON a.user_id = d.user_id
 ) AS e WHERE excess > 0
 
 -- name: other_deployments
@@ -50,7 +50,7 @@ FROM (
 SELECT t.schema, t.draws
 FROM (
   SELECT metadata ->> 'schema' AS schema, count(*) AS draws
-  FROM {transactions} WHERE type = 'usage' AND metadata ->> 'schema' <> {schema} GROUP BY 1
+  FROM {app.credit_transactions} WHERE type = 'usage' AND metadata ->> 'schema' <> {schema} GROUP BY 1
 ) AS t
 WHERE EXISTS (
   SELECT FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace

@@ -1,6 +1,7 @@
 -- name: append
 -- Adds entries to the history. The table is append-only, so an existing entry stays as it is.
-INSERT INTO {modes} (user_id, valid_from, mode, run_id) SELECT user_id, valid_from, mode, {run_id} FROM ({entries}) AS e
+INSERT INTO {job.billing_modes} (user_id, valid_from, mode, run_id)
+SELECT user_id, valid_from, mode, {run_id} FROM ({entries}) AS e
 ON CONFLICT (user_id, valid_from) DO NOTHING
 
 -- name: effective_mode
@@ -14,14 +15,15 @@ CASE WHEN billing_mode::text = 'prepaid'
 -- Users whose billing mode now differs from the newest entry of the history, or who have no entry. A user gets one
 -- entry a day: a second change on the same day gets an entry on the next day.
 SELECT user_id, CASE WHEN newest.valid_from IS NULL THEN date '0001-01-01' ELSE {day}::date END AS valid_from, u.mode
-FROM (SELECT id::text AS user_id, {effective} AS mode FROM {users} WHERE id IS NOT NULL) AS u
+FROM (SELECT id::text AS user_id, {effective} AS mode FROM {app.users} WHERE id IS NOT NULL) AS u
 LEFT JOIN (
-  SELECT DISTINCT ON (user_id) user_id, valid_from, mode FROM {modes} WHERE {some} ORDER BY user_id, valid_from DESC
+  SELECT DISTINCT ON (user_id) user_id, valid_from, mode FROM {job.billing_modes} WHERE {some}
+  ORDER BY user_id, valid_from DESC
 ) AS newest USING (user_id)
 WHERE {some}
   AND (newest.valid_from IS NULL OR (newest.mode IS DISTINCT FROM u.mode AND newest.valid_from < {day}::date))
 
 -- name: unknown
 -- Billing modes that are not one of the three: how many users have each, and the first of them.
-SELECT billing_mode::text, count(*), min(id::text) FROM {users}
+SELECT billing_mode::text, count(*), min(id::text) FROM {app.users}
 WHERE billing_mode::text NOT IN ('prepaid', 'postpaid', 'free') GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT 3

@@ -2,7 +2,7 @@
 -- The debts of some users in months that are closed, or whose debts this run writes again. Debts of a reopened month
 -- wait for its next close.
 SELECT d.usage_daily_id, d.user_id, d.usage_date, d.amount, d.settled, d.written_off, d.reason
-FROM {debts} AS d LEFT JOIN {months} AS m ON m.month = date_trunc('month', d.usage_date)::date
+FROM {job.debts} AS d LEFT JOIN {job.months} AS m ON m.month = date_trunc('month', d.usage_date)::date
 WHERE d.user_id = ANY({users})
   AND (m.closed_at IS NOT NULL OR date_trunc('month', d.usage_date)::date = ANY({rewritten}::date[]))
 
@@ -13,25 +13,25 @@ WHERE d.user_id = ANY({users})
 SELECT d.usage_daily_id, d.user_id, d.usage_date, m.month, u.hopsworks_cluster_id, d.settled,
   d.amount - d.settled - d.written_off AS open, {deducted} AS deducted, w.drawn, {ledger_hash} AS ledger_hash,
   {written_hash} AS written_hash
-FROM {debts} AS d
-JOIN {months} AS m ON m.month = date_trunc('month', d.usage_date)::date AND m.closed_at IS NOT NULL
-JOIN {usage} AS u ON u.id = d.usage_daily_id AND u.user_id = d.user_id AND u.date = d.usage_date
+FROM {job.debts} AS d
+JOIN {job.months} AS m ON m.month = date_trunc('month', d.usage_date)::date AND m.closed_at IS NOT NULL
+JOIN {app.usage_daily} AS u ON u.id = d.usage_daily_id AND u.user_id = d.user_id AND u.date = d.usage_date
 CROSS JOIN LATERAL (
-  SELECT coalesce(sum(e.free + e.purchased), 0) AS drawn FROM {draws} AS e
+  SELECT coalesce(sum(e.free + e.purchased), 0) AS drawn FROM {job.credit_draws} AS e
   WHERE e.usage_daily_id = d.usage_daily_id AND e.user_id = d.user_id
 ) AS w
 WHERE d.amount - d.settled - d.written_off >= {unit} AND {users} AND NOT {reported}
   AND m.month <> ALL({computed}::date[])
-  AND EXISTS (SELECT FROM {user_daily} AS r WHERE r.date = d.usage_date AND r.user_id = d.user_id
+  AND EXISTS (SELECT FROM {job.user_daily} AS r WHERE r.date = d.usage_date AND r.user_id = d.user_id
               AND r.cluster_id IS NOT DISTINCT FROM u.hopsworks_cluster_id)
   -- A run corrects a user-month once.
-  AND NOT EXISTS (SELECT FROM {debts} AS s WHERE s.user_id = d.user_id AND s.run_id = {run_id}::bigint
+  AND NOT EXISTS (SELECT FROM {job.debts} AS s WHERE s.user_id = d.user_id AND s.run_id = {run_id}::bigint
                   AND date_trunc('month', s.usage_date)::date = m.month)
 
 -- name: open_totals
 -- The sum of the open debts of each user, in units of 10^-10.
 SELECT d.user_id, (sum(d.amount - d.settled - d.written_off) * 10000000000)::numeric(38, 0)::text AS debts
-FROM {debts} AS d LEFT JOIN {months} AS m ON m.month = date_trunc('month', d.usage_date)::date
+FROM {job.debts} AS d LEFT JOIN {job.months} AS m ON m.month = date_trunc('month', d.usage_date)::date
 WHERE d.amount > d.settled + d.written_off
   AND (m.closed_at IS NOT NULL OR date_trunc('month', d.usage_date)::date = ANY({rewritten}::date[]))
 GROUP BY d.user_id
@@ -42,12 +42,12 @@ GROUP BY d.user_id
 UNION ALL
 SELECT a.user_id, NULL, coalesce((SELECT sum(c.row_count) FROM compared AS c WHERE c.user_id = a.user_id), 0)::bigint,
   0, 0, 0, true, 0
-FROM {accounts} AS a
+FROM {app.user_credits} AS a
 CROSS JOIN LATERAL (SELECT {granted} - {free_used} AS free, {bought} - {used} AS bought) AS b
-WHERE a.user_id IN (SELECT d.user_id FROM {debts} AS d WHERE d.amount > d.settled + d.written_off)
+WHERE a.user_id IN (SELECT d.user_id FROM {job.debts} AS d WHERE d.amount > d.settled + d.written_off)
   AND {usable} AND EXISTS ({payable})
   AND (greatest(b.free + least(b.bought, 0), b.bought + least(b.free, 0)) >= {unit} OR EXISTS (
-    SELECT FROM {draws} AS w JOIN {usage} AS u ON u.id = w.usage_daily_id AND u.user_id = w.user_id
+    SELECT FROM {job.credit_draws} AS w JOIN {app.usage_daily} AS u ON u.id = w.usage_daily_id AND u.user_id = w.user_id
     WHERE w.user_id = a.user_id AND {open_days} AND NOT {reported}
     GROUP BY w.usage_daily_id HAVING sum(w.free + w.purchased) >= {unit}))
 
@@ -61,7 +61,7 @@ FROM (
   FROM (SELECT user_id, month, uncovered FROM stored WHERE month = ANY({closing}::date[])) AS s
   FULL JOIN (
     SELECT user_id, date_trunc('month', usage_date)::date AS month, sum(amount) AS amount
-    FROM {debts} WHERE date_trunc('month', usage_date)::date = ANY({closing}::date[]) GROUP BY 1, 2
+    FROM {job.debts} WHERE date_trunc('month', usage_date)::date = ANY({closing}::date[]) GROUP BY 1, 2
   ) AS d ON d.user_id = s.user_id AND d.month = s.month
   WHERE coalesce(s.uncovered, 0) <> coalesce(d.amount, 0)
 ) AS u
@@ -69,14 +69,15 @@ FROM (
 -- name: list
 -- Debts of closed months. Debts of a reopened month do not count until it closes again.
 SELECT d.usage_daily_id, d.user_id, d.usage_date, d.amount, d.settled, d.written_off, d.reason
-FROM {debts} AS d JOIN {months} AS m ON m.month = date_trunc('month', d.usage_date)::date AND m.closed_at IS NOT NULL
+FROM {job.debts} AS d
+JOIN {job.months} AS m ON m.month = date_trunc('month', d.usage_date)::date AND m.closed_at IS NOT NULL
 WHERE %(user)s::text IS NULL OR d.user_id = %(user)s
 ORDER BY d.user_id, d.usage_date, d.usage_daily_id
 
 -- name: write_off
 -- Writes off the open part of a user's debts.
-UPDATE {debts} AS d
+UPDATE {job.debts} AS d
 SET written_off = d.amount - d.settled, reason = %(reason)s, run_id = %(run_id)s
-FROM {months} AS m
+FROM {job.months} AS m
 WHERE d.user_id = %(user)s AND d.amount > d.settled + d.written_off
   AND m.month = date_trunc('month', d.usage_date)::date AND m.closed_at IS NOT NULL

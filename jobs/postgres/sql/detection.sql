@@ -8,13 +8,13 @@ WITH found AS (
     SELECT user_id, CASE WHEN {days} THEN {month} END AS month,
       {usage_hash} AS usage_hash, {written_hash} AS written_hash
       {is_new}
-    FROM {usage} WHERE {days} OR date IS NULL OR date = 'infinity' OR date = '-infinity'
+    FROM {app.usage_daily} WHERE {days} OR date IS NULL OR date = 'infinity' OR date = '-infinity'
   ) AS u
   GROUP BY user_id, month
 ), stored AS (
   SELECT user_id, month, row_count, usage_hash, written_hash, rates_hash, overrides_hash, credits_hash, currency,
     credits_free, credits_purchased, uncovered
-  FROM {user_monthly} WHERE month = ANY(%(months)s::date[])
+  FROM {job.user_monthly} WHERE month = ANY(%(months)s::date[])
 ), compared AS (
   SELECT user_id, month, f.row_count, s.user_id IS NOT NULL AS is_stored, {flags}
   FROM (
@@ -66,28 +66,30 @@ GROUP BY user_id, month ORDER BY user_id COLLATE "C"
 UNION ALL
 SELECT a.user_id, NULL, 0, 0, 0, 0, true, 0
 FROM (
-  SELECT a.user_id FROM {accounts} AS a
+  SELECT a.user_id FROM {app.user_credits} AS a
   WHERE NOT EXISTS (SELECT FROM compared AS c WHERE c.user_id = a.user_id)
     AND {usable}
   OFFSET 0  -- else the planner reads the ledger for every account first
 ) AS a
-WHERE (SELECT sum(d.free) <> 0 OR sum(d.purchased) <> 0 FROM {draws} AS d WHERE d.user_id = a.user_id AND {draw_days})
+WHERE (SELECT sum(d.free) <> 0 OR sum(d.purchased) <> 0 FROM {job.credit_draws} AS d
+       WHERE d.user_id = a.user_id AND {draw_days})
 -- Users with adopted draws whose ledger differs from user_monthly: draws of days not covered yet are adopted with all
 -- others, and their rows may be gone when a run covers these days.
 UNION ALL
 SELECT d.user_id, NULL, 0, 0, 0, 0, true, 0
 FROM (
   SELECT user_id, date_trunc('month', usage_date)::date AS month, sum(free) AS free, sum(purchased) AS purchased
-  FROM {draws} WHERE {month_days} AND user_id IN (SELECT user_id FROM {draws} WHERE revision = 0 AND {draw_days})
+  FROM {job.credit_draws} WHERE {month_days}
+    AND user_id IN (SELECT user_id FROM {job.credit_draws} WHERE revision = 0 AND {draw_days})
   GROUP BY 1, 2 HAVING bool_and({draw_days})
 ) AS d
-JOIN {accounts} AS a ON a.user_id = d.user_id AND {usable}
+JOIN {app.user_credits} AS a ON a.user_id = d.user_id AND {usable}
 LEFT JOIN stored AS s ON s.user_id = d.user_id AND s.month = d.month
 WHERE (d.free, d.purchased) IS DISTINCT FROM (coalesce(s.credits_free, 0), coalesce(s.credits_purchased, 0))
 
 -- name: draw_counts
 -- How many ledger entries some users have in the months of the window.
-SELECT user_id, count(*) FROM {draws} WHERE user_id = ANY({users}) AND {draw_days} GROUP BY user_id
+SELECT user_id, count(*) FROM {job.credit_draws} WHERE user_id = ANY({users}) AND {draw_days} GROUP BY user_id
 
 -- name: differences
 -- Every user-month whose inputs have changed, and which inputs; and the number of rows of each month now.
@@ -113,14 +115,14 @@ GROUP BY user_id, m.month
 
 -- name: account_hashes
 -- A hash of each user's account.
-SELECT user_id, bit_xor({account_hash}) AS account_hash FROM {accounts} AS a GROUP BY user_id
+SELECT user_id, bit_xor({account_hash}) AS account_hash FROM {app.user_credits} AS a GROUP BY user_id
 
 -- name: users_fingerprints
 -- The fingerprints of some users' months now, to be compared with the rows that a batch has read.
 SELECT user_id, month, count(*), bit_xor(usage_hash), bit_xor(written_hash)
 FROM (
   SELECT user_id, {month} AS month, {usage_hash} AS usage_hash, {written_hash} AS written_hash
-  FROM {usage} WHERE user_id = ANY({users}) AND {days}
+  FROM {app.usage_daily} WHERE user_id = ANY({users}) AND {days}
 ) AS u
 GROUP BY user_id, month
 
@@ -134,7 +136,7 @@ LEFT JOIN ({modes}) AS b ON b.user_id = u.user_id AND b.month = m.month
 LEFT JOIN (
   SELECT a.user_id, bit_xor({account_hash}) AS account_hash,
     bool_and({usable}) AS is_usable
-  FROM {accounts} AS a
+  FROM {app.user_credits} AS a
   LEFT JOIN unnest(%(drawn_users)s::text[], %(drawn_free)s::numeric[], %(drawn_purchased)s::numeric[])
     AS d(user_id, free, purchased) ON d.user_id = a.user_id
   WHERE a.user_id = ANY({user_ids}) GROUP BY a.user_id
@@ -150,4 +152,4 @@ LEFT JOIN ({modes}) AS b ON b.user_id = u.user_id AND b.month = m.month
 -- name: accounts_before
 -- By user-month a hash of the account without our own draws since the user-month was stored.
 SELECT d.month, d.user_id, {account_hash}
-FROM ({drawn_since}) AS d JOIN {accounts} AS a ON a.user_id = d.user_id
+FROM ({drawn_since}) AS d JOIN {app.user_credits} AS a ON a.user_id = d.user_id

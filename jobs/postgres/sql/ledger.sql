@@ -16,7 +16,7 @@ FROM (
   SELECT usage_daily_id, user_id, revision, free + purchased AS amount,
     max(revision) OVER (PARTITION BY usage_daily_id, user_id) AS newest,
     month <> ALL(%(window)s::date[]) AND NOT EXISTS (
-      SELECT FROM {months} AS m WHERE m.month = d.month AND m.closed_at IS NULL) AS is_elsewhere
+      SELECT FROM {job.months} AS m WHERE m.month = d.month AND m.closed_at IS NULL) AS is_elsewhere
   FROM (
     SELECT usage_daily_id, user_id, revision, free, purchased, date_trunc('month', usage_date)::date AS month
     FROM {draws}
@@ -28,8 +28,8 @@ FROM (
 -- By user-month our own draws since it was last written. Any other change of the account was made by other programs.
 SELECT s.month, s.user_id, coalesce(sum(d.free), 0) AS free, coalesce(sum(d.purchased), 0) AS purchased
 FROM unnest(%(months)s::date[], %(users)s::text[]) AS s(month, user_id)
-JOIN {user_monthly} AS u ON u.month = s.month AND u.user_id = s.user_id
-LEFT JOIN {draws} AS d ON d.user_id = u.user_id AND d.run_id > u.run_id
+JOIN {job.user_monthly} AS u ON u.month = s.month AND u.user_id = s.user_id
+LEFT JOIN {job.credit_draws} AS d ON d.user_id = u.user_id AND d.run_id > u.run_id
   AND NOT d.imported  -- an adopted draw changed no account
   AND d.run_id IS DISTINCT FROM %(run_id)s::bigint
 GROUP BY s.month, s.user_id
@@ -37,14 +37,14 @@ GROUP BY s.month, s.user_id
 -- name: deducted
 -- Rows with credits_deducted of another program, with a user and a day. Days outside the years 1 to 9999 do not count.
 SELECT id, user_id, date, hopsworks_cluster_id, round(credits_deducted::numeric, 10) AS credits_deducted
-FROM {usage}
+FROM {app.usage_daily}
 WHERE credits_deducted <> 0 AND credits_deducted::numeric NOT IN ('NaN', 'Infinity', '-Infinity')
   AND user_id IS NOT NULL AND date BETWEEN '0001-01-01' AND '9999-12-31'
 
 -- name: our_transactions
 -- A condition: a transaction was posted by runs of this schema. Transactions of the first edition do not name a schema.
 type = 'usage' AND CASE WHEN metadata ->> 'schema' IS NULL
-  THEN metadata ->> 'run_id' IN (SELECT run_id::text FROM {runs}) ELSE metadata ->> 'schema' = {schema} END
+  THEN metadata ->> 'run_id' IN (SELECT run_id::text FROM {job.runs}) ELSE metadata ->> 'schema' = {schema} END
 
 -- name: ledger_and_transactions
 -- By user the sum of our draws in the ledger and in our transactions. Imported entries have no transaction of ours,
@@ -53,10 +53,10 @@ SELECT user_id, CASE WHEN t.amount = d.amount + d.adopted THEN t.amount ELSE d.a
 FROM (
   SELECT user_id, coalesce(sum(free + purchased) FILTER (WHERE NOT imported), 0) AS amount,
     coalesce(sum(free + purchased) FILTER (WHERE imported AND revision > 0), 0) AS adopted
-  FROM {draws} WHERE {drawn} GROUP BY 1
+  FROM {job.credit_draws} WHERE {drawn} GROUP BY 1
 ) AS d
 FULL JOIN (
-  SELECT user_id, -sum(amount)::numeric AS amount FROM {transactions} WHERE {ours} AND {posted} GROUP BY 1
+  SELECT user_id, -sum(amount)::numeric AS amount FROM {app.credit_transactions} WHERE {ours} AND {posted} GROUP BY 1
 ) AS t USING (user_id)
 
 -- name: check
@@ -72,12 +72,12 @@ FROM ({check}) AS c
 SELECT month, is_bare, days
 FROM (
   SELECT m.month, m.fingerprint IS NULL AS is_bare,
-    ARRAY(SELECT DISTINCT t.date FROM {touched_days} AS t
+    ARRAY(SELECT DISTINCT t.date FROM {job.touched_days} AS t
           WHERE date_trunc('month', t.date) = m.month ORDER BY 1) AS days
-  FROM {months} AS m WHERE m.month = ANY(%s::date[])
+  FROM {job.months} AS m WHERE m.month = ANY(%s::date[])
 ) AS m WHERE is_bare OR days <> '{{}}' ORDER BY month
 
 -- name: append_corrections
 -- Adds the corrections of a run: one row for each user-month.
-INSERT INTO {corrections} ({columns}, reason, run_id)
+INSERT INTO {job.corrections} ({columns}, reason, run_id)
 SELECT {columns}, %(reason)s, %(run_id)s FROM {stage} ORDER BY month, user_id

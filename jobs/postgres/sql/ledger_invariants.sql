@@ -2,7 +2,7 @@
 -- How often a balance changed between two of our transactions: other programs have posted there.
 SELECT count(*) FROM (
   SELECT balance_before - lag(balance_after) OVER (PARTITION BY user_id ORDER BY created_at, amount DESC) AS gap
-  FROM {transactions} WHERE {ours}
+  FROM {app.credit_transactions} WHERE {ours}
 ) AS g WHERE gap <> 0
 
 -- name: arithmetic
@@ -10,7 +10,7 @@ SELECT count(*) FROM (
 SELECT id::text AS key, balance_before + amount AS left_, balance_after AS right_,
   CASE WHEN balance_before + amount <> balance_after OR balance_after < 0 AND amount < 0 THEN
     'balance_before + amount is ' || balance_before + amount || ', balance_after is ' || balance_after END AS difference
-FROM {transactions} WHERE {ours}
+FROM {app.credit_transactions} WHERE {ours}
 
 -- name: balances
 -- A balance = the balance before our first transaction + all transactions since, of any program. The date of a purchase
@@ -26,29 +26,29 @@ FROM (
     coalesce(sum(t.amount) FILTER (WHERE t.created_at >= f.created_at AND NOT coalesce({ours}, false)
       AND t.created_at < f.created_at + interval '1 hour'), 0) AS later
   FROM (
-    SELECT DISTINCT ON (user_id) user_id, created_at, balance_before FROM {transactions} WHERE {ours}
+    SELECT DISTINCT ON (user_id) user_id, created_at, balance_before FROM {app.credit_transactions} WHERE {ours}
     ORDER BY user_id, created_at, amount DESC
   ) AS f
-  JOIN {transactions} AS t ON t.user_id = f.user_id AND t.created_at >= f.created_at - interval '1 hour'
+  JOIN {app.credit_transactions} AS t ON t.user_id = f.user_id AND t.created_at >= f.created_at - interval '1 hour'
   GROUP BY f.user_id, f.created_at, f.balance_before
-) AS s JOIN {accounts} AS a ON a.user_id = s.user_id
+) AS s JOIN {app.user_credits} AS a ON a.user_id = s.user_id
 
 -- name: debts
 -- Closed months with debts: `uncovered` of user_monthly = the part of the debts that was not settled.
 SELECT d.user_id || ' ' || to_char(d.month, 'YYYY-MM') AS key, m.uncovered AS left_, d.amount AS right_
 FROM (
   SELECT user_id, date_trunc('month', usage_date)::date AS month, sum(amount - settled) AS amount
-  FROM {debts} GROUP BY 1, 2
+  FROM {job.debts} GROUP BY 1, 2
 ) AS d
-JOIN {months} AS o ON o.month = d.month AND o.closed_at IS NOT NULL
-LEFT JOIN {user_monthly} AS m ON m.user_id = d.user_id AND m.month = d.month
+JOIN {job.months} AS o ON o.month = d.month AND o.closed_at IS NOT NULL
+LEFT JOIN {job.user_monthly} AS m ON m.user_id = d.user_id AND m.month = d.month
 WHERE d.month = ANY(%(covered)s)
 
 -- name: kinds
 -- Invariant 3: free + purchased credits = credits deducted.
 SELECT user_id || ' ' || to_char(month, 'YYYY-MM') AS key, credits_free + credits_purchased AS left_,
   credits_deducted AS right_
-FROM {user_monthly} WHERE month BETWEEN %(first)s AND %(last)s
+FROM {job.user_monthly} WHERE month BETWEEN %(first)s AND %(last)s
 
 -- name: ledger_months
 -- Invariant 4: the ledger's sum of a user and month = that of the roll-up. One row per user, month and kind of credit.
@@ -59,18 +59,19 @@ SELECT coalesce(d.user_id, u.user_id) || ' ' || to_char(coalesce(d.month, u.mont
   coalesce(CASE k.kind WHEN 'free' THEN u.credits_free ELSE u.credits_purchased END, 0) AS right_
 FROM (
   SELECT user_id, date_trunc('month', usage_date)::date AS month, sum(free) AS free, sum(purchased) AS purchased
-  FROM {draws}
-  WHERE usage_date BETWEEN %(first)s AND %(last)s + interval '1 month - 1 day' AND {drawn_has}
+  FROM {job.credit_draws}
+  WHERE usage_date BETWEEN %(first)s AND %(last)s + interval '1 month - 1 day' AND {drawn}
     AND date_trunc('month', usage_date)::date = ANY(%(covered)s::date[])  -- a backfill leaves gaps between months
     AND (usage_date <= %(until)s OR EXISTS (
-      SELECT FROM {usage} AS r WHERE r.id = usage_daily_id AND r.user_id = {draws}.user_id AND r.date <= %(until)s
-        AND NOT EXISTS (SELECT FROM {months} AS m
+      SELECT FROM {app.usage_daily} AS r
+      WHERE r.id = usage_daily_id AND r.user_id = {job.credit_draws}.user_id AND r.date <= %(until)s
+        AND NOT EXISTS (SELECT FROM {job.months} AS m
                         WHERE m.month = date_trunc('month', r.date) AND m.closed_at IS NOT NULL)))
   GROUP BY 1, 2
 ) AS d
 FULL JOIN (
   SELECT user_id, month, credits_free, credits_purchased
-  FROM {user_monthly} WHERE month BETWEEN %(first)s AND %(last)s AND {user_has}
+  FROM {job.user_monthly} WHERE month BETWEEN %(first)s AND %(last)s AND {computed}
 ) AS u ON u.user_id = d.user_id AND u.month = d.month
 CROSS JOIN (VALUES ('free'), ('purchased')) AS k(kind)
 
@@ -85,28 +86,32 @@ SELECT coalesce(d.id, u.id)::text AS key,
 FROM (
   SELECT d.usage_daily_id AS id, sum(d.free + d.purchased) AS all_users,
     sum(d.free + d.purchased) FILTER (WHERE d.user_id = r.user_id) AS present
-  FROM {draws} AS d JOIN {usage} AS r ON r.id = d.usage_daily_id
+  FROM {job.credit_draws} AS d JOIN {app.usage_daily} AS r ON r.id = d.usage_daily_id
   WHERE date_trunc('month', least(r.date, '9999-12-31')) = ANY(%(months)s::date[]) GROUP BY 1
 ) AS d
-FULL JOIN (SELECT id, round(credits_deducted::numeric, 10) AS deducted FROM {usage}
+FULL JOIN (SELECT id, round(credits_deducted::numeric, 10) AS deducted FROM {app.usage_daily}
            WHERE credits_deducted <> 0
              AND date_trunc('month', least(date, '9999-12-31')) = ANY(%(months)s::date[])) AS u ON u.id = d.id
+
+-- name: missing_accounts
+-- How many users have ledger entries but no account any more. Their entries stay as they are.
+SELECT count(DISTINCT user_id) FROM {job.credit_draws} WHERE NOT ({drawn})
 
 -- name: rejects
 -- Invariant 6: rows in rollup.rejects = rows that the last finished run rejected.
 SELECT 'run ' || r.run_id AS key, r.rows_rejected::numeric AS left_,
-  (SELECT count(*) FROM {rejects} AS j
+  (SELECT count(*) FROM {job.rejects} AS j
    WHERE coalesce(j.row ->> 'date', 'infinity') IN ('infinity', '-infinity')
       OR j.row ->> 'date' BETWEEN r.window_from::text AND r.window_to::text)::numeric AS right_
-FROM {runs} AS r WHERE r.run_id = (SELECT max(run_id) FROM {runs} WHERE kind = 'run' AND status = 'done')
-  AND r.run_id = (SELECT max(run_id) FROM {runs} WHERE kind IN ('run', 'backfill'))
+FROM {job.runs} AS r WHERE r.run_id = (SELECT max(run_id) FROM {job.runs} WHERE kind = 'run' AND status = 'done')
+  AND r.run_id = (SELECT max(run_id) FROM {job.runs} WHERE kind IN ('run', 'backfill'))
 
 -- name: revisions
 -- Invariant 4: revisions have no gaps: the entries of a row and user = their highest revision, plus one where revision
 -- 0 was imported.
 SELECT usage_daily_id || ' ' || user_id AS key, count(*)::numeric AS left_,
   (max(revision) + (min(revision) = 0)::int)::numeric AS right_
-FROM {draws} GROUP BY usage_daily_id, user_id
+FROM {job.credit_draws} GROUP BY usage_daily_id, user_id
 
 -- name: transactions
 -- Invariant 4: the ledger's sum of a user and run = the sum of the run's transactions. For a user with draws adopted
@@ -115,20 +120,20 @@ FROM {draws} GROUP BY usage_daily_id, user_id
 SELECT coalesce(d.user_id, t.user_id) || ' run ' || coalesce(d.run_id, t.run_id) AS key,
   coalesce(d.amount, 0) AS left_, coalesce(t.amount, 0) AS right_
 FROM (
-  SELECT user_id, run_id::text AS run_id, sum(free + purchased) AS amount FROM {draws}
+  SELECT user_id, run_id::text AS run_id, sum(free + purchased) AS amount FROM {job.credit_draws}
   WHERE NOT imported AND {drawn} GROUP BY 1, 2
 ) AS d
 FULL JOIN (
   SELECT user_id, metadata ->> 'run_id' AS run_id, -sum(amount)::numeric AS amount
-  FROM {transactions} WHERE {ours} AND {posted} GROUP BY 1, 2
+  FROM {app.credit_transactions} WHERE {ours} AND {posted} GROUP BY 1, 2
 ) AS t ON t.user_id = d.user_id AND t.run_id = d.run_id
-WHERE coalesce(d.user_id, t.user_id) NOT IN (SELECT user_id FROM {draws} WHERE imported AND revision > 0)
+WHERE coalesce(d.user_id, t.user_id) NOT IN (SELECT user_id FROM {job.credit_draws} WHERE imported AND revision > 0)
 UNION ALL
 SELECT user_id, coalesce(drawn, 0), coalesce(posted, 0) FROM ({compared}) AS c
-WHERE user_id IN (SELECT user_id FROM {draws} WHERE imported AND revision > 0)
+WHERE user_id IN (SELECT user_id FROM {job.credit_draws} WHERE imported AND revision > 0)
 
 -- name: used
 -- An account shows at least as much used credit as we have drawn.
 SELECT d.user_id AS key, d.amount AS left_, CASE WHEN {used} >= d.amount THEN d.amount ELSE {used} END AS right_
-FROM (SELECT user_id, sum(free + purchased) AS amount FROM {draws} WHERE NOT imported GROUP BY 1) AS d
-JOIN {accounts} AS a ON a.user_id = d.user_id
+FROM (SELECT user_id, sum(free + purchased) AS amount FROM {job.credit_draws} WHERE NOT imported GROUP BY 1) AS d
+JOIN {app.user_credits} AS a ON a.user_id = d.user_id

@@ -10,21 +10,21 @@ SELECT month, count(*) AS users, coalesce(sum(row_count), 0)::bigint AS row_coun
 FROM (
   SELECT month, user_id, row_count, usage_hash, total_cost, credits_deducted, uncovered, amount_due, amount_reported,
     amount_free, month = ANY(%(summed)s::date[]) AS is_summed
-  FROM {user_monthly} WHERE month = ANY(%(months)s::date[])
+  FROM {job.user_monthly} WHERE month = ANY(%(months)s::date[])
 ) AS u
 GROUP BY GROUPING SETS ((month), (is_summed)) HAVING month IS NOT NULL OR is_summed
 
 -- name: ran_out
 -- Users with prepaid usage that no credit pays for.
-SELECT user_id, month, uncovered FROM {user_monthly}
+SELECT user_id, month, uncovered FROM {job.user_monthly}
 WHERE month = ANY(%(months)s::date[]) AND uncovered > 0 ORDER BY user_id, month
 
 -- name: day_costs
 -- The cost of each day: covered days by cluster_daily, later days by user_daily, as far as they are stored.
-SELECT date, sum(total_cost) FROM {cluster_daily}
+SELECT date, sum(total_cost) FROM {job.cluster_daily}
 WHERE date BETWEEN %(since)s::date AND %(covered)s::date GROUP BY date
 UNION ALL
-SELECT date, sum(total_cost) FROM {user_daily}
+SELECT date, sum(total_cost) FROM {job.user_daily}
 WHERE date > %(covered)s::date AND date <= %(last)s::date GROUP BY date
 
 -- name: all

@@ -19,7 +19,7 @@ FROM (
   SELECT id, user_id, resource_type, override_price::numeric, discount_percentage::numeric,
     {valid_until} AS valid_until, {created_at} AS created_at, {starts} AS starts,
     {active} AS is_active, CASE WHEN {active} THEN NULL ELSE least(s.last_active_day, %(latest)s) END AS last_active_day
-  FROM {overrides} LEFT JOIN {overrides_seen} AS s ON s.override_id = id::text
+  FROM {app.user_pricing_overrides} LEFT JOIN {job.overrides_seen} AS s ON s.override_id = id::text
   WHERE {active} OR s.last_active_day IS NOT NULL
 ) AS o
 WHERE coalesce(last_active_day, 'infinity') >= %(first)s::date
@@ -30,17 +30,17 @@ WHERE coalesce(last_active_day, 'infinity') >= %(first)s::date
 
 -- name: hashes
 -- The hash of the price overrides by which user-months were priced.
-SELECT user_id, month, overrides_hash FROM {user_monthly}
+SELECT user_id, month, overrides_hash FROM {job.user_monthly}
 WHERE month = ANY(%(months)s::date[]) AND row_count IS NOT NULL
   AND (overrides_hash IS NOT NULL OR user_id = ANY(%(users)s))
 
 -- name: record_seen
 -- Stores the last covered day on which overrides were seen active. It never decreases, except to `latest`, where a run
 -- whose clock was ahead has stored a later day.
-INSERT INTO {overrides_seen} AS s (override_id, last_active_day)
+INSERT INTO {job.overrides_seen} AS s (override_id, last_active_day)
 SELECT override_id, %(day)s FROM unnest(%(ids)s::text[]) AS o(override_id)
 UNION ALL
-SELECT override_id, %(latest)s FROM {overrides_seen}
+SELECT override_id, %(latest)s FROM {job.overrides_seen}
 WHERE last_active_day > %(latest)s AND override_id <> ALL(%(ids)s::text[])
 ON CONFLICT (override_id) DO UPDATE SET last_active_day = EXCLUDED.last_active_day
 WHERE s.last_active_day < EXCLUDED.last_active_day OR s.last_active_day > %(latest)s

@@ -2,7 +2,7 @@
 -- Stored rejects of some users on the days in question, and of some rows by id. A row that now belongs to another user,
 -- on a day in question, counts as that user's.
 SELECT r.usage_daily_id::text, coalesce(u.user_id, r.row->>'user_id'), concat_ws(' ', r.reason, r.row)
-FROM {rejects} AS r LEFT JOIN {usage} AS u ON u.id = r.usage_daily_id AND {days}
+FROM {job.rejects} AS r LEFT JOIN {app.usage_daily} AS u ON u.id = r.usage_daily_id AND {days}
 WHERE r.usage_daily_id = ANY(%(ids)s::uuid[])
    OR u.user_id = ANY({users})
    OR u.user_id IS NULL AND r.row->>'user_id' = ANY({users}) AND EXISTS (
@@ -11,20 +11,20 @@ WHERE r.usage_daily_id = ANY(%(ids)s::uuid[])
 
 -- name: upsert
 -- Inserts or updates rejects. An unchanged reject is not written, so last_seen changes only with the row.
-INSERT INTO {rejects} AS r (usage_daily_id, reason, row)
+INSERT INTO {job.rejects} AS r (usage_daily_id, reason, row)
 SELECT * FROM unnest(%(ids)s::uuid[], %(reasons)s::text[], %(rows)s::jsonb[])
 ON CONFLICT (usage_daily_id) DO UPDATE SET reason = EXCLUDED.reason, row = EXCLUDED.row, last_seen = now()
 WHERE (r.reason, r.row) IS DISTINCT FROM (EXCLUDED.reason, EXCLUDED.row)
 
 -- name: remove
 -- Deletes rejects whose rows are valid now, or gone.
-DELETE FROM {rejects} WHERE usage_daily_id = ANY(%(ids)s::uuid[])
+DELETE FROM {job.rejects} WHERE usage_daily_id = ANY(%(ids)s::uuid[])
 
 -- name: without_owner
 -- Stored rejects of rows that had no user or no day, of rows that have moved to a user and a day in question since, and
 -- of some rows by id; with the present user of the row.
 SELECT r.usage_daily_id::text, coalesce(u.user_id, r.row->>'user_id'), concat_ws(' ', r.reason, r.row)
-FROM {rejects} AS r LEFT JOIN {usage} AS u ON u.id = r.usage_daily_id
+FROM {job.rejects} AS r LEFT JOIN {app.usage_daily} AS u ON u.id = r.usage_daily_id
 WHERE r.usage_daily_id = ANY(%(ids)s::uuid[])
    OR coalesce(r.row->>'date', 'infinity') IN ('infinity', '-infinity')
    OR r.row->>'user_id' IS NULL AND EXISTS (
@@ -38,24 +38,24 @@ WHERE r.usage_daily_id = ANY(%(ids)s::uuid[])
 
 -- name: count
 -- How many rows are rejected, on the days in question or without a day.
-SELECT count(*) FROM {rejects} AS r
+SELECT count(*) FROM {job.rejects} AS r
 WHERE coalesce(r.row->>'date', 'infinity') IN ('infinity', '-infinity') OR EXISTS (
   SELECT FROM unnest(%(firsts)s::text[], %(lasts)s::text[]) AS s(first, last)
   WHERE r.row->>'date' BETWEEN s.first AND s.last)
 
 -- name: reject_rows
 -- Rows that cannot be priced, with all columns that the job reads.
-SELECT id::text, {row}::text FROM {usage} AS u WHERE id = ANY(%(ids)s::uuid[])
+SELECT id::text, {row}::text FROM {app.usage_daily} AS u WHERE id = ANY(%(ids)s::uuid[])
 
 -- name: outdated
 -- Rejects on the days in question whose row differs from the stored one: a NaN that became Infinity has the same hash.
-SELECT r.usage_daily_id::text FROM {rejects} AS r JOIN {usage} AS u ON u.id = r.usage_daily_id
+SELECT r.usage_daily_id::text FROM {job.rejects} AS r JOIN {app.usage_daily} AS u ON u.id = r.usage_daily_id
 WHERE {days} AND u.user_id = r.row->>'user_id' AND u.date::text = r.row->>'date'
   AND r.row IS DISTINCT FROM {row}
 
 -- name: ownerless
 -- Rows without a day, and rows without a user on the days in question: batches do not read them, because they read by
 -- user and day. The conditions can use indexes on date, and on user and date.
-SELECT id FROM {usage} WHERE date IS NULL OR date = 'infinity' OR date = '-infinity'
+SELECT id FROM {app.usage_daily} WHERE date IS NULL OR date = 'infinity' OR date = '-infinity'
 UNION ALL
-SELECT id FROM {usage} WHERE user_id IS NULL AND isfinite(date) AND {days}
+SELECT id FROM {app.usage_daily} WHERE user_id IS NULL AND isfinite(date) AND {days}

@@ -12,5 +12,5 @@ SELECT
   {usage_hash} AS usage_hash,
   {written_hash} AS written_hash,
   {quantities}
-FROM {usage}
+FROM {app.usage_daily}
 WHERE {filter}

@@ -12,7 +12,7 @@ CREATE TEMP TABLE usage_jobs_rows
 -- locked, that are deleted, or that have another day or user now.
 WITH found AS (
   SELECT s.user_id, s.month, s.written_hash # ({new_hash}) AS hash_change
-  FROM {rows} AS s JOIN {usage} AS u ON u.id = s.id AND u.date = s.date AND u.user_id = s.user_id
+  FROM {rows} AS s JOIN {app.usage_daily} AS u ON u.id = s.id AND u.date = s.date AND u.user_id = s.user_id
   {locking}
 )
 SELECT user_id, month, count(*), bit_xor(hash_change) FROM found GROUP BY user_id, month
@@ -27,13 +27,13 @@ FROM unnest(%(ids)s::uuid[], %(users)s::text[], %(dates)s::date[], %(months)s::d
 -- name: lock_users
 -- Locks all rows of some users on the days in question, or fails at once.
 SELECT count(*) FROM (
-  SELECT FROM {usage} WHERE user_id = ANY({users}) AND {days} FOR NO KEY UPDATE NOWAIT
+  SELECT FROM {app.usage_daily} WHERE user_id = ANY({users}) AND {days} FOR NO KEY UPDATE NOWAIT
 ) AS locked
 
 -- name: write_rows
 -- Writes the staged rows, found by id, day and user. A row that no longer exists is missing in the count, and the batch
 -- rolls back.
-UPDATE {usage} AS u SET {assignments}
+UPDATE {app.usage_daily} AS u SET {assignments}
 FROM usage_jobs_rows AS s
 WHERE u.id = s.id AND u.date = s.date AND u.user_id = s.user_id
 
@@ -41,26 +41,26 @@ WHERE u.id = s.id AND u.date = s.date AND u.user_id = s.user_id
 -- Rows whose draws are reversed for a former user, and that no batch of a present user writes: they have no user now,
 -- or no day in question. credits_deducted is to become the sum of the present user's draws.
 SELECT r.id, r.user_id, coalesce(r.credits_deducted, 0)::numeric AS deducted,
-  coalesce((SELECT sum(d.free + d.purchased) FROM {draws} AS d
+  coalesce((SELECT sum(d.free + d.purchased) FROM {job.credit_draws} AS d
             WHERE d.usage_daily_id = r.id AND d.user_id = r.user_id), 0) AS drawn
-FROM {usage} AS r WHERE r.id = ANY(%(ids)s::uuid[]) AND (r.user_id IS NULL OR NOT coalesce({days}, false))
+FROM {app.usage_daily} AS r WHERE r.id = ANY(%(ids)s::uuid[]) AND (r.user_id IS NULL OR NOT coalesce({days}, false))
 
 -- name: lock_unread_rows
 -- Locks these rows without waiting; returns the locked ones.
-SELECT id FROM {usage} WHERE id = ANY(%(ids)s::uuid[]) FOR NO KEY UPDATE SKIP LOCKED
+SELECT id FROM {app.usage_daily} WHERE id = ANY(%(ids)s::uuid[]) FOR NO KEY UPDATE SKIP LOCKED
 
 -- name: write_unread_rows
 -- Writes credits_deducted of these rows.
-UPDATE {usage} AS u SET credits_deducted = trim_scale(s.credits)
+UPDATE {app.usage_daily} AS u SET credits_deducted = trim_scale(s.credits)
 FROM unnest(%(ids)s::uuid[], %(credits)s::numeric[]) AS s(id, credits) WHERE u.id = s.id
 
 -- name: undated_rows
 -- Rows that no batch reads, because they have no day, and whose credits_deducted is the sum of another user's draws.
 SELECT r.id, r.user_id, r.credits_deducted::numeric AS deducted,
-  (SELECT coalesce(sum(d.free + d.purchased), 0) FROM {draws} AS d
+  (SELECT coalesce(sum(d.free + d.purchased), 0) FROM {job.credit_draws} AS d
    WHERE d.usage_daily_id = r.id AND d.user_id = r.user_id) AS drawn
-FROM {usage} AS r
+FROM {app.usage_daily} AS r
 WHERE r.id = ANY(%(ids)s::uuid[]) AND r.user_id IS NOT NULL AND r.credits_deducted <> 0
-  AND r.credits_deducted = ANY(ARRAY(SELECT sum(d.free + d.purchased) FROM {draws} AS d
+  AND r.credits_deducted = ANY(ARRAY(SELECT sum(d.free + d.purchased) FROM {job.credit_draws} AS d
     WHERE d.usage_daily_id = r.id AND d.user_id <> r.user_id GROUP BY d.user_id))
 {locking}
