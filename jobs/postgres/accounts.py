@@ -30,7 +30,7 @@ def read_accounts(
         return pl.DataFrame(schema=ACCOUNTS)
     # Which columns exist differs by database.
     units = {name: sql.SQL("{} * {}").format(credits.amount(column), ONE) for name, column in COLUMNS.items()}
-    text = compose("accounts.by_user", settings, users=text_array(users), usable=credits.usable(of=""), **units)
+    text = compose("accounts.by_user", settings, users=text_array(users), usable=credits.usable(), **units)
     return pl.concat(_parse_block(block) for block in read_csv_blocks(connection, text))
 
 
@@ -145,18 +145,15 @@ def count_transactions(postings: pl.DataFrame) -> int:
 
 
 def _increments_query(settings: Settings, credits: CreditCapabilities) -> sql.Composed:
-    # The assignments depend on whether the table has free_credits_used.
-    used, free = credits.amount("total_used", "a"), credits.amount("free_credits_used", "a")
-    if credits.counts_free_apart:
-        text = "total_used = {used} + d.purchased, free_credits_used = {free} + d.free"
-        changes = sql.SQL("(d.free <> 0 OR d.purchased <> 0)")
-    else:
-        text = "total_used = {used} + d.free + d.purchased"
-        changes = sql.SQL("d.free + d.purchased <> 0")
+    increments = [
+        sql.SQL("{} = {} + {}").format(sql.Identifier(column), credits.amount(column), more)
+        for column, more in credits.increments.items()
+    ]
+    changes = [sql.SQL("{} <> 0").format(more) for more in credits.increments.values()]
     return compose(
         "accounts.post_accounts",
         settings,
-        increments=sql.SQL(text).format(used=used, free=free),
-        changes=changes,
+        increments=sql.SQL(", ").join(increments),
+        changes=sql.SQL(" OR ").join(changes),
         balance=credits.balance(),
     )

@@ -65,30 +65,37 @@ class CreditCapabilities:
         """Whether free credits used have a column of their own."""
         return self.account is not None and "free_credits_used" in self.account
 
-    def amount(self, column: str, of: str = "") -> sql.Composed:
-        """Returns an amount of user_credits (alias ``of``) as SQL; 0 where there is no such column."""
+    def amount(self, column: str) -> sql.Composed:
+        """Returns an amount of an account, ``a``, as SQL; 0 where there is no such column."""
         if self.account is None or column not in self.account:
             return sql.SQL("0::numeric").format()
-        return sql.SQL("coalesce({}, 0)::numeric").format(sql.Identifier(*([of] if of else []), column))
+        return sql.SQL("coalesce({}, 0)::numeric").format(sql.Identifier("a", column))
 
-    def used(self, of: str = "a") -> tuple[sql.Composed, sql.Composed]:
-        """Returns free and purchased credits used, as SQL. Where total_used counts both, free ones are used first."""
-        used, granted = self.amount("total_used", of), self.amount("free_credits_granted", of)
+    @property
+    def increments(self) -> dict[str, sql.SQL]:
+        """What a draw, ``d``, adds to the columns of its account, as SQL by column."""
         if self.counts_free_apart:
-            return self.amount("free_credits_used", of), used
-        free = sql.SQL("least({}, {})").format(granted, used)
+            return {"total_used": sql.SQL("d.purchased"), "free_credits_used": sql.SQL("d.free")}
+        return {"total_used": sql.SQL("d.free + d.purchased")}
+
+    def used(self) -> tuple[sql.Composed, sql.Composed]:
+        """Returns free and purchased credits used, as SQL. Where total_used counts both, free ones are used first."""
+        used = self.amount("total_used")
+        if self.counts_free_apart:
+            return self.amount("free_credits_used"), used
+        free = sql.SQL("least({}, {})").format(self.amount("free_credits_granted"), used)
         return free, sql.SQL("({} - {})").format(used, free)
 
-    def balance(self, of: str = "a") -> sql.Composed:
+    def balance(self) -> sql.Composed:
         """Returns the balance of an account as SQL."""
-        parts = {name: self.amount(column, of) for name, column in COLUMNS.items()}
+        parts = {name: self.amount(column) for name, column in COLUMNS.items()}
         return sql.SQL("({bought} + {granted} - {used} - {free_used})").format(**parts)
 
-    def usable(self, of: str = "a") -> sql.Composed:
+    def usable(self) -> sql.Composed:
         """Returns the condition that all amounts of an account are finite, and not too large for our amounts (NaN and
         Infinity compare as greater than any number)."""
-        amounts = [self.amount(column, of) for column in COLUMNS.values()]
-        numbers = [sql.SQL("abs({}) < {}").format(amount, 10 ** (MOST_DIGITS - PLACES)) for amount in amounts]
+        most = 10 ** (MOST_DIGITS - PLACES)
+        numbers = [sql.SQL("abs({}) < {}").format(self.amount(column), most) for column in COLUMNS.values()]
         return sql.SQL("({})").format(sql.SQL(" AND ").join(numbers))
 
 

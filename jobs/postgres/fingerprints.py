@@ -21,7 +21,7 @@ from psycopg import sql
 
 from jobs.domain.billing_periods import last_of, month_spans
 from jobs.postgres.credit_capabilities import COLUMNS, CreditCapabilities
-from jobs.postgres.sql_loader import in_spans
+from jobs.postgres.sql_loader import in_spans, join_columns
 
 SEED = 7_305_829_461_983_240_517
 """Any large constant. Another one makes every stored fingerprint worthless: each month is then computed again."""
@@ -60,22 +60,20 @@ class FingerprintDefinition:
         more = {name for name, used in (("total_cost", self.recorded), ("reported_to_stripe", self.reported)) if used}
         return {name for name, _ in self.inputs} | more
 
-    def usage_hash(self, of: str = "") -> sql.Composed:
+    def usage_hash(self) -> sql.Composed:
         """Returns the hash of a row's inputs, as a bigint expression."""
         amounts = [*self.inputs, *([("total_cost", "numeric")] if self.recorded else [])]
-        names = ["date", "hopsworks_cluster_id", *(name for name, _ in amounts)]
-        parts: list[sql.Composable] = [_column(name, of) for name in names]
+        parts: list[sql.Composable] = [
+            sql.Identifier(name) for name in ("date", "hopsworks_cluster_id", *(name for name, _ in amounts))
+        ]
         if self.reported:
-            # Null and false mean the same.
-            parts.append(sql.SQL("{} IS TRUE").format(_column("reported_to_stripe", of)))
-        signed = [_column(name, of) for name, kind in amounts if kind == "numeric"]
+            parts.append(sql.SQL("reported_to_stripe IS TRUE"))  # null and false mean the same
+        signed = [name for name, kind in amounts if kind == "numeric"]
         if not signed:
-            return _hash(parts, of)
+            return _hash(parts)
         # The server's hash of a numeric does not include its sign. Negative numbers are rare: their text is added.
-        negative = sql.SQL(" OR ").join(sql.SQL("{} < 0").format(column) for column in signed)
-        texts = [sql.SQL("{}::text").format(column) for column in signed]
         return sql.SQL("CASE WHEN {} THEN {} ELSE {} END").format(
-            negative, _hash([*parts, *texts], of), _hash(parts, of)
+            join_columns("{} < 0", signed, " OR "), _hash([*parts, join_columns("{}::text", signed)]), _hash(parts)
         )
 
 
@@ -93,18 +91,16 @@ def usage_hash(of_month: Mapping[date, FingerprintDefinition]) -> sql.Composed:
     return sql.SQL("CASE {} END").format(sql.SQL(" ").join(cases))
 
 
-def written_hash(total_cost: sql.Composable, credits_deducted: sql.Composable, of: str = "") -> sql.Composed:
-    """Returns the hash of the values that the job writes to a row (numeric, as SQL); 0 where it wrote nothing.
+def written_hash(total_cost: sql.Composable, credits_deducted: sql.Composable) -> sql.Composed:
+    """Returns the hash of the values that the job writes to a row, ``u`` (numeric, as SQL); 0 where it wrote nothing.
 
     A cost of 0 counts as written, so that a null in its place is a change; credits of 0 do not.
     """
     cost, credits = (sql.SQL("coalesce({}, 0)").format(value) for value in (total_cost, credits_deducted))
     # The hash of a numeric does not distinguish null from 0 here, nor negative from positive costs.
     is_null_or_negative = sql.SQL("coalesce({} < 0, true)").format(total_cost)
-    record = [cost, credits, is_null_or_negative, sql.SQL("{} < 0").format(credits)]
-    return sql.SQL("CASE WHEN {} IS NOT NULL OR {} <> 0 THEN {} ELSE 0 END").format(
-        total_cost, credits, _hash(record, of)
-    )
+    hash_ = _hash([cost, credits, is_null_or_negative, sql.SQL("{} < 0").format(credits)])
+    return sql.SQL("CASE WHEN {} IS NOT NULL OR {} <> 0 THEN {} ELSE 0 END").format(total_cost, credits, hash_)
 
 
 def written_columns(rated: Collection[date], *, shows_credits: bool) -> sql.Composed:
@@ -121,27 +117,22 @@ def month_of(months: Sequence[date]) -> sql.Composed:
     """Returns the month of a row's day, one of ``months``, as SQL: cheaper than date_trunc, which uses timestamps."""
     *earlier, last = sorted(months)
     cases = [sql.SQL("WHEN date <= {} THEN {}::date").format(last_of(month), month) for month in earlier]
-    return (
-        sql.SQL("CASE {} ELSE {}::date END").format(sql.SQL(" ").join(cases), last)
-        if cases
-        else (sql.SQL("{}::date").format(last))
-    )
+    other = sql.SQL("{}::date").format(last)
+    return sql.SQL("CASE {} ELSE {} END").format(sql.SQL(" ").join(cases), other) if cases else other
 
 
-def account_hash(
-    credits: CreditCapabilities, *, used: Mapping[str, sql.Composable] | None = None, of: str = "a"
-) -> sql.Composed:
-    """Returns the hash of an account's four amounts, as a bigint expression. ``used``: replaces some of the amounts."""
-    values = {name: credits.amount(column, of) for name, column in COLUMNS.items()} | dict(used or {})
-    signs = [sql.SQL("{} < 0").format(value) for value in values.values()]
-    record = sql.SQL(", ").join([*values.values(), *signs])
+def account_hash(credits: CreditCapabilities, *, after_draws: bool = False) -> sql.Composed:
+    """Returns the hash of the four amounts of an account, ``a``, as a bigint expression; ``after_draws``: as they are
+    after the draws ``d``."""
+    amounts = {column: credits.amount(column) for column in COLUMNS.values()}
+    if after_draws:
+        amounts |= {name: sql.SQL("{} + {}").format(amounts[name], more) for name, more in credits.increments.items()}
+    signs = [sql.SQL("{} < 0").format(amount) for amount in amounts.values()]
+    record = sql.SQL(", ").join([*amounts.values(), *signs])
     return sql.SQL("hash_record_extended(ROW({}), {})").format(record, SEED)
 
 
-def _hash(parts: Sequence[sql.Composable], of: str) -> sql.Composed:
-    row, id_ = sql.SQL(", ").join(parts), _column("id", of)
-    return sql.SQL("hash_record_extended(ROW({}), uuid_hash_extended({}, {}))").format(row, id_, SEED)
-
-
-def _column(name: str, of: str) -> sql.Identifier:
-    return sql.Identifier(*([of] if of else []), name)
+def _hash(parts: Sequence[sql.Composable]) -> sql.Composed:
+    """Returns the hash of ``parts`` of a row ``u``."""
+    record = sql.SQL(", ").join(parts)
+    return sql.SQL("hash_record_extended(ROW({}), uuid_hash_extended(u.id, {}))").format(record, SEED)

@@ -88,9 +88,7 @@ def _make_parts(settings: Settings, credits: CreditCapabilities) -> dict[str, sq
         "ours": our_transactions_condition(settings),
         "compared": ledger_and_transactions_query(settings, drawn=drawn, posted=posted),
         "balance": credits.balance(),
-        "used": sql.SQL("({} + {})").format(
-            credits.amount("total_used", "a"), credits.amount("free_credits_used", "a")
-        ),
+        "used": sql.SQL("({} + {})").format(credits.amount("total_used"), credits.amount("free_credits_used")),
     }
 
 

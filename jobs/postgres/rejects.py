@@ -8,8 +8,6 @@ from datetime import date
 from decimal import Decimal
 from typing import Any
 
-from psycopg import sql
-
 from jobs.postgres.connections import Connection
 from jobs.postgres.sql_loader import compose, in_spans
 from jobs.postgres.usage_query import UsageQuery
@@ -64,8 +62,7 @@ def find_user_changes(
     spans: Sequence[tuple[date, date]],
 ) -> list[RejectChange]:
     """Returns the changes after which the table has exactly ``rejects`` of ``users`` on the days of ``spans``."""
-    # Bound, not composed: a user's id may contain a %.
-    text = compose("rejects.of_users", settings, users=sql.SQL("%(users)s::text[]"), days=in_spans("date", spans))
+    text = compose("rejects.of_users", settings, days=in_spans("date", spans))
     days = {"firsts": [str(first) for first, _ in spans], "lasts": [str(last) for _, last in spans]}
     found = connection.execute(
         text, {"ids": [reject.id for reject in rejects], "users": sorted(users), **days}

@@ -113,7 +113,7 @@ def _hash_changes_query(scope: RunScope, rows: sql.Composable, locking: sql.Comp
         "writeback.hash_changes",
         scope.settings,
         rows=rows,
-        new_hash=fingerprints.written_hash(cost if rated else nothing, credits if shown else nothing, of="u"),
+        new_hash=fingerprints.written_hash(cost if rated else nothing, credits if shown else nothing),
         locking=locking,
     )
 

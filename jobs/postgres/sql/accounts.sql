@@ -2,7 +2,7 @@
 -- The accounts of some users, in units of 10^-10: credit granted or bought is rounded down, credit used is rounded up.
 SELECT user_id, floor({granted}) AS granted, floor({bought}) AS bought,
   ceil({free_used}) AS free_used, ceil({used}) AS used
-FROM {app.user_credits} WHERE user_id = ANY({users}) AND {usable}
+FROM {app.user_credits} AS a WHERE user_id = ANY({users}) AND {usable}
 
 -- name: lock
 -- Locks accounts until COMMIT, so that no other transaction changes them; returns whether each could be locked. Locks
@@ -18,7 +18,7 @@ SELECT user_id, user_id IN (SELECT user_id FROM locked) FROM {app.user_credits} 
 UPDATE {app.user_credits} AS a SET {increments}
 FROM (SELECT user_id, trim_scale(sum(free)) AS free, trim_scale(sum(purchased)) AS purchased
       FROM usage_jobs_draws GROUP BY user_id) AS d
-WHERE a.user_id = d.user_id AND {changes} AND (d.free + d.purchased <= 0 OR {balance} - d.free - d.purchased >= 0)
+WHERE a.user_id = d.user_id AND ({changes}) AND (d.free + d.purchased <= 0 OR {balance} - d.free - d.purchased >= 0)
 
 -- name: stage_draws
 -- A temporary table for the ledger entries to be added: by row, user and month.

@@ -8,7 +8,7 @@ WITH found AS (
     SELECT user_id, CASE WHEN {days} THEN {month} END AS month,
       {usage_hash} AS usage_hash, {written_hash} AS written_hash
       {is_new}
-    FROM {app.usage_daily} WHERE {days} OR date IS NULL OR date = 'infinity' OR date = '-infinity'
+    FROM {app.usage_daily} AS u WHERE {days} OR date IS NULL OR date = 'infinity' OR date = '-infinity'
   ) AS u
   GROUP BY user_id, month
 ), stored AS (
@@ -122,7 +122,7 @@ SELECT user_id, bit_xor({account_hash}) AS account_hash FROM {app.user_credits} 
 SELECT user_id, month, count(*), bit_xor(usage_hash), bit_xor(written_hash)
 FROM (
   SELECT user_id, {month} AS month, {usage_hash} AS usage_hash, {written_hash} AS written_hash
-  FROM {app.usage_daily} WHERE user_id = ANY({users}) AND {days}
+  FROM {app.usage_daily} AS u WHERE user_id = ANY({users}) AND {days}
 ) AS u
 GROUP BY user_id, month
 
@@ -130,26 +130,35 @@ GROUP BY user_id, month
 -- By user and month, of some users: hashes of their billing modes, and of their accounts as they will be when the draws
 -- of a batch are posted.
 SELECT u.user_id, m.month, coalesce(b.modes_hash, 0), a.account_hash, coalesce(a.is_usable, false)
-FROM unnest({user_ids}) AS u(user_id)
+FROM unnest(%(users)s::text[]) AS u(user_id)
 CROSS JOIN unnest(%(months)s::date[]) AS m(month)
 LEFT JOIN ({modes}) AS b ON b.user_id = u.user_id AND b.month = m.month
 LEFT JOIN (
-  SELECT a.user_id, bit_xor({account_hash}) AS account_hash,
-    bool_and({usable}) AS is_usable
+  SELECT a.user_id, bit_xor({account_hash}) AS account_hash, bool_and({usable}) AS is_usable
   FROM {app.user_credits} AS a
   LEFT JOIN unnest(%(drawn_users)s::text[], %(drawn_free)s::numeric[], %(drawn_purchased)s::numeric[])
-    AS d(user_id, free, purchased) ON d.user_id = a.user_id
-  WHERE a.user_id = ANY({user_ids}) GROUP BY a.user_id
+    AS p(user_id, free, purchased) ON p.user_id = a.user_id
+  CROSS JOIN LATERAL (SELECT coalesce(p.free, 0) AS free, coalesce(p.purchased, 0) AS purchased) AS d
+  WHERE a.user_id = ANY(%(users)s::text[]) GROUP BY a.user_id
 ) AS a ON a.user_id = u.user_id
 
 -- name: credit_hashes_without_accounts
 -- The same where there is no table of accounts.
 SELECT u.user_id, m.month, coalesce(b.modes_hash, 0), NULL::bigint, false
-FROM unnest({user_ids}) AS u(user_id)
+FROM unnest(%(users)s::text[]) AS u(user_id)
 CROSS JOIN unnest(%(months)s::date[]) AS m(month)
 LEFT JOIN ({modes}) AS b ON b.user_id = u.user_id AND b.month = m.month
 
 -- name: accounts_before
--- By user-month a hash of the account without our own draws since the user-month was stored.
+-- By user-month a hash of the account without our own draws since it was last written. Any other change of the account
+-- was made by other programs.
 SELECT d.month, d.user_id, {account_hash}
-FROM ({drawn_since}) AS d JOIN {app.user_credits} AS a ON a.user_id = d.user_id
+FROM (
+  SELECT s.month, s.user_id, -coalesce(sum(w.free), 0) AS free, -coalesce(sum(w.purchased), 0) AS purchased
+  FROM unnest(%(months)s::date[], %(users)s::text[]) AS s(month, user_id)
+  JOIN {job.user_monthly} AS m ON m.month = s.month AND m.user_id = s.user_id
+  LEFT JOIN {job.credit_draws} AS w ON w.user_id = m.user_id AND w.run_id > m.run_id
+    AND NOT w.imported  -- an adopted draw changed no account
+    AND w.run_id IS DISTINCT FROM %(run_id)s::bigint
+  GROUP BY s.month, s.user_id
+) AS d JOIN {app.user_credits} AS a ON a.user_id = d.user_id

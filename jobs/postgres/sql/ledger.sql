@@ -24,16 +24,6 @@ FROM (
   WHERE usage_daily_id = ANY(%(ids)s::uuid[])
 ) AS d GROUP BY 1, 2
 
--- name: drawn_since
--- By user-month our own draws since it was last written. Any other change of the account was made by other programs.
-SELECT s.month, s.user_id, coalesce(sum(d.free), 0) AS free, coalesce(sum(d.purchased), 0) AS purchased
-FROM unnest(%(months)s::date[], %(users)s::text[]) AS s(month, user_id)
-JOIN {job.user_monthly} AS u ON u.month = s.month AND u.user_id = s.user_id
-LEFT JOIN {job.credit_draws} AS d ON d.user_id = u.user_id AND d.run_id > u.run_id
-  AND NOT d.imported  -- an adopted draw changed no account
-  AND d.run_id IS DISTINCT FROM %(run_id)s::bigint
-GROUP BY s.month, s.user_id
-
 -- name: deducted
 -- Rows with credits_deducted of another program, with a user and a day. Days outside the years 1 to 9999 do not count.
 SELECT id, user_id, date, hopsworks_cluster_id, round(credits_deducted::numeric, 10) AS credits_deducted

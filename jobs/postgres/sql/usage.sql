@@ -12,5 +12,5 @@ SELECT
   {usage_hash} AS usage_hash,
   {written_hash} AS written_hash,
   {quantities}
-FROM {app.usage_daily}
+FROM {app.usage_daily} AS u
 WHERE {filter}
