@@ -26,9 +26,8 @@ from jobs.pipeline.batch_reading import read_input
 from jobs.pipeline.planning import make_window_scope
 from jobs.pipeline.row_rating import with_overrides
 from jobs.postgres import debts, preflight, rejects, run_log, server_clock
-from jobs.postgres.connections import Connection, open_link, transaction
+from jobs.postgres.connections import Connection, query_database
 from jobs.postgres.conninfo import Address
-from jobs.postgres.errors import retry
 from jobs.postgres.rejects import Reject
 from jobs.postgres.run_scope import RunScope
 from jobs.postgres.usage_reader import Reader
@@ -44,27 +43,27 @@ def explain_month(settings: Settings, address: Address, user: str, month: date) 
 
     Raises ConfigError if the month is not covered, or if the user has neither usage nor a roll-up in it.
     """
-    with open_link(address) as link:
-        return retry(lambda: _explain(link.connection, settings, address, user, month))
+    return query_database(
+        address, lambda connection: _explain(connection, settings, address, user, month), snapshot=True
+    )
 
 
-def _explain(opened: Connection, settings: Settings, address: Address, user: str, month: date) -> Explanation:
-    with transaction(opened, snapshot=True) as connection:
-        source, findings = preflight.inspect_source(connection, settings)
-        preflight.refuse_findings(findings, purpose="read")
-        today = server_clock.today(connection)
-        history, months = run_log.read_history(connection, settings, today)
-        last = min(last_of(month), history.furthest or today - timedelta(days=1))
-        if last < month:
-            raise ConfigError(f"--month {month:%Y-%m}: no run has covered a day of it yet; the last was {last}")
-        window = Window((month,), last, frozenset())
-        scope = make_window_scope(connection, settings, source, window, months)
-        inputs = read_input(connection, Reader("copy", address), scope, [user])
-        ids = [str(UUID(int=id_)) for id_ in inputs.rejected["id"]]
-        rejected = tuple(_rejected(reject) for reject in rejects.read_rejects(connection, scope.query, ids))
-        owed = _sum_debts(
-            [debt for debt in debts.read_debts(connection, settings, user) if month <= debt.usage_date <= last]
-        )
+def _explain(connection: Connection, settings: Settings, address: Address, user: str, month: date) -> Explanation:
+    source, findings = preflight.inspect_source(connection, settings)
+    preflight.refuse_findings(findings, purpose="read")
+    today = server_clock.today(connection)
+    history, months = run_log.read_history(connection, settings, today)
+    last = min(last_of(month), history.furthest or today - timedelta(days=1))
+    if last < month:
+        raise ConfigError(f"--month {month:%Y-%m}: no run has covered a day of it yet; the last was {last}")
+    window = Window((month,), last, frozenset())
+    scope = make_window_scope(connection, settings, source, window, months)
+    inputs = read_input(connection, Reader("copy", address), scope, [user])
+    ids = [str(UUID(int=id_)) for id_ in inputs.rejected["id"]]
+    rejected = tuple(_rejected(reject) for reject in rejects.read_rejects(connection, scope.query, ids))
+    owed = _sum_debts(
+        [debt for debt in debts.read_debts(connection, settings, user) if month <= debt.usage_date <= last]
+    )
     paid = apply_ledger(inputs.for_credits, scope.credit_rules)
     closed = is_closed(month, history, first_open_month(history, settings.start, last))
     return replace(_explanation(scope, user, paid, inputs), closed=closed, rejected=rejected, owed=owed)

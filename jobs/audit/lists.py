@@ -1,43 +1,28 @@
 """Lists from the job's own tables: the run log, debts, and the last covered day."""
 
-from collections.abc import Callable
 from datetime import date
-from typing import Any, TypeVar
+from typing import Any
 
 from jobs.postgres import run_log, server_clock
-from jobs.postgres.connections import Connection, open_link, transaction
+from jobs.postgres.connections import query_database
 from jobs.postgres.conninfo import Address
 from jobs.postgres.debts import Debt, read_debts
-from jobs.postgres.errors import retry
 from jobs.settings import Settings
-
-T = TypeVar("T")
 
 
 def list_runs(settings: Settings, address: Address, limit: int) -> list[dict[str, Any]]:
     """The run log, newest first."""
-    return _read(address, lambda connection: run_log.read_runs(connection, settings, limit))
+    return query_database(address, lambda connection: run_log.read_runs(connection, settings, limit))
 
 
 def list_debts(settings: Settings, address: Address, user: str | None) -> list[Debt]:
     """The debts of prepaid users (``user``: of one of them), by user and day."""
-    return _read(address, lambda connection: read_debts(connection, settings, user))
+    return query_database(address, lambda connection: read_debts(connection, settings, user))
 
 
 def last_covered_day(settings: Settings, address: Address) -> date | None:
     """The last covered day by the run log; None before the first run. Raises PreflightError."""
-    return _read(
+    return query_database(
         address,
         lambda connection: run_log.read_last_completed_day(connection, settings, server_clock.today(connection)),
     )
-
-
-def _read(address: Address, query: Callable[[Connection], T]) -> T:
-    """The result of ``query`` in a transaction of its own, tried again after a transient error."""
-
-    def read() -> T:
-        with transaction(link.connection) as connection:
-            return query(connection)
-
-    with open_link(address) as link:
-        return retry(read)

@@ -15,10 +15,9 @@ from jobs.domain.wording import count
 from jobs.pipeline.planning import make_window_scope
 from jobs.pipeline.shrink_check import has_shrunk
 from jobs.postgres import ledger_invariants, preflight, run_log, server_clock
-from jobs.postgres.connections import Connection, open_link, transaction
+from jobs.postgres.connections import Connection, query_database
 from jobs.postgres.conninfo import Address
 from jobs.postgres.detection import Detected
-from jobs.postgres.errors import retry
 from jobs.postgres.invariants import InvariantCheck, describe_sides
 from jobs.postgres.ledger_invariants import LastRun, Unfinished
 from jobs.postgres.rollup_invariants import CheckScope
@@ -38,19 +37,13 @@ def reconcile(settings: Settings, address: Address, since: date | None, until: d
     has covered any of these months.
     """
 
-    def check() -> tuple[list[InvariantCheck], list[Unfinished], LastRun | None]:
-        with transaction(link.connection, snapshot=True) as connection:
-            return _check(connection, settings, address, (since, until))
-
-    def state(run_id: int) -> str:
-        with transaction(link.connection) as connection:
-            return read_run_state(connection, settings, run_id)
-
-    with open_link(address) as link:
-        results, unfinished, newest = retry(check)
-        # The row of a killed run still has the status running, until the next run corrects it.
-        if newest is not None and newest.status == "running":
-            newest = replace(newest, status=retry(partial(state, newest.number)))
+    results, unfinished, newest = query_database(
+        address, lambda connection: _check(connection, settings, address, (since, until)), snapshot=True
+    )
+    # The row of a killed run still has the status running, until the next run corrects it.
+    if newest is not None and newest.status == "running":
+        state = query_database(address, partial(read_run_state, settings=settings, run_id=newest.number))
+        newest = replace(newest, status=state)
     if newest is not None and (newest.status == "running" or (newest.status != "done" and newest.has_written)):
         results = [_ignore_between_batches(result, newest) for result in results]
     return sorted([*_check_last_run(unfinished, newest), *results], key=lambda result: result.title)

@@ -6,10 +6,10 @@ Every transaction sets its limits with SET LOCAL: behind a pooler a plain SET wo
 import secrets
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from io import BytesIO
-from typing import Any, LiteralString, Self
+from typing import Any, LiteralString, Self, TypeVar
 
 import psycopg
 from psycopg import sql
@@ -25,6 +25,7 @@ from jobs.postgres.socket_watchdog import deadline
 from jobs.postgres.sql_loader import compose, escape_percent
 
 Connection = psycopg.Connection[Any]
+T = TypeVar("T")
 CONNECT_SECONDS = 12
 """Time to connect, whichever of the host's addresses answers."""
 ADMISSION_SECONDS = 20
@@ -185,6 +186,18 @@ def open_link(address: Address, name: str = "usage-jobs") -> Iterator[Reconnecti
             raise
         # The server's message may contain the password that it was given.
         raise type(error)(address.hide_password(str(error))) from None
+
+
+def query_database(address: Address, query: Callable[[Connection], T], *, snapshot: bool = False) -> T:
+    """Returns the result of ``query`` in a transaction on a connection of its own, tried again after a transient
+    error."""
+
+    def query_once() -> T:
+        with transaction(link.connection, snapshot=snapshot) as connection:
+            return query(connection)
+
+    with open_link(address) as link:
+        return retry(query_once)
 
 
 def read_dicts(connection: Connection, query: str, /, **values: object) -> list[dict[str, Any]]:
