@@ -6,13 +6,15 @@ without usage is not reported.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from datetime import date
 from decimal import Decimal
+from typing import NamedTuple
 
 import polars as pl
 
+from jobs.audit.recalculation import is_same, join_stored
 from jobs.credits.allocation import apply_ledger
 from jobs.domain.billing_periods import Window, first_open_month, is_closed, last_of
 from jobs.domain.fixed_point import unscaled
@@ -23,18 +25,18 @@ from jobs.pipeline.batch_input import BatchInput
 from jobs.pipeline.batch_reading import read_input
 from jobs.pipeline.planning import make_window_scope
 from jobs.postgres import detection, fingerprints, preflight, run_log, server_clock
-from jobs.postgres.connections import Connection, open_link, transaction
+from jobs.postgres.connections import Connection, query_database
 from jobs.postgres.conninfo import Address
-from jobs.postgres.detection import ChangedInput, ChangedInputs
-from jobs.postgres.errors import retry
+from jobs.postgres.detection import ChangedInput
 from jobs.postgres.fingerprints import FingerprintDefinition
 from jobs.postgres.run_scope import RunScope
 from jobs.postgres.usage_reader import Reader
 from jobs.rollups.causes import is_repriced
 from jobs.settings import Settings
 
-PAID = {"credits_free", "credits_purchased", "credits_deducted", "uncovered", "amount_due", "amount_reported"} | {
-    *("amount_free", "billing_mode", "row_count", "usage_hash", "written_hash", "clusters", "currency"),
+NOT_PRICED = {*USER_MONTH, "billing_mode", "currency", "clusters", "row_count", "usage_hash", "written_hash"} | {
+    *("credits_free", "credits_purchased", "credits_deducted", "uncovered"),
+    *("amount_due", "amount_reported", "amount_free"),
 }
 """Columns of user_monthly about payment and detection: a difference here is not a change of the month."""
 CAUSES = ("usage", "price", "override")
@@ -66,15 +68,12 @@ class ClosedMonth:
         return f"usage-jobs backfill {days} --reason '{' and '.join(sorted(self.causes)) or 'usage'} changed'"
 
 
-@dataclass(slots=True)
-class _Changes:
-    """The changes by month.
+class _Change(NamedTuple):
+    """A user-month whose results differ; ``more``: the increase of its cost, in units of 10^-10."""
 
-    ``causes``: how many user-months have changed, by cause. ``more``: the increase of their cost, in units of 10^-10.
-    """
-
-    causes: dict[date, Counter[str]] = field(default_factory=dict)
-    more: Counter[date] = field(default_factory=Counter)
+    month: date
+    cause: str
+    more: int
 
 
 def watch_closed_months(settings: Settings, address: Address, *, every: bool) -> list[ClosedMonth]:
@@ -82,13 +81,7 @@ def watch_closed_months(settings: Settings, address: Address, *, every: bool) ->
 
     Raises ConfigError if a price of one of these months has been removed.
     """
-
-    def watch() -> list[ClosedMonth]:
-        with transaction(link.connection, snapshot=True) as connection:
-            return _watch(connection, settings, address, every=every)
-
-    with open_link(address) as link:
-        return retry(watch)
+    return query_database(address, lambda connection: _watch(connection, settings, address, every=every), snapshot=True)
 
 
 def _watch(connection: Connection, settings: Settings, address: Address, *, every: bool) -> list[ClosedMonth]:
@@ -104,9 +97,9 @@ def _watch(connection: Connection, settings: Settings, address: Address, *, ever
     window = Window(chosen, last_of(chosen[-1]), frozenset(), frozenset(chosen))
     scope, missing = _with_stored_fingerprints(make_window_scope(connection, settings, source, window, months))
     comparable = [month for month in chosen if month not in missing]
-    found = detection.find_changed_inputs(connection, scope, comparable) if comparable else ChangedInputs()
-    changes = _compare(connection, scope, address, found.found)
-    return [_closed_month(scope, month, found, changes, missing.get(month, ())) for month in chosen]
+    rows, inputs = detection.find_changed_inputs(connection, scope, comparable) if comparable else ({}, [])
+    changes = list(_compare(connection, scope, address, inputs))
+    return [_closed_month(scope, month, rows.get(month, 0), changes, missing.get(month, ())) for month in chosen]
 
 
 def _with_stored_fingerprints(scope: RunScope) -> tuple[RunScope, dict[date, tuple[str, ...]]]:
@@ -124,39 +117,38 @@ def _with_stored_fingerprints(scope: RunScope) -> tuple[RunScope, dict[date, tup
     return replace(scope, fingerprint_definitions=definitions, query=query), missing
 
 
-def _compare(connection: Connection, scope: RunScope, address: Address, found: Iterable[ChangedInput]) -> _Changes:
-    """Recomputes the users whose inputs differ; returns the user-months whose results differ from the stored rows."""
-    changes, causes = _Changes(), {(each.user, each.month): each for each in found}
-    users = sorted({user for user, _ in causes})
+def _compare(
+    connection: Connection, scope: RunScope, address: Address, changed_inputs: Iterable[ChangedInput]
+) -> Iterator[_Change]:
+    """Recomputes the users whose inputs differ; yields the user-months whose results differ from the stored rows."""
+    by_month = {(each.user, each.month): each for each in changed_inputs}
     # The number of rows of a user is not known here: assume one a day.
     work = WorkList(BatchLimits(scope.settings.batch_rows, scope.settings.batch_rows))
-    for user in users:
+    for user in sorted({user for user, _ in by_month}):
         work.add(user, len(scope.window.days), 0)
+    hashes = {month: scope.rates_hash(month) for month in scope.window.months}
+    rates = pl.col("month").replace_strict(hashes, return_dtype=pl.String)
+    repriced = is_repriced(
+        [meter.name for meter in scope.settings.meters],
+        {month: scope.find_repriced_meters(month) for month in scope.window.months},
+    )
     for batch in work:
         inputs = read_input(connection, Reader("copy", address), scope, batch)
         rows = apply_ledger(inputs.for_credits, scope.credit_rules)
         target = compute_months_target(scope, inputs, rows)
-        columns = [name for name in inputs.months.columns if name not in PAID and not name.endswith("_hash")]
-        figures = [name for name in columns if name in target.columns]
-        both = target.select(figures).join(
-            inputs.months.select(figures), on=USER_MONTH, how="full", coalesce=True, suffix="_stored"
+        figures = [name for name in target.columns if name in inputs.months.columns and name not in NOT_PRICED]
+        both = join_stored(
+            target.select(*USER_MONTH, *figures), inputs.months.select(*USER_MONTH, "rates_hash", *figures), USER_MONTH
         )
-        values = [name for name in figures if name not in USER_MONTH]
         # Months of the first version have no _days columns: such a column cannot differ.
-        same = pl.all_horizontal(
-            pl.col(name).eq_missing(pl.col(f"{name}_stored")) for name in values if not name.endswith("_days")
-        )
-        changed = pl.concat(
-            [both.filter(~same).select(USER_MONTH), _months_of_changed_days(scope, inputs, rows)]
-        ).unique()
-        cost = pl.col("total_cost").fill_null(0) - pl.col("total_cost_stored").fill_null(0)
-        repriced = _repriced(scope, both, inputs)
-        for month, user, more in both.join(changed, on=USER_MONTH).select(*USER_MONTH, cost).iter_rows():
-            if (user, month) in causes:
-                cause = _cause(causes[user, month], repriced=(user, month) in repriced)
-                changes.causes.setdefault(month, Counter())[cause] += 1
-                changes.more[month] += more
-    return changes
+        same = is_same(name for name in figures if not name.endswith("_days"))
+        changed = pl.concat([both.filter(~same).select(USER_MONTH), _months_of_changed_days(scope, inputs, rows)])
+        more = pl.col("total_cost").fill_null(0) - pl.col("total_cost_stored").fill_null(0)
+        found = both.rename({"rates_hash": "rates_hash_stored"}).with_columns(rates_hash=rates)
+        found = found.join(changed.unique(), on=USER_MONTH).select(*USER_MONTH, repriced.alias("has_new_price"), more)
+        for month, user, has_new_price, amount in found.iter_rows():
+            if each := by_month.get((user, month)):
+                yield _Change(month, _cause(each, has_new_price=has_new_price), amount)
 
 
 def _months_of_changed_days(scope: RunScope, inputs: BatchInput, rows: pl.DataFrame) -> pl.DataFrame:
@@ -175,35 +167,25 @@ def _months_of_changed_days(scope: RunScope, inputs: BatchInput, rows: pl.DataFr
     )
 
 
-def _repriced(scope: RunScope, both: pl.DataFrame, inputs: BatchInput) -> set[tuple[str, date]]:
-    """The user-months with usage, now or when computed, of a meter whose price has changed."""
-    rates = {month: scope.rates_hash(month) for month in scope.window.months}
-    now = pl.col("month").replace_strict(rates, return_dtype=pl.String)
-    before = inputs.months.select(*USER_MONTH, rates_hash_stored="rates_hash")
-    hashed = both.join(before, on=USER_MONTH, how="left")
-    repriced = {month: scope.find_repriced_meters(month) for month in scope.window.months}
-    which = is_repriced([meter.name for meter in scope.settings.meters], repriced)
-    return set(hashed.with_columns(rates_hash=now).filter(which).select("user_id", "month").iter_rows())
-
-
-def _cause(found: ChangedInput, *, repriced: bool) -> str:
-    """The inputs that differ, joined by +; the price only if the user-month is ``repriced``."""
-    return "+".join(word for word in CAUSES if getattr(found, word) and (word != "price" or repriced))
+def _cause(found: ChangedInput, *, has_new_price: bool) -> str:
+    """The inputs that differ, joined by +; the price only if a price of a used meter has changed."""
+    return "+".join(word for word in CAUSES if getattr(found, word) and (word != "price" or has_new_price))
 
 
 def _closed_month(
-    scope: RunScope, month: date, found: ChangedInputs, changes: _Changes, missing: tuple[str, ...]
+    scope: RunScope, month: date, rows_now: int, changes: Iterable[_Change], missing: tuple[str, ...]
 ) -> ClosedMonth:
-    causes, before = changes.causes.get(month, Counter()), scope.month_records.totals[month]
+    changes = [change for change in changes if change.month == month]
+    causes, before = Counter(change.cause for change in changes), scope.month_records.totals[month]
     return ClosedMonth(
         month,
         scope.month_records.rows[month],
-        found.rows.get(month, 0),
+        rows_now,
         before,
-        (before or Decimal(0)) + unscaled(changes.more[month]),
-        causes.total(),
+        (before or Decimal(0)) + unscaled(sum(change.more for change in changes)),
+        len(changes),
         dict(causes),
-        causes.total() > 0,
+        bool(changes),
         scope.currencies[month],
         missing,
     )

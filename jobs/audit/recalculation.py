@@ -5,12 +5,11 @@ inputs have not changed since they were computed, as detection finds. The others
 them.
 """
 
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import date
 from itertools import chain
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import polars as pl
@@ -18,8 +17,9 @@ import polars as pl
 from jobs.credits.allocation import apply_ledger
 from jobs.credits.draw_windows import allocate
 from jobs.domain.fixed_point import unscaled
+from jobs.domain.fixed_point_columns import int128
 from jobs.domain.names import USER_DAY, USER_MONTH
-from jobs.domain.schemas import DRAWN, PREPAID
+from jobs.domain.schemas import DRAWN, PREPAID, in_decimals
 from jobs.domain.work_list import BatchLimits
 from jobs.pipeline.batch_computation import compute_days_target, compute_months_target
 from jobs.pipeline.batch_input import BatchInput, of_users
@@ -28,103 +28,13 @@ from jobs.postgres import accounts, detection
 from jobs.postgres.connections import Connection
 from jobs.postgres.conninfo import Address
 from jobs.postgres.detection import Detected
-from jobs.postgres.invariants import InvariantCheck, describe_sides
+from jobs.postgres.invariants import FIRST_TEN, InvariantCheck, describe_sides
 from jobs.postgres.run_scope import RunScope
 from jobs.postgres.usage_reader import Reader
 
 PAYING = ("uncovered", "amount_due", "amount_reported", "amount_free", "billing_mode")
 WRITTEN_BY_RUNS = {"written_hash", "rates_hash", "overrides_hash", "credits_hash"}
 """Hashes that detection already compares."""
-FIRST_TEN = 10
-
-
-@dataclass(slots=True)
-class CheckTotals:
-    """The results of the recomputation, by name of the check.
-
-    - ``left``, ``right``: the sums of both sides, in units of 10^-10 (of COUNTED checks: numbers of rows)
-    - ``broken``: how many rows break the check
-    - ``broken_keys``: some of these rows, as (key, difference)
-    - ``same``: how many user-months were checked; ``stale``: how many were not, because their inputs have changed
-    - ``rows``: by month without changed inputs: its usage rows now, and as counted by the last run
-    """
-
-    left: dict[str, int] = field(default_factory=dict)
-    right: dict[str, int] = field(default_factory=dict)
-    broken: Counter[str] = field(default_factory=Counter)
-    broken_keys: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
-    same: int = 0
-    stale: int = 0
-    rows: dict[date, tuple[int, int]] = field(default_factory=dict)
-
-    def add(
-        self, check: str, rows: pl.DataFrame, left: pl.Expr, right: pl.Expr, key: pl.Expr, compared: Sequence[str] = ()
-    ) -> None:
-        """Adds rows to a check: in each row ``left`` must be equal to ``right``.
-
-        ``key``: names a row. ``compared``: columns that exist also with the suffix _stored; if given, the difference of
-        a broken row is shown for the first of these that differ, instead of for ``left`` and ``right``.
-        """
-        sides = {"left": left.cast(pl.Int128), "right": right.cast(pl.Int128), "key": key}
-        checked = rows.select(*(side.alias(f"checked {name}") for name, side in sides.items()), *_both(compared))
-        self.left[check] = self.left.get(check, 0) + int(checked["checked left"].sum())
-        self.right[check] = self.right.get(check, 0) + int(checked["checked right"].sum())
-        bad = checked.filter(pl.col("checked left").ne_missing(pl.col("checked right")))
-        self.broken[check] += bad.height
-        some = bad.sort("checked key").head(FIRST_TEN)
-        names = [(name, f"{name}_stored") for name in compared] or [("checked left", "checked right")]
-        culprits = [(row["checked key"], _difference(row, names, checked.schema)) for row in some.iter_rows(named=True)]
-        self.broken_keys.setdefault(check, []).extend(culprits)
-
-    def results(self) -> Iterator[InvariantCheck]:
-        """The result of each check."""
-        for check, left in self.left.items():
-            is_counted = check in COUNTED
-            left_, right = (left, self.right[check]) if is_counted else (unscaled(left), unscaled(self.right[check]))
-            some = sorted(self.broken_keys[check])[:FIRST_TEN]
-            culprits, differences = ([each[n] for each in some] for n in (0, 1))
-            yield InvariantCheck(check, left_, right, self.broken[check], tuple(culprits), tuple(differences))
-        if self.rows:
-            bad = {f"{month:%Y-%m}": both for month, both in sorted(self.rows.items()) if both[0] != both[1]}
-            now, before = (sum(each[n] for each in self.rows.values()) for n in (0, 1))
-            yield InvariantCheck(
-                ROWS, now, before, len(bad), tuple(bad), tuple(describe_sides("", *both) for both in bad.values())
-            )
-
-
-def _both(names: Sequence[str]) -> list[str]:
-    return [f"{name}{end}" for name in names for end in ("", "_stored")]
-
-
-def _difference(row: Mapping[str, Any], names: Sequence[tuple[str, str]], schema: pl.Schema) -> str:
-    """Both values of the first pair of columns in ``names`` that differ, as text."""
-    for name, other in names:
-        if row[name] != row[other]:
-            values = [
-                unscaled(row[each]) if schema[each] == pl.Int128 and row[each] is not None else row[each]
-                for each in (name, other)
-            ]
-            return describe_sides("" if name == "checked left" else f"{name} is ", *values)
-    return ""
-
-
-NO_MONTHS = pl.DataFrame(schema={"user_id": pl.String, "month": pl.Date})
-
-
-@dataclass(frozen=True, slots=True)
-class Stale:
-    """What cannot be checked because its inputs have changed since it was computed.
-
-    - ``users``: nothing is checked in any month of these users
-    - ``months``: nothing is checked in these user-months
-    - ``priced``: user-months whose usage, prices or price overrides have changed: no draws are checked
-    """
-
-    users: set[str]
-    priced: pl.DataFrame
-    months: pl.DataFrame = field(default_factory=lambda: NO_MONTHS)
-
-
 COSTS, SAME, SAME_DAYS, PAID, OVER, POSTED, ROWS = (
     "1 cost of the rows, priced again = roll-up",
     "2 user-months, computed again = roll-up",
@@ -134,8 +44,93 @@ COSTS, SAME, SAME_DAYS, PAID, OVER, POSTED, ROWS = (
     "5 draws, computed again = ledger",
     "6 rows now = rows counted, in unchanged months",
 )
-COUNTED = (SAME, SAME_DAYS)
-"""Checks that count rows; the others sum amounts."""
+MONTH_KEY = pl.col("user_id") + " " + pl.col("month").dt.strftime("%Y-%m")
+ROW_KEY = pl.col("user_id") + " " + pl.col("id").map_elements(lambda id_: str(UUID(int=id_)), return_dtype=pl.String)
+SIDES = ("checked left", "checked right")
+
+
+class Changed(NamedTuple):
+    """What has changed since it was computed.
+
+    - ``inputs``: user-months with other usage, prices or price overrides (USER_MONTH)
+    - ``users``: users of whom nothing is checked, because a change in one month may change draws in others
+    """
+
+    inputs: pl.DataFrame
+    users: Collection[str]
+
+
+@dataclass(slots=True)
+class CheckTotals:
+    """The results of the recomputation.
+
+    - ``checks``: the result of each check, by title
+    - ``same``: how many user-months were checked; ``stale``: how many were not, because their inputs have changed
+    - ``rows``: by month without changed inputs: its usage rows now, and as counted by the last run
+    """
+
+    checks: dict[str, InvariantCheck] = field(default_factory=dict)
+    same: int = 0
+    stale: int = 0
+    rows: dict[date, tuple[int, int]] = field(default_factory=dict)
+
+    def add(self, title: str, rows: pl.DataFrame, key: pl.Expr, left: pl.Expr, right: pl.Expr) -> None:
+        """Adds ``rows`` to a check: in each row both amounts (Int128 units of 10^-10) must be equal."""
+        checked = rows.select(key.alias("key"), **dict(zip(SIDES, (left, right), strict=True)))
+        sums = [unscaled(int(checked[side].sum())) for side in SIDES]
+        self._add(title, sums, checked.filter(pl.col(SIDES[0]).ne_missing(pl.col(SIDES[1]))), [("", *SIDES)])
+
+    def add_compared(self, title: str, rows: pl.DataFrame, key: pl.Expr, names: Sequence[str]) -> None:
+        """Adds ``rows`` to a check: in each row the columns ``names`` must be equal to those with the suffix _stored.
+
+        The sides count rows.
+        """
+        broken = rows.filter(~is_same(names)).with_columns(key=key)
+        sides = [(f"{name} is ", name, f"{name}_stored") for name in names]
+        self._add(title, [rows.height, rows.height - broken.height], broken, sides)
+
+    def _add(
+        self, title: str, sums: Sequence[Any], broken: pl.DataFrame, sides: Sequence[tuple[str, str, str]]
+    ) -> None:
+        """``broken``: the rows that break the check, by ``key``. ``sides``: pairs of columns that should be equal."""
+        before = self.checks.get(title) or InvariantCheck(title, 0, 0)
+        some = broken.sort("key").head(FIRST_TEN)
+        some = some.with_columns(in_decimals(name) for name, kind in some.schema.items() if kind == pl.Int128)
+        found = [(row["key"], _describe_difference(row, sides)) for row in some.iter_rows(named=True)]
+        found = sorted([*zip(before.broken_keys, before.differences, strict=True), *found])[:FIRST_TEN]
+        self.checks[title] = replace(
+            before,
+            left=before.left + sums[0],
+            right=before.right + sums[1],
+            broken=before.broken + broken.height,
+            broken_keys=tuple(key for key, _ in found),
+            differences=tuple(difference for _, difference in found),
+        )
+
+    def results(self) -> Iterator[InvariantCheck]:
+        """The result of each check."""
+        yield from self.checks.values()
+        if self.rows:
+            bad = {f"{month:%Y-%m}": both for month, both in sorted(self.rows.items()) if both[0] != both[1]}
+            now, before = (sum(each[n] for each in self.rows.values()) for n in (0, 1))
+            yield InvariantCheck(
+                ROWS, now, before, len(bad), tuple(bad), tuple(describe_sides("", *both) for both in bad.values())
+            )
+
+
+def _describe_difference(row: Mapping[str, Any], sides: Iterable[tuple[str, str, str]]) -> str:
+    """Both values of the first of ``sides`` that differ, as text."""
+    return next(describe_sides(what, row[one], row[other]) for what, one, other in sides if row[one] != row[other])
+
+
+def join_stored(target: pl.DataFrame, stored: pl.DataFrame, key: Sequence[str]) -> pl.DataFrame:
+    """The rows of both frames by ``key``; the columns of ``stored`` with the suffix _stored."""
+    return target.join(stored, on=key, how="full", coalesce=True, nulls_equal=True, suffix="_stored")
+
+
+def is_same(names: Iterable[str]) -> pl.Expr:
+    """Whether the columns ``names`` are equal to those of ``join_stored`` with the suffix _stored."""
+    return pl.all_horizontal(pl.col(name).eq_missing(pl.col(f"{name}_stored")) for name in names)
 
 
 def recalculate(
@@ -149,19 +144,18 @@ def recalculate(
     months = scope.window.months
     limits = BatchLimits(scope.settings.batch_rows, scope.settings.batch_rows)
     all_users = detection.detect(connection, scope, months, full=True, limits=limits)
-    pairs = [(each.user, each.month) for each in detection.find_changed_inputs(connection, scope, months).found]
-    priced = pl.DataFrame(pairs, schema=NO_MONTHS.schema, orient="row")
-    if draws:
-        # A change in one month of a draw window may change draws in its other months.
-        stale = Stale(set(chain.from_iterable(detection.detect(connection, scope, months).work)), priced)
-    else:
-        stale = Stale(set(), priced, months=priced)
-    reader, changed = Reader("copy", address), set()
+    _, inputs = detection.find_changed_inputs(connection, scope, months)
+    pairs = [(each.user, each.month) for each in inputs]
+    changed = Changed(
+        pl.DataFrame(pairs, {"user_id": pl.String, "month": pl.Date}, orient="row"),
+        set(chain.from_iterable(detection.detect(connection, scope, months).work)) if draws else set(),
+    )
+    reader, unchecked = Reader("copy", address), set()
     for users in all_users.work:
-        inputs = read_input(connection, reader, scope, users)
-        changed |= _check_batch(connection, scope, found, inputs, stale, draws=draws)
+        batch = read_input(connection, reader, scope, users)
+        unchecked |= _check_batch(connection, scope, found, batch, changed, draws=draws)
     for month in months:
-        if month not in changed and month in all_users.months:
+        if month not in unchecked and month in all_users.months:
             found.rows[month] = all_users.months[month].rows, scope.month_records.rows.get(month, 0)
     return all_users
 
@@ -171,33 +165,36 @@ def _check_batch(
     scope: RunScope,
     found: CheckTotals,
     inputs: BatchInput,
-    stale: Stale,
+    changed: Changed,
     *,
     draws: bool,
 ) -> set[date]:
-    """Checks the user-months of ``inputs`` that are not ``stale``; returns the months that have stale ones."""
+    """Checks the user-months of ``inputs`` that have not ``changed``; returns the months of the others."""
+    is_unchanged = ~of_users(inputs.users.intersection(changed.users))
     account_rows = accounts.read_accounts(connection, scope.settings, scope.credits, inputs.account_users)
     posted = apply_ledger(inputs.for_credits, scope.credit_rules)
-    computed, due = posted, None
+    computed = posted
     if draws:
         allocated = allocate(inputs.for_credits, account_rows, scope.window, scope.credit_rules)
-        computed, due = allocated.rows, allocated.postings
+        computed = allocated.rows
+        found.add(POSTED, allocated.postings.filter(is_unchanged), ROW_KEY, DRAWN, int128(0))
     target = compute_months_target(scope, inputs, computed)
     every = pl.concat([target.select(USER_MONTH), inputs.months.select(USER_MONTH)]).unique()
-    same = every.filter(~of_users(stale.users & inputs.users)).join(stale.months, on=USER_MONTH, how="anti")
+    unchanged = every.join(changed.inputs, on=USER_MONTH, how="anti")
+    same = unchanged.filter(is_unchanged)
     found.same += same.height
     found.stale += every.height - same.height
     # After a month is closed, accounts and reported amounts may change.
-    left_out = WRITTEN_BY_RUNS | (set() if draws else set(PAYING))
+    left_out = WRITTEN_BY_RUNS | {*USER_MONTH, *(() if draws else PAYING)}
     columns = [name for name in inputs.months.columns if name not in left_out]
-    _check_months(found, target.join(same, on=USER_MONTH, how="semi"), inputs.months.select(columns))
+    both = target.join(same, on=USER_MONTH, how="semi").join(inputs.months, on=USER_MONTH, suffix="_stored")
+    found.add(COSTS, both, MONTH_KEY, pl.col("total_cost"), pl.col("total_cost_stored"))
+    found.add_compared(SAME, both, MONTH_KEY, columns)
     _check_days(found, scope, computed, inputs, same)
-    rows = posted.with_columns(has_account=posted["user_id"].cast(pl.String).is_in(account_rows["user_id"].to_list()))
-    _check_rows(found, rows, inputs.months, same, every.join(stale.priced, on=USER_MONTH, how="anti"))
-    if due is not None:
-        key = pl.col("user_id") + " " + pl.col("id").map_elements(_uuid, return_dtype=pl.String)
-        entries = due.filter(~of_users(stale.users & inputs.users))
-        found.add(POSTED, entries, DRAWN, pl.lit(0), key)
+    with_account = posted["user_id"].cast(pl.String).is_in(account_rows["user_id"].to_list())
+    rows = posted.with_columns(pl.col("user_id").cast(pl.String), has_account=with_account)
+    _check_draws(found, rows.join(unchanged, on=USER_MONTH, how="semi"))
+    _check_payment(found, rows.join(same, on=USER_MONTH, how="semi"), inputs.months)
     return set(every.join(same, on=USER_MONTH, how="anti")["month"])
 
 
@@ -209,48 +206,24 @@ def _check_days(
         days.select(inputs.days.columns).with_columns(month).join(same, on=USER_MONTH, how="semi").drop("month")
         for days in (compute_days_target(scope, rows), inputs.days)
     )
-    both = target.join(stored, on=USER_DAY, how="full", coalesce=True, nulls_equal=True, suffix="_stored")
-    columns = [name for name in inputs.days.columns if name not in USER_DAY]
     key = pl.col("user_id") + " " + pl.col("date").dt.to_string()
-    found.add(SAME_DAYS, both, pl.lit(1), _equal(columns), key, columns)
+    columns = [name for name in inputs.days.columns if name not in USER_DAY]
+    found.add_compared(SAME_DAYS, join_stored(target, stored, USER_DAY), key, columns)
 
 
-def _equal(columns: Sequence[str]) -> pl.Expr:
-    return pl.all_horizontal(pl.col(name).eq_missing(pl.col(f"{name}_stored")) for name in columns)
-
-
-def _uuid(number: int) -> str:
-    return str(UUID(int=number))
-
-
-def _check_months(found: CheckTotals, target: pl.DataFrame, stored: pl.DataFrame) -> None:
-    key = pl.col("user_id") + " " + pl.col("month").dt.strftime("%Y-%m")
-    both = target.join(stored, on=USER_MONTH, suffix="_stored")
-    found.add(COSTS, both, pl.col("total_cost"), pl.col("total_cost_stored"), key)
-    columns = [name for name in stored.columns if name not in USER_MONTH]
-    found.add(SAME, both, pl.lit(1), _equal(columns), key, columns)
-
-
-def _check_rows(
-    found: CheckTotals, rows: pl.DataFrame, stored: pl.DataFrame, same: pl.DataFrame, priced: pl.DataFrame
-) -> None:
-    """Checks invariant 3 with the draws of the ledger; accounts are not read, so they may have changed since.
-
-    ``stored``: rows of user_monthly. ``same``: the user-months to check. ``priced``: those to check draws of.
-    """
-    every = rows.with_columns(pl.col("user_id").cast(pl.String))
-    drawn, parts = DRAWN, pl.col("part") + pl.col("due_part")
+def _check_draws(found: CheckTotals, rows: pl.DataFrame) -> None:
+    """Checks that no draw exceeds its row's part of the cost, with the draws of the ledger."""
     # Draws of a deleted account stay as they are; reported rows were invoiced together with their draws.
-    limited = every.join(priced, on=USER_MONTH, how="semi").filter(
-        (pl.col("class") == PREPAID) & ~pl.col("reported") & pl.col("has_account")
-    )
-    key = pl.col("user_id") + " " + pl.col("id").map_elements(_uuid, return_dtype=pl.String)
-    found.add(OVER, limited, pl.min_horizontal(drawn, "part"), drawn, key)
+    limited = rows.filter((pl.col("class") == PREPAID) & ~pl.col("reported") & pl.col("has_account"))
+    found.add(OVER, limited, ROW_KEY, pl.min_horizontal(DRAWN, "part"), DRAWN)
+
+
+def _check_payment(found: CheckTotals, rows: pl.DataFrame, stored: pl.DataFrame) -> None:
+    """Checks that the amounts of a user-month (``stored``: user_monthly) add up to the quantized cost of its rows."""
     # An amount that was invoiced elsewhere, or drawn by another program, may exceed the cost of the row now.
-    in_scope = every.join(same, on=USER_MONTH, how="semi")
-    total = in_scope.group_by(USER_MONTH).agg(pl.max_horizontal(parts, drawn).sum().alias("total"))
+    cost = pl.max_horizontal(pl.col("part") + pl.col("due_part"), DRAWN).sum().alias("quantized_cost")
     paid = pl.col("credits_deducted") + pl.col("uncovered") + pl.col("amount_due") + pl.col("amount_reported")
-    key = pl.col("user_id") + " " + pl.col("month").dt.strftime("%Y-%m")
     # Months of the first version have no amounts due.
     computed = stored.filter(pl.col("uncovered").is_not_null())
-    found.add(PAID, total.join(computed, on=USER_MONTH), pl.col("total"), paid, key)
+    both = rows.group_by(USER_MONTH).agg(cost).join(computed, on=USER_MONTH)
+    found.add(PAID, both, MONTH_KEY, pl.col("quantized_cost"), paid)

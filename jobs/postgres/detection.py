@@ -6,9 +6,9 @@ are not read.
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date
-from typing import Any
+from typing import Any, LiteralString, NamedTuple
 
 from psycopg import sql
 
@@ -56,23 +56,14 @@ class Detected:
         return sum(month.rows for month in self.months.values())
 
 
-@dataclass(frozen=True, slots=True)
-class ChangedInput:
-    """A user-month whose inputs have changed: usage, price or price override."""
+class ChangedInput(NamedTuple):
+    """A user-month, and which of its inputs have changed: usage, prices, price overrides."""
 
     user: str
     month: date
     usage: bool
     price: bool
     override: bool
-
-
-@dataclass(frozen=True, slots=True)
-class ChangedInputs:
-    """Rows by month now, and every user-month that differs."""
-
-    rows: Mapping[date, int] = field(default_factory=dict)
-    found: Sequence[ChangedInput] = ()
 
 
 def detect(
@@ -92,12 +83,13 @@ def detect(
     """
     connection.execute(MEMORY)
     counts_new_days = scope.new_days is not None and not is_recheck
-    text, values = _work_list_query(scope, months, full=full, is_recheck=is_recheck, counts_new_days=counts_new_days)
+    text, values = _work_list_query(scope, months, is_recheck=is_recheck, counts_new_days=counts_new_days)
     by_month, ownerless = dict[date, MonthCount](), 0
     limits = limits or BatchLimits(scope.settings.batch_rows, scope.settings.batch_writes)
     work, only_new_days = WorkList(limits), WorkList(limits)
     changed = WorkList(limits) if counts_new_days else work
-    found = connection.cursor().stream(text, values, size=STREAMED)  # streamed: in a first run it has all users
+    # Streamed: in a first run it has all users.
+    found = connection.cursor().stream(text, values | {"all_users": full}, size=STREAMED)
     for user, month, rows, users, stored, writes, is_changed, new_rows in found:
         if user is not None:
             work.add(user, rows, writes)
@@ -113,97 +105,58 @@ def detect(
 
 
 def _work_list_query(
-    scope: RunScope, months: Sequence[date], *, full: bool, is_recheck: bool, counts_new_days: bool
+    scope: RunScope, months: Sequence[date], *, is_recheck: bool, counts_new_days: bool
 ) -> tuple[sql.Composed, dict[str, Any]]:
     """Returns the query of ``detect`` and its values; ``counts_new_days``: apart from the covered ones."""
-    credits = scope.credits
-    # Composed: the joins depend on which tables exist, the conditions on the months and their cost modes.
-    joins = [
-        sql.SQL("LEFT JOIN ({}) AS b USING (user_id, month)").format(mode_hashes_query(scope.billing_modes_query())),
-        *(
-            [sql.SQL("LEFT JOIN ({}) AS a USING (user_id)").format(_account_hashes_query(scope))]
-            if credits.has_accounts
-            else []
-        ),
-        sql.SQL("LEFT JOIN ({}) AS d USING (user_id)").format(debts.open_totals_query(scope)),
-    ]
-    account = sql.SQL("coalesce(a.account_hash::text, '-')" if credits.has_accounts else "'-'")
-    flags = query_flags(account, is_written=_is_written_condition(scope), counts_new_days=counts_new_days)
+    credits, account_hash = scope.credits, fingerprints.account_hash(scope.credits)
+    accounts = "detection.account_hashes" if credits.has_accounts else "detection.no_account_hashes"
+    joins = compose(
+        "detection.credit_joins",
+        modes=mode_hashes_query(scope.billing_modes_query()),
+        account_hashes=compose(accounts, scope.settings, account_hash=account_hash),
+        open_debts=debts.open_totals_query(scope),
+    )
+    now = _differs_condition("f.row_count, f.usage_hash, f.written_hash", "modes_hash", "rates_hash", "overrides_hash")
+    before = _differs_condition(
+        "f.row_count - f.new_rows, f.usage_hash # coalesce(f.new_usage, 0),"
+        " f.written_hash # coalesce(f.new_written, 0)",
+        *("covered_modes", "covered_rates", "covered_overrides"),
+    )
+    flags = compose("detection.flags", differs=now, differs_before=before)
     text = compose(
         "detection.work_list",
         compared=_compared_query(scope, months, flags, joins, counts_new_days=counts_new_days),
-        all_users=sql.SQL("true" if full else "false"),
-        draws_without_usage=_draws_without_usage_query(scope, months),
+        draws_without_usage=_draws_without_usage_query(scope, months) if credits.has_accounts else sql.SQL(""),
         debts=debts.debt_users_query(scope, is_recheck=is_recheck),
     )
     values = _comparison_values(scope, months) | mode_hashes_values(scope, months)
+    values |= {"credit_terms": scope.credit_terms, "counts_new_days": counts_new_days}
+    values |= {"rated": sorted(scope.cost_rules.rated), "writes_credits": credits.has_accounts}
     if is_recheck:
         values["forced"] = [False] * len(months)
     return text, values
 
 
-def query_flags(account: sql.Composable, *, is_written: sql.Composable, counts_new_days: bool) -> sql.Composed:
-    """Returns SQL expressions: whether any input of a user-month has changed (``differs``), whether it has without the
-    new days (``is_changed``), and the number of new rows. ``counts_new_days``: new days are counted apart.
+def _differs_condition(usage: LiteralString, modes: str, rates: str, overrides: str) -> sql.Composed:
+    """Returns the condition that an input of a user-month has changed: of all its days, or of the covered ones."""
+    columns = {"modes": sql.Identifier(modes), "rates": sql.Identifier(rates), "overrides": sql.Identifier(overrides)}
+    return compose("detection.differs", usage=sql.SQL(usage), **columns)
 
-    They are composed here because columns and joins depend on ``counts_new_days`` and on whether there are accounts.
+
+def find_changed_inputs(
+    connection: Connection, scope: RunScope, months: Sequence[date]
+) -> tuple[dict[date, int], list[ChangedInput]]:
+    """Compares usage, prices and price overrides of ``months`` with what they were computed with.
+
+    Returns the number of rows by month now, and every user-month that differs.
     """
-    usage = sql.SQL("f.row_count, f.usage_hash, f.written_hash")
-    differs = _differs_condition(usage, account, "modes_hash", "rates_hash", "overrides_hash")
-    is_changed, new_rows = sql.SQL("true").format(), sql.SQL("0::bigint")
-    if counts_new_days:
-        covered = sql.SQL(
-            "f.row_count - f.new_rows, f.usage_hash # coalesce(f.new_usage, 0),"
-            " f.written_hash # coalesce(f.new_written, 0)"
-        )
-        is_changed = sql.SQL("CASE WHEN s.user_id IS NULL THEN f.row_count > f.new_rows ELSE {} END").format(
-            _differs_condition(covered, account, "covered_modes", "covered_rates", "covered_overrides")
-        )
-        new_rows = sql.SQL("f.new_rows")
-    return sql.SQL(
-        "{differs}\n      AS differs, {is_written} AS is_written, {is_changed} AS is_changed, {new_rows} AS new_rows"
-    ).format(differs=differs, is_written=is_written, is_changed=is_changed, new_rows=new_rows)
-
-
-def _differs_condition(
-    usage: sql.Composable, account: sql.Composable, modes: str, rates: str, overrides: str
-) -> sql.Composed:
-    return sql.SQL(
-        "({usage}) IS DISTINCT FROM (s.row_count, s.usage_hash, s.written_hash)"
-        "\n    OR m.forced OR s.rates_hash IS DISTINCT FROM m.{rates}"
-        "\n    OR s.overrides_hash IS DISTINCT FROM o.{overrides}"
-        "\n    OR s.currency IS DISTINCT FROM m.currency"
-        # A month without prepaid usage has no account in its credits_hash (pipeline.month_hashes).
-        "\n    OR s.credits_hash IS DISTINCT FROM concat_ws('.', coalesce(b.{modes}, 0)::text,"
-        "\n      CASE WHEN split_part(s.credits_hash, '.', 2) = '' THEN '' ELSE {account} END, %(credit_terms)s::text,"
-        "\n      d.debts)"
-    ).format(
-        usage=usage,
-        account=account,
-        modes=sql.Identifier(modes),
-        rates=sql.Identifier(rates),
-        overrides=sql.Identifier(overrides),
-    )
-
-
-def find_changed_inputs(connection: Connection, scope: RunScope, months: Sequence[date]) -> ChangedInputs:
-    """Compares usage, prices and price overrides of closed months with what they were closed with."""
     connection.execute(MEMORY)
-    # The expressions take the place of those of `query_flags` in the same query.
-    flags = sql.SQL(
-        "m.forced OR (f.row_count, f.usage_hash) IS DISTINCT FROM (s.row_count, s.usage_hash) AS differs_usage,"
-        "\n    s.rates_hash IS DISTINCT FROM m.rates_hash AS differs_price,"
-        "\n    s.overrides_hash IS DISTINCT FROM o.overrides_hash AS differs_override"
-    ).format()
-    text = compose("detection.differences", compared=_compared_query(scope, months, flags, []))
+    compared = _compared_query(scope, months, compose("detection.changed_inputs"), sql.SQL(""), counts_new_days=False)
+    text = compose("detection.differences", compared=compared)
     rows = connection.execute(text, _comparison_values(scope, months)).fetchall()
-    return ChangedInputs(
-        {month: count for user, month, count, *_ in rows if user is None},
-        [
-            ChangedInput(user, month, usage, price, override)
-            for user, month, _, usage, price, override in rows
-            if user is not None
-        ],
+    return (
+        {month: count for user, month, *_, count in rows if user is None},
+        [ChangedInput(user, *found) for user, *found, _ in rows if user is not None],
     )
 
 
@@ -231,13 +184,10 @@ def count_draws(connection: Connection, scope: RunScope, users: Collection[str])
 
 
 def _draws_without_usage_query(scope: RunScope, months: Sequence[date]) -> sql.Composed:
-    credits = scope.credits
-    if not credits.has_accounts:
-        return sql.SQL("").format()
     return compose(
         "detection.draws_without_usage",
         scope.settings,
-        usable=credits.usable(),
+        usable=scope.credits.usable(),
         draw_days=in_spans("usage_date", scope.window.spans_of(months)),
         month_days=in_spans("usage_date", month_spans(months)),
     )
@@ -258,43 +208,21 @@ def mode_hashes_values(scope: RunScope, months: Sequence[date]) -> dict[str, Any
     }
 
 
-def _account_hashes_query(scope: RunScope) -> sql.Composed:
-    return compose("detection.account_hashes", scope.settings, account_hash=fingerprints.account_hash(scope.credits))
-
-
-def _is_written_condition(scope: RunScope) -> sql.Composed:
-    """Returns the condition that a batch may write usage_daily rows of a user-month."""
-    rated = [sql.SQL("month = ANY({})").format(sorted(scope.cost_rules.rated))] if scope.cost_rules.rated else []
-    drawn = [sql.SQL("coalesce(b.is_prepaid, false)").format()] if scope.credits.has_accounts else []
-    return sql.SQL(" OR ").join([*rated, *drawn, sql.SQL("false").format()])
-
-
 def _compared_query(
-    scope: RunScope,
-    months: Sequence[date],
-    flags: sql.Composable,
-    joins: Sequence[sql.Composable],
-    *,
-    counts_new_days: bool = False,
+    scope: RunScope, months: Sequence[date], flags: sql.Composable, joins: sql.Composable, *, counts_new_days: bool
 ) -> sql.Composed:
     # Without new days nothing more is computed for each row.
-    is_new = new_days = new_columns = sql.SQL("").format()
-    if counts_new_days:
-        new_columns = sql.SQL(", new_rows, new_usage, new_written").format()
-        is_new = sql.SQL(", date > {} AS is_new").format(scope.covered_to)
-        new_days = compose("detection.new_days")
+    new_days = "detection.new_days" if counts_new_days else "detection.no_new_days"
     return compose(
         "detection.compared",
         scope.settings,
-        is_new=is_new,
-        new_days=new_days,
-        new_columns=new_columns,
+        new_days=compose(new_days),
         month=fingerprints.month_of(months),
         usage_hash=scope.query.usage_hash,
         written_hash=scope.query.written_hash,
         days=in_spans("date", scope.window.spans_of(months)),
         flags=flags,
-        joins=sql.SQL("\n  ").join(joins),
+        joins=joins,
     )
 
 
@@ -307,6 +235,7 @@ def _comparison_values(scope: RunScope, months: Sequence[date]) -> dict[str, Any
     ]
     return {
         "months": list(months),
+        "covered_to": scope.covered_to,
         "rates": [scope.rates_hash(month) for month in months],
         "covered_rates": [scope.rates_hash(month, scope.last_covered(month)) for month in months],
         "forced": [month in scope.not_comparable for month in months],
@@ -315,5 +244,4 @@ def _comparison_values(scope: RunScope, months: Sequence[date]) -> dict[str, Any
         "override_hashes": [digest for _, _, digest, _ in overridden],
         "covered_overrides": [covered for *_, covered in overridden],
         "currencies": [scope.currencies[month] for month in months],
-        "credit_terms": scope.credit_terms,
     }

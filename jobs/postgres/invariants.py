@@ -1,7 +1,7 @@
 """The invariants in words, and the result of one check of `reconcile`: two figures that must be equal."""
 
 from dataclasses import dataclass
-from decimal import Decimal
+from typing import Any
 
 from psycopg import sql
 
@@ -21,12 +21,16 @@ INVARIANTS = {
 how-it-works explains them."""
 
 
+FIRST_TEN = 10
+"""How many rows are named that break a check."""
+
+
 @dataclass(frozen=True, slots=True)
 class InvariantCheck:
     """The result of one check, a line of `reconcile`.
 
     - ``title``: what is checked, after the number of its invariant (no number: the line only counts)
-    - ``left``, ``right``: the two figures that must be equal
+    - ``left``, ``right``: the two figures that must be equal: amounts, counts or texts
     - ``broken``: how many rows break the check
     - ``broken_keys``: the first ten of these rows
     - ``differences``: how both sides differ in each of ``broken_keys``
@@ -36,8 +40,8 @@ class InvariantCheck:
     """
 
     title: str
-    left: Decimal | int | str
-    right: Decimal | int | str
+    left: Any
+    right: Any
     broken: int = 0
     broken_keys: tuple[str, ...] = ()
     differences: tuple[str, ...] = ()

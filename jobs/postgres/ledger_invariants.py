@@ -10,14 +10,13 @@ from jobs.domain.wording import count
 from jobs.postgres import rejects, run_log
 from jobs.postgres.connections import Connection, read_value
 from jobs.postgres.credit_capabilities import CreditCapabilities
-from jobs.postgres.invariants import InvariantCheck, describe_sides_sql
+from jobs.postgres.invariants import FIRST_TEN, InvariantCheck, describe_sides_sql
 from jobs.postgres.ledger import ledger_and_transactions_query, our_transactions_condition
 from jobs.postgres.rollup_invariants import CheckScope, note_left_out, rollup_checks
 from jobs.postgres.sql_loader import app_table, compose, job_table
 from jobs.settings import Settings
 
 LEDGER_BY_ROW = "4 ledger by row = credits_deducted"
-FIRST_TEN = 10
 Unfinished = tuple[int, str, date, date]
 """A run that did not finish: its number, kind, first and last day."""
 

@@ -2,12 +2,11 @@
 -- Common table expressions: each user's months as their usage is now, beside the inputs stored in user_monthly. The
 -- same scan finds rows without a day (their month is null), so that the table is read only once.
 WITH found AS (
-  SELECT user_id, month, count(*) AS row_count, bit_xor(usage_hash) AS usage_hash, bit_xor(written_hash) AS written_hash
-    {new_days}
+  SELECT user_id, month, count(*) AS row_count, bit_xor(usage_hash) AS usage_hash,
+    bit_xor(written_hash) AS written_hash, {new_days}
   FROM (
     SELECT user_id, CASE WHEN {days} THEN {month} END AS month,
-      {usage_hash} AS usage_hash, {written_hash} AS written_hash
-      {is_new}
+      {usage_hash} AS usage_hash, {written_hash} AS written_hash, date > %(covered_to)s::date AS is_new
     FROM {app.usage_daily} AS u WHERE {days} OR date IS NULL OR date = 'infinity' OR date = '-infinity'
   ) AS u
   GROUP BY user_id, month
@@ -18,7 +17,7 @@ WITH found AS (
 ), compared AS (
   SELECT user_id, month, f.row_count, s.user_id IS NOT NULL AS is_stored, {flags}
   FROM (
-    SELECT user_id, month, row_count, usage_hash, written_hash {new_columns}
+    SELECT user_id, month, row_count, usage_hash, written_hash, new_rows, new_usage, new_written
     FROM found WHERE user_id IS NOT NULL AND month IS NOT NULL
   ) AS f
   FULL JOIN stored AS s USING (user_id, month)
@@ -32,8 +31,42 @@ WITH found AS (
 -- name: new_days
 -- Columns for `compared`: the fingerprint of a user's rows of new days. XORed with the month's fingerprint it gives
 -- that of the covered days.
-, count(*) FILTER (WHERE is_new) AS new_rows, bit_xor(usage_hash) FILTER (WHERE is_new) AS new_usage,
+count(*) FILTER (WHERE is_new) AS new_rows, bit_xor(usage_hash) FILTER (WHERE is_new) AS new_usage,
   bit_xor(written_hash) FILTER (WHERE is_new) AS new_written
+
+-- name: no_new_days
+-- The same where new days are not counted apart.
+0::bigint AS new_rows, 0::bigint AS new_usage, 0::bigint AS new_written
+
+-- name: differs
+-- A condition: an input of a user-month has changed. A month without prepaid usage has no account in its credits_hash
+-- (pipeline.month_hashes).
+({usage}) IS DISTINCT FROM (s.row_count, s.usage_hash, s.written_hash) OR m.forced
+  OR s.rates_hash IS DISTINCT FROM m.{rates} OR s.overrides_hash IS DISTINCT FROM o.{overrides}
+  OR s.currency IS DISTINCT FROM m.currency
+  OR s.credits_hash IS DISTINCT FROM concat_ws('.', coalesce(b.{modes}, 0)::text,
+    CASE WHEN split_part(s.credits_hash, '.', 2) = '' THEN '' ELSE coalesce(a.account_hash::text, '-') END,
+    %(credit_terms)s::text, d.debts)
+
+-- name: flags
+-- Columns of `compared` for the work list: whether a user-month differs, whether it does without its new days, and
+-- whether a batch may write its rows.
+{differs} AS differs,
+  CASE WHEN NOT %(counts_new_days)s THEN true WHEN s.user_id IS NULL THEN f.row_count > f.new_rows
+    ELSE {differs_before} END AS is_changed,
+  f.new_rows, month = ANY(%(rated)s::date[]) OR %(writes_credits)s AND coalesce(b.is_prepaid, false) AS is_written
+
+-- name: credit_joins
+-- Joins of `compared` for the work list: billing modes, account and open debts of a user.
+LEFT JOIN ({modes}) AS b USING (user_id, month)
+  LEFT JOIN ({account_hashes}) AS a USING (user_id)
+  LEFT JOIN ({open_debts}) AS d USING (user_id)
+
+-- name: changed_inputs
+-- Columns of `compared` for `differences`: which inputs have changed.
+m.forced OR (f.row_count, f.usage_hash) IS DISTINCT FROM (s.row_count, s.usage_hash) AS differs_usage,
+  s.rates_hash IS DISTINCT FROM m.rates_hash AS differs_price,
+  s.overrides_hash IS DISTINCT FROM o.overrides_hash AS differs_override
 
 -- name: work_list
 -- Three kinds of rows. By month: rows and users now, and users stored. By user, if a month of his differs: rows of all
@@ -49,9 +82,9 @@ SELECT NULL AS user_id, month, coalesce(sum(row_count), 0)::bigint AS row_count,
 FROM compared GROUP BY month
 UNION ALL
 SELECT user_id, NULL, coalesce(sum(row_count), 0)::bigint, 0, 0,
-  coalesce(sum(row_count) FILTER (WHERE is_written), 0)::bigint, {all_users} OR bool_or(is_changed),
+  coalesce(sum(row_count) FILTER (WHERE is_written), 0)::bigint, %(all_users)s OR bool_or(is_changed),
   coalesce(sum(new_rows), 0)::bigint
-FROM compared GROUP BY user_id HAVING {all_users} OR bool_or(differs)
+FROM compared GROUP BY user_id HAVING %(all_users)s OR bool_or(differs)
 UNION ALL
 SELECT NULL, NULL, coalesce(sum(row_count), 0)::bigint, 0, 0, 0, false, 0
 FROM found WHERE user_id IS NULL OR month IS NULL
@@ -94,12 +127,12 @@ SELECT user_id, count(*) FROM {job.credit_draws} WHERE user_id = ANY({users}) AN
 -- name: differences
 -- Every user-month whose inputs have changed, and which inputs; and the number of rows of each month now.
 {compared}
-SELECT NULL AS user_id, month, coalesce(sum(row_count), 0)::bigint AS row_count, false AS usage, false AS price,
-  false AS override
+SELECT NULL AS user_id, month, false AS usage, false AS price, false AS override,
+  coalesce(sum(row_count), 0)::bigint AS row_count
 FROM compared GROUP BY month
 UNION ALL
-SELECT user_id, month, coalesce(row_count, 0), differs_usage, differs_price AND is_stored AND row_count IS NOT NULL,
-  differs_override AND is_stored AND row_count IS NOT NULL
+SELECT user_id, month, differs_usage, differs_price AND is_stored AND row_count IS NOT NULL,
+  differs_override AND is_stored AND row_count IS NOT NULL, coalesce(row_count, 0)
 FROM compared WHERE differs_usage OR differs_price OR differs_override
 
 -- name: mode_hashes
@@ -116,6 +149,10 @@ GROUP BY user_id, m.month
 -- name: account_hashes
 -- A hash of each user's account.
 SELECT user_id, bit_xor({account_hash}) AS account_hash FROM {app.user_credits} AS a GROUP BY user_id
+
+-- name: no_account_hashes
+-- The same where there is no table of accounts.
+SELECT NULL::text AS user_id, NULL::bigint AS account_hash WHERE false
 
 -- name: users_fingerprints
 -- The fingerprints of some users' months now, to be compared with the rows that a batch has read.

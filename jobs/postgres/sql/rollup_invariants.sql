@@ -36,7 +36,7 @@ WHERE coalesce(d.month, s.month) NOT IN (SELECT date_trunc('month', date)::date 
   AND EXISTS (SELECT FROM {job.months} AS k WHERE k.month = coalesce(d.month, s.month) AND k.fingerprint IS NOT NULL)
 
 -- name: clusters
--- Invariant 1: each amount by user = by cluster and month, or = by cluster and day. One row per month and column. Months
+-- Invariant 1: each amount by user = by cluster and month, or by cluster and day. One row per month and column. Months
 -- with a day that is not regrouped yet are left out.
 SELECT to_char(month, 'YYYY-MM') || ' ' || name AS key,
   coalesce(sum(amount) FILTER (WHERE summed_by = 'user'), 0) AS left_,
