@@ -32,6 +32,12 @@ from jobs.postgres.invariants import FIRST_TEN, InvariantCheck, describe_sides
 from jobs.postgres.run_scope import RunScope
 from jobs.postgres.usage_reader import Reader
 
+
+def id_text(column: str) -> pl.Expr:
+    """A column of ids (UInt128) as text."""
+    return pl.col(column).map_elements(lambda id_: str(UUID(int=id_)), return_dtype=pl.String)
+
+
 PAYING = ("uncovered", "amount_due", "amount_reported", "amount_free", "billing_mode")
 WRITTEN_BY_RUNS = {"written_hash", "rates_hash", "overrides_hash", "credits_hash"}
 """Hashes that detection already compares."""
@@ -45,7 +51,7 @@ COSTS, SAME, SAME_DAYS, PAID, OVER, POSTED, ROWS = (
     "6 rows now = rows counted, in unchanged months",
 )
 MONTH_KEY = pl.col("user_id") + " " + pl.col("month").dt.strftime("%Y-%m")
-ROW_KEY = pl.col("user_id") + " " + pl.col("id").map_elements(lambda id_: str(UUID(int=id_)), return_dtype=pl.String)
+ROW_KEY = pl.col("user_id") + " " + id_text("id")
 SIDES = ("checked left", "checked right")
 
 
