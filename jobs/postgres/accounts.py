@@ -5,7 +5,6 @@ at all.
 """
 
 from collections.abc import Collection
-from io import BytesIO
 
 import polars as pl
 from psycopg import sql
@@ -13,11 +12,11 @@ from psycopg import sql
 from jobs.domain.errors import RefusedError
 from jobs.domain.fixed_point import ONE
 from jobs.domain.schemas import ACCOUNTS, DRAWN
-from jobs.postgres.connections import Connection, prefer_indexes, read_csv_blocks
+from jobs.postgres.connections import Connection, prefer_indexes
 from jobs.postgres.credit_capabilities import COLUMNS, CreditCapabilities
 from jobs.postgres.errors import name_refusals
 from jobs.postgres.sql_loader import compose, text_array
-from jobs.postgres.table_io import copy_in
+from jobs.postgres.table_io import copy_in, read_csv
 from jobs.settings import Settings
 
 
@@ -31,15 +30,8 @@ def read_accounts(
     # Which columns exist differs by database.
     units = {name: sql.SQL("{} * {}").format(credits.amount(column), ONE) for name, column in COLUMNS.items()}
     text = compose("accounts.by_user", settings, users=text_array(users), usable=credits.usable(), **units)
-    return pl.concat(_parse_block(block) for block in read_csv_blocks(connection, text))
-
-
-def _parse_block(block: BytesIO) -> pl.DataFrame:
     schema = {"user_id": pl.String} | dict.fromkeys(COLUMNS, pl.Decimal(38, 0))
-    if not block.getbuffer().nbytes:
-        return pl.DataFrame(schema=ACCOUNTS)
-    frame = pl.read_csv(block, has_header=False, schema=schema)
-    return frame.with_columns(pl.col(name).to_physical() for name in COLUMNS)
+    return pl.concat(read_csv(connection, text, schema)).with_columns(pl.col(*COLUMNS).to_physical())
 
 
 def lock_accounts(

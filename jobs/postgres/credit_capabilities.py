@@ -65,6 +65,11 @@ class CreditCapabilities:
         """Whether free credits used have a column of their own."""
         return self.account is not None and "free_credits_used" in self.account
 
+    @property
+    def reported(self) -> sql.SQL:
+        """The condition that a row, ``u``, was reported (invoiced) already."""
+        return sql.SQL("u.reported_to_stripe IS TRUE" if self.has_reported else "false")
+
     def amount(self, column: str) -> sql.Composed:
         """Returns an amount of an account, ``a``, as SQL; 0 where there is no such column."""
         if self.account is None or column not in self.account:

@@ -8,10 +8,15 @@ from datetime import date
 from decimal import Decimal
 from typing import Any
 
-from jobs.postgres.connections import Connection
+from jobs.postgres.connections import Connection, read_value
 from jobs.postgres.sql_loader import compose, in_spans
 from jobs.postgres.usage_query import UsageQuery
 from jobs.settings import Settings
+
+Spans = Sequence[tuple[date, date]]
+"""First and last days."""
+CHANGED = "the row changed while it was read: the next run reads it again"
+"""The reason of a row that is valid now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,16 +42,14 @@ class RejectChange:
 
 def read_rejects(connection: Connection, query: UsageQuery, ids: Collection[str]) -> list[Reject]:
     """Returns the rows ``ids`` as they are now, each with its reason. A row deleted since is left out."""
-    if not ids:
-        return []
-    found: list[tuple[str, str]] = connection.execute(query.reject_rows_query(), {"ids": list(ids)}).fetchall()
-    return [Reject(id_, query.reason(_load_row(text)), text) for id_, text in found]
+    found = connection.execute(query.reject_rows_query(), {"ids": list(ids)}).fetchall() if ids else []
+    return [Reject(id_, query.find_reason(_load_row(text)) or CHANGED, text) for id_, text in found]
 
 
-def read_outdated(connection: Connection, query: UsageQuery, spans: Sequence[tuple[date, date]]) -> list[Reject]:
+def read_outdated(connection: Connection, query: UsageQuery, spans: Spans) -> list[Reject]:
     """Returns rejects on the days of ``spans`` whose row has changed since it was stored."""
     ids = [row[0] for row in connection.execute(query.outdated_rejects_query(spans))]
-    return [found for found in read_rejects(connection, query, ids) if not query.is_priceable(_load_row(found.row))]
+    return [found for found in read_rejects(connection, query, ids) if found.reason != CHANGED]
 
 
 def _load_row(text: str) -> dict[str, Any]:
@@ -55,33 +58,27 @@ def _load_row(text: str) -> dict[str, Any]:
 
 
 def find_user_changes(
-    connection: Connection,
-    settings: Settings,
-    rejects: Sequence[Reject],
-    users: Collection[str],
-    spans: Sequence[tuple[date, date]],
+    connection: Connection, settings: Settings, rejects: Sequence[Reject], users: Collection[str], spans: Spans
 ) -> list[RejectChange]:
     """Returns the changes after which the table has exactly ``rejects`` of ``users`` on the days of ``spans``."""
     text = compose("rejects.of_users", settings, days=in_spans("date", spans))
-    days = {"firsts": [str(first) for first, _ in spans], "lasts": [str(last) for _, last in spans]}
-    found = connection.execute(
-        text, {"ids": [reject.id for reject in rejects], "users": sorted(users), **days}
-    ).fetchall()
-    return _find_changes(rejects, found)
+    values = {"ids": [reject.id for reject in rejects], "users": sorted(users), **_bind_spans(spans)}
+    return _find_changes(rejects, connection.execute(text, values).fetchall())
 
 
 def find_ownerless_changes(
-    connection: Connection,
-    settings: Settings,
-    rejects: Sequence[Reject],
-    spans: Sequence[tuple[date, date]],
+    connection: Connection, settings: Settings, rejects: Sequence[Reject], spans: Spans
 ) -> list[RejectChange]:
     """Returns the changes after which the table has exactly ``rejects`` of rows without a user or a day. Stored rejects
     of rows that have moved into ``spans`` and are valid now are deleted, too."""
     text = compose("rejects.without_owner", settings)
-    days = {"firsts": [first for first, _ in spans], "lasts": [last for _, last in spans]}
-    found = connection.execute(text, {"ids": [reject.id for reject in rejects], **days}).fetchall()
-    return _find_changes(rejects, found)
+    values = {"ids": [reject.id for reject in rejects], **_bind_spans(spans)}
+    return _find_changes(rejects, connection.execute(text, values).fetchall())
+
+
+def _bind_spans(spans: Spans) -> dict[str, list[str]]:
+    # Rejects store a day as text, because it may be infinite.
+    return {"firsts": [str(first) for first, _ in spans], "lasts": [str(last) for _, last in spans]}
 
 
 def _find_changes(rejects: Sequence[Reject], found: Sequence[tuple[str, str | None, str]]) -> list[RejectChange]:
@@ -120,11 +117,9 @@ def write_rejects(connection: Connection, settings: Settings, changes: Sequence[
         connection.execute(compose("rejects.upsert", settings), rows)
 
 
-def count_rejects(connection: Connection, settings: Settings, spans: Sequence[tuple[date, date]]) -> int:
+def count_rejects(connection: Connection, settings: Settings, spans: Spans) -> int:
     """Returns how many rows are rejected, on the days of ``spans`` or without a day."""
-    days = {"firsts": [str(first) for first, _ in spans], "lasts": [str(last) for _, last in spans]}
-    row = connection.execute(compose("rejects.count", settings), days).fetchone()
-    return int(row[0]) if row else 0
+    return int(read_value(connection, compose("rejects.count", settings), _bind_spans(spans)))
 
 
 def add_set_aside(connection: Connection, settings: Settings, reasons: Mapping[str, str], run_id: int) -> None:

@@ -6,9 +6,8 @@ type of each column.
 SELECT, CREATE TABLE and COPY are composed here: their lists of columns depend on the configured meters.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import date
-from io import BytesIO
 
 import polars as pl
 from psycopg import sql
@@ -64,16 +63,17 @@ def read(
 
 def read_query(connection: Connection, of: Table, names: Sequence[str], text: sql.Composable) -> Iterator[pl.DataFrame]:
     """Yields the rows of a query in blocks. Its columns are ``names``, with the types that they have in ``of``."""
+    for frame in read_csv(connection, text, {name: _CSV_TYPES[_kind(of, name)] for name in names}):
+        yield frame.with_columns(_from_csv(of, name) for name in names)
+
+
+def read_csv(
+    connection: Connection, text: sql.Composable, schema: Mapping[str, pl.DataType | type[pl.DataType]]
+) -> Iterator[pl.DataFrame]:
+    """Yields the rows of a query in blocks, at least one. ``schema``: of its columns as CSV text."""
     for block in read_csv_blocks(connection, text):
-        yield _parse_block(block, of, names)
-
-
-def _parse_block(block: BytesIO, of: Table, names: Sequence[str]) -> pl.DataFrame:
-    schema = {name: _CSV_TYPES[_kind(of, name)] for name in names}
-    frame = (
-        pl.read_csv(block, has_header=False, schema=schema) if block.getbuffer().nbytes else pl.DataFrame(schema=schema)
-    )
-    return frame.with_columns(_from_csv(of, name) for name in names)
+        is_empty = not block.getbuffer().nbytes
+        yield pl.DataFrame(schema=schema) if is_empty else pl.read_csv(block, has_header=False, schema=schema)
 
 
 def _kind(of: Table, name: str) -> str:
@@ -176,16 +176,13 @@ def copy_in(connection: Connection, stage: sql.Identifier, rows: pl.DataFrame) -
     with open_copy(connection, text) as copy:
         # In slices: the text of a whole batch would double its memory.
         for piece in rows.iter_slices(200_000):
-            copy.write(piece.with_columns(_to_csv(piece)).write_csv(include_header=False).encode())
+            copy.write(to_server(piece).write_csv(include_header=False).encode())
 
 
-def _to_csv(piece: pl.DataFrame) -> list[pl.Expr | pl.Series]:
-    outward: list[pl.Expr | pl.Series] = []
-    for name, kind in piece.schema.items():
-        if kind == pl.Int128:
-            outward.append(in_decimals(name))
-        elif kind == pl.UInt128:
-            # The server accepts a uuid without dashes, and it is formatted five times as fast.
-            texts = [None if number is None else f"{number:032x}" for number in piece[name]]
-            outward.append(pl.Series(name, texts, dtype=pl.String))
-    return outward
+def to_server(rows: pl.DataFrame) -> pl.DataFrame:
+    """Returns ``rows`` with amounts as decimals, and with ids as text."""
+    # The server accepts a uuid without dashes, and it is formatted five times as fast.
+    ids = [name for name, kind in rows.schema.items() if kind == pl.UInt128]
+    texts = {name: [None if number is None else f"{number:032x}" for number in rows[name]] for name in ids}
+    amounts = [in_decimals(name) for name, kind in rows.schema.items() if kind == pl.Int128]
+    return rows.with_columns(*amounts, *(pl.Series(name, text, dtype=pl.String) for name, text in texts.items()))

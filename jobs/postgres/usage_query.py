@@ -54,10 +54,6 @@ class UsageQuery:
     def meters(self) -> tuple[Meter, ...]:
         return tuple(meter for meter in self.source.meters if meter.name in self.since)
 
-    def rows_of_days(self, spans: Collection[tuple[date, date]]) -> sql.Composed:
-        """Returns the query of all rows on the days of ``spans``; one statement, so one snapshot."""
-        return self.rows_where(in_spans("date", spans))
-
     def rows_of_users(self, users: Collection[str], spans: Collection[tuple[date, date]]) -> sql.Composed:
         """Returns the query of the rows of ``users`` on the days of ``spans``."""
         return self.rows_where(sql.SQL("user_id = ANY({}) AND {}").format(text_array(users), in_spans("date", spans)))
@@ -71,7 +67,7 @@ class UsageQuery:
             "usage.rows",
             self.settings,
             **fields,
-            reported=sql.SQL("CASE WHEN {} THEN 1::bigint ELSE 0 END").format(self.reported),
+            reported=self.source.credits.reported,
             usage_hash=self.usage_hash,
             written_hash=self.written_hash,
             quantities=sql.SQL(",\n  ").join(quantities),
@@ -90,11 +86,6 @@ class UsageQuery:
             )
         shown = deducted_expression() if self.source.credits.has_deducted else sql.SQL("0::bigint").format()
         return {"recorded": recorded, "deducted": shown} | {m.name: self._quantity_expression(m) for m in self.meters}
-
-    @property
-    def reported(self) -> sql.SQL:
-        """The condition that a row was reported (invoiced) already."""
-        return sql.SQL("reported_to_stripe" if self.source.credits.has_reported else "false")
 
     def _quantity_expression(self, meter: Meter) -> sql.Composed:
         column, since = sql.Identifier(meter.column), self.since[meter.name]
@@ -130,10 +121,6 @@ class UsageQuery:
         days = in_spans("date", spans)
         return compose("rejects.outdated", self.settings, days=days, row=self._reject_row())
 
-    def is_priceable(self, row: Mapping[str, object]) -> bool:
-        """Whether a row (of ``reject_rows_query``) can be priced now."""
-        return self._find_reason(row) is None
-
     def _reject_row(self) -> sql.Composed:
         """Returns a row of usage_daily, ``u``, as the JSON expression that rollup.rejects stores."""
         names = ["id", "user_id", "date", "hopsworks_cluster_id", "total_cost", *(m.column for m in self.meters)]
@@ -141,11 +128,9 @@ class UsageQuery:
         # Not jsonb_build_object: a function takes 100 arguments at most.
         return sql.SQL("(SELECT to_jsonb(f) FROM (SELECT {}) AS f)").format(fields)
 
-    def reason(self, row: Mapping[str, object]) -> str:
-        """Returns why a row (of ``reject_rows_query``) is not valid: the column, its value, what was expected."""
-        return self._find_reason(row) or "the row changed while it was read: the next run reads it again"
-
-    def _find_reason(self, row: Mapping[str, object]) -> str | None:
+    def find_reason(self, row: Mapping[str, object]) -> str | None:
+        """Returns why a row (of ``reject_rows_query``) is not valid: the column, its value, what was expected. Returns
+        None if it is valid."""
         if row["user_id"] is None:
             return "user_id is null: expected the user who is to pay"
         if row["date"] is None or "infinity" in str(row["date"]):
@@ -154,10 +139,8 @@ class UsageQuery:
         is_ours = any(str(row["date"]).startswith(f"{month:%Y-%m}-") for month in self.rated)
         for name in (*(meter.column for meter in self.meters), *(() if is_ours else ("total_cost",))):
             value = row[name]
-            if value is not None and not self._is_valid(Decimal(str(value))):
+            number = Decimal(str(value or 0))
+            if not number.is_finite() or not 0 <= number <= self.settings.max_quantity:
                 shown = str(value) if len(str(value)) <= len("-99999999999999999999.9999999999") else f"{value:.3e}"
                 return f"{name} is {shown}: expected a number from 0 to {most}"
         return None
-
-    def _is_valid(self, value: Decimal) -> bool:
-        return value.is_finite() and 0 <= value <= self.settings.max_quantity

@@ -7,7 +7,6 @@ connection that has the locks. A read is one query of some users: one snapshot, 
 
 import re
 from dataclasses import dataclass
-from io import BytesIO
 from urllib.parse import quote, urlencode
 
 import polars as pl
@@ -15,8 +14,9 @@ from psycopg import sql
 
 from jobs.domain.errors import UnreachableError, UsageJobsError
 from jobs.domain.schemas import usage_schema
-from jobs.postgres.connections import NETWORK, Connection, read_csv_blocks
+from jobs.postgres.connections import NETWORK, Connection
 from jobs.postgres.conninfo import Address
+from jobs.postgres.table_io import read_csv
 from jobs.postgres.usage_query import UsageQuery
 
 LOST = re.compile(
@@ -44,7 +44,7 @@ class Reader:
         """
         if self.kind == "connectorx":
             return _read_by_connectorx(self.address, text, query, self.snapshot)
-        return read_by_copy(connection, query, text)
+        return _read_by_copy(connection, query, text)
 
 
 def _read_by_connectorx(address: Address, text: sql.Composed, query: UsageQuery, snapshot: str | None) -> pl.DataFrame:
@@ -95,18 +95,10 @@ def _plain_url(address: Address) -> str:
     return f"postgresql://{login}@{host}:{parts.get('port', '5432')}/{database}?{urlencode(options, quote_via=quote)}"
 
 
-def read_by_copy(connection: Connection, query: UsageQuery, text: sql.Composed) -> pl.DataFrame:
-    """Returns the rows of ``text`` by COPY. Needs an open transaction."""
-    return pl.concat(_parse_block(block, query) for block in read_csv_blocks(connection, text))
-
-
-def _parse_block(block: BytesIO, query: UsageQuery) -> pl.DataFrame:
-    names = usage_schema([meter.name for meter in query.meters])
+def _read_by_copy(connection: Connection, query: UsageQuery, text: sql.Composed) -> pl.DataFrame:
     kinds = {"id": pl.String, "user_id": pl.String, "date": pl.Date, "cluster_id": pl.String}
-    schema = {name: kinds.get(name, pl.Int64) for name in names}
-    if not block.getbuffer().nbytes:
-        return _encode_ids(pl.DataFrame(schema=schema), query)
-    return _encode_ids(pl.read_csv(block, has_header=False, schema=schema), query)
+    schema = {name: kinds.get(name, pl.Int64) for name in usage_schema([meter.name for meter in query.meters])}
+    return pl.concat(_encode_ids(frame, query) for frame in read_csv(connection, text, schema))
 
 
 def _encode_ids(frame: pl.DataFrame, query: UsageQuery) -> pl.DataFrame:

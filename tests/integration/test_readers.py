@@ -26,6 +26,7 @@ from jobs.postgres.conninfo import Address
 from jobs.postgres.errors import is_transient
 from jobs.postgres.fingerprints import SEED
 from jobs.postgres.reader_choice import choose_reader
+from jobs.postgres.sql_loader import in_spans
 from jobs.postgres.usage_query import UsageQuery
 from jobs.postgres.usage_reader import Reader
 from jobs.settings import Settings, load
@@ -390,5 +391,5 @@ def test_a_reader_can_join_a_snapshot(
         ask(database, "UPDATE usage_daily SET cpu_hours = 2")
         add_row(database, cpu_hours=3)
         joined = Reader(kind, reader(kind).address, name)
-        frame = joined.read(opened, query, query.rows_of_days([JUNE]))
+        frame = joined.read(opened, query, query.rows_where(in_spans("date", [JUNE])))
         assert frame["cpu_hours"].to_list() == [10**10]

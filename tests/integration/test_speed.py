@@ -12,7 +12,7 @@ from psycopg import sql
 from jobs.postgres import performance_checks, preflight
 from jobs.postgres.connections import connect, prefer_indexes, transaction
 from jobs.postgres.conninfo import Address
-from jobs.postgres.sql_loader import compose, job_table
+from jobs.postgres.sql_loader import compose
 from jobs.settings import load
 
 INDEX, ROOM = "index on usage_daily (date)", "room on the pages of usage_daily"
@@ -133,7 +133,7 @@ def test_a_ledger_that_was_vacuumed_while_it_was_empty_is_searched_by_its_key(da
     settings = load(None, {}, Path.cwd())
     with psycopg.connect(database, autocommit=True) as connection:
         connection.execute("VACUUM rollup.credit_draws")
-    text = compose("accounts.post_draws", draws=job_table(settings, "credit_draws"))
+    text = compose("accounts.post_draws", settings)
     with connect(Address(database)) as link, transaction(link):
         link.execute(compose("accounts.stage_draws"))
         with prefer_indexes(link) if forced else nullcontext():

@@ -11,6 +11,7 @@ from jobs.pipeline.planning import define_fingerprint, make_usage_query
 from jobs.postgres import preflight
 from jobs.postgres.connections import Connection, connect, transaction
 from jobs.postgres.conninfo import Address
+from jobs.postgres.sql_loader import in_spans
 from jobs.postgres.usage_query import UsageQuery
 from jobs.postgres.usage_reader import Reader
 from jobs.settings import Settings, load
@@ -29,7 +30,7 @@ def recorded_query(connection: Connection, settings: Settings, month: date) -> U
 def read_spans(connection: Connection, reader: Reader, query: UsageQuery, spans: Spans) -> pl.DataFrame:
     """The rows of the days of ``spans``, sorted by id."""
     with transaction(connection):
-        return reader.read(connection, query, query.rows_of_days(spans)).sort("id")
+        return reader.read(connection, query, query.rows_where(in_spans("date", spans))).sort("id")
 
 
 def read_usage(url: str, kind: str, spans: Spans) -> pl.DataFrame:

@@ -28,13 +28,13 @@ FROM {job.rejects} AS r LEFT JOIN {app.usage_daily} AS u ON u.id = r.usage_daily
 WHERE r.usage_daily_id = ANY(%(ids)s::uuid[])
    OR coalesce(r.row->>'date', 'infinity') IN ('infinity', '-infinity')
    OR r.row->>'user_id' IS NULL AND EXISTS (
-     SELECT FROM unnest(%(firsts)s::date[], %(lasts)s::date[]) AS s(first, last)
-     WHERE r.row->>'date' BETWEEN s.first::text AND s.last::text)
+     SELECT FROM unnest(%(firsts)s::text[], %(lasts)s::text[]) AS s(first, last)
+     WHERE r.row->>'date' BETWEEN s.first AND s.last)
    OR u.user_id IS NOT NULL
      AND (u.user_id IS DISTINCT FROM r.row->>'user_id' OR u.date::text IS DISTINCT FROM r.row->>'date')
      AND EXISTS (
-       SELECT FROM unnest(%(firsts)s::date[], %(lasts)s::date[]) AS s(first, last)
-       WHERE u.date BETWEEN s.first AND s.last)
+       SELECT FROM unnest(%(firsts)s::text[], %(lasts)s::text[]) AS s(first, last)
+       WHERE u.date BETWEEN s.first::date AND s.last::date)
 
 -- name: count
 -- How many rows are rejected, on the days in question or without a day.
