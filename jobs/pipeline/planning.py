@@ -139,7 +139,6 @@ def make_window_scope(
         overrides=overrides,
         billing_modes_from=None,
         adopts=False,
-        rows_by_index=source.rows_by_index,
         has_user_days=run_log.has_user_days(connection, settings, window),
         new_months=run_log.find_new_months(connection, settings, window.months),
         notes=(*notes, *overrides.notes, *_describe_ineffective_overrides(overrides.meters - first_days.keys())),

@@ -5,9 +5,9 @@ from datetime import date
 
 from psycopg import sql
 
-from jobs.postgres.connections import Connection
+from jobs.postgres.connections import Connection, read_value
 from jobs.postgres.credit_capabilities import CreditCapabilities
-from jobs.postgres.sql_loader import compose, job_table, text_array
+from jobs.postgres.sql_loader import compose, text_array
 from jobs.settings import Settings
 
 Entry = tuple[str, date, str | None]
@@ -24,19 +24,11 @@ def pending_query(
     outage, so keep the billing mode in which they were used.
     """
     if not credits.has_modes or day is None:
-        # No named query: it reads no table, and only gives the columns of one.
-        return sql.SQL(
-            "SELECT NULL::text AS user_id, NULL::date AS valid_from, NULL::text AS mode WHERE false"
-        ).format()
+        return compose("billing_modes.nothing_pending")
     flag = settings.credits.feature_flag
-    effective = (
-        sql.SQL("billing_mode::text").format()
-        if flag is None
-        else compose("billing_modes.effective_mode", flag=sql.Literal(flag))
-    )
-    return compose(
-        "billing_modes.pending", settings, effective=effective, day=sql.Literal(day), some=_users_condition(users)
-    )
+    mode = compose("billing_modes.mode" if flag is None else "billing_modes.mode_by_flag", flag=sql.Literal(flag))
+    some = _users_condition(users)
+    return compose("billing_modes.pending", settings, effective=mode, day=sql.Literal(day), some=some)
 
 
 def entries_query(
@@ -44,12 +36,8 @@ def entries_query(
 ) -> sql.Composed:
     """Returns the query (user_id, valid_from, mode, is_new) of all entries of ``users`` (None: all): stored entries and
     those of ``pending_query``."""
-    # No named query: it joins two queries that are themselves composed.
-    stored = sql.SQL("SELECT user_id, valid_from, mode, false AS is_new FROM {} WHERE {}")
-    return sql.SQL("{} UNION ALL SELECT user_id, valid_from, mode, true FROM ({}) AS p").format(
-        stored.format(job_table(settings, "billing_modes"), _users_condition(users)),
-        pending_query(settings, credits, day, users),
-    )
+    pending = pending_query(settings, credits, day, users)
+    return compose("billing_modes.entries", settings, some=_users_condition(users), pending=pending)
 
 
 def find_unknown_modes(connection: Connection, settings: Settings, credits: CreditCapabilities) -> list[str]:
@@ -70,9 +58,7 @@ def _users_condition(users: Collection[str] | None) -> sql.Composed:
 
 def count_entries(connection: Connection, entries: sql.Composable) -> int:
     """Returns how many rows the query ``entries`` (of ``pending_query``) has."""
-    # No named query: it is a count around a composed query.
-    row = connection.execute(sql.SQL("SELECT count(*) FROM ({}) AS e").format(entries)).fetchone()
-    return 0 if row is None else int(row[0])
+    return int(read_value(connection, compose("billing_modes.count", entries=entries)))
 
 
 def append_entries(connection: Connection, settings: Settings, entries: sql.Composable, run_id: int) -> int:
@@ -84,9 +70,6 @@ def append_entries(connection: Connection, settings: Settings, entries: sql.Comp
 
 def known_entries_query(entries: Sequence[Entry]) -> sql.Composed:
     """Returns the query whose rows are the given ``entries``."""
-    # No named query: it selects literals only.
-    columns = (list(column) for column in zip(*entries, strict=True)) if entries else ([], [], [])
-    arrays = [sql.Literal(column) for column in columns]
-    return sql.SQL("SELECT * FROM unnest({}::text[], {}::date[], {}::text[]) AS e(user_id, valid_from, mode)").format(
-        *arrays
-    )
+    columns = zip(*entries, strict=True) if entries else ((), (), ())
+    users, days, modes = (sql.Literal(list(column)) for column in columns)
+    return compose("billing_modes.known", users=users, days=days, modes=modes)

@@ -29,67 +29,53 @@ def open_totals_query(scope: RunScope) -> sql.Composed:
 def debt_users_query(scope: RunScope, *, is_recheck: bool) -> sql.Composed:
     """Returns the parts of the work list that debts add: users whose debts of a closing month are to be written, and
     users with debts that credit can settle. ``is_recheck``: only the first part."""
-    credits, rules = scope.credits, scope.credit_rules
-    nothing = sql.SQL("").format()
-    if not credits.has_accounts:
-        return nothing
-    unwritten = debtors = nothing
-    if scope.window.closing:
-        closing = sql.Literal(sorted(scope.window.closing))
-        unwritten = compose("debts.unwritten", scope.settings, closing=closing)
-    if scope.window.open and not is_recheck:
+    credits, window, parts = scope.credits, scope.window, []
+    if credits.has_accounts and window.closing:
+        parts.append(compose("debts.unwritten", scope.settings, closing=sql.Literal(sorted(window.closing))))
+    if credits.has_accounts and window.open and not is_recheck:
+        # Draws of open months that the run computes: those before `credits.start` stay.
+        open_days = in_spans("usage_date", month_spans(window.open))
+        if scope.credit_rules.start is not None:
+            open_days += sql.SQL(" AND usage_date >= {}").format(scope.credit_rules.start)
         free_used, used = credits.used()
         debtors = compose(
             "debts.debtors",
             scope.settings,
             usable=credits.usable(),
-            unit=sql.Literal(unscaled(rules.unit)),
-            payable=payable_query(scope, sql.SQL("d.user_id = a.user_id").format(), None),
-            open_days=_open_days_condition(scope),
-            reported=_reported_condition(scope),
+            unit=sql.Literal(unscaled(scope.credit_rules.unit)),
+            payable=payable_query(scope, sql.SQL("d.user_id = a.user_id"), None),
+            open_days=open_days,
+            reported=credits.reported,
             granted=credits.amount("free_credits_granted"),
             bought=credits.amount("total_purchased"),
             free_used=free_used,
             used=used,
         )
-    return unwritten + debtors
+        parts.append(debtors)
+    return sql.SQL("").join(parts)
 
 
 def payable_query(scope: RunScope, users: sql.Composable, run_id: int | None) -> sql.Composed:
     """Returns the query of the debts of ``users`` (a condition) that credit can settle now, with the values of their
     rows (in units of 10^-10)."""
-    credits, settings = scope.credits, scope.settings
-    nothing = sql.SQL("NULL::numeric").format()
-    rated = any(mode == "rated" for mode in scope.month_records.modes.values())
-    # Composed: which columns exist, and whether any month is rated, varies.
-    cost = sql.SQL("CASE WHEN m.cost_mode = 'rated' THEN u.total_cost::numeric END").format() if rated else nothing
-    shown, drawn = nothing, nothing
-    if credits.writes_deducted:
+    cost = shown = drawn = deducted = sql.SQL("NULL::numeric").format()
+    if scope.rated_months:
+        cost = sql.SQL("CASE WHEN m.cost_mode = 'rated' THEN u.total_cost::numeric END").format()
+    if scope.credits.writes_deducted:
         shown, drawn = sql.SQL("u.credits_deducted::numeric").format(), sql.SQL("w.drawn").format()
+        deducted = deducted_expression()
     return compose(
         "debts.payable",
-        settings,
-        deducted=deducted_expression() if credits.writes_deducted else nothing,
+        scope.settings,
+        deducted=deducted,
         ledger_hash=fingerprints.written_hash(cost, drawn),
         written_hash=fingerprints.written_hash(cost, shown),
         unit=sql.Literal(unscaled(scope.credit_rules.unit)),
         users=users,
-        reported=_reported_condition(scope),
+        reported=scope.credits.reported,
         computed=sql.Literal(sorted(scope.window.months)),
         run_id=sql.Literal(run_id),
     )
-
-
-def _open_days_condition(scope: RunScope) -> sql.Composed:
-    """Returns the condition for days of open months whose draws a run computes: those before `credits.start` stay."""
-    # A condition: the months and `credits.start` vary.
-    days, start = in_spans("usage_date", month_spans(scope.window.open)), scope.credit_rules.start
-    return days if start is None else sql.SQL("{} AND usage_date >= {}").format(days, start)
-
-
-def _reported_condition(scope: RunScope) -> sql.SQL:
-    """Returns the condition that a row, ``u``, was reported (invoiced) already; the column may not exist."""
-    return sql.SQL("u.reported_to_stripe IS TRUE" if scope.credits.has_reported else "false")
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,12 +99,11 @@ class Debt:
 
 def read_debts(connection: Connection, settings: Settings, user: str | None = None) -> list[Debt]:
     """Returns the debts of closed months (of ``user``; None: of all), by user and day."""
-    text = compose("debts.list", settings)
     with connection.cursor(row_factory=class_row(Debt)) as cursor:
-        return cursor.execute(text, {"user": user}).fetchall()
+        return cursor.execute(compose("debts.list", settings), {"user": user}).fetchall()
 
 
 def write_off(connection: Connection, settings: Settings, user: str, reason: str, run_id: int) -> None:
     """Writes off the open debts of ``user`` in closed months, in the caller's transaction."""
-    text = compose("debts.write_off", settings)
-    connection.execute(text, {"user": user, "reason": reason, "run_id": run_id})
+    values = {"user": user, "reason": reason, "run_id": run_id}
+    connection.execute(compose("debts.write_off", settings), values)

@@ -119,38 +119,32 @@ def _parse_overrides(rows: Iterable[Mapping[str, Any]], meters: Sequence[Meter])
     types = sorted({kind for meter in meters for kind in meter.resource_types})
     by_type = {kind: [meter.name for meter in meters if kind in meter.resource_types] for kind in types}
     valid: list[dict[str, Any]] = []
-    notes, unanswered = [], []
+    notes, without_meter = [], []
     for row in rows:
-        names = by_type.get(row["resource_type"], [])
-        price, discount = _price(row), _discount(row)
+        prices = {
+            "price": _to_units(row, "override_price", row["price"], Decimal(MAX_PRICE)),
+            "discount": _to_units(row, "discount_percentage", row["discount"], Decimal(100)),
+        }
         who = f"override {row['id']}" + (f" of user {row['user_id']}" if row["user_id"] is not None else "")
-        if not names:
-            unanswered.append(
+        if row["resource_type"] not in by_type:
+            without_meter.append(
                 f"{who} has no effect: its resource_type is {row['resource_type']!r}; expected one that a meter has: "
                 f"{', '.join(types)}. Correct the row, or add the type to a meter's resource_types in the settings"
             )
-        elif price is None and discount is None:
+        elif prices == {"price": None, "discount": None}:
             notes.append(f"{who} ignored: it has neither override_price nor discount_percentage")
         elif row["user_id"] is None:
             notes.append(f"{who} ignored: its user_id is null")
         else:
-            same = {key: row[key] for key in ("id", "user_id", "first", "last", "rank")}
-            valid += [{**same, "meter": name, "price": price, "discount": discount} for name in names]
-    named = unanswered[:FIRST_TEN]
-    if more := len(unanswered) - len(named):
+            same = {key: row[key] for key in ("id", "user_id", "first", "last", "rank")} | prices
+            valid += [{**same, "meter": name} for name in by_type[row["resource_type"]]]
+    named = without_meter[:FIRST_TEN]
+    if more := len(without_meter) - len(named):
         named.append(f"{more:,} more overrides have no effect: no meter has their resource_type")
-    return Overrides(tuple(valid), (*named, *notes), len(unanswered))
+    return Overrides(tuple(valid), (*named, *notes), len(without_meter))
 
 
-def _price(row: Mapping[str, Any]) -> int | None:
-    return _units(row, "override_price", row["price"], Decimal(MAX_PRICE))
-
-
-def _discount(row: Mapping[str, Any]) -> int | None:
-    return _units(row, "discount_percentage", row["discount"], Decimal(100))
-
-
-def _units(row: Mapping[str, Any], column: str, value: Decimal | None, most: Decimal) -> int | None:
+def _to_units(row: Mapping[str, Any], column: str, value: Decimal | None, most: Decimal) -> int | None:
     if value is None:
         return None
     if not value.is_finite() or not 0 <= value <= most:

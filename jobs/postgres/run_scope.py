@@ -34,7 +34,6 @@ class RunScope:
     - ``fingerprint_definitions``: what the fingerprints of each month's rows include
     - ``billing_modes_from``: the first day on which a changed billing mode is valid; None: no entries are to be added
     - ``adopts``: draws of another program count as adopted: in a dry run, and in the change check
-    - ``rows_by_index``: whether usage_daily has an index that begins with id
     - ``has_user_days``: whether user_daily has rows of these days
     - ``new_months``: months of which nothing is stored
     - ``covered_to``: the last day that a finished run has covered; None before the first
@@ -57,7 +56,6 @@ class RunScope:
     overrides: Overrides
     billing_modes_from: date | None
     adopts: bool
-    rows_by_index: bool
     has_user_days: bool
     new_months: frozenset[date]
     covered_to: date | None = None
@@ -185,6 +183,11 @@ class RunScope:
     def billing_modes_query(self, users: Collection[str] | None = None) -> sql.Composed:
         """Returns the query of the billing-mode history of ``users`` (None: all), with the new entries."""
         return billing_mode_history.entries_query(self.settings, self.credits, self.billing_modes_from, users)
+
+    @property
+    def rated_months(self) -> frozenset[date]:
+        """Every month in which runs write total_cost: closed ones, too, because their debts may be settled."""
+        return self.cost_rules.rated | {month for month, mode in self.month_records.modes.items() if mode == "rated"}
 
     @property
     def writes_usage(self) -> bool:

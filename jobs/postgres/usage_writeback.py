@@ -10,15 +10,16 @@ import polars as pl
 from psycopg import sql
 
 from jobs.domain.errors import RefusedError, UsageJobsError
-from jobs.domain.fixed_point import unscaled
+from jobs.domain.schemas import DRAWN
 from jobs.postgres import accounts, fingerprints
 from jobs.postgres.connections import Connection, prefer_indexes
 from jobs.postgres.errors import name_refusals
 from jobs.postgres.run_scope import RunScope
 from jobs.postgres.sql_loader import compose, in_spans, text_array
-from jobs.postgres.table_io import copy_in
+from jobs.postgres.table_io import copy_in, to_server
 
 STAGE = sql.Identifier("usage_jobs_rows")
+STAGED = ["id", "user_id", "date", "month", "written_hash", "new_total_cost", "new_credits_deducted"]
 HASH_CHANGES = {"user_id": pl.String, "month": pl.Date, "rows": pl.Int64, "_hash_change": pl.Int64}
 """By user and month: how many of the rows to write exist, and what writing them changes in written_hash (XOR)."""
 
@@ -64,8 +65,7 @@ def lock_rows(
     if updates.is_empty():
         return pl.DataFrame(schema=HASH_CHANGES), frozenset()
     connection.execute(compose("writeback.stage_rows"))
-    columns = ["id", "user_id", "date", "month", "written_hash", "new_total_cost", "new_credits_deducted"]
-    copy_in(connection, STAGE, updates.select(columns))
+    copy_in(connection, STAGE, updates.select(STAGED))
     locking = sql.SQL("FOR NO KEY UPDATE OF u NOWAIT" if is_locked else "FOR NO KEY UPDATE OF u SKIP LOCKED").format()
     with _prefer_indexes(connection, scope):
         found = connection.execute(_hash_changes_query(scope, STAGE, locking)).fetchall()
@@ -82,15 +82,7 @@ def compute_hash_changes(connection: Connection, scope: RunScope, updates: pl.Da
     """Returns the changes that writing ``updates`` would make (HASH_CHANGES); stages and locks nothing."""
     if updates.is_empty():
         return pl.DataFrame(schema=HASH_CHANGES)
-    values = {
-        "ids": [UUID(int=id_) for id_ in updates["id"]],
-        "users": updates["user_id"].cast(pl.String).to_list(),
-        "dates": updates["date"].to_list(),
-        "months": updates["month"].to_list(),
-        "hashes": updates["written_hash"].to_list(),
-        "costs": [None if amount is None else unscaled(amount) for amount in updates["new_total_cost"]],
-        "credits": [None if amount is None else unscaled(amount) for amount in updates["new_credits_deducted"]],
-    }
+    values = to_server(updates.select(STAGED)).to_dict(as_series=False)
     unstaged = sql.SQL("({})").format(compose("writeback.unstaged_rows"))
     with _prefer_indexes(connection, scope):
         found = connection.execute(_hash_changes_query(scope, unstaged, sql.SQL("").format()), values).fetchall()
@@ -98,24 +90,14 @@ def compute_hash_changes(connection: Connection, scope: RunScope, updates: pl.Da
 
 
 def _hash_changes_query(scope: RunScope, rows: sql.Composable, locking: sql.Composable) -> sql.Composed:
-    # Closed months, too: their debts may be settled.
-    rated = sorted(
-        scope.cost_rules.rated | {month for month, mode in scope.month_records.modes.items() if mode == "rated"}
-    )
-    shown = scope.credits.writes_deducted
-    nothing = sql.SQL("NULL::numeric").format()
-    # Composed: which columns are written depends on cost modes and on the columns that exist.
-    cost = sql.SQL("CASE WHEN s.month = ANY({}) THEN coalesce(s.new_total_cost, u.total_cost::numeric) END").format(
-        rated
-    )
-    credits = sql.SQL("coalesce(s.new_credits_deducted, u.credits_deducted::numeric)").format()
-    return compose(
-        "writeback.hash_changes",
-        scope.settings,
-        rows=rows,
-        new_hash=fingerprints.written_hash(cost if rated else nothing, credits if shown else nothing),
-        locking=locking,
-    )
+    cost = credits = sql.SQL("NULL::numeric").format()
+    if scope.rated_months:
+        written = sql.SQL("CASE WHEN s.month = ANY({}) THEN coalesce(s.new_total_cost, u.total_cost::numeric) END")
+        cost = written.format(sorted(scope.rated_months))
+    if scope.credits.writes_deducted:
+        credits = sql.SQL("coalesce(s.new_credits_deducted, u.credits_deducted::numeric)").format()
+    new_hash = fingerprints.written_hash(cost, credits)
+    return compose("writeback.hash_changes", scope.settings, rows=rows, new_hash=new_hash, locking=locking)
 
 
 def unstage_users(connection: Connection, users: Collection[str]) -> None:
@@ -151,22 +133,12 @@ def write_rows(connection: Connection, scope: RunScope, rows: pl.DataFrame) -> N
 def find_unread_rows(connection: Connection, scope: RunScope, reversed_: pl.DataFrame) -> list[UnreadRow]:
     """Returns the rows that no batch of a present user writes, among those whose draws are about to be reversed
     (``reversed_``: id, user_id, free, purchased)."""
-    ids = reversed_["id"].to_list()
-    if not ids or not scope.credits.writes_deducted:
+    if reversed_.is_empty() or not scope.credits.writes_deducted:
         return []
     text = compose("writeback.unread_rows", scope.settings, days=in_spans("date", scope.window.spans()))
-    more: dict[tuple[int, str], int] = {}
-    for id_, user, free, purchased in reversed_.select("id", "user_id", "free", "purchased").iter_rows():
-        more[id_, user] = more.get((id_, user), 0) + free + purchased
-    found = connection.execute(text, {"ids": [UUID(int=id_) for id_ in ids]}).fetchall()
-    users: dict[int, set[str]] = {}
-    for id_, user in more:
-        users.setdefault(id_, set()).add(user)
-    rows = [
-        UnreadRow(id_, user, deducted, drawn + unscaled(more.get((id_.int, user), 0)), frozenset(users[id_.int]))
-        for id_, user, deducted, drawn in found
-    ]
-    return [row for row in rows if row.old != row.new]
+    values = to_server(reversed_.select("id", "user_id", drawn=DRAWN)).to_dict(as_series=False)
+    found = connection.execute(text, values).fetchall()
+    return [UnreadRow(id_, user, old, new, frozenset(users)) for id_, user, old, new, users in found]
 
 
 def find_undated_rows(connection: Connection, scope: RunScope, ids: Collection[str], *, lock: bool) -> list[UnreadRow]:
@@ -200,4 +172,4 @@ def write_unread_rows(connection: Connection, scope: RunScope, rows: Collection[
 
 
 def _prefer_indexes(connection: Connection, scope: RunScope) -> "nullcontext[None]":
-    return prefer_indexes(connection) if scope.rows_by_index else nullcontext()  # type: ignore[return-value]
+    return prefer_indexes(connection) if scope.source.rows_by_index else nullcontext()  # type: ignore[return-value]

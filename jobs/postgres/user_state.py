@@ -9,12 +9,13 @@ from datetime import date
 import polars as pl
 from psycopg import sql
 
+from jobs.domain.billing_periods import month_spans
 from jobs.domain.fixed_point import scaled
 from jobs.domain.schemas import CODED, DRAWN, DRAWS, MISMATCHED, MODES, PAYABLE
-from jobs.postgres import adoption, debts, ledger, table_io
+from jobs.postgres import adoption, debts, table_io
 from jobs.postgres.connections import Connection
 from jobs.postgres.run_scope import RunScope
-from jobs.postgres.sql_loader import compose, job_table, text_array
+from jobs.postgres.sql_loader import compose, in_spans, job_table, text_array
 
 
 def read_billing_modes(connection: Connection, scope: RunScope, users: Collection[str]) -> pl.DataFrame:
@@ -27,14 +28,24 @@ def read_window_draws(connection: Connection, scope: RunScope, users: Collection
     """Returns the draws of ``users`` in the months of the window (schemas.DRAWS)."""
     if not scope.credits.has_accounts:
         return pl.DataFrame(schema=DRAWS)
-    return ledger.read_draws(connection, scope.settings, ledger_table(scope), scope.window.months, users)
+    of = table_io.find_table(scope.settings, "credit_draws")
+    days = in_spans("usage_date", month_spans(scope.window.months))
+    # A condition for table_io.read, which composes the query; COPY takes no bound values.
+    rows = sql.SQL("user_id = ANY({}) AND {}").format(text_array(users), days)
+    columns = ["usage_daily_id", "user_id", "usage_date", "imported", "free", "purchased"]
+    found = pl.concat(table_io.read(connection, of, columns, ledger_table(scope), rows))
+    named = found.rename({"usage_daily_id": "id", "usage_date": "date"})
+    return named.select(pl.col(name).cast(kind) for name, kind in DRAWS.items())
 
 
 def read_adopted_elsewhere(connection: Connection, scope: RunScope, users: Collection[str]) -> pl.DataFrame:
-    """Returns the rows of ``users`` that have adopted draws in a month outside the window: id, user_id."""
-    if not scope.credits.has_accounts or not users:
-        return pl.DataFrame(schema=ledger.ROWS)
-    return ledger.read_adopted_elsewhere(connection, ledger_table(scope), scope.window.months, users)
+    """Returns the rows of ``users`` that have adopted draws in a month outside the window, reversed or not: id,
+    user_id."""
+    rows: list[tuple[int, str]] = []
+    if scope.credits.has_accounts and users:
+        text = compose("ledger.adopted_elsewhere", draws=ledger_table(scope), users=text_array(users))
+        rows = [(id_.int, user) for id_, user in connection.execute(text, {"months": list(scope.window.months)})]
+    return pl.DataFrame(rows, schema={"id": pl.UInt128, "user_id": pl.String}, orient="row")
 
 
 def ledger_table(scope: RunScope) -> sql.Composable:
@@ -76,30 +87,19 @@ def _classify_mismatches(connection: Connection, scope: RunScope, found: pl.Data
     """Returns ``found`` (id, user_id, date, deducted) as MISMATCHED."""
     if found.is_empty():
         return pl.DataFrame(schema=MISMATCHED)
-    months, ids = scope.window.months, found["id"].to_list()
-    read = pl.col("deducted").cast(pl.Int128)
-    known = ledger.read_totals_of_rows(connection, scope.settings, ledger_table(scope), ids, months)
-    all_users = known.group_by("id").agg("drawn", pl.col("drawn").sum().alias("whole"))
-    mine = known.with_columns(CODED).rename({"drawn": "own", "before": "own_before"})
-    # The row's former user may be in a batch that has reversed his draws already.
-    others = known.with_columns(CODED).join(found, on=["id", "user_id"], how="anti").group_by("id").agg("before")
-    marked = (
-        found.join(mine, on=["id", "user_id"], how="left")
-        .join(all_users, on="id", how="left")
-        .join(others, on="id", how="left")
-        .with_columns(pl.col("own", "whole", "elsewhere").fill_null(0))
+    values = table_io.to_server(found.select("id", "user_id", pl.col("deducted").cast(pl.Int128)))
+    text = compose("ledger.mismatched_rows", scope.settings, draws=ledger_table(scope))
+    rows = connection.execute(
+        text,
+        values.to_dict(as_series=False) | {"window": list(scope.window.months), "begins_ledger": scope.begins_ledger},
+    ).fetchall()
+    classified = pl.DataFrame(
+        [(id_.int, scaled(drawn), scaled(elsewhere), *kinds) for id_, drawn, elsewhere, *kinds in rows],
+        {"id": pl.UInt128, "drawn": pl.Int128, "elsewhere": pl.Int128, "foreign": pl.Boolean, "empty": pl.Boolean},
+        orient="row",
     )
-    by_others = pl.col("drawn").list.contains(read) | pl.col("before").list.contains(read).fill_null(value=False)
-    explained = (read == pl.col("own")) | (read == pl.col("whole")) | by_others
-    is_empty = (read == 0) & (pl.col("own") != 0)
-    empty = (is_empty | ((read == pl.col("own_before")) & (pl.col("own") == 0))).fill_null(value=False)
-    foreign = ~empty & ~explained.fill_null(value=False)
-    if scope.begins_ledger:
-        # A value that is not a number could not be adopted, so it shows no draw.
-        foreign &= read.is_not_null()
-    return marked.with_columns(foreign=foreign, empty=empty, drawn=pl.col("own")).select(
-        pl.col(name).cast(kind) for name, kind in MISMATCHED.items()
-    )
+    joined = found.join(classified, on="id", maintain_order="left")
+    return joined.select(pl.col(name).cast(kind) for name, kind in MISMATCHED.items())
 
 
 def read_debts(connection: Connection, scope: RunScope, users: Collection[str]) -> pl.DataFrame:

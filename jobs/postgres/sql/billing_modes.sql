@@ -4,8 +4,26 @@ INSERT INTO {job.billing_modes} (user_id, valid_from, mode, run_id)
 SELECT user_id, valid_from, mode, {run_id} FROM ({entries}) AS e
 ON CONFLICT (user_id, valid_from) DO NOTHING
 
--- name: effective_mode
--- The billing mode that counts: a prepaid user without the feature flag is postpaid.
+-- name: count
+-- How many entries there are to be added.
+SELECT count(*) FROM ({entries}) AS e
+
+-- name: entries
+-- The stored entries of some users, and those to be added.
+SELECT user_id, valid_from, mode, false AS is_new FROM {job.billing_modes} WHERE {some}
+UNION ALL
+SELECT user_id, valid_from, mode, true FROM ({pending}) AS p
+
+-- name: known
+-- Entries that are known already.
+SELECT * FROM unnest({users}::text[], {days}::date[], {modes}::text[]) AS e(user_id, valid_from, mode)
+
+-- name: mode
+-- The billing mode that counts.
+billing_mode::text
+
+-- name: mode_by_flag
+-- The same with a feature flag: a prepaid user without it is postpaid.
 CASE WHEN billing_mode::text = 'prepaid'
   AND coalesce(feature_flags -> {flag}, 'null') IN ('null', 'false')
   AND NOT (jsonb_typeof(feature_flags) = 'array' AND feature_flags ? {flag}) IS TRUE
@@ -22,6 +40,10 @@ LEFT JOIN (
 ) AS newest USING (user_id)
 WHERE {some}
   AND (newest.valid_from IS NULL OR (newest.mode IS DISTINCT FROM u.mode AND newest.valid_from < {day}::date))
+
+-- name: nothing_pending
+-- No entries, where there are no billing modes, or no day on which a change would be valid.
+SELECT NULL::text AS user_id, NULL::date AS valid_from, NULL::text AS mode WHERE false
 
 -- name: unknown
 -- Billing modes that are not one of the three: how many users have each, and the first of them.

@@ -7,22 +7,44 @@ WHERE user_id = ANY({users}) AND imported AND date_trunc('month', usage_date)::d
 -- Free and purchased draws on each row of some users, in all months.
 SELECT user_id, usage_daily_id, sum(free), sum(purchased) FROM {draws} WHERE user_id = ANY({users}) GROUP BY 1, 2
 
--- name: drawn_of_rows
--- By row and user, of some rows: the sum of all ledger entries, the sum before the newest entry, and the part in closed
--- months that are not computed now.
-SELECT usage_daily_id, user_id, sum(amount), coalesce(sum(amount) FILTER (WHERE revision < newest), 0),
-  coalesce(sum(amount) FILTER (WHERE is_elsewhere), 0)
-FROM (
-  SELECT usage_daily_id, user_id, revision, free + purchased AS amount,
-    max(revision) OVER (PARTITION BY usage_daily_id, user_id) AS newest,
-    month <> ALL(%(window)s::date[]) AND NOT EXISTS (
-      SELECT FROM {job.months} AS m WHERE m.month = d.month AND m.closed_at IS NULL) AS is_elsewhere
+-- name: mismatched_rows
+-- Rows whose credits_deducted is not what their user has drawn in the months that are computed now. Of each: what he
+-- has drawn on it in all months, the part of that in closed months that are not computed now, and the two kinds of rows
+-- that the ledger does not explain (schemas.MISMATCHED: `foreign`, `empty`). The former user of a row may be in a batch
+-- that has reversed his draws already: so his draws before the newest entry explain a row, too.
+WITH drawn AS (
+  SELECT usage_daily_id AS id, user_id, sum(amount) AS drawn,
+    coalesce(sum(amount) FILTER (WHERE revision < newest), 0) AS before,
+    coalesce(sum(amount) FILTER (WHERE is_elsewhere), 0) AS elsewhere
   FROM (
-    SELECT usage_daily_id, user_id, revision, free, purchased, date_trunc('month', usage_date)::date AS month
-    FROM {draws}
-  ) AS d
-  WHERE usage_daily_id = ANY(%(ids)s::uuid[])
-) AS d GROUP BY 1, 2
+    SELECT usage_daily_id, user_id, revision, free + purchased AS amount,
+      max(revision) OVER (PARTITION BY usage_daily_id, user_id) AS newest,
+      month <> ALL(%(window)s::date[]) AND NOT EXISTS (
+        SELECT FROM {job.months} AS m WHERE m.month = d.month AND m.closed_at IS NULL) AS is_elsewhere
+    FROM (
+      SELECT usage_daily_id, user_id, revision, free, purchased, date_trunc('month', usage_date)::date AS month
+      FROM {draws}
+    ) AS d
+    WHERE usage_daily_id = ANY(%(id)s::uuid[])
+  ) AS d GROUP BY 1, 2
+)
+SELECT id, drawn, elsewhere,
+  NOT is_empty AND NOT is_explained AND (deducted IS NOT NULL OR NOT %(begins_ledger)s), is_empty
+FROM (
+  SELECT id, deducted, drawn, elsewhere,
+    coalesce(deducted = 0 AND drawn <> 0 OR deducted = before AND drawn = 0, false) AS is_empty,
+    coalesce(deducted IN (drawn, of_all_users) OR is_of_one_user, false) AS is_explained
+  FROM (
+    SELECT r.id, r.deducted, coalesce(sum(d.drawn), 0) AS of_all_users,
+      coalesce(sum(d.drawn) FILTER (WHERE d.user_id = r.user_id), 0) AS drawn,
+      max(d.before) FILTER (WHERE d.user_id = r.user_id) AS before,
+      coalesce(sum(d.elsewhere) FILTER (WHERE d.user_id = r.user_id), 0) AS elsewhere,
+      bool_or(r.deducted = d.drawn OR r.deducted = d.before AND d.user_id <> r.user_id) AS is_of_one_user
+    FROM unnest(%(id)s::uuid[], %(user_id)s::text[], %(deducted)s::numeric[]) AS r(id, user_id, deducted)
+    LEFT JOIN drawn AS d ON d.id = r.id
+    GROUP BY r.id, r.user_id, r.deducted
+  ) AS r
+) AS r
 
 -- name: deducted
 -- Rows with credits_deducted of another program, with a user and a day. Days outside the years 1 to 9999 do not count.

@@ -19,9 +19,8 @@ SELECT user_id, month, count(*), bit_xor(hash_change) FROM found GROUP BY user_i
 
 -- name: unstaged_rows
 -- The rows that would be staged, for a read-only transaction, in which no temporary table can be made.
-SELECT id, user_id, date, month, written_hash, new_total_cost, new_credits_deducted
-FROM unnest(%(ids)s::uuid[], %(users)s::text[], %(dates)s::date[], %(months)s::date[], %(hashes)s::bigint[],
-  %(costs)s::numeric[], %(credits)s::numeric[]) 
+SELECT * FROM unnest(%(id)s::uuid[], %(user_id)s::text[], %(date)s::date[], %(month)s::date[],
+  %(written_hash)s::bigint[], %(new_total_cost)s::numeric[], %(new_credits_deducted)s::numeric[])
   AS s(id, user_id, date, month, written_hash, new_total_cost, new_credits_deducted)
 
 -- name: lock_users
@@ -38,12 +37,20 @@ FROM usage_jobs_rows AS s
 WHERE u.id = s.id AND u.date = s.date AND u.user_id = s.user_id
 
 -- name: unread_rows
--- Rows whose draws are reversed for a former user, and that no batch of a present user writes: they have no user now,
--- or no day in question. credits_deducted is to become the sum of the present user's draws.
-SELECT r.id, r.user_id, coalesce(r.credits_deducted, 0)::numeric AS deducted,
-  coalesce((SELECT sum(d.free + d.purchased) FROM {job.credit_draws} AS d
-            WHERE d.usage_daily_id = r.id AND d.user_id = r.user_id), 0) AS drawn
-FROM {app.usage_daily} AS r WHERE r.id = ANY(%(ids)s::uuid[]) AND (r.user_id IS NULL OR NOT coalesce({days}, false))
+-- Rows whose draws are reversed for a former user (`drawn`: signed amounts), and that no batch of a present user
+-- writes: they have no user now, or no day in question. credits_deducted is to become the sum of the present user's
+-- draws. One row each: id, user, the amount before and after, and the former users.
+SELECT id, user_id, old, new, former_users FROM (
+  SELECT r.id, r.user_id, coalesce(r.credits_deducted, 0)::numeric AS old,
+    coalesce(sum(p.drawn) FILTER (WHERE p.user_id = r.user_id), 0) + coalesce((
+      SELECT sum(d.free + d.purchased) FROM {job.credit_draws} AS d
+      WHERE d.usage_daily_id = r.id AND d.user_id = r.user_id), 0) AS new,
+    array_agg(p.user_id) AS former_users
+  FROM unnest(%(id)s::uuid[], %(user_id)s::text[], %(drawn)s::numeric[]) AS p(id, user_id, drawn)
+  JOIN {app.usage_daily} AS r ON r.id = p.id
+  WHERE r.user_id IS NULL OR NOT coalesce({days}, false)
+  GROUP BY r.id, r.user_id, r.credits_deducted
+) AS r WHERE old <> new
 
 -- name: lock_unread_rows
 -- Locks these rows without waiting; returns the locked ones.
