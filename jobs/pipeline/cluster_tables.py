@@ -48,7 +48,7 @@ def find_cluster_differences(
     settings, months = scope.settings, sorted({first_of(day) for day in days})
     daily, monthly = (table_io.find_table(settings, name) for name in ("cluster_daily", "cluster_monthly"))
     names = cluster_rollups.read_cluster_names(connection, scope)
-    stored = pl.concat(table_io.read_stored(connection, settings, daily, months))
+    stored = table_io.read_months(connection, settings, daily, months)
     is_regrouped = pl.col("date").is_in(list(days))
     grouped = add_up([cluster_rollups.group_days(connection, scope, days), *deltas.days], CLUSTER_DAY)
     named = grouped.filter(pl.col("users") != 0).join(names, on="cluster_id", how="left")
@@ -56,7 +56,7 @@ def find_cluster_differences(
     users = add_up([cluster_rollups.count_month_users(connection, scope, months), *deltas.users], CLUSTER_MONTH)
     whole_months = pl.concat([stored.filter(~is_regrouped), target])
     cluster_months = sum_cluster_months(whole_months.lazy(), users.lazy(), settings.meters).collect()
-    before = pl.concat(table_io.read_stored(connection, settings, monthly, months))
+    before = table_io.read_months(connection, settings, monthly, months)
     month_target = cluster_months.join(names, on="cluster_id", how="left").select(before.columns)
     return [
         TableDiff.find(scope, "cluster_daily", target, stored.filter(is_regrouped)),

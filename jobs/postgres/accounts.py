@@ -10,13 +10,12 @@ import polars as pl
 from psycopg import sql
 
 from jobs.domain.errors import RefusedError
-from jobs.domain.fixed_point import ONE
 from jobs.domain.schemas import ACCOUNTS, DRAWN
 from jobs.postgres.connections import Connection, prefer_indexes
 from jobs.postgres.credit_capabilities import COLUMNS, CreditCapabilities
 from jobs.postgres.errors import name_refusals
 from jobs.postgres.sql_loader import compose, text_array
-from jobs.postgres.table_io import copy_in, read_csv
+from jobs.postgres.table_io import copy_in, read_frame
 from jobs.settings import Settings
 
 
@@ -28,10 +27,11 @@ def read_accounts(
     if not credits.has_accounts or not users:
         return pl.DataFrame(schema=ACCOUNTS)
     # Which columns exist differs by database.
-    units = {name: sql.SQL("{} * {}").format(credits.amount(column), ONE) for name, column in COLUMNS.items()}
-    text = compose("accounts.by_user", settings, users=text_array(users), usable=credits.usable(), **units)
-    schema = {"user_id": pl.String} | dict.fromkeys(COLUMNS, pl.Decimal(38, 0))
-    return pl.concat(read_csv(connection, text, schema)).with_columns(pl.col(*COLUMNS).to_physical())
+    amounts = {name: credits.amount(column) for name, column in COLUMNS.items()}
+    usable = credits.usable()
+    return read_frame(
+        connection, compose("accounts.by_user", settings, users=text_array(users), usable=usable, **amounts), ACCOUNTS
+    )
 
 
 def lock_accounts(

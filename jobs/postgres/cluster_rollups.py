@@ -54,8 +54,6 @@ def read_cluster_names(connection: Connection, scope: RunScope) -> "pl.DataFrame
 
 def group_days(connection: Connection, scope: RunScope, days: Sequence[date]) -> "pl.DataFrame":
     """Groups user_daily of ``days`` by day and cluster: users, and the sum of each amount (units of 10^-10)."""
-    import polars as pl
-
     from jobs.postgres import table_io
 
     of = table_io.find_table(scope.settings, "cluster_daily")
@@ -66,13 +64,11 @@ def group_days(connection: Connection, scope: RunScope, days: Sequence[date]) ->
         sums=join_columns("sum({0}) AS {0}", amounts),
         days=sql.Literal([day.isoformat() for day in days]),
     )
-    return pl.concat(table_io.read_query(connection, of, ["date", "cluster_id", "users", *amounts], text))
+    return table_io.read_frame(connection, text, table_io.frame_schema(of, ["date", "cluster_id", "users", *amounts]))
 
 
 def count_month_users(connection: Connection, scope: RunScope, months: Sequence[date]) -> "pl.DataFrame":
     """Returns the number of distinct users of each month and cluster, as ``active_users``."""
-    import polars as pl
-
     from jobs.postgres import table_io
 
     text = compose(
@@ -81,7 +77,7 @@ def count_month_users(connection: Connection, scope: RunScope, months: Sequence[
         months=sql.Literal([first_of(month).isoformat() for month in months]),
     )
     of = table_io.find_table(scope.settings, "cluster_monthly")
-    return pl.concat(table_io.read_query(connection, of, ["month", "cluster_id", "active_users"], text))
+    return table_io.read_frame(connection, text, table_io.frame_schema(of, ["month", "cluster_id", "active_users"]))
 
 
 def _names_query(scope: RunScope) -> sql.Composed:

@@ -63,7 +63,7 @@ def payable_query(scope: RunScope, users: sql.Composable, run_id: int | None) ->
         cost = sql.SQL("CASE WHEN m.cost_mode = 'rated' THEN u.total_cost::numeric END").format()
     if scope.credits.writes_deducted:
         shown, drawn = sql.SQL("u.credits_deducted::numeric").format(), sql.SQL("w.drawn").format()
-        deducted = deducted_expression()
+        deducted = sql.SQL("({} * 0.0000000001)").format(deducted_expression())
     return compose(
         "debts.payable",
         scope.settings,

@@ -6,8 +6,9 @@ type of each column.
 SELECT, CREATE TABLE and COPY are composed here: their lists of columns depend on the configured meters.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from datetime import date
+from io import BytesIO
 
 import polars as pl
 from psycopg import sql
@@ -22,15 +23,16 @@ from jobs.postgres.schema import AMOUNT, Table, tables
 from jobs.postgres.sql_loader import column_list, compose, in_spans, job_table, join_columns, text_array
 from jobs.settings import Settings
 
-_CSV_TYPES: dict[str, pl.DataType | type[pl.DataType]] = {
+Schema = Mapping[str, pl.DataType | type[pl.DataType]]
+_FRAME_TYPES: Schema = {
     "date": pl.Date,
-    "numeric": pl.Decimal(38, PLACES),
+    "numeric": pl.Int128,
     "integer": pl.Int64,
     "bigint": pl.Int64,
-    "uuid": pl.String,
+    "uuid": pl.UInt128,
     "uuid[]": pl.String,
     "text": pl.String,
-    "boolean": pl.String,
+    "boolean": pl.Boolean,
 }
 
 
@@ -39,56 +41,59 @@ def find_table(settings: Settings, name: str) -> Table:
     return next(table for table in tables(settings.meters) if table.name == name)
 
 
-def read_stored(
+def read_months(
     connection: Connection, settings: Settings, of: Table, months: Iterable[date], users: Collection[str] | None = None
-) -> Iterator[pl.DataFrame]:
-    """Yields the computed columns of the rows of ``months`` (of ``users``), in blocks. Needs an open transaction."""
+) -> pl.DataFrame:
+    """Returns the computed columns of the rows of ``months`` (of ``users``). Needs an open transaction."""
     rows = in_spans(of.key[0], month_spans(months))
     if users is not None:
         rows += sql.SQL(" AND user_id = ANY({})").format(text_array(users))
-    yield from read(connection, of, of.computed, job_table(settings, of.name), rows)
+    return read_rows(connection, settings, of, rows)
 
 
-def read(
-    connection: Connection, of: Table, names: Sequence[str], table: sql.Composable, rows: sql.Composable
-) -> Iterator[pl.DataFrame]:
-    """Yields the columns ``names`` of the rows that satisfy the condition ``rows``, in blocks. Needs an open
-    transaction.
-
-    ``of``: the definition with the types of the columns; ``table``: the table, or a subquery with the same columns.
-    """
-    text = sql.SQL("SELECT {} FROM {} WHERE {}").format(column_list(names), table, rows)
-    return read_query(connection, of, names, text)
+def read_rows(connection: Connection, settings: Settings, of: Table, rows: sql.Composable) -> pl.DataFrame:
+    """Returns the computed columns of the rows that satisfy the condition ``rows``. Needs an open transaction."""
+    table = job_table(settings, of.name)
+    text = sql.SQL("SELECT {} FROM {} WHERE {}").format(column_list(of.computed), table, rows)
+    return read_frame(connection, text, frame_schema(of, of.computed))
 
 
-def read_query(connection: Connection, of: Table, names: Sequence[str], text: sql.Composable) -> Iterator[pl.DataFrame]:
-    """Yields the rows of a query in blocks. Its columns are ``names``, with the types that they have in ``of``."""
-    for frame in read_csv(connection, text, {name: _CSV_TYPES[_kind(of, name)] for name in names}):
-        yield frame.with_columns(_from_csv(of, name) for name in names)
+def frame_schema(of: Table, names: Iterable[str]) -> Schema:
+    """Returns the schema of a frame with the columns ``names`` of a table."""
+    return {name: _FRAME_TYPES[of.kind(name).split("(")[0]] for name in names}
 
 
-def read_csv(
-    connection: Connection, text: sql.Composable, schema: Mapping[str, pl.DataType | type[pl.DataType]]
-) -> Iterator[pl.DataFrame]:
-    """Yields the rows of a query in blocks, at least one. ``schema``: of its columns as CSV text."""
-    for block in read_csv_blocks(connection, text):
-        is_empty = not block.getbuffer().nbytes
-        yield pl.DataFrame(schema=schema) if is_empty else pl.read_csv(block, has_header=False, schema=schema)
+def read_frame(connection: Connection, text: sql.Composable, schema: Schema) -> pl.DataFrame:
+    """Returns the rows of a query with the columns of ``schema``, by COPY, which takes no bound values. Needs an open
+    transaction."""
+    return pl.concat(_parse_block(block, schema) for block in read_csv_blocks(connection, text))
 
 
-def _kind(of: Table, name: str) -> str:
-    return of.kind(name).split("(")[0]
+def _parse_block(block: BytesIO, schema: Schema) -> pl.DataFrame:
+    texts = {name: _csv_type(kind) for name, kind in schema.items()}
+    is_empty = not block.getbuffer().nbytes
+    frame = pl.DataFrame(schema=texts) if is_empty else pl.read_csv(block, has_header=False, schema=texts)
+    return frame.with_columns(_from_csv(name, kind) for name, kind in schema.items())
 
 
-def _from_csv(of: Table, name: str) -> pl.Expr:
-    column, kind = pl.col(name), _kind(of, name)
-    if kind == "numeric":
+def _csv_type(kind: pl.DataType | type[pl.DataType]) -> pl.DataType | type[pl.DataType]:
+    if kind == pl.Int128:
+        return pl.Decimal(38, PLACES)
+    return pl.String if kind in (pl.UInt128, pl.Boolean) else kind
+
+
+def _from_csv(name: str, kind: pl.DataType | type[pl.DataType]) -> pl.Expr:
+    column = pl.col(name)
+    if kind == pl.Int128:
         return column.to_physical()
-    if kind == "boolean":
-        return column == "t"
-    if kind == "uuid":
-        return column.str.replace_all("-", "", literal=True).str.to_integer(base=16, dtype=pl.UInt128)
-    return column
+    if kind == pl.UInt128:
+        return id_number(name)
+    return column == "t" if kind == pl.Boolean else column
+
+
+def id_number(column: str) -> pl.Expr:
+    """Returns a column of uuids as numbers: a third of the memory of text, and fast to sort."""
+    return pl.col(column).str.replace_all("-", "", literal=True).str.to_integer(base=16, dtype=pl.UInt128)
 
 
 def insert(connection: Connection, settings: Settings, of: Table, rows: pl.DataFrame, run_id: int) -> int:

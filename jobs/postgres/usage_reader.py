@@ -16,7 +16,7 @@ from jobs.domain.errors import UnreachableError, UsageJobsError
 from jobs.domain.schemas import usage_schema
 from jobs.postgres.connections import NETWORK, Connection
 from jobs.postgres.conninfo import Address
-from jobs.postgres.table_io import read_csv
+from jobs.postgres.table_io import Schema, id_number, read_frame
 from jobs.postgres.usage_query import UsageQuery
 
 LOST = re.compile(
@@ -44,7 +44,7 @@ class Reader:
         """
         if self.kind == "connectorx":
             return _read_by_connectorx(self.address, text, query, self.snapshot)
-        return _read_by_copy(connection, query, text)
+        return read_frame(connection, text, _schema(query))
 
 
 def _read_by_connectorx(address: Address, text: sql.Composed, query: UsageQuery, snapshot: str | None) -> pl.DataFrame:
@@ -68,7 +68,10 @@ def _read_by_connectorx(address: Address, text: sql.Composed, query: UsageQuery,
         ) from None
     frame = pl.from_arrow(table)
     assert isinstance(frame, pl.DataFrame)  # noqa: S101 - a table is a frame, never a series
-    return _encode_ids(frame, query)
+    numbered = frame.with_columns(pl.col("id", "cluster_id").cast(pl.String)).with_columns(
+        id_number("id"), id_number("cluster_id")
+    )
+    return numbered.select(pl.col(name).cast(kind) for name, kind in _schema(query).items())
 
 
 def _plain_url(address: Address) -> str:
@@ -95,15 +98,5 @@ def _plain_url(address: Address) -> str:
     return f"postgresql://{login}@{host}:{parts.get('port', '5432')}/{database}?{urlencode(options, quote_via=quote)}"
 
 
-def _read_by_copy(connection: Connection, query: UsageQuery, text: sql.Composed) -> pl.DataFrame:
-    kinds = {"id": pl.String, "user_id": pl.String, "date": pl.Date, "cluster_id": pl.String}
-    schema = {name: kinds.get(name, pl.Int64) for name in usage_schema([meter.name for meter in query.meters])}
-    return pl.concat(_encode_ids(frame, query) for frame in read_csv(connection, text, schema))
-
-
-def _encode_ids(frame: pl.DataFrame, query: UsageQuery) -> pl.DataFrame:
-    """Converts ids to 128-bit numbers (a third of the memory of text, and fast to sort), and orders the columns."""
-    schema = usage_schema([meter.name for meter in query.meters])
-    hexadecimal = pl.col("id", "cluster_id").cast(pl.String).str.replace_all("-", "", literal=True)
-    numbers = hexadecimal.str.to_integer(base=16, dtype=pl.UInt128)
-    return frame.with_columns(numbers).select(pl.col(name).cast(kind) for name, kind in schema.items())
+def _schema(query: UsageQuery) -> Schema:
+    return usage_schema([meter.name for meter in query.meters])

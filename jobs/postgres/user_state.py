@@ -28,24 +28,20 @@ def read_window_draws(connection: Connection, scope: RunScope, users: Collection
     """Returns the draws of ``users`` in the months of the window (schemas.DRAWS)."""
     if not scope.credits.has_accounts:
         return pl.DataFrame(schema=DRAWS)
-    of = table_io.find_table(scope.settings, "credit_draws")
     days = in_spans("usage_date", month_spans(scope.window.months))
-    # A condition for table_io.read, which composes the query; COPY takes no bound values.
-    rows = sql.SQL("user_id = ANY({}) AND {}").format(text_array(users), days)
-    columns = ["usage_daily_id", "user_id", "usage_date", "imported", "free", "purchased"]
-    found = pl.concat(table_io.read(connection, of, columns, ledger_table(scope), rows))
-    named = found.rename({"usage_daily_id": "id", "usage_date": "date"})
-    return named.select(pl.col(name).cast(kind) for name, kind in DRAWS.items())
+    draws, some = ledger_table(scope), text_array(users)
+    return table_io.read_frame(connection, compose("ledger.draws", draws=draws, users=some, days=days), DRAWS)
 
 
 def read_adopted_elsewhere(connection: Connection, scope: RunScope, users: Collection[str]) -> pl.DataFrame:
     """Returns the rows of ``users`` that have adopted draws in a month outside the window, reversed or not: id,
     user_id."""
-    rows: list[tuple[int, str]] = []
-    if scope.credits.has_accounts and users:
-        text = compose("ledger.adopted_elsewhere", draws=ledger_table(scope), users=text_array(users))
-        rows = [(id_.int, user) for id_, user in connection.execute(text, {"months": list(scope.window.months)})]
-    return pl.DataFrame(rows, schema={"id": pl.UInt128, "user_id": pl.String}, orient="row")
+    schema = {name: DRAWS[name] for name in ("id", "user_id")}
+    if not scope.credits.has_accounts or not users:
+        return pl.DataFrame(schema=schema)
+    months, some = sql.Literal([str(month) for month in scope.window.months]), text_array(users)
+    text = compose("ledger.adopted_elsewhere", draws=ledger_table(scope), users=some, months=months)
+    return table_io.read_frame(connection, text, schema)
 
 
 def ledger_table(scope: RunScope) -> sql.Composable:
@@ -105,10 +101,9 @@ def _classify_mismatches(connection: Connection, scope: RunScope, found: pl.Data
 def read_debts(connection: Connection, scope: RunScope, users: Collection[str]) -> pl.DataFrame:
     """Returns the debts of ``users`` in months that are closed, or that the run closes."""
     of = table_io.find_table(scope.settings, "debts")
-    text = compose(
-        "debts.stored", scope.settings, users=text_array(users), rewritten=sql.Literal(sorted(scope.window.debt_months))
-    )
-    return pl.concat(table_io.read_query(connection, of, of.computed, text))
+    months = sql.Literal(sorted(scope.window.debt_months))
+    text = compose("debts.stored", scope.settings, users=text_array(users), rewritten=months)
+    return table_io.read_frame(connection, text, table_io.frame_schema(of, of.computed))
 
 
 def read_payable_debts(
@@ -116,23 +111,7 @@ def read_payable_debts(
 ) -> pl.DataFrame:
     """Returns the debts of ``users`` that credit can settle now (schemas.PAYABLE), oldest first."""
     text = debts.payable_query(scope, sql.SQL("d.user_id = ANY({})").format(text_array(users)), run_id)
-    found = connection.execute(text).fetchall()
-    rows = [
-        (
-            id_.int,
-            user,
-            day,
-            month,
-            cluster and cluster.int,
-            scaled(settled),
-            scaled(open_),
-            shown,
-            scaled(drawn),
-            *hashes,
-        )
-        for id_, user, day, month, cluster, settled, open_, shown, drawn, *hashes in found
-    ]
-    return pl.DataFrame(rows, schema=PAYABLE, orient="row").sort("user_id", "date", "id")
+    return table_io.read_frame(connection, text, PAYABLE).sort("user_id", "date", "id")
 
 
 def read_months(
@@ -140,7 +119,7 @@ def read_months(
 ) -> pl.DataFrame:
     """Returns the rows of user_monthly of ``users`` in ``months``."""
     of = table_io.find_table(scope.settings, "user_monthly")
-    return pl.concat(table_io.read_stored(connection, scope.settings, of, months, users))
+    return table_io.read_months(connection, scope.settings, of, months, users)
 
 
 def read_days(connection: Connection, scope: RunScope, days: Sequence[date], users: Collection[str]) -> pl.DataFrame:
@@ -148,9 +127,6 @@ def read_days(connection: Connection, scope: RunScope, days: Sequence[date], use
 
     The condition names each day, because the primary key begins with the day.
     """
-    of = table_io.find_table(scope.settings, "user_daily")
-    # A condition for table_io.read, which composes the query; COPY takes no bound values.
-    rows = sql.SQL("date = ANY({}::date[]) AND user_id = ANY({})").format(
-        sql.Literal([day.isoformat() for day in days]), text_array(users)
-    )
-    return pl.concat(table_io.read(connection, of, of.computed, job_table(scope.settings, of.name), rows))
+    named = sql.Literal([day.isoformat() for day in days])
+    rows = sql.SQL("date = ANY({}::date[]) AND user_id = ANY({})").format(named, text_array(users))
+    return table_io.read_rows(connection, scope.settings, table_io.find_table(scope.settings, "user_daily"), rows)

@@ -1,7 +1,12 @@
+-- name: draws
+-- The ledger entries of some users on the days in question.
+SELECT usage_daily_id, user_id, usage_date, imported, free, purchased FROM {draws}
+WHERE user_id = ANY({users}) AND {days}
+
 -- name: adopted_elsewhere
 -- Rows of some users that have adopted draws in a month that is not computed now, even if these were reversed since.
 SELECT DISTINCT usage_daily_id, user_id FROM {draws}
-WHERE user_id = ANY({users}) AND imported AND date_trunc('month', usage_date)::date <> ALL(%(months)s::date[])
+WHERE user_id = ANY({users}) AND imported AND date_trunc('month', usage_date)::date <> ALL({months}::date[])
 
 -- name: drawn_by_row
 -- Free and purchased draws on each row of some users, in all months.

@@ -8,7 +8,7 @@ SELECT
   hopsworks_cluster_id::text AS cluster_id,
   {recorded} AS recorded,
   {deducted} AS deducted,
-  CASE WHEN {reported} THEN 1::bigint ELSE 0 END AS reported,
+  {reported} AS reported,
   {usage_hash} AS usage_hash,
   {written_hash} AS written_hash,
   {quantities}
