@@ -52,7 +52,8 @@ COSTS, SAME, SAME_DAYS, PAID, OVER, POSTED, ROWS = (
 )
 MONTH_KEY = pl.col("user_id") + " " + pl.col("month").dt.strftime("%Y-%m")
 ROW_KEY = pl.col("user_id") + " " + id_text("id")
-SIDES = ("checked left", "checked right")
+KEY, LEFT, RIGHT = "checked key", "checked left", "checked right"
+"""Columns of checked rows. No meter has a name with a space."""
 
 
 class Changed(NamedTuple):
@@ -82,27 +83,27 @@ class CheckTotals:
 
     def add(self, title: str, rows: pl.DataFrame, key: pl.Expr, left: pl.Expr, right: pl.Expr) -> None:
         """Adds ``rows`` to a check: in each row both amounts (Int128 units of 10^-10) must be equal."""
-        checked = rows.select(key.alias("key"), **dict(zip(SIDES, (left, right), strict=True)))
-        sums = [unscaled(int(checked[side].sum())) for side in SIDES]
-        self._add(title, sums, checked.filter(pl.col(SIDES[0]).ne_missing(pl.col(SIDES[1]))), [("", *SIDES)])
+        checked = rows.select(key.alias(KEY), left.alias(LEFT), right.alias(RIGHT))
+        sums = [unscaled(int(checked[side].sum())) for side in (LEFT, RIGHT)]
+        self._add(title, sums, checked.filter(pl.col(LEFT).ne_missing(pl.col(RIGHT))), [("", LEFT, RIGHT)])
 
     def add_compared(self, title: str, rows: pl.DataFrame, key: pl.Expr, names: Sequence[str]) -> None:
         """Adds ``rows`` to a check: in each row the columns ``names`` must be equal to those with the suffix _stored.
 
         The sides count rows.
         """
-        broken = rows.filter(~is_same(names)).with_columns(key=key)
+        broken = rows.filter(~is_same(names)).with_columns(key.alias(KEY))
         sides = [(f"{name} is ", name, f"{name}_stored") for name in names]
         self._add(title, [rows.height, rows.height - broken.height], broken, sides)
 
     def _add(
         self, title: str, sums: Sequence[Any], broken: pl.DataFrame, sides: Sequence[tuple[str, str, str]]
     ) -> None:
-        """``broken``: the rows that break the check, by ``key``. ``sides``: pairs of columns that should be equal."""
+        """``broken``: the rows that break the check, each with its KEY. ``sides``: pairs of columns that should be equal."""
         before = self.checks.get(title) or InvariantCheck(title, 0, 0)
-        some = broken.sort("key").head(FIRST_TEN)
+        some = broken.sort(KEY).head(FIRST_TEN)
         some = some.with_columns(in_decimals(name) for name, kind in some.schema.items() if kind == pl.Int128)
-        found = [(row["key"], _describe_difference(row, sides)) for row in some.iter_rows(named=True)]
+        found = [(row[KEY], _describe_difference(row, sides)) for row in some.iter_rows(named=True)]
         found = sorted([*zip(before.broken_keys, before.differences, strict=True), *found])[:FIRST_TEN]
         self.checks[title] = replace(
             before,
@@ -117,11 +118,15 @@ class CheckTotals:
         """The result of each check."""
         yield from self.checks.values()
         if self.rows:
-            bad = {f"{month:%Y-%m}": both for month, both in sorted(self.rows.items()) if both[0] != both[1]}
-            now, before = (sum(each[n] for each in self.rows.values()) for n in (0, 1))
-            yield InvariantCheck(
-                ROWS, now, before, len(bad), tuple(bad), tuple(describe_sides("", *both) for both in bad.values())
-            )
+            bad = sorted(month for month, (now, counted) in self.rows.items() if now != counted)
+            yield check_counts(ROWS, self.rows, bad)
+
+
+def check_counts(title: str, counts: Mapping[date, tuple[int, int]], bad: Sequence[date]) -> InvariantCheck:
+    """A check of two ``counts`` by month, which the months ``bad`` break."""
+    left, right = (sum(each[n] for each in counts.values()) for n in (0, 1))
+    differences = tuple(describe_sides("", *counts[month]) for month in bad)
+    return InvariantCheck(title, left, right, len(bad), tuple(f"{month:%Y-%m}" for month in bad), differences)
 
 
 def _describe_difference(row: Mapping[str, Any], sides: Iterable[tuple[str, str, str]]) -> str:

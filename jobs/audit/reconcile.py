@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import date
 from functools import partial
 
-from jobs.audit.recalculation import ROWS, CheckTotals, recalculate
+from jobs.audit.recalculation import ROWS, CheckTotals, check_counts, recalculate
 from jobs.domain.billing_periods import Window, first_of, first_open_month, last_of
 from jobs.domain.errors import ConfigError
 from jobs.domain.wording import count
@@ -17,9 +17,9 @@ from jobs.pipeline.shrink_check import has_shrunk
 from jobs.postgres import ledger_invariants, preflight, run_log, server_clock
 from jobs.postgres.connections import Connection, query_database
 from jobs.postgres.conninfo import Address
-from jobs.postgres.detection import Detected
-from jobs.postgres.invariants import InvariantCheck, describe_sides
-from jobs.postgres.ledger_invariants import LastRun, Unfinished
+from jobs.postgres.detection import Detected, MonthCount
+from jobs.postgres.invariants import InvariantCheck
+from jobs.postgres.ledger_invariants import Run
 from jobs.postgres.rollup_invariants import CheckScope
 from jobs.postgres.run_lock import read_run_state
 from jobs.postgres.run_scope import RunScope
@@ -36,20 +36,19 @@ def reconcile(settings: Settings, address: Address, since: date | None, until: d
     Sums of the job's own tables are checked in all months, unless these days are given. Raises ConfigError if no run
     has covered any of these months.
     """
-
     results, unfinished, newest = query_database(
         address, lambda connection: _check(connection, settings, address, (since, until)), snapshot=True
     )
     # The row of a killed run still has the status running, until the next run corrects it.
     if newest is not None and newest.status == "running":
         state = query_database(address, partial(read_run_state, settings=settings, run_id=newest.number))
-        newest = replace(newest, status=state)
+        newest = newest._replace(status=state)
     if newest is not None and (newest.status == "running" or (newest.status != "done" and newest.has_written)):
         results = [_ignore_between_batches(result, newest) for result in results]
     return sorted([*_check_last_run(unfinished, newest), *results], key=lambda result: result.title)
 
 
-def _ignore_between_batches(result: InvariantCheck, run: LastRun) -> InvariantCheck:
+def _ignore_between_batches(result: InvariantCheck, run: Run) -> InvariantCheck:
     """``result``; not judged if it is broken and holds only after every batch and the end of a run are committed."""
     if result.title not in BETWEEN_BATCHES or not result.broken:
         return result
@@ -59,7 +58,7 @@ def _ignore_between_batches(result: InvariantCheck, run: LastRun) -> InvariantCh
 
 def _check(
     connection: Connection, settings: Settings, address: Address, days: tuple[date | None, date | None]
-) -> tuple[list[InvariantCheck], list[Unfinished], LastRun | None]:
+) -> tuple[list[InvariantCheck], list[Run], Run | None]:
     """The results, the unfinished runs that have written something, and the newest run."""
     source, findings = preflight.inspect_source(connection, settings)
     preflight.refuse_findings(findings, purpose="prove")
@@ -81,7 +80,7 @@ def _check(
         if some and (are_open or are_days_given):
             scope = make_window_scope(connection, settings, source, Window(some, last, frozenset()), covered)
             detected = recalculate(connection, address, scope, found, draws=are_open)
-            results += _check_shrink(scope, detected) if are_open else []
+            results += [_check_shrink(scope, detected)] if are_open else []
     results += [*found.results(), _count_stale(found)]
     return (
         results,
@@ -94,7 +93,7 @@ def _is_within(month: date, since: date | None, until: date | None) -> bool:
     return (since is None or last_of(month) >= since) and (until is None or month <= first_of(until))
 
 
-def _check_last_run(unfinished: list[Unfinished], last: LastRun | None) -> Iterator[InvariantCheck]:
+def _check_last_run(unfinished: list[Run], last: Run | None) -> Iterator[InvariantCheck]:
     """The check that the last run is done; its culprits are all ``unfinished`` runs, with their remedies."""
     if last is not None:
         result = InvariantCheck("7 the last run is done", "done", last.status)
@@ -102,17 +101,13 @@ def _check_last_run(unfinished: list[Unfinished], last: LastRun | None) -> Itera
             result = replace(result, note=f"run {last.number} is at work", is_judged=False)
         elif last.status != "done" and not last.has_written:
             result = replace(result, note=f"run {last.number} wrote nothing", is_judged=False)
+        remedies = {run.number: run.remedy for run in unfinished}
         if last.status == "crashed" and last.has_written:
-            unfinished = sorted({*unfinished, (last.number, last.kind, last.first, last.last)})
-        if unfinished:
-            culprits = [_remedy(*run) for run in unfinished]
-            result = replace(result, broken=len(culprits), broken_keys=tuple(culprits), is_judged=True)
+            remedies[last.number] = last.remedy
+        if remedies:
+            culprits = tuple(f"run {number}: {remedies[number]} completes it" for number in sorted(remedies))
+            result = replace(result, broken=len(culprits), broken_keys=culprits, is_judged=True)
         yield result
-
-
-def _remedy(number: int, kind: str, first: date, last: date) -> str:
-    is_recheck = "usage-jobs run" if kind == "run" else f"usage-jobs backfill --from {first} --to {last} --reason TEXT"
-    return f"run {number}: {is_recheck} completes it"
 
 
 def _count_stale(found: CheckTotals) -> InvariantCheck:
@@ -125,15 +120,8 @@ def _count_stale(found: CheckTotals) -> InvariantCheck:
     return InvariantCheck(title, found.same, found.stale, note=note if found.stale else "", is_judged=False)
 
 
-def _check_shrink(scope: RunScope, detected: Detected) -> Iterator[InvariantCheck]:
-    bad = [month for month in scope.window.months if has_shrunk(scope, detected, month)]
-    counts = [(scope.month_records.rows.get(m, 0), detected.months[m].rows if m in detected.months else 0) for m in bad]
-    before = sum(scope.month_records.rows.get(month, 0) for month in scope.window.months)
-    yield InvariantCheck(
-        "8 usage has not shrunk since (rows counted, rows now)",
-        before,
-        detected.rows,
-        len(bad),
-        tuple(f"{month:%Y-%m}" for month in bad),
-        tuple(describe_sides("", *both) for both in counts),
-    )
+def _check_shrink(scope: RunScope, detected: Detected) -> InvariantCheck:
+    months, before = scope.window.months, scope.month_records.rows
+    counts = {month: (before.get(month, 0), detected.months.get(month, MonthCount()).rows) for month in months}
+    bad = [month for month in months if has_shrunk(scope, detected, month)]
+    return check_counts("8 usage has not shrunk since (rows counted, rows now)", counts, bad)

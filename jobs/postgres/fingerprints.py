@@ -14,7 +14,7 @@ The expressions are composed: they list the columns of the configured meters.
 
 import json
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import date
 
 from psycopg import sql
@@ -43,8 +43,7 @@ class FingerprintDefinition:
     @property
     def text(self) -> str:
         """The text that rollup.months.fingerprint stores."""
-        columns = {"inputs": [list(part) for part in self.inputs], "recorded": self.recorded, "reported": self.reported}
-        return json.dumps({"seed": SEED} | columns, separators=(",", ":"))
+        return json.dumps({"seed": SEED} | asdict(self), separators=(",", ":"))
 
     @classmethod
     def parse(cls, text: str) -> "FingerprintDefinition | None":
@@ -52,7 +51,7 @@ class FingerprintDefinition:
         stored = json.loads(text)
         if stored.get("seed") != SEED:
             return None
-        return cls(tuple((name, kind) for name, kind in stored["inputs"]), stored["recorded"], stored["reported"])
+        return cls(tuple(map(tuple, stored["inputs"])), stored["recorded"], stored["reported"])
 
     @property
     def columns(self) -> set[str]:

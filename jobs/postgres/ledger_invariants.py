@@ -1,8 +1,9 @@
 """The invariants that SQL alone can check: two sums that must be equal, and the rows where they differ."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import date
+from typing import NamedTuple
 
 from psycopg import sql
 
@@ -17,13 +18,10 @@ from jobs.postgres.sql_loader import app_table, compose, job_table
 from jobs.settings import Settings
 
 LEDGER_BY_ROW = "4 ledger by row = credits_deducted"
-Unfinished = tuple[int, str, date, date]
-"""A run that did not finish: its number, kind, first and last day."""
 
 
-@dataclass(frozen=True, slots=True)
-class LastRun:
-    """The newest row of rollup.runs; ``has_written``: whether it has written anything."""
+class Run(NamedTuple):
+    """A row of rollup.runs; ``has_written``: whether the run has written anything."""
 
     number: int
     kind: str
@@ -31,6 +29,13 @@ class LastRun:
     last: date
     status: str
     has_written: bool
+
+    @property
+    def remedy(self) -> str:
+        """The command that completes the run."""
+        if self.kind == "run":
+            return "usage-jobs run"
+        return f"usage-jobs backfill --from {self.first} --to {self.last} --reason TEXT"
 
 
 def check_invariants(
@@ -155,14 +160,16 @@ def _count_closed_accounts(
         yield InvariantCheck("users without an account", users, "", note=note, is_judged=False)
 
 
-def read_unfinished_runs(connection: Connection, settings: Settings) -> list[Unfinished]:
+def read_unfinished_runs(connection: Connection, settings: Settings) -> list[Run]:
     """Returns the runs that have written something and that no later run has completed."""
-    text = compose("run_log.unfinished", runs=job_table(settings, "runs"), wrote=run_log.wrote_condition(settings))
-    return [(row[0], row[1], row[2], row[3]) for row in connection.execute(text)]
+    return _read_runs(connection, settings, "run_log.unfinished")
 
 
-def read_last_run(connection: Connection, settings: Settings) -> LastRun | None:
+def read_last_run(connection: Connection, settings: Settings) -> Run | None:
     """Returns the newest run; None before the first."""
-    text = compose("run_log.last_run", runs=job_table(settings, "runs"), wrote=run_log.wrote_condition(settings))
-    row = connection.execute(text).fetchone()
-    return None if row is None else LastRun(*row)
+    return next(iter(_read_runs(connection, settings, "run_log.last_run")), None)
+
+
+def _read_runs(connection: Connection, settings: Settings, query: str) -> list[Run]:
+    text = compose(query, runs=job_table(settings, "runs"), wrote=run_log.wrote_condition(settings))
+    return [Run(*row) for row in connection.execute(text)]

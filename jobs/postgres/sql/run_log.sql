@@ -84,7 +84,7 @@ FROM {runs} AS r WHERE kind IN ('run', 'backfill') ORDER BY run_id DESC LIMIT 1
 
 -- name: unfinished
 -- Runs that have written something and did not finish, and whose days no later finished run covers.
-SELECT run_id, kind, window_from, window_to FROM {runs} AS r
+SELECT run_id, kind, window_from, window_to, status, true FROM {runs} AS r
 WHERE kind IN ('run', 'backfill') AND status IN ('crashed', 'failed')
   AND {wrote}
   AND NOT EXISTS (SELECT FROM {runs} AS later
