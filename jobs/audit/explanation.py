@@ -123,9 +123,8 @@ class Explanation:
     @property
     def differing(self) -> list[str]:
         """The columns whose sums differ from the roll-up, without columns that an earlier version did not compute."""
-        names = self.sums.keys() | self.rollup.keys()
-        known = {name for name in names if not self.rollup or self.rollup.get(name) is not None}
-        return [n for n in self.sums or self.rollup if n in known and self.sums.get(n) != self.rollup.get(n)]
+        known = [n for n in self.sums or self.rollup if not self.rollup or self.rollup.get(n) is not None]
+        return [n for n in known if self.sums.get(n) != self.rollup.get(n)]
 
     @property
     def agrees(self) -> bool:

@@ -99,7 +99,7 @@ class CheckTotals:
     def _add(
         self, title: str, sums: Sequence[Any], broken: pl.DataFrame, sides: Sequence[tuple[str, str, str]]
     ) -> None:
-        """``broken``: the rows that break the check, each with its KEY. ``sides``: pairs of columns that should be equal."""
+        """``broken``: the rows that break the check, each with its KEY; ``sides``: the columns that should be equal."""
         before = self.checks.get(title) or InvariantCheck(title, 0, 0)
         some = broken.sort(KEY).head(FIRST_TEN)
         some = some.with_columns(in_decimals(name) for name, kind in some.schema.items() if kind == pl.Int128)

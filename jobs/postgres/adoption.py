@@ -5,11 +5,10 @@ from decimal import Decimal
 from importlib.metadata import version
 
 from psycopg import sql
-from psycopg.rows import dict_row
 
 from jobs.domain.errors import PreflightError
 from jobs.postgres import run_log
-from jobs.postgres.connections import Connection
+from jobs.postgres.connections import Connection, read_dicts, read_value
 from jobs.postgres.credit_capabilities import CreditCapabilities
 from jobs.postgres.sql_loader import compose, job_table
 from jobs.settings import Settings
@@ -41,9 +40,7 @@ def is_due(connection: Connection, settings: Settings, credits: CreditCapabiliti
     """Whether no run has written to the ledger yet, so that draws of another program are to be adopted."""
     if not credits.writes_deducted:
         return False
-    text = compose("adoption.is_due", settings)
-    row = connection.execute(text).fetchone()
-    return row is not None and bool(row[0])
+    return bool(read_value(connection, compose("adoption.is_due", settings)))
 
 
 def refuse_another_deployment(connection: Connection, settings: Settings, credits: CreditCapabilities) -> None:
@@ -68,21 +65,19 @@ def adopt(connection: Connection, settings: Settings, credits: CreditCapabilitie
     ``logged``: import the rows, with an entry in the run log (kind `adopt`); a dry run only computes the result.
     """
     deducted = compose("ledger.deducted", settings)
-    with connection.cursor(row_factory=dict_row) as cursor:
-        found = cursor.execute(compose("adoption.adoptable", deducted=deducted)).fetchone()
-        if not found or not found["rows"]:
-            return None
-        adoptable = adoptable_draws_query(settings, credits)
-        if logged:
-            values = {**found, "version": version("usage-jobs")}
-            run_id = run_log.insert_numbered(connection, settings, "adoption.insert_run", values)
-            cursor.execute(compose("adoption.adopt_draws", settings, adoptable=adoptable), {"run_id": run_id})
-        # Composed: which columns exist differs by database.
-        used = sql.SQL("({} + {})").format(*credits.used())
-        table = job_table(settings, "credit_draws") if logged else adoptable
-        excess = cursor.execute(compose("adoption.adopted_excess", settings, draws=table, used=used)).fetchone()
-    assert excess is not None  # noqa: S101 - an aggregate is always one row
-    return Adoption(found["rows"], found["total"], excess["users"], excess["excess"])
+    [found] = read_dicts(connection, compose("adoption.adoptable", deducted=deducted))
+    if not found["rows"]:
+        return None
+    ledger, adoptable = job_table(settings, "credit_draws"), adoptable_draws_query(settings, credits)
+    if logged:
+        values = {**found, "version": version("usage-jobs")}
+        run_id = run_log.insert_numbered(connection, settings, "adoption.insert_run", values)
+        connection.execute(compose("adoption.adopt_draws", settings, adoptable=adoptable), {"run_id": run_id})
+    # Composed: which columns exist differs by database.
+    used = sql.SQL("({} + {})").format(*credits.used())
+    text = compose("adoption.adopted_excess", settings, draws=ledger if logged else adoptable, used=used)
+    [(users, excess)] = connection.execute(text).fetchall()
+    return Adoption(found["rows"], found["total"], users, excess)
 
 
 def adoptable_draws_query(settings: Settings, credits: CreditCapabilities) -> sql.Composed:

@@ -200,10 +200,11 @@ def query_database(address: Address, query: Callable[[Connection], T], *, snapsh
         return retry(query_once)
 
 
-def read_dicts(connection: Connection, query: str, /, **values: object) -> list[dict[str, Any]]:
-    """Returns the rows of the named query ``query`` by column; ``values`` are bound."""
+def read_dicts(connection: Connection, query: str | sql.Composed, /, **values: object) -> list[dict[str, Any]]:
+    """Returns the rows of a query (or the name of one that needs no parts) by column; ``values`` are bound."""
+    text = compose(query) if isinstance(query, str) else query
     with connection.cursor(row_factory=dict_row) as cursor:
-        return cursor.execute(compose(query), values).fetchall()
+        return cursor.execute(text, values).fetchall()
 
 
 def read_value(connection: Connection, text: LiteralString | sql.Composed, values: Params | None = None) -> Any:

@@ -5,9 +5,7 @@ from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 
-from psycopg.rows import dict_row
-
-from jobs.postgres.connections import Connection
+from jobs.postgres.connections import Connection, read_dicts
 from jobs.postgres.run_scope import RunScope
 from jobs.postgres.sql_loader import compose
 
@@ -40,8 +38,7 @@ def read_month_figures(
 ) -> tuple[dict[date, MonthFigures], MonthFigures]:
     """Returns the figures of each of ``months``, and of all months in the currency of the last month."""
     text = compose("months.figures", scope.settings)
-    with connection.cursor(row_factory=dict_row) as cursor:
-        rows = cursor.execute(text, {"months": list(months), "summed": scope.summed_months}).fetchall()
+    rows = read_dicts(connection, text, months=list(months), summed=scope.summed_months)
     found = {row.pop("month"): MonthFigures(**row) for row in rows}
     whole = found.pop(None, MonthFigures())
     return {month: found.get(month, MonthFigures()) for month in months}, whole

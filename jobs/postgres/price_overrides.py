@@ -11,20 +11,24 @@ from decimal import Decimal
 from typing import Any
 
 from psycopg import sql
-from psycopg.rows import dict_row
 
 from jobs.domain.errors import ConfigError
 from jobs.domain.fixed_point import scaled
 from jobs.domain.meters import Meter
 from jobs.domain.rate_card import MAX_PRICE
 from jobs.postgres import server_clock
-from jobs.postgres.connections import Connection
+from jobs.postgres.connections import Connection, read_dicts
 from jobs.postgres.source_capabilities import SourceCapabilities
-from jobs.postgres.sql_loader import compose
+from jobs.postgres.sql_loader import compose, join_columns
 from jobs.settings import Settings
 
 FIRST_TEN = 10
 """How many overrides of a type that no meter has are named in notes."""
+TIMESTAMP = (
+    "CASE WHEN {0} >= '9999-01-01' THEN 'infinity' WHEN {0} < '0001-01-02' THEN '-infinity' ELSE {0}::timestamptz END"
+)
+"""A date or timestamp column as a timestamptz expression; years before 1 or after 9998, which Python or a timestamp may
+not represent, become infinite."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,20 +72,19 @@ def read_overrides(
     if source.overrides is None:
         return Overrides((), ())
     has_active = "active" in source.overrides
-    starts = [_timestamp(name) for name in ("valid_from", "created_at") if name in source.overrides]
+    starts = [name for name in ("valid_from", "created_at") if name in source.overrides]
     text = compose(
         "price_overrides.of_days",
         settings,
-        valid_until=_timestamp("valid_until"),
-        created_at=_timestamp("created_at"),
+        valid_until=join_columns(TIMESTAMP, ["valid_until"]),
+        created_at=join_columns(TIMESTAMP, ["created_at"]),
         # The two variants of the table have different columns.
-        starts=sql.SQL("coalesce({}, '-infinity')").format(sql.SQL(", ").join(starts)),
+        starts=sql.SQL("coalesce({}, '-infinity')").format(join_columns(TIMESTAMP, starts)),
         active=sql.SQL("active IS TRUE" if has_active else "true"),
     )
     # The transaction's time zone is UTC, so a day is a UTC day.
-    with connection.cursor(row_factory=dict_row) as cursor:
-        latest = _latest_covered_day(connection) if has_active else None
-        rows = cursor.execute(text, {"first": first, "last": last, "latest": latest}).fetchall()
+    latest = _latest_covered_day(connection) if has_active else None
+    rows = read_dicts(connection, text, first=first, last=last, latest=latest)
     active = tuple(row["id"] for row in rows if row["is_active"]) if has_active else ()
     return replace(_parse_overrides(rows, settings.meters), active=active)
 
@@ -104,15 +107,6 @@ def read_stored_hashes(
     text = compose("price_overrides.hashes", settings)
     rows = connection.execute(text, {"months": list(months), "users": list(users)})
     return {(user, month): hash_ for user, month, hash_ in rows}
-
-
-def _timestamp(column: str) -> sql.Composed:
-    """Returns a date or timestamp column as a timestamptz expression; years before 1 or after 9998, which Python or a
-    timestamp may not represent, become infinite."""
-    return sql.SQL(
-        "CASE WHEN {0} >= '9999-01-01' THEN 'infinity' WHEN {0} < '0001-01-02' THEN '-infinity' "
-        "ELSE {0}::timestamptz END"
-    ).format(sql.Identifier(column))
 
 
 def _parse_overrides(rows: Iterable[Mapping[str, Any]], meters: Sequence[Meter]) -> Overrides:

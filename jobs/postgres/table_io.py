@@ -150,15 +150,14 @@ def remove(connection: Connection, settings: Settings, of: Table, keys: pl.DataF
         return 0
     stage = stage_rows(connection, settings, of, keys)
     # Only a column that may be null is compared with IS NOT DISTINCT FROM: it can use neither index nor hash.
-    nullable = [name for name in of.key if name in NULLABLE_KEYS]
-    same = sql.SQL(" AND ").join(
-        [
-            join_columns("t.{0} = s.{0}", [name for name in of.key if name not in nullable], " AND "),
-            *(sql.SQL("t.{0} IS NOT DISTINCT FROM s.{0}").format(sql.Identifier(name)) for name in nullable),
-        ]
-    )
+    same = [
+        sql.SQL("t.{0} IS NOT DISTINCT FROM s.{0}" if name in NULLABLE_KEYS else "t.{0} = s.{0}").format(
+            sql.Identifier(name)
+        )
+        for name in of.key
+    ]
     return connection.execute(
-        compose("table_io.remove", table=job_table(settings, of.name), stage=stage, same=same)
+        compose("table_io.remove", table=job_table(settings, of.name), stage=stage, same=sql.SQL(" AND ").join(same))
     ).rowcount
 
 
