@@ -8,6 +8,8 @@ from datetime import date
 from decimal import Decimal
 from typing import Any
 
+from psycopg import sql
+
 from jobs.postgres.connections import Connection, read_value
 from jobs.postgres.sql_loader import compose, in_spans
 from jobs.postgres.usage_query import UsageQuery
@@ -30,14 +32,18 @@ class Reject:
 
 @dataclass(frozen=True, slots=True)
 class RejectChange:
-    """A row of rollup.rejects to insert, update or delete: its user, its ``old`` and ``new`` text (None: no row), and
-    the ``reject`` to write (None: delete)."""
+    """A row of rollup.rejects to insert, update or delete: its user, its text before (``old``; None: no row), and the
+    ``reject`` to write (None: delete)."""
 
     id: str
     user: str | None
     old: str | None
-    new: str | None
     reject: Reject | None
+
+    @property
+    def new(self) -> str | None:
+        """Its text after the change; None: no row."""
+        return None if self.reject is None else f"{self.reject.reason} {self.reject.row}"
 
 
 def read_rejects(connection: Connection, query: UsageQuery, ids: Collection[str]) -> list[Reject]:
@@ -61,9 +67,8 @@ def find_user_changes(
     connection: Connection, settings: Settings, rejects: Sequence[Reject], users: Collection[str], spans: Spans
 ) -> list[RejectChange]:
     """Returns the changes after which the table has exactly ``rejects`` of ``users`` on the days of ``spans``."""
-    text = compose("rejects.of_users", settings, days=in_spans("date", spans))
-    values = {"ids": [reject.id for reject in rejects], "users": sorted(users), **_bind_spans(spans)}
-    return _find_changes(rejects, connection.execute(text, values).fetchall())
+    stored = compose("rejects.of_users", settings, days=in_spans("date", spans))
+    return _find_changes(connection, rejects, stored, _bind_spans(spans) | {"users": sorted(users)})
 
 
 def find_ownerless_changes(
@@ -71,9 +76,7 @@ def find_ownerless_changes(
 ) -> list[RejectChange]:
     """Returns the changes after which the table has exactly ``rejects`` of rows without a user or a day. Stored rejects
     of rows that have moved into ``spans`` and are valid now are deleted, too."""
-    text = compose("rejects.without_owner", settings)
-    values = {"ids": [reject.id for reject in rejects], **_bind_spans(spans)}
-    return _find_changes(rejects, connection.execute(text, values).fetchall())
+    return _find_changes(connection, rejects, compose("rejects.without_owner", settings), _bind_spans(spans))
 
 
 def _bind_spans(spans: Spans) -> dict[str, list[str]]:
@@ -81,24 +84,21 @@ def _bind_spans(spans: Spans) -> dict[str, list[str]]:
     return {"firsts": [str(first) for first, _ in spans], "lasts": [str(last) for _, last in spans]}
 
 
-def _find_changes(rejects: Sequence[Reject], found: Sequence[tuple[str, str | None, str]]) -> list[RejectChange]:
-    """Compares ``rejects`` with the stored ones. ``found``: id, user and text of each stored reject in question."""
-    stored = {id_: (user, text) for id_, user, text in found}
-    ids = {reject.id for reject in rejects}
-    gone = [RejectChange(id_, user, text, None, None) for id_, (user, text) in stored.items() if id_ not in ids]
-    come = []
-    for reject in rejects:
-        _, old = stored.get(reject.id, (None, None))
-        new = f"{reject.reason} {reject.row}"
-        if old is None or not _is_same(old, reject):
-            come.append(RejectChange(reject.id, _load_row(reject.row)["user_id"], old, new, reject))
-    return [*gone, *come]
+def _find_changes(
+    connection: Connection, rejects: Sequence[Reject], stored: sql.Composed, values: Mapping[str, list[str]]
+) -> list[RejectChange]:
+    """Compares ``rejects`` with the ``stored`` ones: the query of the stored rejects in question."""
+    by_id = {reject.id: reject for reject in rejects}
+    found = connection.execute(compose("rejects.changes", stored=stored), {**values, **_bind_rejects(rejects)})
+    return [RejectChange(id_, user, old, by_id.get(id_)) for id_, user, old in found]
 
 
-def _is_same(stored: str, reject: Reject) -> bool:
-    """Whether the stored text is that of the reject. Numbers are compared by value: 12.50 equals 12.5."""
-    reason, row = stored[: len(reject.reason)], stored[len(reject.reason) + 1 :]
-    return reason == reject.reason and row.startswith("{") and _load_row(row) == _load_row(reject.row)
+def _bind_rejects(rejects: Sequence[Reject]) -> dict[str, list[str]]:
+    return {
+        "ids": [reject.id for reject in rejects],
+        "reasons": [reject.reason for reject in rejects],
+        "rows": [reject.row for reject in rejects],
+    }
 
 
 def count_change(change: RejectChange) -> int:
@@ -113,8 +113,7 @@ def write_rejects(connection: Connection, settings: Settings, changes: Sequence[
     if gone:
         connection.execute(compose("rejects.remove", settings), {"ids": gone})
     if come:
-        rows = {"ids": [r.id for r in come], "reasons": [r.reason for r in come], "rows": [r.row for r in come]}
-        connection.execute(compose("rejects.upsert", settings), rows)
+        connection.execute(compose("rejects.upsert", settings), _bind_rejects(come))
 
 
 def count_rejects(connection: Connection, settings: Settings, spans: Spans) -> int:

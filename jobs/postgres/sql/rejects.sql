@@ -1,7 +1,17 @@
+-- name: changes
+-- Stored rejects that differ from those of now: the user, and the reason and the row as stored. Numbers are compared by
+-- value: 12.50 equals 12.5.
+SELECT coalesce(n.id, s.id)::text, CASE WHEN n.id IS NULL THEN s.user_id ELSE n.row->>'user_id' END,
+  CASE WHEN s.id IS NOT NULL THEN concat_ws(' ', s.reason, s.row) END
+FROM ({stored}) AS s(id, user_id, reason, row)
+FULL JOIN unnest(%(ids)s::uuid[], %(reasons)s::text[], %(rows)s::jsonb[]) AS n(id, reason, row) ON n.id = s.id
+WHERE (s.reason, s.row) IS DISTINCT FROM (n.reason, n.row)
+ORDER BY n.id NULLS FIRST, s.id
+
 -- name: of_users
 -- Stored rejects of some users on the days in question, and of some rows by id. A row that now belongs to another user,
 -- on a day in question, counts as that user's.
-SELECT r.usage_daily_id::text, coalesce(u.user_id, r.row->>'user_id'), concat_ws(' ', r.reason, r.row)
+SELECT r.usage_daily_id, coalesce(u.user_id, r.row->>'user_id'), r.reason, r.row
 FROM {job.rejects} AS r LEFT JOIN {app.usage_daily} AS u ON u.id = r.usage_daily_id AND {days}
 WHERE r.usage_daily_id = ANY(%(ids)s::uuid[])
    OR u.user_id = ANY(%(users)s::text[])
@@ -23,7 +33,7 @@ DELETE FROM {job.rejects} WHERE usage_daily_id = ANY(%(ids)s::uuid[])
 -- name: without_owner
 -- Stored rejects of rows that had no user or no day, of rows that have moved to a user and a day in question since, and
 -- of some rows by id; with the present user of the row.
-SELECT r.usage_daily_id::text, coalesce(u.user_id, r.row->>'user_id'), concat_ws(' ', r.reason, r.row)
+SELECT r.usage_daily_id, coalesce(u.user_id, r.row->>'user_id'), r.reason, r.row
 FROM {job.rejects} AS r LEFT JOIN {app.usage_daily} AS u ON u.id = r.usage_daily_id
 WHERE r.usage_daily_id = ANY(%(ids)s::uuid[])
    OR coalesce(r.row->>'date', 'infinity') IN ('infinity', '-infinity')
