@@ -60,53 +60,46 @@ class UsageQuery:
 
     def rows_where(self, rows: sql.Composable) -> sql.Composed:
         """Returns the query of the rows that satisfy a condition."""
-        numbers = self.expressions()
-        fields = {name: numbers.pop(name) for name in ("recorded", "deducted")}
-        quantities = [sql.SQL("{} AS {}").format(value, sql.Identifier(name)) for name, value in numbers.items()]
+        credits = self.source.credits
+        quantities = [sql.SQL("{} AS {}").format(self._quantity(m), sql.Identifier(m.name)) for m in self.meters]
         return compose(
             "usage.rows",
             self.settings,
-            **fields,
-            reported=self.source.credits.reported,
+            recorded=self._recorded_cost(),
+            deducted=deducted_expression() if credits.has_deducted else sql.SQL("0::bigint"),
+            reported=credits.reported,
             usage_hash=self.usage_hash,
             written_hash=self.written_hash,
             quantities=sql.SQL(",\n  ").join(quantities),
             filter=rows,
         )
 
-    def expressions(self) -> dict[str, sql.Composed]:
-        """Returns the bigint expression of each column of the frame. Null: no value; -1: a value that is not valid."""
-        cost = sql.Identifier("total_cost")
-        units = self._units_expression(cost, sql.SQL("({} * {})::bigint").format(cost, ONE))
-        recorded = sql.SQL("CASE {} WHEN {} IS NOT NULL THEN -1 END").format(units, cost)
-        if self.rated:
-            days = in_spans("date", month_spans(sorted(self.rated)))
-            recorded = sql.SQL("CASE WHEN {} THEN {} ELSE {} END").format(
-                days, _written_expression("total_cost"), recorded
-            )
-        shown = deducted_expression() if self.source.credits.has_deducted else sql.SQL("0::bigint").format()
-        return {"recorded": recorded, "deducted": shown} | {m.name: self._quantity_expression(m) for m in self.meters}
+    def _recorded_cost(self) -> sql.Composed:
+        recorded = sql.SQL("CASE {} END").format(self._valid_units("total_cost", "({0} * {1})::bigint"))
+        if not self.rated:
+            return recorded
+        days, written = in_spans("date", month_spans(sorted(self.rated))), _written_expression("total_cost")
+        return sql.SQL("CASE WHEN {} THEN {} ELSE {} END").format(days, written, recorded)
 
-    def _quantity_expression(self, meter: Meter) -> sql.Composed:
-        column, since = sql.Identifier(meter.column), self.since[meter.name]
-        before = sql.SQL("WHEN date < {} THEN 0").format(since) if since > date.min else sql.SQL("").format()
-        units = self._units_expression(column, self._exact_expression(meter, column))
-        return sql.SQL("CASE {} {} WHEN {} IS NULL THEN 0 ELSE -1 END").format(before, units, column)
-
-    def _exact_expression(self, meter: Meter, column: sql.Identifier) -> sql.Composed:
-        """Returns a quantity in units of 10^-10, rounded to whole units by the cast to bigint."""
+    def _quantity(self, meter: Meter) -> sql.Composed:
+        since = self.since[meter.name]
+        before = sql.SQL("WHEN date < {} THEN 0").format(since) if since > date.min else sql.SQL("")
         if meter.name in self.source.integers:
-            return sql.SQL("{}::bigint * {}").format(column, ONE)
-        # The shortest decimal that identifies the binary number is the value that was meant.
-        value = sql.SQL("{}::text::numeric" if meter.name in self.source.binaries else "{}").format(column)
-        return sql.SQL("({} * {})::bigint").format(value, ONE)
+            units = self._valid_units(meter.column, "{0}::bigint * {1}")
+        elif meter.name in self.source.binaries:
+            # The shortest decimal that identifies the binary number is the value that was meant.
+            units = self._valid_units(meter.column, "({0}::text::numeric * {1})::bigint")
+        else:
+            units = self._valid_units(meter.column, "({0} * {1})::bigint")
+        return sql.SQL("CASE {} {} ELSE 0 END").format(before, units)
 
-    def _units_expression(self, column: sql.Identifier, units: sql.Composed) -> sql.Composed:
+    def _valid_units(self, column: str, units: LiteralString) -> sql.Composed:
+        """Returns the branches of a CASE: ``units`` (of 10^-10) of a valid value; -1 of one that is not valid."""
         # NaN and Infinity compare as greater than any number, so the bound catches both. A cast to bigint rounds as
         # round() does: half away from zero.
-        most = sql.Literal(self.settings.max_quantity)
-        inside = sql.SQL("{} >= 0 AND {} <= {}").format(column, column, most)
-        return sql.SQL("WHEN {} THEN {}").format(inside, units)
+        valid = sql.SQL("WHEN {0} >= 0 AND {0} <= {1} THEN {2} WHEN {0} IS NOT NULL THEN -1")
+        name = sql.Identifier(column)
+        return valid.format(name, sql.Literal(self.settings.max_quantity), sql.SQL(units).format(name, ONE))
 
     def ownerless_query(self, spans: Collection[tuple[date, date]]) -> sql.Composed:
         """Returns the query of ids of rows without a day, or without a user on the days of ``spans``."""
