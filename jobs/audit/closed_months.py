@@ -126,29 +126,36 @@ def _compare(
     work = WorkList(BatchLimits(scope.settings.batch_rows, scope.settings.batch_rows))
     for user in sorted({user for user, _ in by_month}):
         work.add(user, len(scope.window.days), 0)
-    hashes = {month: scope.rates_hash(month) for month in scope.window.months}
-    rates = pl.col("month").replace_strict(hashes, return_dtype=pl.String)
-    repriced = is_repriced(
-        [meter.name for meter in scope.settings.meters],
-        {month: scope.find_repriced_meters(month) for month in scope.window.months},
-    )
     for batch in work:
         inputs = read_input(connection, Reader("copy", address), scope, batch)
-        rows = apply_ledger(inputs.for_credits, scope.credit_rules)
-        target = compute_months_target(scope, inputs, rows)
-        figures = [name for name in target.columns if name in inputs.months.columns and name not in NOT_PRICED]
-        both = join_stored(
-            target.select(*USER_MONTH, *figures), inputs.months.select(*USER_MONTH, "rates_hash", *figures), USER_MONTH
-        )
-        # Months of the first version have no _days columns: such a column cannot differ.
-        same = is_same(name for name in figures if not name.endswith("_days"))
-        changed = pl.concat([both.filter(~same).select(USER_MONTH), _months_of_changed_days(scope, inputs, rows)])
-        more = pl.col("total_cost").fill_null(0) - pl.col("total_cost_stored").fill_null(0)
-        found = both.rename({"rates_hash": "rates_hash_stored"}).with_columns(rates_hash=rates)
-        found = found.join(changed.unique(), on=USER_MONTH).select(*USER_MONTH, repriced.alias("has_new_price"), more)
-        for month, user, has_new_price, amount in found.iter_rows():
+        for month, user, has_new_price, more in _find_differences(scope, inputs).iter_rows():
             if each := by_month.get((user, month)):
-                yield _Change(month, _cause(each, has_new_price=has_new_price), amount)
+                yield _Change(month, _cause(each, has_new_price=has_new_price), more)
+
+
+def _find_differences(scope: RunScope, inputs: BatchInput) -> pl.DataFrame:
+    """The user-months whose results differ from the stored rows: month, user_id, whether the price of a used meter has
+    changed, and the increase of their cost (units of 10^-10)."""
+    rows = apply_ledger(inputs.for_credits, scope.credit_rules)
+    target = compute_months_target(scope, inputs, rows)
+    figures = [name for name in target.columns if name in inputs.months.columns and name not in NOT_PRICED]
+    stored = inputs.months.select(*USER_MONTH, *figures, rates_hash_stored="rates_hash")
+    both = join_stored(target.select(*USER_MONTH, *figures), stored, USER_MONTH)
+    # Months of the first version have no _days columns: such a column cannot differ.
+    same = is_same(name for name in figures if not name.endswith("_days"))
+    changed = pl.concat([both.filter(~same).select(USER_MONTH), _months_of_changed_days(scope, inputs, rows)])
+    hashes = {month: scope.rates_hash(month) for month in scope.window.months}
+    repriced = {month: scope.find_repriced_meters(month) for month in scope.window.months}
+    more = pl.col("total_cost").fill_null(0) - pl.col("total_cost_stored").fill_null(0)
+    return (
+        both.join(changed.unique(), on=USER_MONTH)
+        .with_columns(rates_hash=pl.col("month").replace_strict(hashes, return_dtype=pl.String))
+        .select(
+            *USER_MONTH,
+            is_repriced([meter.name for meter in scope.settings.meters], repriced).alias("has_new_price"),
+            more,
+        )
+    )
 
 
 def _months_of_changed_days(scope: RunScope, inputs: BatchInput, rows: pl.DataFrame) -> pl.DataFrame:

@@ -8,7 +8,7 @@ from jobs.domain.fixed_point import unscaled
 from jobs.domain.schemas import MODES
 from jobs.postgres import billing_mode_history, fingerprints
 from jobs.postgres.connections import Connection
-from jobs.postgres.detection import mode_hashes_query, mode_hashes_values
+from jobs.postgres.detection import mode_hashes_values
 from jobs.postgres.run_scope import RunScope
 from jobs.postgres.sql_loader import compose
 
@@ -30,11 +30,12 @@ def compute_credit_hashes(
 
     Call it before posting, with the accounts of all users of ``postings`` locked.
     """
+    entries = billing_mode_history.known_entries_query(billing_modes.select(list(MODES)).rows())
     sums = postings.group_by("user_id").agg(pl.col("free", "purchased").sum())
     text = compose(
         "detection.credit_hashes" if scope.credits.has_accounts else "detection.credit_hashes_without_accounts",
         scope.settings,
-        modes=mode_hashes_query(billing_mode_history.known_entries_query(billing_modes.select(list(MODES)).rows())),
+        modes=compose("detection.mode_hashes", entries=entries),
         account_hash=fingerprints.account_hash(scope.credits, after_draws=True),
         usable=scope.credits.usable(),
     )

@@ -112,7 +112,7 @@ def _work_list_query(
     accounts = "detection.account_hashes" if credits.has_accounts else "detection.no_account_hashes"
     joins = compose(
         "detection.credit_joins",
-        modes=mode_hashes_query(scope.billing_modes_query()),
+        modes=compose("detection.mode_hashes", entries=scope.billing_modes_query()),
         account_hashes=compose(accounts, scope.settings, account_hash=account_hash),
         open_debts=debts.open_totals_query(scope),
     )
@@ -193,14 +193,8 @@ def _draws_without_usage_query(scope: RunScope, months: Sequence[date]) -> sql.C
     )
 
 
-def mode_hashes_query(entries: sql.Composable) -> sql.Composed:
-    """Returns the query of hashes by user and month: of the ``entries`` (user_id, valid_from, mode) up to the month's
-    last day, and up to its last covered day."""
-    return compose("detection.mode_hashes", entries=entries)
-
-
 def mode_hashes_values(scope: RunScope, months: Sequence[date]) -> dict[str, Any]:
-    """Returns the values of ``mode_hashes_query``: months with their last day and their last covered day."""
+    """Returns the values of the query `mode_hashes`: months with their last day and their last covered day."""
     return {
         "months": list(months),
         "ends": [scope.window.last_of(month) for month in months],

@@ -175,10 +175,10 @@ class RunScope:
         """All settings and database features that decide how usage is paid: a part of credits_hash."""
         return f"{self.credit_rules}-{'shown' if self.credits.writes_deducted else 'apart'}"
 
-    def new_billing_modes_query(self, users: Collection[str] | None = None) -> sql.Composed:
-        """Returns the query of the entries to add to rollup.billing_modes for ``users`` (None: all). Each batch adds
-        those of its users, the end of the run those of all other users."""
-        return billing_mode_history.pending_query(self.settings, self.credits, self.billing_modes_from, users)
+    def new_billing_modes_query(self) -> sql.Composed:
+        """Returns the query of the entries to add to rollup.billing_modes. Each batch adds those of its users, the end
+        of the run those of all other users."""
+        return billing_mode_history.pending_query(self.settings, self.credits, self.billing_modes_from)
 
     def billing_modes_query(self, users: Collection[str] | None = None) -> sql.Composed:
         """Returns the query of the billing-mode history of ``users`` (None: all), with the new entries."""
