@@ -38,10 +38,10 @@ def id_text(column: str) -> pl.Expr:
     return pl.col(column).map_elements(lambda id_: str(UUID(int=id_)), return_dtype=pl.String)
 
 
-PAYING = ("uncovered", "amount_due", "amount_reported", "amount_free", "billing_mode")
+PAYMENT_COLUMNS = ("uncovered", "amount_due", "amount_reported", "amount_free", "billing_mode")
 WRITTEN_BY_RUNS = {"written_hash", "rates_hash", "overrides_hash", "credits_hash"}
 """Hashes that detection already compares."""
-COSTS, SAME, SAME_DAYS, PAID, OVER, POSTED, ROWS = (
+SAME_COSTS, SAME_MONTHS, SAME_DAYS, PAYMENT, DRAW_LIMIT, SAME_DRAWS, ROW_COUNTS = (
     "1 cost of the rows, priced again = roll-up",
     "2 user-months, computed again = roll-up",
     "2 user-days, computed again = roll-up",
@@ -119,7 +119,7 @@ class CheckTotals:
         yield from self.checks.values()
         if self.rows:
             bad = sorted(month for month, (now, counted) in self.rows.items() if now != counted)
-            yield check_counts(ROWS, self.rows, bad)
+            yield check_counts(ROW_COUNTS, self.rows, bad)
 
 
 def check_counts(title: str, counts: Mapping[date, tuple[int, int]], bad: Sequence[date]) -> InvariantCheck:
@@ -188,7 +188,7 @@ def _check_batch(
     if draws:
         allocated = allocate(inputs.for_credits, account_rows, scope.window, scope.credit_rules)
         computed = allocated.rows
-        found.add(POSTED, allocated.postings.filter(is_unchanged), ROW_KEY, DRAWN, int128(0))
+        found.add(SAME_DRAWS, allocated.postings.filter(is_unchanged), ROW_KEY, DRAWN, int128(0))
     target = compute_months_target(scope, inputs, computed)
     every = pl.concat([target.select(USER_MONTH), inputs.months.select(USER_MONTH)]).unique()
     unchanged = every.join(changed.inputs, on=USER_MONTH, how="anti")
@@ -196,11 +196,11 @@ def _check_batch(
     found.same += same.height
     found.stale += every.height - same.height
     # After a month is closed, accounts and reported amounts may change.
-    left_out = WRITTEN_BY_RUNS | {*USER_MONTH, *(() if draws else PAYING)}
+    left_out = WRITTEN_BY_RUNS | {*USER_MONTH, *(() if draws else PAYMENT_COLUMNS)}
     columns = [name for name in inputs.months.columns if name not in left_out]
     both = target.join(same, on=USER_MONTH, how="semi").join(inputs.months, on=USER_MONTH, suffix="_stored")
-    found.add(COSTS, both, MONTH_KEY, pl.col("total_cost"), pl.col("total_cost_stored"))
-    found.add_compared(SAME, both, MONTH_KEY, columns)
+    found.add(SAME_COSTS, both, MONTH_KEY, pl.col("total_cost"), pl.col("total_cost_stored"))
+    found.add_compared(SAME_MONTHS, both, MONTH_KEY, columns)
     _check_days(found, scope, computed, inputs, same)
     with_account = posted["user_id"].cast(pl.String).is_in(account_rows["user_id"].to_list())
     rows = posted.with_columns(pl.col("user_id").cast(pl.String), has_account=with_account)
@@ -226,7 +226,7 @@ def _check_draws(found: CheckTotals, rows: pl.DataFrame) -> None:
     """Checks that no draw exceeds its row's part of the cost, with the draws of the ledger."""
     # Draws of a deleted account stay as they are; reported rows were invoiced together with their draws.
     limited = rows.filter((pl.col("class") == PREPAID) & ~pl.col("reported") & pl.col("has_account"))
-    found.add(OVER, limited, ROW_KEY, pl.min_horizontal(DRAWN, "part"), DRAWN)
+    found.add(DRAW_LIMIT, limited, ROW_KEY, pl.min_horizontal(DRAWN, "part"), DRAWN)
 
 
 def _check_payment(found: CheckTotals, rows: pl.DataFrame, stored: pl.DataFrame) -> None:
@@ -237,4 +237,4 @@ def _check_payment(found: CheckTotals, rows: pl.DataFrame, stored: pl.DataFrame)
     # Months of the first version have no amounts due.
     computed = stored.filter(pl.col("uncovered").is_not_null())
     both = rows.group_by(USER_MONTH).agg(cost).join(computed, on=USER_MONTH)
-    found.add(PAID, both, MONTH_KEY, pl.col("quantized_cost"), paid)
+    found.add(PAYMENT, both, MONTH_KEY, pl.col("quantized_cost"), paid)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import date
 from functools import partial
 
-from jobs.audit.recalculation import ROWS, CheckTotals, check_counts, recalculate
+from jobs.audit.recalculation import ROW_COUNTS, CheckTotals, check_counts, recalculate
 from jobs.domain.billing_periods import Window, first_of, first_open_month, last_of
 from jobs.domain.errors import ConfigError
 from jobs.domain.wording import count
@@ -25,7 +25,7 @@ from jobs.postgres.run_lock import read_run_state
 from jobs.postgres.run_scope import RunScope
 from jobs.settings import Settings
 
-BETWEEN_BATCHES = (ledger_invariants.LEDGER_BY_ROW, ROWS)
+BETWEEN_BATCHES = (ledger_invariants.LEDGER_BY_ROW, ROW_COUNTS)
 """Checks that can fail while a run is unfinished: a usage row that moved to another user is in two batches, and the
 rows of a month are counted at the end."""
 

@@ -11,7 +11,7 @@ UNDERSTOOD = frozenset(
     | {"application_name", "connect_timeout", "client_encoding"}  # do not change what is read
 )
 """Options of an address that connectorx supports or can ignore."""
-FEW = 1_000
+FEWEST_ROWS = 1_000
 """Fewer rows are read by COPY: loading connectorx and pyarrow, and to connect once more, would take longer."""
 
 
@@ -60,7 +60,7 @@ def choose_reader(reader: str, address: Address, *, pooled: bool) -> str:
 
 def choose_for_rows(chosen: str, reader: str, rows: int) -> str:
     """Returns "copy" instead of ``chosen`` where ``reader`` is "auto" and there are few ``rows``."""
-    return "copy" if reader == "auto" and rows < FEW else chosen
+    return "copy" if reader == "auto" and rows < FEWEST_ROWS else chosen
 
 
 def _unsupported_feature(address: Address) -> str | None:

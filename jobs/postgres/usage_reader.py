@@ -19,7 +19,7 @@ from jobs.postgres.conninfo import Address
 from jobs.postgres.table_io import Schema, id_number, read_frame
 from jobs.postgres.usage_query import UsageQuery
 
-LOST = re.compile(
+RETRIED_MESSAGES = re.compile(
     r"kind: (Closed|Io)\b|SqlState\(E(08|57|53300)|timed out waiting for connection|connection closed"
     r"|db error: FATAL\b|canceling statement due to|deadlock detected"
     "|error (communicating with|connecting to) (the )?server"
@@ -61,7 +61,7 @@ def _read_by_connectorx(address: Address, text: sql.Composed, query: UsageQuery,
         # An error in the middle is a panic of the library, which is not an Exception.
         if not isinstance(error, RuntimeError) and type(error).__name__ != "PanicException":
             raise
-        kind = UnreachableError if LOST.search(str(error)) else UsageJobsError
+        kind = UnreachableError if RETRIED_MESSAGES.search(str(error)) else UsageJobsError
         raise kind(
             f"connectorx could not read usage_daily from {address!r}: {address.hide_password(str(error))}. Run "
             'again; if the error stays, set reader = "copy"'
