@@ -6,7 +6,7 @@ type of each column.
 SELECT, CREATE TABLE and COPY are composed here: their lists of columns depend on the configured meters.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 from datetime import date
 from io import BytesIO
 
@@ -16,14 +16,13 @@ from psycopg import sql
 from jobs.domain.billing_periods import month_spans
 from jobs.domain.fixed_point import PLACES
 from jobs.domain.names import NULLABLE_KEYS
-from jobs.domain.schemas import in_decimals
+from jobs.domain.schemas import Schema, in_decimals
 from jobs.postgres.connections import Connection, open_copy, read_csv_blocks
 from jobs.postgres.errors import name_refusals
 from jobs.postgres.schema import AMOUNT, Table, tables
 from jobs.postgres.sql_loader import column_list, compose, in_spans, job_table, join_columns, text_array
 from jobs.settings import Settings
 
-Schema = Mapping[str, pl.DataType | type[pl.DataType]]
 _FRAME_TYPES: Schema = {
     "date": pl.Date,
     "numeric": pl.Int128,

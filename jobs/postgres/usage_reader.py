@@ -13,10 +13,10 @@ import polars as pl
 from psycopg import sql
 
 from jobs.domain.errors import UnreachableError, UsageJobsError
-from jobs.domain.schemas import usage_schema
+from jobs.domain.schemas import Schema, usage_schema
 from jobs.postgres.connections import NETWORK, Connection
 from jobs.postgres.conninfo import Address
-from jobs.postgres.table_io import Schema, id_number, read_frame
+from jobs.postgres.table_io import id_number, read_frame
 from jobs.postgres.usage_query import UsageQuery
 
 RETRIED_MESSAGES = re.compile(
