@@ -138,8 +138,8 @@ def _find_differences(scope: RunScope, inputs: BatchInput) -> pl.DataFrame:
     changed, and the increase of their cost (units of 10^-10)."""
     rows = apply_ledger(inputs.for_credits, scope.credit_rules)
     target = compute_months_target(scope, inputs, rows)
-    figures = [name for name in target.columns if name in inputs.months.columns and name not in NOT_PRICED]
-    stored = inputs.months.select(*USER_MONTH, *figures, rates_hash_stored="rates_hash")
+    figures = [name for name in target.columns if name in inputs.stored_months.columns and name not in NOT_PRICED]
+    stored = inputs.stored_months.select(*USER_MONTH, *figures, rates_hash_stored="rates_hash")
     both = join_stored(target.select(*USER_MONTH, *figures), stored, USER_MONTH)
     # Months of the first version have no _days columns: such a column cannot differ.
     same = is_same(name for name in figures if not name.endswith("_days"))
@@ -164,10 +164,10 @@ def _months_of_changed_days(scope: RunScope, inputs: BatchInput, rows: pl.DataFr
     Months of the first version are left out: they have no rows in user_daily.
     """
     months = [month for month in scope.window.months if scope.month_records.fingerprints.get(month) is not None]
-    columns = [name for name in inputs.days.columns if name != "credits_deducted"]
+    columns = [name for name in inputs.stored_days.columns if name != "credits_deducted"]
     month = pl.col("date").dt.month_start().alias("month")
     target = compute_days_target(scope, rows).select(columns).filter(month.is_in(months))
-    stored = inputs.days.select(columns).filter(month.is_in(months))
+    stored = inputs.stored_days.select(columns).filter(month.is_in(months))
     pairs = ((target, stored), (stored, target))
     return pl.concat(
         one.join(other, on=columns, how="anti", nulls_equal=True).select(month, "user_id") for one, other in pairs

@@ -80,7 +80,7 @@ def _rejected(reject: Reject) -> Rejected:
 
 def _explanation(scope: RunScope, user: str, rated: pl.DataFrame, inputs: BatchInput) -> Explanation:
     month = scope.window.first
-    if not inputs.rows_read and inputs.months.is_empty():
+    if not inputs.rows_read and inputs.stored_months.is_empty():
         raise ConfigError(
             f"--user {user!r}: no usage and no roll-up in {month:%Y-%m}; expected a value of usage_daily.user_id "
             "(often with a prefix such as auth0|)"
@@ -97,7 +97,7 @@ def _explanation(scope: RunScope, user: str, rated: pl.DataFrame, inputs: BatchI
         rejected=(),
         days=tuple(_differing_days(scope, rated, inputs)),
         sums=_figures(scope, compute_months_target(scope, inputs, rated)),
-        rollup=_figures(scope, inputs.months),
+        rollup=_figures(scope, inputs.stored_months),
     )
 
 
@@ -110,7 +110,9 @@ def _differing_days(scope: RunScope, rated: pl.DataFrame, inputs: BatchInput) ->
     """The days whose cost differs from user_daily; none for a month of the first version, which had no such table."""
     if scope.month_records.fingerprints.get(scope.window.first) is None:
         return
-    now, stored = (days.select(*USER_DAY, "total_cost") for days in (compute_days_target(scope, rated), inputs.days))
+    now, stored = (
+        days.select(*USER_DAY, "total_cost") for days in (compute_days_target(scope, rated), inputs.stored_days)
+    )
     differing = join_stored(now, stored, USER_DAY).filter(~is_same(["total_cost"])).sort(USER_DAY)
     costs = (in_decimals("total_cost_stored"), in_decimals("total_cost"))
     yield from (DayCost(*row) for row in differing.select("date", id_text("cluster_id"), *costs).iter_rows())

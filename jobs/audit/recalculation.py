@@ -190,22 +190,22 @@ def _check_batch(
         computed = allocated.rows
         found.add(SAME_DRAWS, allocated.postings.filter(is_unchanged), ROW_KEY, DRAWN, int128(0))
     target = compute_months_target(scope, inputs, computed)
-    every = pl.concat([target.select(USER_MONTH), inputs.months.select(USER_MONTH)]).unique()
+    every = pl.concat([target.select(USER_MONTH), inputs.stored_months.select(USER_MONTH)]).unique()
     unchanged = every.join(changed.inputs, on=USER_MONTH, how="anti")
     same = unchanged.filter(is_unchanged)
     found.same += same.height
     found.stale += every.height - same.height
     # After a month is closed, accounts and reported amounts may change.
     left_out = WRITTEN_BY_RUNS | {*USER_MONTH, *(() if draws else PAYMENT_COLUMNS)}
-    columns = [name for name in inputs.months.columns if name not in left_out]
-    both = target.join(same, on=USER_MONTH, how="semi").join(inputs.months, on=USER_MONTH, suffix="_stored")
+    columns = [name for name in inputs.stored_months.columns if name not in left_out]
+    both = target.join(same, on=USER_MONTH, how="semi").join(inputs.stored_months, on=USER_MONTH, suffix="_stored")
     found.add(SAME_COSTS, both, MONTH_KEY, pl.col("total_cost"), pl.col("total_cost_stored"))
     found.add_compared(SAME_MONTHS, both, MONTH_KEY, columns)
     _check_days(found, scope, computed, inputs, same)
     with_account = posted["user_id"].cast(pl.String).is_in(account_rows["user_id"].to_list())
     rows = posted.with_columns(pl.col("user_id").cast(pl.String), has_account=with_account)
     _check_draws(found, rows.join(unchanged, on=USER_MONTH, how="semi"))
-    _check_payment(found, rows.join(same, on=USER_MONTH, how="semi"), inputs.months)
+    _check_payment(found, rows.join(same, on=USER_MONTH, how="semi"), inputs.stored_months)
     return set(every.join(same, on=USER_MONTH, how="anti")["month"])
 
 
@@ -214,11 +214,11 @@ def _check_days(
 ) -> None:
     month = pl.col("date").dt.month_start().alias("month")
     target, stored = (
-        days.select(inputs.days.columns).with_columns(month).join(same, on=USER_MONTH, how="semi").drop("month")
-        for days in (compute_days_target(scope, rows), inputs.days)
+        days.select(inputs.stored_days.columns).with_columns(month).join(same, on=USER_MONTH, how="semi").drop("month")
+        for days in (compute_days_target(scope, rows), inputs.stored_days)
     )
     key = pl.col("user_id") + " " + pl.col("date").dt.to_string()
-    columns = [name for name in inputs.days.columns if name not in USER_DAY]
+    columns = [name for name in inputs.stored_days.columns if name not in USER_DAY]
     found.add_compared(SAME_DAYS, join_stored(target, stored, USER_DAY), key, columns)
 
 

@@ -19,7 +19,7 @@ from jobs.domain.rules import CreditRules
 from jobs.domain.schemas import CODED, DRAWN, EARLY, IS_DRAWN, PREPAID
 
 ROW_KEY = ["user_id", "id"]
-DECIDING = [*ROW_KEY, "date", "new_month", "total_cost", "reported"]
+DECIDING = [*ROW_KEY, "date", "starts_month", "total_cost", "reported"]
 """The columns of a row that its draws depend on. Joins copy every column, so the others are left out."""
 
 

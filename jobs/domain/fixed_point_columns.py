@@ -150,7 +150,7 @@ class ColumnBounds:
             return cls(0, dict.fromkeys(columns, (0, 0)), alone=True)
         least, most = (frame.select(ends).row(0) for ends in (pl.col(columns).min(), pl.col(columns).max()))
         ends = {name: (low or 0, high or 0) for name, low, high in zip(columns, least, most, strict=True)}
-        return cls(frame.height, ends, "new_day" in frame.columns and bool(frame["new_day"].all()))
+        return cls(frame.height, ends, "starts_day" in frame.columns and bool(frame["starts_day"].all()))
 
     def column(self, name: str) -> BoundedInt:
         """The column ``name`` as Int64 where its bounds fit, else as Int128."""
@@ -230,6 +230,6 @@ def quantized(cost: BoundedInt, scale: int | None, rows: int) -> BoundedInt:
     """
     if scale is None or scale >= PLACES:
         return cost
-    starts = pl.col("new_month")
+    starts = pl.col("starts_month")
     parts = cost.cumulative(starts, rows).rounded(scale).deltas(starts)
     return parts.with_bounds(cost.least - ONE, cost.most + ONE)

@@ -158,23 +158,25 @@ def find_changes(
     - ``run_id``: None in a dry run, and in the change check.
     """
     scope, inputs = targets.scope, targets.inputs
-    months = month_hashes.add_hashes(connection, targets, hash_changes).select(inputs.months.columns)
+    months = month_hashes.add_hashes(connection, targets, hash_changes).select(inputs.stored_months.columns)
     if closed := sorted(scope.window.closed):
-        months = keep_stored_credits_hash(months.lazy(), inputs.months.lazy(), closed).collect()
+        months = keep_stored_credits_hash(months.lazy(), inputs.stored_months.lazy(), closed).collect()
     causes = NO_CAUSES
     if scope.lists_changes or (run_id is None and scope.covered_to is not None):
-        monthly = TableDiff.find(scope, "user_monthly", months, inputs.months)
+        monthly = TableDiff.find(scope, "user_monthly", months, inputs.stored_months)
         causes = month_hashes.find_month_causes(connection, targets, monthly, run_id)
     settled, by_adoption = targets.settled_debts, targets.debts_settled_by_adoption
-    debt_days, stored_days = debts.settle_days(inputs.closed_days, settled, by_adoption)
-    debt_months, stored_months = debts.settle_months(inputs.closed_months, settled, by_adoption, hash_changes)
-    days = targets.days.select(inputs.days.columns)
+    debt_days, old_debt_days = debts.settle_days(inputs.closed_days, settled, by_adoption)
+    debt_months, old_debt_months = debts.settle_months(inputs.closed_months, settled, by_adoption, hash_changes)
+    days = targets.days.select(inputs.stored_days.columns)
     return BatchChanges(
         targets=targets,
-        daily=TableDiff.find(scope, "user_daily", pl.concat([days, debt_days]), pl.concat([inputs.days, stored_days])),
+        daily=TableDiff.find(
+            scope, "user_daily", pl.concat([days, debt_days]), pl.concat([inputs.stored_days, old_debt_days])
+        ),
         monthly=TableDiff.find(
-            scope, "user_monthly", pl.concat([months, debt_months]), pl.concat([inputs.months, stored_months])
+            scope, "user_monthly", pl.concat([months, debt_months]), pl.concat([inputs.stored_months, old_debt_months])
         ),
         debts=TableDiff.find(scope, "debts", targets.debts, inputs.debts),
-        causes=pl.concat([causes, find_debt_causes(debt_months, stored_months)]),
+        causes=pl.concat([causes, find_debt_causes(debt_months, old_debt_months)]),
     )

@@ -28,7 +28,7 @@ class BatchInput:
     - ``draws``: of the window, adopted ones included (schemas.DRAWS); ``entry_counts``: ledger entries by user;
     - ``vanished_draws``: draws on rows that are deleted, or another user's now;
     - ``mismatched``: rows whose credits_deducted differs from the draws (schemas.MISMATCHED);
-    - ``months``, ``days``: stored rows of user_monthly and user_daily;
+    - ``stored_months``, ``stored_days``: stored rows of user_monthly and user_daily;
     - ``debts``: stored rows of rollup.debts, of closed and closing months; ``payable``: debts that credit can settle
       (schemas.PAYABLE); ``mismatched_debts``: those whose row mismatches (schemas.MISMATCHED);
     - ``closed_months``, ``closed_days``: stored rows of user_monthly and user_daily of payable debts;
@@ -45,8 +45,8 @@ class BatchInput:
     entry_counts: pl.DataFrame
     mismatched: pl.DataFrame
     vanished_draws: pl.DataFrame
-    months: pl.DataFrame
-    days: pl.DataFrame
+    stored_months: pl.DataFrame
+    stored_days: pl.DataFrame
     debts: pl.DataFrame
     payable: pl.DataFrame
     closed_months: pl.DataFrame

@@ -47,7 +47,7 @@ def _rate(ordered: pl.DataFrame, names: list[str], scope: RunScope, terms: Prici
     meters = [meter.name for meter in scope.meters]
     charged = add_charges(ordered.lazy(), terms, ColumnBounds.of(ordered, meters)).collect()
     bounds = ColumnBounds.of(charged, ["recorded", *map(cost_of, meters)])
-    added = ("month", "new_month", "new_day")
+    added = ("month", "starts_month", "starts_day")
     costs = ("total_cost", "adjustment_cost", "lacks_recorded", "new_total_cost")
     return (
         add_costs(charged.lazy(), scope.meters, scope.cost_rules, bounds)

@@ -133,7 +133,7 @@ class Totals:
             self.deltas.add(changes)
             # Closed months, in which only debts are settled, are left out.
             in_window = changes.monthly.upserts["month"].is_in(targets.scope.window.months)
-            before = targets.inputs.months.join(changes.monthly.keys, on=["month", "user_id"], how="semi")
+            before = targets.inputs.stored_months.join(changes.monthly.keys, on=["month", "user_id"], how="semi")
             self.month_frames.append((changes.monthly.upserts.filter(in_window), before))
         if self.sums is not None:
             self.sums.add(changes)

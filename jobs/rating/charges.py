@@ -35,18 +35,18 @@ HUNDRED_PERCENT = 100 * ONE
 
 
 def sort_rows(usage: pl.LazyFrame) -> pl.LazyFrame:
-    """Returns ``usage`` by user and in row order, with ``month``, ``_month_days``, ``new_day`` and ``new_month``.
+    """Returns ``usage`` by user and in row order, with ``month``, ``_month_days``, ``starts_day`` and ``starts_month``.
 
-    ``_month_days``: the days of the month; ``new_day``, ``new_month``: whether a user's day or month starts here.
+    ``_month_days``: the days of the month; ``starts_day``, ``starts_month``: whether a user's day or month starts here.
     """
     user, month = pl.col("user_id"), pl.col("date").dt.month_start().alias("month")
     ordered = _sort(usage.with_columns(CODED).collect()).lazy().with_columns(month)
     sort_key = pl.col(_SORT_KEY)
-    new_day, new_user = sort_key.ne_missing(sort_key.shift()), user.ne_missing(user.shift())
+    starts_day, new_user = sort_key.ne_missing(sort_key.shift()), user.ne_missing(user.shift())
     return ordered.with_columns(
         _month_days=pl.col("date").dt.days_in_month(),
-        new_day=new_day,
-        new_month=new_user | (pl.col("month") != pl.col("month").shift()),
+        starts_day=starts_day,
+        starts_month=new_user | (pl.col("month") != pl.col("month").shift()),
     ).drop(_SORT_KEY)
 
 
@@ -124,7 +124,7 @@ def tier_quantities(
     if terms.tiers == "day" and bounds.alone:
         return [(tier, _clip(quantity, tier, above, BoundedInt.of(1)) - tier.start) for tier, above in card.bounds()]
     monthly = terms.tiers == "month"
-    starts = pl.col("new_month" if monthly else "new_day")
+    starts = pl.col("starts_month" if monthly else "starts_day")
     unit = _month_days(terms) if monthly and meter.is_level else BoundedInt.of(1)
     total = quantity.cumulative(starts, bounds.rows)
     return [

@@ -60,7 +60,7 @@ def sum_user_months(rated: pl.LazyFrame, meters: Sequence[Meter]) -> pl.LazyFram
         .group_by("user_id", "month")
         .agg(
             billing_mode.alias("billing_mode"),
-            pl.col("new_day").sum().cast(pl.Int64).alias("days"),
+            pl.col("starts_day").sum().cast(pl.Int64).alias("days"),
             *sum_amounts(meters),
             *(amount.cast(WIDE).sum().alias(name) for name, amount in CREDITS.items()),
             clusters.alias("clusters"),

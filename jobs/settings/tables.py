@@ -24,8 +24,8 @@ _OWN_COLUMNS = """
     row_count revision run_id updated_at uncovered amount_due amount_reported amount_free cost_per_user
     credits_free credits_purchased credits_deducted usage_hash written_hash rates_hash overrides_hash credits_hash"""
 _FRAME_COLUMNS = """
-    id recorded deducted reported rows lacks_recorded new_total_cost new_total new_credits_deducted new_month
-    new_day none cluster quantity price per
+    id recorded deducted reported rows lacks_recorded new_total_cost new_total new_credits_deducted starts_month
+    starts_day none cluster quantity price per
     imported class part due_part free purchased demand open changed modes_hash account_hash is_usable is_paying
     has_account valid_from mode granted bought used free_used posted drawn ledger_free ledger_purchased
     imported_free imported_purchased fixed_free fixed_purchased free_left purchased_left free_drawn purchased_drawn"""

@@ -136,7 +136,7 @@ def test_the_newest_entry_on_or_before_the_day_says_how_a_row_is_paid() -> None:
             "user_id": ["ada"] * 4 + ["bob", "cy"],
             "date": [date(2026, 6, day) for day in (1, 2, 3, 4, 1, 1)],
             "total_cost": [CENT // 2] * 6,
-            "new_month": [True, False, False, False, True, True],
+            "starts_month": [True, False, False, False, True, True],
             "imported": [False] * 6,
         },
         schema_overrides={"user_id": pl.Categorical, "total_cost": pl.Int128},
@@ -156,7 +156,7 @@ def test_what_is_due_or_free_has_the_decimals_of_the_currency_and_draws_those_of
         [("ada", date.min, mode)], schema={"user_id": pl.String, "valid_from": pl.Date, "mode": pl.String}, orient="row"
     )
     rows = pl.LazyFrame(
-        {"user_id": ["ada"], "date": [JUNE], "total_cost": [164 * CENT], "new_month": [True], "imported": [False]},
+        {"user_id": ["ada"], "date": [JUNE], "total_cost": [164 * CENT], "starts_month": [True], "imported": [False]},
         schema_overrides={"user_id": pl.Categorical, "total_cost": pl.Int128},
     )
     found = classify_payment(rows, modes, rules).select("part", "due_part", "_free_part").collect().to_dicts()[0]

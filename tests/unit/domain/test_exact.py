@@ -129,7 +129,7 @@ def test_steps_of_one_group_add_up_to_the_way_from_its_opening(totals: list[int]
 
 
 def test_bounds_are_those_of_the_rows() -> None:
-    frame = pl.DataFrame({"n": [3, None, -7], "new_day": [True, True, True]})
+    frame = pl.DataFrame({"n": [3, None, -7], "starts_day": [True, True, True]})
     assert ColumnBounds.of(frame, ["n"]) == ColumnBounds(3, {"n": (-7, 3)}, alone=True)
-    assert not ColumnBounds.of(frame.with_columns(new_day=pl.lit(value=False)), ["n"]).alone
+    assert not ColumnBounds.of(frame.with_columns(starts_day=pl.lit(value=False)), ["n"]).alone
     assert ColumnBounds.of(frame.clear(), ["n"]) == ColumnBounds(0, {"n": (0, 0)}, alone=True)

@@ -18,7 +18,7 @@ def clusters_of(clusters: list[int | None]) -> str:
     rows = pl.DataFrame({"cluster_id": clusters}, schema={"cluster_id": pl.UInt128})
     rated = rows.with_columns(
         *(pl.lit(0).alias(name) for name in AMOUNTS), user_id=pl.lit("ada"), month=pl.lit(date(2026, 6, 1))
-    ).with_columns(**{"class": pl.lit(PREPAID)}, new_day=True, lacks_recorded=False)
+    ).with_columns(**{"class": pl.lit(PREPAID)}, starts_day=True, lacks_recorded=False)
     found: str = sum_user_months(rated.lazy(), []).collect()["clusters"].item()
     return found
 

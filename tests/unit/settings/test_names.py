@@ -44,5 +44,5 @@ def test_every_column_that_pricing_makes_is_reserved() -> None:
     frames = [ordered, priced, paid, between, accounts.lazy(), posted.lazy(), modes.lazy(), user_days, user_months]
     frames += [cluster_days, cluster_months, *hashes]
     names = {name for frame in frames for name in frame.collect_schema().names()}
-    assert {"_month_days", "new_day", "max_users", "amount_free", "clusters"} <= names
+    assert {"_month_days", "starts_day", "max_users", "amount_free", "clusters"} <= names
     assert {name for name in names - {"m"} if not is_reserved(name) and not name.startswith("_")} == set()
