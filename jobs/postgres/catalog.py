@@ -1,23 +1,14 @@
 """Reads the PostgreSQL catalog: columns, keys, privileges and row-level security of the tables that the job uses."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from jobs.postgres.connections import Connection, read_dicts
+from jobs.postgres.connections import Connection, read_dicts, read_value
 from jobs.postgres.schema import tables
-from jobs.postgres.sql_loader import app_table, compose, job_table
+from jobs.postgres.sql_loader import APP_TABLES, compose
 from jobs.settings import Settings
 
-SOURCES = (
-    "usage_daily",
-    "hopsworks_clusters",
-    "users",
-    "user_pricing_overrides",
-    "user_credits",
-    "credit_transactions",
-)
-"""Tables of the application that the job reads; only the first is required."""
 INTEGERS = ("smallint", "integer", "bigint")
 BINARIES = ("double precision", "real")
 NUMBERS = ("numeric", *INTEGERS)
@@ -110,7 +101,7 @@ class Catalog:
 
 def read_catalog(connection: Connection, settings: Settings) -> Catalog:
     """Reads the catalog for the application's tables and our own. Needs an open transaction."""
-    theirs = {"schema": settings.source_schema, "tables": list(SOURCES)}
+    theirs = {"schema": settings.source_schema, "tables": list(APP_TABLES)}
     ours = {"schema": settings.rollup_schema, "tables": [table.name for table in tables(settings.meters)]}
     [server] = read_dicts(connection, "catalog.server", own=settings.rollup_schema, source=settings.source_schema)
     known = Catalog(
@@ -125,7 +116,7 @@ def read_catalog(connection: Connection, settings: Settings) -> Catalog:
         frozenset(row["table_name"] for row in read_dicts(connection, "catalog.append_only_tables", **ours)),
         frozenset(),
     )
-    return replace(known, facts=frozenset(_read_facts(connection, settings, known)))
+    return replace(known, facts=_read_facts(connection, settings, known))
 
 
 def _read_columns(connection: Connection, of: Mapping[str, object]) -> dict[str, dict[str, Column]]:
@@ -146,18 +137,20 @@ def _read_keys(connection: Connection, schema: str) -> frozenset[Key]:
     return frozenset((row["table_name"], frozenset(row["columns"]), row["nulls_equal"]) for row in rows)
 
 
-def _read_facts(connection: Connection, settings: Settings, known: Catalog) -> Iterator[str]:
-    names = {name: job_table(settings, name) for name in ("months", "credit_draws", "user_monthly")}
-    names["accounts"] = app_table(settings, "user_credits")
+def _read_facts(connection: Connection, settings: Settings, known: Catalog) -> frozenset[str]:
     accounts = known.source.get("user_credits", {})
     # "used_less" reads the whole ledger: it is asked only where free credits used are not counted apart.
-    is_one = _has_columns(accounts, {"user_id": "text", "total_used": "numeric"})
-    asked = FACTS.keys() - ({"used_less"} if "free_credits_used" in accounts or not is_one else set())
-    for fact in sorted(asked) if known.server["may_use_schema"] else ():
-        if all(_has_columns(known.own.get(table, {}), wanted) for table, wanted in FACTS[fact].items()):
-            row = connection.execute(compose(f"facts.{fact}", **names)).fetchone()
-            if row is not None and row[0]:
-                yield fact
+    is_one = "free_credits_used" not in accounts and _has_columns(
+        accounts, {"user_id": "text", "total_used": "numeric"}
+    )
+    return frozenset(
+        fact
+        for fact, needed in FACTS.items()
+        if known.server["may_use_schema"]
+        and (fact != "used_less" or is_one)
+        and all(_has_columns(known.own.get(table, {}), wanted) for table, wanted in needed.items())
+        and read_value(connection, compose(f"facts.{fact}", settings))
+    )
 
 
 def _has_columns(columns: Mapping[str, Column], wanted: Mapping[str, str]) -> bool:

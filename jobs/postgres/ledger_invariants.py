@@ -8,8 +8,8 @@ from typing import NamedTuple
 from psycopg import sql
 
 from jobs.domain.wording import count
-from jobs.postgres import rejects, run_log
-from jobs.postgres.connections import Connection, read_value
+from jobs.postgres import rejects
+from jobs.postgres.connections import Connection
 from jobs.postgres.credit_capabilities import CreditCapabilities
 from jobs.postgres.invariants import FIRST_TEN, InvariantCheck, describe_sides_sql
 from jobs.postgres.ledger import ledger_and_transactions_query, our_transactions_condition
@@ -162,14 +162,12 @@ def _count_closed_accounts(
 
 def read_unfinished_runs(connection: Connection, settings: Settings) -> list[Run]:
     """Returns the runs that have written something and that no later run has completed."""
-    return _read_runs(connection, settings, "run_log.unfinished")
+    text = compose("run_log.unfinished", settings)
+    return [(row[0], row[1], row[2], row[3]) for row in connection.execute(text)]
 
 
 def read_last_run(connection: Connection, settings: Settings) -> Run | None:
     """Returns the newest run; None before the first."""
-    return next(iter(_read_runs(connection, settings, "run_log.last_run")), None)
-
-
-def _read_runs(connection: Connection, settings: Settings, query: str) -> list[Run]:
-    text = compose(query, runs=job_table(settings, "runs"), wrote=run_log.wrote_condition(settings))
-    return [Run(*row) for row in connection.execute(text)]
+    text = compose("run_log.last_run", settings)
+    row = connection.execute(text).fetchone()
+    return None if row is None else LastRun(*row)

@@ -18,11 +18,11 @@ import psycopg
 
 from jobs.domain.errors import LockedError, UnreachableError, UsageJobsError
 from jobs.postgres import connections
-from jobs.postgres.connections import TOKEN_BYTES, Connection, ReconnectingConnection, read_dicts, read_value
+from jobs.postgres.connections import TOKEN_BYTES, Connection, ReconnectingConnection, read_dicts, read_row, read_value
 from jobs.postgres.conninfo import Address
 from jobs.postgres.errors import retry
 from jobs.postgres.socket_watchdog import deadline
-from jobs.postgres.sql_loader import compose, job_table
+from jobs.postgres.sql_loader import compose
 from jobs.settings import Settings
 
 PING = "SELECT 'usage-jobs is alive'"
@@ -139,7 +139,7 @@ def _ping(lock: ReconnectingConnection, link: Disconnectable) -> None:
 
 
 def _holder(connection: Connection, settings: Settings) -> str:
-    row = connection.execute(compose("run_log.running", runs=job_table(settings, "runs"))).fetchone()
+    row = read_row(connection, "run_log.running", settings)
     who = f"run {row[0]} ({row[1]}, started {row[2]:%Y-%m-%d %H:%M:%S} UTC)" if row else "a run that is just starting"
     return (
         f"another run holds the lock of schema {settings.rollup_schema}: {who}. Nothing was done; it covers every "
@@ -149,14 +149,13 @@ def _holder(connection: Connection, settings: Settings) -> str:
 
 def read_run_state(connection: Connection, settings: Settings, run_id: int) -> str:
     """Returns the status of a run; `crashed` for a running one whose process has died."""
-    values = {"schema": settings.rollup_schema, "run_id": run_id}
-    row = connection.execute(compose("run_lock.state_of_run", runs=job_table(settings, "runs")), values).fetchone()
+    row = read_row(connection, "run_lock.state_of_run", settings, schema=settings.rollup_schema, run_id=run_id)
     return "crashed" if row is None else str(row[0])
 
 
 def check_ownership(connection: Connection, settings: Settings, run_id: int) -> None:
     """Raises LockedError unless this run may still write; call it in every writing transaction."""
-    row = connection.execute(compose("run_lock.check_ownership", runs=job_table(settings, "runs")), [run_id]).fetchone()
+    row = read_row(connection, "run_lock.check_ownership", settings, run_id=run_id)
     if row is None or row[0] != "running":
         raise LockedError(
             f"run {run_id} lost the run lock and another run has started (it is marked {row[0] if row else 'gone'}): "

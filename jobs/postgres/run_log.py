@@ -3,21 +3,18 @@
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import date
 from decimal import Decimal
 from importlib.metadata import version
 from typing import Any
 
-from psycopg import sql
-from psycopg.rows import dict_row
-
 from jobs.domain.billing_periods import History, Window
 from jobs.domain.errors import PreflightError
 from jobs.domain.fixed_point import PLACES
-from jobs.postgres.connections import Connection, transaction
+from jobs.postgres.connections import Connection, read_dicts, read_row, read_value, transaction
 from jobs.postgres.errors import name_refusals
-from jobs.postgres.sql_loader import compose, in_spans, job_table
+from jobs.postgres.sql_loader import compose, in_spans
 from jobs.settings import Settings
 
 
@@ -44,45 +41,17 @@ class MonthRecords:
 
 def read_history(connection: Connection, settings: Settings, today: date) -> tuple[History, MonthRecords]:
     """Reads earlier runs and months, for windows and for the shrink check. ``today``: by the server's clock."""
-    runs, months = job_table(settings, "runs"), job_table(settings, "months")
-    with connection.cursor(row_factory=dict_row) as cursor:
-        text = compose("run_log.history", runs=runs, wrote=wrote_condition(settings))
-        past = cursor.execute(text, {"today": today}).fetchone() or {}
-        known = cursor.execute(
-            compose(
-                "months.all",
-                months=months,
-                is_covered=_covered_condition(settings),
-                user_monthly=job_table(settings, "user_monthly"),
-            )
-        ).fetchall()
+    [past] = read_dicts(connection, "run_log.history", settings, today=today)
+    known = read_dicts(connection, "months.all", settings)
     closed = frozenset(row["month"] for row in known if row["closed"])
-    return (
-        History(past.get("first_run"), past.get("furthest"), closed),
-        MonthRecords(
-            *(
-                {row["month"]: row[name] for row in known}
-                for name in (
-                    "cost_mode",
-                    "row_count",
-                    "usage_hash",
-                    "rates_hash",
-                    "total_cost",
-                    "fingerprint",
-                    "currency",
-                )
-            )
-        ),
-    )
+    records = {each.name: {row["month"]: row[each.name] for row in known} for each in fields(MonthRecords)}
+    return History(**past, closed=closed), MonthRecords(**records)
 
 
 def has_user_days(connection: Connection, settings: Settings, window: Window) -> bool:
     """Whether user_daily has any row of the days of ``window``."""
     days = in_spans("date", window.spans())
-    row = connection.execute(
-        compose("months.has_user_days", user_daily=job_table(settings, "user_daily"), days=days)
-    ).fetchone()
-    return row is not None and bool(row[0])
+    return bool(read_value(connection, compose("months.has_user_days", settings, days=days)))
 
 
 @contextmanager
@@ -96,7 +65,7 @@ def begin_run(connection: Connection, settings: Settings) -> Iterator[Connection
         connection.execute(
             "SELECT pg_advisory_xact_lock(hashtext('usage-jobs begin'), hashtext(%s))", [settings.rollup_schema]
         )
-        connection.execute(compose("run_log.mark_crashed", runs=job_table(settings, "runs")))
+        connection.execute(compose("run_log.mark_crashed", settings))
         yield connection
 
 
@@ -117,11 +86,10 @@ def insert_numbered(connection: Connection, settings: Settings, name: str, value
     Ids that are taken are skipped: the sequence of a server that crashed soon after CREATE DATABASE, or was replicated
     without its sequences, starts again at an earlier one. (setval would need another privilege.)
     """
-    runs, tries = job_table(settings, "runs"), 0
+    tries = 0
     with name_refusals(f"{settings.rollup_schema}.runs"):
-        while (row := connection.execute(compose(name, runs=runs), values).fetchone()) is None:
-            taken = connection.execute(compose("run_log.taken_numbers", runs=runs)).fetchone()
-            if not taken or taken[0] <= tries:
+        while (row := read_row(connection, name, settings, **values)) is None:
+            if read_value(connection, compose("run_log.taken_numbers", settings)) <= tries:
                 raise PreflightError(
                     f"{settings.rollup_schema}.runs: expected a table that takes a new run; found that its INSERT "
                     "writes nothing. Look for a trigger or a rule on it; nothing was written"
@@ -132,43 +100,26 @@ def insert_numbered(connection: Connection, settings: Settings, name: str, value
 
 def read_last_completed_day(connection: Connection, settings: Settings, today: date) -> date | None:
     """Returns the last day of the furthest finished run."""
-    text = compose("run_log.last_completed_day", runs=job_table(settings, "runs"))
-    row = connection.execute(text, {"today": today}).fetchone()
-    return None if row is None else row[0]
+    day: date | None = read_value(connection, compose("run_log.last_completed_day", settings), {"today": today})
+    return day
 
 
 def read_last_done(connection: Connection, settings: Settings) -> tuple[int, dict[str, Any] | None] | None:
     """Returns the last finished run and its ``Settings.inputs`` (None: an old version stored none); None before the
     first."""
-    row = connection.execute(compose("run_log.last_done", runs=job_table(settings, "runs"))).fetchone()
-    return None if row is None else (int(row[0]), row[1])
+    row: tuple[int, dict[str, Any] | None] | None = read_row(connection, "run_log.last_done", settings)
+    return row
 
 
 def find_interrupted_backfill(connection: Connection, settings: Settings, window: Window) -> tuple[int, str] | None:
     """Returns run_id and status of the last backfill of these days, if it did not finish; else None."""
-    text = compose("run_log.interrupted", runs=job_table(settings, "runs"))
-    row = connection.execute(text, [window.first, window.last]).fetchone()
-    return None if row is None or row[1] == "done" else (int(row[0]), str(row[1]))
-
-
-def wrote_condition(settings: Settings) -> sql.Composed:
-    """Returns the condition that a run, ``r`` in rollup.runs, has written something: a run that died has no counts."""
-    tables = {name: job_table(settings, name) for name in ("user_monthly", "touched_days")}
-    return compose("run_log.has_written", **tables)
-
-
-def _covered_condition(settings: Settings) -> sql.Composed:
-    """Returns the condition that a run has covered a month, ``m`` in rollup.months."""
-    return compose("months.is_covered", user_monthly=job_table(settings, "user_monthly"))
+    row = read_row(connection, "run_log.interrupted", settings, first=window.first, last=window.last)
+    return None if row is None or row[1] == "done" else row
 
 
 def find_new_months(connection: Connection, settings: Settings, months: Sequence[date]) -> frozenset[date]:
     """Returns those of ``months`` of which nothing is stored yet."""
-    tables = {name: job_table(settings, name) for name in ("months", "user_monthly")}
-    found = connection.execute(
-        compose("months.new_months", is_covered=_covered_condition(settings), **tables), [list(months)]
-    )
-    return frozenset(row[0] for row in found)
+    return frozenset(row["month"] for row in read_dicts(connection, "months.new_months", settings, months=list(months)))
 
 
 def record_cost_modes(
@@ -180,7 +131,7 @@ def record_cost_modes(
 ) -> None:
     """Stores cost mode, currency and fingerprint definition of months that no run has covered, in the caller's
     transaction: after a crash the next run then computes only the rest."""
-    text = compose("months.record_modes", months=job_table(settings, "months"), is_covered=_covered_condition(settings))
+    text = compose("months.record_modes", settings)
     for month, mode in modes.items():
         values = {"month": month, "cost_mode": mode, "fingerprint": fingerprints.get(month)}
         connection.execute(text, values | {"currency": currencies[month]})
@@ -190,7 +141,7 @@ def update_months(
     connection: Connection, settings: Settings, figures: Sequence[Mapping[str, Any]], run_id: int
 ) -> None:
     """Stores the figures of each month, and closes months that are due, in the caller's transaction."""
-    text = compose("months.update", months=job_table(settings, "months"))
+    text = compose("months.update", settings)
     for figure in figures:
         connection.execute(text, {**figure, "run_id": run_id})
 
@@ -199,7 +150,7 @@ def find_month_changes(
     connection: Connection, settings: Settings, figures: Sequence[Mapping[str, Any]]
 ) -> list[tuple[date, str, str]]:
     """Returns the months whose visible values would change: month, before, after."""
-    text = compose("months.figures_of_months", months=job_table(settings, "months"))
+    text = compose("months.figures_of_months", settings)
     stored = dict(connection.execute(text, [[figure["month"] for figure in figures]]).fetchall())
     changed = []
     for figure in figures:
@@ -214,7 +165,7 @@ def find_month_changes(
 
 def reopen_month(connection: Connection, settings: Settings, month: date) -> None:
     """Opens a closed month, in the caller's transaction."""
-    connection.execute(compose("months.reopen", months=job_table(settings, "months")), [month])
+    connection.execute(compose("months.reopen", settings), [month])
 
 
 def finish_run(connection: Connection, settings: Settings, run_id: int, status: str, **figures: Any) -> bool:
@@ -222,16 +173,15 @@ def finish_run(connection: Connection, settings: Settings, run_id: int, status: 
     names = ("rows_read", "rows_rejected", "rows_changed", "total_cost", "credits", "covered_to")
     empty = dict.fromkeys((*names, "accounts", "overrides", "error"))
     values = empty | figures | {"run_id": run_id, "status": status}
-    return connection.execute(compose("run_log.finish", runs=job_table(settings, "runs")), values).rowcount == 1
+    return connection.execute(compose("run_log.finish", settings), values).rowcount == 1
 
 
 def read_status(connection: Connection, settings: Settings, run_id: int) -> str | None:
     """Returns the status of a run in the log; None where there is no such run."""
-    row = connection.execute(compose("run_log.status", runs=job_table(settings, "runs")), [run_id]).fetchone()
+    row = read_row(connection, "run_log.status", settings, run_id=run_id)
     return None if row is None else str(row[0])
 
 
 def read_runs(connection: Connection, settings: Settings, limit: int) -> list[dict[str, Any]]:
     """Returns the run log, newest first."""
-    with connection.cursor(row_factory=dict_row) as cursor:
-        return cursor.execute(compose("run_log.list", runs=job_table(settings, "runs")), [limit]).fetchall()
+    return read_dicts(connection, "run_log.list", settings, limit=limit)

@@ -179,3 +179,5 @@ _RUNS = _columns(f"""
     covered_to: date
     inputs: jsonb
     accounts, overrides: bigint""")
+
+JOB_TABLES = frozenset(table.name for table in tables(()))

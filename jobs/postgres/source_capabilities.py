@@ -9,7 +9,7 @@ from jobs.domain.meters import Meter
 from jobs.postgres.catalog import BINARIES, INTEGERS, Catalog
 from jobs.postgres.connections import Connection
 from jobs.postgres.credit_capabilities import CreditCapabilities, find_capabilities
-from jobs.postgres.sql_loader import app_table, compose, job_table
+from jobs.postgres.sql_loader import app_table, compose
 from jobs.settings import Settings
 
 
@@ -92,9 +92,9 @@ def count_inputs(connection: Connection, settings: Settings, source: SourceCapab
 
     text = compose(
         "preflight.count_inputs",
+        settings,
         accounts=count("user_credits", source.credits.account),
         overrides=count("user_pricing_overrides", source.overrides),
-        runs=job_table(settings, "runs"),
     )
     row = connection.execute(text).fetchone()
     return InputCounts() if row is None else InputCounts(*row)

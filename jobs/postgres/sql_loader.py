@@ -1,7 +1,7 @@
 """Named SQL: ``sql/<subject>.sql`` holds the queries of one subject, each after a line ``-- name: <name>``.
 
-``{app.usage_daily}`` is a table of the application, ``{job.user_daily}`` one of the job. Names and lists of columns are
-composed into other ``{parts}``; values are bound as ``%(names)s``.
+Names and lists of columns are composed into ``{parts}``; values are bound as ``%(names)s``. A part with the name of a
+table is that table; a part with the name of a query of the same file is that query.
 """
 
 import re
@@ -9,13 +9,24 @@ from collections.abc import Collection, Iterable
 from datetime import date
 from functools import cache
 from importlib.resources import files
+from string import Formatter
 from typing import LiteralString
 
 from psycopg import sql
 from psycopg.abc import AdaptContext
 
+from jobs.postgres.schema import JOB_TABLES
 from jobs.settings import Settings
 
+APP_TABLES = (
+    "usage_daily",
+    "hopsworks_clusters",
+    "users",
+    "user_pricing_overrides",
+    "user_credits",
+    "credit_transactions",
+)
+"""Tables of the application that the job reads; only the first is required."""
 _NAME = re.compile(r"^-- name: (\w+)\n", re.MULTILINE)
 _TABLE = re.compile(r"\{(app|job)\.(\w+)\}")
 _SEPARATOR = "\x1f"
@@ -32,14 +43,18 @@ def _queries(subject: str) -> dict[str, LiteralString]:
 def compose(name: str, settings: Settings | None = None, /, **parts: sql.Composable) -> sql.Composed:
     """Returns the query ``name`` ("subject.query") with its ``{parts}`` filled in.
 
-    ``settings``: name the schemas of its ``{app.…}`` and ``{job.…}`` tables; a query without such tables needs none.
+    ``settings``: name the schemas of the tables that the query names and ``parts`` does not.
     """
     subject, _, which = name.partition(".")
-    text = _queries(subject)[which]
-    if settings is not None:
-        makers = {"app": app_table, "job": job_table}
-        parts |= {f"{of}.{table}": makers[of](settings, table) for of, table in set(_TABLE.findall(text))}
-    return sql.SQL(text).format(**parts)
+    queries = _queries(subject)
+    for _, part, *_ in Formatter().parse(queries[which]):
+        if part in queries and part not in parts:
+            parts[part] = compose(f"{subject}.{part}", settings, **parts)
+        elif settings is not None and part in JOB_TABLES:
+            parts.setdefault(part, job_table(settings, part))
+        elif settings is not None and part in APP_TABLES:
+            parts.setdefault(part, app_table(settings, part))
+    return sql.SQL(queries[which]).format(**parts)
 
 
 def escape_percent(part: sql.Composable, context: AdaptContext) -> bytes:

@@ -40,4 +40,4 @@ SELECT coalesce(bool_and(a.total_used < d.amount), false)
 FROM (
   SELECT user_id, sum(free + purchased) AS amount FROM {credit_draws} WHERE NOT imported GROUP BY 1 HAVING sum(free) > 0
 ) AS d
-JOIN {accounts} AS a ON a.user_id = d.user_id
+JOIN {user_credits} AS a ON a.user_id = d.user_id

@@ -29,14 +29,14 @@ WHERE date > %(covered)s::date AND date <= %(last)s::date GROUP BY date
 
 -- name: all
 -- The months that runs have covered. Where a month has no currency yet (older versions), it is that of its users' rows.
-SELECT month, cost_mode, closed_at IS NOT NULL AS closed, coalesce(row_count, 0) AS row_count, usage_hash,
-  rates_hash, total_cost, fingerprint,
-  coalesce(currency, (SELECT u.currency FROM {user_monthly} AS u WHERE u.month = m.month LIMIT 1)) AS currency
+SELECT month, closed_at IS NOT NULL AS closed, cost_mode AS modes, coalesce(row_count, 0) AS rows, usage_hash AS hashes,
+  rates_hash AS rates, total_cost AS totals, fingerprint AS fingerprints,
+  coalesce(currency, (SELECT u.currency FROM {user_monthly} AS u WHERE u.month = m.month LIMIT 1)) AS currencies
 FROM {months} AS m WHERE {is_covered}
 
 -- name: new_months
 -- Months of which nothing is stored yet.
-SELECT w.month FROM unnest(%s::date[]) AS w(month)
+SELECT w.month FROM unnest(%(months)s::date[]) AS w(month)
 WHERE NOT EXISTS (SELECT FROM {months} AS m WHERE m.month = w.month AND {is_covered})
   AND NOT EXISTS (SELECT FROM {user_monthly} AS u WHERE u.month = w.month)
 

@@ -18,12 +18,13 @@ SELECT count(*) FROM {runs}
   OR EXISTS (SELECT FROM {touched_days} AS t WHERE t.run_id = r.run_id))
 
 -- name: history
--- The last day that the first run has covered, and the furthest day that any run has covered. A run that died counts only if it has committed a batch,
--- whose days later runs must cover. A done run always counts, except one whose clock was ahead.
+-- The last day that the first run has covered, and the furthest day that any run has covered. A run that died counts
+-- only if it has committed a batch, whose days later runs must cover. A done run always counts, except one whose clock
+-- was ahead.
 WITH committed AS (
   SELECT run_id, kind, coalesce(covered_to, window_to) AS covered_to FROM {runs} AS r
   WHERE kind IN ('run', 'backfill') AND window_to < %(today)s
-    AND (status = 'done' OR {wrote})
+    AND (status = 'done' OR {has_written})
 )
 SELECT
   (SELECT covered_to FROM committed WHERE kind = 'run' ORDER BY run_id LIMIT 1) AS first_run,
@@ -43,7 +44,7 @@ ORDER BY run_id DESC LIMIT 1
 -- name: interrupted
 -- The last backfill of the same days, and its status.
 SELECT run_id, CASE status WHEN 'running' THEN 'crashed' ELSE status END FROM {runs}
-WHERE kind = 'backfill' AND window_from = %s AND window_to = %s ORDER BY run_id DESC LIMIT 1
+WHERE kind = 'backfill' AND window_from = %(first)s AND window_to = %(last)s ORDER BY run_id DESC LIMIT 1
 
 -- name: mark_crashed
 -- Marks running runs crashed: they are dead, or their ownership check fails from now on. Rows are locked in one order,
@@ -64,14 +65,14 @@ WHERE run_id = %(run_id)s AND status = 'running'
 
 -- name: status
 -- The status of one run.
-SELECT status FROM {runs} WHERE run_id = %s
+SELECT status FROM {runs} WHERE run_id = %(run_id)s
 
 -- name: list
 -- The run log, newest first.
 SELECT run_id, kind, window_from, window_to, reason, status, started_at AT TIME ZONE 'UTC' AS started_at,
   finished_at AT TIME ZONE 'UTC' AS finished_at, rows_read, rows_rejected, rows_changed, total_cost, credits,
   rates_hash, version, error, who, inputs ->> 'settings_file' AS settings_file, inputs ->> 'rates_file' AS rates_file
-FROM {runs} ORDER BY run_id DESC LIMIT %s
+FROM {runs} ORDER BY run_id DESC LIMIT %(limit)s
 
 -- name: running
 -- The run that holds the lock, according to the log.
@@ -79,14 +80,14 @@ SELECT run_id, kind, started_at AT TIME ZONE 'UTC' FROM {runs} WHERE status = 'r
 
 -- name: last_run
 -- The newest run, and whether it has written anything.
-SELECT run_id, kind, window_from, window_to, status, {wrote} AS wrote
+SELECT run_id, kind, window_from, window_to, status, {has_written} AS wrote
 FROM {runs} AS r WHERE kind IN ('run', 'backfill') ORDER BY run_id DESC LIMIT 1
 
 -- name: unfinished
 -- Runs that have written something and did not finish, and whose days no later finished run covers.
 SELECT run_id, kind, window_from, window_to, status, true FROM {runs} AS r
 WHERE kind IN ('run', 'backfill') AND status IN ('crashed', 'failed')
-  AND {wrote}
+  AND {has_written}
   AND NOT EXISTS (SELECT FROM {runs} AS later
                   WHERE later.run_id > r.run_id AND later.status = 'done' AND later.kind IN ('run', 'backfill')
                     AND later.window_from <= r.window_from AND later.window_to >= r.window_to)
