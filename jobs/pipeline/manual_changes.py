@@ -69,7 +69,7 @@ def _change_alone(settings: Settings, address: Address, change: Callable[[Connec
         with run_log.begin_run(link.connection, settings) as connection:
             return change(connection)
 
-    with open_link(address, worker_name(settings)) as link, hold_run_lock(address, settings, link):
+    with open_link(address, worker_name(settings)) as link, hold_run_lock(address, settings, link.disconnect):
         _, findings = retry(lambda: preflight.inspect_source(link.connection, settings))
         preflight.refuse_findings(findings)
         return retry(run_change)

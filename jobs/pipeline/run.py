@@ -28,7 +28,7 @@ from jobs.postgres.credit_capabilities import find_unusable_accounts
 from jobs.postgres.detection import Detected
 from jobs.postgres.errors import LOCK_ERRORS, retry
 from jobs.postgres.reader_choice import choose_for_rows, choose_reader
-from jobs.postgres.run_lock import check_ownership, hold_run_lock, worker_name
+from jobs.postgres.run_lock import check_ownership, hold_run_lock, send_pings, worker_name
 from jobs.postgres.run_scope import RunScope
 from jobs.postgres.source_capabilities import SourceCapabilities
 
@@ -50,7 +50,8 @@ def run_job(request: RunRequest) -> Report:
     with (
         open_link(request.address, name) as link,
         Workers(link) as workers,
-        hold_run_lock(request.address, request.settings, workers, pings_only=request.dry_run),
+        # A dry run takes no lock.
+        (send_pings if request.dry_run else hold_run_lock)(request.address, request.settings, workers.disconnect),
     ):
         with request.stage("check"):
             source, findings = retry(lambda: preflight.inspect_source(link.connection, request.settings))

@@ -86,7 +86,7 @@ def _count_addresses(address: Address) -> int:
     return max(1, found)
 
 
-TOKEN_BYTES = 4
+TOKEN_LENGTH = 8
 
 
 class Cursor(psycopg.Cursor[Row]):
@@ -110,7 +110,7 @@ class ReconnectingConnection:
 
     def __init__(self, address: Address, name: str = "usage-jobs") -> None:
         self._address = address
-        self._name = f"{name} {secrets.token_hex(TOKEN_BYTES)}"
+        self._name = f"{name} {secrets.token_hex(TOKEN_LENGTH // 2)}"
         self._connection = connect(address, self._name)
         self._over = threading.Event()
         watched = (lambda: self._connection, self._over)

@@ -10,15 +10,14 @@ if its status is ``running``.
 """
 
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from typing import Protocol
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 
 import psycopg
 
 from jobs.domain.errors import LockedError, UnreachableError, UsageJobsError
 from jobs.postgres import connections
-from jobs.postgres.connections import TOKEN_BYTES, Connection, ReconnectingConnection, read_dicts, read_row, read_value
+from jobs.postgres.connections import TOKEN_LENGTH, Connection, ReconnectingConnection, read_dicts, read_row, read_value
 from jobs.postgres.conninfo import Address
 from jobs.postgres.errors import retry
 from jobs.postgres.socket_watchdog import deadline
@@ -31,14 +30,8 @@ ANSWER_SECONDS = 5
 """Without an answer to a ping within this time the connection to the server is dead; no other error would show it."""
 SILENCE_SECONDS = 60
 """How long the lock connection, or a transaction of a run, may get nothing from its client."""
-
-
-class Disconnectable(Protocol):
-    """The connection, or connections, on which a run works while it holds the lock."""
-
-    def disconnect(self) -> None:
-        """Shuts the sockets: the server cannot be reached."""
-        ...
+Take = Callable[[Connection], None]
+"""Takes the locks of a transaction, or raises LockedError."""
 
 
 def worker_name(settings: Settings) -> str:
@@ -48,29 +41,34 @@ def worker_name(settings: Settings) -> str:
 
 def _connection_name(kind: str, settings: Settings) -> str:
     # An application_name has 63 bytes at most, including blank and token; the server replaces all but ASCII in it.
-    return f"{kind} {settings.rollup_schema}"[: 62 - 2 * TOKEN_BYTES].encode("ascii", "replace").decode()
+    return f"{kind} {settings.rollup_schema}"[: 62 - TOKEN_LENGTH].encode("ascii", "replace").decode()
+
+
+def hold_run_lock(address: Address, settings: Settings, disconnect: Callable[[], None]) -> AbstractContextManager[None]:
+    """Holds the lock of this schema and that of its usage table while a run is at work, and sends pings. Raises
+    LockedError (exit 4) with the run that holds one of them."""
+    return send_pings(address, settings, disconnect, lambda connection: _take_locks(connection, settings))
 
 
 @contextmanager
-def hold_run_lock(
-    address: Address, settings: Settings, link: Disconnectable, *, pings_only: bool = False
+def send_pings(
+    address: Address, settings: Settings, disconnect: Callable[[], None], take: Take = lambda _: None
 ) -> Iterator[None]:
-    """Holds the lock of this schema and that of its usage table while the run works on ``link``. Raises LockedError
-    (exit 4) with the run that holds one of them.
+    """Sends pings on the lock connection while a run, or a dry run, is at work; opens it again where it was lost.
 
-    A lost lock connection is opened again. Where it cannot reach the server, ``link`` is disconnected, too: it would
-    wait for an answer for ever. ``pings_only``: for a dry run, which only needs these pings: no lock is taken.
+    - ``disconnect``: ends the run's connections where the server cannot be reached: they would wait for ever
+    - ``take``: called in each transaction of the lock connection
     """
     # The application_name says "guard": operators know it.
     lock = retry(lambda: ReconnectingConnection(address, _connection_name("usage-jobs guard", settings)))
     try:
         # All tries on one ReconnectingConnection: it terminates a lost session that may still hold the lock.
-        retry(lambda: _begin(lock, settings, pings_only=pings_only))
+        retry(lambda: _begin(lock, take))
     except BaseException:
         lock.__exit__()
         raise
     over = threading.Event()
-    keeper = threading.Thread(target=_keep_alive, args=(lock, settings, link, over, pings_only), daemon=True)
+    keeper = threading.Thread(target=_keep_alive, args=(lock, take, disconnect, over), daemon=True)
     try:
         keeper.start()
         yield
@@ -79,61 +77,64 @@ def hold_run_lock(
         keeper.join(2 * ANSWER_SECONDS)
 
 
-def _begin(lock: ReconnectingConnection, settings: Settings, *, pings_only: bool) -> None:
-    """Opens the transaction that holds the locks, unless ``pings_only``. Closes the connection where that fails."""
+def _begin(lock: ReconnectingConnection, take: Take) -> None:
+    """Opens the transaction of the lock connection. Closes the connection where that fails."""
     connection = lock.connection
     try:
         with deadline(connection, connections.ADMISSION_SECONDS):
             connection.execute("BEGIN")
             connection.execute(f"SET LOCAL idle_in_transaction_session_timeout = '{SILENCE_SECONDS}s'")
-            if pings_only:
-                return
-            text = "SELECT pg_try_advisory_xact_lock(hashtext('usage-jobs'), hashtext(%s))"
-            if not read_value(connection, text, [settings.rollup_schema]):
-                raise LockedError(_holder(connection, settings))
-            # The usage table, too: two deployments with different schemas would both draw on it.
-            for source in read_dicts(connection, "run_lock.lock_source", schema=settings.source_schema):
-                if not source["is_locked"]:
-                    raise LockedError(
-                        f"a run of another deployment (its schema is not {settings.rollup_schema}) holds the lock of "
-                        f"{source['name']}, where the usage is. Nothing was done. Let only one deployment draw there, "
-                        "or rows are drawn twice"
-                    )
-            # The server ends a lock connection SILENCE_SECONDS after its last ping, which may be older than the last
-            # statement of its run.
-            silence = SILENCE_SECONDS - PING_SECONDS - ANSWER_SECONDS
-            silent = {"name": f"{worker_name(settings)} ", "token": 2 * TOKEN_BYTES, "silence": silence}
-            connection.execute(compose("run_lock.end_silent"), silent)
+            take(connection)
     except BaseException:
         connection.close()
         raise
 
 
+def _take_locks(connection: Connection, settings: Settings) -> None:
+    """Takes both locks until COMMIT, and ends transactions of dead runs. Raises LockedError."""
+    text = "SELECT pg_try_advisory_xact_lock(hashtext('usage-jobs'), hashtext(%s))"
+    if not read_value(connection, text, [settings.rollup_schema]):
+        raise LockedError(_holder(connection, settings))
+    # The usage table, too: two deployments with different schemas would both draw on it.
+    for source in read_dicts(connection, "run_lock.lock_source", schema=settings.source_schema):
+        if not source["is_locked"]:
+            raise LockedError(
+                f"a run of another deployment (its schema is not {settings.rollup_schema}) holds the lock of "
+                f"{source['name']}, where the usage is. Nothing was done. Let only one deployment draw there, "
+                "or rows are drawn twice"
+            )
+    # The server ends a lock connection SILENCE_SECONDS after its last ping, which may be older than the last statement
+    # of its run.
+    silence = SILENCE_SECONDS - PING_SECONDS - ANSWER_SECONDS
+    silent = {"name": f"{worker_name(settings)} ", "token": TOKEN_LENGTH, "silence": silence}
+    connection.execute(compose("run_lock.end_silent"), silent)
+
+
 def _keep_alive(
-    lock: ReconnectingConnection, settings: Settings, link: Disconnectable, over: threading.Event, pings_only: bool
+    lock: ReconnectingConnection, take: Take, disconnect: Callable[[], None], over: threading.Event
 ) -> None:
     """Pings on the lock connection until ``over``; opens it again where it was lost."""
     with lock:
         while not over.wait(PING_SECONDS):
             if lock.is_open:
-                _ping(lock, link)
+                _ping(lock, disconnect)
             if not lock.is_open:
                 # Until then only the ownership check protects: if another run starts, our next write is refused.
                 with suppress(psycopg.Error, UsageJobsError):
-                    _begin(lock, settings, pings_only=pings_only)
+                    _begin(lock, take)
         # A round trip: close() alone would release the lock only some time later, and the next run would exit with 4.
         if lock.is_open:
             with suppress(psycopg.Error, UnreachableError), deadline(lock.connection, ANSWER_SECONDS):
                 lock.connection.execute("ROLLBACK")
 
 
-def _ping(lock: ReconnectingConnection, link: Disconnectable) -> None:
+def _ping(lock: ReconnectingConnection, disconnect: Callable[[], None]) -> None:
     connection = lock.connection
     try:
         with deadline(connection, ANSWER_SECONDS):
             connection.execute(PING)
     except UnreachableError:
-        link.disconnect()
+        disconnect()
     except psycopg.Error:
         connection.close()  # after any error: its transaction, and with it the lock, is gone
 

@@ -340,18 +340,11 @@ def test_both_remedies_at_once_are_refused(two: str) -> None:
     assert (ran.code, "bob: expected --adopt or --trust-ledger" in ran.err) == (2, True)
 
 
-class Working:
-    """What a run lock warns, in a test."""
-
-    def disconnect(self) -> None:
-        """Nobody is to be told."""
-
-
 def test_two_deployments_on_one_table_never_run_at_once(two: str) -> None:
     """Although each has a schema of its own, and one of them a view of the table."""
     ask(two, "CREATE SCHEMA views; CREATE VIEW views.usage_daily AS SELECT * FROM public.usage_daily")
     other = load(None, {"USAGE_JOBS_SCHEMA": "other", "USAGE_JOBS_SOURCE_SCHEMA": "views"}, Path.cwd())
-    with hold_run_lock(Address(two), other, Working()):
+    with hold_run_lock(Address(two), other, lambda: None):
         ran = usage_jobs("run", url=two)
     assert (ran.code, "another deployment (its schema is not rollup) holds the lock of usage_daily" in ran.err) == (
         4,
