@@ -15,7 +15,6 @@ from typing import LiteralString
 from psycopg import sql
 from psycopg.abc import AdaptContext
 
-from jobs.postgres.schema import JOB_TABLES
 from jobs.settings import Settings
 
 APP_TABLES = (
@@ -33,7 +32,8 @@ _SEPARATOR = "\x1f"
 
 
 @cache
-def _queries(subject: str) -> dict[str, LiteralString]:
+def read_queries(subject: str) -> dict[str, LiteralString]:
+    """Returns the queries of ``sql/<subject>.sql`` by name."""
     # The files are this package's own: as constant as a literal in the code.
     text: LiteralString = files("jobs.postgres").joinpath("sql", f"{subject}.sql").read_text("utf-8")
     found = _NAME.split(text)
@@ -46,11 +46,11 @@ def compose(name: str, settings: Settings | None = None, /, **parts: sql.Composa
     ``settings``: name the schemas of the tables that the query names and ``parts`` does not.
     """
     subject, _, which = name.partition(".")
-    queries = _queries(subject)
+    queries, job_tables = read_queries(subject), read_queries("tables")
     for _, part, *_ in Formatter().parse(queries[which]):
         if part in queries and part not in parts:
             parts[part] = compose(f"{subject}.{part}", settings, **parts)
-        elif settings is not None and part in JOB_TABLES:
+        elif settings is not None and part in job_tables:
             parts.setdefault(part, job_table(settings, part))
         elif settings is not None and part in APP_TABLES:
             parts.setdefault(part, app_table(settings, part))
