@@ -77,64 +77,43 @@ class RowSecurity:
 
 @dataclass(frozen=True, slots=True)
 class Catalog:
-    """What the catalog says; ``source``: tables of the application, ``own``: tables of the job.
+    """What the catalog says of the tables of the application and of the job.
 
-    - ``source``, ``own``: columns by table and name
-    - ``source_row_security``, ``own_row_security``: row-level security by table
-    - ``keys``, ``source_keys``: unique indexes of the job's schema and of the application's
-    - ``source_views``: tables of the application that are views
-    - ``append_only``: own tables that refuse UPDATE, DELETE and TRUNCATE
+    - ``server``: the server, the database and this role (query catalog.server)
+    - ``source``, ``own``: columns by table and name, of the application and of the job
+    - ``row_security``: row-level security by table
+    - ``keys``: the unique indexes of these tables
     - ``facts``: the questions of FACTS whose answer is yes
     """
 
     server: Mapping[str, Any]
     source: Mapping[str, Mapping[str, Column]]
     own: Mapping[str, Mapping[str, Column]]
-    source_row_security: Mapping[str, RowSecurity]
-    own_row_security: Mapping[str, RowSecurity]
+    row_security: Mapping[str, RowSecurity]
     keys: frozenset[Key]
-    source_keys: frozenset[Key]
-    source_views: frozenset[str]
-    append_only: frozenset[str]
     facts: frozenset[str]
 
 
 def read_catalog(connection: Connection, settings: Settings) -> Catalog:
     """Reads the catalog for the application's tables and our own. Needs an open transaction."""
-    theirs = {"schema": settings.source_schema, "tables": list(APP_TABLES)}
-    ours = {"schema": settings.rollup_schema, "tables": [table.name for table in tables(settings.meters)]}
-    [server] = read_dicts(connection, "catalog.server", own=settings.rollup_schema, source=settings.source_schema)
-    known = Catalog(
-        server,
-        _read_columns(connection, theirs),
-        _read_columns(connection, ours),
-        _read_row_security(connection, theirs),
-        _read_row_security(connection, ours),
-        _read_keys(connection, settings.rollup_schema),
-        _read_keys(connection, settings.source_schema),
-        frozenset(server["views"]),
-        frozenset(row["table_name"] for row in read_dicts(connection, "catalog.append_only_tables", **ours)),
-        frozenset(),
-    )
-    return replace(known, facts=_read_facts(connection, settings, known))
-
-
-def _read_columns(connection: Connection, of: Mapping[str, object]) -> dict[str, dict[str, Column]]:
-    found: dict[str, dict[str, Column]] = {}
-    for row in read_dicts(connection, "catalog.columns", enum=ENUM, **of):
+    own_names = [table.name for table in tables(settings.meters)]
+    schemas = {"source": settings.source_schema, "own": settings.rollup_schema}
+    names = {**schemas, "source_tables": list(APP_TABLES), "own_tables": own_names}
+    [server] = read_dicts(connection, "catalog.server", **schemas)
+    source: dict[str, dict[str, Column]] = {}
+    own: dict[str, dict[str, Column]] = {}
+    for row in read_dicts(connection, "catalog.columns", enum=ENUM, **names):
         table, rights, labels = row.pop("table_name"), frozenset(row.pop("rights")), frozenset(row.pop("labels"))
-        found.setdefault(table, {})[row["name"]] = Column(**row, rights=rights, labels=labels)
-    return found
-
-
-def _read_row_security(connection: Connection, of: Mapping[str, object]) -> dict[str, RowSecurity]:
-    rows = read_dicts(connection, "catalog.row_security", **of)
-    return {row.pop("table_name"): RowSecurity(**row) for row in rows}
-
-
-def _read_keys(connection: Connection, schema: str) -> frozenset[Key]:
-    rows = read_dicts(connection, "catalog.keys", schema=schema)
-    return frozenset((row["table_name"], frozenset(row["columns"]), row["nulls_equal"]) for row in rows)
+        columns = (own if table in own_names else source).setdefault(table, {})
+        columns[row["name"]] = Column(**row, rights=rights, labels=labels)
+    rows = read_dicts(connection, "catalog.row_security", **names)
+    row_security = {row.pop("table_name"): RowSecurity(**row) for row in rows}
+    keys = frozenset(
+        (row["table_name"], frozenset(row["columns"]), row["nulls_equal"])
+        for row in read_dicts(connection, "catalog.keys", **names)
+    )
+    known = Catalog(server, source, own, row_security, keys, frozenset())
+    return replace(known, facts=_read_facts(connection, settings, known))
 
 
 def _read_facts(connection: Connection, settings: Settings, known: Catalog) -> frozenset[str]:

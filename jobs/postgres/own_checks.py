@@ -82,7 +82,7 @@ def _check_safety(known: Catalog, subject: str, table: Table) -> Iterator[Findin
     if not any(name == table.name and of == key and nulls >= table.null_in_key for name, of, nulls in known.keys):
         expected = f"a unique key ({', '.join(table.key)})"
         yield Finding("unwritable", subject, expected, "none", "Rows could not be found by their key", APPLY)
-    if table.name in APPEND_ONLY and table.name not in known.append_only:
+    if table.name in APPEND_ONLY and table.name not in known.server["append_only"]:
         expected, consequence = "append-only: no UPDATE, no DELETE", "Posted entries could be changed"
         yield Finding("note", subject, expected, "no trigger", consequence, APPLY)
     fact, found, consequence = LOST_ROWS.get(table.name, ("", "", ""))
@@ -102,7 +102,7 @@ def _check_privileges(known: Catalog, subject: str, table: Table) -> Iterator[Fi
 
 def _check_row_security(known: Catalog, subject: str, table: Table) -> Iterator[Finding]:
     """Checks that the job sees all rows, and that row-level security is on, so that other roles see none."""
-    security = known.own_row_security.get(table.name)
+    security = known.row_security.get(table.name)
     if security is not None:
         yield from check_visibility(subject, security, own_rights(table.name), known.server["role"])
     if security is not None and not security.is_on:

@@ -69,11 +69,11 @@ def _grant_statements(needs: Requirements, settings: Settings, role: str) -> Ite
         place = app_table(settings, source)
         listed = [sql.SQL("{} ({})").format(raw(right), column_list(names)) for right, names in columns.items()]
         yield sql.SQL("GRANT {} ON {} TO {}").format(sql.SQL(", ").join(listed), place, name)
-        yield from _policy_statements(place, list(columns), role, known.source_row_security.get(source))
+        yield from _policy_statements(place, list(columns), role, known.row_security.get(source))
     for own in (table.name for table in tables(settings.meters)):
         place, rights = job_table(settings, own), own_rights(own)
         yield sql.SQL("GRANT {} ON {} TO {}").format(raw(", ".join(rights)), place, name)
-        yield from _policy_statements(place, rights, role, known.own_row_security.get(own))
+        yield from _policy_statements(place, rights, role, known.row_security.get(own))
     for effect in needs.effects:
         if effect.kind != "SCHEMA":
             place, rights = sql.Identifier(effect.schema, effect.name), tuple(sorted(effect.rights))

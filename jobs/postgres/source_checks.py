@@ -58,11 +58,11 @@ def check_source(known: Catalog, settings: Settings, needed: Sequence[ColumnRequ
         yield from _check_transactions(known)
         yield from _check_decimals(known, settings)
         yield from _check_optional_tables(known)
-    for table, security in sorted(known.source_row_security.items()):
+    for table in sorted(known.source.keys() & known.row_security.keys()):
         needs = [need for need in needed if need.table == table and need.column in known.source.get(table, {})]
         actions = sorted({right for need in needs for right in need.rights})
         place, spare = f"{settings.source_schema}.{table}", all(need.spare for need in needs)
-        yield from check_visibility(place, security, actions, known.server["role"], spare=spare)
+        yield from check_visibility(place, known.row_security[table], actions, known.server["role"], spare=spare)
 
 
 def check_column(known: Catalog, need: ColumnRequirement) -> Finding:
@@ -175,7 +175,7 @@ def find_doubled_keys(connection: Connection, settings: Settings, known: Catalog
     """
     for table, (column, consequence) in KEYS.items():
         key = known.source.get(table, {}).get(column)
-        is_usage, is_view = table == "usage_daily", table in known.source_views
+        is_usage, is_view = table == "usage_daily", table in known.server["views"]
         if key is None or "SELECT" not in key.rights or _is_unique(known, table, column):
             continue
         if is_usage and is_view and not views:
@@ -193,7 +193,7 @@ def find_doubled_keys(connection: Connection, settings: Settings, known: Catalog
 
 def _is_unique(known: Catalog, table: str, column: str) -> bool:
     """Whether a unique index covers the key. That of a partitioned usage_daily also has the partition column."""
-    indexes = [columns for name, columns, _ in known.source_keys if name == table]
+    indexes = [columns for name, columns, _ in known.keys if name == table]
     return any(column in columns if table == "usage_daily" else columns == {column} for columns in indexes)
 
 

@@ -21,10 +21,20 @@ SELECT
       AND i.indisvalid AND i.indpred IS NULL AND a.attname = 'id'
   ) AS usage_by_id,
   ARRAY(SELECT relname::text FROM pg_class
-        WHERE relnamespace = to_regnamespace(quote_ident(%(source)s)) AND relkind IN ('v', 'm', 'f')) AS views
+        WHERE relnamespace = to_regnamespace(quote_ident(%(source)s)) AND relkind IN ('v', 'm', 'f')) AS views,
+  ARRAY(  -- append-only tables: a trigger refuses UPDATE, DELETE and TRUNCATE (tgtype 58)
+    SELECT c.relname::text FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_proc p ON p.oid = t.tgfoid
+    WHERE c.relnamespace = to_regnamespace(quote_ident(%(own)s)) AND t.tgname = 'append_only'
+      AND t.tgenabled <> 'D' AND t.tgtype = 58 AND p.prosrc LIKE '%%RAISE EXCEPTION%%'
+  ) AS append_only
+
+-- name: is_known
+-- A condition: a table, `c` in schema `n`, is one of the application's or of the job's own.
+(n.nspname = %(source)s AND c.relname = ANY(%(source_tables)s)
+  OR n.nspname = %(own)s AND c.relname = ANY(%(own_tables)s))
 
 -- name: columns
--- Columns of the given tables: type, scale (null: a numeric without a limit, or not numeric), and privileges of this
+-- Columns of these tables: type, scale (null: a numeric without a limit, or not numeric), and privileges of this
 -- role.
 SELECT
   c.relname AS table_name,
@@ -52,22 +62,22 @@ JOIN pg_attribute a ON a.attrelid = c.oid AND NOT a.attisdropped
   AND a.attnum > 0
 JOIN pg_type t ON t.oid = a.atttypid
 LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
-WHERE n.nspname = %(schema)s AND c.relname = ANY(%(tables)s) AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
+WHERE {is_known} AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
 ORDER BY c.relname, a.attnum
 
 -- name: keys
--- Unique indexes of the tables of a schema.
+-- Unique indexes of these tables.
 SELECT c.relname AS table_name, i.indnullsnotdistinct AS nulls_equal,
   ARRAY(SELECT a.attname::text FROM pg_attribute a
         WHERE a.attrelid = c.oid AND a.attnum = ANY(i.indkey::int2[])) AS columns
 FROM pg_index i
 JOIN pg_class c ON c.oid = i.indrelid
 JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE n.nspname = %(schema)s AND i.indisunique AND i.indisvalid AND i.indimmediate
+WHERE {is_known} AND i.indisunique AND i.indisvalid AND i.indimmediate
   AND i.indpred IS NULL AND i.indexprs IS NULL
 
 -- name: row_security
--- Row-level security of the given tables: whether it is on and in force for this role, which actions some permissive
+-- Row-level security of these tables: whether it is on and in force for this role, which actions some permissive
 -- policy allows it, and for which of these the policies exclude no row.
 WITH policies AS (
   SELECT p.polrelid, a.action, p.polpermissive AS permissive,
@@ -90,17 +100,7 @@ SELECT
   ARRAY(SELECT action FROM by_action AS b WHERE b.polrelid = c.oid AND b.unrestricted) AS unrestricted
 FROM pg_class c
 JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE n.nspname = %(schema)s AND c.relname = ANY(%(tables)s) AND c.relkind IN ('r', 'p')
-
--- name: append_only_tables
--- Append-only tables: a trigger refuses UPDATE, DELETE and TRUNCATE (tgtype 58).
-SELECT c.relname AS table_name
-FROM pg_trigger t
-JOIN pg_class c ON c.oid = t.tgrelid
-JOIN pg_namespace n ON n.oid = c.relnamespace
-JOIN pg_proc p ON p.oid = t.tgfoid
-WHERE n.nspname = %(schema)s AND t.tgname = 'append_only' AND t.tgenabled <> 'D' AND t.tgtype = 58
-  AND p.prosrc LIKE '%%RAISE EXCEPTION%%'
+WHERE {is_known} AND c.relkind IN ('r', 'p')
 
 -- name: default_sequences
 -- Sequences that an INSERT into some tables counts on, with whose default each is, and whether this role may use it.
