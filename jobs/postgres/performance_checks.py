@@ -1,13 +1,11 @@
 """Checks for what decides the duration and the memory of a run. `check` shows them; they never prevent a run."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from typing import Any
 
-from psycopg import sql
-
-from jobs.postgres.connections import Connection
+from jobs.postgres.connections import Connection, read_dicts
 from jobs.postgres.findings import Finding
-from jobs.postgres.sql_loader import app_table, column_list, compose
+from jobs.postgres.sql_loader import app_table, column_list
 from jobs.settings import Settings
 
 MANY_PAGES = 12_800
@@ -24,48 +22,31 @@ ENOUGH = 512
 """MiB of memory that a run may use."""
 
 
-@dataclass(frozen=True, slots=True)
-class TableLayout:
-    """The storage of usage_daily.
-
-    - ``pages``, ``size``: its pages and bytes
-    - ``by_user``, ``by_day``: whether there is an index that begins with user_id, or with date
-    - ``rows``: number of rows by the statistics; 0: not known
-    - ``fillfactor``: per cent of a page that inserts fill
-    """
-
-    pages: int
-    size: int
-    by_user: bool
-    by_day: bool
-    rows: int
-    fillfactor: int
-
-
 INDEXES = (
     (
+        "has_user_index",
         ("user_id", "date"),
         "an index, so that a batch reads only the rows of its users",
         "Every batch reads the whole table; its results are the same",
     ),
     (
+        "has_day_index",
         ("date",),
         "an index, so that the duration of a run does not grow with the table",
         "Every run reads the whole table; its results are the same",
     ),
 )
-"""Columns of an index, what it is for, and the consequence where there is none that begins with its first column."""
+"""Of an index: the figure of preflight.usage_storage that says whether there is one that begins with its first column,
+its columns, what it is for, and the consequence where there is none."""
 
 
 def check_performance(connection: Connection, settings: Settings, *, writes: bool) -> Iterator[Finding]:
     """Yields what would make runs faster where the table is large, and the memory of a run. ``writes``: runs write
     usage_daily."""
-    usage = app_table(settings, "usage_daily")
-    quoted = sql.Literal(usage.as_string(None))
-    row = connection.execute(compose("preflight.usage_shape", quoted=quoted)).fetchone()
-    layout = None if row is None else TableLayout(*row)
-    if layout is not None and layout.pages >= MANY_PAGES:
-        yield from _check_table(layout, usage, writes=writes)
+    usage = app_table(settings, "usage_daily").as_string(None)
+    for storage in read_dicts(connection, "preflight.usage_storage", usage=usage):
+        if storage["pages"] >= MANY_PAGES:
+            yield from _check_table(storage, usage, writes=writes)
     most, expected = estimate_memory(settings), f"at most {ENOUGH} MiB, however large the table"
     if most <= ENOUGH:
         yield Finding("ok", "memory", expected, f"about {most:,} MiB")
@@ -74,25 +55,25 @@ def check_performance(connection: Connection, settings: Settings, *, writes: boo
         yield Finding("note", "memory", expected, f"about {most:,} MiB", consequence, remedy)
 
 
-def _check_table(layout: TableLayout, usage: sql.Identifier, *, writes: bool) -> Iterator[Finding]:
+def _check_table(storage: Mapping[str, Any], usage: str, *, writes: bool) -> Iterator[Finding]:
     """Yields remedies with statements for psql, which are not run here."""
-    size, table = f"on {layout.size // 10**6:,} MB", usage.as_string(None)
-    for is_there, (columns, use, consequence) in zip((layout.by_user, layout.by_day), INDEXES, strict=True):
-        if not is_there:
-            megabytes = layout.rows * BYTES_OF_ENTRY // 10**6 + 1
-            make = f"CREATE INDEX CONCURRENTLY ON {table} ({column_list(list(columns)).as_string(None)})"
+    size = f"on {storage['size'] // 10**6:,} MB"
+    for figure, columns, use, consequence in INDEXES:
+        if not storage[figure]:
+            megabytes = storage["rows"] * BYTES_OF_ENTRY // 10**6 + 1
+            make = f"CREATE INDEX CONCURRENTLY ON {usage} ({column_list(list(columns)).as_string(None)})"
             remedy = f"{make}; (about {megabytes:,} MB; each insert takes a little longer)"
             yield Finding(
                 "note", f"index on usage_daily ({', '.join(columns)})", use, f"none, {size}", consequence, remedy
             )
-    if writes and layout.fillfactor > HALF:
+    if writes and storage["fillfactor"] > HALF:
         yield Finding(
             "note",
             "room on the pages of usage_daily",
             f"fillfactor {HALF}, so that an updated row stays on its page, and no index has to change",
-            f"fillfactor {layout.fillfactor}, {size}",
+            f"fillfactor {storage['fillfactor']}, {size}",
             "Each row that a run writes moves to another page and into every index; its results are the same",
-            f"ALTER TABLE {table} SET (fillfactor = {HALF}); (of rows inserted from then on: the table needs the same "
+            f"ALTER TABLE {usage} SET (fillfactor = {HALF}); (of rows inserted from then on: the table needs the same "
             "space as now, but already on insert)",
         )
 

@@ -1,17 +1,17 @@
--- name: usage_shape
+-- name: usage_storage
 -- The storage of usage_daily: pages, bytes, whether an index begins with user_id or with date, rows by the statistics,
 -- and fillfactor.
 SELECT
-  pg_relation_size(c.oid) / current_setting('block_size')::bigint,
-  pg_relation_size(c.oid),
+  pg_relation_size(c.oid) / current_setting('block_size')::bigint AS pages,
+  pg_relation_size(c.oid) AS size,
   EXISTS (SELECT FROM pg_index AS i JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
-          WHERE i.indrelid = c.oid AND i.indisvalid AND i.indpred IS NULL AND a.attname = 'user_id'),
+          WHERE i.indrelid = c.oid AND i.indisvalid AND i.indpred IS NULL AND a.attname = 'user_id') AS has_user_index,
   EXISTS (SELECT FROM pg_index AS i JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
-          WHERE i.indrelid = c.oid AND i.indisvalid AND i.indpred IS NULL AND a.attname = 'date'),
-  greatest(c.reltuples, 0)::bigint,
+          WHERE i.indrelid = c.oid AND i.indisvalid AND i.indpred IS NULL AND a.attname = 'date') AS has_day_index,
+  greatest(c.reltuples, 0)::bigint AS rows,
   coalesce((SELECT o.option_value FROM pg_options_to_table(c.reloptions) AS o
-            WHERE o.option_name = 'fillfactor'), '100')::int
-FROM pg_class AS c WHERE c.oid = to_regclass({quoted})
+            WHERE o.option_name = 'fillfactor'), '100')::int AS fillfactor
+FROM pg_class AS c WHERE c.oid = to_regclass(%(usage)s)
 
 -- name: exposure
 -- How the REST API could reach our tables: exposed schemas, API roles with USAGE, views. pgrst.db_schemas is a setting
