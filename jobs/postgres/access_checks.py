@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 from jobs.postgres.connections import Connection, read_dicts, transaction
-from jobs.postgres.findings import Finding
+from jobs.postgres.findings import Finding, list_privileges
 from jobs.postgres.required_columns import own_rights
 from jobs.postgres.requirements import read_requirements
 from jobs.postgres.schema_script import VIEW
@@ -35,15 +35,15 @@ def find_excess_privileges(connection: Connection, settings: Settings) -> Iterat
     indirect = {(effect.schema, effect.name, right) for effect in needs.effects for right in effect.rights}
     spare: dict[tuple[str, str], dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for row in granted:
-        schema, table, column, right = row["schema"], row["table"], row["column"], row["right"]
+        schema, table, right = row["schema"], row["table"], row["right"]
         if schema == settings.rollup_schema:
             is_needed = table in needs.known.own and right in own_rights(table)
         else:
-            is_needed = column is not None and column in wanted.get(table, {}).get(right, [])
+            is_needed = row["column"] in wanted.get(table, {}).get(right, [])
         if not is_needed and (schema, table, right) not in indirect:
-            spare[f"{schema}.{table}", row["place"]][right] += [row["quoted"]] if column else []
+            spare[f"{schema}.{table}", row["place"]][right] += [row["quoted"]] if row["quoted"] else []
     for (table, place), rights in spare.items():
-        found = ", ".join(f"{right} ({', '.join(names)})" if names else right for right, names in rights.items())
+        found = list_privileges(rights)
         revoke = f"REVOKE {found} ON {place} FROM {server['quoted_role']};"
         remedy = f"{revoke} Or revoke it from the role that passes it on. {NARROW}"
         yield Finding("note", f"privileges on {table}", "only what the job does", found, MORE, remedy)

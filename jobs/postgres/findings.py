@@ -1,6 +1,6 @@
 """A finding: one line of `check`, what it means for a run, and the SQL statements of its remedy, to be run in psql."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -33,10 +33,22 @@ class Finding:
         return f"{self.subject}: expected {self.expected}; found {self.found}. {rest}".rstrip(". ")
 
 
-def grant(rights: Iterable[str], place: str, role: str, column: str | None = None) -> str:
-    """Returns the statement that grants ``rights`` on a table, or on one of its columns; all names quoted for SQL."""
-    listed = ", ".join(right if column is None else f"{right} ({column})" for right in rights)
-    return f"GRANT {listed} ON {place} TO {role};"
+def list_privileges(rights: Mapping[str, Sequence[str]]) -> str:
+    """Returns privileges as GRANT lists them. ``rights``: their columns, quoted for SQL; none: the whole table."""
+    return ", ".join(f"{right} ({', '.join(columns)})" if columns else right for right, columns in rights.items())
+
+
+def grant(rights: Iterable[str], place: str, role: str, *columns: str) -> str:
+    """Returns the statement that grants ``rights`` on ``place``, or on its ``columns``; all names quoted for SQL."""
+    return f"GRANT {list_privileges(dict.fromkeys(rights, columns))} ON {place} TO {role};"
+
+
+def lacks_privileges(
+    level: Level, subject: str, rights: Sequence[str], missing: Sequence[str], consequence: str, remedy: str
+) -> Finding:
+    """Returns the finding that this role lacks the ``missing`` ones of ``rights``."""
+    expected = f"the privilege{'s' if len(rights) > 1 else ''} {', '.join(rights)}"
+    return Finding(level, subject, expected, f"no {' nor '.join(missing)}", consequence, remedy)
 
 
 WAYS = {

@@ -1,15 +1,16 @@
 """Checks the job's own tables: columns, keys, privileges, defaults, row-level security, lost rows."""
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
+from itertools import chain
 
 from jobs.postgres.catalog import Catalog, Column
-from jobs.postgres.findings import Finding, Level, fill, grant, retype
+from jobs.postgres.findings import Finding, Level, fill, grant, lacks_privileges, retype
 from jobs.postgres.required_columns import own_rights
 from jobs.postgres.schema import APPEND_ONLY, Table, tables
-from jobs.postgres.source_checks import check_visibility, name_missing, name_privileges
+from jobs.postgres.source_checks import check_visibility
 from jobs.settings import Settings
 
-OWN = "the job's own table"
 NOWHERE = "There is nowhere to write to"
 APPLY = "Run: usage-jobs schema --apply"
 LOST_ROWS = {
@@ -17,63 +18,61 @@ LOST_ROWS = {
     "months": ("months_lost", "months without their closing", "Closed months would be billed again"),
 }
 """By table: the fact that shows that rows are lost, what was found, and what follows."""
-_NAMES = {"timestamptz": "timestamp with time zone"}
+_TYPES = {"timestamptz": "timestamp with time zone"}
 
 
 def check_own(known: Catalog, settings: Settings) -> Iterator[Finding]:
-    """Yields what differs from the job's schema, and each table that does not."""
+    """Yields what differs from the job's schema, and how many tables do not."""
+    schema, expected = f"schema {settings.rollup_schema}", tables(settings.meters)
     if not known.own:
-        schema = f"schema {settings.rollup_schema}"
         yield Finding("refused", schema, "the job's own tables", "none of them", NOWHERE, APPLY)
         return
-    for table in tables(settings.meters):
-        subject, columns = f"{settings.rollup_schema}.{table.name}", known.own.get(table.name, {})
-        if missing := [name for name in table.columns if name not in columns]:
-            found = f"without {', '.join(missing)}" if columns else "no such table"
-            yield Finding("refused", subject, OWN, found, NOWHERE, APPLY)
-        else:
-            yield from _check_columns(subject, table, list(columns.values()))
-            yield from _check_privileges(known, subject, table)
-            yield from _check_safety(known, subject, table)
-        yield from _check_row_security(known, subject, table)
+    found = [list(_check_table(known, f"{settings.rollup_schema}.{table.name}", table)) for table in expected]
+    yield from chain(*found)
+    if fine := found.count([]):
+        as_created = f"{fine} of {len(found)} tables are as `usage-jobs schema` makes them"
+        yield Finding("ok", schema, "the job's own tables", as_created)
 
 
-def _check_columns(subject: str, table: Table, columns: list[Column]) -> Iterator[Finding]:
+def _check_table(known: Catalog, subject: str, table: Table) -> Iterator[Finding]:
+    columns = known.own.get(table.name, {})
+    if missing := [name for name in table.columns if name not in columns]:
+        found = f"without {', '.join(missing)}" if columns else "no such table"
+        yield Finding("refused", subject, "the job's own table", found, NOWHERE, APPLY)
+    else:
+        yield from _check_columns(subject, table, columns)
+        yield from _check_privileges(known, subject, table, columns)
+        yield from _check_safety(known, subject, table)
+    yield from _check_row_security(known, subject, table)
+
+
+def _check_columns(subject: str, table: Table, columns: Mapping[str, Column]) -> Iterator[Finding]:
     """Checks types, columns that no INSERT of the job fills, and columns that are not of the schema."""
-    wrong = [column for column in columns if column.name in table.columns and not _is_as_created(column, table)]
+    wrong = [columns[name] for name in table.columns if not _is_as_created(columns[name], table)]
     for column in wrong:
         kind = table.kind(column.name)
         found = column.type + ("" if column.scale is None else f" with {column.scale} decimals")
         consequence, remedy = "Its values would not be stored exactly", retype(column, kind)
         yield Finding("refused", f"{subject}.{column.name}", kind, found, consequence, remedy)
-    bare = [
-        column
-        for column in columns
-        if column.is_required and column not in wrong and not _is_filled_by_job(table.columns.get(column.name))
-    ]
+    filled = {name for name, definition in table.columns.items() if not re.search("DEFAULT|GENERATED", definition)}
+    required = [column for column in columns.values() if column.is_required and column not in wrong]
+    bare = [column for column in required if column.name not in filled]
     if bare:
         found = f"NOT NULL without a default: {', '.join(column.name for column in bare)}"
         remedy = " ".join(fill(column, table.columns.get(column.name, "")) for column in bare)
         yield Finding("unwritable", subject, "columns with a default", found, "No row could be added", remedy)
-    if extra := [column.name for column in columns if column.name not in table.columns]:
+    if extra := [name for name in columns if name not in table.columns]:
         expected, found = "those of configured meters", ", ".join(extra)
         consequence = "They keep their values: no run writes them"
         remedy = "Configure the meter again, or drop the columns"
         yield Finding("note", f"{subject}, columns", expected, found, consequence, remedy)
-    if not wrong:
-        yield Finding("ok", subject, OWN, f"{len(columns)} columns")
 
 
 def _is_as_created(column: Column, table: Table) -> bool:
     """Whether a column has the type and scale that the schema gives it."""
     name, _, scale = table.kind(column.name).partition("(")
     wanted = int(scale.rstrip(")").split(",")[1]) if scale else None
-    return column.type == _NAMES.get(name, name) and column.scale == wanted
-
-
-def _is_filled_by_job(definition: str | None) -> bool:
-    """Whether the job fills a column in its INSERTs: one of its schema, without a default."""
-    return definition is not None and "DEFAULT" not in definition and "GENERATED" not in definition
+    return column.type == _TYPES.get(name, name) and column.scale == wanted
 
 
 def _check_safety(known: Catalog, subject: str, table: Table) -> Iterator[Finding]:
@@ -91,13 +90,12 @@ def _check_safety(known: Catalog, subject: str, table: Table) -> Iterator[Findin
         yield Finding("unwritable", subject, "the rows that earlier runs have written", found, consequence, remedy)
 
 
-def _check_privileges(known: Catalog, subject: str, table: Table) -> Iterator[Finding]:
-    rights, columns = own_rights(table.name), list(known.own[table.name].values())
-    if missing := [right for right in rights if not all(right in column.rights for column in columns)]:
+def _check_privileges(known: Catalog, subject: str, table: Table, columns: Mapping[str, Column]) -> Iterator[Finding]:
+    rights, consequence = own_rights(table.name), "The job could not write its own tables"
+    if missing := [right for right in rights if not all(right in column.rights for column in columns.values())]:
         level: Level = "refused" if "SELECT" in missing else "unwritable"
-        consequence = "The job could not write its own tables"
-        remedy = grant(missing, columns[0].place, known.server["quoted_role"])
-        yield Finding(level, subject, name_privileges(rights), name_missing(missing), consequence, remedy)
+        remedy = grant(missing, next(iter(columns.values())).place, known.server["quoted_role"])
+        yield lacks_privileges(level, subject, rights, missing, consequence, remedy)
 
 
 def _check_row_security(known: Catalog, subject: str, table: Table) -> Iterator[Finding]:

@@ -4,7 +4,7 @@ GRANT and CREATE POLICY are composed: they list columns and privileges, and take
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from psycopg import sql
 
@@ -12,10 +12,11 @@ from jobs.domain.errors import ConfigError, PreflightError
 from jobs.domain.names import MOST_BYTES
 from jobs.postgres.catalog import RowSecurity
 from jobs.postgres.connections import Connection, transaction
+from jobs.postgres.findings import list_privileges
 from jobs.postgres.required_columns import own_rights
 from jobs.postgres.requirements import Effect, Requirements, read_requirements
 from jobs.postgres.schema import tables
-from jobs.postgres.sql_loader import app_table, column_list, compose, job_table, raw
+from jobs.postgres.sql_loader import app_table, compose, job_table, raw
 from jobs.settings import Settings
 
 MARK = "usage-jobs: what this role may do is set by `usage-jobs schema --role`"
@@ -63,36 +64,37 @@ def _check_role(connection: Connection, role: str) -> None:
 
 
 def _grant_statements(needs: Requirements, settings: Settings, role: str) -> Iterator[sql.Composed]:
-    """Yields grants, and policies where row-level security is on, for each table and sequence."""
-    name, known = sql.Identifier(role), needs.known
-    for source, columns in needs.columns_by_right.items():
-        place = app_table(settings, source)
-        listed = [sql.SQL("{} ({})").format(raw(right), column_list(names)) for right, names in columns.items()]
-        yield sql.SQL("GRANT {} ON {} TO {}").format(sql.SQL(", ").join(listed), place, name)
-        yield from _policy_statements(place, list(columns), role, known.row_security.get(source))
+    security = needs.known.row_security
+    for name, columns in needs.columns_by_right.items():
+        quoted = {right: [sql.Identifier(each).as_string(None) for each in names] for right, names in columns.items()}
+        yield from _grant(app_table(settings, name), quoted, role, security.get(name))
     for own in (table.name for table in tables(settings.meters)):
-        place, rights = job_table(settings, own), own_rights(own)
-        yield sql.SQL("GRANT {} ON {} TO {}").format(raw(", ".join(rights)), place, name)
-        yield from _policy_statements(place, rights, role, known.row_security.get(own))
+        rights = dict.fromkeys(own_rights(own), ())
+        yield from _grant(job_table(settings, own), rights, role, security.get(own))
     for effect in needs.effects:
         if effect.kind != "SCHEMA":
-            place, rights = sql.Identifier(effect.schema, effect.name), tuple(sorted(effect.rights))
-            yield sql.SQL("GRANT {} ON {} {} TO {}").format(raw(", ".join(rights)), raw(effect.kind), place, name)
-            yield from _policy_statements(place, rights, role, effect)
+            rights = dict.fromkeys(sorted(effect.rights), ())
+            yield from _grant(sql.Identifier(effect.schema, effect.name), rights, role, effect, f"{effect.kind} ")
 
 
-def _policy_statements(
-    table: sql.Identifier, actions: Sequence[str], role: str, security: RowSecurity | Effect | None
+def _grant(
+    place: sql.Identifier,
+    rights: Mapping[str, Sequence[str]],
+    role: str,
+    security: RowSecurity | Effect | None,
+    kind: str = "",
 ) -> Iterator[sql.Composed]:
-    """Yields policies that allow the role ``actions`` on all rows, where row-level security is on."""
-    for action in actions if security is not None and security.is_on else ():
+    """Yields the grant of ``rights``; where row-level security is on, also policies that allow them on all rows."""
+    grantee = sql.Identifier(role)
+    yield sql.SQL("GRANT {} ON {}{} TO {}").format(raw(list_privileges(rights)), raw(kind), place, grantee)
+    for action in rights if security is not None and security.is_on else ():
         # Each role has its own policy, so that a second role does not replace the first one's.
         name = f"usage_jobs_{action.lower()}_{role}"
         if len(name.encode()) > MOST_BYTES:
             name = f"usage_jobs_{action.lower()}_{hashlib.sha256(role.encode()).hexdigest()[:32]}"
         policy = sql.Identifier(name)
-        yield sql.SQL("DROP POLICY IF EXISTS {} ON {}").format(policy, table)
+        yield sql.SQL("DROP POLICY IF EXISTS {} ON {}").format(policy, place)
         checks = {"INSERT": "WITH CHECK (true)", "UPDATE": "USING (true) WITH CHECK (true)"}
         yield sql.SQL("CREATE POLICY {} ON {} FOR {} TO {} {}").format(
-            policy, table, raw(action), sql.Identifier(role), raw(checks.get(action, "USING (true)"))
+            policy, place, raw(action), grantee, raw(checks.get(action, "USING (true)"))
         )

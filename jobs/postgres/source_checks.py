@@ -12,7 +12,7 @@ from psycopg import sql
 from jobs.postgres.catalog import Catalog, Column, RowSecurity
 from jobs.postgres.connections import Connection
 from jobs.postgres.credit_capabilities import SCALED
-from jobs.postgres.findings import Finding, Level, fill, grant, retype
+from jobs.postgres.findings import Finding, Level, fill, grant, lacks_privileges, retype
 from jobs.postgres.required_columns import TABLES, TRANSACTION, ColumnRequirement
 from jobs.postgres.source_capabilities import SourceCapabilities
 from jobs.postgres.sql_loader import app_table, compose
@@ -98,7 +98,7 @@ def _check_privileges(known: Catalog, need: ColumnRequirement, column: Column, s
     elif "SELECT" in missing:
         level, consequence = ("note", need.lack or "") if need.spare else ("refused", "It could not be read")
     remedy = grant(missing, column.place, known.server["quoted_role"], column.quoted)
-    return Finding(level, subject, name_privileges(need.rights), name_missing(missing), consequence, remedy)
+    return lacks_privileges(level, subject, need.rights, missing, consequence, remedy)
 
 
 def _check_transactions(known: Catalog) -> Iterator[Finding]:
@@ -155,16 +155,6 @@ def check_visibility(
     elif set(actions) - set(security.unrestricted):
         remedy = "Policies decide which rows this role sees: make sure that it is all of them"
         yield Finding("note", subject, "not in force", "in force, with a policy", "", remedy)
-
-
-def name_privileges(rights: Sequence[str]) -> str:
-    """Returns expected privileges as `check` names them."""
-    return f"the privilege{'s' if len(rights) > 1 else ''} {', '.join(rights)}"
-
-
-def name_missing(rights: Sequence[str]) -> str:
-    """Returns missing privileges as `check` names them."""
-    return f"no {' nor '.join(rights)}"
 
 
 def find_doubled_keys(connection: Connection, settings: Settings, known: Catalog, *, views: bool) -> Iterator[Finding]:

@@ -235,7 +235,8 @@ def test_check_of_a_good_database(ready: str) -> None:
     ran = usage_jobs("check", "--json", url=ready)
     assert ran.code == 0
     levels = {finding["subject"]: finding["level"] for finding in ran.object["findings"]}
-    assert levels["server"] == levels["usage_daily.cpu_hours"] == levels["rollup.months"] == "ok"
+    assert levels["server"] == levels["usage_daily.cpu_hours"] == levels["schema rollup"] == "ok"
+    assert "14 of 14 tables" in next(f["found"] for f in ran.object["findings"] if f["subject"] == "schema rollup")
     assert "refused" not in levels.values()
     assert {"level": "ok", "subject": "the next run", "expected": "open months",
             "found": "2026-05-01 to 2026-06-20", "consequence": "", "remedy": ""} in ran.object["findings"]  # fmt: skip
