@@ -184,7 +184,7 @@ def _schema(context: CommandContext) -> Result:
                 text = schema_script.grants(settings, address, arguments.role)
     else:
         settings = _load_settings(context)
-        text = (schema_script.view_for_users if arguments.user_view else schema_script.own_schema)(settings)
+        text = schema_script.print_schema(settings, with_view=arguments.user_view)
     what = f"role {arguments.role}" if arguments.role else "the view" if arguments.user_view else "schema"
     return output.describe_schema(settings, text, what, applied=arguments.apply)
 

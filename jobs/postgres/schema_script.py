@@ -25,14 +25,9 @@ INTERNAL = frozenset(
 """Columns of user_monthly that the view does not show: they only serve the job."""
 
 
-def own_schema(settings: Settings) -> str:
-    """Returns the DDL of the job's own tables."""
-    return _script(_ddl(settings))
-
-
-def view_for_users(settings: Settings) -> str:
-    """Returns the statements of the view for signed-in users."""
-    return _script(_view_statements(settings))
+def print_schema(settings: Settings, *, with_view: bool = False) -> str:
+    """Returns the DDL of the job's own tables; ``with_view``: the statements of the view for signed-in users."""
+    return _script(_view_statements(settings) if with_view else _ddl(settings))
 
 
 def grants(settings: Settings, address: Address, role: str) -> str:
@@ -81,65 +76,55 @@ def _subject(part: sql.Composed) -> str:
 
 def _ddl(settings: Settings) -> list[sql.Composed]:
     """Returns the statements that create or complete the job's own schema."""
-    schema, of = sql.Identifier(settings.rollup_schema), tables(settings.meters)
+    of = tables(settings.meters)
     parts: dict[str, sql.Composable] = {
-        "schema": schema,
-        "credit_draws": job_table(settings, "credit_draws"),
-        "debts": job_table(settings, "debts"),
+        "schema": sql.Identifier(settings.rollup_schema),
         "quoted": sql.Literal(settings.rollup_schema),
         "tables": sql.Literal([table.name for table in of]),
-        "runs": _quoted(job_table(settings, "runs")),
+        "quoted_runs": _quoted(job_table(settings, "runs")),
     }
-    made = [sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(schema)]
+    made = [compose("schema.create_schema", **parts)]
     for table in of:
         made += _table_statements(settings, table)
         made.append(data_dictionary.comments(settings.rollup_schema, table.name, table.columns, settings.meters))
-    for query in ("draws_by_user", "draws_by_day", "draws_adopted", "debts_by_user", "refuse_change"):
-        made.append(compose(f"schema.{query}", **parts))
-    made += (compose("schema.append_only", schema=schema, table=job_table(settings, name)) for name in APPEND_ONLY)
+    made += [compose("schema.indexes", settings), compose("schema.refuse_change", **parts)]
+    made += [compose("schema.append_only", table=job_table(settings, name), **parts) for name in APPEND_ONLY]
     return [*made, compose("schema.revoke_access", **parts)]
 
 
 def _table_statements(settings: Settings, table: Table) -> list[sql.Composed]:
     """Returns the statements that create or complete one table."""
-    name, months = job_table(settings, table.name), job_table(settings, "months")
+    definitions = {name: sql.Identifier(name) + raw(f" {kind}") for name, kind in table.columns.items()}
+    added = [
+        raw("ADD COLUMN IF NOT EXISTS ") + definition
+        for name, definition in definitions.items()
+        if name not in table.key and "IDENTITY" not in table.columns[name]
+    ]
     # The names are not quoted: inside the DO block of restore_key sql.Identifier could not quote them.
     key = raw(f"{'UNIQUE NULLS NOT DISTINCT' if table.null_in_key else 'PRIMARY KEY'} ({', '.join(table.key)})")
-    columns = {column: sql.Identifier(column) + raw(f" {kind}") for column, kind in table.columns.items()}
-    create = sql.SQL("CREATE TABLE IF NOT EXISTS {} (\n  {}\n)").format(
-        name, sql.SQL(",\n  ").join([*columns.values(), key])
-    )
-    added = [
-        raw("  ADD COLUMN IF NOT EXISTS ") + definition
-        for column, definition in columns.items()
-        if column not in table.key and "IDENTITY" not in table.columns[column]
-    ]
     parts: dict[str, sql.Composable] = {
-        "table": name,
-        "quoted": _quoted(name),
-        "months": months,
-        "quoted_months": _quoted(months),
+        "table": job_table(settings, table.name),
+        "quoted": _quoted(job_table(settings, table.name)),
+        "quoted_months": _quoted(job_table(settings, "months")),
+        "definitions": sql.SQL(",\n  ").join([*definitions.values(), key]),
+        "added": sql.SQL(",\n  ").join(added),
         "columns": sql.Literal(list(table.columns)),
         "irreplaceable": sql.Literal(list(IRREPLACEABLE.get(table.name, ()))),
         "key": key,
         "key_columns": sql.Literal(sorted(table.key)),
         "nulls": sql.Literal(table.null_in_key),
     }
-
-    def queries(name: str, *, where: bool) -> list[sql.Composed]:
-        return [compose(f"schema.{name}", **parts)] if where else []
-
-    return [
-        *queries("mark_for_recompute", where=table.name in ROLL_UPS),
-        create,
-        *queries("check_irreplaceable", where=table.name in IRREPLACEABLE),
-        *queries("mark_imported", where=table.name == "credit_draws"),
-        *([sql.SQL("ALTER TABLE {}\n{}").format(name, sql.SQL(",\n").join(added))] if added else []),
-        *queries("restore_key", where=True),
-        # Without a primary key, a publication FOR ALL TABLES would make every UPDATE and DELETE fail.
-        *([sql.SQL("ALTER TABLE {} REPLICA IDENTITY FULL").format(name)] if table.null_in_key else []),
-        *queries("not_computed", where=table.name == "user_monthly"),
-    ]
+    steps = {
+        "mark_for_recompute": table.name in ROLL_UPS,
+        "create_table": True,
+        "check_irreplaceable": table.name in IRREPLACEABLE,
+        "mark_imported": table.name == "credit_draws",
+        "add_columns": added,
+        "restore_key": True,
+        "identify_rows": table.null_in_key,
+        "not_computed": table.name == "user_monthly",
+    }
+    return [compose(f"schema.{step}", settings, **parts) for step, is_needed in steps.items() if is_needed]
 
 
 def _quoted(name: sql.Identifier) -> sql.Literal:
@@ -156,30 +141,11 @@ def _has_view(connection: Connection, settings: Settings) -> bool:
 def _view_statements(settings: Settings) -> list[sql.Composed]:
     """Returns the statements that create the view in the exposed schema, its grants, and the policy for a user's own
     rows."""
-    of = next(table for table in tables(settings.meters) if table.name == "user_monthly")
-    view, table = app_table(settings, VIEW), job_table(settings, of.name)
+    [of] = (table for table in tables(settings.meters) if table.name == "user_monthly")
     parts: dict[str, sql.Composable] = {
-        "view": view,
-        "quoted": _quoted(view),
-        "table": table,
-        "own": compose("schema.own_rows"),
+        "view": app_table(settings, VIEW),
+        "quoted": _quoted(app_table(settings, VIEW)),
         "columns": column_list([name for name in of.columns if name not in INTERNAL]),
         "schema": sql.Identifier(settings.rollup_schema),
     }
-    return [
-        compose("schema.free_name", **parts),
-        sql.SQL("DROP VIEW IF EXISTS {}").format(view),  # new columns may be in the middle
-        compose("schema.user_view", **parts),
-        *(
-            sql.SQL(text).format(**parts)
-            for text in (
-                "COMMENT ON VIEW {view} IS 'usage-jobs: a signed-in user''s own months'",
-                "REVOKE ALL ON {view} FROM PUBLIC, anon, authenticated",
-                "GRANT SELECT ON {view} TO authenticated",
-                "GRANT USAGE ON SCHEMA {schema} TO authenticated",
-                "GRANT SELECT ({columns}) ON {table} TO authenticated",
-                "DROP POLICY IF EXISTS own_months ON {table}",
-            )
-        ),
-        compose("schema.own_months", **parts),
-    ]
+    return [compose("schema.free_name", **parts), compose("schema.user_view", settings, **parts)]

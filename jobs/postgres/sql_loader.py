@@ -37,7 +37,7 @@ def read_queries(subject: str) -> dict[str, LiteralString]:
     # The files are this package's own: as constant as a literal in the code.
     text: LiteralString = files("jobs.postgres").joinpath("sql", f"{subject}.sql").read_text("utf-8")
     found = _NAME.split(text)
-    return {name: body.strip() + "\n" for name, body in zip(found[1::2], found[2::2], strict=True)}
+    return {name: body.strip() for name, body in zip(found[1::2], found[2::2], strict=True)}
 
 
 def compose(name: str, settings: Settings | None = None, /, **parts: sql.Composable) -> sql.Composed:

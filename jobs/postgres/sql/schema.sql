@@ -1,3 +1,19 @@
+-- name: create_schema
+CREATE SCHEMA IF NOT EXISTS {schema}
+
+-- name: create_table
+CREATE TABLE IF NOT EXISTS {table} (
+  {definitions}
+)
+
+-- name: add_columns
+ALTER TABLE {table}
+  {added}
+
+-- name: identify_rows
+-- Without a primary key, a publication FOR ALL TABLES would make every UPDATE and DELETE fail.
+ALTER TABLE {table} REPLICA IDENTITY FULL
+
 -- name: restore_key
 -- Creates a key again that was dropped: without it rows cannot be replaced. Drops a key that treats nulls as distinct.
 DO $key$
@@ -86,20 +102,14 @@ BEGIN
 END
 $imported$
 
--- name: draws_by_user
--- Index for the draws of some users in some months.
-CREATE INDEX IF NOT EXISTS credit_draws_user_id_usage_date ON {credit_draws} (user_id, usage_date)
-
--- name: draws_by_day
--- Index for the draws of all users in some months: rows are stored nearly by day, so a small index of blocks is enough.
-CREATE INDEX IF NOT EXISTS credit_draws_usage_date ON {credit_draws} USING brin (usage_date) WITH (autosummarize = on)
-
--- name: draws_adopted
--- Index for the months with draws of another program: every run asks, and there are almost always none.
-CREATE INDEX IF NOT EXISTS credit_draws_adopted ON {credit_draws} (usage_date) WHERE revision = 0
-
--- name: debts_by_user
--- Index for the debts of the users of a batch.
+-- name: indexes
+-- The draws of some users in some months.
+CREATE INDEX IF NOT EXISTS credit_draws_user_id_usage_date ON {credit_draws} (user_id, usage_date);
+-- The draws of all users in some months: rows are stored nearly by day, so a small index of blocks is enough.
+CREATE INDEX IF NOT EXISTS credit_draws_usage_date ON {credit_draws} USING brin (usage_date) WITH (autosummarize = on);
+-- The months with draws of another program: every run asks, and there are almost always none.
+CREATE INDEX IF NOT EXISTS credit_draws_adopted ON {credit_draws} (usage_date) WHERE revision = 0;
+-- The debts of the users of a batch.
 CREATE INDEX IF NOT EXISTS debts_user_id ON {debts} (user_id)
 
 -- name: refuse_change
@@ -132,7 +142,7 @@ BEGIN
     EXECUTE format('REVOKE ALL ON SCHEMA %I FROM %s', {quoted}, others);
   END IF;
   EXECUTE format('REVOKE ALL ON FUNCTION %I.refuse_change() FROM %s', {quoted}, others);
-  EXECUTE format('REVOKE ALL ON SEQUENCE %s FROM %s', pg_get_serial_sequence({runs}, 'run_id'), others);
+  EXECUTE format('REVOKE ALL ON SEQUENCE %s FROM %s', pg_get_serial_sequence({quoted_runs}, 'run_id'), others);
   FOR ours IN SELECT c.oid FROM pg_class c
     WHERE c.relnamespace = quote_ident({quoted})::regnamespace AND c.relkind = 'r' AND c.relname = ANY({tables})
   LOOP
@@ -145,14 +155,27 @@ END
 $revoke$
 
 -- name: user_view
--- The view for signed-in users. security_invoker: it reads with the privileges and the row-level security of its
--- reader. The condition is repeated here, so that a role that bypasses row-level security also sees only its own rows.
-CREATE VIEW {view} WITH (security_invoker = true, security_barrier = true) AS
-SELECT {columns} FROM {table} WHERE {own}
+-- The view for signed-in users, and the policy by which they read only their own rows. It is created again, because new
+-- columns may be in the middle. security_invoker: it reads with the privileges and the row-level security of its reader.
+-- It repeats the condition, so that a role that bypasses row-level security also sees only its own rows.
+DROP VIEW IF EXISTS {view};
 
--- name: own_months
--- The policy by which a signed-in user reads only his own rows.
-CREATE POLICY own_months ON {table} FOR SELECT TO authenticated USING ({own})
+CREATE VIEW {view} WITH (security_invoker = true, security_barrier = true) AS
+SELECT {columns} FROM {user_monthly} WHERE {own_rows};
+
+COMMENT ON VIEW {view} IS 'usage-jobs: a signed-in user''s own months';
+
+REVOKE ALL ON {view} FROM PUBLIC, anon, authenticated;
+
+GRANT SELECT ON {view} TO authenticated;
+
+GRANT USAGE ON SCHEMA {schema} TO authenticated;
+
+GRANT SELECT ({columns}) ON {user_monthly} TO authenticated;
+
+DROP POLICY IF EXISTS own_months ON {user_monthly};
+
+CREATE POLICY own_months ON {user_monthly} FOR SELECT TO authenticated USING ({own_rows})
 
 -- name: own_rows
 -- A condition: the row belongs to the signed-in user. The REST API stores the claims of the verified token in this
