@@ -57,11 +57,11 @@ def check_change(
 
 
 def _check_counts(scope: RunScope) -> Iterator[TooLarge]:
-    for kind, before, now in scope.counts.decreases:
-        vanished = before - now
-        if vanished > FEW and vanished > before * scope.settings.max_change:
+    for kind, (now, before) in scope.counts.items():
+        vanished = (before or 0) - (now or 0)
+        if before is not None and vanished > FEW and vanished > before * scope.settings.max_change:
             change = LargeChange(first_of(scope.window.last), kind, Decimal(0), Decimal(vanished))
-            yield change, f"{now:,} {kind} where the last finished run counted {before:,}"
+            yield change, f"{now or 0:,} {kind} where the last finished run counted {before:,}"
 
 
 def _check_months(connection: Connection, scope: RunScope, sums: "ChangeSums") -> Iterator[TooLarge]:

@@ -176,8 +176,7 @@ def _mark_done(
         # Null without accounts: then a later run still counts as the first one with a ledger, and adopts.
         credits=None if not scope.credits.has_accounts else ended.whole.credits_deducted,
         covered_to=scope.window.last,
-        accounts=scope.counts.accounts,
-        overrides=scope.counts.overrides,
+        **{kind: rows for kind, (rows, _) in scope.counts.items()},
     )
     if not done:
         raise LockedError(f"run {run_id} is no longer marked running: another run has taken over and completes it")

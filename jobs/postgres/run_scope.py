@@ -20,7 +20,7 @@ from jobs.postgres.credit_capabilities import CreditCapabilities
 from jobs.postgres.fingerprints import FingerprintDefinition
 from jobs.postgres.price_overrides import Overrides
 from jobs.postgres.run_log import MonthRecords
-from jobs.postgres.source_capabilities import InputCounts, SourceCapabilities
+from jobs.postgres.source_capabilities import Counts, SourceCapabilities
 from jobs.postgres.usage_query import UsageQuery
 from jobs.settings import Settings
 
@@ -64,7 +64,7 @@ class RunScope:
     adopted_users: frozenset[str] = frozenset()
     notes: tuple[str, ...] = ()
     backfill: Backfill | None = None
-    counts: InputCounts = field(default_factory=InputCounts)
+    counts: Counts = field(default_factory=dict)
 
     @property
     def source(self) -> SourceCapabilities:

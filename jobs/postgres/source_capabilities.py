@@ -1,6 +1,6 @@
 """What the application's tables offer: columns of meters, optional tables, numbers of accounts and overrides."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from psycopg import sql
@@ -11,6 +11,9 @@ from jobs.postgres.connections import Connection
 from jobs.postgres.credit_capabilities import CreditCapabilities, find_capabilities
 from jobs.postgres.sql_loader import app_table, compose
 from jobs.settings import Settings
+
+Counts = Mapping[str, tuple[int | None, int | None]]
+"""Rows of ``accounts`` and ``overrides``, now and in the last finished run; None: no such table, or not counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,31 +62,8 @@ def find_source(known: Catalog, settings: Settings, *, has_clusters: bool, has_u
     )
 
 
-@dataclass(frozen=True, slots=True)
-class InputCounts:
-    """Rows of user_credits and of user_pricing_overrides; None: no such table, or not counted.
-
-    ``accounts_before``, ``overrides_before``: the counts of the last finished run.
-    """
-
-    accounts: int | None = None
-    overrides: int | None = None
-    accounts_before: int | None = None
-    overrides_before: int | None = None
-
-    @property
-    def decreases(self) -> Iterator[tuple[str, int, int]]:
-        """Kind, rows before and rows now, of each count that has decreased."""
-        for kind, before, now in (
-            ("accounts", self.accounts_before, self.accounts),
-            ("overrides", self.overrides_before, self.overrides),
-        ):
-            if before is not None and before > (now or 0):
-                yield kind, before, now or 0
-
-
-def count_inputs(connection: Connection, settings: Settings, source: SourceCapabilities) -> InputCounts:
-    """Counts the rows of both tables, and reads the counts of the last finished run."""
+def count_inputs(connection: Connection, settings: Settings, source: SourceCapabilities) -> Counts:
+    """Counts the rows of accounts and of price overrides, and reads what the last finished run counted."""
 
     def count(table: str, columns: frozenset[str] | None) -> sql.Composable:
         # A table that does not exist cannot be named in the query.
@@ -96,5 +76,5 @@ def count_inputs(connection: Connection, settings: Settings, source: SourceCapab
         accounts=count("user_credits", source.credits.account),
         overrides=count("user_pricing_overrides", source.overrides),
     )
-    row = connection.execute(text).fetchone()
-    return InputCounts() if row is None else InputCounts(*row)
+    [(accounts, overrides, accounts_before, overrides_before)] = connection.execute(text)
+    return {"accounts": (accounts, accounts_before), "overrides": (overrides, overrides_before)}
