@@ -117,7 +117,8 @@ def _encode_password(url: str) -> str:
     scheme, _, body = url.partition("://")
     found = _LOGIN.fullmatch(body)
     if _NO_LOGIN.fullmatch(body):
-        if found is not None and "@" in body:
+        # libpq takes the text before an @ for the login, unless there is a / before it.
+        if "@" in body and (found is not None or "@" in body.partition("/")[0]):
             raise _ambiguous()
         return url
     if found is None or (body.count("@") > 1 and _REST.fullmatch(body.partition("@")[2])):

@@ -72,7 +72,7 @@ def test_a_password_of_any_length_is_read_at_once(piece: str) -> None:
         "postgresql://%2Fvar%2Frun%2Fpostgresql/app",
         "postgresql://127.0.0.1:5432,localhost:5433/app",
         "postgresql://us%40er:s%2F3@[::1]:5432/app?connect_timeout=5",
-        "postgres://localhost?user=a@b.c&password=d@e",
+        "postgres://localhost/?user=a@b.c&password=d@e",
     ],
 )
 def test_every_kind_of_address_that_libpq_documents_is_taken_as_it_is(url: str) -> None:
@@ -98,6 +98,14 @@ def test_what_a_file_left_around_an_address_is_taken_off(around: str) -> None:
     assert address({"DATABASE_URL": around.format(url)}) == url
     named = {name: around.format(value) for name, value in SUPABASE.items()} | {"SUPABASE_DB_PASSWORD": "x"}
     assert address(named) == address(SUPABASE | {"SUPABASE_DB_PASSWORD": "x"})
+
+
+def test_an_at_sign_in_the_query_needs_a_slash_before_it() -> None:
+    """Without one libpq takes the password for a part of the host, and asks for its address."""
+    url = "postgres://localhost?user=a@b.c&password=d@e"
+    assert conninfo_to_dict(url)["host"] == "b.c&password=d@e"
+    with pytest.raises(ConfigError, match="can be read in more than one way"):
+        address({"DATABASE_URL": url})
 
 
 def test_nothing_but_a_line_end_is_no_address() -> None:
