@@ -10,6 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import quote, unquote
 
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+
 from jobs.domain.errors import ConfigError
 from jobs.domain.names import is_text
 
@@ -196,20 +199,18 @@ def _with_tls(url: str, env: Mapping[str, str], root_certificate: Path | None) -
             f"{variable}: sslmode: expected one of {', '.join(SSL_MODES)}; found {mode!r}. To encrypt without "
             "verifying the server: require; to verify it: verify-full, with root_certificate in the settings"
         )
-    if mode is None and not all(map(is_local, _hosts(base, options))):
+    if mode is None and not all(map(is_local, _hosts(url))):
         mode = "verify-full" if root else "require"
     tls = {"sslmode": mode, "sslrootcert": quote(root, safe="/") if root else None}
     options |= {name: value for name, value in tls.items() if value is not None}
     return "?".join([base, *(["&".join(f"{name}={value}" for name, value in options.items())] if options else [])])
 
 
-def _hosts(base: str, options: Mapping[str, str]) -> list[str]:
-    """The hosts of a URL, which may name several."""
-    authority = base.partition("://")[2].partition("/")[0].rpartition("@")[2]
+def _hosts(url: str) -> list[str]:
+    """The hosts of a URL, which may name several; none of a URL that libpq cannot read: nothing connects to it."""
+    try:
+        parts = conninfo_to_dict(url)
+    except psycopg.ProgrammingError:
+        return []
     # The server's identity is its host; hostaddr only replaces the name lookup.
-    if "host" in options or (not authority and "hostaddr" in options):
-        return unquote(options.get("host") or options["hostaddr"]).split(",")
-    return [
-        host[1:].partition("]")[0] if host[:1] == "[" else unquote(host.partition(":")[0])
-        for host in authority.split(",")
-    ]
+    return str(parts.get("host") or parts.get("hostaddr") or "").split(",")
