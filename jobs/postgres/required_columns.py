@@ -114,9 +114,13 @@ def column_requirements(known: Catalog, settings: Settings) -> Iterator[ColumnRe
     if "hopsworks_clusters" in known.source:
         lack = TABLES["hopsworks_clusters"]
         yield from _same("hopsworks_clusters", {"id": ("uuid",), "name": TEXT}, lack=lack, spare=True)
-    yield from _users(known, settings)
-    overrides = known.source.get("user_pricing_overrides")
-    if overrides is not None:
+    if users := known.source.get("users"):
+        lack, is_spare = TABLES["users"], "billing_mode" not in users
+        yield ColumnRequirement("users", "id", (*TEXT, "uuid"), lack=lack if is_spare else None, spare=is_spare)
+        yield ColumnRequirement("users", "billing_mode", LABEL, lack=lack)
+    if settings.credits.feature_flag is not None:
+        yield ColumnRequirement("users", "feature_flags", ("jsonb",), remedy="credits.feature_flag needs it: add it")
+    if overrides := known.source.get("user_pricing_overrides"):
         present = {name: types for name, types in OVERRIDE_VARIANTS.items() if name in overrides}
         remedy = "Without it customers would be charged list prices: add it"
         yield from _same("user_pricing_overrides", {**OVERRIDE, **(present or OVERRIDE_VARIANTS)}, remedy=remedy)
@@ -147,26 +151,13 @@ def _usage(known: Catalog, settings: Settings) -> Iterator[ColumnRequirement]:
     yield ColumnRequirement(usage, "reported_to_stripe", ("boolean",), lack=lack, remedy=remedy)
 
 
-def _users(known: Catalog, settings: Settings) -> Iterator[ColumnRequirement]:
-    columns, lack = known.source.get("users"), TABLES["users"]
-    if columns is not None:
-        is_spare = "billing_mode" not in columns
-        yield ColumnRequirement("users", "id", (*TEXT, "uuid"), lack=lack if is_spare else None, spare=is_spare)
-        yield ColumnRequirement("users", "billing_mode", LABEL, lack=lack)
-    if settings.credits.feature_flag is not None:
-        yield ColumnRequirement("users", "feature_flags", ("jsonb",), remedy="credits.feature_flag needs it: add it")
-
-
 def _credits(known: Catalog) -> Iterator[ColumnRequirement]:
     """Yields requirements on accounts, and on transactions: without accounts nothing is drawn, so nothing is posted."""
-    yield ColumnRequirement("user_credits", "user_id", TEXT)
-    yield ColumnRequirement("user_credits", "total_purchased", NUMBERS)
+    yield from _same("user_credits", {"user_id": TEXT, "total_purchased": NUMBERS})
     yield ColumnRequirement("user_credits", "total_used", NUMBERS, READ_UPDATE)
     for name, (rights, lack, fact, remedy) in FREE_CREDITS.items():
-        if fact in known.facts:
-            yield ColumnRequirement("user_credits", name, NUMBERS, rights, remedy=remedy)
-        else:
-            yield ColumnRequirement("user_credits", name, NUMBERS, rights, lack=lack)
+        missing: dict[str, Any] = {"remedy": remedy} if fact in known.facts else {"lack": lack}
+        yield ColumnRequirement("user_credits", name, NUMBERS, rights, **missing)
     if "credit_transactions" in known.source:
         remedy = "Add the column, or drop the table"
         for name, (types, rights) in TRANSACTION.items():
