@@ -13,8 +13,8 @@ from jobs.postgres.requirements import read_requirements
 from jobs.postgres.schema_script import VIEW
 from jobs.settings import Settings
 
-MORE = "More than the job needs: a stolen password would give all of it"
-NARROW = "usage-jobs schema --role NAME prints a role that may do only what the job does"
+TOO_MUCH = "More than the job needs: a stolen password would give all of it"
+OWN_ROLE = "usage-jobs schema --role NAME prints a role that may do only what the job does"
 SAFE = "not exposed"
 
 
@@ -28,7 +28,7 @@ def find_excess_privileges(connection: Connection, settings: Settings) -> Iterat
     server = needs.known.server
     if attributes["bypasses"]:
         found = ", ".join(attributes["bypasses"])
-        yield Finding("note", f"role {server['role']}", "a role of the job's own", found, MORE, NARROW)
+        yield Finding("note", f"role {server['role']}", "a role of the job's own", found, TOO_MUCH, OWN_ROLE)
     if attributes["owns_all"]:
         return
     wanted = needs.columns_by_right
@@ -45,8 +45,8 @@ def find_excess_privileges(connection: Connection, settings: Settings) -> Iterat
     for (table, place), rights in spare.items():
         found = list_privileges(rights)
         revoke = f"REVOKE {found} ON {place} FROM {server['quoted_role']};"
-        remedy = f"{revoke} Or revoke it from the role that passes it on. {NARROW}"
-        yield Finding("note", f"privileges on {table}", "only what the job does", found, MORE, remedy)
+        remedy = f"{revoke} Or revoke it from the role that passes it on. {OWN_ROLE}"
+        yield Finding("note", f"privileges on {table}", "only what the job does", found, TOO_MUCH, remedy)
 
 
 def check_exposure(connection: Connection, settings: Settings) -> Iterator[Finding]:

@@ -19,9 +19,9 @@ from jobs.postgres.conninfo import Address
 T = TypeVar("T")
 LOCK_ERRORS = ("55P03", "40P01")
 """Another transaction is in the way: lock timeout, deadlock."""
-LOST = ("08", "57P")
+CONNECTION_LOST = ("08", "57P")
 """The connection is lost, or the server goes away."""
-RETRIED = (*LOCK_ERRORS, *LOST, "57", "40001", "25P03", "53300")
+RETRIED = (*LOCK_ERRORS, *CONNECTION_LOST, "57", "40001", "25P03", "53300")
 """Worth a retry: also operator intervention, serialization failure, an idle transaction ended, no connection left."""
 REFUSED_AT_COMMIT = ("23", "P0")
 """A constraint or a trigger refuses a write; at COMMIT these are the deferred ones."""
@@ -92,7 +92,7 @@ def translate_error(error: psycopg.Error, address: Address) -> UsageJobsError:
     """Returns a driver's error as one of ours, with a message that says what to do."""
     state = error.sqlstate or "no SQLSTATE"
     text = " ".join(address.hide_password(str(error)).split())
-    if is_lost := is_transient(error) if error.sqlstate is None else state.startswith(LOST):
+    if is_lost := is_transient(error) if error.sqlstate is None else state.startswith(CONNECTION_LOST):
         remedy = "the connection was lost, and lost again after a reconnect: is the server (or its pooler) up?"
     else:
         remedy = REMEDIES.get(state, "nothing half-written is left behind: run again; finished batches write nothing")

@@ -51,7 +51,7 @@ def lacks_privileges(
     return Finding(level, subject, expected, f"no {' nor '.join(missing)}", consequence, remedy)
 
 
-WAYS = {
+CONVERSIONS = {
     ("timestamp with time zone", "date"): "({0} AT TIME ZONE 'UTC')::date",
     ("timestamp without time zone", "date"): "{0}::date",
     ("timestamp without time zone", "timestamptz"): "{0} AT TIME ZONE 'UTC'",
@@ -63,9 +63,9 @@ WAYS = {
 }
 """The conversion by present and wanted type; days and times are in UTC. All other types are converted by way of their
 text: for a binary number the shortest decimal that identifies it."""
-NEITHER = ("uuid", "date", "timestamptz")
+NOT_FROM_NUMBERS = ("uuid", "date", "timestamptz")
 """Types to which numbers have no obvious conversion."""
-TEXTS = ("text", "character varying", "character")
+TEXT_TYPES = ("text", "character varying", "character")
 
 
 def retype(column: Column, kind: str) -> str:
@@ -74,11 +74,11 @@ def retype(column: Column, kind: str) -> str:
     name = "timestamptz" if name == "timestamp with time zone" else name
     if column.is_of_view:
         return f"Change the query of the view {column.place}, so that the column is {kind}"
-    if column.type in (*NUMBERS, *BINARIES) and name in NEITHER:
+    if column.type in (*NUMBERS, *BINARIES) and name in NOT_FROM_NUMBERS:
         return f"Make it {kind}: how to convert its numbers depends on what they mean"
     whole = "::numeric" if name in ("integer", "bigint") else ""
-    way = WAYS.get((column.type, name)) or f"{{0}}::text{whole}::{kind}"
-    if digits and (column.type, name) in WAYS:
+    way = CONVERSIONS.get((column.type, name)) or f"{{0}}::text{whole}::{kind}"
+    if digits and (column.type, name) in CONVERSIONS:
         way = f"({way})::{kind}"
     actions = [f"ALTER COLUMN {column.quoted} TYPE {kind} USING {way.format(column.quoted)}"]
     if column.default_sql is not None:
@@ -86,7 +86,7 @@ def retype(column: Column, kind: str) -> str:
         actions = [f"ALTER COLUMN {column.quoted} DROP DEFAULT", *actions]
         actions.append(f"ALTER COLUMN {column.quoted} SET DEFAULT {filled}")
     # A text may have times without a time zone.
-    zone = "SET TIME ZONE 'UTC'; " if column.type in TEXTS and name == "timestamptz" else ""
+    zone = "SET TIME ZONE 'UTC'; " if column.type in TEXT_TYPES and name == "timestamptz" else ""
     return f"{zone}ALTER TABLE {column.place} {', '.join(actions)};"
 
 

@@ -10,7 +10,7 @@ from jobs.settings import Settings
 
 MANY_PAGES = 12_800
 """100 MB: a smaller table is read in a tenth of a second, so it needs no index."""
-HALF = 50
+FILLFACTOR = 50
 """Per cent of a page that inserts should fill; the rest is for the row versions that runs write. Measured on 30 million
 rows: 100,000 rows are written in 0.4 s instead of 6.8 s, with 7 MB of WAL instead of 1,029 MB."""
 BYTES_OF_ENTRY = 8
@@ -18,7 +18,7 @@ BYTES_OF_ENTRY = 8
 BYTES_OF_PYTHON = 150 * 2**20
 BYTES_AT_WORK = 1_500
 """Memory of a row while its batch is computed and written. Both measured on size M of tests/bench."""
-ENOUGH = 512
+MOST_MEBIBYTES = 512
 """MiB of memory that a run may use."""
 
 
@@ -47,8 +47,8 @@ def check_performance(connection: Connection, settings: Settings, *, writes: boo
     for storage in read_dicts(connection, "preflight.usage_storage", usage=usage):
         if storage["pages"] >= MANY_PAGES:
             yield from _check_table(storage, usage, writes=writes)
-    most, expected = estimate_memory(settings), f"at most {ENOUGH} MiB, however large the table"
-    if most <= ENOUGH:
+    most, expected = estimate_memory(settings), f"at most {MOST_MEBIBYTES} MiB, however large the table"
+    if most <= MOST_MEBIBYTES:
         yield Finding("ok", "memory", expected, f"about {most:,} MiB")
     else:
         consequence, remedy = "A run may be ended by the system", "Take smaller batches (batch_rows), or fewer workers"
@@ -66,15 +66,15 @@ def _check_table(storage: Mapping[str, Any], usage: str, *, writes: bool) -> Ite
             yield Finding(
                 "note", f"index on usage_daily ({', '.join(columns)})", use, f"none, {size}", consequence, remedy
             )
-    if writes and storage["fillfactor"] > HALF:
+    if writes and storage["fillfactor"] > FILLFACTOR:
         yield Finding(
             "note",
             "room on the pages of usage_daily",
-            f"fillfactor {HALF}, so that an updated row stays on its page, and no index has to change",
+            f"fillfactor {FILLFACTOR}, so that an updated row stays on its page, and no index has to change",
             f"fillfactor {storage['fillfactor']}, {size}",
             "Each row that a run writes moves to another page and into every index; its results are the same",
-            f"ALTER TABLE {usage} SET (fillfactor = {HALF}); (of rows inserted from then on: the table needs the same "
-            "space as now, but already on insert)",
+            f"ALTER TABLE {usage} SET (fillfactor = {FILLFACTOR}); (of rows inserted from then on: the table needs the "
+            "same space as now, but already on insert)",
         )
 
 

@@ -16,7 +16,7 @@ from jobs.postgres.requirements import Requirements, check_side_effects, read_re
 from jobs.postgres.source_capabilities import SourceCapabilities, find_source
 from jobs.settings import Settings
 
-OLDEST = 150000
+OLDEST_VERSION = 150000
 """The oldest version of PostgreSQL that will do, as server_version_num."""
 
 
@@ -56,7 +56,7 @@ def refuse_findings(findings: list[Finding], *, purpose: str = "write") -> None:
 
 def _check_server(server: Mapping[str, Any], settings: Settings) -> Iterator[Finding]:
     role = server["quoted_role"]
-    level: Level = "ok" if server["version_number"] >= OLDEST else "refused"
+    level: Level = "ok" if server["version_number"] >= OLDEST_VERSION else "refused"
     yield Finding(level, "server", "PostgreSQL 15 or newer", f"PostgreSQL {server['version']}")
     if server["replica"]:
         remedy = "Give the primary's address (Supabase: the project's own, not a read replica's)"

@@ -22,7 +22,7 @@ READ_UPDATE = (*READ, "UPDATE")
 POST = ("INSERT", *READ)
 Types = Mapping[str, tuple[str, ...]]
 
-TABLES = {
+OPTIONAL_TABLES = {
     "hopsworks_clusters": "cluster_name stays null",
     "users": "The last known billing mode of a user stays valid; other users count as postpaid",
     "user_pricing_overrides": "No user has an override",
@@ -30,8 +30,8 @@ TABLES = {
     "credit_transactions": "Draws are posted to the ledger only",
 }
 """Optional tables, and the consequence where one is missing."""
-USAGE: Types = {"id": ("uuid",), "user_id": TEXT, "date": ("date",), "hopsworks_cluster_id": ("uuid",)}
-TRANSACTION: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+USAGE_COLUMNS: Types = {"id": ("uuid",), "user_id": TEXT, "date": ("date",), "hopsworks_cluster_id": ("uuid",)}
+TRANSACTION_COLUMNS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "id": (ANY, READ),
     "user_id": (TEXT, POST),
     "type": (LABEL, POST),
@@ -41,7 +41,7 @@ TRANSACTION: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "metadata": (("jsonb",), POST),
 }
 """Columns of credit_transactions: accepted types, and privileges."""
-OVERRIDE: Types = {
+OVERRIDE_COLUMNS: Types = {
     "id": ANY,
     "user_id": TEXT,
     "resource_type": LABEL,
@@ -112,10 +112,10 @@ def column_requirements(known: Catalog, settings: Settings) -> Iterator[ColumnRe
     """Yields the requirements on columns of usage_daily and of all other application tables that exist."""
     yield from _usage(known, settings)
     if "hopsworks_clusters" in known.source:
-        lack = TABLES["hopsworks_clusters"]
+        lack = OPTIONAL_TABLES["hopsworks_clusters"]
         yield from _same("hopsworks_clusters", {"id": ("uuid",), "name": TEXT}, lack=lack, spare=True)
     if users := known.source.get("users"):
-        lack, is_spare = TABLES["users"], "billing_mode" not in users
+        lack, is_spare = OPTIONAL_TABLES["users"], "billing_mode" not in users
         yield ColumnRequirement("users", "id", (*TEXT, "uuid"), lack=lack if is_spare else None, spare=is_spare)
         yield ColumnRequirement("users", "billing_mode", LABEL, lack=lack)
     if settings.credits.feature_flag is not None:
@@ -123,7 +123,9 @@ def column_requirements(known: Catalog, settings: Settings) -> Iterator[ColumnRe
     if overrides := known.source.get("user_pricing_overrides"):
         present = {name: types for name, types in OVERRIDE_VARIANTS.items() if name in overrides}
         remedy = "Without it customers would be charged list prices: add it"
-        yield from _same("user_pricing_overrides", {**OVERRIDE, **(present or OVERRIDE_VARIANTS)}, remedy=remedy)
+        yield from _same(
+            "user_pricing_overrides", {**OVERRIDE_COLUMNS, **(present or OVERRIDE_VARIANTS)}, remedy=remedy
+        )
     if "user_credits" in known.source:
         yield from _credits(known)
 
@@ -135,7 +137,7 @@ def _same(table: str, columns: Types, **options: Any) -> Iterator[ColumnRequirem
 
 def _usage(known: Catalog, settings: Settings) -> Iterator[ColumnRequirement]:
     usage, credits = "usage_daily", find_capabilities(known)
-    yield from _same(usage, USAGE)
+    yield from _same(usage, USAGE_COLUMNS)
     is_rated = settings.cost == "rated" or "rated" in known.facts
     yield ColumnRequirement(usage, "total_cost", ("numeric",), READ_UPDATE if is_rated else READ)
     for meter in settings.meters:
@@ -160,5 +162,5 @@ def _credits(known: Catalog) -> Iterator[ColumnRequirement]:
         yield ColumnRequirement("user_credits", name, NUMBERS, rights, **missing)
     if "credit_transactions" in known.source:
         remedy = "Add the column, or drop the table"
-        for name, (types, rights) in TRANSACTION.items():
+        for name, (types, rights) in TRANSACTION_COLUMNS.items():
             yield ColumnRequirement("credit_transactions", name, types, rights, remedy=remedy)

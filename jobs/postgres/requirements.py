@@ -30,7 +30,7 @@ _USES = [
         (r"\b(?:from|join)\s+(?:only\s+)?", ("SELECT",)),
     )
 ]
-USAGE = frozenset(["USAGE"])
+USAGE_RIGHT = frozenset(["USAGE"])
 _UPSERT = re.compile(r"\bon\s+conflict\b.*\bdo\s+update\b", re.IGNORECASE | re.DOTALL)
 _RETURNING = re.compile(r"\b(?:on\s+conflict|returning)\b", re.IGNORECASE)
 
@@ -133,8 +133,8 @@ def _collect_writes(known: Catalog, needed: Iterable[ColumnRequirement]) -> Writ
 def _find_sequences(connection: Connection, writes: Writes) -> Iterator[Effect]:
     inserted = [place for place, rights in writes.items() if "INSERT" in rights]
     for row in read_dicts(connection, "catalog.default_sequences", tables=inserted):
-        missing = frozenset[str]() if row["may_use"] else USAGE
-        yield Effect("SEQUENCE", row["place"], row["schema"], row["name"], USAGE, missing, row["cause"])
+        missing = frozenset[str]() if row["may_use"] else USAGE_RIGHT
+        yield Effect("SEQUENCE", row["place"], row["schema"], row["name"], USAGE_RIGHT, missing, row["cause"])
 
 
 def _find_trigger_effects(connection: Connection, settings: Settings, writes: Writes) -> Iterator[Effect]:
@@ -150,7 +150,7 @@ def _find_trigger_effects(connection: Connection, settings: Settings, writes: Wr
                 missing = frozenset(rights - set(found["granted"]))
                 yield Effect("TABLE", found["place"], *where, frozenset(rights), missing, cause, found["is_on"])
                 if not found["may_use_schema"]:
-                    yield Effect("SCHEMA", found["quoted_schema"], *where, USAGE, USAGE, cause)
+                    yield Effect("SCHEMA", found["quoted_schema"], *where, USAGE_RIGHT, USAGE_RIGHT, cause)
 
 
 def _fires(trigger: Mapping[str, Any], rights: Mapping[str, frozenset[str]]) -> bool:

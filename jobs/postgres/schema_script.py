@@ -19,7 +19,7 @@ from jobs.settings import Settings
 
 VIEW = "my_usage_monthly"
 """The optional view that lets a signed-in user read only their own months over the REST API."""
-INTERNAL = frozenset(
+HIDDEN_COLUMNS = frozenset(
     {"row_count", "usage_hash", "written_hash", "rates_hash", "overrides_hash", "credits_hash", "run_id", "revision"}
 )
 """Columns of user_monthly that the view does not show: they only serve the job."""
@@ -145,7 +145,7 @@ def _view_statements(settings: Settings) -> list[sql.Composed]:
     parts: dict[str, sql.Composable] = {
         "view": app_table(settings, VIEW),
         "quoted": _quoted(app_table(settings, VIEW)),
-        "columns": column_list([name for name in of.columns if name not in INTERNAL]),
+        "columns": column_list([name for name in of.columns if name not in HIDDEN_COLUMNS]),
         "schema": sql.Identifier(settings.rollup_schema),
     }
     return [compose("schema.free_name", **parts), compose("schema.user_view", settings, **parts)]

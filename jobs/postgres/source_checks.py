@@ -13,13 +13,13 @@ from jobs.postgres.catalog import Catalog, Column, RowSecurity
 from jobs.postgres.connections import Connection
 from jobs.postgres.credit_capabilities import SCALED
 from jobs.postgres.findings import Finding, Level, fill, grant, lacks_privileges, retype
-from jobs.postgres.required_columns import TABLES, TRANSACTION, ColumnRequirement
+from jobs.postgres.required_columns import OPTIONAL_TABLES, TRANSACTION_COLUMNS, ColumnRequirement
 from jobs.postgres.source_capabilities import SourceCapabilities
 from jobs.postgres.sql_loader import app_table, compose
 from jobs.settings import Settings
 
 INEXACT = "Its values could not be read exactly"
-USAGE = "usage"
+TRANSACTION_TYPE = "usage"
 """The value of `type` in each of our transactions."""
 READ_BY_RUNS = ("user_id", "type", "amount", "metadata")
 """Columns of credit_transactions that a run reads, to compare it with the ledger and to find other deployments."""
@@ -105,12 +105,17 @@ def _check_transactions(known: Catalog) -> Iterator[Finding]:
     """Checks credit_transactions: an enum without our type, and required columns that the job does not fill."""
     columns = known.source.get("credit_transactions", {})
     kind = columns.get("type")
-    if kind is not None and kind.enum is not None and USAGE not in kind.labels and "user_credits" in known.source:
-        found, remedy = f"{kind.enum} without it", f"ALTER TYPE {kind.enum} ADD VALUE '{USAGE}';"
-        expected = f"an enum with the label {USAGE!r}"
+    if (
+        kind is not None
+        and kind.enum is not None
+        and TRANSACTION_TYPE not in kind.labels
+        and "user_credits" in known.source
+    ):
+        found, remedy = f"{kind.enum} without it", f"ALTER TYPE {kind.enum} ADD VALUE '{TRANSACTION_TYPE}';"
+        expected = f"an enum with the label {TRANSACTION_TYPE!r}"
         yield Finding("unwritable", "credit_transactions.type", expected, found, "Nothing could be posted", remedy)
     for name, column in columns.items():
-        if column.is_required and name not in TRANSACTION:
+        if column.is_required and name not in TRANSACTION_COLUMNS:
             subject, found = f"credit_transactions.{name}", "NOT NULL without a default"
             remedy = f"{fill(column)} Or give it a default"
             yield Finding("unwritable", subject, "null, or a default", found, "Nothing could be posted", remedy)
@@ -127,12 +132,12 @@ def _check_decimals(known: Catalog, settings: Settings) -> Iterator[Finding]:
 
 
 def _check_optional_tables(known: Catalog) -> Iterator[Finding]:
-    for table in (table for table in TABLES if table not in known.source):
+    for table in (table for table in OPTIONAL_TABLES if table not in known.source):
         fact, consequence, remedy = USED_BEFORE.get(table, ("", "", ""))
         if fact in known.facts:
             yield Finding("unwritable", table, "the table that runs have used", "no such table", consequence, remedy)
         else:
-            yield Finding("note", table, "a table", "no such table", TABLES[table])
+            yield Finding("note", table, "a table", "no such table", OPTIONAL_TABLES[table])
 
 
 def check_visibility(

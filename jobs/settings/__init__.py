@@ -24,7 +24,7 @@ from jobs.domain.names import MOST_BYTES, is_name
 from jobs.domain.rate_card import RateCard, parse
 from jobs.settings import files
 from jobs.settings.database_url import LINE_ENDS, address, choose_database
-from jobs.settings.tables import INTERNAL, CreditSettings, Day, ScheduleSettings, make_meters, validate
+from jobs.settings.tables import COMPUTED_FIELDS, CreditSettings, Day, ScheduleSettings, make_meters, validate
 
 PREFIX = "USAGE_JOBS_"
 CONFIG = "USAGE_JOBS_CONFIG"
@@ -90,7 +90,7 @@ class Settings(BaseModel):
 
         These are the paths of both files, every setting that can change a figure, and all prices.
         """
-        values = self.model_dump(by_alias=True, exclude=INTERNAL | WITHOUT_FIGURES | {"rates", "meters"})
+        values = self.model_dump(by_alias=True, exclude=COMPUTED_FIELDS | WITHOUT_FIGURES | {"rates", "meters"})
         values |= {f"credits.{key}": value for key, value in values.pop("credits").items()}
         values |= {f"meters.{meter.name}": meter for meter in self.meters}
         texts = {key: None if value is None else _plain(value) for key, value in values.items()}
@@ -137,7 +137,7 @@ def load(config: Path | None, env: Mapping[str, str], cwd: Path) -> Settings:
     values = files.read_toml(file)
     origins = _overlay(values, variables)
     meters = make_meters(file, values.pop("meters", {name: {} for name in DEFAULTS}), origins)
-    for key in sorted(values.keys() & (INTERNAL | {"rollup_schema"})):
+    for key in sorted(values.keys() & (COMPUTED_FIELDS | {"rollup_schema"})):
         remedy = "take it out" + (": the address belongs in DATABASE_URL" if key == "address" else "")
         raise ConfigError(f"{file}: {key}: unknown setting; {remedy}")
     values["is_rates_set"] = "rates" in values

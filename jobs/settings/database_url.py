@@ -17,7 +17,7 @@ from jobs.domain.errors import ConfigError
 from jobs.domain.names import is_text
 
 SUPABASE = ("SUPABASE_PROJECT_REF", "SUPABASE_DB_PASSWORD", "SUPABASE_REGION", "SUPABASE_CONNECTION")
-WAYS = ("pooler", "session", "direct")
+CONNECTIONS = ("pooler", "session", "direct")
 SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 LINE_ENDS = "\r\n"
 _QUOTES = ('""', "''", "``", "“”", "‘’")
@@ -92,9 +92,9 @@ def _read_url(env: Mapping[str, str]) -> str | None:
     if not strip_quotes(env.get("SUPABASE_PROJECT_REF", "")):
         return None
     way = strip_quotes(env.get("SUPABASE_CONNECTION", "")) or "pooler"
-    if way not in WAYS:
+    if way not in CONNECTIONS:
         shown = way if way.isalpha() else "something else"  # it may contain a pasted URL with a password
-        raise ConfigError(f"SUPABASE_CONNECTION = {shown!r}: expected one of {', '.join(WAYS)}")
+        raise ConfigError(f"SUPABASE_CONNECTION = {shown!r}: expected one of {', '.join(CONNECTIONS)}")
     ref, password = _host_label(env, "SUPABASE_PROJECT_REF", way), _required(env, "SUPABASE_DB_PASSWORD", way)
     if found := PLACEHOLDER.fullmatch(password):
         raise _placeholder("SUPABASE_DB_PASSWORD", found[0])

@@ -15,7 +15,7 @@ from dotenv.parser import Binding, parse_stream
 from jobs.domain.errors import ConfigError
 
 SETTINGS, RATES = "settings.toml", "rates.csv"
-PLACES = (Path(SETTINGS), Path("config", SETTINGS))
+SETTINGS_PLACES = (Path(SETTINGS), Path("config", SETTINGS))
 """Where the settings file is searched for if none is named, in this order."""
 _OURS = re.compile(r"^\s*(?:export\s+)?(?:DATABASE_URL|SUPABASE_\w+|USAGE_JOBS_\w+|PG[A-Z]+)(?=\s*[=:])", re.MULTILINE)
 """A line of .env.local with a variable that the job reads."""
@@ -23,7 +23,7 @@ _OURS = re.compile(r"^\s*(?:export\s+)?(?:DATABASE_URL|SUPABASE_\w+|USAGE_JOBS_\
 
 def find_settings(cwd: Path) -> Path:
     """The settings file under ``cwd``, else the packaged one."""
-    return next((cwd / place for place in PLACES if (cwd / place).exists()), shipped(SETTINGS))
+    return next((cwd / place for place in SETTINGS_PLACES if (cwd / place).exists()), shipped(SETTINGS))
 
 
 def shipped(name: str) -> Path:

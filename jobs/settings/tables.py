@@ -12,7 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from jobs.domain.errors import ConfigError
 from jobs.domain.meters import DEFAULTS, Kind, Meter
 
-INTERNAL = {"source", "address", "rate_card", "is_rates_set", "warning"}
+COMPUTED_FIELDS = {"source", "address", "rate_card", "is_rates_set", "warning"}
 """Fields of Settings that are computed. There are no settings with these names."""
 MOST_METERS = 100
 """A row of user_monthly has three numbers of 23 bytes for each meter and must fit into a page of 8 kB."""
@@ -119,7 +119,7 @@ def validate(model: type[M], values: object, file: Path, origins: Mapping[str, s
         where = origins.get(key, str(file))
         if first["type"] == "extra_forbidden":
             of = NESTED.get(str(first["loc"][0]), model) if len(first["loc"]) > 1 else model
-            known = sorted({field.alias or name for name, field in of.model_fields.items()} - INTERNAL)
+            known = sorted({field.alias or name for name, field in of.model_fields.items()} - COMPUTED_FIELDS)
             raise ConfigError(f"{where}: {key}: unknown setting; expected one of {', '.join(known)}") from None
         # The message of pydantic in the style of ours: "expected …".
         remedy = (first["msg"][:1].lower() + first["msg"][1:]).replace("input should be", "expected")

@@ -21,7 +21,7 @@ from jobs.domain.meters import DEFAULTS
 from jobs.postgres.conninfo import Address
 from jobs.settings import Settings, load, passwords
 from jobs.settings.database_url import address
-from jobs.settings.tables import INTERNAL
+from jobs.settings.tables import COMPUTED_FIELDS
 
 ROOT = Path(__file__).parents[3]
 RAW = "p@ss#w%rd/with:all?of ${HOME} & ünicode"
@@ -85,7 +85,7 @@ def test_what_ships_is_the_defaults(tmp_path: Path) -> None:
 def test_the_file_that_ships_names_every_setting() -> None:
     text = (ROOT / "config" / "settings.toml").read_text()
     every = {field.alias or name for name, field in Settings.model_fields.items()}
-    internal = INTERNAL | {"embedded"}
+    internal = COMPUTED_FIELDS | {"embedded"}
     uncommented = re.sub("^# (start|rates|root_certificate) =", r"\1 =", text, flags=re.MULTILINE)
     assert tomllib.loads(uncommented).keys() == every - internal
 
