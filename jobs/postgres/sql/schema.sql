@@ -1,12 +1,15 @@
 -- name: create_schema
+-- The schema of the job's own tables.
 CREATE SCHEMA IF NOT EXISTS {schema}
 
 -- name: create_table
+-- A table, with its columns and its key.
 CREATE TABLE IF NOT EXISTS {table} (
   {definitions}
 )
 
 -- name: add_columns
+-- Adds the columns that a table of an older version lacks.
 ALTER TABLE {table}
   {added}
 
@@ -103,7 +106,7 @@ END
 $imported$
 
 -- name: indexes
--- The draws of some users in some months.
+-- Indexes, each for one question. The draws of some users in some months.
 CREATE INDEX IF NOT EXISTS credit_draws_user_id_usage_date ON {credit_draws} (user_id, usage_date);
 -- The draws of all users in some months: rows are stored nearly by day, so a small index of blocks is enough.
 CREATE INDEX IF NOT EXISTS credit_draws_usage_date ON {credit_draws} USING brin (usage_date) WITH (autosummarize = on);
