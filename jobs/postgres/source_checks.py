@@ -171,12 +171,11 @@ def find_doubled_keys(connection: Connection, settings: Settings, known: Catalog
     for table, (column, consequence) in KEYS.items():
         key = known.source.get(table, {}).get(column)
         is_usage, is_view = table == "usage_daily", table in known.server["views"]
-        if key is None or "SELECT" not in key.rights or _is_unique(known, table, column):
+        is_readable = key is not None and "SELECT" in key.rights
+        if not is_readable or _is_unique(known, table, column) or (is_usage and is_view and not views):
             continue
-        if is_usage and is_view and not views:
-            continue
-        name = {"table": app_table(settings, table), "key": sql.Identifier(column)}
-        doubled = [str(row[0]) for row in connection.execute(compose("preflight.doubled_keys", **name))]
+        text = compose("preflight.doubled_keys", table=app_table(settings, table), key=sql.Identifier(column))
+        doubled = [str(row[0]) for row in connection.execute(text)]
         if doubled:
             found = f"twice or more: {', '.join(doubled)}"
             remedy = f"Remove the duplicate rows, then: ALTER TABLE {table} ADD UNIQUE ({column})"
@@ -196,22 +195,18 @@ def find_unknown_ids(
     connection: Connection, settings: Settings, source: SourceCapabilities, since: date
 ) -> Iterator[Finding]:
     """Yields one finding per kind of id: the first ten unknown ids with their rows since ``since``, or "ok"."""
-    for table, column, is_readable in (
-        ("users", "user_id", source.has_users),
-        ("hopsworks_clusters", "hopsworks_cluster_id", source.has_clusters),
-    ):
+    referred = {
+        "users": ("user_id", source.has_users),
+        "hopsworks_clusters": ("hopsworks_cluster_id", source.has_clusters),
+    }
+    for table, (column, is_readable) in referred.items():
         if not is_readable:
             continue
-        text = compose(
-            "preflight.unknown_ids",
-            column=sql.Identifier(column),
-            usage=app_table(settings, "usage_daily"),
-            target=app_table(settings, table),
+        parts = {"column": sql.Identifier(column), "target": app_table(settings, table)}
+        rows = connection.execute(compose("preflight.unknown_ids", settings, **parts), {"since": since})
+        unknown = ", ".join(f"{missing} ({count} rows)" for missing, count in rows)
+        level: Level = "note" if unknown else "ok"
+        found, consequence = (
+            (f"unknown: {unknown}", "Counted and priced all the same") if unknown else ("all known", "")
         )
-        rows = connection.execute(text, {"since": since}).fetchall()
-        named = ", ".join(f"{missing} ({count} rows)" for missing, count in rows)
-        subject, expected = f"usage_daily.{column} since {since}", f"ids of {table}"
-        if named:
-            yield Finding("note", subject, expected, f"unknown: {named}", "Counted and priced all the same")
-        else:
-            yield Finding("ok", subject, expected, "all known")
+        yield Finding(level, f"usage_daily.{column} since {since}", f"ids of {table}", found, consequence)

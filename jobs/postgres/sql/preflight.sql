@@ -51,7 +51,7 @@ SELECT
 -- name: unknown_ids
 -- Ids of users or clusters in recent usage that do not exist. Their usage is counted and priced all the same.
 SELECT {column}::text AS missing, count(*) AS rows
-FROM {usage} AS u
+FROM {usage_daily} AS u
 WHERE u.date >= %(since)s AND isfinite(u.date) AND {column} IS NOT NULL
   AND NOT EXISTS (SELECT FROM {target} AS t WHERE t.id::text = u.{column}::text)
 GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT 10
