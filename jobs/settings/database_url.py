@@ -186,31 +186,27 @@ def _host_label(env: Mapping[str, str], name: str, way: str) -> str:
 
 def _with_tls(url: str, env: Mapping[str, str], root_certificate: Path | None) -> str:
     """``url`` with sslmode and sslrootcert; options of the URL take precedence over PGSSLMODE and PGSSLROOTCERT."""
-    base, _, query = url.partition("?")
-    options = dict(part.partition("=")[::2] for part in query.split("&") if part)
-    given = options.get("sslrootcert") or env.get("PGSSLROOTCERT")
-    root = unquote(given) if given else (str(root_certificate) if root_certificate else None)
-    if root is not None and root != "system" and not Path(root).is_file():
+    try:
+        parts = conninfo_to_dict(url)
+    except psycopg.ProgrammingError:
+        return url  # nothing connects to a URL that libpq cannot read
+    root = parts.get("sslrootcert") or env.get("PGSSLROOTCERT") or (root_certificate and str(root_certificate))
+    if root and root != "system" and not Path(str(root)).is_file():
         raise ConfigError(f"root certificate {root}: expected a file with the authority's certificate; found none")
-    mode = options.get("sslmode") or env.get("PGSSLMODE")
-    if mode is not None and mode not in SSL_MODES:
-        variable = "DATABASE_URL" if options.get("sslmode") else "PGSSLMODE"
+    mode = parts.get("sslmode") or env.get("PGSSLMODE")
+    if mode and mode not in SSL_MODES:
+        variable = "DATABASE_URL" if parts.get("sslmode") else "PGSSLMODE"
         raise ConfigError(
             f"{variable}: sslmode: expected one of {', '.join(SSL_MODES)}; found {mode!r}. To encrypt without "
             "verifying the server: require; to verify it: verify-full, with root_certificate in the settings"
         )
-    if mode is None and not all(map(is_local, _hosts(url))):
-        mode = "verify-full" if root else "require"
-    tls = {"sslmode": mode, "sslrootcert": quote(root, safe="/") if root else None}
-    options |= {name: value for name, value in tls.items() if value is not None}
-    return "?".join([base, *(["&".join(f"{name}={value}" for name, value in options.items())] if options else [])])
-
-
-def _hosts(url: str) -> list[str]:
-    """The hosts of a URL, which may name several; none of a URL that libpq cannot read: nothing connects to it."""
-    try:
-        parts = conninfo_to_dict(url)
-    except psycopg.ProgrammingError:
-        return []
     # The server's identity is its host; hostaddr only replaces the name lookup.
-    return str(parts.get("host") or parts.get("hostaddr") or "").split(",")
+    hosts = str(parts.get("host") or parts.get("hostaddr") or "").split(",")
+    if not mode and not all(map(is_local, hosts)):
+        mode = "verify-full" if root else "require"
+    tls = {"sslmode": mode, "sslrootcert": root}
+    added = [f"{name}={quote(str(value), safe='/')}" for name, value in tls.items() if value and not parts.get(name)]
+    if not added:
+        return url
+    base = url.rstrip("?&")
+    return base + ("&" if "?" in base else "?") + "&".join(added)
