@@ -41,6 +41,7 @@ REMEDIES = BEFORE_WRITING | {
     "53100": "the server's disk is full: make room, then run again",
     "57014": "a statement took longer than its limit: look for locks or a missing index (`usage-jobs check`)",
 }
+ATTEMPTS = 5
 RETRY_SECONDS = 120
 """No retry later than this after the first error: a job that cannot work ends with an error."""
 
@@ -66,23 +67,20 @@ def is_starting(error: psycopg.Error | UnreachableError) -> bool:
 def retry(
     work: Callable[[], T],
     *,
-    attempts: int = 5,
     pause: Callable[[float], None] = time.sleep,
     while_: Callable[[psycopg.Error | UnreachableError], bool] = is_transient,
 ) -> T:
-    """Returns ``work()``, which must be repeatable; retries it with growing pauses.
+    """Returns ``work()``, which must be repeatable; tries it up to ATTEMPTS times, with growing pauses.
 
-    - ``attempts``: how often it is tried at most; no retry after RETRY_SECONDS since the first error
-    - ``pause``: waits that many seconds
-    - ``while_``: whether an error is retried
+    ``pause``: waits that many seconds; ``while_``: whether an error is retried.
     """
     failed: float | None = None
-    for attempt in range(1, attempts + 1):
+    for attempt in range(1, ATTEMPTS + 1):
         try:
             return work()
         except (psycopg.Error, UnreachableError) as error:
             failed = failed or time.monotonic()
-            if attempt == attempts or not while_(error) or time.monotonic() - failed > RETRY_SECONDS:
+            if attempt == ATTEMPTS or not while_(error) or time.monotonic() - failed > RETRY_SECONDS:
                 raise
             pause(random.uniform(0.5, 1) * 0.2 * 2**attempt)  # noqa: S311 - jitter, not a secret
     raise AssertionError("unreachable")
