@@ -134,10 +134,10 @@ def load(config: Path | None, env: Mapping[str, str], cwd: Path) -> Settings:
     variables = {**local, **env}
     named = config or variables.get(CONFIG)
     file = files.find_settings(cwd) if named is None else cwd / named
-    values = files.read_toml(file)
+    values: dict[str, Any] = {"meters": {name: {} for name in DEFAULTS}} | files.read_toml(file)
     origins = _overlay(values, variables)
-    meters = make_meters(file, values.pop("meters", {name: {} for name in DEFAULTS}), origins)
-    for key in sorted(values.keys() & (COMPUTED_FIELDS | {"rollup_schema"})):
+    meters = make_meters(file, values.pop("meters"), origins)
+    for key in sorted(values.keys() & COMPUTED_FIELDS):
         remedy = "take it out" + (": the address belongs in DATABASE_URL" if key == "address" else "")
         raise ConfigError(f"{file}: {key}: unknown setting; {remedy}")
     values["is_rates_set"] = "rates" in values
@@ -169,8 +169,6 @@ def _overlay(values: dict[str, Any], env: Mapping[str, str]) -> dict[str, str]:
         if not name.startswith(PREFIX) or name == CONFIG:
             continue
         *tables, key = name.removeprefix(PREFIX).lower().split("__")
-        if tables[:1] == ["meters"] and "meters" not in values:
-            values["meters"] = {meter: {} for meter in DEFAULTS}
         target = values
         for table in tables:
             target = target.setdefault(table, {})

@@ -35,18 +35,15 @@ def shipped(name: str) -> Path:
 def read(file: Path, what: str) -> str:
     """The text of the ``what`` file. Raises ConfigError if it is missing or not UTF-8."""
     try:
-        content = file.read_bytes()
+        return file.read_text(encoding="utf-8-sig")  # a CSV file from a spreadsheet begins with a byte order mark
     except OSError as error:
         remedy = ": usage-jobs init writes one to start from" if isinstance(error, FileNotFoundError) else ""
         raise ConfigError(
             f"{file}: expected the {what} file; found: {error.strerror}. Give its path, or create the file{remedy}"
         ) from None
-    try:
-        text = content.decode("utf-8-sig")  # a CSV file from a spreadsheet begins with a byte order mark
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         raise ConfigError(f"{file} line {line}: expected UTF-8 text; found {error.reason}. Save it as UTF-8") from None
-    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def read_toml(file: Path) -> dict[str, Any]:
