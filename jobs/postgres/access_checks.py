@@ -31,7 +31,6 @@ def find_excess_privileges(connection: Connection, settings: Settings) -> Iterat
         yield Finding("note", f"role {server['role']}", "a role of the job's own", found, TOO_MUCH, OWN_ROLE)
     if attributes["owns_all"]:
         return
-    wanted = needs.columns_by_right
     indirect = {(effect.schema, effect.name, right) for effect in needs.effects for right in effect.rights}
     spare: dict[tuple[str, str], dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for row in granted:
@@ -39,7 +38,7 @@ def find_excess_privileges(connection: Connection, settings: Settings) -> Iterat
         if schema == settings.rollup_schema:
             is_needed = table in needs.known.own and right in own_rights(table)
         else:
-            is_needed = row["column"] in wanted.get(table, {}).get(right, [])
+            is_needed = row["column"] in needs.rights.get(table, {}).get(right, [])
         if not is_needed and (schema, table, right) not in indirect:
             spare[f"{schema}.{table}", row["place"]][right] += [row["quoted"]] if row["quoted"] else []
     for (table, place), rights in spare.items():

@@ -6,7 +6,7 @@ The tables are found in the text of the trigger's function; dynamic SQL in it is
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -58,45 +58,54 @@ class Effect:
 
 @dataclass(frozen=True, slots=True)
 class Requirements:
-    """The catalog of a database, the columns that the job needs there, and the side effects of its writes."""
+    """The catalog of a database, and what the job needs there.
+
+    - ``columns``: the requirements on the application's columns
+    - ``rights``: by table of the application and privilege, the existing columns that the job needs it on
+    - ``effects``: the side effects of the job's writes
+    """
 
     known: Catalog
     columns: list[ColumnRequirement]
+    rights: Mapping[str, Mapping[str, list[str]]]
     effects: list[Effect]
-
-    @property
-    def columns_by_right(self) -> dict[str, dict[str, list[str]]]:
-        """By table of the application and privilege, the existing columns that the job needs it on."""
-        wanted: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
-        for need in self.columns:
-            for right in need.rights if need.column in self.known.source.get(need.table, {}) else ():
-                if need.column not in wanted[need.table][right]:
-                    wanted[need.table][right].append(need.column)
-        return wanted
 
 
 def read_requirements(connection: Connection, settings: Settings) -> Requirements:
     """Reads the catalog, and what the job needs there. Needs an open transaction."""
     known = read_catalog(connection, settings)
     needed = list(column_requirements(known, settings))
-    return Requirements(known, needed, _read_side_effects(connection, settings, known, needed))
+    rights: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+    for need in needed:
+        for right in need.rights if need.column in known.source.get(need.table, {}) else ():
+            if need.column not in rights[need.table][right]:
+                rights[need.table][right].append(need.column)
+    return Requirements(known, needed, rights, _read_side_effects(connection, settings, _list_writes(known, rights)))
 
 
-def _read_side_effects(
-    connection: Connection, settings: Settings, known: Catalog, needed: Iterable[ColumnRequirement]
-) -> list[Effect]:
-    """Returns the side effects of the job's writes, direct and indirect ones."""
-    writes, found = _collect_writes(known, needed), dict[tuple[str, str], Effect]()
+def _list_writes(known: Catalog, rights: Mapping[str, Mapping[str, list[str]]]) -> Writes:
+    """Returns the job's own writes: to the ``rights`` on columns of the application, and to its own tables."""
+    wanted = {table: {right: frozenset(names) for right, names in of.items()} for table, of in rights.items()}
+    wanted |= {table: dict.fromkeys(own_rights(table), frozenset()) for table in known.own}
+    places = {table: next(iter(of.values())).place for table, of in [*known.source.items(), *known.own.items()]}
+    return {
+        places[table]: {right: columns for right, columns in of.items() if right != "SELECT"}
+        for table, of in wanted.items()
+    }
+
+
+def _read_side_effects(connection: Connection, settings: Settings, writes: Writes) -> list[Effect]:
+    """Returns the side effects of ``writes``, direct and indirect ones."""
+    found: dict[tuple[str, str], Effect] = {}
     while writes:
-        fresh = [*_find_sequences(connection, writes), *_find_trigger_effects(connection, settings, writes)]
         further: dict[str, dict[str, frozenset[str]]] = {}
-        for effect in fresh:
-            one = found.setdefault((effect.kind, effect.place), replace(effect, rights=frozenset()))
-            for right in effect.rights - one.rights if effect.kind == "TABLE" else ():
-                further.setdefault(effect.place, {})[right] = frozenset()
-            cause = one.cause if effect.cause in one.cause else f"{one.cause}, {effect.cause}"
-            rights, missing = one.rights | effect.rights, one.missing | effect.missing
-            found[effect.kind, effect.place] = replace(one, rights=rights, missing=missing, cause=cause)
+        for new in [*_find_sequences(connection, writes), *_find_trigger_effects(connection, settings, writes)]:
+            old = found.get((new.kind, new.place), replace(new, rights=frozenset()))
+            if new.kind == "TABLE" and new.rights - old.rights:
+                further.setdefault(new.place, {}).update(dict.fromkeys(new.rights - old.rights, frozenset()))
+            cause = old.cause if new.cause in old.cause else f"{old.cause}, {new.cause}"
+            rights, missing = old.rights | new.rights, old.missing | new.missing
+            found[new.kind, new.place] = replace(old, rights=rights, missing=missing, cause=cause)
         writes = further
     return [found[key] for key in sorted(found)]
 
@@ -114,20 +123,6 @@ def check_side_effects(effects: Sequence[Effect], role: str) -> Iterator[Finding
             yield Finding("unwritable", subject, expected, found, "Nothing could be written", remedy)
         else:
             yield Finding("note", subject, expected, found, "A write that causes it fails", remedy)
-
-
-def _collect_writes(known: Catalog, needed: Iterable[ColumnRequirement]) -> Writes:
-    writes: dict[str, dict[str, frozenset[str]]] = {}
-    for need in needed:
-        column = known.source.get(need.table, {}).get(need.column)
-        if column is not None:
-            rights = writes.setdefault(column.place, {})
-            for right in set(need.rights) - {"SELECT"}:
-                rights[right] = rights.get(right, frozenset()) | {column.name}
-    for table, columns in known.own.items():
-        place = next(iter(columns.values())).place
-        writes[place] = {right: frozenset() for right in own_rights(table) if right != "SELECT"}
-    return writes
 
 
 def _find_sequences(connection: Connection, writes: Writes) -> Iterator[Effect]:

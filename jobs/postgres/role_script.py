@@ -65,7 +65,7 @@ def _check_role(connection: Connection, role: str) -> None:
 
 def _grant_statements(needs: Requirements, settings: Settings, role: str) -> Iterator[sql.Composed]:
     security = needs.known.row_security
-    for name, columns in needs.columns_by_right.items():
+    for name, columns in needs.rights.items():
         quoted = {right: [sql.Identifier(each).as_string(None) for each in names] for right, names in columns.items()}
         yield from _grant(app_table(settings, name), quoted, role, security.get(name))
     for own in (table.name for table in tables(settings.meters)):
