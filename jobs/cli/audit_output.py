@@ -9,7 +9,7 @@ from rich.text import Text
 
 from jobs.cli.output import Result, bold, items, lay_out, to_plain, wrap
 from jobs.domain.wording import count, format_figure, format_pair
-from jobs.postgres.sql_loader import APP_TABLES
+from jobs.postgres.catalog import SOURCES
 from jobs.postgres.conninfo import Address
 from jobs.postgres.debts import Debt
 from jobs.postgres.findings import Finding
@@ -48,7 +48,7 @@ def _summarize_ok(found: Sequence[Finding]) -> dict[str, str]:
     for finding in found:
         if finding.level == "ok":
             table, _, column = finding.subject.partition(".")
-            is_column = table in APP_TABLES and " " not in column
+            is_column = table in SOURCES and " " not in column
             subject, what = (table, column) if is_column else (finding.subject, finding.found)
             by_table.setdefault(subject, []).append(what)
     return {subject: ", ".join(what) for subject, what in by_table.items()}

@@ -6,9 +6,18 @@ from typing import Any
 
 from jobs.postgres.connections import Connection, read_dicts, read_value
 from jobs.postgres.schema import tables
-from jobs.postgres.sql_loader import APP_TABLES, compose
+from jobs.postgres.sql_loader import compose
 from jobs.settings import Settings
 
+SOURCES = (
+    "usage_daily",
+    "hopsworks_clusters",
+    "users",
+    "user_pricing_overrides",
+    "user_credits",
+    "credit_transactions",
+)
+"""Tables of the application that the job reads; only the first is required."""
 INTEGERS = ("smallint", "integer", "bigint")
 BINARIES = ("double precision", "real")
 NUMBERS = ("numeric", *INTEGERS)
@@ -98,7 +107,7 @@ def read_catalog(connection: Connection, settings: Settings) -> Catalog:
     """Reads the catalog for the application's tables and our own. Needs an open transaction."""
     own_names = [table.name for table in tables(settings.meters)]
     schemas = {"source": settings.source_schema, "own": settings.rollup_schema}
-    names = {**schemas, "source_tables": list(APP_TABLES), "own_tables": own_names}
+    names = {**schemas, "source_tables": list(SOURCES), "own_tables": own_names}
     [server] = read_dicts(connection, "catalog.server", **schemas)
     source: dict[str, dict[str, Column]] = {}
     own: dict[str, dict[str, Column]] = {}

@@ -23,7 +23,6 @@ from jobs.postgres.conninfo import Address
 from jobs.postgres.errors import is_starting, retry, translate_error
 from jobs.postgres.socket_watchdog import deadline
 from jobs.postgres.sql_loader import compose, escape_percent
-from jobs.settings import Settings
 
 Connection = psycopg.Connection[Any]
 T = TypeVar("T")
@@ -189,21 +188,33 @@ def open_link(address: Address, name: str = "usage-jobs") -> Iterator[Reconnecti
         raise type(error)(address.hide_password(str(error))) from None
 
 
-def read_dicts(
-    connection: Connection, query: str, settings: Settings | None = None, /, **values: object
-) -> list[dict[str, Any]]:
-    """Returns the rows of the named query ``query`` by column; ``values`` are bound."""
+def query_database(address: Address, query: Callable[[Connection], T], *, snapshot: bool = False) -> T:
+    """Returns the result of ``query`` in a transaction on a connection of its own, tried again after a transient
+    error."""
+
+    def query_once() -> T:
+        with transaction(link.connection, snapshot=snapshot) as connection:
+            return query(connection)
+
+    with open_link(address) as link:
+        return retry(query_once)
+
+
+def read_dicts(connection: Connection, query: str | sql.Composed, /, **values: object) -> list[dict[str, Any]]:
+    """Returns the rows of a query (or the name of one that needs no parts) by column; ``values`` are bound."""
+    text = compose(query) if isinstance(query, str) else query
     with connection.cursor(row_factory=dict_row) as cursor:
-        return cursor.execute(compose(query, settings), values).fetchall()
+        return cursor.execute(text, values).fetchall()
 
 
-def read_row(connection: Connection, query: str, settings: Settings, /, **values: object) -> Any:
-    """Returns the first row of the named query ``query``, a tuple; None where there is none. ``values`` are bound."""
-    return connection.execute(compose(query, settings), values).fetchone()
+def read_row(connection: Connection, query: sql.Composed, /, **values: object) -> Any:
+    """Returns the first row of a query as a tuple; None where there is none. ``values`` are bound."""
+    return connection.execute(query, values).fetchone()
 
 
 def read_value(connection: Connection, text: LiteralString | sql.Composed, values: Params | None = None) -> Any:
-    """Returns the value of a query that has one row and one column."""
+    """Returns the value of a query that has one row and one column. A text is of a query that reads no table of ours,
+    and so needs no name."""
     [(value,)] = connection.execute(text, values).fetchall()
     return value
 

@@ -9,7 +9,7 @@ from psycopg import sql
 
 from jobs.domain.wording import count
 from jobs.postgres import rejects
-from jobs.postgres.connections import Connection
+from jobs.postgres.connections import Connection, read_value
 from jobs.postgres.credit_capabilities import CreditCapabilities
 from jobs.postgres.invariants import FIRST_TEN, InvariantCheck, describe_sides_sql
 from jobs.postgres.ledger import ledger_and_transactions_query, our_transactions_condition
@@ -162,12 +162,13 @@ def _count_closed_accounts(
 
 def read_unfinished_runs(connection: Connection, settings: Settings) -> list[Run]:
     """Returns the runs that have written something and that no later run has completed."""
-    text = compose("run_log.unfinished", settings)
-    return [(row[0], row[1], row[2], row[3]) for row in connection.execute(text)]
+    return _read_runs(connection, settings, "run_log.unfinished")
 
 
 def read_last_run(connection: Connection, settings: Settings) -> Run | None:
     """Returns the newest run; None before the first."""
-    text = compose("run_log.last_run", settings)
-    row = connection.execute(text).fetchone()
-    return None if row is None else LastRun(*row)
+    return next(iter(_read_runs(connection, settings, "run_log.last_run")), None)
+
+
+def _read_runs(connection: Connection, settings: Settings, query: str) -> list[Run]:
+    return [Run(*row) for row in connection.execute(compose(query, settings))]

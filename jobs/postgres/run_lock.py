@@ -140,7 +140,7 @@ def _ping(lock: ReconnectingConnection, disconnect: Callable[[], None]) -> None:
 
 
 def _holder(connection: Connection, settings: Settings) -> str:
-    row = read_row(connection, "run_log.running", settings)
+    row = read_row(connection, compose("run_log.running", settings))
     who = f"run {row[0]} ({row[1]}, started {row[2]:%Y-%m-%d %H:%M:%S} UTC)" if row else "a run that is just starting"
     return (
         f"another run holds the lock of schema {settings.rollup_schema}: {who}. Nothing was done; it covers every "
@@ -150,13 +150,13 @@ def _holder(connection: Connection, settings: Settings) -> str:
 
 def read_run_state(connection: Connection, settings: Settings, run_id: int) -> str:
     """Returns the status of a run; `crashed` for a running one whose process has died."""
-    row = read_row(connection, "run_lock.state_of_run", settings, schema=settings.rollup_schema, run_id=run_id)
+    row = read_row(connection, compose("run_lock.state_of_run", settings), schema=settings.rollup_schema, run_id=run_id)
     return "crashed" if row is None else str(row[0])
 
 
 def check_ownership(connection: Connection, settings: Settings, run_id: int) -> None:
     """Raises LockedError unless this run may still write; call it in every writing transaction."""
-    row = read_row(connection, "run_lock.check_ownership", settings, run_id=run_id)
+    row = read_row(connection, compose("run_lock.check_ownership", settings), run_id=run_id)
     if row is None or row[0] != "running":
         raise LockedError(
             f"run {run_id} lost the run lock and another run has started (it is marked {row[0] if row else 'gone'}): "

@@ -41,8 +41,8 @@ class MonthRecords:
 
 def read_history(connection: Connection, settings: Settings, today: date) -> tuple[History, MonthRecords]:
     """Reads earlier runs and months, for windows and for the shrink check. ``today``: by the server's clock."""
-    [past] = read_dicts(connection, "run_log.history", settings, today=today)
-    known = read_dicts(connection, "months.all", settings)
+    [past] = read_dicts(connection, compose("run_log.history", settings), today=today)
+    known = read_dicts(connection, compose("months.all", settings))
     closed = frozenset(row["month"] for row in known if row["closed"])
     records = {each.name: {row["month"]: row[each.name] for row in known} for each in fields(MonthRecords)}
     return History(**past, closed=closed), MonthRecords(**records)
@@ -88,7 +88,7 @@ def insert_numbered(connection: Connection, settings: Settings, name: str, value
     """
     tries = 0
     with name_refusals(f"{settings.rollup_schema}.runs"):
-        while (row := read_row(connection, name, settings, **values)) is None:
+        while (row := read_row(connection, compose(name, settings), **values)) is None:
             if read_value(connection, compose("run_log.taken_numbers", settings)) <= tries:
                 raise PreflightError(
                     f"{settings.rollup_schema}.runs: expected a table that takes a new run; found that its INSERT "
@@ -107,19 +107,21 @@ def read_last_completed_day(connection: Connection, settings: Settings, today: d
 def read_last_done(connection: Connection, settings: Settings) -> tuple[int, dict[str, Any] | None] | None:
     """Returns the last finished run and its ``Settings.inputs`` (None: an old version stored none); None before the
     first."""
-    row: tuple[int, dict[str, Any] | None] | None = read_row(connection, "run_log.last_done", settings)
+    row: tuple[int, dict[str, Any] | None] | None = read_row(connection, compose("run_log.last_done", settings))
     return row
 
 
 def find_interrupted_backfill(connection: Connection, settings: Settings, window: Window) -> tuple[int, str] | None:
     """Returns run_id and status of the last backfill of these days, if it did not finish; else None."""
-    row = read_row(connection, "run_log.interrupted", settings, first=window.first, last=window.last)
+    row = read_row(connection, compose("run_log.interrupted", settings), first=window.first, last=window.last)
     return None if row is None or row[1] == "done" else row
 
 
 def find_new_months(connection: Connection, settings: Settings, months: Sequence[date]) -> frozenset[date]:
     """Returns those of ``months`` of which nothing is stored yet."""
-    return frozenset(row["month"] for row in read_dicts(connection, "months.new_months", settings, months=list(months)))
+    return frozenset(
+        row["month"] for row in read_dicts(connection, compose("months.new_months", settings), months=list(months))
+    )
 
 
 def record_cost_modes(
@@ -178,10 +180,10 @@ def finish_run(connection: Connection, settings: Settings, run_id: int, status: 
 
 def read_status(connection: Connection, settings: Settings, run_id: int) -> str | None:
     """Returns the status of a run in the log; None where there is no such run."""
-    row = read_row(connection, "run_log.status", settings, run_id=run_id)
+    row = read_row(connection, compose("run_log.status", settings), run_id=run_id)
     return None if row is None else str(row[0])
 
 
 def read_runs(connection: Connection, settings: Settings, limit: int) -> list[dict[str, Any]]:
     """Returns the run log, newest first."""
-    return read_dicts(connection, "run_log.list", settings, limit=limit)
+    return read_dicts(connection, compose("run_log.list", settings), limit=limit)

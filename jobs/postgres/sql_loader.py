@@ -1,7 +1,8 @@
 """Named SQL: ``sql/<subject>.sql`` holds the queries of one subject, each after a line ``-- name: <name>``.
 
-Names and lists of columns are composed into ``{parts}``; values are bound as ``%(names)s``. A part with the name of a
-table is that table; a part with the name of a query of the same file is that query.
+``{app.usage_daily}`` is a table of the application, ``{job.user_daily}`` one of the job. Names and lists of columns are
+composed into other ``{parts}``; a part with the name of a query of the same file is that query. Values are bound as
+``%(names)s``.
 """
 
 import re
@@ -9,7 +10,6 @@ from collections.abc import Collection, Iterable
 from datetime import date
 from functools import cache
 from importlib.resources import files
-from string import Formatter
 from typing import LiteralString
 
 from psycopg import sql
@@ -17,17 +17,9 @@ from psycopg.abc import AdaptContext
 
 from jobs.settings import Settings
 
-APP_TABLES = (
-    "usage_daily",
-    "hopsworks_clusters",
-    "users",
-    "user_pricing_overrides",
-    "user_credits",
-    "credit_transactions",
-)
-"""Tables of the application that the job reads; only the first is required."""
 _NAME = re.compile(r"^-- name: (\w+)\n", re.MULTILINE)
 _TABLE = re.compile(r"\{(app|job)\.(\w+)\}")
+_PART = re.compile(r"\{(\w+)\}")
 _SEPARATOR = "\x1f"
 
 
@@ -43,18 +35,17 @@ def read_queries(subject: str) -> dict[str, LiteralString]:
 def compose(name: str, settings: Settings | None = None, /, **parts: sql.Composable) -> sql.Composed:
     """Returns the query ``name`` ("subject.query") with its ``{parts}`` filled in.
 
-    ``settings``: name the schemas of the tables that the query names and ``parts`` does not.
+    ``settings``: name the schemas of its ``{app.…}`` and ``{job.…}`` tables; a query without such tables needs none.
     """
     subject, _, which = name.partition(".")
-    queries, job_tables = read_queries(subject), read_queries("tables")
-    for _, part, *_ in Formatter().parse(queries[which]):
-        if part in queries and part not in parts:
-            parts[part] = compose(f"{subject}.{part}", settings, **parts)
-        elif settings is not None and part in job_tables:
-            parts.setdefault(part, job_table(settings, part))
-        elif settings is not None and part in APP_TABLES:
-            parts.setdefault(part, app_table(settings, part))
-    return sql.SQL(queries[which]).format(**parts)
+    queries = read_queries(subject)
+    text = queries[which]
+    if settings is not None:
+        makers = {"app": app_table, "job": job_table}
+        parts |= {f"{of}.{table}": makers[of](settings, table) for of, table in set(_TABLE.findall(text))}
+    for inner in set(_PART.findall(text)) & queries.keys() - parts.keys():
+        parts[inner] = compose(f"{subject}.{inner}", settings, **parts)
+    return sql.SQL(text).format(**parts)
 
 
 def escape_percent(part: sql.Composable, context: AdaptContext) -> bytes:

@@ -5,7 +5,7 @@ SELECT NOT EXISTS (SELECT FROM {job.credit_draws})
 
 -- name: insert_run
 -- Adds the import to the run log, as a finished run. Returns no row where the run id is taken.
-INSERT INTO {runs} (kind, window_from, window_to, status, finished_at, rows_read, rows_changed, credits, version)
+INSERT INTO {job.runs} (kind, window_from, window_to, status, finished_at, rows_read, rows_changed, credits, version)
 VALUES ('adopt', %(first)s, %(last)s, 'done', clock_timestamp(), %(rows)s, %(rows)s, %(total)s, %(version)s)
 ON CONFLICT DO NOTHING
 RETURNING run_id

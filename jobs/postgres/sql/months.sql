@@ -31,27 +31,27 @@ WHERE date > %(covered)s::date AND date <= %(last)s::date GROUP BY date
 -- The months that runs have covered. Where a month has no currency yet (older versions), it is that of its users' rows.
 SELECT month, closed_at IS NOT NULL AS closed, cost_mode AS modes, coalesce(row_count, 0) AS rows, usage_hash AS hashes,
   rates_hash AS rates, total_cost AS totals, fingerprint AS fingerprints,
-  coalesce(currency, (SELECT u.currency FROM {user_monthly} AS u WHERE u.month = m.month LIMIT 1)) AS currencies
-FROM {months} AS m WHERE {is_covered}
+  coalesce(currency, (SELECT u.currency FROM {job.user_monthly} AS u WHERE u.month = m.month LIMIT 1)) AS currencies
+FROM {job.months} AS m WHERE {is_covered}
 
 -- name: new_months
 -- Months of which nothing is stored yet.
 SELECT w.month FROM unnest(%(months)s::date[]) AS w(month)
-WHERE NOT EXISTS (SELECT FROM {months} AS m WHERE m.month = w.month AND {is_covered})
-  AND NOT EXISTS (SELECT FROM {user_monthly} AS u WHERE u.month = w.month)
+WHERE NOT EXISTS (SELECT FROM {job.months} AS m WHERE m.month = w.month AND {is_covered})
+  AND NOT EXISTS (SELECT FROM {job.user_monthly} AS u WHERE u.month = w.month)
 
 -- name: has_user_days
 -- Whether user_daily has any row on some days.
-SELECT EXISTS (SELECT FROM {user_daily} WHERE {days})
+SELECT EXISTS (SELECT FROM {job.user_daily} WHERE {days})
 
 -- name: is_covered
 -- A condition: a run has covered a month, ``m`` in rollup.months, or died after writing something of it.
-(m.row_count IS NOT NULL OR m.closed_at IS NOT NULL OR EXISTS (SELECT FROM {user_monthly} AS u WHERE u.month = m.month))
+(m.row_count IS NOT NULL OR m.closed_at IS NOT NULL OR EXISTS (SELECT FROM {job.user_monthly} AS u WHERE u.month = m.month))
 
 -- name: record_modes
 -- Stores the cost mode and the currency of a month: the first run that covers it decides, before it writes anything
 -- else. A run that died before it wrote anything of the month has not covered it.
-INSERT INTO {months} AS m (month, cost_mode, fingerprint, currency)
+INSERT INTO {job.months} AS m (month, cost_mode, fingerprint, currency)
 VALUES (%(month)s, %(cost_mode)s, %(fingerprint)s, %(currency)s)
 ON CONFLICT (month) DO UPDATE
 SET cost_mode = EXCLUDED.cost_mode, fingerprint = EXCLUDED.fingerprint, currency = EXCLUDED.currency
@@ -59,7 +59,7 @@ WHERE NOT {is_covered}
 
 -- name: update
 -- Stores the figures of a month, and closes it where it is due; a month closes once. Unchanged rows are not written.
-UPDATE {months} AS m
+UPDATE {job.months} AS m
 SET row_count = %(row_count)s, usage_hash = %(usage_hash)s, rates_hash = %(rates_hash)s,
     total_cost = %(total_cost)s, fingerprint = %(fingerprint)s,
     currency = coalesce(m.currency, %(currency)s),
@@ -75,8 +75,8 @@ WHERE m.month = %(month)s
 -- Some months as one text each, with the values that a person sees; '' where no run has finished the month.
 SELECT month, coalesce(concat_ws(' ', row_count, rates_hash, total_cost,
   CASE WHEN closed_at IS NOT NULL THEN 'closed' END), '')
-FROM {months} WHERE month = ANY(%s)
+FROM {job.months} WHERE month = ANY(%s)
 
 -- name: reopen
 -- Opens a closed month: the next run covers it like any open month.
-UPDATE {months} SET closed_at = NULL, closed_by = NULL WHERE month = %s
+UPDATE {job.months} SET closed_at = NULL, closed_by = NULL WHERE month = %s

@@ -51,7 +51,7 @@ SELECT
 -- name: unknown_ids
 -- Ids of users or clusters in recent usage that do not exist. Their usage is counted and priced all the same.
 SELECT {column}::text AS missing, count(*) AS rows
-FROM {usage_daily} AS u
+FROM {app.usage_daily} AS u
 WHERE u.date >= %(since)s AND isfinite(u.date) AND {column} IS NOT NULL
   AND NOT EXISTS (SELECT FROM {target} AS t WHERE t.id::text = u.{column}::text)
 GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT 10
@@ -64,6 +64,6 @@ SELECT {key} FROM {table} WHERE {key} IS NOT NULL GROUP BY {key} HAVING count(*)
 -- The number of accounts and of price overrides, now and in the last finished run.
 SELECT {accounts}, {overrides}, r.accounts, r.overrides
 FROM (SELECT) AS one LEFT JOIN (
-  SELECT accounts, overrides FROM {runs}
+  SELECT accounts, overrides FROM {job.runs}
   WHERE kind IN ('run', 'backfill') AND status = 'done' ORDER BY run_id DESC LIMIT 1
 ) AS r ON true

@@ -19,7 +19,7 @@ FROM (SELECT oid FROM behind ORDER BY oid) AS b JOIN pg_class AS c USING (oid) W
 -- name: check_ownership
 -- The status of this run, locked. FOR SHARE: parallel batches do not wait for each other, but a transaction that marks
 -- the run crashed waits for them.
-SELECT status FROM {runs} WHERE run_id = %(run_id)s FOR SHARE
+SELECT status FROM {job.runs} WHERE run_id = %(run_id)s FOR SHARE
 
 -- name: state_of_run
 -- The status of a run: a running one without the run lock has crashed. A replica does not know the locks of its
@@ -32,7 +32,7 @@ SELECT CASE
       AND classid::bigint = (hashtext('usage-jobs')::bigint & 4294967295)
       AND objid::bigint = (hashtext(%(schema)s)::bigint & 4294967295)
   ) THEN status ELSE 'crashed' END
-FROM {runs} WHERE run_id = %(run_id)s
+FROM {job.runs} WHERE run_id = %(run_id)s
 
 -- name: end_silent
 -- Terminates transactions of dead runs: their client has been silent for as long as a lock connection may be. They

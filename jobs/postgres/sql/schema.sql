@@ -86,7 +86,7 @@ BEGIN
     SELECT FROM pg_attribute a WHERE a.attrelid = to_regclass({quoted_months}) AND a.attname = 'fingerprint'
       AND NOT a.attisdropped
   ) THEN
-    UPDATE {months} SET fingerprint = NULL WHERE closed_at IS NULL AND fingerprint IS NOT NULL;
+    UPDATE {job.months} SET fingerprint = NULL WHERE closed_at IS NULL AND fingerprint IS NOT NULL;
   END IF;
 END
 $recompute$
@@ -107,13 +107,13 @@ $imported$
 
 -- name: indexes
 -- Indexes, each for one question. The draws of some users in some months.
-CREATE INDEX IF NOT EXISTS credit_draws_user_id_usage_date ON {credit_draws} (user_id, usage_date);
+CREATE INDEX IF NOT EXISTS credit_draws_user_id_usage_date ON {job.credit_draws} (user_id, usage_date);
 -- The draws of all users in some months: rows are stored nearly by day, so a small index of blocks is enough.
-CREATE INDEX IF NOT EXISTS credit_draws_usage_date ON {credit_draws} USING brin (usage_date) WITH (autosummarize = on);
+CREATE INDEX IF NOT EXISTS credit_draws_usage_date ON {job.credit_draws} USING brin (usage_date) WITH (autosummarize = on);
 -- The months with draws of another program: every run asks, and there are almost always none.
-CREATE INDEX IF NOT EXISTS credit_draws_adopted ON {credit_draws} (usage_date) WHERE revision = 0;
+CREATE INDEX IF NOT EXISTS credit_draws_adopted ON {job.credit_draws} (usage_date) WHERE revision = 0;
 -- The debts of the users of a batch.
-CREATE INDEX IF NOT EXISTS debts_user_id ON {debts} (user_id)
+CREATE INDEX IF NOT EXISTS debts_user_id ON {job.debts} (user_id)
 
 -- name: refuse_change
 -- The trigger function of append-only tables: it refuses the statement.
@@ -164,7 +164,7 @@ $revoke$
 DROP VIEW IF EXISTS {view};
 
 CREATE VIEW {view} WITH (security_invoker = true, security_barrier = true) AS
-SELECT {columns} FROM {user_monthly} WHERE {own_rows};
+SELECT {columns} FROM {job.user_monthly} WHERE {own_rows};
 
 COMMENT ON VIEW {view} IS 'usage-jobs: a signed-in user''s own months';
 
@@ -174,11 +174,11 @@ GRANT SELECT ON {view} TO authenticated;
 
 GRANT USAGE ON SCHEMA {schema} TO authenticated;
 
-GRANT SELECT ({columns}) ON {user_monthly} TO authenticated;
+GRANT SELECT ({columns}) ON {job.user_monthly} TO authenticated;
 
-DROP POLICY IF EXISTS own_months ON {user_monthly};
+DROP POLICY IF EXISTS own_months ON {job.user_monthly};
 
-CREATE POLICY own_months ON {user_monthly} FOR SELECT TO authenticated USING ({own_rows})
+CREATE POLICY own_months ON {job.user_monthly} FOR SELECT TO authenticated USING ({own_rows})
 
 -- name: own_rows
 -- A condition: the row belongs to the signed-in user. The REST API stores the claims of the verified token in this
