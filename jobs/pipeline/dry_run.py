@@ -1,8 +1,11 @@
 """A dry run: what a run would write, computed read-only on one snapshot."""
 
+from collections import Counter
 from dataclasses import replace
 from datetime import date
 from typing import Any
+
+import polars as pl
 
 from jobs.domain.fixed_point import unscaled
 from jobs.domain.run_report import Report
@@ -59,7 +62,7 @@ def compute_dry_run(
         if request.backfill is None or not (request.dry_run or request.backfill.plan):
             check_change(connection, scope, totals.sums, request.allow_change)
         with request.stage("finish"):
-            ended = _preview_end(connection, scope, totals, detected, full=request.full)
+            ended = _preview_end(connection, scope, totals, full=request.full)
         if request.ran_out is not None:
             write_ran_out(connection, scope, totals, request.ran_out)
     return summarize(request.seconds, scope, None, totals, ended, adopted), totals
@@ -97,11 +100,9 @@ def _snapshot_reader(connection: Connection, request: RunRequest, kind: str) -> 
     return Reader(kind, request.address, read_value(connection, "SELECT pg_export_snapshot()"))
 
 
-def _preview_end(
-    connection: Connection, scope: RunScope, totals: Totals, detected: Detected, *, full: bool
-) -> Finalized:
+def _preview_end(connection: Connection, scope: RunScope, totals: Totals, *, full: bool) -> Finalized:
     """Returns what ``finalize`` would write after the changes in ``totals``."""
-    by_month, whole = _predict_figures(connection, scope, totals, detected)
+    by_month, whole = _predict_figures(connection, scope, totals)
     totals.holding_up = find_unusable_payers(connection, scope.settings, scope.credits, scope.window.closing)
     closing = frozenset[date]() if totals.holding_up or totals.set_aside else scope.window.closing
     changes = compute_end(connection, scope, totals, by_month, closing, full=full)
@@ -115,22 +116,21 @@ def _preview_end(
 
 
 def _predict_figures(
-    connection: Connection, scope: RunScope, totals: Totals, detected: Detected
+    connection: Connection, scope: RunScope, totals: Totals
 ) -> tuple[dict[date, MonthFigures], MonthFigures]:
     """Returns the figures as they would be after the changes of the batches: by month, and of all summed months."""
     stored_figures, _ = read_month_figures(connection, scope, scope.window.months)
-    sums: dict[date, dict[str, int]] = {month: dict.fromkeys(AMOUNTS, 0) for month in scope.window.months}
+    deltas = {month: Counter[str]() for month in scope.window.months}
     for target, stored in totals.month_frames:
         for frame, sign in ((target, 1), (stored, -1)):
-            for row in frame.select("month", *AMOUNTS).group_by("month").sum().iter_rows(named=True):
-                for name in AMOUNTS:
-                    sums[row["month"]][name] += sign * (row[name] or 0)
+            sums = frame.group_by("month").agg(pl.len().alias("users"), pl.col("row_count", *AMOUNTS).sum())
+            for row in sums.iter_rows(named=True):
+                deltas[row.pop("month")].update({name: sign * (value or 0) for name, value in row.items()})
     by_month = {}
-    for month in scope.window.months:
-        old, count = stored_figures[month], detected.months.get(month)
-        figures: Any = {name: getattr(old, name) + unscaled(sums[month][name]) for name in AMOUNTS}
-        users, rows = (count.users, count.rows) if count else (0, 0)
-        by_month[month] = MonthFigures(users, rows, usage_hash=None, **figures)
+    for month, old in stored_figures.items():
+        delta = deltas[month]
+        amounts: Any = {name: getattr(old, name) + unscaled(delta[name]) for name in AMOUNTS}
+        by_month[month] = MonthFigures(old.users + delta["users"], old.row_count + delta["row_count"], None, **amounts)
     summed = [by_month[month] for month in scope.summed_months]
     whole: Any = {name: sum((getattr(each, name) for each in summed), start=unscaled(0)) for name in AMOUNTS}
     uncovered = compute_ran_out(connection, scope, totals)
