@@ -1,8 +1,8 @@
 """Every kind of change is noticed by the next run, and only the users concerned are computed again.
 
-Each case begins with a copy of a database that a run has just covered, changes one thing, and runs once. Then the same
-run changes nothing, a full run changes nothing, `reconcile` finds nothing, and a full run that starts afresh comes to
-the same results.
+A database that a run has just covered holds a team of six users for each change of a kind. Each team's change is done,
+and one run follows. Then the same run changes nothing, a full run changes nothing, `reconcile` finds nothing, and a
+full run that starts afresh comes to the same results. What changes for everybody, as settings do, is tried alone.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -17,7 +17,21 @@ from commands import HEADER, ask
 from conftest import Databases
 from fresh_start import forget_open_months, outcome
 from job_runs import Runner, copied, differences, rows_by_key
-from six_users import DAY, EVERYBODY, NORTH, OVERRIDE, RATES, SOUTH, made, row_id, runner
+from six_users import (
+    DAY,
+    EVERYBODY,
+    NEW,
+    NORTH,
+    OVERRIDE,
+    RATES,
+    SOUTH,
+    USERS,
+    made,
+    name_in_team,
+    of_team,
+    row_id,
+    runner,
+)
 
 from jobs.domain.run_report import Report
 
@@ -38,8 +52,8 @@ BALANCED = "total_purchased = total_purchased + {0}, free_credits_granted = free
 
 @dataclass(frozen=True)
 class Change:
-    """What other programs or the operator change. ``users``: who must be computed again; with ``at_most`` it may be
-    fewer, where the results do not depend on it. ``days``: new days that the next run covers."""
+    """What other programs or the operator change, of the first team. ``users``: who must be computed again; with
+    ``at_most`` it may be fewer, where the results do not depend on it. ``days``: new days that the next run covers."""
 
     name: str
     sql: str = ""
@@ -49,6 +63,7 @@ class Change:
     env: Mapping[str, str] = field(default_factory=dict)
     rates: str = RATES
     days: int = 0
+    only_usage: bool = False
 
 
 def row(user: str, number: int) -> str:
@@ -93,7 +108,7 @@ def rates(line: str) -> str:
 ROWS = [
     Change("a row inserted", insert_row("ada", "2026-06-12"), ADA),
     Change("a row inserted in the month before", insert_row("ada", "2026-05-12"), ADA),
-    Change("a row of a new user", insert_row("new", "2026-06-12"), frozenset({"new"})),
+    Change("a row of a new user", insert_row(NEW, "2026-06-12"), frozenset({NEW})),
     Change("a row inserted after the covered days", insert_row("ada", "2026-06-21"), NOBODY),
     Change("a row inserted before the open months", insert_row("ada", "2026-04-12"), NOBODY),
     # Bob's price of his own has no end: with each new day it is for one day more.
@@ -140,11 +155,11 @@ ROWS = [
     Change("two rows exchange a cluster", exchange("hopsworks_cluster_id", row_id("ada", 4), row_id("ada", 6)), ADA),
     Change("two users' rows exchange a quantity", exchange("cpu_hours", row_id("ada", 4), row_id("cyd", 6)), ADA | CYD),
 ]  # fmt: skip
-PRICES = [
+OVERRIDES = [
     Change("an override added", insert_override("ada", "cpu_hours", "2026-06-01"), ADA),
     Change("an override added for some days", insert_override("ada", "storage_gb", "2026-06-15"), ADA),
     Change("an override added for later days", insert_override("ada", "cpu_hours", "2026-07-15"), NOBODY),
-    Change("an override of a user without usage", insert_override("new", "cpu_hours", "2026-06-01"), NOBODY),
+    Change("an override of a user without usage", insert_override(NEW, "cpu_hours", "2026-06-01"), NOBODY),
     Change("an override's price edited", change_override("override_price = 0.06"), BOB),
     Change("an override becomes a discount", change_override("override_price = NULL, discount_percentage = 50"), BOB),
     Change("an override begins later", change_override("valid_from = '2026-06-15'"), BOB),
@@ -153,14 +168,7 @@ PRICES = [
     Change("an override is for another meter", change_override("resource_type = 'gpu_hours'"), BOB),
     Change("an override is for another user", change_override("user_id = 'cyd'"), BOB | CYD),
     Change("an override's reason edited", change_override("reason = 'as agreed'"), NOBODY),
-    Change("an override deleted", "DELETE FROM user_pricing_overrides", BOB),
-    Change("a line of the card changed", rates=RATES.replace(",0,0.50", ",0,0.60"), users=EVERYBODY, at_most=True),
-    Change("a line from the middle of the month", rates=rates("cpu_hours,2026-06-15,0,0.20,1"), users=EVERYBODY,
-           at_most=True),
-    Change("a line for a month to come", rates=rates("cpu_hours,2026-07-01,0,0.20,1")),
-    Change("a line that a later one has replaced", rates=rates("gpu_hours,2019-01-01,0,0.20,1")),
-    Change("a tier moved", rates=RATES.replace("2020-01-01,10,", "2020-01-01,13,"), users=EVERYBODY, at_most=True),
-    Change("the lines in another order", rates=HEADER + "".join(LINES[2:] + LINES[:2])),
+    Change("an override deleted", f"DELETE FROM user_pricing_overrides WHERE id = '{OVERRIDE}'", BOB),
 ]  # fmt: skip
 CREDITS = [
     Change("a purchase", move("ada", "total_purchased", 2, "purchase"), ADA),
@@ -172,14 +180,16 @@ CREDITS = [
     Change("an account opened", "INSERT INTO user_credits (user_id, total_purchased) VALUES ('eve', 3)", EVE),
     Change("an account of a user who is not drawn",
            "INSERT INTO user_credits (user_id, total_purchased) VALUES ('cyd', 3)", CYD, at_most=True),
-    Change("a column of an account that is not read", "UPDATE user_credits SET cpu_hours_used = 7"),
+    Change("a column of an account that is not read",
+           "UPDATE user_credits SET cpu_hours_used = 7 WHERE user_id = 'ada'"),
     Change("a billing mode switched without a new day", "UPDATE users SET billing_mode = 'postpaid' WHERE id = 'ada'"),
     Change("a billing mode switched for a new day", "UPDATE users SET billing_mode = 'postpaid' WHERE id = 'ada'",
            ADA | BOB, at_most=True, days=1),
     Change("the row of a user deleted", "DELETE FROM users WHERE id = 'ada'"),
-    Change("another column of users", "UPDATE users SET email = 'ada@example.org', status = 'suspended'"),
-    Change("a deduction reset to 0", change_row("credits_deducted = 0", number=1), ADA),
-    Change("a deduction reset to null", change_row("credits_deducted = NULL", number=1), ADA),
+    Change("another column of users",
+           "UPDATE users SET email = 'ada@example.org', status = 'suspended' WHERE id = 'ada'"),
+    Change("a deduction reset to 0", change_row("credits_deducted = 0", number=1), ADA, only_usage=True),
+    Change("a deduction reset to null", change_row("credits_deducted = NULL", number=1), ADA, only_usage=True),
     Change("deductions of two users exchanged", exchange("credits_deducted", row_id("ada", 1), row_id("bob", 1)),
            ADA | BOB, at_most=True),
     Change("0 becomes null, nothing deducted", change_row("credits_deducted = NULL", "cyd"), CYD, at_most=True),
@@ -191,12 +201,21 @@ CREDITS = [
            at_most=True, world="b"),
 ]  # fmt: skip
 RATED = [
-    Change("our own cost overwritten", change_row("total_cost = 99"), ADA, world="rated"),
-    Change("our own cost reset to 0", change_row("total_cost = 0"), ADA, world="rated"),
-    Change("our own cost reset to null", change_row("total_cost = NULL"), ADA, world="rated"),
+    Change("our own cost overwritten", change_row("total_cost = 99"), ADA, world="rated", only_usage=True),
+    Change("our own cost reset to 0", change_row("total_cost = 0"), ADA, world="rated", only_usage=True),
+    Change("our own cost reset to null", change_row("total_cost = NULL"), ADA, world="rated", only_usage=True),
     Change("two rows exchange our own cost", exchange("total_cost", row_id("ada", 4), row_id("ada", 6)), ADA,
-           world="rated"),
+           world="rated", only_usage=True),
     Change("a quantity where cost is ours", change_row("cpu_hours = 17"), ADA, world="rated"),
+]  # fmt: skip
+CARDS = [
+    Change("a line of the card changed", rates=RATES.replace(",0,0.50", ",0,0.60"), users=EVERYBODY, at_most=True),
+    Change("a line from the middle of the month", rates=rates("cpu_hours,2026-06-15,0,0.20,1"), users=EVERYBODY,
+           at_most=True),
+    Change("a tier moved", rates=RATES.replace("2020-01-01,10,", "2020-01-01,13,"), users=EVERYBODY, at_most=True),
+    Change("lines in another order, one for a month to come, one that a later one has replaced",
+           rates=HEADER + "".join(LINES[2:] + LINES[:2]) + "cpu_hours,2026-07-01,0,0.20,1,list\n"
+           "gpu_hours,2019-01-01,0,0.20,1,list\n"),
 ]  # fmt: skip
 SETTINGS = [
     Change("tiers by month", env={"TIERS": "month"}, users=EVERYBODY, at_most=True),
@@ -214,9 +233,10 @@ CLUSTERS = [
     Change("a cluster renamed", f"UPDATE hopsworks_clusters SET name = 'new' WHERE id = '{NORTH}'"),
     Change("a cluster without a name", f"UPDATE hopsworks_clusters SET name = NULL WHERE id = '{NORTH}'"),
     Change("a cluster deleted", f"DELETE FROM hopsworks_clusters WHERE id = '{SOUTH}'"),
-    Change("another column of a cluster", "UPDATE hopsworks_clusters SET max_users = 7"),
+    Change("another column of a cluster", f"UPDATE hopsworks_clusters SET max_users = 7 WHERE id = '{NORTH}'"),
 ]
-CHANGES = [*ROWS, *PRICES, *CREDITS, *RATED, *SETTINGS, *CLUSTERS]
+SIDE_BY_SIDE = [*ROWS, *OVERRIDES, *CREDITS, *RATED, *CLUSTERS]
+ALONE = [*CARDS, *SETTINGS]
 WORLDS = {"recorded": ("a", "recorded"), "rated": ("a", "rated"), "b": ("b", "recorded")}
 """Shape and cost mode by name."""
 
@@ -230,7 +250,7 @@ def worlds(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> It
         if name not in known:
             shape, cost = WORLDS[name]
             job = runner(tmp_path_factory.mktemp(name), COST=cost)
-            known[name] = made(databases, shape, lambda _: None, job)
+            known[name] = made(databases, shape, job)
         return known[name]
 
     yield world
@@ -247,6 +267,19 @@ def copy(databases: Databases, worlds: Callable[[str], str]) -> Iterator[Callabl
         return urls[-1]
 
     yield made_copy
+    databases.retire(urls)
+
+
+@pytest.fixture
+def make_teams(databases: Databases) -> Iterator[Callable[[str, int, Runner], str]]:
+    """make_teams(world, number, job): the URL of a world with so many teams of six users."""
+    urls: list[str] = []
+
+    def make(world: str, number: int, job: Runner) -> str:
+        urls.append(made(databases, WORLDS[world][0], job, number))
+        return urls[-1]
+
+    yield make
     databases.retire(urls)
 
 
@@ -276,21 +309,45 @@ def is_final(job: Runner, url: str, day: date, report: Report) -> None:
 
 
 @pytest.mark.database
-@pytest.mark.parametrize("case", CHANGES, ids=[case.name for case in CHANGES])
-def test_a_change_is_noticed(case: Change, copy: Callable[[str], str], tmp_path: Path) -> None:
+@pytest.mark.parametrize(("world", "days"), [("recorded", 0), ("recorded", 1), ("rated", 0), ("b", 0)])
+def test_changes_are_noticed(
+    world: str, days: int, make_teams: Callable[[str, int, Runner], str], tmp_path: Path
+) -> None:
+    cases = [case for case in SIDE_BY_SIDE if (case.world, case.days) == (world, days)]
+    job, day = runner(tmp_path, COST=WORLDS[world][1]), DAY + timedelta(days=days)
+    url = make_teams(world, len(cases), job)
+    before = run_ids(url)
+    change(url, ";".join(of_team(case.sql, team) for team, case in enumerate(cases)))
+    report = job.run(url, day)
+    written = users_written(before, run_ids(url))
+    least = most = 0
+    for team, case in enumerate(cases):
+        concerned = {name_in_team(user, team) for user in case.users}
+        found = written & {name_in_team(user, team) for user in (*USERS, NEW)}
+        assert found <= concerned, f"{case.name}: only who is concerned is written"
+        assert case.at_most or case.only_usage or found == concerned, f"{case.name}: who is concerned is written"
+        most += len(concerned)
+        least += 0 if case.at_most else len(concerned)
+    assert least <= report.users_recomputed <= most
+    is_final(job, url, day, report)
+
+
+@pytest.mark.database
+@pytest.mark.parametrize("case", ALONE, ids=[case.name for case in ALONE])
+def test_a_change_for_everybody_is_noticed(case: Change, copy: Callable[[str], str], tmp_path: Path) -> None:
     url, day = copy(case.world), DAY + timedelta(days=case.days)
     before = run_ids(url)
-    change(url, case.sql)
-    job = runner(tmp_path, rates=case.rates, **{"COST": WORLDS[case.world][1]} | dict(case.env))
+    job = runner(tmp_path, rates=case.rates, **case.env)
     report = job.run(url, day)
-    after = run_ids(url)
-    written = {str(key[0]) for key in before.keys() | after.keys() if before.get(key) != after.get(key)}
+    written = users_written(before, run_ids(url))
     assert written <= case.users, "only who is concerned is written"
-    if case.at_most:
-        assert len(written) <= report.users_recomputed <= len(case.users)
-    else:
-        assert report.users_recomputed == len(case.users)
+    assert len(written) <= report.users_recomputed <= len(case.users)
     is_final(job, url, day, report)
+
+
+def users_written(before: dict[tuple[object, ...], int], after: dict[tuple[object, ...], int]) -> set[str]:
+    """Of whom a run wrote a month, by what ``run_ids`` were before and after it."""
+    return {str(key[0]) for key in before.keys() | after.keys() if before.get(key) != after.get(key)}
 
 
 @pytest.mark.database
