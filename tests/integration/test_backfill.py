@@ -46,16 +46,18 @@ def done(url: str, *arguments: str, code: int = 0) -> dict[str, Any]:
     return backfill(url, *arguments, "--reason", "late", "--yes", "--json", code=code).object
 
 
-@pytest.fixture
-def closed(database: str) -> str:
-    """April and May are closed, June is open; ada costs 1 a month, ben 2."""
-    applied(database)
-    prepaid(database, "ada", purchased="100")
+def prepare_closed(url: str) -> None:
+    prepaid(url, "ada", purchased="100")
     for number, (user, cost) in enumerate((("ada", "1"), ("ben", "2"))):
         for month in (4, 5, 6):
-            row(database, 10 * month + number, cost, date(2026, month, 10), user_id=user)
-    assert usage_jobs("run", url=database, today=TODAY, **START).code == 0
-    return database
+            row(url, 10 * month + number, cost, date(2026, month, 10), user_id=user)
+    assert usage_jobs("run", url=url, today=TODAY, **START).code == 0
+
+
+@pytest.fixture
+def closed(make_prepared: Callable[[Callable[[str], object]], str]) -> str:
+    """April and May are closed, June is open; ada costs 1 a month, ben 2."""
+    return make_prepared(prepare_closed)
 
 
 def corrections(url: str) -> list[tuple[Any, ...]]:

@@ -1,5 +1,6 @@
 """Who is drawn: how a user pays, since when, and what those who are not drawn owe (manual: credits)."""
 
+from collections.abc import Callable
 from datetime import date
 from decimal import Decimal
 
@@ -86,14 +87,17 @@ def test_amounts_due_are_rounded_half_to_even(ready: str, cost: str, amount: str
 # A mode that changes
 
 
-@pytest.fixture
-def switching(ready: str) -> str:
-    """A prepaid user with a row of 0.30 on each of three days, run up to the 18th."""
-    prepaid(ready, purchased="5")
+def prepare_switching(url: str) -> None:
+    prepaid(url, purchased="5")
     for number in (18, 19, 20):
-        row(ready, number, "0.30", june(number))
-    night(ready, "--date", "2026-06-18")
-    return ready
+        row(url, number, "0.30", june(number))
+    night(url, "--date", "2026-06-18")
+
+
+@pytest.fixture
+def switching(make_prepared: Callable[[Callable[[str], object]], str]) -> str:
+    """A prepaid user with a row of 0.30 on each of three days, run up to the 18th."""
+    return make_prepared(prepare_switching)
 
 
 @pytest.mark.thorough

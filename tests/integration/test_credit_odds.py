@@ -1,5 +1,6 @@
 """Rows that leave the days of a run, accounts that come and go, values that are no numbers: draws follow them."""
 
+from collections.abc import Callable
 from decimal import Decimal
 from uuid import UUID
 
@@ -32,15 +33,18 @@ from prepaid import (
 THIRTY = amounts("0", "0.30")
 
 
+def prepare_two(url: str) -> None:
+    prepaid(url, purchased="1.00")
+    prepaid(url, "bob", purchased="1.00")
+    row(url, 1, "0.30", june(19))
+    row(url, 2, "0.30", june(20))
+    night(url)
+
+
 @pytest.fixture
-def two(ready: str) -> str:
+def two(make_prepared: Callable[[Callable[[str], object]], str]) -> str:
     """May is closed; rows 1 and 2 on 19 and 20 June have drawn 0.30 each of 1.00."""
-    prepaid(ready, purchased="1.00")
-    prepaid(ready, "bob", purchased="1.00")
-    row(ready, 1, "0.30", june(19))
-    row(ready, 2, "0.30", june(20))
-    night(ready)
-    return ready
+    return make_prepared(prepare_two)
 
 
 def change(url: str, changes: str, number: int = 1) -> None:

@@ -1,5 +1,6 @@
 """More and less credit while months are open, months that are closed, and a ledger that only grows."""
 
+from collections.abc import Callable
 from decimal import Decimal
 from uuid import UUID
 
@@ -92,16 +93,19 @@ def test_credit_that_others_use_counts(ready: str) -> None:
 # Closed months
 
 
+def prepare_closed(url: str) -> None:
+    prepaid(url, purchased="0.20")
+    row(url, 1, "0.30", MAY_31)
+    row(url, 2, "0.30", june(5))
+    night(url)
+    assert ask(url, "SELECT month FROM rollup.months WHERE closed_at IS NOT NULL") == [{"month": MAY}]
+    assert drawn(url) == {1: amounts("0", "0.20")}
+
+
 @pytest.fixture
-def closed(ready: str) -> str:
+def closed(make_prepared: Callable[[Callable[[str], object]], str]) -> str:
     """May is closed: its row 1 of 0.30 drew 0.20, all there was, and row 2 in June nothing."""
-    prepaid(ready, purchased="0.20")
-    row(ready, 1, "0.30", MAY_31)
-    row(ready, 2, "0.30", june(5))
-    night(ready)
-    assert ask(ready, "SELECT month FROM rollup.months WHERE closed_at IS NOT NULL") == [{"month": MAY}]
-    assert drawn(ready) == {1: amounts("0", "0.20")}
-    return ready
+    return make_prepared(prepare_closed)
 
 
 @pytest.mark.thorough

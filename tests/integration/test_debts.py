@@ -1,5 +1,6 @@
 """Debts: what was not covered when a month closed is owed, and later credit settles it before it pays anything new."""
 
+from collections.abc import Callable
 from datetime import date
 from decimal import Decimal
 from typing import Any
@@ -73,14 +74,17 @@ def test_credit_that_comes_after_the_close_settles_the_month(ready: str) -> None
     repeats(ready, today=june(5))
 
 
+def prepare_owing(url: str) -> None:
+    prepaid(url, purchased="10")
+    row(url, 1, "310", MAY_31)
+    night(url, today=CLOSED)
+    assert debts(url) == {1: ("300.00", "0.00", "0.00")}
+
+
 @pytest.fixture
-def owing(ready: str) -> str:
+def owing(make_prepared: Callable[[Callable[[str], object]], str]) -> str:
     """May is closed; ada owes 300 for its last day."""
-    prepaid(ready, purchased="10")
-    row(ready, 1, "310", MAY_31)
-    night(ready, today=CLOSED)
-    assert debts(ready) == {1: ("300.00", "0.00", "0.00")}
-    return ready
+    return make_prepared(prepare_owing)
 
 
 @pytest.mark.thorough

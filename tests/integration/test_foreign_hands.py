@@ -1,5 +1,6 @@
 """Credits that the ledger does not explain: their users are set aside, and nothing is put right in silence."""
 
+from collections.abc import Callable
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
@@ -37,14 +38,17 @@ from jobs.settings import load
 OURS = ("user_daily", "user_monthly", "cluster_daily", "cluster_monthly", "credit_draws", "runs", "months")
 
 
-@pytest.fixture
-def two(ready: str) -> str:
-    """Ada and bob, each of whom was drawn 0.10 free and 0.20 purchased on the 19th."""
+def prepare_two(url: str) -> None:
     for number, name in enumerate(("ada", "bob"), start=1):
-        prepaid(ready, name, granted="0.10", purchased="9")
-        row(ready, number, "0.30", june(19), user_id=name)
-    night(ready)
-    return ready
+        prepaid(url, name, granted="0.10", purchased="9")
+        row(url, number, "0.30", june(19), user_id=name)
+    night(url)
+
+
+@pytest.fixture
+def two(make_prepared: Callable[[Callable[[str], object]], str]) -> str:
+    """Ada and bob, each of whom was drawn 0.10 free and 0.20 purchased on the 19th."""
+    return make_prepared(prepare_two)
 
 
 def reasons(url: str) -> dict[str, str]:

@@ -20,20 +20,22 @@ def account(url: str, user: str, mode: str = "prepaid", **amounts: int) -> None:
     insert(url, "user_credits", user_id=user, **amounts)
 
 
-@pytest.fixture
-def url(database: str, tmp_path: Path) -> str:
-    """Three users over two months: one with credit left, one who ran out, one postpaid; one rejected row; one run."""
-    configured(tmp_path)
-    applied(database)
-    account(database, "ada", total_purchased=50, free_credits_granted=1)
-    account(database, "bob", total_purchased=1)
-    account(database, "cy", "postpaid")
+def prepare_two_months(url: str) -> None:
+    account(url, "ada", total_purchased=50, free_credits_granted=1)
+    account(url, "bob", total_purchased=1)
+    account(url, "cy", "postpaid")
     for user in ("ada", "bob", "cy"):
         for day in (MAY, DAY - timedelta(days=1), DAY):
-            add_usage(database, user_id=user, date=day, cpu_hours=7)
-    add_row(database, user_id="ada", cpu_hours=-1)
-    assert usage_jobs("run", url=database).code == 3
-    return database
+            add_usage(url, user_id=user, date=day, cpu_hours=7)
+    add_row(url, user_id="ada", cpu_hours=-1)
+    assert usage_jobs("run", url=url).code == 3
+
+
+@pytest.fixture
+def url(make_prepared: Callable[[Callable[[str], object]], str], tmp_path: Path) -> str:
+    """Three users over two months: one with credit left, one who ran out, one postpaid; one rejected row; one run."""
+    configured(tmp_path)
+    return make_prepared(prepare_two_months)
 
 
 def broken(ran: Ran) -> dict[str, list[str]]:

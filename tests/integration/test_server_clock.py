@@ -1,5 +1,6 @@
 """Which day it is: the database server says so, and only what batches have written counts as covered."""
 
+from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -14,15 +15,18 @@ START, TODAY = {"USAGE_JOBS_START": "2026-05"}, date(2026, 6, 11)
 A_YEAR_AHEAD = date(2027, 6, 11)
 
 
+def prepare_usage(url: str) -> None:
+    for day in (date(2026, 5, 5), date(2026, 6, 5)):
+        add_row(url, user_id="ada", date=day, cpu_hours=100)
+    ask(url, "UPDATE users SET billing_mode = 'postpaid'")
+    assert night(url) == 0
+
+
 @pytest.fixture
-def url(database: str, tmp_path: Any) -> str:
+def url(make_prepared: Callable[[Callable[[str], object]], str], tmp_path: Any) -> str:
     """A user with usage on a day of May and one of June, covered up to 10 June; May is closed."""
     configured(tmp_path, settings="workers = 1\n")
-    for day in (date(2026, 5, 5), date(2026, 6, 5)):
-        add_row(database, user_id="ada", date=day, cpu_hours=100)
-    ask(database, "UPDATE users SET billing_mode = 'postpaid'")
-    assert night(applied(database)) == 0
-    return database
+    return make_prepared(prepare_usage)
 
 
 def night(url: str, *words: str, today: date = TODAY) -> int:
