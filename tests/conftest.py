@@ -198,7 +198,7 @@ def _nothing_of_the_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
     monkeypatch.chdir(tmp_path)
 
 
-def _scratch() -> AbstractContextManager[str]:
+def scratch() -> AbstractContextManager[str]:
     """A directory in memory where there is some; not pytest's own, as root's pytest closes that to others."""
     roomy = MEMORY.is_dir() and os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > 4 << 30
     return tempfile.TemporaryDirectory(prefix="usage-jobs-", dir=MEMORY if roomy else None)
@@ -207,7 +207,7 @@ def _scratch() -> AbstractContextManager[str]:
 @pytest.fixture
 def server_directory() -> Iterator[Path]:
     """Where a test may start a server of its own."""
-    with _scratch() as directory:
+    with scratch() as directory:
         yield Path(directory) / "server"
 
 
@@ -216,7 +216,7 @@ def _server() -> Iterator[str]:
     if url := _another_server():
         yield url
         return
-    with pytest.MonkeyPatch.context() as monkeypatch, _scratch() as directory:
+    with pytest.MonkeyPatch.context() as monkeypatch, scratch() as directory:
         _scrub(monkeypatch)
         with run_server(Path(directory) / "server", settings=SETTINGS) as url:
             with psycopg.connect(url) as connection:

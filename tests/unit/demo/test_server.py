@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import psycopg
 import pytest
+from conftest import scratch
 
 from jobs.demo.server import run_server
 from jobs.domain.errors import ConfigError
@@ -45,12 +46,28 @@ class User:
         self.process.communicate()
 
 
+@pytest.fixture(scope="module")
+def initialised() -> Iterator[Path]:
+    """The directory of a server that has been started once, and stopped: initdb is what takes long."""
+    with scratch() as directory:
+        with run_server(Path(directory) / "server", fsync=False):
+            pass
+        yield Path(directory) / "server"
+
+
 @pytest.fixture
-def enter(server_directory: Path) -> Iterator[Callable[[], User]]:
+def made(initialised: Path, server_directory: Path) -> Path:
+    """A copy of it."""
+    subprocess.run(["cp", "-a", initialised, server_directory], check=True)
+    return server_directory
+
+
+@pytest.fixture
+def enter(made: Path) -> Iterator[Callable[[], User]]:
     users: list[User] = []
 
     def enter() -> User:
-        users.append(User(server_directory))
+        users.append(User(made))
         return users[-1]
 
     yield enter
@@ -73,61 +90,61 @@ def answers(url: str) -> bool:
         return False
 
 
-def test_it_runs_inside_and_not_after(server_directory: Path) -> None:
-    with run_server(server_directory, fsync=False) as url:
+def test_it_runs_inside_and_not_after(made: Path) -> None:
+    with run_server(made, fsync=False) as url:
         assert urlsplit(url).hostname == "127.0.0.1"
         assert answers(url)
     assert not answers(url)
 
 
-def test_data_is_still_there_the_next_time(server_directory: Path) -> None:
-    with run_server(server_directory) as url:
+def test_data_is_still_there_the_next_time(made: Path) -> None:
+    with run_server(made) as url:
         value(url, "select lo_create(7)")
-    with run_server(server_directory) as url:
+    with run_server(made) as url:
         assert value(url, "select oid from pg_largeobject_metadata") == 7
 
 
-def test_the_last_of_two_users_stops_it(server_directory: Path, enter: Callable[[], User]) -> None:
+def test_the_last_of_two_users_stops_it(made: Path, enter: Callable[[], User]) -> None:
     other = enter()
-    with run_server(server_directory) as url:
+    with run_server(made) as url:
         assert url == other.url
         other.leave()
         assert answers(url)
     assert not answers(url)
 
 
-def test_whoever_started_it_may_leave_first(server_directory: Path, enter: Callable[[], User]) -> None:
-    with run_server(server_directory, fsync=False) as url:
+def test_whoever_started_it_may_leave_first(made: Path, enter: Callable[[], User]) -> None:
+    with run_server(made, fsync=False) as url:
         other = enter()
     assert answers(url)
     other.leave()
     assert not answers(url)
 
 
-def test_a_killed_user_leaves_it_to_the_next(server_directory: Path, enter: Callable[[], User]) -> None:
+def test_a_killed_user_leaves_it_to_the_next(made: Path, enter: Callable[[], User]) -> None:
     killed = enter()
     killed.signal(signal.SIGKILL)
     assert answers(killed.url)
-    with run_server(server_directory) as url:
+    with run_server(made) as url:
         assert url == killed.url
     assert not answers(url)
 
 
-def test_ctrl_c_stops_it_in_order(server_directory: Path, enter: Callable[[], User]) -> None:
+def test_ctrl_c_stops_it_in_order(made: Path, enter: Callable[[], User]) -> None:
     user = enter()
     user.signal(signal.SIGINT)
     assert not answers(user.url)
-    assert not (server_directory / "data" / "postmaster.pid").exists()
+    assert not (made / "data" / "postmaster.pid").exists()
 
 
-def test_the_terminal_cannot_reach_the_server(server_directory: Path) -> None:
-    with run_server(server_directory, fsync=False):
-        postmaster = int((server_directory / "data" / "postmaster.pid").read_text().split()[0])
+def test_the_terminal_cannot_reach_the_server(made: Path) -> None:
+    with run_server(made, fsync=False):
+        postmaster = int((made / "data" / "postmaster.pid").read_text().split()[0])
         assert os.getsid(postmaster) != os.getsid(0)
 
 
-def test_an_error_of_the_user_passes_through(server_directory: Path) -> None:
-    with pytest.raises(PermissionError, match="mine"), run_server(server_directory, fsync=False) as url:
+def test_an_error_of_the_user_passes_through(made: Path) -> None:
+    with pytest.raises(PermissionError, match="mine"), run_server(made, fsync=False) as url:
         raise PermissionError("mine")
     assert not answers(url)
 
@@ -141,31 +158,31 @@ def test_comings_and_goings_do_not_meet(server_directory: Path) -> None:
         assert all(threads.map(visit, range(12)))
 
 
-def test_the_port_is_kept_while_it_is_free(server_directory: Path) -> None:
-    with run_server(server_directory, fsync=False) as first:
+def test_the_port_is_kept_while_it_is_free(made: Path) -> None:
+    with run_server(made, fsync=False) as first:
         pass
-    with run_server(server_directory, fsync=False) as second:
+    with run_server(made, fsync=False) as second:
         pass
     assert second == first
     taken = socket.create_server(("127.0.0.1", urlsplit(first).port or 0))
-    with taken, run_server(server_directory, fsync=False) as third:
+    with taken, run_server(made, fsync=False) as third:
         assert answers(third)
     assert third != first
 
 
-def test_the_password_is_needed_and_private(server_directory: Path) -> None:
-    with run_server(server_directory, fsync=False) as url:
+def test_the_password_is_needed_and_private(made: Path) -> None:
+    with run_server(made, fsync=False) as url:
         secret = urlsplit(url).password or ""
         with pytest.raises(psycopg.OperationalError, match="password"):
             psycopg.connect(url.replace(secret, "wrong"))
-    assert (server_directory / "password").stat().st_mode & 0o777 == 0o600
+    assert (made / "password").stat().st_mode & 0o777 == 0o600
 
 
-def test_settings_reach_the_server(server_directory: Path) -> None:
-    with run_server(server_directory, fsync=False, settings={"application_name": "it's $HOME"}) as url:
+def test_settings_reach_the_server(made: Path) -> None:
+    with run_server(made, fsync=False, settings={"application_name": "it's $HOME"}) as url:
         assert value(url, "show fsync") == "off"
         assert value(url, "select reset_val from pg_settings where name = 'application_name'") == "it's $HOME"
-    with run_server(server_directory) as url:
+    with run_server(made) as url:
         assert value(url, "show fsync") == "on"
 
 
@@ -174,12 +191,12 @@ def test_names_of_any_length_and_kind(server_directory: Path) -> None:
         assert answers(url)
 
 
-def test_a_stale_pid_file_may_name_a_living_process(server_directory: Path) -> None:
-    with run_server(server_directory, fsync=False):
-        pid_file = (server_directory / "data" / "postmaster.pid").read_text()
+def test_a_stale_pid_file_may_name_a_living_process(made: Path) -> None:
+    with run_server(made, fsync=False):
+        pid_file = (made / "data" / "postmaster.pid").read_text()
     stale = "\n".join([str(os.getppid()), *pid_file.splitlines()[1:]])
-    (server_directory / "data" / "postmaster.pid").write_text(stale)
-    with run_server(server_directory, fsync=False) as url:
+    (made / "data" / "postmaster.pid").write_text(stale)
+    with run_server(made, fsync=False) as url:
         assert answers(url)
 
 
@@ -205,12 +222,12 @@ def test_a_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root has a server run by somebody else")
-def test_as_root_the_way_to_the_data_is_opened_each_time(server_directory: Path) -> None:
+def test_as_root_the_way_to_the_data_is_opened_each_time(made: Path) -> None:
     for _ in range(2):
-        server_directory.parent.chmod(0o700)
-        with run_server(server_directory, fsync=False) as url:
+        made.parent.chmod(0o700)
+        with run_server(made, fsync=False) as url:
             assert answers(url)
-        assert server_directory.parent.stat().st_mode & 0o777 == 0o701
+        assert made.parent.stat().st_mode & 0o777 == 0o701
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="nothing is read-only to root")
@@ -220,11 +237,11 @@ def test_a_read_only_parent_is_named(tmp_path: Path) -> None:
         pass
 
 
-def test_a_server_that_does_not_start_says_why(server_directory: Path) -> None:
-    with run_server(server_directory, fsync=False):
+def test_a_server_that_does_not_start_says_why(made: Path) -> None:
+    with run_server(made, fsync=False):
         pass
-    (server_directory / "data" / "PG_VERSION").write_text("9.6\n")
-    with pytest.raises(ConfigError, match=r"does not start\n(.*\n)*.*version 9\.6"), run_server(server_directory):
+    (made / "data" / "PG_VERSION").write_text("9.6\n")
+    with pytest.raises(ConfigError, match=r"does not start\n(.*\n)*.*version 9\.6"), run_server(made):
         pass
 
 
