@@ -27,7 +27,8 @@ from jobs.settings import load
 
 DAYS = count("SCHEDULE_DAYS")
 SEED = int(os.environ.get("SCHEDULE_SEED", "0"))
-BEGIN = datetime(2026, 1, 2, 12, tzinfo=UTC)
+BEGIN = datetime(2026, 1, 25, 12, tzinfo=UTC)
+"""A few days later January closes."""
 END = BEGIN + timedelta(days=DAYS)
 ENVIRONMENT = {"USAGE_JOBS_START": "2026-01"}
 
@@ -64,6 +65,7 @@ def life(
 ) -> datetime:
     """One process from its start to its end; in the first of ``days`` nothing else happens."""
     length = timedelta(days=days) if days else timedelta(minutes=rng.choice([30, 5_000, 20_000, 60_000]))
+    length = min(length, timedelta(days=DAYS + 13))
     jumps = 0.0 if days else rng.choice([0, 0.0002])
     away: list[datetime] = [begin, begin]
 
@@ -105,5 +107,6 @@ def proved(url: str, until: date, events: Counter[str]) -> None:
     assert booked["days"] == booked["hours"] == (runs[-1]["window_to"] - date(2025, 12, 31)).days
     open_ = ask(url, "SELECT month FROM rollup.months WHERE closed_at IS NULL")
     assert len(open_) <= 2
+    assert ask(url, "SELECT month FROM rollup.months WHERE closed_at IS NOT NULL"), "January has closed"
     laws = usage_jobs("reconcile", url=url, today=until + timedelta(days=1), **ENVIRONMENT)
     assert laws.code == 0, laws.out
