@@ -224,7 +224,7 @@ def test_the_job_does_what_the_oracle_does(shape: Literal["A", "B"], databases: 
 
 
 @pytest.mark.database
-@settings(LAW, max_examples=2 * EXAMPLES)
+@settings(LAW, max_examples=EXAMPLES + 1)
 @given(data=st.data())
 def test_overrides_end_as_they_do_for_the_oracle(databases: Databases, data: st.DataObject) -> None:
     case, worlds = data.draw(ends_of_overrides(), "case")

@@ -12,7 +12,7 @@ USUAL_AND_FURTHER = {
     "MACHINE_SEQUENCES": (1, 2),
     "HISTORIES": (20, 4),
     "HISTORY_NIGHTS": (2, 2),
-    "MONEY_HISTORIES": (4, 4),
+    "MONEY_HISTORIES": (2, 4),
     "FINGERPRINT_USERS": (5000, 1000),
     "PLANS": (3, 2),
     "KILLS": (1, 1),
