@@ -7,7 +7,6 @@ refuses or does without it. A role that lost a policy reads no rows and gets no 
 import contextlib
 import os
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from drift_figures import differences, digest, figures
 from drift_verdicts import ended
 from drift_world import BEFORE, CARDS, command, do
 from psycopg.errors import InsufficientPrivilege
-from role_world import RIGHTS, Grant, Roles, as_role, changed, every_grant, grants, looks, night, refused, roles
+from role_world import RIGHTS, Grant, Roles, as_role, changed, every_grant, grants, looks, night, refused
 
 pytestmark = pytest.mark.direct(reason="the role is its own")
 
@@ -27,29 +26,6 @@ NIGHT = [3, 3, 3]
 """run; run after changes, with a row that stays rejected, and a backfill."""
 READ = [0, 3, 6, 0, 0, 0]
 """check, dry run; watch (of May), reconcile, explain, runs."""
-
-
-@pytest.fixture(scope="module")
-def made(server_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Roles]:
-    with pytest.MonkeyPatch.context() as patch, roles(server_url, tmp_path_factory.mktemp("role")) as some:
-        patch.chdir(some.directory)
-        some.copies.drop(some.copy("a"))
-        yield some
-
-
-@pytest.fixture
-def owner(made: Roles, tmp_path: Path) -> Iterator[str]:
-    """The URL of a database of shape A for who owns it."""
-    configured(tmp_path, rates=CARDS)
-    made.directory = tmp_path
-    url = made.copy("a")
-    yield url
-    made.copies.drop(url)
-
-
-@pytest.fixture
-def role(made: Roles) -> str:
-    return made.role("a")
 
 
 @pytest.fixture
@@ -69,12 +45,12 @@ def findings(url: str) -> dict[str, dict[str, Any]]:
 
 
 @pytest.mark.parametrize(("shape", "cost"), SHAPES)
-def test_the_role_does_all_that_the_job_does(made: Roles, tmp_path: Path, shape: str, cost: str) -> None:
+def test_the_role_does_all_that_the_job_does(role_databases: Roles, tmp_path: Path, shape: str, cost: str) -> None:
     """Two nights end in the same figures as the owner's, and check finds no privilege missing, and none too many."""
     configured(tmp_path, rates=CARDS)
-    made.directory = tmp_path
-    mine, theirs = made.copy(shape, cost), made.copy(shape, cost)
-    url = as_role(mine, made.role(shape, cost))
+    role_databases.directory = tmp_path
+    mine, theirs = role_databases.copy(shape, cost), role_databases.copy(shape, cost)
+    url = as_role(mine, role_databases.role(shape, cost))
     read = looks(shape, url, cost, before=True)
     ran = night(shape, url, mine, cost)
     assert [one.code for one in ran] == NIGHT, [ended(one) for one in ran]
@@ -86,7 +62,7 @@ def test_the_role_does_all_that_the_job_does(made: Roles, tmp_path: Path, shape:
     assert differences(figures(mine), figures(theirs)) == []
     assert ask(mine, "SELECT count(*) AS kinds FROM rollup.runs WHERE kind = 'adopt'") == [{"kinds": shape != "c"}]
     for url in (mine, theirs):
-        made.copies.drop(url)
+        role_databases.copies.drop(url)
 
 
 def test_a_role_of_another_program_is_left_alone(owner: str) -> None:

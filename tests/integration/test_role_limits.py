@@ -1,7 +1,6 @@
 """A role of the job's own beside what it may too much, other settings, and names that only a quoted role can have."""
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,32 +9,9 @@ from commands import ask, configured
 from drift_figures import digest
 from drift_verdicts import ended
 from drift_world import BEFORE, CARDS, command, do
-from role_world import PASSWORD, Roles, as_role, every_grant, grants, quoted, refused, roles
+from role_world import PASSWORD, as_role, every_grant, grants, quoted, refused
 
 pytestmark = pytest.mark.direct(reason="the role is its own")
-
-
-@pytest.fixture(scope="module")
-def made(server_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Roles]:
-    with pytest.MonkeyPatch.context() as patch, roles(server_url, tmp_path_factory.mktemp("role")) as some:
-        patch.chdir(some.directory)
-        some.copies.drop(some.copy("a"))
-        yield some
-
-
-@pytest.fixture
-def owner(made: Roles, tmp_path: Path) -> Iterator[str]:
-    """The URL of a database of shape A for who owns it."""
-    configured(tmp_path, rates=CARDS)
-    made.directory = tmp_path
-    url = made.copy("a")
-    yield url
-    made.copies.drop(url)
-
-
-@pytest.fixture
-def role(made: Roles) -> str:
-    return made.role("a")
 
 
 @pytest.fixture
