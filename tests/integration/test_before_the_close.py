@@ -9,7 +9,7 @@ from uuid import UUID
 
 import psycopg
 import pytest
-from commands import add_row, applied, ask, configured, insert, usage_jobs
+from commands import add_row, ask, configured, insert, usage_jobs
 
 from jobs.pipeline import run
 from jobs.pipeline.finalize import finalize
@@ -20,17 +20,17 @@ NORTH, SOUTH = UUID(int=1), UUID(int=2)
 
 
 @pytest.fixture
-def url(database: str, tmp_path: Any) -> str:
+def url(ready: str, tmp_path: Any) -> str:
     """Three users with usage in May, which the next run closes: ada is prepaid and short of credit."""
     configured(tmp_path, settings='start = "2026-05"\nworkers = 1\n')
     for user in ("ada", "bob", "50%off%%"):
         for day in (10, 11, 12):
-            add_row(database, user_id=user, date=MAY.replace(day=day), cpu_hours=100, hopsworks_cluster_id=NORTH)
-    add_row(database, user_id="bob", date=MAY, cpu_hours=1, hopsworks_cluster_id=SOUTH)
-    with psycopg.connect(database) as link:
+            add_row(ready, user_id=user, date=MAY.replace(day=day), cpu_hours=100, hopsworks_cluster_id=NORTH)
+    add_row(ready, user_id="bob", date=MAY, cpu_hours=1, hopsworks_cluster_id=SOUTH)
+    with psycopg.connect(ready) as link:
         link.execute(b"UPDATE users SET billing_mode = 'prepaid' WHERE id IN ('ada', '50%off%%')")
-    insert(database, "user_credits", user_id="ada", total_purchased=5)
-    return applied(database)
+    insert(ready, "user_credits", user_id="ada", total_purchased=5)
+    return ready
 
 
 def night(url: str, day: date = JUNE_3, *words: str) -> dict[str, Any]:

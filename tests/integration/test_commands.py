@@ -4,7 +4,7 @@ import re
 import shlex
 import socket
 from calendar import monthrange
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import date, timedelta
 from decimal import ROUND_HALF_EVEN, Decimal
 from fractions import Fraction
@@ -43,19 +43,22 @@ EXPLAIN = ("explain", "--user", "ada", "--month", "2026-06")
 
 
 @pytest.fixture
-def ready(database: str) -> str:
+def ready(ready: str) -> str:
     """Two users on two clusters, ready for a run."""
-    add_usage(database, hopsworks_cluster_id=CLUSTER)
-    add_usage(database, user_id="bob", cpu_hours=2)
-    return applied(database)
+    add_usage(ready, hopsworks_cluster_id=CLUSTER)
+    add_usage(ready, user_id="bob", cpu_hours=2)
+    return ready
+
+
+def prepare_sample(url: str) -> None:
+    with psycopg.connect(url) as connection:
+        load(connection, users=12, days=30, last_day=DAY)
 
 
 @pytest.fixture
-def sample(database: str) -> str:
+def sample(make_prepared: Callable[[Callable[[str], object]], str]) -> str:
     """The demo's usage: the whole cast and two of the crowd, ten days of May and twenty of June."""
-    with psycopg.connect(database) as connection:
-        load(connection, users=12, days=30, last_day=DAY)
-    return applied(database)
+    return make_prepared(prepare_sample)
 
 
 # Help and bad usage

@@ -51,25 +51,27 @@ def change(url: str, changes: str, number: int = 1) -> None:
     ask(url, f"UPDATE usage_daily SET {changes} WHERE id = %s", UUID(int=number))
 
 
-@pytest.mark.parametrize("day", ["2026-06-25", "2026-07-02", "2026-05-20", "2025-01-01"])
-def test_a_row_that_leaves_the_days_of_the_run(two: str, day: str) -> None:
-    """To a day that is still to come or to a closed month: nothing stands on it, and credits_deducted says so."""
-    change(two, f"date = '{day}'")
-    night(two)
-    assert booked(two, after=1) == [entry(1, 2, june(19), "0", "-0.30")]
-    assert (deducted(two), used(two)) == ({2: Decimal("0.30")}, THIRTY)
-    repeats(two)
+LEAVES = ("2026-06-25", "2026-07-02", "2026-05-20", "2025-01-01")
+"""Days that are still to come, and days of closed months."""
+REJECTED = ("user_id = NULL", "date = NULL", "date = 'infinity'", "cpu_hours = -1", "total_cost = 'NaN'")
 
 
-@pytest.mark.parametrize(
-    "bad", ["user_id = NULL", "date = NULL", "date = 'infinity'", "cpu_hours = -1", "total_cost = 'NaN'"]
-)
-def test_a_rejected_row_has_no_draws(two: str, bad: str) -> None:
-    change(two, bad)
-    night(two, code=3)
-    assert booked(two, after=1) == [entry(1, 2, june(19), "0", "-0.30")]
-    assert (deducted(two), used(two)) == ({2: Decimal("0.30")}, THIRTY)
-    repeats(two, code=3)
+def test_rows_that_leave_the_days_of_the_run_or_are_rejected_have_no_draws(ready: str) -> None:
+    """Nothing stands on them, and credits_deducted says so; each is of a user of its own."""
+    changes = [*(f"date = '{day}'" for day in LEAVES), *REJECTED]
+    for number, _ in enumerate(changes):
+        prepaid(ready, f"user {number}", purchased="1.00")
+        for day in (19, 20):
+            row(ready, 100 * day + number, "0.30", june(day), user_id=f"user {number}")
+    night(ready)
+    for number, text in enumerate(changes):
+        change(ready, text, 1900 + number)
+    night(ready, code=3)
+    for number, text in enumerate(changes):
+        back = [entry(1900 + number, 2, june(19), "0", "-0.30")]
+        assert (booked(ready, f"user {number}", after=1), used(ready, f"user {number}")) == (back, THIRTY), text
+    assert deducted(ready) == {2000 + number: Decimal("0.30") for number, _ in enumerate(changes)}
+    repeats(ready, code=3)
 
 
 @pytest.mark.thorough
@@ -127,12 +129,14 @@ def test_amounts_of_an_account_that_are_null_are_zero(ready: str) -> None:
     repeats(ready)
 
 
-@pytest.mark.parametrize("value", ["NaN", "Infinity", "-Infinity"])
-def test_a_deduction_that_is_no_number_is_not_adopted(ready: str, value: str) -> None:
-    prepaid(ready, purchased="1.00")
-    row(ready, 1, "0.30", credits_deducted=value)
+def test_a_deduction_that_is_no_number_is_not_adopted(ready: str) -> None:
+    for number, (name, value) in enumerate((("ada", "NaN"), ("bob", "Infinity"), ("cyd", "-Infinity")), start=1):
+        prepaid(ready, name, purchased="1.00")
+        row(ready, number, "0.30", user_id=name, credits_deducted=value)
     night(ready)
-    assert (booked(ready), deducted(ready)) == ([entry(1, 1, june(20), "0", "0.30")], {1: Decimal("0.30")})
+    for number, name in enumerate(("ada", "bob", "cyd"), start=1):
+        assert booked(ready, name) == [entry(number, 1, june(20), "0", "0.30")]
+    assert deducted(ready) == dict.fromkeys((1, 2, 3), Decimal("0.30"))
     repeats(ready)
 
 

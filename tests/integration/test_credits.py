@@ -116,30 +116,31 @@ def test_a_second_run_writes_nothing(ready: str) -> None:
     assert {name for name in after if after[name] != counts[name]} == {"rollup.runs"}
 
 
-@pytest.mark.parametrize(
-    ("held", "free", "purchased"),
-    [
-        ({"purchased": "0.25"}, "0", "0.25"),
-        ({"granted": "0.25"}, "0.25", "0"),
-        ({"purchased": "0.259"}, "0", "0.25"),
-        ({"purchased": "0.25", "used": "0.25"}, "0", "0"),
-        ({"purchased": "0.25", "used": "0.40"}, "0", "0"),
-        ({"granted": "0.50", "purchased": "0.25", "used": "0.40"}, "0.35", "0"),
-        ({"granted": "0.10", "free_used": "0.30", "purchased": "0.50"}, "0", "0.30"),
-        ({}, "0", "0"),
-    ],
-    ids=["purchased", "free", "less than a cent", "nothing", "overdrawn", "free less a deficit", "and back", "zeros"],
-)
-def test_a_balance_never_falls_below_zero(ready: str, held: dict[str, str], free: str, purchased: str) -> None:
+BALANCES: dict[str, tuple[dict[str, str], str, str]] = {
+    "purchased": ({"purchased": "0.25"}, "0", "0.25"),
+    "free": ({"granted": "0.25"}, "0.25", "0"),
+    "less than a cent": ({"purchased": "0.259"}, "0", "0.25"),
+    "nothing": ({"purchased": "0.25", "used": "0.25"}, "0", "0"),
+    "overdrawn": ({"purchased": "0.25", "used": "0.40"}, "0", "0"),
+    "free less a deficit": ({"granted": "0.50", "purchased": "0.25", "used": "0.40"}, "0.35", "0"),
+    "and back": ({"granted": "0.10", "free_used": "0.30", "purchased": "0.50"}, "0", "0.30"),
+    "zeros": ({}, "0", "0"),
+}
+"""Accounts, and what a cost of 1.00 takes of free and of purchased credits."""
+
+
+def test_a_balance_never_falls_below_zero(ready: str) -> None:
     """A cost of 1.00 takes what there is; a kind that others have overdrawn is made up by the other kind."""
-    prepaid(ready, **held)
-    row(ready, 1, "1.00")
+    for number, (name, (held, _, _)) in enumerate(BALANCES.items(), start=1):
+        prepaid(ready, name, **held)
+        row(ready, number, "1.00", user_id=name)
     night(ready)
-    taken = Decimal(free) + Decimal(purchased)
-    assert drawn(ready) == ({1: amounts(free, purchased)} if taken else {})
-    assert paid(ready).get("uncovered", 0) == 1 - taken
-    before = amounts(held.get("free_used", "0"), held.get("used", "0"))
-    assert used(ready) == (before[0] + Decimal(free), before[1] + Decimal(purchased))
+    for number, (name, (held, free, purchased)) in enumerate(BALANCES.items(), start=1):
+        taken = Decimal(free) + Decimal(purchased)
+        assert drawn(ready, name) == ({number: amounts(free, purchased)} if taken else {}), name
+        assert paid(ready, name).get("uncovered", 0) == 1 - taken, name
+        before = amounts(held.get("free_used", "0"), held.get("used", "0"))
+        assert used(ready, name) == (before[0] + Decimal(free), before[1] + Decimal(purchased)), name
     repeats(ready)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from commands import add_row, applied, ask, configured, usage_jobs
+from commands import add_row, ask, configured, usage_jobs
 
 from jobs.pipeline import run
 
@@ -16,12 +16,12 @@ USERS = ("ada", "bob", "cy")
 
 
 @pytest.fixture
-def url(database: str, tmp_path: Any) -> str:
+def url(ready: str, tmp_path: Any) -> str:
     """Three users with usage on one day; each is a batch."""
     configured(tmp_path, settings='start = "2026-06"\nworkers = 1\nbatch_rows = 1\ncost = "rated"\n')
     for user in USERS:
-        add_row(database, user_id=user, date=DAY, cpu_hours=100)
-    return applied(database)
+        add_row(ready, user_id=user, date=DAY, cpu_hours=100)
+    return ready
 
 
 def night(url: str, code: int = 0) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from commands import add_row, applied, ask, configured, usage_jobs
+from commands import add_row, ask, configured, usage_jobs
 from role_world import PASSWORD, as_role
 
 from jobs.pipeline import batches
@@ -53,12 +53,12 @@ TROUBLE = {
 
 
 @pytest.fixture
-def url(database: str, tmp_path: Any) -> str:
+def url(ready: str, tmp_path: Any) -> str:
     """Three prepaid users with usage of 10 on one day."""
     configured(tmp_path)
     for user in ("ada", "bob", "cy"):
-        prepaid(database, user)
-    return applied(database)
+        prepaid(ready, user)
+    return ready
 
 
 def prepaid(url: str, user: str) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from commands import DAY, add_usage, applied, ask, usage_jobs
+from commands import DAY, add_usage, ask, usage_jobs
 from psycopg import sql
 
 from jobs.postgres import performance_checks, preflight
@@ -25,9 +25,9 @@ def found(url: str, **environment: Any) -> dict[str, dict[str, str]]:
 
 
 @pytest.fixture
-def database(database: str) -> str:
-    add_usage(database)
-    return applied(database)
+def database(ready: str) -> str:
+    add_usage(ready)
+    return ready
 
 
 @pytest.mark.parametrize("subject", [INDEX, BY_USER])

@@ -4,7 +4,7 @@ from datetime import date
 from typing import Any
 
 import pytest
-from commands import CLUSTER, add_row, applied, ask, configured, usage_jobs
+from commands import CLUSTER, add_row, ask, configured, usage_jobs
 
 DAY, TODAY = date(2026, 6, 3), date(2026, 6, 4)
 ID = "00000000-0000-0000-0000-000000000001"
@@ -23,12 +23,12 @@ DOUBLED = {
 
 
 @pytest.fixture
-def url(database: str, tmp_path: Any) -> str:
+def url(ready: str, tmp_path: Any) -> str:
     configured(tmp_path)
-    add_row(database, id=ID, user_id="ada", date=DAY, cpu_hours=100)
-    ask(database, "INSERT INTO user_credits (user_id, total_purchased) VALUES ('ada', 5) ON CONFLICT DO NOTHING")
-    ask(database, "INSERT INTO hopsworks_clusters (id) VALUES (%s) ON CONFLICT DO NOTHING", CLUSTER)
-    return applied(database)
+    add_row(ready, id=ID, user_id="ada", date=DAY, cpu_hours=100)
+    ask(ready, "INSERT INTO user_credits (user_id, total_purchased) VALUES ('ada', 5) ON CONFLICT DO NOTHING")
+    ask(ready, "INSERT INTO hopsworks_clusters (id) VALUES (%s) ON CONFLICT DO NOTHING", CLUSTER)
+    return ready
 
 
 def refused(url: str, table: str, column: str, *words: str) -> str:

@@ -231,13 +231,17 @@ def ask(url: str, query: str, *values: object) -> list[dict[str, Any]]:
 
 
 def insert(url: str, table: str, **columns: object) -> None:
+    with psycopg.connect(url) as connection:
+        _insert(connection, table, columns)
+
+
+def _insert(connection: psycopg.Connection, table: str, columns: Mapping[str, object]) -> None:
     text = sql.SQL("INSERT INTO {} ({}) VALUES ({})").format(
         sql.Identifier(table),
         sql.SQL(", ").join(map(sql.Identifier, columns)),
         sql.SQL(", ").join(sql.Placeholder() * len(columns)),
     )
-    with psycopg.connect(url) as connection:
-        connection.execute(text, list(columns.values()))
+    connection.execute(text, list(columns.values()))
 
 
 def add_row(url: str, **columns: object) -> UUID:
@@ -251,7 +255,7 @@ def add_row(url: str, **columns: object) -> UUID:
         connection.execute(users, [row["user_id"]] * 2)
         clusters = "INSERT INTO hopsworks_clusters (id, name) SELECT %s::uuid, 'eu' WHERE %s::uuid IS NOT NULL"
         connection.execute(clusters + " ON CONFLICT DO NOTHING", [row.get("hopsworks_cluster_id")] * 2)
-    insert(url, "usage_daily", **row)
+        _insert(connection, "usage_daily", row)
     return UUID(str(row["id"]))
 
 
