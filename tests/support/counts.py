@@ -14,11 +14,11 @@ USUAL_AND_FURTHER = {
     "HISTORY_NIGHTS": (2, 2),
     "MONEY_HISTORIES": (2, 4),
     "FINGERPRINT_USERS": (5000, 1000),
-    "PLANS": (3, 2),
+    "PLANS": (2, 2),
     "KILLS": (1, 1),
     "CREDIT_KILLS": (3, 1),
     "BACKFILL_KILLS": (1, 1),
-    "POOLER_KILLS": (4, 2),
+    "POOLER_KILLS": (2, 2),
     "WORKER_ROUNDS": (1, 1),
     "POOL_RUNS": (2, 2),
     "SCHEDULE_DAYS": (1, 1),
@@ -28,7 +28,7 @@ USUAL_AND_FURTHER = {
     # Usage rows of the test that counts bytes; a campaign: 300,000.
     "WIRE_ROWS": (30_000, 30_000),
     # Of the statements of a night every so-manieth; of its transactions a part of that.
-    "STATEMENT_STRIDE": (40, 48),
+    "STATEMENT_STRIDE": (60, 48),
 }
 """On the direct way, and on each further way or server, where what depends on neither need not be tried as often."""
 

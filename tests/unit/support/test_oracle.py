@@ -480,7 +480,7 @@ def test_the_brake_wants_a_fifth_and_more_than_a_hundred_or_an_empty_month() -> 
 
 # Laws, and the worlds themselves
 
-slow = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+slow = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 @slow
