@@ -29,7 +29,6 @@ from prepaid import (
 THIRTY = amounts("0", "0.30")
 
 
-@pytest.mark.thorough
 def test_usage_that_grows_takes_from_younger_rows(rich: str) -> None:
     reprice(rich, 1, "0.60")
     night(rich)
@@ -55,7 +54,6 @@ def test_usage_that_shrinks_gives_back(rich: str) -> None:
     repeats(rich)
 
 
-@pytest.mark.thorough
 def test_free_credits_come_back_before_purchased_ones_are_used(ready: str) -> None:
     """Not the kinds that a row once drew count, but what is right now: row 2 now is paid by free credits alone."""
     prepaid(ready, granted="0.40", purchased="1.00")
@@ -89,7 +87,6 @@ def test_the_last_row_of_a_user_is_deleted(poor: str) -> None:
     repeats(poor)
 
 
-@pytest.mark.thorough
 def test_a_row_becomes_bad_and_heals(rich: str) -> None:
     ask(rich, "UPDATE usage_daily SET cpu_hours = 'NaN' WHERE id = %s", UUID(int=2))
     night(rich, code=3)

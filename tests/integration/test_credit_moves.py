@@ -94,7 +94,6 @@ def test_a_row_moves_to_another_day(poor: str) -> None:
     repeats(poor, today=tomorrow)
 
 
-@pytest.mark.thorough
 def test_a_row_moves_to_another_open_month(ready: str) -> None:
     prepaid(ready, purchased="1.00")
     row(ready, 1, "0.30", MAY_31)

@@ -108,7 +108,6 @@ def closed(make_prepared: Callable[[Callable[[str], object]], str]) -> str:
     return make_prepared(prepare_closed)
 
 
-@pytest.mark.thorough
 def test_a_top_up_settles_what_a_closed_month_left_uncovered(closed: str) -> None:
     others(closed, purchased="0.25")
     night(closed)
@@ -131,7 +130,6 @@ def test_a_closed_month_keeps_its_draws_whatever_its_usage_says_now(closed: str,
     repeats(closed)
 
 
-@pytest.mark.thorough
 def test_a_refund_takes_nothing_back_from_a_closed_month(closed: str) -> None:
     """What is missing then is missing until a purchase has filled the gap; what is left pays May's debt first."""
     others(closed, type_="refund", purchased="-0.15")
@@ -163,7 +161,6 @@ def test_a_row_that_leaves_a_closed_month_is_drawn_where_it_is_for_the_rest(clos
 # The ledger
 
 
-@pytest.mark.thorough
 def test_revisions_have_no_gaps(ready: str) -> None:
     """A correction is a new entry with the difference, and none where nothing differs."""
     prepaid(ready, granted="0.20", purchased="0.50")

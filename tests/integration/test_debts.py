@@ -87,7 +87,6 @@ def owing(make_prepared: Callable[[Callable[[str], object]], str]) -> str:
     return make_prepared(prepare_owing)
 
 
-@pytest.mark.thorough
 def test_debts_are_listed_and_written_off(owing: str) -> None:
     listed = usage_jobs("debts", url=owing, today=CLOSED).out
     assert "300.00 USD open of 1 user" in listed
@@ -132,7 +131,6 @@ def test_a_backfill_of_the_open_month_settles_debts(owing: str) -> None:
     repeats(owing, today=june(5))
 
 
-@pytest.mark.thorough
 def test_a_backfill_writes_debts_anew(owing: str) -> None:
     """What was settled of a debt is drawn in its month; a write-off is kept up to what is uncovered then."""
     others(owing, purchased="100")
@@ -165,7 +163,6 @@ def test_a_backfill_leaves_a_settled_debt_of_which_nothing_changes(owing: str, c
     assert usage_jobs(*backfill, "--json", url=owing, today=june(5)).object["rows_changed"] == 0
 
 
-@pytest.mark.thorough
 def test_a_month_that_is_opened_again_takes_its_debts_with_it(owing: str) -> None:
     words = ("reopen", "--month", "2026-05", "--reason", "too early")
     assert usage_jobs(*words, url=owing, today=june(5)).code == 0
@@ -286,7 +283,6 @@ def set_aside(url: str) -> str:
     return str(found["reason"])
 
 
-@pytest.mark.thorough
 def test_a_debt_that_was_paid_is_not_paid_again(restored: str) -> None:
     """Although nothing else of ada is looked at: she has no usage in an open month."""
     others(restored, purchased="500")

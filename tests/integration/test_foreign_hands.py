@@ -109,7 +109,6 @@ def test_cluster_tables_wait_until_all_users_are_in_user_daily(two: str) -> None
     assert ask(two, "SELECT count(*) AS n FROM rollup.touched_days") == [{"n": 0}]
 
 
-@pytest.mark.thorough
 def test_a_month_waits_for_who_is_set_aside(two: str) -> None:
     """Although other users are rejected, too: 6 beats 3."""
     draws_of_bob(two)
@@ -216,7 +215,6 @@ def test_the_ledger_goes_over_what_the_rows_show(two: str) -> None:
     repeats(two)
 
 
-@pytest.mark.thorough
 def test_what_a_collector_has_reset_is_filled_again(two: str) -> None:
     """Where the user's transactions agree with the ledger."""
     ask(two, "UPDATE usage_daily SET credits_deducted = NULL")
@@ -246,7 +244,6 @@ def test_without_transactions_a_reset_column_is_set_aside(two: str) -> None:
     assert (told["credits"]["refilled_rows"], reasons(two)) == (1, {})
 
 
-@pytest.mark.thorough
 def test_an_older_dump_of_our_schema_takes_nothing_twice(two: str) -> None:
     tables = [f"rollup.{table}" for table in OURS]
     copy(two, tables)
