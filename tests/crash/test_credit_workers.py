@@ -27,7 +27,7 @@ WORKERS = 16
 
 @pytest.mark.thorough
 @pytest.mark.parametrize("guarded", [True, False], ids=["guarded", "fence alone"])
-def test_of_many_runs_at_once_one_result_stands(
+def test_of_many_runs_at_once_one_result_is_left(
     guarded: bool, night: Night, copy: Callable[[], str], record_property: Callable[[str, object], None]
 ) -> None:
     outcomes: Counter[str] = Counter()

@@ -180,7 +180,7 @@ def test_a_connection_that_breaks_between_read_and_write_is_made_anew(database: 
     assert run(database, cost=cost).rows_changed == 0
 
 
-def test_the_guard_lost_in_mid_run_does_not_stop_a_run_that_nobody_replaced(database: str) -> None:
+def test_the_run_lock_lost_in_mid_run_does_not_stop_a_run_that_nobody_replaced(database: str) -> None:
     fill(database, (FIRST, "ann", "10"))
     guard = (
         "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' "

@@ -74,9 +74,9 @@ def swallowed(target: Statement, url: str, *, answered: bool = False) -> None:
 @pytest.mark.thorough
 @pytest.mark.parametrize("part", range(2))
 def test_a_hole_in_the_network(part: int, night: Night, copy: Callable[[], str]) -> None:
-    under_guard = [s for s in night.statements if s.connection == 0 and not s.text.startswith("SET LOCAL")]
-    first = next(n for n, s in enumerate(under_guard) if "rates_hash" in s.text and "INSERT" in s.text)
-    for target in under_guard[first::40][part::2]:
+    under_lock = [s for s in night.statements if s.connection == 0 and not s.text.startswith("SET LOCAL")]
+    first = next(n for n, s in enumerate(under_lock) if "rates_hash" in s.text and "INSERT" in s.text)
+    for target in under_lock[first::40][part::2]:
         url = copy()
         swallowed(target, url)
         assert differing(tables(url), night.after) == [], target
@@ -86,7 +86,7 @@ def test_a_hole_in_the_network(part: int, night: Night, copy: Callable[[], str])
 
 @pytest.mark.thorough
 @pytest.mark.parametrize("answered", [False, True])
-def test_a_hole_while_the_guard_is_taken(
+def test_a_hole_while_the_run_lock_is_taken(
     answered: bool, night: Night, copy: Callable[[], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Answered, it holds the lock, and we do not know: the next try must not take ourselves for another run."""
@@ -98,21 +98,21 @@ def test_a_hole_while_the_guard_is_taken(
     assert states(url)[-1] == "done"
 
 
-def test_a_guard_that_is_lost_is_taken_again(night: Night, copy: Callable[[], str]) -> None:
+def test_a_run_lock_that_is_lost_is_taken_again(night: Night, copy: Callable[[], str]) -> None:
     url = copy()
     target = night.batches()[0][0]
-    guards: list[list[object]] = []
+    run_locks: list[list[object]] = []
 
     def hook(statement: Statement) -> Verdict:
-        if not guards and (statement.connection, statement.ordinal) == (target.connection, target.ordinal):
+        if not run_locks and (statement.connection, statement.ordinal) == (target.connection, target.ordinal):
             held, *_ = ask(url, LOCKED)
             ask(url, "SELECT pg_terminate_backend(%s, 5000)", held["pid"])
-            guards.append([held["pid"], held_again(url)])
+            run_locks.append([held["pid"], held_again(url)])
         return Verdict.PASS
 
     with Wire(job_url(url, world.settings), hook) as wire:
         world.run(wire.url)
-    [[before, after]] = guards
+    [[before, after]] = run_locks
     assert after != before
     assert differing(tables(url), night.after) == []
 
@@ -132,7 +132,7 @@ def held_again(url: str) -> object:
         ("psql", 0, False),
     ],
 )
-def test_who_takes_the_guard_ends_what_silent_runs_left(
+def test_who_takes_the_run_lock_ends_what_silent_runs_left(
     name: str, silence: int, ended: bool, copy: Callable[[], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url = copy()

@@ -181,7 +181,7 @@ def test_nothing_to_adopt_is_no_adoption_and_there_is_none_later(ready: str) -> 
     assert (adoptions(ready), booked(ready), deducted(ready)) == ([], [], {1: Decimal("0.30")})
 
 
-def test_credits_deducted_that_somebody_changed_is_put_right_when_told_so(before_us: str) -> None:
+def test_credits_deducted_that_somebody_changed_is_put_right_when_asked_for(before_us: str) -> None:
     night(before_us)
     held = deducted(before_us)
     accounts = used(before_us)

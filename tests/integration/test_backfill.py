@@ -83,7 +83,7 @@ def test_a_closed_month_is_corrected_and_says_so(closed: str) -> None:
     assert [run["reason"] for run in runs] == ["late", "late", None]
 
 
-def test_explain_of_a_closed_month_shows_what_was_booked_and_what_it_would_be(closed: str) -> None:
+def test_explain_of_a_closed_month_shows_what_was_posted_and_what_it_would_be(closed: str) -> None:
     asked = ("explain", "--user", "ada", "--month", "2026-04")
 
     def sums() -> tuple[str, list[str]]:
@@ -343,7 +343,7 @@ def test_the_data_changes_after_the_plans_were_compared(closed: str) -> None:
 
 
 @pytest.mark.thorough
-def test_what_was_committed_before_the_data_changed_stands_and_a_new_plan_does_the_rest(closed: str) -> None:
+def test_what_was_committed_before_the_data_changed_is_kept_and_a_new_plan_does_the_rest(closed: str) -> None:
     reprice(closed, 40, "1.5")
     reprice(closed, 41, "2.5")
     plan, change = planned(closed), changing(lambda: reprice(closed, 41, "9"), after=1)
@@ -477,7 +477,7 @@ def test_only_these_clusters_may_change(closed: str) -> None:
     assert len(corrections(closed)) == 1
 
 
-def test_a_dry_run_tells_what_is_beyond_the_limits(closed: str) -> None:
+def test_a_dry_run_shows_what_is_beyond_the_limits(closed: str) -> None:
     reprice(closed, 41, "3")
     assert "of user ben" in backfill(closed, *APRIL, "--reason", "x", "--dry-run", "--user", "ada", code=6).err
 
@@ -537,7 +537,7 @@ def test_watch_looks_at_the_last_months(closed: str) -> None:
 
 
 @pytest.mark.thorough
-def test_an_unfinished_backfill_is_told_by_reconcile(closed: str) -> None:
+def test_an_unfinished_backfill_is_named_by_reconcile(closed: str) -> None:
     """A later night does not complete it, as it covers other months."""
     reprice(closed, 40, "1.5")
     done(closed, *APRIL)

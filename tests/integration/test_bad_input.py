@@ -600,7 +600,9 @@ BRAKED = [
 
 
 @pytest.mark.parametrize(("shape", "size", "gone", "words"), BRAKED)
-def test_the_brake(make_database: Callable[..., str], shape: str, size: tuple[int, int], gone: str, words: str) -> None:
+def test_the_shrink_check(
+    make_database: Callable[..., str], shape: str, size: tuple[int, int], gone: str, words: str
+) -> None:
     either = make_database(shape, ready=True)
     crowd(either, *size)
     assert usage_jobs("run", url=either).code == 0
@@ -630,7 +632,7 @@ def test_the_brake(make_database: Callable[..., str], shape: str, size: tuple[in
         ((10, 12), "date > '2026-06-05'"),  # more than a fifth, but few
     ],
 )
-def test_what_the_brake_lets_go(ready: str, size: tuple[int, int], gone: str) -> None:
+def test_what_the_shrink_check_lets_pass(ready: str, size: tuple[int, int], gone: str) -> None:
     crowd(ready, *size)
     assert usage_jobs("run", url=ready).code == 0
     ask(ready, f"DELETE FROM usage_daily WHERE {gone}")
@@ -711,7 +713,7 @@ def test_a_number_of_thousands_of_digits_is_a_reject_like_any_other(ready: str) 
     assert reason == "cpu_hours is 1.000e+5000: expected a number from 0 to 100000000"
 
 
-def test_a_policy_that_shows_no_row_meets_the_brake(ready: str) -> None:
+def test_a_policy_that_shows_no_row_meets_the_shrink_check(ready: str) -> None:
     add_usage(ready)
     with role(ready) as (name, as_role):
         for table in SEEN:

@@ -254,7 +254,7 @@ def test_check_names_what_is_left_out(ready: str) -> None:
     assert max(map(len, ran.out.splitlines())) <= 100
 
 
-def test_check_tells_that_the_next_run_has_no_price(ready: str, tmp_path: Path) -> None:
+def test_check_says_that_the_next_run_has_no_price(ready: str, tmp_path: Path) -> None:
     configured(tmp_path, rates=RATES.replace("gpu_hours,2020-01-01", "gpu_hours,2026-06-01"))
     ran = usage_jobs("check", "--json", url=ready)
     assert ran.code == 5
@@ -304,7 +304,7 @@ CHANGES = """
 
 @pytest.mark.thorough
 @pytest.mark.parametrize("cost", ["recorded", "rated"])
-def test_a_dry_run_writes_nothing_and_tells_what_would_change(
+def test_a_dry_run_writes_nothing_and_shows_what_would_change(
     sample: str, monkeypatch: pytest.MonkeyPatch, cost: str
 ) -> None:
     monkeypatch.setenv("USAGE_JOBS_COST", cost)
@@ -323,7 +323,7 @@ def test_a_dry_run_writes_nothing_and_tells_what_would_change(
         assert real.object["rows_changed"] > 0
 
 
-def test_the_summary_tells_what_was_done(sample: str) -> None:
+def test_the_summary_shows_what_was_done(sample: str) -> None:
     ran = usage_jobs("run", url=sample)
     told = dict(re.findall(r"^  (\S.*?)  +(.*)$", ran.out, re.MULTILINE))
     assert told["window"].strip() == "2026-05-01 to 2026-06-20, closes 2026-05"

@@ -67,7 +67,7 @@ def test_a_closed_month_is_sound_although_accounts_and_invoices_moved_on(ready: 
     assert reconciled(ready) == {}
 
 
-def test_an_erased_customer_breaks_no_law(ready: str) -> None:
+def test_an_erased_customer_breaks_no_invariant(ready: str) -> None:
     """Their usage, account and history are gone; what was booked of them stays, and is counted."""
     prepaid(ready, purchased="5")
     prepaid(ready, "bob", purchased="5")
@@ -119,7 +119,7 @@ def test_transactions_that_a_trigger_swallows_take_everything_back(ready: str) -
 
 
 @pytest.mark.parametrize("status", ["running", "failed"])
-def test_a_run_that_died_or_failed_before_it_wrote_breaks_no_law(ready: str, status: str) -> None:
+def test_a_run_that_died_or_failed_before_it_wrote_breaks_no_invariant(ready: str, status: str) -> None:
     prepaid(ready, purchased="5")
     row(ready, 1, "0.30")
     night(ready)
@@ -168,7 +168,7 @@ def test_a_refund_between_reading_and_locking_leaves_less_to_draw(ready: str, mo
     assert used(ready) == amounts("0", "1.00")
 
 
-def test_a_draw_booked_between_reading_and_locking_is_not_booked_again(
+def test_a_draw_posted_between_reading_and_locking_is_not_posted_again(
     ready: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Somebody who has our key, and who leaves the account as it is."""
@@ -182,7 +182,7 @@ def test_a_draw_booked_between_reading_and_locking_is_not_booked_again(
     assert (drawn(ready), used(ready)) == ({1: amounts("0", "0.50")}, amounts("0", "0.30"))
 
 
-def test_a_draw_booked_beside_the_first_run_of_all_is_not_booked_again(
+def test_a_draw_posted_beside_the_first_run_of_all_is_not_posted_again(
     ready: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where the ledger was empty when it was read: nothing of the user is drawn, and the next run says why."""

@@ -181,7 +181,7 @@ def test_a_rated_cost_and_its_draw_are_written_together(ready: str) -> None:
 
 
 @pytest.mark.thorough
-def test_a_dry_run_tells_of_corrections(two: str) -> None:
+def test_a_dry_run_shows_corrections(two: str) -> None:
     """As a run does them, with nothing booked."""
     reprice(two, 1, "0.90")
     row(two, 3, "0.20", june(18))

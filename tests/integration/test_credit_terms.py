@@ -89,7 +89,7 @@ def report(url: str, number: int) -> None:
 
 
 @pytest.mark.thorough
-def test_a_reported_row_keeps_its_draws_as_booked(b: str) -> None:
+def test_a_reported_row_keeps_its_draws_as_posted(b: str) -> None:
     """Its invoice is out: what it costs more now is reported, not uncovered, and what it drew stays used."""
     prepaid(b, purchased="0.50")
     row(b, 1, "0.30", june(19))

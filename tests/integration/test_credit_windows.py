@@ -177,7 +177,7 @@ def test_revisions_have_no_gaps(ready: str) -> None:
 
 @pytest.mark.parametrize("table", ["credit_draws", "billing_modes", "corrections"])
 @pytest.mark.parametrize("statement", ["UPDATE {} SET run_id = 0", "DELETE FROM {}", "TRUNCATE {}"])
-def test_what_is_booked_stays_booked(ready: str, table: str, statement: str) -> None:
+def test_what_is_posted_stays_posted(ready: str, table: str, statement: str) -> None:
     """The database itself refuses, to its superuser too."""
     prepaid(ready, purchased="1.00")
     row(ready, 1, "0.30")

@@ -156,7 +156,7 @@ def explained(url: str) -> dict[str, Any]:
     return ran.object
 
 
-def test_explain_tells_each_draw_by_kind(told: str) -> None:
+def test_explain_shows_each_draw_by_kind(told: str) -> None:
     night(told)
     lines = explained(told)["lines"]
     assert [(line["day"], line["paid"]["mode"]) for line in lines] == [

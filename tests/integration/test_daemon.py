@@ -88,7 +88,7 @@ def healthy(address: str) -> dict[str, Any]:
             return told | {"code": code}
 
 
-def test_what_is_missing_is_done_at_once_and_told(database: str) -> None:
+def test_what_is_missing_is_done_at_once_and_logged(database: str) -> None:
     add_usage(applied(database))
     with scheduled(database, USAGE_JOBS_START="2026-06") as (process, address):
         done = until(process, "done")

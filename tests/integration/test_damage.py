@@ -108,7 +108,7 @@ OBSTACLES = (
 )
 
 
-def test_what_stands_in_the_way_is_named_and_nothing_is_half_made(empty: str) -> None:
+def test_what_is_in_the_way_is_named_and_nothing_is_half_made(empty: str) -> None:
     for obstacle in OBSTACLES:
         do(empty, f"CREATE SCHEMA rollup; {obstacle}")
         before = catalog(empty)
@@ -253,7 +253,7 @@ KINDS = {kind: [name for name in DAMAGE if alike(name) == kind] for kind in dict
 
 
 @pytest.mark.parametrize("names", KINDS.values(), ids=lambda names: f"{names[0]} and {len(names) - 1}")
-def test_damage_is_told_or_harmless_and_schema_apply_mends_it(url: str, names: list[str]) -> None:
+def test_damage_is_named_or_harmless_and_schema_apply_repairs_it(url: str, names: list[str]) -> None:
     whole, before, told = catalog(url), rows(url), levels(url)
     do(url, "; ".join(DAMAGE[name] for name in names))
     new = {subject: level for subject, level in levels(url).items() if level != told.get(subject)}
@@ -278,7 +278,7 @@ def levels(url: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("table", ["credit_draws", "cluster_daily"])
-def test_a_key_that_doubles_stand_in_the_way_of_is_named(url: str, table: str) -> None:
+def test_a_key_that_doubles_prevent_is_named(url: str, table: str) -> None:
     text = "SELECT conname AS name FROM pg_constraint WHERE conrelid = %s::regclass AND contype IN ('p', 'u')"
     [key] = ask(url, text, f"rollup.{table}")
     do(url, f"ALTER TABLE rollup.{table} DROP CONSTRAINT {key['name']}")

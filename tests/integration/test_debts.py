@@ -388,7 +388,7 @@ def test_what_a_collector_has_reset_is_shown_again(owing: str) -> None:
 
 
 @pytest.mark.thorough
-def test_without_the_column_transactions_tell(owing: str) -> None:
+def test_without_the_column_transactions_show_it(owing: str) -> None:
     """Of an open month as of debts: an older dump of rollup would take both again."""
     ask(owing, "ALTER TABLE usage_daily DROP COLUMN credits_deducted")
     row(owing, 2, "5", JUNE)

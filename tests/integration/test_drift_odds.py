@@ -32,7 +32,7 @@ ALTER TABLE rollup.months ALTER row_count TYPE text; ALTER TABLE rollup.runs DRO
 """
 
 
-def test_everything_that_stands_in_the_way_is_named_at_once(url: str) -> None:
+def test_everything_that_is_in_the_way_is_named_at_once(url: str) -> None:
     do(url, SEVERAL)
     refused = findings(url, "refused")
     named = {"usage_daily.gpu_hours", "usage_daily.total_cost", "user_credits.total_used"}
@@ -53,7 +53,7 @@ def test_everything_that_stands_in_the_way_is_named_at_once(url: str) -> None:
 
 
 @pytest.mark.thorough
-def test_what_was_refused_goes_on_where_it_stood_once_it_is_mended(worlds: Worlds, url: str) -> None:
+def test_what_was_refused_goes_on_where_it_was_once_it_is_repaired(worlds: Worlds, url: str) -> None:
     do(url, "ALTER TABLE usage_daily RENAME COLUMN user_id TO who; ALTER TABLE rollup.months RENAME TO aside")
     assert command("a", url, "run").code == 5
     do(url, "ALTER TABLE usage_daily RENAME COLUMN who TO user_id; ALTER TABLE rollup.aside RENAME TO months")
@@ -89,9 +89,7 @@ ODDS = {
     [(table, text) for table, texts in ODDS.items() for text in texts],
     ids=lambda text: text[:90],
 )
-def test_a_write_that_the_table_refuses_is_told_by_its_name(
-    worlds: Worlds, url: str, table: str, statement: str
-) -> None:
+def test_a_write_that_the_table_refuses_is_named(worlds: Worlds, url: str, table: str, statement: str) -> None:
     """Exit 5 with the table's name and nothing half-written; or those are set aside whom it concerns, with its name; or
     the same figures."""
     do(url, statement)
@@ -164,7 +162,7 @@ def test_what_makes_no_difference_makes_none(worlds: Worlds, url: str, statement
     assert differences(figures(url), worlds.expected("a")) == []
 
 
-def test_accounts_in_whole_units_are_told(url: str) -> None:
+def test_accounts_in_whole_units_are_named(url: str) -> None:
     """They declare a ledger without decimals: what is drawn would be rounded, and what was drawn be given back."""
     do(url, "ALTER TABLE user_credits ALTER total_purchased TYPE bigint")
     before = figures(url)["rollup.credit_draws"]

@@ -268,7 +268,7 @@ def test_an_older_dump_of_our_schema_takes_nothing_twice(two: str) -> None:
 
 
 @pytest.mark.thorough
-def test_older_tables_of_the_application_are_charged_again_when_told_so(two: str) -> None:
+def test_older_tables_of_the_application_are_charged_again_when_asked_for(two: str) -> None:
     copy(two, APPLICATION)
     balance = used(two, "bob")
     ask(two, "UPDATE usage_daily SET cpu_hours = cpu_hours * 2 WHERE user_id = 'bob'")

@@ -189,7 +189,7 @@ def test_a_meter_that_is_added_gets_its_columns_and_keeps_every_row(old: str, tm
     assert usage_jobs("reconcile", url=old).code == 0
 
 
-def test_a_meter_that_is_left_out_leaves_its_columns_and_is_told_or_emptied(old: str, tmp_path: Path) -> None:
+def test_a_meter_that_is_left_out_leaves_its_columns_and_is_named_or_emptied(old: str, tmp_path: Path) -> None:
     """What stays in a column of nobody's is counted by whoever adds up the columns of the open month."""
     applied(old)
     assert usage_jobs("run", url=old).code == 3

@@ -54,7 +54,7 @@ def tamper(url: str, statement: str, *values: object) -> None:
         connection.execute(statement.encode(), values or None)
 
 
-def test_every_law_holds_after_a_run_and_nothing_is_written(url: str) -> None:
+def test_every_invariant_holds_after_a_run_and_nothing_is_written(url: str) -> None:
     before = contents(url)
     ran = reconciled(url)
     assert (ran.code, broken(ran)) == (0, {})
@@ -213,7 +213,7 @@ def test_the_first_column_that_differs_is_named_with_both_values(
 
 
 @pytest.mark.thorough
-def test_a_top_up_by_hand_is_told_with_the_insert_that_it_lacks(url: str) -> None:
+def test_a_top_up_by_hand_is_named_with_the_insert_that_it_lacks(url: str) -> None:
     tamper(url, "UPDATE user_credits SET total_purchased = total_purchased + 2.5 WHERE user_id IN ('ada', 'bob')")
     ran = usage_jobs("reconcile", url=url)
     assert ran.code == 6
@@ -266,7 +266,7 @@ def test_a_draw_beyond_the_cost_is_found_where_every_sum_agrees(url: str) -> Non
 
 
 @pytest.mark.thorough
-def test_days_that_wait_for_the_cluster_tables_break_no_law(url: str) -> None:
+def test_days_that_wait_for_the_cluster_tables_break_no_invariant(url: str) -> None:
     """What a run that died has left: user_daily is written, its days are marked, and the next run regroups them."""
     for change in (
         "UPDATE usage_daily SET cpu_hours = 8 WHERE user_id = 'cy' AND date = '2026-06-20'",
@@ -322,7 +322,7 @@ def test_a_run_that_wrote_nothing_excuses_nothing(url: str) -> None:
 
 
 @pytest.mark.thorough
-def test_usage_that_moved_on_breaks_no_law(url: str) -> None:
+def test_usage_that_moved_on_breaks_no_invariant(url: str) -> None:
     """It is counted, and the next run takes it."""
     ask(url, "UPDATE usage_daily SET cpu_hours = 9 WHERE user_id = 'ada' AND date = %s AND cpu_hours = 7", DAY)
     ask(url, "UPDATE usage_daily SET user_id = 'cy' WHERE user_id = 'bob' AND date = %s", DAY)
@@ -335,7 +335,7 @@ def test_usage_that_moved_on_breaks_no_law(url: str) -> None:
 
 
 @pytest.mark.thorough
-def test_what_other_programs_post_is_reported_and_breaks_no_law(url: str) -> None:
+def test_what_other_programs_post_is_reported_and_breaks_no_invariant(url: str) -> None:
     ask(url, "UPDATE user_credits SET total_purchased = total_purchased + 5 WHERE user_id = 'bob'")
     insert(url, "credit_transactions", user_id="bob", type="purchase", amount=5, balance_before=0, balance_after=5)
     assert usage_jobs("run", url=url).code == 3

@@ -273,7 +273,7 @@ def test_a_policy_that_is_taken_away_is_named_and_the_run_refuses(
 
 
 @pytest.mark.parametrize("how", ["PERMISSIVE", "RESTRICTIVE"])
-def test_a_policy_that_hides_some_rows_is_told(owner: str, url: str, role: str, how: str) -> None:
+def test_a_policy_that_hides_some_rows_is_named(owner: str, url: str, role: str, how: str) -> None:
     """The job's own are replaced by one that shows some, or narrowed by another."""
     narrowed = ["usage_daily", "users", "user_credits", "user_pricing_overrides", "rollup.months"]
     for row in ask(owner, POLICIES, role) if how == "PERMISSIVE" else []:

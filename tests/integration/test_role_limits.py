@@ -110,7 +110,7 @@ def test_the_script_takes_away_what_the_role_had_before(owner: str, url: str, ro
     assert [finding for finding in findings(url).values() if "More than the job" in finding["consequence"]] == []
 
 
-def test_an_owner_is_told_once_that_it_may_everything(owner: str) -> None:
+def test_an_owner_is_warned_once_that_it_may_everything(owner: str) -> None:
     [told] = [f for f in findings(owner).values() if "More than the job" in f["consequence"]]
     assert told["level"] == "note"
     assert "schema --role" in told["remedy"]

@@ -28,7 +28,7 @@ def log(url: str) -> list[dict[str, object]]:
     return found
 
 
-def test_a_first_run_is_told_start_and_rates(ready: str, tmp_path: Path) -> None:
+def test_a_first_run_needs_start_and_rates(ready: str, tmp_path: Path) -> None:
     before = contents(ready)
     for settings, missing in (
         (None, "no start and no rates"),

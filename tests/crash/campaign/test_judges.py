@@ -48,7 +48,7 @@ def test_quantiles(share: float, expected: float) -> None:
     assert quantile([], share) == 0
 
 
-def test_what_is_told_of_an_outcome(tmp_path: Path) -> None:
+def test_what_is_said_of_an_outcome(tmp_path: Path) -> None:
     fault = {"kind": "term", "code": 143, "took": 1.5}
     outcomes = [Outcome(7, "night", [fault], 2.5), Outcome(8, "night", [fault | {"code": 3}], 3.5, ["it broke"])]
     text = told(outcomes)

@@ -21,7 +21,7 @@ def said(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
     return [{key: value for key, value in line.items() if key not in ("level", "timestamp")} for line in lines]
 
 
-def test_a_long_stage_tells_how_far_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_long_stage_says_how_far_it_is(capsys: pytest.CaptureFixture[str]) -> None:
     now = [100.0]
     tell = log.Stages(clock=lambda: now[0])
     steps: list[tuple[str, int, int | None]] = [

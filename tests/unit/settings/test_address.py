@@ -87,7 +87,7 @@ def test_every_kind_of_address_that_libpq_documents_is_taken_as_it_is(url: str) 
         "postgresql://postgres:s3cret@db.[YOUR-PROJECT-REF].supabase.co:5432/postgres",
     ],
 )
-def test_other_placeholders_of_supabases_pages_are_told(url: str) -> None:
+def test_other_placeholders_of_supabases_pages_are_named(url: str) -> None:
     with pytest.raises(ConfigError, match=r"placeholder.*\[(YOUR-)?(PROJECT-REF|REGION)\]"):
         address({"DATABASE_URL": url})
 
@@ -113,12 +113,12 @@ def test_nothing_but_a_line_end_is_no_address() -> None:
 
 
 @pytest.mark.parametrize("name", ["DATABASE_URL", "SUPABASE_DB_PASSWORD"])
-def test_bytes_of_another_encoding_are_told(name: str) -> None:
+def test_bytes_of_another_encoding_are_named(name: str) -> None:
     with pytest.raises(ConfigError, match=f"{name}: expected UTF-8 text"):
         address(SUPABASE | {name: b"postgresql://job:p\xe9@h/d".decode(errors="surrogateescape")})
 
 
-def test_a_mode_of_tls_that_libpq_does_not_know_is_told() -> None:
+def test_a_mode_of_tls_that_libpq_does_not_know_is_named() -> None:
     for env in ({"DATABASE_URL": "postgresql://h/d?sslmode=no-verify"}, SUPABASE | {"PGSSLMODE": "no-verify"}):
         with pytest.raises(ConfigError, match=r"sslmode: expected one of .*'no-verify'.*: require"):
             address({"SUPABASE_DB_PASSWORD": "x"} | env)

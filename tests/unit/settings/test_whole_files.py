@@ -177,7 +177,7 @@ def test_half_an_address_in_the_environment_is_no_other_database(tmp_path: Path)
     assert "s3cret" not in str(refused.value)
 
 
-def test_both_in_one_place_are_told_on_standard_error(ready: str, tmp_path: Path) -> None:
+def test_both_in_one_place_are_named_on_standard_error(ready: str, tmp_path: Path) -> None:
     (tmp_path / ".env.local").write_text(lines(REF))
     assert warnings(usage_jobs("runs", url=ready)) == []
     [warning] = warnings(under(REF, "runs", url=ready))

@@ -132,7 +132,7 @@ def test_a_deleted_a_rejected_and_a_moved_row_are_reversed() -> None:
     assert made.credits.posted[3:] == [Posted("ann", exact(3), JUNE), Posted("bob", exact(-1), UUID(int=3))]
 
 
-def test_a_row_moved_between_open_months_is_booked_anew() -> None:
+def test_a_row_moved_between_open_months_is_posted_anew() -> None:
     made = story().put(row(1, june(30), "1")).run(date(2024, 7, 1))
     made.put(row(1, JULY, "1")).run(JULY)
     assert made.credits.net() == {(FIRST, "ann", JUNE): amount("0", "0"), (FIRST, "ann", JULY): amount("1", "0")}

@@ -468,7 +468,7 @@ def test_a_row_that_vanished_upstream_vanishes_from_open_months() -> None:
     assert book.cluster_monthly.keys() == {(JUNE, None)}
 
 
-def test_the_brake_wants_a_fifth_and_more_than_a_hundred_or_an_empty_month() -> None:
+def test_the_shrink_check_wants_a_fifth_and_more_than_a_hundred_or_an_empty_month() -> None:
     rows = [row(n, june(1), cpu_hours=1) for n in range(505)]
     book = booked(world(*rows))
     assert book.brakes(world(*rows[:404]), OPTIONS, june(30)) == set()  # 101 fewer are exactly a fifth
@@ -485,7 +485,7 @@ slow = settings(max_examples=30, deadline=None, suppress_health_check=[HealthChe
 
 @slow
 @given(st.one_of(cases("A"), cases("B")), st.data())
-def test_the_oracle_keeps_its_own_laws_on_generated_worlds(case: Case, data: st.DataObject) -> None:
+def test_the_oracle_keeps_its_own_invariants_on_generated_worlds(case: Case, data: st.DataObject) -> None:
     book, state = Book(), case.world
     for day in case.days:
         try:
