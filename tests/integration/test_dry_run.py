@@ -65,29 +65,34 @@ def test_a_month_that_closes_and_one_that_waits(three: str, tmp_path: Path) -> N
 
 
 def test_adoption(ready: str, tmp_path: Path) -> None:
-    """Draws of another program, also of a user whose rows are unchanged since, and of a day that is not covered yet."""
-    prepaid(ready, "ada", granted="0.50", purchased="1")
-    user(ready, "bob", mode="postpaid")
+    """Another program has drawn on ada's row since a run without accounts; bob's rows are as that run left them."""
+    for name in ("ada", "bob"):
+        prepaid(ready, name, granted="0.50", purchased="1")
     row(ready, 1, "0.30", june(18), credits_deducted="0.30")
-    row(ready, 2, "0.30", june(21), user_id="bob", credits_deducted="0.10")
+    row(ready, 2, "0.30", june(18), user_id="bob")
+    ask(ready, "ALTER TABLE user_credits RENAME TO accounts_of_later")
+    assert night(ready)["credits"]["users_drawn"] == 0
+    ask(ready, "ALTER TABLE accounts_of_later RENAME TO user_credits")
     others(ready, type_="usage", used="0.30")
     found = both(ready, tmp_path)
-    assert found["credits"]["credits_deducted"] == "0.3000000000"
+    assert (found["users_recomputed"], found["credits"]["users_drawn"]) == (2, 1)
+    assert found["credits"]["credits_deducted"] == "0.6000000000"
 
 
-@pytest.mark.parametrize("change", ["a new user", "a cluster of two users loses one", "another billing mode"])
+@pytest.mark.parametrize("change", ["a new user", "a cluster of two users loses one", "billing modes"])
 def test_a_plan_is_what_the_backfill_writes(three: str, change: str) -> None:
-    """The plan covers cluster tables with their users, and billing modes of users in no batch."""
+    """The plan covers cluster tables with their users, and billing modes of users in a batch and of others."""
     if change == "a new user":
         row(three, 1, "2", june(18), user_id="new", hopsworks_cluster_id=SOUTH)
-    elif change == "another billing mode":
+    elif change == "billing modes":
         user(three, "idle", mode="prepaid")
-        row(three, 1, "2", june(20), user_id="ada")
+        ask(three, "UPDATE users SET billing_mode = 'prepaid' WHERE id = 'bob'")
+        row(three, 1, "2", june(21), user_id="bob")
     else:
         ask(three, "DELETE FROM usage_daily WHERE user_id = 'bob'")
-    words = ("backfill", "--from", "2026-06-01", "--to", "2026-06-20", "--json")
-    plan = usage_jobs(*words, "--dry-run", url=three).object
-    done = usage_jobs(*words, "--plan", plan["plan"]["hash"], url=three)
+    words = ("backfill", "--from", "2026-06-01", "--to", "2026-06-21", "--json")
+    plan = usage_jobs(*words, "--dry-run", url=three, today=june(22)).object
+    done = usage_jobs(*words, "--plan", plan["plan"]["hash"], url=three, today=june(22))
     assert (done.code, done.object["changed"]) == (0, plan["changed"]), done.err
     assert plan["rows_changed"] > 0
 

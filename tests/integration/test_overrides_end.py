@@ -9,7 +9,7 @@ import pytest
 from commands import TODAY, applied, ask, costs, insert, usage_jobs
 from prepaid import night, row
 
-from jobs.pipeline import batches
+from jobs.pipeline import batches, run
 
 START: dict[str, Any] = {"USAGE_JOBS_START": "2026-05"}
 NOTE = "price overrides of ada were added, edited or deleted after covered days were priced"
@@ -73,3 +73,26 @@ def test_an_override_that_a_backfill_sees_first_holds_on_all_covered_days(databa
     assert ask(database, "SELECT last_active_day FROM rollup.overrides_seen") == [
         {"last_active_day": date(2026, 6, 20)}
     ]
+
+
+def test_prices_of_a_run_that_did_not_finish_are_no_change(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It priced ada with an override of its own last day, which no finished run has covered."""
+    applied(database)
+    row(database, 1, "2", date(2026, 6, 20))
+    night(database, **START)
+    insert(
+        database,
+        "user_pricing_overrides",
+        id=UUID(int=1),
+        user_id="ada",
+        resource_type="cpu_hours",
+        override_price=Decimal("0.05"),
+        valid_from=date(2026, 6, 21),
+    )
+    row(database, 2, "2", date(2026, 6, 21))
+    tomorrow = TODAY + timedelta(days=1)
+    with monkeypatch.context() as patch:
+        patch.setattr(run, "finalize", None)
+        assert usage_jobs("run", url=database, today=tomorrow, **START).code == 1
+    assert costs(database)["ada"] == 3
+    assert total(database, tomorrow) == (3, False)
