@@ -75,7 +75,7 @@ def test_adoption(ready: str, tmp_path: Path) -> None:
     ask(ready, "ALTER TABLE accounts_of_later RENAME TO user_credits")
     others(ready, type_="usage", used="0.30")
     found = both(ready, tmp_path)
-    assert (found["users_recomputed"], found["credits"]["users_drawn"]) == (2, 1)
+    assert (found["users_recomputed"], found["credits"]["users_drawn"]) == (2, 2)
     assert found["credits"]["credits_deducted"] == "0.6000000000"
 
 

@@ -95,4 +95,4 @@ def test_prices_of_a_run_that_did_not_finish_are_no_change(database: str, monkey
         patch.setattr(run, "finalize", None)
         assert usage_jobs("run", url=database, today=tomorrow, **START).code == 1
     assert costs(database)["ada"] == 3
-    assert total(database, tomorrow) == (3, False)
+    assert total(database, tomorrow) == (Decimal(3), False)
