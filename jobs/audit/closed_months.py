@@ -103,10 +103,10 @@ def _watch(connection: Connection, settings: Settings, address: Address, *, ever
 
 
 def _with_stored_fingerprints(scope: RunScope) -> tuple[RunScope, dict[date, tuple[str, ...]]]:
-    """The plan with the fingerprints that each month was closed with, and their missing columns by month."""
+    """The scope with the fingerprints that each month was closed with, and their missing columns by month."""
     existing, definitions, missing = scope.source.columns, dict(scope.fingerprint_definitions), {}
     for month in scope.window.months:
-        text = scope.month_records.fingerprints.get(month)
+        text = scope.month_records.fingerprint_definitions.get(month)
         stored = None if text is None else FingerprintDefinition.parse(text)
         if stored is not None:
             if gone := sorted(stored.columns - existing):
@@ -163,7 +163,9 @@ def _months_of_changed_days(scope: RunScope, inputs: BatchInput, rows: pl.DataFr
 
     Months of the first version are left out: they have no rows in user_daily.
     """
-    months = [month for month in scope.window.months if scope.month_records.fingerprints.get(month) is not None]
+    months = [
+        month for month in scope.window.months if scope.month_records.fingerprint_definitions.get(month) is not None
+    ]
     columns = [name for name in inputs.stored_days.columns if name != "credits_deducted"]
     month = pl.col("date").dt.month_start().alias("month")
     target = compute_days_target(scope, rows).select(columns).filter(month.is_in(months))

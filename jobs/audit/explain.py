@@ -32,10 +32,15 @@ from jobs.postgres.rejects import Reject
 from jobs.postgres.run_scope import RunScope
 from jobs.postgres.usage_reader import Reader
 from jobs.rating.price_breakdown import price_breakdown
-from jobs.rollups.sums import CREDITS, additive_columns
+from jobs.rollups.sums import PAYMENT_SUMS, additive_columns
 from jobs.settings import Settings
 
-MODES = {PREPAID: "prepaid", EARLY: "prepaid, before the first day that draws credits", FREE: "free", DUE: "postpaid"}
+CLASS_TEXTS = {
+    PREPAID: "prepaid",
+    EARLY: "prepaid, before the first day that draws credits",
+    FREE: "free",
+    DUE: "postpaid",
+}
 
 
 def explain_month(settings: Settings, address: Address, user: str, month: date) -> Explanation:
@@ -78,7 +83,7 @@ def _rejected(reject: Reject) -> Rejected:
     return Rejected(reject.id, date.fromisoformat(row["date"]), row["hopsworks_cluster_id"], reject.reason)
 
 
-def _explanation(scope: RunScope, user: str, rated: pl.DataFrame, inputs: BatchInput) -> Explanation:
+def _explanation(scope: RunScope, user: str, paid_rows: pl.DataFrame, inputs: BatchInput) -> Explanation:
     month = scope.window.first
     if not inputs.rows_read and inputs.stored_months.is_empty():
         raise ConfigError(
@@ -93,39 +98,39 @@ def _explanation(scope: RunScope, user: str, rated: pl.DataFrame, inputs: BatchI
         last=scope.window.last,
         closed=False,
         units={meter.name: meter.unit for meter in scope.meters},
-        lines=tuple(_lines(scope, rated)),
+        lines=tuple(_lines(scope, paid_rows)),
         rejected=(),
-        days=tuple(_differing_days(scope, rated, inputs)),
-        sums=_figures(scope, compute_months_target(scope, inputs, rated)),
+        days=tuple(_differing_days(scope, paid_rows, inputs)),
+        sums=_figures(scope, compute_months_target(scope, inputs, paid_rows)),
         rollup=_figures(scope, inputs.stored_months),
     )
 
 
 def _figures(scope: RunScope, months: pl.DataFrame) -> dict[str, Any]:
-    amounts = [*additive_columns(scope.settings.meters), *CREDITS]
+    amounts = [*additive_columns(scope.settings.meters), *PAYMENT_SUMS]
     return next(months.select("days", *map(in_decimals, amounts)).iter_rows(named=True), {})
 
 
-def _differing_days(scope: RunScope, rated: pl.DataFrame, inputs: BatchInput) -> Iterator[DayCost]:
+def _differing_days(scope: RunScope, paid_rows: pl.DataFrame, inputs: BatchInput) -> Iterator[DayCost]:
     """The days whose cost differs from user_daily; none for a month of the first version, which had no such table."""
-    if scope.month_records.fingerprints.get(scope.window.first) is None:
+    if scope.month_records.fingerprint_definitions.get(scope.window.first) is None:
         return
     now, stored = (
-        days.select(*USER_DAY, "total_cost") for days in (compute_days_target(scope, rated), inputs.stored_days)
+        days.select(*USER_DAY, "total_cost") for days in (compute_days_target(scope, paid_rows), inputs.stored_days)
     )
     differing = join_stored(now, stored, USER_DAY).filter(~is_same(["total_cost"])).sort(USER_DAY)
     costs = (in_decimals("total_cost_stored"), in_decimals("total_cost"))
     yield from (DayCost(*row) for row in differing.select("date", id_text("cluster_id"), *costs).iter_rows())
 
 
-def _lines(scope: RunScope, rated: pl.DataFrame) -> Iterator[Line]:
+def _lines(scope: RunScope, paid_rows: pl.DataFrame) -> Iterator[Line]:
     pieces: dict[str, list[dict[str, Any]]] = {}
-    for piece in _break_down(scope, rated).iter_rows(named=True):
+    for piece in _break_down(scope, paid_rows).iter_rows(named=True):
         pieces.setdefault(piece.pop("id"), []).append(piece)
     payment = [field.name for field in fields(PaymentSplit) if field.name != "mode"]
     charges = [cost_of(meter.name) for meter in scope.meters]
     amounts = (*payment, *charges, "recorded", "total_cost", "adjustment_cost")
-    rows = rated.select("date", "class", id_text("id"), id_text("cluster_id"), *map(in_decimals, amounts))
+    rows = paid_rows.select("date", "class", id_text("id"), id_text("cluster_id"), *map(in_decimals, amounts))
     for row in rows.iter_rows(named=True):
         yield Line(
             id=row["id"],
@@ -136,13 +141,13 @@ def _lines(scope: RunScope, rated: pl.DataFrame) -> Iterator[Line]:
             recorded=row["recorded"],
             cost=row["total_cost"],
             adjustment=row["adjustment_cost"],
-            paid=PaymentSplit(MODES[row["class"]], **{name: row[name] for name in payment}),
+            paid=PaymentSplit(CLASS_TEXTS[row["class"]], **{name: row[name] for name in payment}),
         )
 
 
-def _break_down(scope: RunScope, rated: pl.DataFrame) -> pl.DataFrame:
+def _break_down(scope: RunScope, paid_rows: pl.DataFrame) -> pl.DataFrame:
     """The pieces of all rows: the id of the row, and the fields of PricedQuantity that are known without the others."""
-    usage = rated.select(usage_schema([meter.name for meter in scope.meters]).keys()).lazy()
+    usage = paid_rows.select(usage_schema([meter.name for meter in scope.meters]).keys()).lazy()
     pieces = price_breakdown(with_overrides(usage, scope), scope.pricing_terms).collect()
     amounts = ("quantity", "tier_from", "price", "discount")
     return pieces.select(id_text("id"), "meter", "per", "because", *map(in_decimals, amounts))

@@ -20,9 +20,9 @@ def list_debts(settings: Settings, address: Address, user: str | None) -> list[D
     return query_database(address, lambda connection: read_debts(connection, settings, user))
 
 
-def last_covered_day(settings: Settings, address: Address) -> date | None:
+def read_covered_to(settings: Settings, address: Address) -> date | None:
     """The last covered day by the run log; None before the first run. Raises PreflightError."""
     return query_database(
         address,
-        lambda connection: run_log.read_last_completed_day(connection, settings, server_clock.today(connection)),
+        lambda connection: run_log.read_covered_to(connection, settings, server_clock.today(connection)),
     )

@@ -181,18 +181,18 @@ def _check_batch(
     draws: bool,
 ) -> set[date]:
     """Checks the user-months of ``inputs`` that have not ``changed``; returns the months of the others."""
-    is_unchanged = ~of_users(inputs.users.intersection(changed.users))
+    is_of_unchanged_user = ~of_users(inputs.users.intersection(changed.users))
     account_rows = accounts.read_accounts(connection, scope.settings, scope.credits, inputs.account_users)
     posted = apply_ledger(inputs.for_credits, scope.credit_rules)
     computed = posted
     if draws:
         allocated = allocate(inputs.for_credits, account_rows, scope.window, scope.credit_rules)
         computed = allocated.rows
-        found.add(SAME_DRAWS, allocated.postings.filter(is_unchanged), ROW_KEY, DRAWN, int128(0))
+        found.add(SAME_DRAWS, allocated.postings.filter(is_of_unchanged_user), ROW_KEY, DRAWN, int128(0))
     target = compute_months_target(scope, inputs, computed)
     every = pl.concat([target.select(USER_MONTH), inputs.stored_months.select(USER_MONTH)]).unique()
     unchanged = every.join(changed.inputs, on=USER_MONTH, how="anti")
-    same = unchanged.filter(is_unchanged)
+    same = unchanged.filter(is_of_unchanged_user)
     found.same += same.height
     found.stale += every.height - same.height
     # After a month is closed, accounts and reported amounts may change.
@@ -226,13 +226,13 @@ def _check_draws(found: CheckTotals, rows: pl.DataFrame) -> None:
     """Checks that no draw exceeds its row's part of the cost, with the draws of the ledger."""
     # Draws of a deleted account stay as they are; reported rows were invoiced together with their draws.
     limited = rows.filter((pl.col("class") == PREPAID) & ~pl.col("reported") & pl.col("has_account"))
-    found.add(DRAW_LIMIT, limited, ROW_KEY, pl.min_horizontal(DRAWN, "part"), DRAWN)
+    found.add(DRAW_LIMIT, limited, ROW_KEY, pl.min_horizontal(DRAWN, "prepaid_part"), DRAWN)
 
 
 def _check_payment(found: CheckTotals, rows: pl.DataFrame, stored: pl.DataFrame) -> None:
     """Checks that the amounts of a user-month (``stored``: user_monthly) add up to the quantized cost of its rows."""
     # An amount that was invoiced elsewhere, or drawn by another program, may exceed the cost of the row now.
-    cost = pl.max_horizontal(pl.col("part") + pl.col("due_part"), DRAWN).sum().alias("quantized_cost")
+    cost = pl.max_horizontal(pl.col("prepaid_part") + pl.col("due_part"), DRAWN).sum().alias("quantized_cost")
     paid = pl.col("credits_deducted") + pl.col("uncovered") + pl.col("amount_due") + pl.col("amount_reported")
     # Months of the first version have no amounts due.
     computed = stored.filter(pl.col("uncovered").is_not_null())

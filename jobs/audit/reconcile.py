@@ -94,7 +94,7 @@ def _is_within(month: date, since: date | None, until: date | None) -> bool:
 
 
 def _check_last_run(unfinished: list[Run], last: Run | None) -> Iterator[InvariantCheck]:
-    """The check that the last run is done; its culprits are all ``unfinished`` runs, with their remedies."""
+    """The check that the last run is done; its broken keys are all ``unfinished`` runs, with their remedies."""
     if last is not None:
         result = InvariantCheck("7 the last run is done", "done", last.status)
         if last.status == "running":
@@ -105,8 +105,8 @@ def _check_last_run(unfinished: list[Run], last: Run | None) -> Iterator[Invaria
         if last.status == "crashed" and last.has_written:
             remedies[last.number] = last.remedy
         if remedies:
-            culprits = tuple(f"run {number}: {remedies[number]} completes it" for number in sorted(remedies))
-            result = replace(result, broken=len(culprits), broken_keys=culprits, is_judged=True)
+            unfinished_runs = tuple(f"run {number}: {remedies[number]} completes it" for number in sorted(remedies))
+            result = replace(result, broken=len(unfinished_runs), broken_keys=unfinished_runs, is_judged=True)
         yield result
 
 

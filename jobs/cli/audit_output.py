@@ -55,11 +55,11 @@ def _summarize_ok(found: Sequence[Finding]) -> dict[str, str]:
 
 
 def describe_checks(found: Sequence[InvariantCheck]) -> Result:
-    """The result of `reconcile`: by invariant each check with its figures, its verdict, and its culprits."""
+    """The result of `reconcile`: by invariant each check with its figures, its verdict, and the keys that break it."""
     broken = sum(1 for check in found if check.broken)
-    laws = [_to_json_object(check) | {"invariant": check.invariant, "verdict": check.verdict} for check in found]
+    checks = [_to_json_object(check) | {"invariant": check.invariant, "verdict": check.verdict} for check in found]
     code = 6 if broken else 0
-    return Result({"broken": broken, "laws": laws, "exit_code": code}, _check_lines(found, broken), code)
+    return Result({"broken": broken, "laws": checks, "exit_code": code}, _check_lines(found, broken), code)
 
 
 def _to_json_object(check: InvariantCheck) -> dict[str, Any]:
@@ -97,9 +97,9 @@ def _figures(check: InvariantCheck) -> str:
 
 
 def _details(check: InvariantCheck) -> Iterator[str]:
-    """Yields the culprits of a check with their differences, its note, and SQL remedies without indentation."""
+    """Yields the broken keys of a check with their differences, its note, and SQL remedies without indentation."""
     pairs = zip_longest(check.broken_keys, check.differences, fillvalue="")
-    lines = [f"{culprit}: {difference}" if difference else culprit for culprit, difference in pairs]
+    lines = [f"{key}: {difference}" if difference else key for key, difference in pairs]
     if lines := [*lines, *filter(None, [check.note])]:
         yield wrap(f"{check.name}:", "  ", "  ")
     yield from (wrap(line, "    ", "    ") for line in lines)

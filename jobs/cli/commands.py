@@ -181,7 +181,7 @@ def _schema(context: CommandContext) -> Result:
             if arguments.apply:
                 text = schema_script.apply_schema(settings, address, role=arguments.role, with_view=arguments.user_view)
             else:
-                text = schema_script.grants(settings, address, arguments.role)
+                text = schema_script.print_role(settings, address, arguments.role)
     else:
         settings = _load_settings(context)
         text = schema_script.print_schema(settings, with_view=arguments.user_view)

@@ -44,8 +44,8 @@ class CreditInput:
 def allocate_credits(inputs: CreditInput, accounts: pl.DataFrame, rules: CreditRules) -> pl.DataFrame:
     """Returns the rows of ``inputs`` with their payment class and the draws that the ledger should have.
 
-    Adds, in units of 10^-10: ``part`` and ``due_part`` (``classify_payment``), ``free`` and ``purchased`` (the draws),
-    ``uncovered``, ``amount_due``, ``amount_reported`` and ``amount_free``; and ``class``. ``accounts``:
+    Adds, in units of 10^-10: ``prepaid_part`` and ``due_part`` (``classify_payment``), ``free`` and ``purchased`` (the
+    draws), ``uncovered``, ``amount_due``, ``amount_reported`` and ``amount_free``; and ``class``. ``accounts``:
     schemas.ACCOUNTS.
     """
     bounds = ColumnBounds.of(inputs.rows, ["total_cost"])
@@ -92,17 +92,17 @@ def settle_debts(debts: pl.DataFrame, lots: pl.LazyFrame, unit: int) -> pl.DataF
 def _classify_rows(inputs: CreditInput, rules: CreditRules, bounds: ColumnBounds = UNMEASURED) -> pl.LazyFrame:
     """Returns DECIDING columns of the rows with their payment class, their draws in the ledger, and their parts.
 
-    ``part`` is less by what was drawn on the row in a closed month, and 0 at the lowest.
+    ``prepaid_part`` is less by what was drawn on the row in a closed month, and 0 at the lowest.
     """
     rows = _add_ledger(inputs.rows.lazy().select(DECIDING), inputs.draws.lazy())
     classified = classify_payment(rows, inputs.billing_modes.lazy(), rules, bounds)
     if inputs.closed_month_draws.is_empty():
         return classified
-    rest = (pl.col("part") - pl.col("elsewhere").fill_null(0)).clip(lower_bound=int128(0))
+    rest = (pl.col("prepaid_part") - pl.col("elsewhere").fill_null(0)).clip(lower_bound=int128(0))
     elsewhere = inputs.closed_month_draws.lazy()
     return (
         classified.join(elsewhere, on=ROW_KEY, how="left", maintain_order="left")
-        .with_columns(part=rest)
+        .with_columns(prepaid_part=rest)
         .drop("elsewhere")
     )
 
@@ -149,19 +149,21 @@ def _window_lots(
 def _demand() -> pl.Expr:
     """Returns what a row demands of the lots: its part if it is prepaid, not reported, and its user has an account."""
     demands = (pl.col("class") == PREPAID) & ~pl.col("reported") & pl.col("has_account").is_not_null()
-    return pl.when(demands).then(pl.col("part")).otherwise(int128(0))
+    return pl.when(demands).then(pl.col("prepaid_part")).otherwise(int128(0))
 
 
 def _add_payment(rows: pl.DataFrame, drawn: pl.LazyFrame) -> pl.DataFrame:
     """Adds to ``rows`` their draws, and what is left of each part: uncovered, due, or reported."""
     reported, nothing = pl.col("reported"), int128(0)
-    owed = (pl.col("part") + pl.col("due_part") - DRAWN).clip(lower_bound=nothing)
+    owed = (pl.col("prepaid_part") + pl.col("due_part") - DRAWN).clip(lower_bound=nothing)
     paid = drawn.select(
         "class",
-        "part",
+        "prepaid_part",
         "due_part",
         *LOTS,
-        uncovered=pl.when(~reported).then((pl.col("part") - DRAWN).clip(lower_bound=nothing)).otherwise(nothing),
+        uncovered=pl.when(~reported)
+        .then((pl.col("prepaid_part") - DRAWN).clip(lower_bound=nothing))
+        .otherwise(nothing),
         amount_due=pl.when(~reported).then(pl.col("due_part")).otherwise(nothing),
         amount_reported=pl.when(reported).then(owed).otherwise(nothing),
         amount_free=pl.col("_free_part"),

@@ -15,7 +15,7 @@ from jobs.domain.schemas import CODED, DUE, EARLY, FREE, PREPAID
 def classify_payment(
     rows: pl.LazyFrame, billing_modes: pl.LazyFrame, rules: CreditRules, bounds: ColumnBounds = UNMEASURED
 ) -> pl.LazyFrame:
-    """Adds ``class``, and ``part`` (prepaid), ``due_part`` and ``_free_part`` of the cost (units of 10^-10).
+    """Adds ``class``, and ``prepaid_part`` (prepaid), ``due_part`` and ``_free_part`` of the cost (units of 10^-10).
 
     - ``rows``: priced, in row order; ``imported``: whether a draw of another program was adopted for the row, which
       makes the row prepaid;
@@ -40,7 +40,7 @@ def classify_payment(
         with_mode.with_columns(by_mode.cast(pl.Int8).alias("class"))
         .drop("valid_from", "mode")
         .with_columns(
-            part=quantized_part(PREPAID, rules.scale, bounds).wide,
+            prepaid_part=quantized_part(PREPAID, rules.scale, bounds).wide,
             due_part=quantized_part(DUE, rules.due_scale, bounds).wide,
             _free_part=quantized_part(FREE, rules.due_scale, bounds).wide,
         )

@@ -85,11 +85,11 @@ class Window:
         return [*((month,) for month in sorted(self.closed)), *([self.open] if self.open else [])]
 
     def spans(self) -> list[tuple[date, date]]:
-        """The covered days as (first, last) pairs, one for each run of consecutive months."""
+        """The days of the window as (first, last) pairs, one for each series of consecutive months."""
         return self.spans_of(self.months)
 
     def spans_of(self, months: Sequence[date]) -> list[tuple[date, date]]:
-        """The covered days of ``months`` (oldest first) as (first, last) pairs, as in ``spans``."""
+        """The days of ``months`` (oldest first) as (first, last) pairs, as in ``spans``."""
         spans: list[tuple[date, date]] = []
         for month in months:
             if spans and spans[-1][1] + timedelta(days=1) == month:
@@ -175,8 +175,8 @@ def _open_window(first_open: date, last: date, history: History, close_after_day
     """The window of every open month from ``first_open`` to the day ``last``."""
     months = tuple(month for month in months_of(first_open, last) if month not in history.closed)
     as_of = last + timedelta(days=1)
-    due = frozenset(m for m in months if next_month(m) + timedelta(days=close_after_days) <= as_of)
-    return Window(months, last, due)
+    closing = frozenset(m for m in months if next_month(m) + timedelta(days=close_after_days) <= as_of)
+    return Window(months, last, closing)
 
 
 def cost_modes(months: tuple[date, ...], stored: Mapping[date, str], setting: str) -> tuple[dict[date, str], list[str]]:

@@ -38,7 +38,8 @@ class PreflightError(UsageJobsError):
 
 
 class RefusedError(UsageJobsError):
-    """The database rejects a write to the application's tables: a constraint, a trigger, a policy."""
+    """The database rejects a write to the application's tables, or to the ledger: a
+    constraint, a trigger, a policy."""
 
     exit_code = 5
 

@@ -167,15 +167,15 @@ def scaled_half_even(numerator: pl.Expr, denominator: pl.Expr, keep: pl.Expr, ke
     The product ``numerator × keep`` may exceed 2^127. So the quotient and the remainder of ``numerator / denominator``
     are multiplied separately, and the sum of both remainders is divided once.
     """
-    part = numerator // denominator
-    most = part * keep
-    first = most // keep_of
-    left = (most - first * keep_of) * denominator + (numerator - part * denominator) * keep
-    under = denominator * keep_of
-    floor = first + left // under
-    twice = 2 * (left % under)
+    quotient = numerator // denominator
+    scaled = quotient * keep
+    whole = scaled // keep_of
+    rest = (scaled - whole * keep_of) * denominator + (numerator - quotient * denominator) * keep
+    divisor = denominator * keep_of
+    floor = whole + rest // divisor
+    twice = 2 * (rest % divisor)
     # A tie is decided by the parity of the complete result; the parity of a part of it would be wrong half of the time.
-    return floor + ((twice > under) | ((twice == under) & (floor % 2 == 1))).cast(WIDE)
+    return floor + ((twice > divisor) | ((twice == divisor) & (floor % 2 == 1))).cast(WIDE)
 
 
 def _map_once(

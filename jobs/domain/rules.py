@@ -1,6 +1,6 @@
 """The rules by which usage is priced and paid: what rating and allocation need to know besides the rows.
 
-They are here, and not in rating and credits, because a plan is made before polars is imported.
+They are here, and not in rating and credits, because the scope of a run is decided before polars is imported.
 """
 
 from collections.abc import Sequence
@@ -16,15 +16,15 @@ from jobs.domain.rate_card import Card, RateCard
 class PricingTerms:
     """The prices of a run: the meters that it reads, their rate card, and the days from ``first`` to ``last``.
 
-    ``tiers``: "day" or "month", the period over which quantities are counted towards a tier. ``overridden``: the names
-    of meters with any price override.
+    ``tier_period``: "day" or "month", the period over which quantities are counted towards a tier. ``overridden``: the
+    names of meters with any price override.
     """
 
     meters: tuple[Meter, ...]
     rates: RateCard
     first: date
     last: date
-    tiers: str
+    tier_period: str
     overridden: frozenset[str]
 
     def cards(self, meter: Meter) -> Sequence[Card]:

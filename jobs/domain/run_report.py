@@ -1,4 +1,4 @@
-"""The report of a finished run: the source of the printed summary and of the ``--json`` object."""
+"""The report of a run or a dry run: the source of the printed summary and of the ``--json`` object."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

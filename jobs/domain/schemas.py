@@ -47,7 +47,8 @@ OVERRIDES: Schema = {
 
 NUMBERS = ("granted", "bought", "free_used", "used")
 ACCOUNTS: Schema = {"user_id": pl.String, **dict.fromkeys(NUMBERS, pl.Int128)}
-"""Rows of user_credits: free credits granted, credits bought, free and bought ones used, in units of 10^-10."""
+"""Rows of user_credits, in units of 10^-10: free credits granted, credits bought, free credits used (0 where the
+account has one counter), and bought credits used (with one counter: all)."""
 
 DRAWS: Schema = {
     "id": pl.UInt128,

@@ -75,7 +75,7 @@ class BatchTargets:
             self,
             inputs=self.inputs.without(removed),
             **filter_frames(self, ~of_users(removed)),
-            unread=[row for row in self.unread if not row.reversed & removed],
+            unread=[row for row in self.unread if not row.former_users & removed],
             rejects=[change for change in self.rejects if change.user not in removed],
         )
 
@@ -147,7 +147,7 @@ class BatchChanges:
         if not targets.postings.is_empty():
             posted = accounts.post_draws(connection, settings, scope.credits, targets.postings, run_id)
             if posted["credit_draws"] != targets.postings.height:
-                raise ConcurrentChangeError(frozenset(targets.postings.filter("first")["user_id"]))
+                raise ConcurrentChangeError(frozenset(targets.postings.filter("skips_lookup")["user_id"]))
         if not targets.usage_updates.is_empty():
             if unstaged_users:
                 usage_writeback.unstage_users(connection, unstaged_users)

@@ -22,20 +22,25 @@ from jobs.rollups.sums import sum_user_days, sum_user_months
 
 
 def compute_targets(
-    connection: Connection, scope: RunScope, inputs: BatchInput, account_rows: pl.DataFrame, *, first: bool = False
+    connection: Connection,
+    scope: RunScope,
+    inputs: BatchInput,
+    account_rows: pl.DataFrame,
+    *,
+    skips_lookup: bool = False,
 ) -> BatchTargets:
     """Computes what should be posted and stored for the users of ``inputs``.
 
     Reads usage_daily, rollup.rejects and the ledger.
 
     - ``account_rows``: the accounts of these users (schemas.ACCOUNTS);
-    - ``first``: whether a row without credits_deducted and without draws in the window counts as one that never had
-      draws. If it had, posting fails and raises ConcurrentChangeError.
+    - ``skips_lookup``: whether a row without credits_deducted and without draws in the window counts as one that never
+      had draws. If it had, posting fails and raises ConcurrentChangeError.
     """
     inputs, adopted_draws, settled_by_adoption = _adopt(connection, scope, inputs, account_rows)
     allocated = draw_windows.allocate(inputs.for_credits, account_rows, scope.window, scope.credit_rules)
     rows, settled = allocated.rows, allocated.settled_debts
-    postings = _mark_first(allocated.postings, inputs.mismatched, first=first)
+    postings = _mark_skipped_lookups(allocated.postings, inputs.mismatched, skips_lookup=skips_lookup)
     vanished = postings.filter("vanished")
     postings = pl.concat([postings, debts.make_debt_postings(settled, postings.columns)])
     return BatchTargets(
@@ -104,18 +109,18 @@ def _adopt(
     return explained, pl.concat([adopted_draws, dropped]), settled
 
 
-def _mark_first(postings: pl.DataFrame, mismatched: pl.DataFrame, *, first: bool) -> pl.DataFrame:
-    """Adds ``first``: whether the posting counts as the first draw of its row.
+def _mark_skipped_lookups(postings: pl.DataFrame, mismatched: pl.DataFrame, *, skips_lookup: bool) -> pl.DataFrame:
+    """Adds ``skips_lookup``: whether the posting gets revision 1 without a look into the ledger.
 
     A mismatched row may have draws in other months, so its posting never counts as the first.
     """
-    if not first:
-        return postings.with_columns(first=pl.lit(value=False))
+    if not skips_lookup:
+        return postings.with_columns(skips_lookup=pl.lit(value=False))
     mismatched_ids = mismatched.select("id", is_mismatched=pl.lit(value=True)).unique()
     is_first = pl.col("fresh") & ~pl.col("vanished") & pl.col("is_mismatched").is_null()
     return (
         postings.join(mismatched_ids, on="id", how="left", maintain_order="left")
-        .with_columns(first=is_first)
+        .with_columns(skips_lookup=is_first)
         .drop("is_mismatched")
     )
 

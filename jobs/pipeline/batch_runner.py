@@ -155,7 +155,7 @@ class BatchRunner:
         inputs = inputs.without(skipped)
         # An account that was opened meanwhile is not locked, so it is left to the next run.
         account_rows = accounts.read_accounts(connection, scope.settings, scope.credits, locked)
-        targets = compute_targets(connection, scope, inputs, account_rows, first=not is_single)
+        targets = compute_targets(connection, scope, inputs, account_rows, skips_lookup=not is_single)
         hash_changes, missing = usage_writeback.lock_rows(connection, scope, targets.usage_updates, is_locked=is_single)
         missing |= usage_writeback.lock_unread_rows(connection, scope, targets.unread)
         not_writable = missing | self._changed_users(connection, inputs)

@@ -13,7 +13,7 @@ from jobs.pipeline.table_diff import TableDiff
 from jobs.postgres import cluster_rollups, table_io
 from jobs.postgres.connections import Connection
 from jobs.postgres.run_scope import RunScope
-from jobs.rollups.sums import add_up, count_users, subtract, sum_by_day, sum_cluster_months
+from jobs.rollups.sums import add_up, count_cluster_users, subtract, sum_cluster_days, sum_cluster_months
 
 
 @dataclass(slots=True)
@@ -29,8 +29,10 @@ class ClusterDeltas:
     def add(self, changes: BatchChanges) -> None:
         """Adds the changes of a batch."""
         daily, monthly = changes.daily, changes.monthly
-        self.days.append(subtract(sum_by_day(daily.upserts), sum_by_day(daily.replaced), CLUSTER_DAY))
-        self.users.append(subtract(count_users(monthly.upserts), count_users(monthly.replaced), CLUSTER_MONTH))
+        self.days.append(subtract(sum_cluster_days(daily.upserts), sum_cluster_days(daily.replaced), CLUSTER_DAY))
+        self.users.append(
+            subtract(count_cluster_users(monthly.upserts), count_cluster_users(monthly.replaced), CLUSTER_MONTH)
+        )
 
     @property
     def touched_days(self) -> set[date]:

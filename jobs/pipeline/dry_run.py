@@ -29,6 +29,7 @@ from jobs.postgres.connections import Connection, read_value, transaction
 from jobs.postgres.credit_capabilities import find_unusable_accounts, find_unusable_payers
 from jobs.postgres.detection import Detected
 from jobs.postgres.month_figures import MonthFigures, read_month_figures
+from jobs.postgres.reader_choice import choose_for_rows
 from jobs.postgres.run_scope import RunScope
 from jobs.postgres.source_capabilities import SourceCapabilities
 from jobs.postgres.usage_reader import Reader
@@ -87,7 +88,8 @@ def _plan(
 def _compute_batches(
     connection: Connection, request: RunRequest, scope: RunScope, reader_kind: str, detected: Detected, totals: Totals
 ) -> None:
-    runner = BatchRunner(scope, _snapshot_reader(connection, request, reader_kind), None)
+    kind = choose_for_rows(reader_kind, request.settings.reader, detected.work.rows)
+    runner = BatchRunner(scope, _snapshot_reader(connection, request, kind), None)
     for number, users in enumerate(detected.work, start=1):
         totals.add(runner.compute(connection, users))
         request.progress("compute and write", number, len(detected.work))

@@ -125,7 +125,7 @@ def _find_days(
 
     Days are regrouped that batches have touched, and all days of months that had to be computed again.
     """
-    stored = scope.month_records.fingerprints
+    stored = scope.month_records.fingerprint_definitions
     waiting = frozenset(month for month in _partly_computed(scope, totals) if stored.get(month) is None)
     regrouped_months = scope.window.months if full else scope.not_comparable
     days = {day for day in scope.window.days if first_of(day) in regrouped_months}
@@ -225,7 +225,9 @@ def _make_record(
         "usage_hash": figures.usage_hash,
         "rates_hash": scope.month_rates(month) if is_complete else stored.rates.get(month),
         "total_cost": figures.total_cost,
-        "fingerprint": scope.fingerprint_definitions[month].text if is_complete else stored.fingerprints.get(month),
+        "fingerprint": scope.fingerprint_definitions[month].text
+        if is_complete
+        else stored.fingerprint_definitions.get(month),
         "closes": closes,
         "currency": scope.currencies.get(month) or stored.currencies.get(month),
     }

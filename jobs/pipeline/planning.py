@@ -73,7 +73,7 @@ def plan_run(
     """
     today = server_clock.today(connection)
     scope = make_scope(connection, settings, source, asked, today)
-    covered_to = run_log.read_last_completed_day(connection, settings, today)
+    covered_to = run_log.read_covered_to(connection, settings, today)
     notes = (*scope.notes, *compare_overrides(connection, scope, covered_to))
     if begins_ledger := adoption.is_due(connection, settings, source.credits):
         adoption.refuse_another_deployment(connection, settings, source.credits)
@@ -183,7 +183,7 @@ def make_usage_query(
     rated: frozenset[date],
 ) -> UsageQuery:
     """Returns the query that reads usage with the hashes of its rows."""
-    written = fingerprints.written_columns(rated, shows_credits=source.credits.writes_deducted)
+    written = fingerprints.stored_written_hash(rated, shows_credits=source.credits.writes_deducted)
     return UsageQuery(settings, source, first_days, rated, fingerprints.usage_hash(definitions), written)
 
 

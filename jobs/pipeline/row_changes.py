@@ -32,7 +32,7 @@ def list_usage(rows: pl.DataFrame, unread: Sequence[UnreadRow]) -> pl.DataFrame:
         ),
     )
     # Listed under the user whose batch writes the row, even where it is another user's now.
-    others = [(str(row.id), min(row.reversed), f"\x00\x1f{row.old}", f"\x00\x1f{row.new}") for row in unread]
+    others = [(str(row.id), min(row.former_users), f"\x00\x1f{row.old}", f"\x00\x1f{row.new}") for row in unread]
     every = pl.concat([written, pl.DataFrame(others, schema=written.schema, orient="row")])
     return list_changes("usage_daily", every.lazy(), ["id"], old=pl.col("old"), new=pl.col("new"), owner="user_id")
 

@@ -211,7 +211,7 @@ class _Run:
         settings, active = self.scope.settings, self.scope.overrides.active
         if "active" not in (self.scope.source.overrides or ()):
             return
-        before = run_log.read_last_completed_day(connection, settings, server_clock.today(connection))
+        before = run_log.read_covered_to(connection, settings, server_clock.today(connection))
         price_overrides.record_seen(
             connection, settings, active, max(before or self.scope.window.last, self.scope.window.last)
         )

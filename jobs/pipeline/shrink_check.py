@@ -47,8 +47,8 @@ def has_shrunk(scope: RunScope, detected: Detected, month: date) -> bool:
 
 def _judge(scope: RunScope, now: MonthCount, month: date) -> Iterator[bool]:
     rows = scope.month_records.rows.get(month, 0)
-    yield now.rows == 0 and (rows > 0 or now.stored > 0)
-    for before, after in ((rows, now.rows), (now.stored, now.users)):
+    yield now.rows == 0 and (rows > 0 or now.stored_users > 0)
+    for before, after in ((rows, now.rows), (now.stored_users, now.users)):
         yield before - after > FEW and before - after > before * scope.settings.max_shrink
 
 
@@ -56,5 +56,5 @@ def _describe(scope: RunScope, detected: Detected, month: date) -> str:
     now = detected.months.get(month, MonthCount())
     return (
         f"{month:%Y-%m}: {now.rows:,} rows where {scope.month_records.rows.get(month, 0):,} were counted, "
-        f"{now.users:,} users where {now.stored:,} were"
+        f"{now.users:,} users where {now.stored_users:,} were"
     )

@@ -32,7 +32,7 @@ def find_excess_privileges(connection: Connection, settings: Settings) -> Iterat
     if attributes["owns_all"]:
         return
     indirect = {(effect.schema, effect.name, right) for effect in needs.effects for right in effect.rights}
-    spare: dict[tuple[str, str], dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+    excess: dict[tuple[str, str], dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for row in granted:
         schema, table, right = row["schema"], row["table"], row["right"]
         if schema == settings.rollup_schema:
@@ -40,8 +40,8 @@ def find_excess_privileges(connection: Connection, settings: Settings) -> Iterat
         else:
             is_needed = row["column"] in needs.rights.get(table, {}).get(right, [])
         if not is_needed and (schema, table, right) not in indirect:
-            spare[f"{schema}.{table}", row["place"]][right] += [row["quoted"]] if row["quoted"] else []
-    for (table, place), rights in spare.items():
+            excess[f"{schema}.{table}", row["place"]][right] += [row["quoted"]] if row["quoted"] else []
+    for (table, place), rights in excess.items():
         found = list_privileges(rights)
         revoke = f"REVOKE {found} ON {place} FROM {server['quoted_role']};"
         remedy = f"{revoke} Or revoke it from the role that passes it on. {OWN_ROLE}"

@@ -76,11 +76,11 @@ def post_draws(
     The accounts must be locked. Raises RefusedError where a row cannot be written; the caller then rolls back.
     """
     done = {"credit_draws": _insert_draws(connection, settings, postings, run_id, imported=False)}
-    run = {"run_id": run_id, "schema": settings.rollup_schema}
+    values = {"run_id": run_id, "schema": settings.rollup_schema}
     if credits.has_transactions:
         text = compose("accounts.post_transactions", settings, balance=credits.balance())
         with name_refusals("credit_transactions", RefusedError):
-            done["credit_transactions"] = connection.execute(text, run).rowcount
+            done["credit_transactions"] = connection.execute(text, values).rowcount
         _require_rows_written("credit_transactions", count_transactions(postings), done["credit_transactions"])
     with name_refusals("user_credits", RefusedError):
         done["user_credits"] = connection.execute(_increments_query(settings, credits)).rowcount
@@ -91,7 +91,11 @@ def post_draws(
 def post_adopted_draws(connection: Connection, settings: Settings, draws: pl.DataFrame, run_id: int) -> None:
     """Posts ``draws`` (schemas.DRAWS) of another program to the ledger only: that program has changed transactions and
     account already."""
-    columns = {"month": pl.col("date").dt.month_start(), "fresh": pl.lit(value=False), "first": pl.lit(value=False)}
+    columns = {
+        "month": pl.col("date").dt.month_start(),
+        "fresh": pl.lit(value=False),
+        "skips_lookup": pl.lit(value=False),
+    }
     entered = _insert_draws(connection, settings, draws.with_columns(**columns), run_id, imported=True)
     _require_rows_written("credit_draws", draws.height, entered)
 
@@ -101,7 +105,7 @@ def _insert_draws(
 ) -> int:
     """Adds ``draws`` to the ledger by way of a temporary table. Returns how many rows were added."""
     connection.execute(compose("accounts.stage_draws"))
-    staged = draws.select("user_id", "id", "month", "date", "free", "purchased", "fresh", "first")
+    staged = draws.select("user_id", "id", "month", "date", "free", "purchased", "fresh", "skips_lookup")
     copy_in(connection, sql.Identifier("usage_jobs_draws"), staged)
     text = compose("accounts.post_draws", settings)
     with prefer_indexes(connection):

@@ -128,14 +128,14 @@ def read_catalog(connection: Connection, settings: Settings) -> Catalog:
 def _read_facts(connection: Connection, settings: Settings, known: Catalog) -> frozenset[str]:
     accounts = known.source.get("user_credits", {})
     # "used_less" reads the whole ledger: it is asked only where free credits used are not counted apart.
-    is_one = "free_credits_used" not in accounts and _has_columns(
+    has_one_counter = "free_credits_used" not in accounts and _has_columns(
         accounts, {"user_id": "text", "total_used": "numeric"}
     )
     return frozenset(
         fact
         for fact, needed in FACTS.items()
         if known.server["may_use_schema"]
-        and (fact != "used_less" or is_one)
+        and (fact != "used_less" or has_one_counter)
         and all(_has_columns(known.own.get(table, {}), wanted) for table, wanted in needed.items())
         and read_value(connection, compose(f"facts.{fact}", settings))
     )

@@ -1,7 +1,8 @@
 """Detects, on the server, the users whose inputs have changed since their months were computed.
 
-One statement compares each user's months with user_monthly: the fingerprint of his rows, and the hashes of prices,
-price overrides, billing modes and account. It returns only ids and counts. An unchanged user is skipped: his usage rows
+One statement compares each user's months with user_monthly: the fingerprint of his rows, the hashes of prices, price
+overrides, billing modes, account, credit settings and open debts, and the currency. Months that are not comparable
+count as changed. It returns only ids and counts. An unchanged user is skipped: his usage rows
 are not read.
 """
 
@@ -27,11 +28,11 @@ MEMORY = "SET LOCAL work_mem = '128MB'"
 
 @dataclass(frozen=True, slots=True)
 class MonthCount:
-    """Usage rows and users of a month now, and the number of users in user_monthly (``stored``)."""
+    """Usage rows and users of a month now, and the number of users in user_monthly (``stored_users``)."""
 
     rows: int = 0
     users: int = 0
-    stored: int = 0
+    stored_users: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,12 +118,12 @@ def _work_list_query(
         open_debts=debts.open_totals_query(scope),
     )
     now = _differs_condition("f.row_count, f.usage_hash, f.written_hash", "modes_hash", "rates_hash", "overrides_hash")
-    before = _differs_condition(
+    covered = _differs_condition(
         "f.row_count - f.new_rows, f.usage_hash # coalesce(f.new_usage, 0),"
         " f.written_hash # coalesce(f.new_written, 0)",
         *("covered_modes", "covered_rates", "covered_overrides"),
     )
-    flags = compose("detection.flags", differs=now, differs_before=before)
+    flags = compose("detection.flags", differs=now, covered_differs=covered)
     text = compose(
         "detection.work_list",
         compared=_compared_query(scope, months, flags, joins, counts_new_days=counts_new_days),

@@ -1,6 +1,6 @@
 """Errors of the database driver: the lists of SQLSTATEs, the retries, and the messages for an operator.
 
-connectorx gives no SQLSTATE: what is retried of its errors stands in ``usage_reader.LOST``.
+connectorx gives no SQLSTATE: what is retried of its errors stands in ``usage_reader.RETRIED_MESSAGES``.
 
 An entry of a list may be the beginning of SQLSTATEs, such as their class: the first two characters.
 """

@@ -102,7 +102,7 @@ def written_hash(total_cost: sql.Composable, credits_deducted: sql.Composable) -
     return sql.SQL("CASE WHEN {} IS NOT NULL OR {} <> 0 THEN {} ELSE 0 END").format(total_cost, credits, hash_)
 
 
-def written_columns(rated: Collection[date], *, shows_credits: bool) -> sql.Composed:
+def stored_written_hash(rated: Collection[date], *, shows_credits: bool) -> sql.Composed:
     """Returns ``written_hash`` of the table's columns: total_cost in ``rated`` months, credits_deducted where
     runs write it (``shows_credits``)."""
     nothing = cost = sql.SQL("NULL::numeric").format()

@@ -45,22 +45,22 @@ def _server_pid(connection: Connection) -> int:
     return int(read_value(connection, "SELECT pg_backend_pid()"))
 
 
-def choose_reader(reader: str, address: Address, *, pooled: bool) -> str:
+def choose_reader(setting: str, address: Address, *, pooled: bool) -> str:
     """Returns "connectorx" or "copy". Raises ConfigError where the settings require connectorx and it cannot work.
 
     ``pooled``: whether a transaction pooler answers (``is_transaction_pooled``).
     """
     why = "a transaction pooler" if pooled else _unsupported_feature(address)
-    if reader == "connectorx" and why is not None:
+    if setting == "connectorx" and why is not None:
         raise ConfigError(f'reader = "connectorx": cannot read over {why}; expected "copy" or "auto"')
-    if reader == "auto":
+    if setting == "auto":
         return "connectorx" if why is None else "copy"
-    return reader
+    return setting
 
 
-def choose_for_rows(chosen: str, reader: str, rows: int) -> str:
-    """Returns "copy" instead of ``chosen`` where ``reader`` is "auto" and there are few ``rows``."""
-    return "copy" if reader == "auto" and rows < FEWEST_ROWS else chosen
+def choose_for_rows(kind: str, setting: str, rows: int) -> str:
+    """Returns "copy" instead of ``kind`` where the ``setting`` is "auto" and there are few ``rows``."""
+    return "copy" if setting == "auto" and rows < FEWEST_ROWS else kind
 
 
 def _unsupported_feature(address: Address) -> str | None:

@@ -76,7 +76,7 @@ def find_ownerless_changes(
 ) -> list[RejectChange]:
     """Returns the changes after which the table has exactly ``rejects`` of rows without a user or a day. Stored rejects
     of rows that have moved into ``spans`` and are valid now are deleted, too."""
-    return _find_changes(connection, rejects, compose("rejects.without_owner", settings), _bind_spans(spans))
+    return _find_changes(connection, rejects, compose("rejects.stored_ownerless", settings), _bind_spans(spans))
 
 
 def _bind_spans(spans: Spans) -> dict[str, list[str]]:

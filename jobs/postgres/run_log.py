@@ -26,7 +26,7 @@ class MonthRecords:
     - ``rows``, ``hashes``: usage rows that the last run counted, and their hash
     - ``rates``: hash of its prices (``RunScope.month_rates``)
     - ``totals``: cost
-    - ``fingerprints``: what the fingerprints of its rows include (``FingerprintDefinition.text``)
+    - ``fingerprint_definitions``: what the fingerprints of its rows include (``FingerprintDefinition.text``)
     - ``currencies``: currency
     """
 
@@ -35,7 +35,7 @@ class MonthRecords:
     hashes: Mapping[date, int | None]
     rates: Mapping[date, str | None]
     totals: Mapping[date, Decimal | None]
-    fingerprints: Mapping[date, str | None]
+    fingerprint_definitions: Mapping[date, str | None]
     currencies: Mapping[date, str | None]
 
 
@@ -98,9 +98,9 @@ def insert_numbered(connection: Connection, settings: Settings, name: str, value
     return int(row[0])
 
 
-def read_last_completed_day(connection: Connection, settings: Settings, today: date) -> date | None:
+def read_covered_to(connection: Connection, settings: Settings, today: date) -> date | None:
     """Returns the last day of the furthest finished run."""
-    day: date | None = read_value(connection, compose("run_log.last_completed_day", settings), {"today": today})
+    day: date | None = read_value(connection, compose("run_log.covered_to", settings), {"today": today})
     return day
 
 
@@ -129,37 +129,37 @@ def record_cost_modes(
     settings: Settings,
     modes: Mapping[date, str],
     currencies: Mapping[date, str],
-    fingerprints: Mapping[date, str],
+    fingerprint_definitions: Mapping[date, str],
 ) -> None:
     """Stores cost mode, currency and fingerprint definition of months that no run has covered, in the caller's
     transaction: after a crash the next run then computes only the rest."""
     text = compose("months.record_modes", settings)
     for month, mode in modes.items():
-        values = {"month": month, "cost_mode": mode, "fingerprint": fingerprints.get(month)}
+        values = {"month": month, "cost_mode": mode, "fingerprint": fingerprint_definitions.get(month)}
         connection.execute(text, values | {"currency": currencies[month]})
 
 
 def update_months(
-    connection: Connection, settings: Settings, figures: Sequence[Mapping[str, Any]], run_id: int
+    connection: Connection, settings: Settings, records: Sequence[Mapping[str, Any]], run_id: int
 ) -> None:
     """Stores the figures of each month, and closes months that are due, in the caller's transaction."""
     text = compose("months.update", settings)
-    for figure in figures:
-        connection.execute(text, {**figure, "run_id": run_id})
+    for record in records:
+        connection.execute(text, {**record, "run_id": run_id})
 
 
 def find_month_changes(
-    connection: Connection, settings: Settings, figures: Sequence[Mapping[str, Any]]
+    connection: Connection, settings: Settings, records: Sequence[Mapping[str, Any]]
 ) -> list[tuple[date, str, str]]:
     """Returns the months whose visible values would change: month, before, after."""
     text = compose("months.figures_of_months", settings)
-    stored = dict(connection.execute(text, [[figure["month"] for figure in figures]]).fetchall())
+    stored = dict(connection.execute(text, [[record["month"] for record in records]]).fetchall())
     changed = []
-    for figure in figures:
-        month, before = figure["month"], stored.get(figure["month"], "")
-        closed = figure["closes"] or before.endswith(" closed")
-        total = format(figure["total_cost"].quantize(Decimal(1).scaleb(-PLACES)), "f")
-        after = f"{figure['row_count']} {figure['rates_hash']} {total}{' closed' if closed else ''}"
+    for record in records:
+        month, before = record["month"], stored.get(record["month"], "")
+        closed = record["closes"] or before.endswith(" closed")
+        total = format(record["total_cost"].quantize(Decimal(1).scaleb(-PLACES)), "f")
+        after = f"{record['row_count']} {record['rates_hash']} {total}{' closed' if closed else ''}"
         if before != after:
             changed.append((month, before, after))
     return changed

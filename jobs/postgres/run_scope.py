@@ -121,7 +121,7 @@ class RunScope:
     @property
     def not_comparable(self) -> frozenset[date]:
         """Months whose stored fingerprints include other columns than the present ones."""
-        stored, months = self.month_records.fingerprints, self.window.months
+        stored, months = self.month_records.fingerprint_definitions, self.window.months
         different = {month for month in months if stored.get(month) != self.fingerprint_definitions[month].text}
         return frozenset(different - self.new_months)
 

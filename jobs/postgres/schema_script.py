@@ -30,7 +30,7 @@ def print_schema(settings: Settings, *, with_view: bool = False) -> str:
     return _script(_view_statements(settings) if with_view else _ddl(settings))
 
 
-def grants(settings: Settings, address: Address, role: str) -> str:
+def print_role(settings: Settings, address: Address, role: str) -> str:
     """Returns the statements that create a role for the job, for the present state of the database. Raises as
     ``role_statements`` does."""
     with open_link(address) as link:

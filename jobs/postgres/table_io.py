@@ -44,16 +44,16 @@ def read_months(
     connection: Connection, settings: Settings, of: Table, months: Iterable[date], users: Collection[str] | None = None
 ) -> pl.DataFrame:
     """Returns the computed columns of the rows of ``months`` (of ``users``). Needs an open transaction."""
-    rows = in_spans(of.key[0], month_spans(months))
+    condition = in_spans(of.key[0], month_spans(months))
     if users is not None:
-        rows += sql.SQL(" AND user_id = ANY({})").format(text_array(users))
-    return read_rows(connection, settings, of, rows)
+        condition += sql.SQL(" AND user_id = ANY({})").format(text_array(users))
+    return read_rows(connection, settings, of, condition)
 
 
-def read_rows(connection: Connection, settings: Settings, of: Table, rows: sql.Composable) -> pl.DataFrame:
-    """Returns the computed columns of the rows that satisfy the condition ``rows``. Needs an open transaction."""
+def read_rows(connection: Connection, settings: Settings, of: Table, condition: sql.Composable) -> pl.DataFrame:
+    """Returns the computed columns of the rows that satisfy ``condition``. Needs an open transaction."""
     table = job_table(settings, of.name)
-    text = sql.SQL("SELECT {} FROM {} WHERE {}").format(column_list(of.computed), table, rows)
+    text = sql.SQL("SELECT {} FROM {} WHERE {}").format(column_list(of.computed), table, condition)
     return read_frame(connection, text, frame_schema(of, of.computed))
 
 

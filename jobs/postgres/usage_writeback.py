@@ -42,13 +42,13 @@ class ConcurrentChangeError(UsageJobsError):
 @dataclass(frozen=True, slots=True)
 class UnreadRow:
     """A row of usage_daily that no batch reads, because it has no user now or no day of the window:
-    credits_deducted before (``old``) and after (``new``), and the users whose draws on it are ``reversed``."""
+    credits_deducted before (``old``) and after (``new``), and the ``former_users``, whose draws on it are reversed."""
 
     id: UUID
     user: str | None
     old: Decimal
     new: Decimal
-    reversed: frozenset[str] = frozenset()
+    former_users: frozenset[str] = frozenset()
 
 
 def lock_rows(
@@ -159,7 +159,7 @@ def lock_unread_rows(connection: Connection, scope: RunScope, rows: Collection[U
         return frozenset()
     text = compose("writeback.lock_unread_rows", scope.settings)
     locked = {row[0] for row in connection.execute(text, {"ids": [row.id for row in rows]})}
-    return frozenset(user for row in rows if row.id not in locked for user in row.reversed)
+    return frozenset(user for row in rows if row.id not in locked for user in row.former_users)
 
 
 def write_unread_rows(connection: Connection, scope: RunScope, rows: Collection[UnreadRow]) -> None:

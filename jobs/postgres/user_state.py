@@ -128,5 +128,5 @@ def read_days(connection: Connection, scope: RunScope, days: Sequence[date], use
     The condition names each day, because the primary key begins with the day.
     """
     named = sql.Literal([day.isoformat() for day in days])
-    rows = sql.SQL("date = ANY({}::date[]) AND user_id = ANY({})").format(named, text_array(users))
-    return table_io.read_rows(connection, scope.settings, table_io.find_table(scope.settings, "user_daily"), rows)
+    condition = sql.SQL("date = ANY({}::date[]) AND user_id = ANY({})").format(named, text_array(users))
+    return table_io.read_rows(connection, scope.settings, table_io.find_table(scope.settings, "user_daily"), condition)

@@ -121,9 +121,9 @@ def tier_quantities(
     quantity = bounds.column(meter.name)
     if len(card.tiers) == 1:
         return [(card.tiers[0], quantity)]
-    if terms.tiers == "day" and bounds.alone:
+    if terms.tier_period == "day" and bounds.alone:
         return [(tier, _clip(quantity, tier, above, BoundedInt.of(1)) - tier.start) for tier, above in card.bounds()]
-    monthly = terms.tiers == "month"
+    monthly = terms.tier_period == "month"
     starts = pl.col("starts_month" if monthly else "starts_day")
     unit = _month_days(terms) if monthly and meter.is_level else BoundedInt.of(1)
     total = quantity.cumulative(starts, bounds.rows)

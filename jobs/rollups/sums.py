@@ -15,7 +15,7 @@ from jobs.domain.meters import Meter, cost_of, days_of
 from jobs.domain.names import CLUSTER_DAY, CLUSTER_MONTH, USER_DAY
 from jobs.domain.schemas import DRAWN, DUE, EARLY, FREE, PREPAID
 
-CREDITS = {
+PAYMENT_SUMS = {
     "credits_free": pl.col("free"),
     "credits_purchased": pl.col("purchased"),
     "credits_deducted": DRAWN,
@@ -38,13 +38,13 @@ def additive_columns(meters: Sequence[Meter]) -> list[str]:
     return [*pairs, "adjustment_cost", "total_cost"]
 
 
-def sum_user_days(rated: pl.LazyFrame, meters: Sequence[Meter]) -> pl.LazyFrame:
+def sum_user_days(rows: pl.LazyFrame, meters: Sequence[Meter]) -> pl.LazyFrame:
     """Returns the rows of user_daily: sums by day, user and cluster. A level is in GB of that day."""
-    deducted = CREDITS["credits_deducted"].cast(WIDE).sum().alias("credits_deducted")
-    return rated.group_by(*USER_DAY).agg(*sum_amounts(meters), deducted).with_columns(pl.col("user_id").cast(pl.String))
+    deducted = PAYMENT_SUMS["credits_deducted"].cast(WIDE).sum().alias("credits_deducted")
+    return rows.group_by(*USER_DAY).agg(*sum_amounts(meters), deducted).with_columns(pl.col("user_id").cast(pl.String))
 
 
-def sum_user_months(rated: pl.LazyFrame, meters: Sequence[Meter]) -> pl.LazyFrame:
+def sum_user_months(rows: pl.LazyFrame, meters: Sequence[Meter]) -> pl.LazyFrame:
     """Returns one row by user and month: the sums of user_monthly, and how many rows have ``lacks_recorded``.
 
     A level is in GB-months, and in ``<meter>_days`` summed over days. ``clusters`` is a sorted array literal of
@@ -56,13 +56,13 @@ def sum_user_months(rated: pl.LazyFrame, meters: Sequence[Meter]) -> pl.LazyFram
     cluster_texts = pl.col("cluster_id").map_batches(_format_clusters, return_dtype=pl.String)
     clusters = pl.lit("{") + pl.col("_cluster_text").unique().sort().str.join(",") + pl.lit("}")
     return (
-        rated.with_columns(_cluster_text=cluster_texts)
+        rows.with_columns(_cluster_text=cluster_texts)
         .group_by("user_id", "month")
         .agg(
             billing_mode.alias("billing_mode"),
             pl.col("starts_day").sum().cast(pl.Int64).alias("days"),
             *sum_amounts(meters),
-            *(amount.cast(WIDE).sum().alias(name) for name, amount in CREDITS.items()),
+            *(amount.cast(WIDE).sum().alias(name) for name, amount in PAYMENT_SUMS.items()),
             clusters.alias("clusters"),
             pl.col("lacks_recorded").sum().cast(pl.Int64),
         )
@@ -117,13 +117,13 @@ def sum_cluster_months(days: pl.LazyFrame, users: pl.LazyFrame, meters: Sequence
     )
 
 
-def sum_by_day(user_days: pl.DataFrame) -> pl.DataFrame:
+def sum_cluster_days(user_days: pl.DataFrame) -> pl.DataFrame:
     """Returns users, and the sum of each amount, by day and cluster; ``user_days``: rows of user_daily."""
     amounts = [name for name, kind in user_days.schema.items() if kind == pl.Int128]
     return user_days.group_by(CLUSTER_DAY).agg(pl.len().alias("users"), pl.col(amounts).sum())
 
 
-def count_users(user_months: pl.DataFrame) -> pl.DataFrame:
+def count_cluster_users(user_months: pl.DataFrame) -> pl.DataFrame:
     """Returns ``active_users`` by month and cluster; ``user_months``: rows of user_monthly."""
     texts = pl.col("clusters").fill_null("{}").str.strip_chars("{}")
     by_cluster = user_months.select("month", clusters=pl.when(texts != "").then(texts.str.split(",")))

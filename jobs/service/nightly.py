@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 
 from jobs.audit.closed_months import watch_closed_months
-from jobs.audit.lists import last_covered_day
+from jobs.audit.lists import read_covered_to
 from jobs.audit.reconcile import reconcile
 from jobs.domain.errors import UsageJobsError
 from jobs.pipeline.run import run_job
@@ -74,7 +74,7 @@ class Daemon:
 
     def _last_covered_day(self) -> date | None:
         try:
-            return last_covered_day(self.settings, self.address)
+            return read_covered_to(self.settings, self.address)
         except UsageJobsError as error:
             log.event("the run log cannot be read", level="warning", error=str(error))
             return None

@@ -26,7 +26,7 @@ _OWN_COLUMNS = """
 _FRAME_COLUMNS = """
     id recorded deducted reported rows lacks_recorded new_total_cost new_total new_credits_deducted starts_month
     starts_day none cluster quantity price per
-    imported class part due_part free purchased demand open changed modes_hash account_hash is_usable is_paying
+    imported class prepaid_part due_part free purchased demand open changed modes_hash account_hash is_usable is_paying
     has_account valid_from mode granted bought used free_used posted drawn ledger_free ledger_purchased
     imported_free imported_purchased fixed_free fixed_purchased free_left purchased_left free_drawn purchased_drawn"""
 RESERVED = frozenset([*_OWN_COLUMNS.split(), *_FRAME_COLUMNS.split(), "total", "adjustment"])

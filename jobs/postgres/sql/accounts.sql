@@ -24,22 +24,23 @@ WHERE a.user_id = d.user_id AND ({changes}) AND (d.free + d.purchased <= 0 OR {b
 -- A temporary table for the ledger entries to be added: by row, user and month.
 DROP TABLE IF EXISTS pg_temp.usage_jobs_draws;
 CREATE TEMP TABLE usage_jobs_draws
-  (user_id text, id uuid, month date, date date, free numeric, purchased numeric, fresh boolean, first boolean)
+  (user_id text, id uuid, month date, date date, free numeric, purchased numeric, fresh boolean,
+  skips_lookup boolean)
   ON COMMIT DROP
 
 -- name: post_draws
--- Adds the staged draws to the ledger, each with the next revision of its row and user. `first` entries get revision 1
+-- Adds the staged draws to the ledger, each with the next revision of its row and user. `skips_lookup` entries get revision 1
 -- without a look-up: if an earlier entry exists, the key rejects the new one and the count of rows is too low.
 INSERT INTO {job.credit_draws} (usage_daily_id, user_id, revision, usage_date, free, purchased, imported, run_id)
 SELECT id, user_id, revision, date, free, purchased, %(imported)s, %(run_id)s
 FROM (
-  SELECT s.*, 1 AS revision FROM usage_jobs_draws AS s WHERE s.first
+  SELECT s.*, 1 AS revision FROM usage_jobs_draws AS s WHERE s.skips_lookup
   UNION ALL
   SELECT s.*,
     coalesce((SELECT max(d.revision) FROM {job.credit_draws} AS d
               WHERE d.usage_daily_id = s.id AND d.user_id = s.user_id), 0)
       + row_number() OVER (PARTITION BY s.id, s.user_id ORDER BY s.month)
-  FROM usage_jobs_draws AS s WHERE NOT s.first
+  FROM usage_jobs_draws AS s WHERE NOT s.skips_lookup
 ) AS p
 ORDER BY user_id, date, id
 ON CONFLICT DO NOTHING

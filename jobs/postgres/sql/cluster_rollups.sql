@@ -5,7 +5,7 @@ SELECT %(run_id)s, %(batch)s, * FROM unnest(%(days)s::date[]) ON CONFLICT DO NOT
 
 -- name: days_to_regroup
 -- Days that some run has touched, and days of the window on which a cluster has another name now. Days of a month whose
--- users are only partly in user_daily (a month of the first edition) wait for the end of its backfill.
+-- users are only partly in user_daily (a month of the first version) wait for the end of its backfill.
 SELECT t.date FROM {job.touched_days} AS t
 WHERE date_trunc('month', t.date)::date = ANY(%(months)s::date[]) OR EXISTS (
   SELECT FROM {job.months} AS m WHERE m.month = date_trunc('month', t.date)::date AND m.fingerprint IS NOT NULL)

@@ -49,11 +49,11 @@ count(*) FILTER (WHERE is_new) AS new_rows, bit_xor(usage_hash) FILTER (WHERE is
     %(credit_terms)s::text, d.debts)
 
 -- name: flags
--- Columns of `compared` for the work list: whether a user-month differs, whether it does without its new days, and
+-- Columns of `compared` for the work list: whether a user-month differs, whether its covered days do, and
 -- whether a batch may write its rows.
 {differs} AS differs,
   CASE WHEN NOT %(counts_new_days)s THEN true WHEN s.user_id IS NULL THEN f.row_count > f.new_rows
-    ELSE {differs_before} END AS is_changed,
+    ELSE {covered_differs} END AS is_changed,
   f.new_rows, month = ANY(%(rated)s::date[]) OR %(writes_credits)s AND coalesce(b.is_prepaid, false) AS is_written
 
 -- name: credit_joins

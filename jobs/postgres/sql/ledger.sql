@@ -59,7 +59,7 @@ WHERE credits_deducted <> 0 AND credits_deducted::numeric NOT IN ('NaN', 'Infini
   AND user_id IS NOT NULL AND date BETWEEN '0001-01-01' AND '9999-12-31'
 
 -- name: our_transactions
--- A condition: a transaction was posted by runs of this schema. Transactions of the first edition do not name a schema.
+-- A condition: a transaction was posted by runs of this schema. Transactions of the first version do not name a schema.
 type = 'usage' AND CASE WHEN metadata ->> 'schema' IS NULL
   THEN metadata ->> 'run_id' IN (SELECT run_id::text FROM {job.runs}) ELSE metadata ->> 'schema' = {schema} END
 

@@ -30,7 +30,7 @@ WHERE date > %(covered)s::date AND date <= %(last)s::date GROUP BY date
 -- name: all
 -- The months that runs have covered. Where a month has no currency yet (older versions), it is that of its users' rows.
 SELECT month, closed_at IS NOT NULL AS closed, cost_mode AS modes, coalesce(row_count, 0) AS rows, usage_hash AS hashes,
-  rates_hash AS rates, total_cost AS totals, fingerprint AS fingerprints,
+  rates_hash AS rates, total_cost AS totals, fingerprint AS fingerprint_definitions,
   coalesce(currency, (SELECT u.currency FROM {job.user_monthly} AS u WHERE u.month = m.month LIMIT 1)) AS currencies
 FROM {job.months} AS m WHERE {is_covered}
 

@@ -30,7 +30,7 @@ WHERE (r.reason, r.row) IS DISTINCT FROM (EXCLUDED.reason, EXCLUDED.row)
 -- Deletes rejects whose rows are valid now, or gone.
 DELETE FROM {job.rejects} WHERE usage_daily_id = ANY(%(ids)s::uuid[])
 
--- name: without_owner
+-- name: stored_ownerless
 -- Stored rejects of rows that had no user or no day, of rows that have moved to a user and a day in question since, and
 -- of some rows by id; with the present user of the row.
 SELECT r.usage_daily_id, coalesce(u.user_id, r.row->>'user_id'), r.reason, r.row

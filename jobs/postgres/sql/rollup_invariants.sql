@@ -62,7 +62,7 @@ FROM {job.months} AS m WHERE m.month BETWEEN %(first)s AND %(last)s AND m.total_
   AND m.month NOT IN (SELECT date_trunc('month', date)::date FROM {job.touched_days})
 
 -- name: user_days
--- Invariant 1: user_monthly is a GROUP BY of user_daily. Months of the first edition, which had no user_daily, are left
+-- Invariant 1: user_monthly is a GROUP BY of user_daily. Months of the first version, which had no user_daily, are left
 -- out.
 SELECT coalesce(d.user_id, s.user_id) || ' ' || to_char(coalesce(d.month, s.month), 'YYYY-MM') AS key,
   coalesce(d.total_cost, 0) AS left_,

@@ -30,7 +30,7 @@ SELECT
   (SELECT covered_to FROM committed WHERE kind = 'run' ORDER BY run_id LIMIT 1) AS first_run,
   (SELECT max(covered_to) FROM committed) AS furthest
 
--- name: last_completed_day
+-- name: covered_to
 -- The furthest day of finished runs, without runs whose clock was ahead.
 SELECT max(coalesce(covered_to, window_to)) FROM {job.runs}
 WHERE kind IN ('run', 'backfill') AND status = 'done' AND window_to < %(today)s

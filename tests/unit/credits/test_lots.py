@@ -143,11 +143,13 @@ def test_the_newest_entry_on_or_before_the_day_says_how_a_row_is_paid() -> None:
     )
     found = classify_payment(rows, modes, RULES).collect()
     assert found["class"].to_list() == [0, 0, 3, 3, 2, 3]
-    assert found["part"].to_list() == [0, CENT, 0, 0, 0, 0]
+    assert found["prepaid_part"].to_list() == [0, CENT, 0, 0, 0, 0]
     assert found["due_part"].to_list() == [0, 0, 0, CENT, 0, 0]
 
 
-@pytest.mark.parametrize(("mode", "column"), [("free", "_free_part"), ("postpaid", "due_part"), ("prepaid", "part")])
+@pytest.mark.parametrize(
+    ("mode", "column"), [("free", "_free_part"), ("postpaid", "due_part"), ("prepaid", "prepaid_part")]
+)
 def test_what_is_due_or_free_has_the_decimals_of_the_currency_and_draws_those_of_the_ledger(
     mode: str, column: str
 ) -> None:
@@ -159,9 +161,11 @@ def test_what_is_due_or_free_has_the_decimals_of_the_currency_and_draws_those_of
         {"user_id": ["ada"], "date": [JUNE], "total_cost": [164 * CENT], "starts_month": [True], "imported": [False]},
         schema_overrides={"user_id": pl.Categorical, "total_cost": pl.Int128},
     )
-    found = classify_payment(rows, modes, rules).select("part", "due_part", "_free_part").collect().to_dicts()[0]
+    found = (
+        classify_payment(rows, modes, rules).select("prepaid_part", "due_part", "_free_part").collect().to_dicts()[0]
+    )
     amount = 160 * CENT if mode == "prepaid" else 200 * CENT
-    assert found == dict.fromkeys(("part", "due_part", "_free_part"), 0) | {column: amount}
+    assert found == dict.fromkeys(("prepaid_part", "due_part", "_free_part"), 0) | {column: amount}
 
 
 def test_postings_are_the_difference_by_row_user_and_month() -> None:

@@ -33,5 +33,5 @@ def test_a_month_shrinks_by_its_last_row_or_a_fifth_and_more_than_a_hundred(
     scope: Any = SimpleNamespace(
         month_records=SimpleNamespace(rows={JUNE: counted}), settings=SimpleNamespace(max_shrink=0.2)
     )
-    detected: Any = SimpleNamespace(months={JUNE: MonthCount(rows=rows, users=users, stored=stored)})
+    detected: Any = SimpleNamespace(months={JUNE: MonthCount(rows=rows, users=users, stored_users=stored)})
     assert has_shrunk(scope, detected, JUNE) is shrunk

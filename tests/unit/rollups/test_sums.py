@@ -8,9 +8,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from jobs.domain.schemas import PREPAID
-from jobs.rollups.sums import CREDITS, sum_user_months
+from jobs.rollups.sums import PAYMENT_SUMS, sum_user_months
 
-AMOUNTS = ("adjustment_cost", "total_cost", "free", "purchased", *list(CREDITS)[3:])
+AMOUNTS = ("adjustment_cost", "total_cost", "free", "purchased", *list(PAYMENT_SUMS)[3:])
 
 
 def clusters_of(clusters: list[int | None]) -> str:
