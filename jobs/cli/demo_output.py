@@ -29,11 +29,15 @@ def show_demo(directory: Path, users: int, days: int, *, as_json: bool) -> outpu
     return output.Result(found, outcome_lines(outcome))  # the code is not 3, although the sample usage contains rejects
 
 
+ORDERS = {"user_monthly": "highest cost first", "cluster_monthly": "by month, highest cost first"}
+"""How the tables with amounts are sorted."""
+
+
 def outcome_lines(outcome: Outcome) -> Iterator[str | Text]:
     currency = outcome.reports[-1].currency
     for name, rows in outcome.tables.items():
         yield ""
-        yield output.bold(f"rollup.{name}" + (f" (in {currency}, highest cost first)" if "monthly" in name else ""))
+        yield output.bold(f"rollup.{name}" + (f" (in {currency}, {ORDERS[name]})" if name in ORDERS else ""))
         yield from _table(rows) if rows else ()
     yield ""
     yield output.bold("Try next:")
