@@ -23,7 +23,7 @@ from jobs.pipeline.run_request import RunRequest
 from jobs.pipeline.run_summary import summarize
 from jobs.pipeline.run_totals import Totals
 from jobs.pipeline.shrink_check import check_shrink
-from jobs.postgres import adoption, billing_mode_history, detection
+from jobs.postgres import adoption, detection
 from jobs.postgres.adoption import Adoption
 from jobs.postgres.connections import Connection, read_value, transaction
 from jobs.postgres.credit_capabilities import find_unusable_accounts, find_unusable_payers
@@ -108,12 +108,12 @@ def _preview_end(connection: Connection, scope: RunScope, totals: Totals, *, ful
     totals.holding_up = find_unusable_payers(connection, scope.settings, scope.credits, scope.window.closing)
     closing = frozenset[date]() if totals.holding_up or totals.set_aside else scope.window.closing
     changes = compute_end(connection, scope, totals, by_month, closing, full=full)
+    pending = connection.execute(scope.new_billing_modes_query()).fetchall()
     if totals.recorder is not None:
-        pending = connection.execute(scope.new_billing_modes_query())
         entries = [entry for entry in pending if entry[0] not in totals.users]
         totals.recorder.add_stage(END, changes.list_changes(entries))
     counts = {name: totals.changed[name] + count for name, count in changes.counts.items()}
-    counts["billing_modes"] = billing_mode_history.count_entries(connection, scope.new_billing_modes_query())
+    counts["billing_modes"] = len(pending)
     return Finalized(whole, by_month, changes.rows_rejected, counts, closing, changes.waiting)
 
 

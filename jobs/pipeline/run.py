@@ -21,7 +21,7 @@ from jobs.pipeline.run_summary import summarize
 from jobs.pipeline.run_totals import Totals
 from jobs.pipeline.shrink_check import check_shrink
 from jobs.pipeline.workers import Workers
-from jobs.postgres import adoption, detection, preflight, price_overrides, reader_choice, run_log, server_clock
+from jobs.postgres import adoption, detection, preflight, price_overrides, reader_choice, run_log
 from jobs.postgres.adoption import Adoption
 from jobs.postgres.connections import Connection, ReconnectingConnection, open_link, transaction
 from jobs.postgres.credit_capabilities import find_unusable_accounts
@@ -211,10 +211,8 @@ class _Run:
         settings, active = self.scope.settings, self.scope.overrides.active
         if "active" not in (self.scope.source.overrides or ()):
             return
-        before = run_log.read_covered_to(connection, settings, server_clock.today(connection))
-        price_overrides.record_seen(
-            connection, settings, active, max(before or self.scope.window.last, self.scope.window.last)
-        )
+        last = self.scope.window.last
+        price_overrides.record_seen(connection, settings, active, max(self.scope.covered_to or last, last))
 
     def _recompute(self, work: WorkList) -> None:
         """Computes and writes the work list. If it is empty, polars is not imported."""

@@ -5,7 +5,7 @@ from datetime import date
 
 from psycopg import sql
 
-from jobs.postgres.connections import Connection, read_value
+from jobs.postgres.connections import Connection
 from jobs.postgres.credit_capabilities import CreditCapabilities
 from jobs.postgres.sql_loader import compose, text_array
 from jobs.settings import Settings
@@ -54,11 +54,6 @@ def find_unknown_modes(connection: Connection, settings: Settings, credits: Cred
 
 def _users_condition(users: Collection[str] | None) -> sql.Composed:
     return sql.SQL("true").format() if users is None else sql.SQL("user_id = ANY({})").format(text_array(users))
-
-
-def count_entries(connection: Connection, entries: sql.Composable) -> int:
-    """Returns how many rows the query ``entries`` (of ``pending_query``) has."""
-    return int(read_value(connection, compose("billing_modes.count", entries=entries)))
 
 
 def append_entries(connection: Connection, settings: Settings, entries: sql.Composable, run_id: int) -> int:

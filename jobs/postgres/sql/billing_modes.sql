@@ -4,10 +4,6 @@ INSERT INTO {job.billing_modes} (user_id, valid_from, mode, run_id)
 SELECT user_id, valid_from, mode, {run_id} FROM ({entries}) AS e
 ON CONFLICT (user_id, valid_from) DO NOTHING
 
--- name: count
--- How many entries there are to be added.
-SELECT count(*) FROM ({entries}) AS e
-
 -- name: entries
 -- The stored entries of some users, and those to be added.
 SELECT user_id, valid_from, mode, false AS is_new FROM {job.billing_modes} WHERE {some}
