@@ -145,8 +145,8 @@ class BatchChanges:
         if not targets.adopted_draws.is_empty():
             accounts.post_adopted_draws(connection, settings, targets.adopted_draws, run_id)
         if not targets.postings.is_empty():
-            posted = accounts.post_draws(connection, settings, scope.credits, targets.postings, run_id)
-            if posted["credit_draws"] != targets.postings.height:
+            entered = accounts.post_draws(connection, settings, scope.credits, targets.postings, run_id)
+            if entered != targets.postings.height:
                 raise ConcurrentChangeError(frozenset(targets.postings.filter("skips_lookup")["user_id"]))
         if not targets.usage_updates.is_empty():
             if unstaged_users:

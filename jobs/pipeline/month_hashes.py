@@ -7,7 +7,7 @@ import polars as pl
 
 from jobs.credits.debts import sum_open_debts
 from jobs.domain.names import USER_MONTH
-from jobs.domain.schemas import EARLY, PREPAID
+from jobs.domain.schemas import EARLY, IS_DRAWN, PREPAID
 from jobs.pipeline.batch_changes import BatchTargets
 from jobs.pipeline.batch_input import of_users
 from jobs.pipeline.table_diff import TableDiff
@@ -130,7 +130,7 @@ def _account_months(targets: BatchTargets) -> pl.LazyFrame:
         .group_by(*USER_MONTH, "id")
         .agg(pl.col("free", "purchased").sum())
     )
-    with_draws = sums.filter((pl.col("free") != 0) | (pl.col("purchased") != 0)).select(USER_MONTH).unique()
+    with_draws = sums.filter(IS_DRAWN).select(USER_MONTH).unique()
     # A month may have draws and no rows. It has no row in user_monthly, so the account is hashed into the user's other
     # months: when it becomes usable again, these differ, and the draws are reversed.
     user_months = targets.months.lazy().select(USER_MONTH)

@@ -10,7 +10,7 @@ import polars as pl
 from psycopg import sql
 
 from jobs.domain.errors import RefusedError
-from jobs.domain.schemas import ACCOUNTS, DRAWN
+from jobs.domain.schemas import ACCOUNTS, DRAWN, IS_DRAWN
 from jobs.postgres.connections import Connection, prefer_indexes
 from jobs.postgres.credit_capabilities import COLUMNS, CreditCapabilities
 from jobs.postgres.errors import name_refusals
@@ -70,22 +70,22 @@ def require_rows_locked(table: str, expected: int, locked: int) -> None:
 
 def post_draws(
     connection: Connection, settings: Settings, credits: CreditCapabilities, postings: pl.DataFrame, run_id: int
-) -> dict[str, int]:
-    """Posts ``postings`` (credits.ledger_entries) to ledger, transactions and accounts. Returns rows written by table.
+) -> int:
+    """Posts ``postings`` (credits.ledger_entries) to ledger, transactions and accounts. Returns the rows of the ledger.
 
     The accounts must be locked. Raises RefusedError where a row cannot be written; the caller then rolls back.
     """
-    done = {"credit_draws": _insert_draws(connection, settings, postings, run_id, imported=False)}
+    entered = _insert_draws(connection, settings, postings, run_id, imported=False)
     values = {"run_id": run_id, "schema": settings.rollup_schema}
     if credits.has_transactions:
         text = compose("accounts.post_transactions", settings, balance=credits.balance())
         with name_refusals("credit_transactions", RefusedError):
-            done["credit_transactions"] = connection.execute(text, values).rowcount
-        _require_rows_written("credit_transactions", count_transactions(postings), done["credit_transactions"])
+            posted = connection.execute(text, values).rowcount
+        _require_rows_written("credit_transactions", count_transactions(postings), posted)
     with name_refusals("user_credits", RefusedError):
-        done["user_credits"] = connection.execute(_increments_query(settings, credits)).rowcount
-    _require_rows_written("user_credits", count_changed_accounts(postings, credits), done["user_credits"])
-    return done
+        changed = connection.execute(_increments_query(settings, credits)).rowcount
+    _require_rows_written("user_credits", count_changed_accounts(postings, credits), changed)
+    return entered
 
 
 def post_adopted_draws(connection: Connection, settings: Settings, draws: pl.DataFrame, run_id: int) -> None:
@@ -123,8 +123,7 @@ def _require_rows_written(table: str, expected: int, written: int) -> None:
 def count_changed_accounts(postings: pl.DataFrame, credits: CreditCapabilities) -> int:
     """Returns how many accounts ``postings`` change."""
     sums = postings.group_by("user_id").agg(pl.col("free", "purchased").sum())
-    both = (pl.col("free") != 0) | (pl.col("purchased") != 0)
-    return sums.filter(both if credits.counts_free_apart else DRAWN != 0).height
+    return sums.filter(IS_DRAWN if credits.counts_free_apart else DRAWN != 0).height
 
 
 def compute_transactions(postings: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
