@@ -5,6 +5,7 @@ The packages, and how data flows through them::
     cli              arguments, exit codes, what a person sees
      ├─ service      `usage-jobs schedule`: scheduler, health endpoint, metrics, logging
      ├─ demo         an embedded server and sample usage
+     ├─ reports      exports, FOCUS, statements, the operator's report
      └─ audit        read-only: check, explain, reconcile, watch
          └─ pipeline       one run: plan → detect changes → checks → batches → finalize → summary
              ├─ rating     pure: what each row costs

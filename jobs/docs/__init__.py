@@ -3,8 +3,8 @@
 from importlib.resources import files
 
 TOPICS = (
-    *("getting-started", "how-it-works", "prices", "credits", "months-and-backfills", "database", "settings"),
-    *("operations", "performance", "architecture-and-contributing"),
+    *("getting-started", "how-it-works", "prices", "credits", "months-and-backfills", "reports", "database"),
+    *("settings", "operations", "performance", "architecture-and-contributing"),
 )
 """The pages, in the order in which they are listed."""
 

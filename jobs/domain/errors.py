@@ -30,6 +30,12 @@ class PlanMismatchError(UsageJobsError):
     exit_code = 6
 
 
+class DataChangedError(UsageJobsError):
+    """Usage or prices have changed since the last run: a file would show other figures than the tables."""
+
+    exit_code = 6
+
+
 class PreflightError(UsageJobsError):
     """The run cannot begin: the database cannot be reached, lacks required tables or columns, or denies this role a
     required privilege; or one of the checks below refuses."""

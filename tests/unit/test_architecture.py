@@ -23,13 +23,14 @@ MAY_IMPORT: dict[str, set[str]] = {
     "postgres": {"docs", "settings", "domain"},
     "pipeline": {"postgres", *PURE, "settings", "domain"},
     "audit": {"pipeline", "postgres", *PURE, "settings", "domain"},
-    "service": {"audit", "pipeline", "postgres", "settings", "domain"},
+    "reports": {"audit", "pipeline", "postgres", *PURE, "settings", "domain"},
+    "service": {"reports", "audit", "pipeline", "postgres", "settings", "domain"},
     "demo": {"audit", "pipeline", "postgres", "settings", "domain"},
-    "cli": {"docs", "service", "demo", "audit", "pipeline", "postgres", "settings", "domain"},
+    "cli": {"docs", "service", "demo", "reports", "audit", "pipeline", "postgres", "settings", "domain"},
     "": set(),  # jobs/__init__.py is a map, not code
 }
-"""cli → service, demo → audit → pipeline → postgres, rating, credits, rollups → settings → domain; a package may always
-import from itself."""
+"""cli → service, demo → reports → audit → pipeline → postgres, rating, credits, rollups → settings → domain; a
+package may always import from itself."""
 NOT_FOR = {
     "cli": {"polars", "psycopg"},
     "service": {"polars", "psycopg"},

@@ -1,0 +1,34 @@
+"""Names and e-mail addresses of users, for files that people read. Nothing else reads them."""
+
+from collections.abc import Collection
+from typing import NamedTuple
+
+from psycopg import sql
+
+from jobs.postgres.connections import Connection
+from jobs.postgres.sql_loader import compose
+from jobs.settings import Settings
+
+
+class Person(NamedTuple):
+    """The name and the e-mail address of a user; None where there is none, or where this role may not read it."""
+
+    name: str | None = None
+    email: str | None = None
+
+
+def find_readable_columns(connection: Connection, settings: Settings) -> frozenset[str]:
+    """Returns which of name and email this role may read in the table users; none where it may not read id."""
+    rows = connection.execute(compose("people.readable"), {"schema": settings.source_schema}).fetchall()
+    found = frozenset(name for (name,) in rows)
+    return found - {"id"} if "id" in found else frozenset()
+
+
+def read_people(connection: Connection, settings: Settings, users: Collection[str]) -> dict[str, Person]:
+    """Returns by id those of ``users`` who are in the table users, with what this role may read of them."""
+    readable = find_readable_columns(connection, settings)
+    if not readable or not users:
+        return {}
+    parts = {column: sql.Identifier(column) if column in readable else sql.NULL for column in Person._fields}
+    rows = connection.execute(compose("people.people", settings, **parts), {"users": sorted(users)}).fetchall()
+    return {user: Person(name and str(name), email and str(email)) for user, name, email in rows}

@@ -1,0 +1,14 @@
+-- name: readable
+-- The columns of users with names and e-mail addresses that this role may read.
+SELECT a.attname
+FROM pg_class AS c JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+WHERE c.relnamespace = to_regnamespace(quote_ident(%(schema)s)) AND c.relname = 'users'
+  AND a.attname IN ('id', 'name', 'email')
+  AND has_schema_privilege(c.relnamespace, 'USAGE') AND has_column_privilege(c.oid, a.attnum, 'SELECT')
+ORDER BY a.attname
+
+-- name: people
+-- Users with their names and e-mail addresses; {name}, {email}: the column, or null where it may not be read.
+SELECT id::text AS user_id, {name} AS name, {email} AS email
+FROM {app.users}
+WHERE id::text = ANY(%(users)s)

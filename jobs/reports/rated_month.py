@@ -1,0 +1,108 @@
+"""Prices the usage of a month again, for what the tables do not hold: tiers, prices, list costs.
+
+A figure of a file must be the figure of the tables. So the result of each user is compared with user_daily, and a user
+whose usage or prices have changed since the last run is refused.
+"""
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from datetime import date, timedelta
+
+import polars as pl
+
+from jobs.audit.recalculation import is_same, join_stored
+from jobs.credits.allocation import apply_ledger
+from jobs.domain.billing_periods import Window, last_of
+from jobs.domain.errors import ConfigError, DataChangedError
+from jobs.domain.names import USER_DAY, USER_MONTH
+from jobs.domain.schemas import usage_schema
+from jobs.domain.wording import name_some
+from jobs.domain.work_list import BatchLimits
+from jobs.pipeline.batch_computation import compute_days_target, compute_months_target
+from jobs.pipeline.batch_input import BatchInput
+from jobs.pipeline.batch_reading import read_input
+from jobs.pipeline.planning import make_window_scope
+from jobs.pipeline.row_rating import with_overrides
+from jobs.postgres import detection, preflight, run_log, server_clock
+from jobs.postgres.connections import Connection
+from jobs.postgres.conninfo import Address
+from jobs.postgres.run_scope import RunScope
+from jobs.postgres.usage_reader import Reader
+from jobs.rating.price_breakdown import price_breakdown
+from jobs.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class RatedUsers:
+    """Some users of a month, priced again and equal to what is stored.
+
+    - ``rows``: one row per usage row: its quantities, the charge of each meter, ``total_cost``, ``adjustment_cost``,
+      ``recorded``, and how it is paid: ``class``, ``free``, ``purchased``, ``uncovered``, ``amount_due``,
+      ``amount_reported``, ``amount_free`` (units of 10^-10; credits.allocation.apply_ledger)
+    - ``pieces``: one row per usage row, meter and tier with a quantity (rating.price_breakdown.price_breakdown)
+    - ``inputs``: what was read of these users, with the stored rows of user_daily and user_monthly
+    """
+
+    rows: pl.DataFrame
+    pieces: pl.DataFrame
+    inputs: BatchInput
+
+
+def open_month(connection: Connection, settings: Settings, month: date) -> RunScope:
+    """Returns the scope of ``month``, up to the last covered day. Needs an open transaction, best with a snapshot.
+
+    Raises PreflightError where the database cannot be read; ConfigError if no run has covered a day of the month.
+    """
+    source, findings = preflight.inspect_source(connection, settings)
+    preflight.refuse_findings(findings, purpose="read")
+    today = server_clock.today(connection)
+    history, months = run_log.read_history(connection, settings, today)
+    last = min(last_of(month), history.furthest or month - timedelta(days=1))
+    if last < month:
+        found = "none has been done" if history.furthest is None else f"the last covered day is {history.furthest}"
+        raise ConfigError(f"--month {month:%Y-%m}: expected a month of which a run has covered a day; {found}")
+    return make_window_scope(connection, settings, source, Window((month,), last, frozenset()), months)
+
+
+def rate_all_users(connection: Connection, address: Address, scope: RunScope) -> Iterator[RatedUsers]:
+    """Yields all users of the month of ``scope``, ``batch_rows`` usage rows at a time, sorted by user.
+
+    Raises DataChangedError for a user whose result is not what is stored.
+    """
+    limits = BatchLimits(scope.settings.batch_rows, scope.settings.batch_rows)
+    for users in detection.detect(connection, scope, scope.window.months, full=True, limits=limits).work:
+        yield rate_users(connection, address, scope, users)
+
+
+def rate_users(connection: Connection, address: Address, scope: RunScope, users: Collection[str]) -> RatedUsers:
+    """Returns ``users`` of the month of ``scope``. Needs an open transaction.
+
+    Raises DataChangedError for a user whose result is not what is stored.
+    """
+    inputs = read_input(connection, Reader("copy", address), scope, users)
+    rows = apply_ledger(inputs.for_credits, scope.credit_rules)
+    _refuse_changed(scope, inputs, rows)
+    usage = rows.select(usage_schema([meter.name for meter in scope.meters]).keys()).lazy()
+    pieces = price_breakdown(with_overrides(usage, scope), scope.pricing_terms).collect()
+    return RatedUsers(rows, pieces, inputs)
+
+
+def _refuse_changed(scope: RunScope, inputs: BatchInput, rows: pl.DataFrame) -> None:
+    months = compute_months_target(scope, inputs, rows)
+    amounts = [name for name in inputs.stored_months.columns if name.endswith("_cost")]
+    changed = {*_find_changed(months, inputs.stored_months, USER_MONTH, amounts)}
+    # A month that was closed before user_daily was kept has no rows there.
+    if not inputs.stored_days.is_empty():
+        amounts = [name for name in inputs.stored_days.columns if name.endswith("_cost")]
+        changed |= {*_find_changed(compute_days_target(scope, rows), inputs.stored_days, USER_DAY, amounts)}
+    if changed:
+        raise DataChangedError(
+            f"{scope.window.first:%Y-%m}: expected the cost that is stored; the usage or the prices of "
+            f"{name_some(sorted(changed))} have changed since the last run. An open month: usage-jobs run, then try "
+            "again. A closed month: usage-jobs watch names the backfill"
+        )
+
+
+def _find_changed(target: pl.DataFrame, stored: pl.DataFrame, key: tuple[str, ...], amounts: list[str]) -> list[str]:
+    both = join_stored(target.select(*key, *amounts), stored.select(*key, *amounts), key)
+    return both.filter(~is_same(amounts))["user_id"].cast(pl.String).unique().to_list()
