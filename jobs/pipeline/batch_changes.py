@@ -94,6 +94,11 @@ class BatchChanges:
     debts: TableDiff
     causes: pl.DataFrame
 
+    def is_of(self, inputs: BatchInput, account_rows: pl.DataFrame) -> bool:
+        """Whether they were computed from these ``inputs``, with the same accounts."""
+        then, now = (frame.sort("user_id") for frame in (self.targets.accounts, account_rows))
+        return self.targets.inputs is inputs and then.equals(now)
+
     @property
     def corrections(self) -> pl.DataFrame:
         """The causes that go into rollup.corrections: those of closed months."""

@@ -67,8 +67,10 @@ class BatchResult:
 class BatchRunner:
     """Computes and writes batches of a run.
 
-    ``batch_number``: of the next batch in rollup.touched_days; ``check``: called with the changes before they are
-    written (rollups.changes.CHANGES), raises to prevent that.
+    - ``batch_number``: of the next batch in rollup.touched_days;
+    - ``check``: called with the changes before they are written (rollups.changes.CHANGES), raises to prevent that;
+    - ``computed``: where there is one batch, what the change check has computed of it. The first ``run`` takes it out,
+      and writes it if nothing has changed since. Another try reads again, because the first may have been committed.
     """
 
     scope: RunScope
@@ -76,16 +78,25 @@ class BatchRunner:
     run_id: int | None
     batch_number: int = 0
     check: Callable[[pl.DataFrame], None] = field(default=lambda _: None)
+    computed: list[BatchResult] = field(default_factory=list)
 
     def run(self, connection: Connection, users: Collection[str]) -> BatchResult:
         """Computes ``users`` and writes what differs, in a transaction of its own."""
-        inputs, unexplained = self._read(connection, self.reader, users)
-        return replace(self._write_or_fail(connection, inputs), unexplained=unexplained)
+        computed = self.computed.pop() if self.computed else None
+        if computed is None or computed.changes is None:
+            inputs, unexplained = self._read(connection, self.reader, users)
+            return replace(self._write_or_fail(connection, inputs), unexplained=unexplained)
+        changes = computed.changes
+        return replace(
+            self._write_or_fail(connection, changes.targets.inputs, changes), unexplained=computed.unexplained
+        )
 
-    def _write_or_fail(self, connection: Connection, inputs: BatchInput) -> BatchResult:
+    def _write_or_fail(
+        self, connection: Connection, inputs: BatchInput, computed: BatchChanges | None = None
+    ) -> BatchResult:
         try:
             with transaction(connection, lock_timeout=BATCH_LOCK_TIMEOUT):
-                return self._write(connection, inputs, is_single=False)
+                return self._write(connection, inputs, computed)
         except ConcurrentChangeError:
             return BatchResult(frozenset(), inputs.users, inputs.rows_read, failed=True)
         except (psycopg.Error, RefusedError) as error:
@@ -98,7 +109,7 @@ class BatchRunner:
         """
         connection.execute(f"SET LOCAL lock_timeout = '{BATCH_LOCK_TIMEOUT}'".encode())
         inputs, unexplained = self._read(connection, Reader("copy", self.reader.address), users)
-        return replace(self._write(connection, inputs, is_single=False), unexplained=unexplained)
+        return replace(self._write(connection, inputs), unexplained=unexplained)
 
     def run_single(self, connection: Connection, user: str) -> BatchResult:
         """Computes one user and writes what differs. Account and rows are locked before they are read.
@@ -145,7 +156,15 @@ class BatchRunner:
         assert self.run_id is not None  # noqa: S101 - a dry run only computes
         return self.run_id
 
-    def _write(self, connection: Connection, inputs: BatchInput, *, is_single: bool) -> BatchResult:
+    def _write(
+        self,
+        connection: Connection,
+        inputs: BatchInput,
+        computed: BatchChanges | None = None,
+        *,
+        is_single: bool = False,
+    ) -> BatchResult:
+        """Computes ``inputs`` and writes what differs. ``computed``: the changes of these inputs as computed before."""
         scope, users, rows_read = self.scope, inputs.users, inputs.rows_read
         if not is_single:
             check_ownership(connection, scope.settings, self._run_id)
@@ -155,14 +174,19 @@ class BatchRunner:
         inputs = inputs.without(skipped)
         # An account that was opened meanwhile is not locked, so it is left to the next run.
         account_rows = accounts.read_accounts(connection, scope.settings, scope.credits, locked)
-        targets = compute_targets(connection, scope, inputs, account_rows, skips_lookup=not is_single)
+        changes = computed if computed is not None and computed.is_of(inputs, account_rows) else None
+        if changes is None:
+            targets = compute_targets(connection, scope, inputs, account_rows, skips_lookup=not is_single)
+        else:
+            targets = changes.targets
         hash_changes, missing = usage_writeback.lock_rows(connection, scope, targets.usage_updates, is_locked=is_single)
         missing |= usage_writeback.lock_unread_rows(connection, scope, targets.unread)
         not_writable = missing | self._changed_users(connection, inputs)
         targets = targets.without(not_writable)
         if not targets.users:
             return BatchResult(frozenset(), users, rows_read)
-        changes = find_changes(connection, targets, hash_changes, self._run_id)
+        if changes is None or changes.targets is not targets:
+            changes = find_changes(connection, targets, hash_changes, self._run_id)
         self.check(changes.list_changes())
         changes.write(connection, self._run_id, self.batch_number, not_writable)
         return BatchResult(targets.users, users - targets.users, rows_read, changes)

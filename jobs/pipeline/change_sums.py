@@ -19,7 +19,7 @@ from jobs.domain.fixed_point_columns import WIDE, int128
 from jobs.domain.names import USER_MONTH
 from jobs.pipeline.batch_changes import BatchChanges
 from jobs.pipeline.batch_reading import rate_users
-from jobs.pipeline.batch_runner import BatchRunner
+from jobs.pipeline.batch_runner import BatchResult, BatchRunner
 from jobs.pipeline.table_diff import TableDiff
 from jobs.pipeline.workers import run_side_by_side
 from jobs.postgres.connections import ReconnectingConnection, transaction
@@ -135,6 +135,19 @@ class ChangeSums:
         return self.largest.filter(period=period, kind=kind).select("user_id", "more", "less").rows()
 
 
+def compute_batch(
+    link: ReconnectingConnection, runner: BatchRunner, users: Collection[str]
+) -> tuple[ChangeSums, list[BatchResult]]:
+    """Computes the sums of a work list of one batch, read-only and without locks.
+
+    Also returns the result of the batch, unless what it reads of debts depends on the run that settles them.
+    """
+    sums, result = ChangeSums(runner.scope), retry(lambda: _compute_users(link, runner, users))
+    assert result.changes is not None  # noqa: S101 - a batch that is computed has changes
+    sums.add(result.changes)
+    return sums, [result] if result.changes.targets.inputs.payable.is_empty() else []
+
+
 def compute_sums(links: Sequence[ReconnectingConnection], runner: BatchRunner, detected: Detected) -> ChangeSums:
     """Computes the sums of all users of the work list, read-only and without locks.
 
@@ -154,12 +167,17 @@ def compute_sums(links: Sequence[ReconnectingConnection], runner: BatchRunner, d
     return sums
 
 
+def _compute_users(link: ReconnectingConnection, runner: BatchRunner, users: Collection[str]) -> BatchResult:
+    with transaction(link.connection, snapshot=True) as connection:
+        return runner.compute(connection, users)
+
+
 def _compute(
     link: ReconnectingConnection, runner: BatchRunner, is_changed: bool, users: Collection[str]
 ) -> BatchChanges | pl.DataFrame | None:
+    if is_changed:
+        return _compute_users(link, runner, users).changes
     with transaction(link.connection, snapshot=True) as connection:
-        if is_changed:
-            return runner.compute(connection, users).changes
         rated = rate_users(connection, runner.reader, runner.scope, users, _new_spans(runner.scope))
     return rated.filter(pl.col("date") > runner.scope.covered_to).select("date", "user_id", "total_cost")
 

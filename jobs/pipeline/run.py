@@ -1,6 +1,7 @@
 """One run: plan → detect → check → batches → finalize → summary. This module has the order of the stages."""
 
 import signal
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import date
@@ -154,12 +155,12 @@ class _Run:
         with request.stage("detect"):
             detected = retry(lambda: self._detect(full=request.full))
             check_shrink(scope, detected, request.allow_shrink)
-            self._check_change(detected)
+            computed = self._check_change(detected)
             adopted = retry(self._prepare)
             if adopted is not None:
                 detected = retry(lambda: self._detect(full=True))
             self.totals.ownerless = detected.ownerless
-        self._recompute(detected.work)
+        self._recompute(detected.work, computed)
         with request.stage("finish"):
             ended = self._finalize_run()
             if request.ran_out is not None:
@@ -171,21 +172,31 @@ class _Run:
         with transaction(self.workers.link.connection) as connection:
             return detection.detect(connection, self.scope, self.scope.window.months, full=full)
 
-    def _check_change(self, detected: Detected) -> None:
-        """Does the change check: computes read-only how covered days would change, and what new days cost."""
+    def _check_change(self, detected: Detected) -> "list[BatchResult]":
+        """Does the change check: computes read-only how covered days would change, and what new days cost.
+
+        Returns what it has computed, where a batch can write that: there is one batch, and its inputs do not depend on
+        what ``_prepare`` stores.
+        """
         link, scope, sums = self.workers.link, self.scope, None
+        computed: list[BatchResult] = []
         if self.totals.recorder is not None and self.totals.recorder.approved is not None:
             # The plan was approved: each row that is written is compared with it.
-            return
+            return computed
         if detected.work and scope.covered_to is not None:
-            from jobs.pipeline.change_sums import compute_sums
+            from jobs.pipeline.change_sums import compute_batch, compute_sums
 
             if scope.begins_ledger:
                 # Draws of another program are adopted after the check, so they are added here.
                 scope, detected = replace(scope, adopts=True), retry(lambda: self._detect(full=True))
             runner = replace(self._batch_runner(detected.work), scope=scope, run_id=None)
-            sums = compute_sums(self._links(len(detected.changed) + len(detected.only_new_days)), runner, detected)
+            if len(detected.work) == 1 and not (scope.begins_ledger or scope.adopted_users or self._stores_overrides):
+                sums, computed = compute_batch(link, runner, *detected.work)
+            else:
+                links = self._links(len(detected.changed) + len(detected.only_new_days))
+                sums = compute_sums(links, runner, detected)
         retry(lambda: check_change(link.connection, scope, sums, self.request.allow_change))
+        return computed
 
     def _prepare(self) -> Adoption | None:
         """Stores the cost modes of new months and the overrides seen; adopts draws of another program, once."""
@@ -208,20 +219,27 @@ class _Run:
 
     def _store_overrides_seen(self, connection: Connection) -> None:
         """Stores which overrides are active, before the first row is priced with them."""
-        settings, active = self.scope.settings, self.scope.overrides.active
-        if "active" not in (self.scope.source.overrides or ()):
-            return
-        last = self.scope.window.last
-        price_overrides.record_seen(connection, settings, active, max(self.scope.covered_to or last, last))
+        if self._stores_overrides:
+            active, last = self.scope.overrides.active, self.scope.window.last
+            last = max(self.scope.covered_to or last, last)
+            price_overrides.record_seen(connection, self.scope.settings, active, last)
 
-    def _recompute(self, work: WorkList) -> None:
-        """Computes and writes the work list. If it is empty, polars is not imported."""
+    @property
+    def _stores_overrides(self) -> bool:
+        return "active" in (self.scope.source.overrides or ())
+
+    def _recompute(self, work: WorkList, computed: "Sequence[BatchResult]" = ()) -> None:
+        """Computes and writes the work list. If it is empty, polars is not imported.
+
+        ``computed``: what was computed of it before.
+        """
         if not work:
             return
         with self.request.stage("compute and write"):
             from jobs.pipeline.batches import run_batches
 
-            run_batches(self._links(len(work)), self._batch_runner(work), work, self.totals, self.request.progress)
+            runner = replace(self._batch_runner(work), computed=list(computed))
+            run_batches(self._links(len(work)), runner, work, self.totals, self.request.progress)
 
     def _links(self, batches: int) -> list[ReconnectingConnection]:
         """Returns connections for this many ``batches``."""

@@ -4,22 +4,26 @@ Twelve prepaid users, a year's habit of 5 USD a day, run up to 20 June; May is c
 out; the other six have free and purchased credit left. u12 has a price of his own.
 """
 
+import json
 from collections.abc import Iterator
 from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
 from commands import RATES, SHIPPED_LIMIT, Ran, ask, configured, contents
 from commands import usage_jobs as unchecked
 from conftest import Databases
-from job_runs import Runner, copied
+from fresh_start import outcome
+from job_runs import Runner, copied, differences
 from shrinking import allowing
 
+from jobs.pipeline import batch_reading, batch_runner, run
 from jobs.pipeline.batch_runner import BatchRunner
 
-DAY = date(2026, 6, 20)
+MAY, DAY = date(2026, 5, 1), date(2026, 6, 20)
 WORLD = (
     "INSERT INTO users (id, billing_mode) SELECT 'u' || lpad(n::text, 2, '0'), 'prepaid' FROM generate_series(1, 12) n",
     "INSERT INTO user_credits (user_id, free_credits_granted, total_purchased)"
@@ -104,9 +108,10 @@ FIGURES = (
 )
 
 
-def usage_jobs(*arguments: str, url: str, today: date = DAY + timedelta(days=1)) -> Ran:
+def usage_jobs(*arguments: str, url: str, today: date = DAY + timedelta(days=1), **environment: str) -> Ran:
     """The command with the change check as it ships."""
-    return unchecked(*arguments, url=url, today=today, USAGE_JOBS_MAX_CHANGE_AMOUNT=f"{SHIPPED_LIMIT}")
+    limit = {"USAGE_JOBS_MAX_CHANGE_AMOUNT": f"{SHIPPED_LIMIT}"}
+    return unchecked(*arguments, url=url, today=today, **limit, **environment)
 
 
 @pytest.fixture(scope="module")
@@ -132,10 +137,10 @@ def url(databases: Databases, world: str, tmp_path: Path) -> Iterator[str]:
     databases.retire([made])
 
 
-def night(url: str, *words: str) -> Ran:
+def night(url: str, *words: str, **environment: str) -> Ran:
     """The run of the last day that has usage, or of 21 June."""
     last = ask(url, "SELECT greatest(max(date), '2026-06-21') AS day FROM usage_daily")[0]["day"]
-    return usage_jobs("run", *words, url=url, today=last + timedelta(days=1))
+    return usage_jobs("run", *words, url=url, today=last + timedelta(days=1), **environment)
 
 
 def figures(url: str) -> tuple[Decimal, Decimal]:
@@ -166,7 +171,86 @@ def test_it_is_refused_until_a_person_has_looked(url: str, case: str) -> None:
     assert night(url).code in (0, 3), "what has passed once is what is covered now"
 
 
-def test_who_only_has_a_new_day_is_not_computed_twice(
+BATCHES = {"USAGE_JOBS_BATCH_ROWS": "100"}
+"""A batch has one or two of the users."""
+AFTER_THE_CHECK = {
+    # A change, and who is read again, alone. Another account needs no other rows.
+    "usage": ("UPDATE usage_daily SET cpu_hours = 52 WHERE user_id = 'u03' AND date = '2026-06-18'", [["u03"]]),
+    "purchase": ("UPDATE user_credits SET total_purchased = total_purchased + 2 WHERE user_id = 'u03'", []),
+    "no account": ("DELETE FROM user_credits WHERE user_id = 'u08'", []),
+    "foreign write": (
+        "UPDATE usage_daily SET credits_deducted = 7 WHERE user_id = 'u08' AND date = '2026-06-19'",
+        [["u08"]],
+    ),
+}
+
+
+@pytest.mark.parametrize("act", AFTER_THE_CHECK)
+def test_what_changes_between_the_check_and_the_batch_is_computed_anew(
+    url: str, databases: Databases, act: str
+) -> None:
+    prepare = run._Run._prepare
+
+    def acted(self: run._Run) -> object:
+        ask(url, text)
+        return prepare(self)
+
+    text, users_read_again = AFTER_THE_CHECK[act]
+    ask(url, "UPDATE usage_daily SET cpu_hours = 51 WHERE user_id IN ('u03', 'u08') AND date = '2026-06-19'")
+    before = copied(databases, url)
+    ask(before, text)
+    expected = night(before, "--full").code
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run._Run, "_prepare", acted)
+        reads = heard(patch)
+        assert night(url).code == expected
+    assert reads == [["u03", "u08", "u12"], *users_read_again], "u12 has a price of the new day"
+    assert not differences(outcome(before, MAY, DAY), outcome(url, MAY, DAY))
+    databases.retire([before])
+
+
+def heard(patch: pytest.MonkeyPatch) -> list[list[str]]:
+    """The users of each reading from now on."""
+    reads: list[list[str]] = []
+    read_input = batch_reading.read_input
+
+    def reading(connection: object, reader: object, scope: object, users: list[str], run_id: object) -> object:
+        reads.append(sorted(users))
+        return read_input(connection, reader, scope, users, run_id)  # type: ignore[arg-type]
+
+    patch.setattr(batch_runner, "read_input", reading)
+    return reads
+
+
+def test_a_batch_whose_commit_was_not_answered_is_read_again(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    write, lost = BatchRunner._write_or_fail, ["the first"]
+
+    def answered(self: BatchRunner, *arguments: Any) -> object:
+        result = write(self, *arguments)
+        if lost:
+            raise psycopg.OperationalError(f"{lost.pop()} answer is lost")
+        return result
+
+    monkeypatch.setattr(BatchRunner, "_write_or_fail", answered)
+    ask(url, "UPDATE users SET billing_mode = 'postpaid'")
+    ask(url, "UPDATE usage_daily SET cpu_hours = 51 WHERE user_id = 'u03' AND date = '2026-06-19'")
+    ask(url, USAGE.format("2026-06-21", "2026-06-21"))
+    assert night(url).code == 0
+    assert lost == []
+    again = json.loads(night(url, "--full", "--json").out)
+    assert again["rows_changed"] == 0, again
+    assert usage_jobs("reconcile", url=url).code == 0
+
+
+def test_one_batch_is_read_once(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    reads = heard(monkeypatch)
+    ask(url, USAGE.format("2026-06-21", "2026-06-21"))
+    ask(url, "UPDATE usage_daily SET cpu_hours = 51 WHERE user_id = 'u03' AND date = '2026-06-19'")
+    assert night(url).code == 0
+    assert reads == [[f"u{n:02}" for n in range(1, 13)]]
+
+
+def test_of_many_batches_who_only_has_a_new_day_is_not_computed_twice(
     url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     computed, compute = [], BatchRunner.compute
@@ -181,13 +265,13 @@ def test_who_only_has_a_new_day_is_not_computed_twice(
     insert = "INSERT INTO user_pricing_overrides (user_id, resource_type, override_price, valid_from) VALUES"
     ask(url, f"{insert} ('u08', 'cpu_hours', 0.02, '2026-06-21')")
     configured(tmp_path, rates=f"{RATES}cpu_hours,2026-06-21,0,0.11,1,new\n")
-    assert night(url).code == 0
+    assert night(url, **BATCHES).code == 0
     assert computed == [], "each of these begins with the new day"
     ask(url, "UPDATE usage_daily SET cpu_hours = 51 WHERE user_id = 'u03' AND date = '2026-06-19'")
     ask(url, f"{insert} ('u09', 'cpu_hours', 0.02, '2026-06-20')")
     ask(url, "UPDATE user_credits SET total_purchased = total_purchased + 1 WHERE user_id = 'u10'")
     ask(url, USAGE.format("2026-06-22", "2026-06-22"))
-    assert night(url).code == 0
+    assert night(url, **BATCHES).code == 0
     assert computed == ["u03", "u09", "u10"]
 
 
