@@ -18,7 +18,7 @@ from jobs.audit.recalculation import is_same, join_stored
 from jobs.credits.allocation import apply_ledger
 from jobs.domain.billing_periods import Window, first_open_month, is_closed, last_of
 from jobs.domain.fixed_point import unscaled
-from jobs.domain.names import USER_MONTH
+from jobs.domain.tables import USER_MONTH
 from jobs.domain.work_list import BatchLimits, WorkList
 from jobs.pipeline.batch_computation import compute_days_target, compute_months_target
 from jobs.pipeline.batch_input import BatchInput

@@ -17,9 +17,9 @@ from jobs.credits.allocation import apply_ledger
 from jobs.domain.billing_periods import Window, days_in, first_open_month, is_closed, last_of
 from jobs.domain.errors import ConfigError
 from jobs.domain.fixed_point import ONE, unscaled
-from jobs.domain.meters import cost_of
-from jobs.domain.names import USER_DAY
+from jobs.domain.meters import additive_columns, cost_of
 from jobs.domain.schemas import DUE, EARLY, FREE, PREPAID, in_decimals, usage_schema
+from jobs.domain.tables import USER_DAY
 from jobs.pipeline.batch_computation import compute_days_target, compute_months_target
 from jobs.pipeline.batch_input import BatchInput
 from jobs.pipeline.batch_reading import read_input
@@ -32,7 +32,7 @@ from jobs.postgres.rejects import Reject
 from jobs.postgres.run_scope import RunScope
 from jobs.postgres.usage_reader import Reader
 from jobs.rating.price_breakdown import price_breakdown
-from jobs.rollups.sums import PAYMENT_SUMS, additive_columns
+from jobs.rollups.sums import PAYMENT_SUMS
 from jobs.settings import Settings
 
 CLASS_TEXTS = {

@@ -18,8 +18,8 @@ from jobs.credits.allocation import apply_ledger
 from jobs.credits.draw_windows import allocate
 from jobs.domain.fixed_point import unscaled
 from jobs.domain.fixed_point_columns import int128
-from jobs.domain.names import USER_DAY, USER_MONTH
 from jobs.domain.schemas import DRAWN, PREPAID, in_decimals
+from jobs.domain.tables import USER_DAY, USER_MONTH
 from jobs.domain.work_list import BatchLimits
 from jobs.pipeline.batch_computation import compute_days_target, compute_months_target
 from jobs.pipeline.batch_input import BatchInput, of_users

@@ -12,8 +12,8 @@ import polars as pl
 
 from jobs.credits.lots import LOTS
 from jobs.domain.fixed_point_columns import int128
-from jobs.domain.names import USER_DAY, USER_MONTH
 from jobs.domain.schemas import DRAWN, IS_UNEXPLAINED
+from jobs.domain.tables import USER_DAY, USER_MONTH
 
 DEBT_KEY = ["usage_daily_id", "user_id", "usage_date"]
 

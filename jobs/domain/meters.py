@@ -1,5 +1,6 @@
 """Meters: billable quantities, each a name mapped to a column of usage_daily."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -54,3 +55,9 @@ def cost_of(meter: str) -> str:
 def days_of(meter: str) -> str:
     """The name of the column with the sum of a level over the days of a month."""
     return f"{meter}_days"
+
+
+def additive_columns(meters: Sequence[Meter]) -> list[str]:
+    """Returns the additive columns of every roll-up: each meter and its cost, adjustment_cost, total_cost."""
+    pairs = [name for meter in meters for name in (meter.name, cost_of(meter.name))]
+    return [*pairs, "adjustment_cost", "total_cost"]

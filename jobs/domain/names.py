@@ -1,11 +1,4 @@
-"""Names: key columns of the roll-up tables, names that the job accepts for schemas and roles, and valid text."""
-
-USER_DAY = ("date", "user_id", "cluster_id")
-USER_MONTH = ("month", "user_id")
-CLUSTER_DAY = ("date", "cluster_id")
-CLUSTER_MONTH = ("month", "cluster_id")
-NULLABLE_KEYS = frozenset({"cluster_id"})
-"""Key columns that may be null: usage without a cluster."""
+"""Names that the job accepts for schemas and roles, and valid text."""
 
 MOST_BYTES = 63
 """PostgreSQL truncates longer names."""

@@ -7,7 +7,7 @@ from datetime import date
 import polars as pl
 
 from jobs.domain.billing_periods import first_of
-from jobs.domain.names import CLUSTER_DAY, CLUSTER_MONTH
+from jobs.domain.tables import CLUSTER_DAY, CLUSTER_MONTH
 from jobs.pipeline.batch_changes import BatchChanges
 from jobs.pipeline.table_diff import TableDiff
 from jobs.postgres import cluster_rollups, table_io

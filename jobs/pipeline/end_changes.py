@@ -10,6 +10,7 @@ from datetime import date
 from typing import TYPE_CHECKING, Any
 
 from jobs.domain.billing_periods import first_of
+from jobs.domain.tables import CLUSTER_TABLES
 from jobs.pipeline.run_totals import Totals
 from jobs.postgres import cluster_rollups, rejects, run_log
 from jobs.postgres.billing_mode_history import Entry
@@ -51,8 +52,7 @@ class EndChanges:
     def counts(self) -> dict[str, int]:
         """How many rows change, by table."""
         return {
-            "cluster_daily": 0,
-            "cluster_monthly": 0,
+            **dict.fromkeys(CLUSTER_TABLES, 0),
             **{diff.table.name: diff.row_count for diff in self.clusters},
             "usage_daily": len(self.undated),
             "rejects": len(self.rejects),

@@ -6,8 +6,8 @@ from datetime import date
 import polars as pl
 
 from jobs.credits.debts import sum_open_debts
-from jobs.domain.names import USER_MONTH
 from jobs.domain.schemas import EARLY, IS_DRAWN, PREPAID
+from jobs.domain.tables import USER_MONTH
 from jobs.pipeline.batch_changes import BatchTargets
 from jobs.pipeline.batch_input import of_users
 from jobs.pipeline.table_diff import TableDiff

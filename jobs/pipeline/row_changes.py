@@ -6,8 +6,8 @@ from uuid import UUID
 
 import polars as pl
 
-from jobs.domain.names import USER_MONTH
 from jobs.domain.schemas import NUMBERS
+from jobs.domain.tables import USER_MONTH
 from jobs.postgres.accounts import compute_transactions
 from jobs.postgres.adoption import Adoption
 from jobs.postgres.billing_mode_history import Entry

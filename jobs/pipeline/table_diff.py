@@ -8,10 +8,10 @@ import polars as pl
 
 from jobs.domain.fixed_point_columns import int128
 from jobs.domain.meters import cost_of, days_of
+from jobs.domain.tables import Table
 from jobs.postgres import table_io
 from jobs.postgres.connections import Connection
 from jobs.postgres.run_scope import RunScope
-from jobs.postgres.schema import Table
 from jobs.rollups.changes import compare_rows, list_row_diff
 
 

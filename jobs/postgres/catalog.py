@@ -4,8 +4,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from jobs.domain.tables import tables
 from jobs.postgres.connections import Connection, read_dicts, read_value
-from jobs.postgres.schema import tables
 from jobs.postgres.sql_loader import compose
 from jobs.settings import Settings
 

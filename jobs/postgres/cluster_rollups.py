@@ -12,7 +12,7 @@ from psycopg import sql
 from jobs.domain.billing_periods import first_of
 from jobs.postgres.connections import Connection
 from jobs.postgres.run_scope import RunScope
-from jobs.postgres.sql_loader import compose, in_spans, join_columns
+from jobs.postgres.sql_loader import column_list, compose, in_spans, join_columns
 
 if TYPE_CHECKING:
     import polars as pl
@@ -61,10 +61,11 @@ def group_days(connection: Connection, scope: RunScope, days: Sequence[date]) ->
     text = compose(
         "cluster_rollups.grouped_days",
         scope.settings,
+        key=column_list(of.key),
         sums=join_columns("sum({0}) AS {0}", amounts),
         days=sql.Literal([day.isoformat() for day in days]),
     )
-    return table_io.read_frame(connection, text, table_io.frame_schema(of, ["date", "cluster_id", "users", *amounts]))
+    return table_io.read_frame(connection, text, table_io.frame_schema(of, [*of.key, "users", *amounts]))
 
 
 def count_month_users(connection: Connection, scope: RunScope, months: Sequence[date]) -> "pl.DataFrame":
@@ -77,7 +78,7 @@ def count_month_users(connection: Connection, scope: RunScope, months: Sequence[
         months=sql.Literal([first_of(month).isoformat() for month in months]),
     )
     of = table_io.find_table(scope.settings, "cluster_monthly")
-    return table_io.read_frame(connection, text, table_io.frame_schema(of, ["month", "cluster_id", "active_users"]))
+    return table_io.read_frame(connection, text, table_io.frame_schema(of, [*of.key, "active_users"]))
 
 
 def _names_query(scope: RunScope) -> sql.Composed:

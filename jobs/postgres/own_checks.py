@@ -4,10 +4,10 @@ import re
 from collections.abc import Iterator, Mapping
 from itertools import chain
 
+from jobs.domain.tables import APPEND_ONLY, Table, tables
 from jobs.postgres.catalog import Catalog, Column
 from jobs.postgres.findings import Finding, Level, fill, grant, lacks_privileges, retype
 from jobs.postgres.required_columns import own_rights
-from jobs.postgres.schema import APPEND_ONLY, Table, tables
 from jobs.postgres.source_checks import check_visibility
 from jobs.settings import Settings
 

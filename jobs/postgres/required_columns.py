@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from jobs.domain.tables import APPEND_ONLY
 from jobs.postgres.catalog import BINARIES, ENUM, NUMBERS, Catalog
 from jobs.postgres.credit_capabilities import find_capabilities
-from jobs.postgres.schema import APPEND_ONLY
 from jobs.settings import Settings
 
 TEXT = ("text", "character varying")

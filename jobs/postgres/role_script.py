@@ -10,12 +10,12 @@ from psycopg import sql
 
 from jobs.domain.errors import ConfigError, PreflightError
 from jobs.domain.names import MOST_BYTES
+from jobs.domain.tables import tables
 from jobs.postgres.catalog import RowSecurity
 from jobs.postgres.connections import Connection, transaction
 from jobs.postgres.findings import list_privileges
 from jobs.postgres.required_columns import own_rights
 from jobs.postgres.requirements import Effect, Requirements, read_requirements
-from jobs.postgres.schema import tables
 from jobs.postgres.sql_loader import app_table, compose, job_table, raw
 from jobs.settings import Settings
 

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 
 from psycopg import sql
 
+from jobs.domain.tables import APPEND_ONLY, IRREPLACEABLE, Table, tables
 from jobs.postgres import data_dictionary
 from jobs.postgres.connections import Connection, open_link, read_value, transaction
 from jobs.postgres.conninfo import Address
 from jobs.postgres.errors import name_refusals, retry
 from jobs.postgres.role_script import role_statements
-from jobs.postgres.schema import APPEND_ONLY, IRREPLACEABLE, ROLL_UPS, Table, tables
 from jobs.postgres.sql_loader import app_table, column_list, compose, job_table, raw
 from jobs.settings import Settings
 
@@ -115,7 +115,7 @@ def _table_statements(settings: Settings, table: Table) -> list[sql.Composed]:
         "nulls": sql.Literal(table.null_in_key),
     }
     steps = {
-        "mark_for_recompute": table.name in ROLL_UPS,
+        "mark_for_recompute": table.is_roll_up,
         "create_table": True,
         "check_irreplaceable": table.name in IRREPLACEABLE,
         "mark_imported": table.name == "credit_draws",

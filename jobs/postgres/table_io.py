@@ -15,11 +15,10 @@ from psycopg import sql
 
 from jobs.domain.billing_periods import month_spans
 from jobs.domain.fixed_point import PLACES
-from jobs.domain.names import NULLABLE_KEYS
 from jobs.domain.schemas import Schema, in_decimals
+from jobs.domain.tables import AMOUNT, Table, tables
 from jobs.postgres.connections import Connection, open_copy, read_csv_blocks
 from jobs.postgres.errors import name_refusals
-from jobs.postgres.schema import AMOUNT, Table, tables
 from jobs.postgres.sql_loader import column_list, compose, in_spans, job_table, join_columns, text_array
 from jobs.settings import Settings
 
@@ -150,7 +149,7 @@ def remove(connection: Connection, settings: Settings, of: Table, keys: pl.DataF
     stage = stage_rows(connection, settings, of, keys)
     # Only a column that may be null is compared with IS NOT DISTINCT FROM: it can use neither index nor hash.
     same = [
-        sql.SQL("t.{0} IS NOT DISTINCT FROM s.{0}" if name in NULLABLE_KEYS else "t.{0} = s.{0}").format(
+        sql.SQL("t.{0} IS NOT DISTINCT FROM s.{0}" if of.may_be_null(name) else "t.{0} = s.{0}").format(
             sql.Identifier(name)
         )
         for name in of.key

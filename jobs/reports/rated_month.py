@@ -14,8 +14,8 @@ from jobs.audit.recalculation import is_same, join_stored
 from jobs.credits.allocation import apply_ledger
 from jobs.domain.billing_periods import Window, last_of
 from jobs.domain.errors import ConfigError, DataChangedError
-from jobs.domain.names import USER_DAY, USER_MONTH
 from jobs.domain.schemas import usage_schema
+from jobs.domain.tables import USER_DAY, USER_MONTH
 from jobs.domain.wording import name_some
 from jobs.domain.work_list import BatchLimits
 from jobs.pipeline.batch_computation import compute_days_target, compute_months_target

@@ -5,7 +5,7 @@ from datetime import date
 
 import polars as pl
 
-from jobs.domain.names import USER_MONTH
+from jobs.domain.tables import USER_MONTH
 
 SUMS = {"total": "total_cost"} | {
     name: name for name in ("credits_deducted", "uncovered", "amount_due", "amount_reported")

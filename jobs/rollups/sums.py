@@ -11,9 +11,9 @@ from uuid import UUID
 import polars as pl
 
 from jobs.domain.fixed_point_columns import UNMEASURED, WIDE, BoundedInt
-from jobs.domain.meters import Meter, cost_of, days_of
-from jobs.domain.names import CLUSTER_DAY, CLUSTER_MONTH, USER_DAY
+from jobs.domain.meters import Meter, additive_columns, days_of
 from jobs.domain.schemas import DRAWN, DUE, EARLY, FREE, PREPAID
+from jobs.domain.tables import CLUSTER_DAY, CLUSTER_MONTH, USER_DAY
 
 PAYMENT_SUMS = {
     "credits_free": pl.col("free"),
@@ -30,12 +30,6 @@ BILLING_MODES = {PREPAID: "prepaid", EARLY: "prepaid", FREE: "free", DUE: "postp
 MIXED = "mixed"
 NO_CLUSTER = "NULL"
 """A null cluster in an array literal of PostgreSQL."""
-
-
-def additive_columns(meters: Sequence[Meter]) -> list[str]:
-    """Returns the additive columns of every roll-up: each meter and its cost, adjustment_cost, total_cost."""
-    pairs = [name for meter in meters for name in (meter.name, cost_of(meter.name))]
-    return [*pairs, "adjustment_cost", "total_cost"]
 
 
 def sum_user_days(rows: pl.LazyFrame, meters: Sequence[Meter]) -> pl.LazyFrame:

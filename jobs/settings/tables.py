@@ -11,6 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from jobs.domain.errors import ConfigError
 from jobs.domain.meters import DEFAULTS, Kind, Meter
+from jobs.domain.tables import ROLL_UPS
 
 COMPUTED_FIELDS = {"source", "address", "rate_card", "is_rates_set", "warning"}
 """Fields of Settings that are computed. There are no settings with these names."""
@@ -19,17 +20,14 @@ MOST_METERS = 100
 IDENTIFIER = r"[a-z][a-z0-9_]{0,49}"
 DERIVED = ("_cost", "_days", "_stored")
 """Endings of columns that are made from a column: a meter's cost, its sum over days, and its stored value."""
-_OWN_COLUMNS = """
-    month date user_id cluster_id cluster_name currency billing_mode days clusters users active_users max_users
-    row_count revision run_id updated_at uncovered amount_due amount_reported amount_free cost_per_user
-    credits_free credits_purchased credits_deducted usage_hash written_hash rates_hash overrides_hash credits_hash"""
+_OWN_COLUMNS = {column for table in ROLL_UPS.values() for column in table.columns if not column.endswith(DERIVED)}
 _FRAME_COLUMNS = """
     id recorded deducted reported rows lacks_recorded new_total_cost new_total new_credits_deducted starts_month
     starts_day none cluster quantity price per
     imported class prepaid_part due_part free purchased demand open changed modes_hash account_hash is_usable is_paying
     has_account valid_from mode granted bought used free_used posted drawn ledger_free ledger_purchased
     imported_free imported_purchased fixed_free fixed_purchased free_left purchased_left free_drawn purchased_drawn"""
-RESERVED = frozenset([*_OWN_COLUMNS.split(), *_FRAME_COLUMNS.split(), "total", "adjustment"])
+RESERVED = frozenset([*_OWN_COLUMNS, *_FRAME_COLUMNS.split(), "total", "adjustment"])
 """A meter's name is a column of the roll-ups and of the frames: these are columns already, or would be with _cost.
 
 Columns of overrides begin with override_. Columns that only one function uses begin with _, and a meter's name does

@@ -23,9 +23,9 @@ SELECT id, name FROM {app.hopsworks_clusters}
 SELECT NULL::uuid AS id, NULL::text AS name
 
 -- name: grouped_days
--- user_daily of some days, grouped by day and cluster.
-SELECT date, cluster_id, count(*) AS users, {sums}
-FROM {job.user_daily} WHERE date = ANY({days}::date[]) GROUP BY date, cluster_id
+-- user_daily of some days, grouped by the key of cluster_daily.
+SELECT {key}, count(*) AS users, {sums}
+FROM {job.user_daily} WHERE date = ANY({days}::date[]) GROUP BY {key}
 
 -- name: month_users
 -- How many users each cluster has in some months.

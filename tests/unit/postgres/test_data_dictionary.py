@@ -5,8 +5,8 @@ import pytest
 from commands import TODAY, ask, usage_jobs
 
 from jobs.domain.meters import DEFAULTS, Meter
+from jobs.domain.tables import Table, tables
 from jobs.postgres.data_dictionary import METER, METER_COST, METER_DAYS, TableEntry, documented_names, entries
-from jobs.postgres.schema import Table, tables
 
 METERS = list(DEFAULTS.values())
 TABLES = {table.name: table for table in tables(METERS)}

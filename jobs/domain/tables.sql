@@ -1,5 +1,5 @@
 -- The columns and the key of each of the job's own tables; the manual describes them (jobs/docs/database.md).
--- One column a line: jobs/postgres/schema.py reads these lines. {costs} and {level_days} are the columns of meters.
+-- One column a line: jobs/domain/tables.py reads these lines. {costs} and {level_days} are the columns of meters.
 
 -- name: user_daily
 date date NOT NULL,
