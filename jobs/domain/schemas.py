@@ -1,7 +1,7 @@
 """The schemas of the frames that are passed between packages.
 
-``USAGE``: rows of usage_daily as read. A usage frame also has one Int64 column per meter, named after the meter, in
-units of 10^-10.
+``USAGE``: rows of usage_daily as read, with USAGE_COLUMNS of domain.tables. A usage frame also has one Int64 column per
+meter, named after the meter, in units of 10^-10.
 
 - ``recorded``: total_cost as read, in units of 10^-10, null where there is none. In a rated month a run wrote it
 - ``deducted``: credits_deducted in units of 10^-10; 0 where there is none, null where the value is not valid
@@ -12,14 +12,13 @@ units of 10^-10.
 import polars as pl
 
 from jobs.domain.fixed_point import PLACES, unscaled
+from jobs.domain.tables import USAGE_COLUMNS
 
 Schema = dict[str, pl.DataType | type[pl.DataType]]
 
+_KINDS: Schema = {"uuid": pl.UInt128, "text": pl.String, "date": pl.Date}
 USAGE: Schema = {
-    "id": pl.UInt128,
-    "user_id": pl.String,
-    "date": pl.Date,
-    "cluster_id": pl.UInt128,
+    **{name: _KINDS[kind] for name, (_, kind) in USAGE_COLUMNS.items()},
     "recorded": pl.Int64,
     "deducted": pl.Int64,
     "reported": pl.Boolean,
@@ -91,11 +90,8 @@ IS_UNEXPLAINED = pl.col("foreign") | pl.col("empty")
 """Whether a row of MISMATCHED is not explained by the ledger."""
 
 PAYABLE: Schema = {
-    "id": pl.UInt128,
-    "user_id": pl.String,
-    "date": pl.Date,
+    **{name: USAGE[name] for name in USAGE_COLUMNS},
     "month": pl.Date,
-    "cluster_id": pl.UInt128,
     "settled": pl.Int128,
     "open": pl.Int128,
     "deducted": pl.Int128,

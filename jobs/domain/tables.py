@@ -1,13 +1,14 @@
 """The job's own tables, as ``tables.sql`` beside has them: columns and keys; the columns of meters are added here.
 
 Whatever needs the key or the columns of a table takes them from here: frames, queries, checks, the DDL, and the names
-that no meter may have.
+that no meter may have. The columns of usage_daily that are not of a meter stand here too: roll-ups are grouped by them.
 """
 
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
+from typing import Literal, NamedTuple
 
 from jobs.domain.meters import Meter, additive_columns, days_of
 
@@ -22,6 +23,23 @@ IRREPLACEABLE = {
     "debts": ("usage_daily_id", "user_id", "usage_date", "amount", "settled", "written_off"),
 }
 """By table the columns whose values cannot be computed again."""
+
+
+class UsageColumn(NamedTuple):
+    """A column of usage_daily, and its type."""
+
+    column: str
+    kind: Literal["uuid", "text", "date"]
+
+
+USAGE_COLUMNS = {
+    "id": UsageColumn("id", "uuid"),
+    "user_id": UsageColumn("user_id", "text"),
+    "date": UsageColumn("date", "date"),
+    "cluster_id": UsageColumn("hopsworks_cluster_id", "uuid"),
+}
+"""What is read of every row of usage_daily, by its name in frames and roll-ups. A change of one of these columns makes
+the user differ. With a new column give fingerprints.SEED another value: no stored fingerprint includes it."""
 _KEY = re.compile(r"(PRIMARY KEY|UNIQUE NULLS NOT DISTINCT) \((.+)\)")
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from jobs.domain.tables import APPEND_ONLY
+from jobs.domain.tables import APPEND_ONLY, USAGE_COLUMNS
 from jobs.postgres.catalog import BINARIES, ENUM, NUMBERS, Catalog
 from jobs.postgres.credit_capabilities import find_capabilities
 from jobs.settings import Settings
@@ -30,7 +30,6 @@ OPTIONAL_TABLES = {
     "credit_transactions": "Draws are posted to the ledger only",
 }
 """Optional tables, and the consequence where one is missing."""
-USAGE_COLUMNS: Types = {"id": ("uuid",), "user_id": TEXT, "date": ("date",), "hopsworks_cluster_id": ("uuid",)}
 TRANSACTION_COLUMNS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "id": (ANY, READ),
     "user_id": (TEXT, POST),
@@ -137,7 +136,8 @@ def _same(table: str, columns: Types, **options: Any) -> Iterator[ColumnRequirem
 
 def _usage(known: Catalog, settings: Settings) -> Iterator[ColumnRequirement]:
     usage, credits = "usage_daily", find_capabilities(known)
-    yield from _same(usage, USAGE_COLUMNS)
+    accepted = {"uuid": ("uuid",), "text": TEXT, "date": ("date",)}
+    yield from _same(usage, {column: accepted[kind] for column, kind in USAGE_COLUMNS.values()})
     is_rated = settings.cost == "rated" or "rated" in known.facts
     yield ColumnRequirement(usage, "total_cost", ("numeric",), READ_UPDATE if is_rated else READ)
     for meter in settings.meters:

@@ -4,7 +4,7 @@ Both readers send the same text. connectorx cannot bind values, so they are lite
 configured meters, so their expressions are composed here.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
@@ -15,6 +15,7 @@ from psycopg import sql
 from jobs.domain.billing_periods import month_spans
 from jobs.domain.fixed_point import ONE
 from jobs.domain.meters import Meter
+from jobs.domain.tables import USAGE_COLUMNS
 from jobs.postgres.source_capabilities import SourceCapabilities
 from jobs.postgres.sql_loader import compose, in_spans, text_array
 from jobs.settings import Settings
@@ -32,6 +33,13 @@ def _written_expression(value: LiteralString) -> sql.Composed:
     return sql.SQL("CASE WHEN {0} > -9e8 AND {0} < 9e8 THEN ({0}::numeric * {1})::bigint END").format(
         sql.SQL(value), ONE
     )
+
+
+def _usage_columns() -> Iterator[sql.Composed]:
+    """Yields each of USAGE_COLUMNS as SQL, a uuid as text: connectorx and COPY then read the same."""
+    for name, (column, kind) in USAGE_COLUMNS.items():
+        value = sql.SQL("{}::text" if kind == "uuid" else "{}").format(sql.Identifier(column))
+        yield value + sql.SQL(" AS {}").format(sql.Identifier(name))
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +73,7 @@ class UsageQuery:
         return compose(
             "usage.rows",
             self.settings,
+            columns=sql.SQL(", ").join(_usage_columns()),
             recorded=self._recorded_cost(),
             deducted=deducted_expression() if credits.has_deducted else sql.SQL("0::bigint"),
             reported=credits.reported,
@@ -116,7 +125,8 @@ class UsageQuery:
 
     def _reject_row(self) -> sql.Composed:
         """Returns a row of usage_daily, ``u``, as the JSON expression that rollup.rejects stores."""
-        names = ["id", "user_id", "date", "hopsworks_cluster_id", "total_cost", *(m.column for m in self.meters)]
+        names = [each.column for each in USAGE_COLUMNS.values()]
+        names += ["total_cost", *(meter.column for meter in self.meters)]
         fields = sql.SQL(", ").join(sql.Identifier("u", name) for name in dict.fromkeys(names))
         # Not jsonb_build_object: a function takes 100 arguments at most.
         return sql.SQL("(SELECT to_jsonb(f) FROM (SELECT {}) AS f)").format(fields)

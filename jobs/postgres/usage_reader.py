@@ -13,7 +13,7 @@ import polars as pl
 from psycopg import sql
 
 from jobs.domain.errors import UnreachableError, UsageJobsError
-from jobs.domain.schemas import Schema, usage_schema
+from jobs.domain.schemas import USAGE, Schema, usage_schema
 from jobs.postgres.connections import NETWORK, Connection
 from jobs.postgres.conninfo import Address
 from jobs.postgres.table_io import id_number, read_frame
@@ -68,9 +68,8 @@ def _read_by_connectorx(address: Address, text: sql.Composed, query: UsageQuery,
         ) from None
     frame = pl.from_arrow(table)
     assert isinstance(frame, pl.DataFrame)  # noqa: S101 - a table is a frame, never a series
-    numbered = frame.with_columns(pl.col("id", "cluster_id").cast(pl.String)).with_columns(
-        id_number("id"), id_number("cluster_id")
-    )
+    ids = [name for name, kind in USAGE.items() if kind == pl.UInt128]
+    numbered = frame.with_columns(pl.col(ids).cast(pl.String)).with_columns(map(id_number, ids))
     return numbered.select(pl.col(name).cast(kind) for name, kind in _schema(query).items())
 
 

@@ -10,7 +10,7 @@ WHERE d.user_id = ANY({users})
 -- Debts that credit can settle now: of a closed month that this run does not compute, whose row still has the same
 -- user, day and cluster. All others wait for a backfill of their month. For each debt: credits_deducted of its row, the
 -- sum of its ledger entries, and the row's written_hash with either value.
-SELECT d.usage_daily_id, d.user_id, d.usage_date, m.month, u.hopsworks_cluster_id, d.settled,
+SELECT {usage}, m.month, d.settled,
   d.amount - d.settled - d.written_off AS open, {deducted} AS deducted, w.drawn, {ledger_hash} AS ledger_hash,
   {written_hash} AS written_hash
 FROM {job.debts} AS d
@@ -22,8 +22,7 @@ CROSS JOIN LATERAL (
 ) AS w
 WHERE d.amount - d.settled - d.written_off >= {unit} AND {users} AND NOT {reported}
   AND m.month <> ALL({computed}::date[])
-  AND EXISTS (SELECT FROM {job.user_daily} AS r WHERE r.date = d.usage_date AND r.user_id = d.user_id
-              AND r.cluster_id IS NOT DISTINCT FROM u.hopsworks_cluster_id)
+  AND EXISTS (SELECT FROM {job.user_daily} AS r WHERE {same_day})
   -- A run corrects a user-month once.
   AND NOT EXISTS (SELECT FROM {job.debts} AS s WHERE s.user_id = d.user_id AND s.run_id = {run_id}::bigint
                   AND date_trunc('month', s.usage_date)::date = m.month)

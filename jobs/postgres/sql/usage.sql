@@ -2,10 +2,7 @@
 -- Usage rows, in no particular order. Quantities and costs are whole numbers of 10^-10, rounded here so that no reader
 -- rounds differently; -1 marks a value that is not valid. No other column of the row is read.
 SELECT
-  id::text AS id,
-  user_id,
-  date,
-  hopsworks_cluster_id::text AS cluster_id,
+  {columns},
   {recorded} AS recorded,
   {deducted} AS deducted,
   {reported} AS reported,
