@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from jobs.credits.lots import LOTS, allocate_lots, lot_balances
+from jobs.credits.lots import allocate_lots, lot_balances
 from jobs.credits.payment_class import classify_payment, quantized_part
 from jobs.domain.fixed_point_columns import UNMEASURED, WIDE, ColumnBounds, int128
-from jobs.domain.rules import CreditRules
+from jobs.domain.rules import LOTS, CreditRules
 from jobs.domain.schemas import CODED, DRAWN, EARLY, IS_DRAWN, PREPAID
 
 ROW_KEY = ["user_id", "id"]

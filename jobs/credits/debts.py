@@ -10,8 +10,8 @@ from datetime import date
 
 import polars as pl
 
-from jobs.credits.lots import LOTS
 from jobs.domain.fixed_point_columns import int128
+from jobs.domain.rules import LOTS
 from jobs.domain.schemas import DRAWN, IS_UNEXPLAINED
 from jobs.domain.tables import USER_DAY, USER_MONTH
 

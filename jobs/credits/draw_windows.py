@@ -48,7 +48,7 @@ def _apply_postings(accounts: pl.DataFrame, postings: pl.DataFrame, rules: Credi
         return accounts
     posted = postings.group_by("user_id").agg(pl.col("free", "purchased").sum())
     free, purchased = pl.col("free").fill_null(0), pl.col("purchased").fill_null(0)
-    used = {"free_used": free, "used": purchased} if rules.counts_free_apart else {"used": free + purchased}
+    used = {"free_used": free, "total_used": purchased} if rules.counts_free_apart else {"total_used": free + purchased}
     return (
         accounts.join(posted, on="user_id", how="left")
         .with_columns(pl.col(name) + more for name, more in used.items())

@@ -3,9 +3,9 @@
 import polars as pl
 
 from jobs.credits.allocation import ROW_KEY
-from jobs.credits.lots import LOTS
 from jobs.domain.billing_periods import Window
 from jobs.domain.fixed_point_columns import WIDE
+from jobs.domain.rules import LOTS
 from jobs.domain.schemas import DRAWS, IS_DRAWN
 
 POSTING_KEY = [*ROW_KEY, "month"]

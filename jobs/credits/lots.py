@@ -1,9 +1,9 @@
 """Lots of credit, allocated for all users of a batch at once (invariant 3).
 
-Each user has *lots* of credit that are used up in order (today two: free, then purchased) and rows that demand some,
-in row order. One pass per lot allocates the k-th lot of every user together, without a loop over rows. The lot pays
-the part of a row between the running demand before it and after it, both capped at the lot's balance. The rest of the
-row is demanded of the next lot. An example, one user with 0.05 free and 0.06 purchased, and rows of 0.04 each::
+Each user has *lots* of credit that are used up in order (domain.rules.LOTS: free, then purchased) and rows that demand
+some, in row order. One pass per lot allocates the k-th lot of every user together, without a loop over rows. The lot
+pays the part of a row between the running demand before it and after it, both capped at the lot's balance. The rest of
+the row is demanded of the next lot. An example, one user with 0.05 free and 0.06 purchased, and rows of 0.04 each::
 
     row   demand   running   free lot: cap at 0.05   rest   running   purchased lot: cap at 0.06   uncovered
      1     0.04      0.04     0.04 - 0.00 = 0.04     0.00     0.00     0.00 - 0.00 = 0.00            0.00
@@ -14,16 +14,26 @@ So the oldest rows are paid first, the last row that a lot reaches gets a part, 
 balance. A grant with an expiry or a priority is one more lot, with the rows that may not use it demanding 0 of it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import polars as pl
 
 from jobs.domain.fixed_point_columns import UNKNOWN, UNMEASURED, WIDE, BoundedInt, ColumnBounds, int128
-from jobs.domain.rules import CreditRules
+from jobs.domain.rules import LOTS, CreditRules
 from jobs.domain.schemas import CODED
 
-LOTS = ("free", "purchased")
-"""In the order in which they are used up."""
+CREDITS = {"free": pl.col("free_granted"), "purchased": pl.col("total_purchased")}
+"""By lot the credits of an account (schemas.ACCOUNTS), used or not."""
+
+
+def used_credits(rules: CreditRules, less: Mapping[str, pl.Expr]) -> dict[str, pl.Expr]:
+    """Returns the used credits of an account by lot, without ``less`` of each lot. Where one counter counts both, the
+    first lot is used first."""
+    if rules.counts_free_apart:
+        return {"free": pl.col("free_used") - less["free"], "purchased": pl.col("total_used") - less["purchased"]}
+    (first, second), total = LOTS, pl.col("total_used") - less["free"] - less["purchased"]
+    of_first = pl.min_horizontal(CREDITS[first], total)
+    return {first: of_first, second: total - of_first}
 
 
 def lot_balances(accounts: pl.LazyFrame, draws: pl.LazyFrame, fixed: pl.LazyFrame, rules: CreditRules) -> pl.LazyFrame:
@@ -38,13 +48,8 @@ def lot_balances(accounts: pl.LazyFrame, draws: pl.LazyFrame, fixed: pl.LazyFram
     """
     by_user = draws.group_by("user_id").agg(pl.col(lot).sum() for lot in LOTS)
     own = {lot: pl.col(lot).fill_null(0) - pl.col(f"fixed_{lot}").fill_null(0) for lot in LOTS}
-    if rules.counts_free_apart:
-        free_used, used = pl.col("free_used") - own["free"], pl.col("used") - own["purchased"]
-    else:
-        total = pl.col("used") - own["free"] - own["purchased"]
-        free_used = pl.min_horizontal("granted", total)
-        used = total - free_used
-    free, purchased = pl.col("granted") - free_used, pl.col("bought") - used
+    used = used_credits(rules, own)
+    free, purchased = (CREDITS[lot] - used[lot] for lot in ("free", "purchased"))
     nothing, unit = int128(0), int128(rules.unit)
     # A deficit of one lot is taken off the other.
     balances = {

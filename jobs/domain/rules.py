@@ -11,6 +11,10 @@ from jobs.domain.fixed_point import PLACES
 from jobs.domain.meters import Meter
 from jobs.domain.rate_card import Card, RateCard
 
+LOTS = ("free", "purchased")
+"""The lots of credit, in the order in which they are used up. Where this order changes, change ``CreditRules.__str__``
+too: then all users are recomputed."""
+
 
 @dataclass(frozen=True, slots=True)
 class PricingTerms:

@@ -44,10 +44,10 @@ OVERRIDES: Schema = {
 """One row per price override and meter: the UTC days that it covers, and its price and discount percentage in units of
 10^-10. ``rank``: of a user's overrides of one meter, the one with the highest rank applies on a day."""
 
-NUMBERS = ("granted", "bought", "free_used", "used")
+NUMBERS = ("free_granted", "total_purchased", "free_used", "total_used")
 ACCOUNTS: Schema = {"user_id": pl.String, **dict.fromkeys(NUMBERS, pl.Int128)}
-"""Rows of user_credits, in units of 10^-10: free credits granted, credits bought, free credits used (0 where the
-account has one counter), and bought credits used (with one counter: all)."""
+"""Rows of user_credits, in units of 10^-10: free credits granted, purchased credits, free credits used (0 where
+the account has one counter), and purchased credits used (with one counter: all)."""
 
 DRAWS: Schema = {
     "id": pl.UInt128,

@@ -13,9 +13,9 @@ from itertools import chain
 
 import polars as pl
 
-from jobs.credits.lots import LOTS
 from jobs.domain.billing_periods import first_of
 from jobs.domain.fixed_point_columns import WIDE, int128
+from jobs.domain.rules import LOTS
 from jobs.domain.tables import USER_MONTH
 from jobs.pipeline.batch_changes import BatchChanges
 from jobs.pipeline.batch_reading import rate_users

@@ -15,8 +15,10 @@ from uuid import UUID
 
 import polars as pl
 
+from jobs.credits.lots import used_credits
 from jobs.domain.fixed_point import unscaled
 from jobs.domain.fixed_point_columns import int128
+from jobs.domain.rules import LOTS
 from jobs.domain.schemas import DRAWN, DRAWS, IS_UNEXPLAINED
 from jobs.domain.wording import format_value
 from jobs.pipeline.batch_input import BatchInput, Unexplained
@@ -153,16 +155,17 @@ def make_adopted_draws(
 ) -> pl.DataFrame:
     """Returns the entries by which ``--adopt`` makes the ledger agree with the rows of ``users`` (schemas.DRAWS).
 
-    In row order, they are free until the account's free credits used are exhausted, then purchased. Where a row shows
-    less than the ledger, its purchased draws are reduced first.
+    In row order, they are of the first lot until the account's used credits of it are exhausted, then of the second.
+    Where a row shows less than the ledger, its draws of the second lot are reduced first.
     """
     rows = inputs.unexplained_rows.filter(pl.col("user_id").cast(pl.String).is_in(users))
     drawn = ledger.read_drawn_by_row(connection, user_state.ledger_table(scope), users)
-    free_used = pl.col("free_used") if scope.credit_rules.counts_free_apart else pl.min_horizontal("granted", "used")
-    left = dict(account_rows.select("user_id", free_used).iter_rows())
-    for (user, _id), (free, _purchased) in drawn.items():
-        left[user] = left.get(user, 0) - free
-    return pl.DataFrame(list(_make_entries(rows, drawn, left)), schema=DRAWS, orient="row")
+    used = used_credits(scope.credit_rules, dict.fromkeys(LOTS, int128(0)))
+    left = dict(account_rows.select("user_id", used[LOTS[0]]).iter_rows())
+    for (user, _id), (of_first, _of_second) in drawn.items():
+        left[user] = left.get(user, 0) - of_first
+    schema = {name: DRAWS[name] for name in ("id", "user_id", "date", "imported", *LOTS)}
+    return pl.DataFrame(list(_make_entries(rows, drawn, left)), schema=schema, orient="row").select(list(DRAWS))
 
 
 def make_dropped_draws(inputs: BatchInput, users: Sequence[str]) -> pl.DataFrame:
@@ -194,21 +197,21 @@ def explain_adopted(mismatched: pl.DataFrame, adopted: pl.DataFrame) -> pl.DataF
 def _make_entries(
     rows: pl.DataFrame, drawn: Mapping[tuple[str, int], tuple[int, int]], left: dict[str, int]
 ) -> Iterator[Any]:
-    """Yields ledger entries (schemas.DRAWS) that make the ledger agree with ``rows``.
+    """Yields ledger entries that make the ledger agree with ``rows``: id, user_id, date, imported, LOTS.
 
-    - ``drawn``: free and purchased draws in the ledger, by user and row;
-    - ``left``: by user the free credits used that the ledger does not have; changed in place.
+    - ``drawn``: draws in the ledger by user and row, in the order of LOTS;
+    - ``left``: by user the used credits of the first lot that the ledger does not have; changed in place.
     """
     differences = [
         (str(user), id_, day, (deducted or 0) - sum(drawn.get((user, id_), (0, 0))))
         for user, id_, day, deducted in rows.sort("date", "id").select("user_id", "id", "date", "deducted").iter_rows()
     ]
-    # Reductions come first: the free credits that they release are used by the other entries.
+    # Reductions come first: the credits that they release are used by the other entries.
     for user, id_, day, amount in sorted(differences, key=lambda difference: difference[3] > 0):
         if amount > 0:
-            free = max(0, min(amount, left.get(user, 0)))
+            of_first = max(0, min(amount, left.get(user, 0)))
         else:
-            _free, purchased = drawn.get((user, id_), (0, 0))
-            free = amount - max(amount, -purchased)
-        left[user] = left.get(user, 0) - free
-        yield id_, user, day, True, free, amount - free
+            _of_first, of_second = drawn.get((user, id_), (0, 0))
+            of_first = amount - max(amount, -of_second)
+        left[user] = left.get(user, 0) - of_first
+        yield id_, user, day, True, of_first, amount - of_first

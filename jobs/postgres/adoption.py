@@ -7,6 +7,7 @@ from importlib.metadata import version
 from psycopg import sql
 
 from jobs.domain.errors import PreflightError
+from jobs.domain.rules import LOTS
 from jobs.postgres import run_log
 from jobs.postgres.connections import Connection, read_dicts, read_value
 from jobs.postgres.credit_capabilities import CreditCapabilities
@@ -74,15 +75,21 @@ def adopt(connection: Connection, settings: Settings, credits: CreditCapabilitie
         run_id = run_log.insert_numbered(connection, settings, "adoption.insert_run", values)
         connection.execute(compose("adoption.adopt_draws", settings, adoptable=adoptable), {"run_id": run_id})
     # Composed: which columns exist differs by database.
-    used = sql.SQL("({} + {})").format(*credits.used())
+    used = sql.SQL("({} + {})").format(*credits.used().values())
     text = compose("adoption.adopted_excess", settings, draws=ledger if logged else adoptable, used=used)
     [(users, excess)] = connection.execute(text).fetchall()
     return Adoption(found["rows"], found["total"], users, excess)
 
 
 def adoptable_draws_query(settings: Settings, credits: CreditCapabilities) -> sql.Composed:
-    """Returns the ledger entries that an adoption makes, as a subquery in parentheses: in row order, free credits until
-    the free credits used are exhausted, then purchased credits."""
-    deducted = compose("ledger.deducted", settings)
-    free_used, _ = credits.used()
-    return compose("adoption.adoptable_draws", settings, deducted=deducted, free_used=free_used)
+    """Returns the ledger entries that an adoption makes, as a subquery in parentheses: in row order, credits of the
+    first lot until its used credits are exhausted, then those of the second."""
+    deducted, (first, second) = compose("ledger.deducted", settings), LOTS
+    return compose(
+        "adoption.adoptable_draws",
+        settings,
+        deducted=deducted,
+        first=sql.Identifier(first),
+        second=sql.Identifier(second),
+        first_used=credits.used()[first],
+    )

@@ -14,16 +14,17 @@ from psycopg import sql
 
 from jobs.domain.billing_periods import month_spans
 from jobs.domain.fixed_point import MOST_DIGITS, PLACES
+from jobs.domain.rules import LOTS
 from jobs.postgres.catalog import Catalog
 from jobs.postgres.connections import Connection
 from jobs.postgres.sql_loader import compose, in_spans
 from jobs.settings import Settings
 
 COLUMNS = {
-    "granted": "free_credits_granted",
-    "bought": "total_purchased",
+    "free_granted": "free_credits_granted",
+    "total_purchased": "total_purchased",
     "free_used": "free_credits_used",
-    "used": "total_used",
+    "total_used": "total_used",
 }
 """The columns of an account's amounts, by their name in frames (schemas.ACCOUNTS)."""
 SCALED = {
@@ -83,18 +84,23 @@ class CreditCapabilities:
             return {"total_used": sql.SQL("d.purchased"), "free_credits_used": sql.SQL("d.free")}
         return {"total_used": sql.SQL("d.free + d.purchased")}
 
-    def used(self) -> tuple[sql.Composed, sql.Composed]:
-        """Returns free and purchased credits used, as SQL. Where total_used counts both, free ones are used first."""
-        used = self.amount("total_used")
+    def credits_of_lots(self) -> dict[str, sql.Composed]:
+        """Returns the credits of an account by lot, used or not, as SQL."""
+        return {"free": self.amount("free_credits_granted"), "purchased": self.amount("total_purchased")}
+
+    def used(self) -> dict[str, sql.Composed]:
+        """Returns the used credits by lot, as SQL. Where total_used counts both, the first lot is used first."""
+        total = self.amount("total_used")
         if self.counts_free_apart:
-            return self.amount("free_credits_used"), used
-        free = sql.SQL("least({}, {})").format(self.amount("free_credits_granted"), used)
-        return free, sql.SQL("({} - {})").format(used, free)
+            return {"free": self.amount("free_credits_used"), "purchased": total}
+        first, second = LOTS
+        of_first = sql.SQL("least({}, {})").format(self.credits_of_lots()[first], total)
+        return {first: of_first, second: sql.SQL("({} - {})").format(total, of_first)}
 
     def balance(self) -> sql.Composed:
         """Returns the balance of an account as SQL."""
         parts = {name: self.amount(column) for name, column in COLUMNS.items()}
-        return sql.SQL("({bought} + {granted} - {used} - {free_used})").format(**parts)
+        return sql.SQL("({total_purchased} + {free_granted} - {total_used} - {free_used})").format(**parts)
 
     def usable(self) -> sql.Composed:
         """Returns the condition that all amounts of an account are finite, and not too large for our amounts (NaN and

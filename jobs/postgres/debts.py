@@ -38,7 +38,6 @@ def debt_users_query(scope: RunScope, *, is_recheck: bool) -> sql.Composed:
         open_days = in_spans("usage_date", month_spans(window.open))
         if scope.credit_rules.start is not None:
             open_days += sql.SQL(" AND usage_date >= {}").format(scope.credit_rules.start)
-        free_used, used = credits.used()
         debtors = compose(
             "debts.debtors",
             scope.settings,
@@ -47,10 +46,8 @@ def debt_users_query(scope: RunScope, *, is_recheck: bool) -> sql.Composed:
             payable=payable_query(scope, sql.SQL("d.user_id = a.user_id"), None),
             open_days=open_days,
             reported=credits.reported,
-            granted=credits.amount("free_credits_granted"),
-            bought=credits.amount("total_purchased"),
-            free_used=free_used,
-            used=used,
+            **credits.credits_of_lots(),
+            **{f"{lot}_used": used for lot, used in credits.used().items()},
         )
         parts.append(debtors)
     return sql.SQL("").join(parts)

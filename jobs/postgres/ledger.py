@@ -11,19 +11,21 @@ import polars as pl
 from psycopg import sql
 
 from jobs.domain.fixed_point import scaled
+from jobs.domain.rules import LOTS
 from jobs.postgres import table_io
 from jobs.postgres.connections import Connection
 from jobs.postgres.errors import name_refusals
-from jobs.postgres.sql_loader import column_list, compose, text_array
+from jobs.postgres.sql_loader import column_list, compose, join_columns, text_array
 from jobs.settings import Settings
 
 
 def read_drawn_by_row(
     connection: Connection, table: sql.Composable, users: Collection[str]
 ) -> dict[tuple[str, int], tuple[int, int]]:
-    """Returns the draws of ``users`` in all months by user and row: free and purchased (units of 10^-10)."""
-    rows = connection.execute(compose("ledger.drawn_by_row", draws=table, users=text_array(users)))
-    return {(user, id_.int): (scaled(free), scaled(purchased)) for user, id_, free, purchased in rows}
+    """Returns the draws of ``users`` in all months by user and row, in the order of LOTS (units of 10^-10)."""
+    lots = join_columns("sum({})", LOTS)
+    rows = connection.execute(compose("ledger.drawn_by_row", draws=table, users=text_array(users), lots=lots))
+    return {(user, id_.int): (scaled(first), scaled(second)) for user, id_, first, second in rows}
 
 
 def compare_transactions(
@@ -31,18 +33,22 @@ def compare_transactions(
 ) -> dict[str, tuple[Decimal | None, Decimal | None]]:
     """Returns by user the sum of the ledger and the sum of our transactions; None where there are none."""
     of_users = sql.SQL("user_id = ANY({})").format(text_array(users))
-    found = connection.execute(ledger_and_transactions_query(settings, drawn=of_users, posted=of_users))
+    found = connection.execute(
+        ledger_and_transactions_query(settings, which_entries=of_users, which_transactions=of_users)
+    )
     return {user: (drawn, posted) for user, drawn, posted in found}
 
 
-def ledger_and_transactions_query(settings: Settings, *, drawn: sql.Composable, posted: sql.Composable) -> sql.Composed:
-    """Returns the query that compares both sums by user. ``drawn``, ``posted``: conditions on either table."""
+def ledger_and_transactions_query(
+    settings: Settings, *, which_entries: sql.Composable, which_transactions: sql.Composable
+) -> sql.Composed:
+    """Returns the query that compares both sums by user. ``which_entries``, ``which_transactions``: conditions."""
     return compose(
         "ledger.ledger_and_transactions",
         settings,
         ours=our_transactions_condition(settings),
-        drawn=drawn,
-        posted=posted,
+        which_entries=which_entries,
+        which_transactions=which_transactions,
     )
 
 

@@ -77,7 +77,7 @@ def _ledger_checks(credits: CreditCapabilities) -> Iterator[tuple[str, str, bool
 
 def _make_parts(settings: Settings, credits: CreditCapabilities) -> dict[str, sql.Composable]:
     """Returns what the queries of ``_ledger_checks`` are composed of: which columns exist differs by database."""
-    drawn, posted, computed = (
+    entry, transaction, month = (
         compose("accounts.has_account", settings, table=table)
         for table in (
             job_table(settings, "credit_draws"),
@@ -86,11 +86,11 @@ def _make_parts(settings: Settings, credits: CreditCapabilities) -> dict[str, sq
         )
     )
     return {
-        "drawn": drawn,
-        "posted": posted,
-        "computed": computed,
+        "entry_has_account": entry,
+        "transaction_has_account": transaction,
+        "month_has_account": month,
         "ours": our_transactions_condition(settings),
-        "compared": ledger_and_transactions_query(settings, drawn=drawn, posted=posted),
+        "compared": ledger_and_transactions_query(settings, which_entries=entry, which_transactions=transaction),
         "balance": credits.balance(),
         "used": sql.SQL("({} + {})").format(credits.amount("total_used"), credits.amount("free_credits_used")),
     }

@@ -11,6 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from jobs.domain.errors import ConfigError
 from jobs.domain.meters import DEFAULTS, Kind, Meter
+from jobs.domain.rules import LOTS
 from jobs.domain.tables import ROLL_UPS
 
 COMPUTED_FIELDS = {"source", "address", "rate_card", "is_rates_set", "warning"}
@@ -24,10 +25,14 @@ _OWN_COLUMNS = {column for table in ROLL_UPS.values() for column in table.column
 _FRAME_COLUMNS = """
     id recorded deducted reported rows lacks_recorded new_total_cost new_total new_credits_deducted starts_month
     starts_day none cluster quantity price per
-    imported class prepaid_part due_part free purchased demand open changed modes_hash account_hash is_usable is_paying
-    has_account valid_from mode granted bought used free_used posted drawn ledger_free ledger_purchased
-    imported_free imported_purchased fixed_free fixed_purchased free_left purchased_left free_drawn purchased_drawn"""
-RESERVED = frozenset([*_OWN_COLUMNS, *_FRAME_COLUMNS.split(), "total", "adjustment"])
+    imported class prepaid_part due_part demand open changed modes_hash account_hash is_usable is_paying
+    has_account valid_from mode free_granted total_purchased free_used total_used posted drawn"""
+_LOT_COLUMNS = [
+    pattern.format(lot)
+    for lot in LOTS
+    for pattern in ("{}", "ledger_{}", "imported_{}", "fixed_{}", "{}_left", "{}_drawn")
+]
+RESERVED = frozenset([*_OWN_COLUMNS, *_FRAME_COLUMNS.split(), *_LOT_COLUMNS, "total", "adjustment"])
 """A meter's name is a column of the roll-ups and of the frames: these are columns already, or would be with _cost.
 
 Columns of overrides begin with override_. Columns that only one function uses begin with _, and a meter's name does

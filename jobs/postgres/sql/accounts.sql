@@ -1,7 +1,7 @@
 -- name: by_user
--- The accounts of some users, with ten decimals: credit granted or bought is rounded down, credit used is rounded up.
-SELECT user_id, floor({granted} * 10000000000) * 0.0000000001, floor({bought} * 10000000000) * 0.0000000001,
-  ceil({free_used} * 10000000000) * 0.0000000001, ceil({used} * 10000000000) * 0.0000000001
+-- The accounts of some users, with ten decimals: credit granted or purchased is rounded down, credit used is rounded up.
+SELECT user_id, floor({free_granted} * 10000000000) * 0.0000000001, floor({total_purchased} * 10000000000) * 0.0000000001,
+  ceil({free_used} * 10000000000) * 0.0000000001, ceil({total_used} * 10000000000) * 0.0000000001
 FROM {app.user_credits} AS a WHERE user_id = ANY({users}) AND {usable}
 
 -- name: lock

@@ -15,14 +15,14 @@ RETURNING run_id
 SELECT count(*) AS rows, min(date) AS first, max(date) AS last, sum(credits_deducted) AS total FROM ({deducted}) AS u
 
 -- name: adoptable_draws
--- The draws of another program as ledger entries: in row order free credits first, up to the free credits used.
+-- The draws of another program as ledger entries: in row order the first lot first, up to its used credits.
 (
-  SELECT id AS usage_daily_id, user_id, 0 AS revision, date AS usage_date, free, credits_deducted - free AS purchased,
-    true AS imported
+  SELECT id AS usage_daily_id, user_id, 0 AS revision, date AS usage_date, of_first AS {first},
+    credits_deducted - of_first AS {second}, true AS imported
   FROM (
-    SELECT u.*, least(running, used) - least(running - credits_deducted, used) AS free
+    SELECT u.*, least(running, used) - least(running - credits_deducted, used) AS of_first
     FROM (
-      SELECT u.*, coalesce({free_used}, 0) AS used,
+      SELECT u.*, coalesce({first_used}, 0) AS used,
         sum(credits_deducted) OVER (PARTITION BY u.user_id
           ORDER BY date, hopsworks_cluster_id NULLS LAST, u.id ROWS UNBOUNDED PRECEDING) AS running
       FROM ({deducted}) AS u LEFT JOIN {app.user_credits} AS a ON a.user_id = u.user_id

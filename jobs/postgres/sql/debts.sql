@@ -42,10 +42,10 @@ UNION ALL
 SELECT a.user_id, NULL, coalesce((SELECT sum(c.row_count) FROM compared AS c WHERE c.user_id = a.user_id), 0)::bigint,
   0, 0, 0, true, 0
 FROM {app.user_credits} AS a
-CROSS JOIN LATERAL (SELECT {granted} - {free_used} AS free, {bought} - {used} AS bought) AS b
+CROSS JOIN LATERAL (SELECT {free} - {free_used} AS free, {purchased} - {purchased_used} AS purchased) AS b
 WHERE a.user_id IN (SELECT d.user_id FROM {job.debts} AS d WHERE d.amount > d.settled + d.written_off)
   AND {usable} AND EXISTS ({payable})
-  AND (greatest(b.free + least(b.bought, 0), b.bought + least(b.free, 0)) >= {unit} OR EXISTS (
+  AND (greatest(b.free + least(b.purchased, 0), b.purchased + least(b.free, 0)) >= {unit} OR EXISTS (
     SELECT FROM {job.credit_draws} AS w JOIN {app.usage_daily} AS u ON u.id = w.usage_daily_id AND u.user_id = w.user_id
     WHERE w.user_id = a.user_id AND {open_days} AND NOT {reported}
     GROUP BY w.usage_daily_id HAVING sum(w.free + w.purchased) >= {unit}))

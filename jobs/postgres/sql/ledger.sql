@@ -9,8 +9,8 @@ SELECT DISTINCT usage_daily_id, user_id FROM {draws}
 WHERE user_id = ANY({users}) AND imported AND date_trunc('month', usage_date)::date <> ALL({months}::date[])
 
 -- name: drawn_by_row
--- Free and purchased draws on each row of some users, in all months.
-SELECT user_id, usage_daily_id, sum(free), sum(purchased) FROM {draws} WHERE user_id = ANY({users}) GROUP BY 1, 2
+-- The draws on each row of some users, by lot, in all months.
+SELECT user_id, usage_daily_id, {lots} FROM {draws} WHERE user_id = ANY({users}) GROUP BY 1, 2
 
 -- name: mismatched_rows
 -- Rows whose credits_deducted is not what their user has drawn in the months that are computed now. Of each: what he
@@ -70,10 +70,11 @@ SELECT user_id, CASE WHEN t.amount = d.amount + d.adopted THEN t.amount ELSE d.a
 FROM (
   SELECT user_id, coalesce(sum(free + purchased) FILTER (WHERE NOT imported), 0) AS amount,
     coalesce(sum(free + purchased) FILTER (WHERE imported AND revision > 0), 0) AS adopted
-  FROM {job.credit_draws} WHERE {drawn} GROUP BY 1
+  FROM {job.credit_draws} WHERE {which_entries} GROUP BY 1
 ) AS d
 FULL JOIN (
-  SELECT user_id, -sum(amount)::numeric AS amount FROM {app.credit_transactions} WHERE {ours} AND {posted} GROUP BY 1
+  SELECT user_id, -sum(amount)::numeric AS amount FROM {app.credit_transactions}
+  WHERE {ours} AND {which_transactions} GROUP BY 1
 ) AS t USING (user_id)
 
 -- name: check

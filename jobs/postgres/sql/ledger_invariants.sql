@@ -60,7 +60,7 @@ SELECT coalesce(d.user_id, u.user_id) || ' ' || to_char(coalesce(d.month, u.mont
 FROM (
   SELECT user_id, date_trunc('month', usage_date)::date AS month, sum(free) AS free, sum(purchased) AS purchased
   FROM {job.credit_draws}
-  WHERE usage_date BETWEEN %(first)s AND %(last)s + interval '1 month - 1 day' AND {drawn}
+  WHERE usage_date BETWEEN %(first)s AND %(last)s + interval '1 month - 1 day' AND {entry_has_account}
     AND date_trunc('month', usage_date)::date = ANY(%(covered)s::date[])  -- a backfill leaves gaps between months
     AND (usage_date <= %(until)s OR EXISTS (
       SELECT FROM {app.usage_daily} AS r
@@ -71,7 +71,7 @@ FROM (
 ) AS d
 FULL JOIN (
   SELECT user_id, month, credits_free, credits_purchased
-  FROM {job.user_monthly} WHERE month BETWEEN %(first)s AND %(last)s AND {computed}
+  FROM {job.user_monthly} WHERE month BETWEEN %(first)s AND %(last)s AND {month_has_account}
 ) AS u ON u.user_id = d.user_id AND u.month = d.month
 CROSS JOIN (VALUES ('free'), ('purchased')) AS k(kind)
 
@@ -95,7 +95,7 @@ FULL JOIN (SELECT id, round(credits_deducted::numeric, 10) AS deducted FROM {app
 
 -- name: missing_accounts
 -- How many users have ledger entries but no account any more. Their entries stay as they are.
-SELECT count(DISTINCT user_id) FROM {job.credit_draws} WHERE NOT ({drawn})
+SELECT count(DISTINCT user_id) FROM {job.credit_draws} WHERE NOT ({entry_has_account})
 
 -- name: rejects
 -- Invariant 6: rows in rollup.rejects = rows that the last finished run rejected.
@@ -121,11 +121,11 @@ SELECT coalesce(d.user_id, t.user_id) || ' run ' || coalesce(d.run_id, t.run_id)
   coalesce(d.amount, 0) AS left_, coalesce(t.amount, 0) AS right_
 FROM (
   SELECT user_id, run_id::text AS run_id, sum(free + purchased) AS amount FROM {job.credit_draws}
-  WHERE NOT imported AND {drawn} GROUP BY 1, 2
+  WHERE NOT imported AND {entry_has_account} GROUP BY 1, 2
 ) AS d
 FULL JOIN (
   SELECT user_id, metadata ->> 'run_id' AS run_id, -sum(amount)::numeric AS amount
-  FROM {app.credit_transactions} WHERE {ours} AND {posted} GROUP BY 1, 2
+  FROM {app.credit_transactions} WHERE {ours} AND {transaction_has_account} GROUP BY 1, 2
 ) AS t ON t.user_id = d.user_id AND t.run_id = d.run_id
 WHERE coalesce(d.user_id, t.user_id) NOT IN (SELECT user_id FROM {job.credit_draws} WHERE imported AND revision > 0)
 UNION ALL

@@ -76,7 +76,7 @@ def test_a_third_lot_pays_only_what_two_leave_open(wanted: list[tuple[list[int],
 
 def left(numbers: dict[str, int], drawn: tuple[int, int] = (0, 0), rules: CreditRules = RULES) -> tuple[int, int]:
     """Cents in both lots of an account of which ``drawn`` (free, purchased) are this window's own draws."""
-    account = {"user_id": "ada", "granted": 0, "bought": 0, "free_used": 0, "used": 0} | {
+    account = {"user_id": "ada", "free_granted": 0, "total_purchased": 0, "free_used": 0, "total_used": 0} | {
         name: value * CENT for name, value in numbers.items()
     }
     draw = {
@@ -97,15 +97,15 @@ def left(numbers: dict[str, int], drawn: tuple[int, int] = (0, 0), rules: Credit
 
 
 def test_own_draws_of_the_window_are_available_again() -> None:
-    assert left({"granted": 10, "bought": 20, "free_used": 10, "used": 7}, (4, 5)) == (4, 18)
+    assert left({"free_granted": 10, "total_purchased": 20, "free_used": 10, "total_used": 7}, (4, 5)) == (4, 18)
 
 
 @pytest.mark.parametrize(
     ("numbers", "expected"),
     [
-        ({"granted": 5, "free_used": 8, "bought": 10}, (0, 7)),  # 3 free credits too many were used
-        ({"granted": 5, "bought": 10, "used": 12}, (3, 0)),
-        ({"granted": 5, "free_used": 9, "bought": 1, "used": 3}, (0, 0)),
+        ({"free_granted": 5, "free_used": 8, "total_purchased": 10}, (0, 7)),  # 3 free credits too many were used
+        ({"free_granted": 5, "total_purchased": 10, "total_used": 12}, (3, 0)),
+        ({"free_granted": 5, "free_used": 9, "total_purchased": 1, "total_used": 3}, (0, 0)),
     ],
 )
 def test_a_deficit_of_one_lot_is_taken_off_the_other(numbers: dict[str, int], expected: tuple[int, int]) -> None:
@@ -114,14 +114,14 @@ def test_a_deficit_of_one_lot_is_taken_off_the_other(numbers: dict[str, int], ex
 
 def test_without_free_credits_used_what_was_used_was_free_first() -> None:
     one_column = CreditRules(scale=2, due_scale=2, start=None, counts_free_apart=False)
-    account = {"granted": 10, "bought": 20, "used": 13}
+    account = {"free_granted": 10, "total_purchased": 20, "total_used": 13}
     assert left(account, rules=one_column) == (0, 17)
     assert left(account, (4, 5), one_column) == (6, 20)
 
 
 def test_credit_below_the_ledgers_scale_is_not_drawn() -> None:
     whole = CreditRules(scale=0, due_scale=2, start=None, counts_free_apart=True)
-    assert left({"granted": 199, "bought": 250}, rules=whole) == (100, 200)
+    assert left({"free_granted": 199, "total_purchased": 250}, rules=whole) == (100, 200)
 
 
 def test_the_newest_entry_on_or_before_the_day_says_how_a_row_is_paid() -> None:

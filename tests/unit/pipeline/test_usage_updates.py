@@ -6,7 +6,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from jobs.credits.lots import LOTS
+from jobs.domain.rules import LOTS
 from jobs.domain.schemas import PAYABLE
 from jobs.pipeline.usage_updates import make_debt_updates
 

@@ -5,10 +5,10 @@ from datetime import date
 import polars as pl
 
 from jobs.credits.allocation import CreditInput, allocate_credits
-from jobs.credits.lots import LOTS, allocate_lots
+from jobs.credits.lots import allocate_lots
 from jobs.domain.meters import Meter
 from jobs.domain.rate_card import parse
-from jobs.domain.rules import CostRules, CreditRules, PricingTerms
+from jobs.domain.rules import LOTS, CostRules, CreditRules, PricingTerms
 from jobs.domain.schemas import ACCOUNTS, DRAWS, MODES, OVERRIDES, PAYABLE, usage_schema
 from jobs.postgres.batch_hashes import CREDIT_HASHES
 from jobs.postgres.usage_writeback import HASH_CHANGES
