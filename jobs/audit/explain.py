@@ -17,6 +17,7 @@ from jobs.credits.allocation import apply_ledger
 from jobs.domain.billing_periods import Window, days_in, first_open_month, is_closed, last_of
 from jobs.domain.errors import ConfigError
 from jobs.domain.fixed_point import ONE, unscaled
+from jobs.domain.fixed_point_columns import rounded_fraction
 from jobs.domain.meters import additive_columns, cost_of
 from jobs.domain.schemas import DUE, EARLY, FREE, PREPAID, in_decimals, usage_schema
 from jobs.domain.tables import USER_DAY
@@ -166,9 +167,5 @@ def _add_charges(scope: RunScope, pieces: Iterable[dict[str, Any]]) -> Iterator[
         charge = Fraction(piece["quantity"]) * Fraction(piece["price"]) * (1 - discount) / piece["per"]
         before = exact.get(meter, Fraction(0))
         exact[meter] = before + charge / days.get(meter, 1)
-        yield PricedQuantity(**piece, days=days.get(meter), charge=_rounded(exact[meter]) - _rounded(before))
-
-
-def _rounded(exact: Fraction) -> Decimal:
-    """Rounds to ten decimals, half to even, as charges are rounded."""
-    return unscaled(round(exact * ONE))
+        rounded = rounded_fraction(exact[meter] * ONE) - rounded_fraction(before * ONE)
+        yield PricedQuantity(**piece, days=days.get(meter), charge=unscaled(rounded))

@@ -2,8 +2,11 @@
 
 One statement compares each user's months with user_monthly: the fingerprint of his rows, the hashes of prices, price
 overrides, billing modes, account, credit settings and open debts, and the currency. Months that are not comparable
-count as changed. It returns only ids and counts. An unchanged user is skipped: his usage rows
-are not read.
+count as changed. It returns only ids and counts. An unchanged user is not recomputed: his usage rows are not read.
+
+To find why a user is not recomputed (skipped): the conditions are the queries `differs` and `work_list` of
+``sql/detection.sql``; what the hashes include is in ``fingerprints`` and ``run_scope``; a batch stores them with its
+user-months (``pipeline.month_hashes``). Users whom a batch sets aside stand in ``rollup.set_aside``.
 """
 
 from collections.abc import Collection, Mapping, Sequence

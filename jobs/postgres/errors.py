@@ -1,11 +1,10 @@
 """Errors of the database driver: the lists of SQLSTATEs, the retries, and the messages for an operator.
 
-connectorx gives no SQLSTATE: what is retried of its errors stands in ``usage_reader.RETRIED_MESSAGES``.
-
 An entry of a list may be the beginning of SQLSTATEs, such as their class: the first two characters.
 """
 
 import random
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,6 +22,13 @@ CONNECTION_LOST = ("08", "57P")
 """The connection is lost, or the server goes away."""
 RETRIED = (*LOCK_ERRORS, *CONNECTION_LOST, "57", "40001", "25P03", "53300")
 """Worth a retry: also operator intervention, serialization failure, an idle transaction ended, no connection left."""
+RETRIED_MESSAGES = re.compile(
+    r"kind: (Closed|Io)\b|SqlState\(E(08|57|53300)|timed out waiting for connection|connection closed"
+    r"|db error: FATAL\b|canceling statement due to|deadlock detected"
+    "|error (communicating with|connecting to) (the )?server"
+)
+"""Messages of connectorx where a retry may succeed: it gives no SQLSTATE. Of some errors its driver names the beginning
+of one: the RETRIED above, without the locks and the idle transaction, which have words of their own."""
 REFUSED_AT_COMMIT = ("23", "P0")
 """A constraint or a trigger refuses a write; at COMMIT these are the deferred ones."""
 REFUSED_BY_TABLE = (*REFUSED_AT_COMMIT, "22", "42", "0A", "2B")

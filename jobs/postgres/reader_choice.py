@@ -1,4 +1,9 @@
-"""Finds out whether there is a pooler between the job and the server, and which reader can work over the connection."""
+"""Chooses the reader: whether connectorx or COPY reads usage. Finds out whether there is a pooler before the server.
+
+connectorx reads the batches of a run or dry run that are not locked yet, if all of these hold: ``reader`` is not
+"copy"; there is no transaction pooler; it supports the address; and, with ``reader = "auto"``, the run has FEWEST_ROWS.
+In all other cases COPY reads: locked rows, and all that commands in ``jobs.audit`` and ``jobs.reports`` read.
+"""
 
 from jobs.domain.errors import ConfigError
 from jobs.postgres.connections import Connection, connect, read_value, transaction

@@ -1,9 +1,13 @@
 """One run at a time: the run lock, and the ownership check, which protects the data even where the lock is lost.
 
 The run lock is a transaction-level advisory lock (a transaction pooler supports no other kind). A transaction on its
-own connection, the lock connection, holds it as long as the run lasts. This transaction writes nothing; it sends pings,
-so that the server can end it 60 s after its client has become silent. The run that gets the lock terminates silent
-transactions of earlier runs; it then marks their rows crashed (``run_log.begin_run``).
+own connection, the lock connection, holds it as long as the run lasts. This transaction writes nothing; it sends pings.
+
+How the lock of a crashed run is freed: where its process has ended, the server ends the session at once. Where its
+host or network has, the server ends the transaction after SILENCE_SECONDS without a ping (``_begin``). A run whose
+connection was lost ends its old session when it connects again (``connections.ReconnectingConnection``). Until then the
+next run ends with exit code 4. The run that gets the lock terminates other silent transactions of earlier runs (query
+``end_silent``), which keep rows locked; it then marks their rows of ``rollup.runs`` crashed (``run_log.begin_run``).
 
 The ownership check: every writing transaction locks the run's own row of ``rollup.runs`` FOR SHARE, and continues only
 if its status is ``running``.

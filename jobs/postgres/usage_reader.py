@@ -5,7 +5,6 @@ use a unix socket; and it opens its own connection, outside our transaction. Whe
 connection that has the locks. A read is one query of some users: one snapshot, with bounded memory.
 """
 
-import re
 from dataclasses import dataclass
 from urllib.parse import quote, urlencode
 
@@ -16,16 +15,9 @@ from jobs.domain.errors import UnreachableError, UsageJobsError
 from jobs.domain.schemas import USAGE, Schema, usage_schema
 from jobs.postgres.connections import NETWORK, Connection
 from jobs.postgres.conninfo import Address
+from jobs.postgres.errors import RETRIED_MESSAGES
 from jobs.postgres.table_io import id_number, read_frame
 from jobs.postgres.usage_query import UsageQuery
-
-RETRIED_MESSAGES = re.compile(
-    r"kind: (Closed|Io)\b|SqlState\(E(08|57|53300)|timed out waiting for connection|connection closed"
-    r"|db error: FATAL\b|canceling statement due to|deadlock detected"
-    "|error (communicating with|connecting to) (the )?server"
-)
-"""Messages of connectorx (of its driver) where a retry may succeed: server or connection lost, or a lock not
-available."""
 
 
 @dataclass(frozen=True, slots=True)

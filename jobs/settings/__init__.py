@@ -43,7 +43,10 @@ def _validate_schema(name: str) -> str:
 
 
 class Settings(BaseModel):
-    """All that a run depends on besides the clock and the database; config/settings.toml documents each setting."""
+    """All that a run depends on besides the clock and the database; config/settings.toml documents each setting.
+
+    The defaults stand here. Tests fail where settings.toml or the manual (settings, performance) has another one.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
     cost: Literal["recorded", "rated"] = "recorded"

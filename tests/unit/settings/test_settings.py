@@ -16,9 +16,11 @@ from commands import RATES, configured
 from psycopg.conninfo import conninfo_to_dict
 from pydantic import ValidationError
 
+from jobs.docs import read_page
 from jobs.domain.errors import ConfigError
 from jobs.domain.meters import DEFAULTS
 from jobs.postgres.conninfo import Address
+from jobs.postgres.performance_checks import estimate_memory
 from jobs.settings import Settings, load, passwords
 from jobs.settings.database_url import address
 from jobs.settings.tables import COMPUTED_FIELDS
@@ -80,6 +82,19 @@ def test_what_ships_is_the_defaults(tmp_path: Path) -> None:
     assert differing == {"source", "rates", "rate_card"}, "the file names what the code does without it"
     assert shipped.rate_card.cards == bare.rate_card.cards
     assert shipped.meters == tuple(DEFAULTS.values())
+
+
+def test_the_manual_has_the_defaults(tmp_path: Path) -> None:
+    """Of numbers and words; the others are described."""
+    found = settings(tmp_path).model_dump(by_alias=True)
+    rows = re.findall(r"^\| `(\w+)` \| [^|]+ \| `?([^|`]+)`? \|", read_page("settings"), re.MULTILINE)
+    documented = {name: text.strip() for name, text in rows if name in found and text.strip() != "none"}
+    assert documented == {name: str(found[name]) for name in documented} | {"rates": "rates.csv"}
+    assert (
+        documented.keys()
+        >= {name for name, value in found.items() if isinstance(value, int | Decimal)} - COMPUTED_FIELDS
+    )
+    assert f"{estimate_memory(settings(tmp_path))} MiB with the defaults" in read_page("performance")
 
 
 def test_the_file_that_ships_names_every_setting() -> None:
