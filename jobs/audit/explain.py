@@ -11,7 +11,7 @@ from uuid import UUID
 
 import polars as pl
 
-from jobs.audit.explanation import DayCost, Explanation, Line, Owed, PaymentSplit, PricedQuantity, Rejected
+from jobs.audit.explanation import DayCost, ExplainedRow, Explanation, Owed, PaymentSplit, PricedQuantity, Rejected
 from jobs.audit.recalculation import id_text, is_same, join_stored
 from jobs.credits.allocation import apply_ledger
 from jobs.domain.billing_periods import Window, days_in, first_open_month, is_closed, last_of
@@ -124,7 +124,7 @@ def _differing_days(scope: RunScope, paid_rows: pl.DataFrame, inputs: BatchInput
     yield from (DayCost(*row) for row in differing.select("date", id_text("cluster_id"), *costs).iter_rows())
 
 
-def _lines(scope: RunScope, paid_rows: pl.DataFrame) -> Iterator[Line]:
+def _lines(scope: RunScope, paid_rows: pl.DataFrame) -> Iterator[ExplainedRow]:
     pieces: dict[str, list[dict[str, Any]]] = {}
     for piece in _break_down(scope, paid_rows).iter_rows(named=True):
         pieces.setdefault(piece.pop("id"), []).append(piece)
@@ -133,7 +133,7 @@ def _lines(scope: RunScope, paid_rows: pl.DataFrame) -> Iterator[Line]:
     amounts = (*payment, *charges, "recorded", "total_cost", "adjustment_cost")
     rows = paid_rows.select("date", "class", id_text("id"), id_text("cluster_id"), *map(in_decimals, amounts))
     for row in rows.iter_rows(named=True):
-        yield Line(
+        yield ExplainedRow(
             id=row["id"],
             day=row["date"],
             cluster=row["cluster_id"],

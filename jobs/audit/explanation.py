@@ -45,7 +45,7 @@ class PaymentSplit:
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class ExplainedRow:
     """A usage row: its priced pieces, the charge of each meter, its cost, and how it is paid.
 
     ``recorded``: the recorded cost, if any. ``adjustment``: the cost minus all charges.
@@ -113,7 +113,7 @@ class Explanation:
     last: date
     closed: bool
     units: Mapping[str, str]
-    lines: tuple[Line, ...]
+    lines: tuple[ExplainedRow, ...]
     rejected: tuple[Rejected, ...]
     days: tuple[DayCost, ...]
     sums: Mapping[str, Any]

@@ -19,7 +19,7 @@ from jobs.audit import lists
 from jobs.cli import audit_output, explain_output, help_output, output, run_output
 from jobs.cli.output import Result
 from jobs.demo.server import run_server
-from jobs.domain.backfill_request import Backfill, Limits
+from jobs.domain.backfill_request import Backfill, BackfillLimits
 from jobs.domain.errors import ConfigError, StoppedError
 from jobs.domain.run_report import Report
 from jobs.domain.wording import format_figure
@@ -78,7 +78,7 @@ def _run(context: CommandContext, settings: Settings, address: Address) -> Resul
 def _backfill(context: CommandContext, settings: Settings, address: Address) -> Result:
     arguments = context.arguments
     some = (None if ids is None else frozenset(ids) for ids in (arguments.user, arguments.cluster))
-    request = Backfill(arguments.since, arguments.until, arguments.reason, Limits(*some), arguments.plan)
+    request = Backfill(arguments.since, arguments.until, arguments.reason, BackfillLimits(*some), arguments.plan)
     if not (arguments.dry_run or arguments.yes or request.plan):
         planned = _run_job(context, settings, address, backfill=request, dry_run=True)
         if planned.changes_closed_months:

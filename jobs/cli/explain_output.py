@@ -5,7 +5,7 @@ from decimal import Decimal
 
 from rich.text import Text
 
-from jobs.audit.explanation import Explanation, Line, PricedQuantity
+from jobs.audit.explanation import ExplainedRow, Explanation, PricedQuantity
 from jobs.cli.output import Result, bold, lay_out, to_plain, wrap
 from jobs.domain.wording import format_figure, format_pair, format_value
 
@@ -66,7 +66,7 @@ def _cluster(cluster: str | None) -> str:
     return "no cluster" if cluster is None else f"cluster {cluster[:8]}"
 
 
-def _charges(explanation: Explanation, line: Line) -> list[tuple[str, Decimal]]:
+def _charges(explanation: Explanation, line: ExplainedRow) -> list[tuple[str, Decimal]]:
     """What each part of the row's quantity is charged, the row's cost, and how it is paid.
 
     The amounts above the cost add up to it.

@@ -57,8 +57,8 @@ def make_postings(rows: pl.LazyFrame, accounts: pl.LazyFrame, draws: pl.LazyFram
     """Returns the differences between what ``rows`` should draw and have drawn, one row per POSTING_KEY that differs.
 
     Users without an account are left as they are. Columns: user_id, id, month, date; free and purchased (signed,
-    units of 10^-10); ``fresh``: whether the ledger has no draws on the row in this window; ``vanished``: whether there
-    is no row of this user in this month any more.
+    units of 10^-10); ``is_first_draw``: whether the ledger has no draws on the row in this window; ``vanished``:
+    whether there is no row of this user in this month any more.
 
     - ``rows``: with the draws that they should have, of one draw window;
     - ``accounts``: schemas.ACCOUNTS;
@@ -83,7 +83,7 @@ def make_postings(rows: pl.LazyFrame, accounts: pl.LazyFrame, draws: pl.LazyFram
         )
         .filter(IS_DRAWN)
         .join(drawn_before, on=ROW_KEY, how="left")
-        .with_columns(pl.col("was_drawn").is_null().alias("fresh"))
+        .with_columns(pl.col("was_drawn").is_null().alias("is_first_draw"))
         .drop("was_drawn")
         .sort("user_id", "date", "id", "month")
     )

@@ -6,7 +6,7 @@ from uuid import UUID
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class BackfillLimits:
     """The only users and clusters whose rows a backfill may change.
 
     ``users``: None means every user. ``clusters``: None means every cluster; None as a member of the set means the rows
@@ -28,5 +28,5 @@ class Backfill:
     since: date
     until: date
     reason: str | None = None
-    limits: Limits = Limits()
+    limits: BackfillLimits = BackfillLimits()
     plan: str | None = None

@@ -117,7 +117,7 @@ def _mark_skipped_lookups(postings: pl.DataFrame, mismatched: pl.DataFrame, *, s
     if not skips_lookup:
         return postings.with_columns(skips_lookup=pl.lit(value=False))
     mismatched_ids = mismatched.select("id", is_mismatched=pl.lit(value=True)).unique()
-    is_first = pl.col("fresh") & ~pl.col("vanished") & pl.col("is_mismatched").is_null()
+    is_first = pl.col("is_first_draw") & ~pl.col("vanished") & pl.col("is_mismatched").is_null()
     return (
         postings.join(mismatched_ids, on="id", how="left", maintain_order="left")
         .with_columns(skips_lookup=is_first)

@@ -10,7 +10,7 @@ from uuid import UUID
 
 import polars as pl
 
-from jobs.domain.backfill_request import Limits
+from jobs.domain.backfill_request import BackfillLimits
 from jobs.domain.errors import PlanMismatchError
 from jobs.domain.wording import name_some
 from jobs.rollups.causes import NO_CAUSES, SUMS
@@ -42,7 +42,7 @@ class ChangeRecorder:
     - ``causes``: why user-months change.
     """
 
-    limits: Limits = field(default_factory=Limits)
+    limits: BackfillLimits = field(default_factory=BackfillLimits)
     approved: ApprovedPlan | None = None
     users: dict[str | None, int] = field(default_factory=dict)
     stages: dict[str, int] = field(default_factory=dict)
@@ -122,7 +122,7 @@ class ChangeRecorder:
         )
 
 
-def outside_limits(rows: pl.DataFrame, limits: Limits) -> set[str]:
+def outside_limits(rows: pl.DataFrame, limits: BackfillLimits) -> set[str]:
     """Returns which of ``rows`` the limits do not allow, in words."""
     outside = set()
     for row in rows.iter_rows(named=True) if limits.any else ():

@@ -47,8 +47,8 @@ def list_postings(scope: RunScope, postings: pl.DataFrame, before: pl.DataFrame,
         list_changes("credit_draws", rows.lazy(), ["id", "user_id", "month"], old=nothing, new=new, owner="user_id")
     ]
     if scope.credits.has_transactions:
-        fresh, net = compute_transactions(rows)
-        for transactions_, key in ((fresh, ["user_id", "id"]), (net, ["user_id", "month"])):
+        first_draws, net = compute_transactions(rows)
+        for transactions_, key in ((first_draws, ["user_id", "id"]), (net, ["user_id", "month"])):
             new = join_text([0 - pl.col("amount")])
             lists.append(
                 list_changes("credit_transactions", transactions_.lazy(), key, old=nothing, new=new, owner="user_id")

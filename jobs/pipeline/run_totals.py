@@ -146,7 +146,7 @@ def sum_postings(postings: "pl.DataFrame", settled_debts: "pl.DataFrame") -> Pos
     if postings.is_empty():
         return PostedTotals()
     amount = postings["free"] + postings["purchased"]
-    is_correction = ~postings["fresh"]
+    is_correction = ~postings["is_first_draw"]
     taken, back = amount.filter(is_correction & (amount > 0)), amount.filter(is_correction & (amount < 0))
     return PostedTotals(
         users=postings["user_id"].n_unique(),

@@ -93,7 +93,7 @@ def post_adopted_draws(connection: Connection, settings: Settings, draws: pl.Dat
     account already."""
     columns = {
         "month": pl.col("date").dt.month_start(),
-        "fresh": pl.lit(value=False),
+        "is_first_draw": pl.lit(value=False),
         "skips_lookup": pl.lit(value=False),
     }
     entered = _insert_draws(connection, settings, draws.with_columns(**columns), run_id, imported=True)
@@ -105,7 +105,7 @@ def _insert_draws(
 ) -> int:
     """Adds ``draws`` to the ledger by way of a temporary table. Returns how many rows were added."""
     connection.execute(compose("accounts.stage_draws"))
-    staged = draws.select("user_id", "id", "month", "date", "free", "purchased", "fresh", "skips_lookup")
+    staged = draws.select("user_id", "id", "month", "date", "free", "purchased", "is_first_draw", "skips_lookup")
     copy_in(connection, sql.Identifier("usage_jobs_draws"), staged)
     text = compose("accounts.post_draws", settings)
     with prefer_indexes(connection):
@@ -130,8 +130,8 @@ def compute_transactions(postings: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataF
     """Returns the transactions that ``postings`` make, with ``amount`` (units of 10^-10): one for each row drawn for
     the first time; and one for the corrections of a user and month, unless their sum is 0."""
     rows = postings.with_columns(amount=DRAWN)
-    net = rows.filter(~pl.col("fresh")).group_by("user_id", "month").agg(pl.col("amount").sum())
-    return rows.filter("fresh"), net.filter(pl.col("amount") != 0)
+    net = rows.filter(~pl.col("is_first_draw")).group_by("user_id", "month").agg(pl.col("amount").sum())
+    return rows.filter("is_first_draw"), net.filter(pl.col("amount") != 0)
 
 
 def count_transactions(postings: pl.DataFrame) -> int:

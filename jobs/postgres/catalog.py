@@ -121,12 +121,12 @@ def read_catalog(connection: Connection, settings: Settings) -> Catalog:
         (row["table_name"], frozenset(row["columns"]), row["nulls_equal"])
         for row in read_dicts(connection, "catalog.keys", **names)
     )
-    known = Catalog(server, source, own, row_security, keys, frozenset())
-    return replace(known, facts=_read_facts(connection, settings, known))
+    catalog = Catalog(server, source, own, row_security, keys, frozenset())
+    return replace(catalog, facts=_read_facts(connection, settings, catalog))
 
 
-def _read_facts(connection: Connection, settings: Settings, known: Catalog) -> frozenset[str]:
-    accounts = known.source.get("user_credits", {})
+def _read_facts(connection: Connection, settings: Settings, catalog: Catalog) -> frozenset[str]:
+    accounts = catalog.source.get("user_credits", {})
     # "used_less" reads the whole ledger: it is asked only where free credits used are not counted apart.
     has_one_counter = "free_credits_used" not in accounts and _has_columns(
         accounts, {"user_id": "text", "total_used": "numeric"}
@@ -134,9 +134,9 @@ def _read_facts(connection: Connection, settings: Settings, known: Catalog) -> f
     return frozenset(
         fact
         for fact, needed in FACTS.items()
-        if known.server["may_use_schema"]
+        if catalog.server["may_use_schema"]
         and (fact != "used_less" or has_one_counter)
-        and all(_has_columns(known.own.get(table, {}), wanted) for table, wanted in needed.items())
+        and all(_has_columns(catalog.own.get(table, {}), wanted) for table, wanted in needed.items())
         and read_value(connection, compose(f"facts.{fact}", settings))
     )
 

@@ -110,9 +110,9 @@ class CreditCapabilities:
         return sql.SQL("({})").format(sql.SQL(" AND ").join(numbers))
 
 
-def find_capabilities(known: Catalog) -> CreditCapabilities:
+def find_capabilities(catalog: Catalog) -> CreditCapabilities:
     """Returns what the catalog shows of the credit system."""
-    tables = known.source
+    tables = catalog.source
     account, usage = tables.get("user_credits"), tables.get("usage_daily", {})
     scaled = (tables.get(table, {}).get(name) for table, names in SCALED.items() for name in names)
     decimals = [column.decimals for column in scaled if column is not None and column.decimals is not None]

@@ -21,29 +21,29 @@ LOST_ROWS = {
 _TYPES = {"timestamptz": "timestamp with time zone"}
 
 
-def check_own(known: Catalog, settings: Settings) -> Iterator[Finding]:
+def check_own(catalog: Catalog, settings: Settings) -> Iterator[Finding]:
     """Yields what differs from the job's schema, and how many tables do not."""
     schema, expected = f"schema {settings.rollup_schema}", tables(settings.meters)
-    if not known.own:
+    if not catalog.own:
         yield Finding("refused", schema, "the job's own tables", "none of them", NOWHERE, APPLY)
         return
-    found = [list(_check_table(known, f"{settings.rollup_schema}.{table.name}", table)) for table in expected]
+    found = [list(_check_table(catalog, f"{settings.rollup_schema}.{table.name}", table)) for table in expected]
     yield from chain(*found)
     if fine := found.count([]):
         as_created = f"{fine} of {len(found)} tables are as `usage-jobs schema` makes them"
         yield Finding("ok", schema, "the job's own tables", as_created)
 
 
-def _check_table(known: Catalog, subject: str, table: Table) -> Iterator[Finding]:
-    columns = known.own.get(table.name, {})
+def _check_table(catalog: Catalog, subject: str, table: Table) -> Iterator[Finding]:
+    columns = catalog.own.get(table.name, {})
     if missing := [name for name in table.columns if name not in columns]:
         found = f"without {', '.join(missing)}" if columns else "no such table"
         yield Finding("refused", subject, "the job's own table", found, NOWHERE, APPLY)
     else:
         yield from _check_columns(subject, table, columns)
-        yield from _check_privileges(known, subject, table, columns)
-        yield from _check_safety(known, subject, table)
-    yield from _check_row_security(known, subject, table)
+        yield from _check_privileges(catalog, subject, table, columns)
+        yield from _check_safety(catalog, subject, table)
+    yield from _check_row_security(catalog, subject, table)
 
 
 def _check_columns(subject: str, table: Table, columns: Mapping[str, Column]) -> Iterator[Finding]:
@@ -75,34 +75,34 @@ def _is_as_created(column: Column, table: Table) -> bool:
     return column.type == _TYPES.get(name, name) and column.scale == wanted
 
 
-def _check_safety(known: Catalog, subject: str, table: Table) -> Iterator[Finding]:
+def _check_safety(catalog: Catalog, subject: str, table: Table) -> Iterator[Finding]:
     """Checks what keeps rows safe: the key, the append-only trigger, and that no rows are lost."""
     key = frozenset(table.key)
-    if not any(name == table.name and of == key and nulls >= table.null_in_key for name, of, nulls in known.keys):
+    if not any(name == table.name and of == key and nulls >= table.null_in_key for name, of, nulls in catalog.keys):
         expected = f"a unique key ({', '.join(table.key)})"
         yield Finding("unwritable", subject, expected, "none", "Rows could not be found by their key", APPLY)
-    if table.name in APPEND_ONLY and table.name not in known.server["append_only"]:
+    if table.name in APPEND_ONLY and table.name not in catalog.server["append_only"]:
         expected, consequence = "append-only: no UPDATE, no DELETE", "Posted entries could be changed"
         yield Finding("note", subject, expected, "no trigger", consequence, APPLY)
     fact, found, consequence = LOST_ROWS.get(table.name, ("", "", ""))
-    if fact in known.facts:
+    if fact in catalog.facts:
         remedy = "Restore the table from a backup: its rows cannot be computed again"
         yield Finding("unwritable", subject, "the rows that earlier runs have written", found, consequence, remedy)
 
 
-def _check_privileges(known: Catalog, subject: str, table: Table, columns: Mapping[str, Column]) -> Iterator[Finding]:
+def _check_privileges(catalog: Catalog, subject: str, table: Table, columns: Mapping[str, Column]) -> Iterator[Finding]:
     rights, consequence = own_rights(table.name), "The job could not write its own tables"
     if missing := [right for right in rights if not all(right in column.rights for column in columns.values())]:
         level: Level = "refused" if "SELECT" in missing else "unwritable"
-        remedy = grant(missing, next(iter(columns.values())).place, known.server["quoted_role"])
+        remedy = grant(missing, next(iter(columns.values())).place, catalog.server["quoted_role"])
         yield lacks_privileges(level, subject, rights, missing, consequence, remedy)
 
 
-def _check_row_security(known: Catalog, subject: str, table: Table) -> Iterator[Finding]:
+def _check_row_security(catalog: Catalog, subject: str, table: Table) -> Iterator[Finding]:
     """Checks that the job sees all rows, and that row-level security is on, so that other roles see none."""
-    security = known.row_security.get(table.name)
+    security = catalog.row_security.get(table.name)
     if security is not None:
-        yield from check_visibility(subject, security, own_rights(table.name), known.server["role"])
+        yield from check_visibility(subject, security, own_rights(table.name), catalog.server["role"])
     if security is not None and not security.is_on:
         consequence = "A role that is granted the schema by mistake can read what customers pay"
         yield Finding("note", f"{subject}, row-level security", "on", "off", consequence, APPLY)

@@ -30,16 +30,17 @@ def inspect_source(
     with transaction(connection) as opened:
         needs = read_requirements(opened, settings)
         doubled = list(source_checks.find_doubled_keys(opened, settings, needs.known, views=thorough))
-    known = needs.known
+    catalog = needs.known
     found = [
-        *_check_server(known.server, settings),
-        *source_checks.check_source(known, settings, needs.columns),
+        *_check_server(catalog.server, settings),
+        *source_checks.check_source(catalog, settings, needs.columns),
         *doubled,
-        *own_checks.check_own(known, settings),
-        *check_side_effects(needs.effects, known.server["quoted_role"]),
+        *own_checks.check_own(catalog, settings),
+        *check_side_effects(needs.effects, catalog.server["quoted_role"]),
     ]
     has_clusters = _is_usable(needs, "hopsworks_clusters", ("id", "name"))
-    return find_source(known, settings, has_clusters=has_clusters, has_users=_is_usable(needs, "users", ("id",))), found
+    has_users = _is_usable(needs, "users", ("id",))
+    return find_source(catalog, settings, has_clusters=has_clusters, has_users=has_users), found
 
 
 def _is_usable(needs: Requirements, table: str, columns: tuple[str, ...]) -> bool:

@@ -82,8 +82,8 @@ class ColumnRequirement:
 
     - ``types``: accepted types (none: any)
     - ``rights``: the privileges that the job needs
-    - ``lack``: the consequence where the column is missing; None: the job cannot run
-    - ``spare``: the same consequence, not an error, where its type or privileges are wrong
+    - ``consequence``: the consequence where the column is missing; None: the job cannot run
+    - ``is_dispensable``: the same consequence, not an error, where its type or privileges are wrong
     - ``meter``: the meter that it belongs to
     - ``remedy``: what to do where it is missing
     """
@@ -92,8 +92,8 @@ class ColumnRequirement:
     column: str
     types: tuple[str, ...]
     rights: tuple[str, ...] = READ
-    lack: str | None = None
-    spare: bool = False
+    consequence: str | None = None
+    is_dispensable: bool = False
     meter: str = ""
     remedy: str = "Add the column"
 
@@ -107,26 +107,34 @@ def own_rights(table: str) -> tuple[str, ...]:
     return OWN_RIGHTS.get(table, (*READ, "INSERT", "UPDATE", "DELETE"))
 
 
-def column_requirements(known: Catalog, settings: Settings) -> Iterator[ColumnRequirement]:
+def column_requirements(catalog: Catalog, settings: Settings) -> Iterator[ColumnRequirement]:
     """Yields the requirements on columns of usage_daily and of all other application tables that exist."""
-    yield from _usage(known, settings)
-    if "hopsworks_clusters" in known.source:
-        lack = OPTIONAL_TABLES["hopsworks_clusters"]
-        yield from _same("hopsworks_clusters", {"id": ("uuid",), "name": TEXT}, lack=lack, spare=True)
-    if users := known.source.get("users"):
-        lack, is_spare = OPTIONAL_TABLES["users"], "billing_mode" not in users
-        yield ColumnRequirement("users", "id", (*TEXT, "uuid"), lack=lack if is_spare else None, spare=is_spare)
-        yield ColumnRequirement("users", "billing_mode", LABEL, lack=lack)
+    yield from _usage(catalog, settings)
+    if "hopsworks_clusters" in catalog.source:
+        consequence = OPTIONAL_TABLES["hopsworks_clusters"]
+        yield from _same(
+            "hopsworks_clusters", {"id": ("uuid",), "name": TEXT}, consequence=consequence, is_dispensable=True
+        )
+    if users := catalog.source.get("users"):
+        consequence, is_dispensable = OPTIONAL_TABLES["users"], "billing_mode" not in users
+        yield ColumnRequirement(
+            "users",
+            "id",
+            (*TEXT, "uuid"),
+            consequence=consequence if is_dispensable else None,
+            is_dispensable=is_dispensable,
+        )
+        yield ColumnRequirement("users", "billing_mode", LABEL, consequence=consequence)
     if settings.credits.feature_flag is not None:
         yield ColumnRequirement("users", "feature_flags", ("jsonb",), remedy="credits.feature_flag needs it: add it")
-    if overrides := known.source.get("user_pricing_overrides"):
+    if overrides := catalog.source.get("user_pricing_overrides"):
         present = {name: types for name, types in OVERRIDE_VARIANTS.items() if name in overrides}
         remedy = "Without it customers would be charged list prices: add it"
         yield from _same(
             "user_pricing_overrides", {**OVERRIDE_COLUMNS, **(present or OVERRIDE_VARIANTS)}, remedy=remedy
         )
-    if "user_credits" in known.source:
-        yield from _credits(known)
+    if "user_credits" in catalog.source:
+        yield from _credits(catalog)
 
 
 def _same(table: str, columns: Types, **options: Any) -> Iterator[ColumnRequirement]:
@@ -134,33 +142,37 @@ def _same(table: str, columns: Types, **options: Any) -> Iterator[ColumnRequirem
     yield from (ColumnRequirement(table, name, types, **options) for name, types in columns.items())
 
 
-def _usage(known: Catalog, settings: Settings) -> Iterator[ColumnRequirement]:
-    usage, credits = "usage_daily", find_capabilities(known)
+def _usage(catalog: Catalog, settings: Settings) -> Iterator[ColumnRequirement]:
+    usage, credits = "usage_daily", find_capabilities(catalog)
     accepted = {"uuid": ("uuid",), "text": TEXT, "date": ("date",)}
     yield from _same(usage, {column: accepted[kind] for column, kind in USAGE_COLUMNS.values()})
-    is_rated = settings.cost == "rated" or "rated" in known.facts
+    is_rated = settings.cost == "rated" or "rated" in catalog.facts
     yield ColumnRequirement(usage, "total_cost", ("numeric",), READ_UPDATE if is_rated else READ)
     for meter in settings.meters:
-        lack = "The meter is left out until it appears" if meter.optional else None
+        consequence = "The meter is left out until it appears" if meter.optional else None
         remedy = "" if meter.optional else "Map the meter to its column ([meters.…] column in the settings)"
-        yield ColumnRequirement(usage, meter.column, QUANTITIES, lack=lack, meter=meter.name, remedy=remedy)
+        yield ColumnRequirement(
+            usage, meter.column, QUANTITIES, consequence=consequence, meter=meter.name, remedy=remedy
+        )
     if credits.has_accounts or credits.has_deducted:
         rights = READ_UPDATE if credits.writes_deducted else READ
-        yield ColumnRequirement(usage, "credits_deducted", NUMBERS, rights, lack="Draws are stored in the ledger only")
-    is_lost = "reported" in known.facts and not credits.has_reported
+        yield ColumnRequirement(
+            usage, "credits_deducted", NUMBERS, rights, consequence="Draws are stored in the ledger only"
+        )
+    is_lost = "reported" in catalog.facts and not credits.has_reported
     remedy = "Restore it (an empty boolean column says that nothing was reported)" if is_lost else ""
-    lack = None if is_lost else "No row counts as reported elsewhere"
-    yield ColumnRequirement(usage, "reported_to_stripe", ("boolean",), lack=lack, remedy=remedy)
+    consequence = None if is_lost else "No row counts as reported elsewhere"
+    yield ColumnRequirement(usage, "reported_to_stripe", ("boolean",), consequence=consequence, remedy=remedy)
 
 
-def _credits(known: Catalog) -> Iterator[ColumnRequirement]:
+def _credits(catalog: Catalog) -> Iterator[ColumnRequirement]:
     """Yields requirements on accounts, and on transactions: without accounts nothing is drawn, so nothing is posted."""
     yield from _same("user_credits", {"user_id": TEXT, "total_purchased": NUMBERS})
     yield ColumnRequirement("user_credits", "total_used", NUMBERS, READ_UPDATE)
-    for name, (rights, lack, fact, remedy) in FREE_CREDITS.items():
-        missing: dict[str, Any] = {"remedy": remedy} if fact in known.facts else {"lack": lack}
+    for name, (rights, consequence, fact, remedy) in FREE_CREDITS.items():
+        missing: dict[str, Any] = {"remedy": remedy} if fact in catalog.facts else {"consequence": consequence}
         yield ColumnRequirement("user_credits", name, NUMBERS, rights, **missing)
-    if "credit_transactions" in known.source:
+    if "credit_transactions" in catalog.source:
         remedy = "Add the column, or drop the table"
         for name, (types, rights) in TRANSACTION_COLUMNS.items():
             yield ColumnRequirement("credit_transactions", name, types, rights, remedy=remedy)

@@ -42,23 +42,23 @@ class SourceCapabilities:
     credits: CreditCapabilities
 
 
-def find_source(known: Catalog, settings: Settings, *, has_clusters: bool, has_users: bool) -> SourceCapabilities:
+def find_source(catalog: Catalog, settings: Settings, *, has_clusters: bool, has_users: bool) -> SourceCapabilities:
     """Returns what the catalog shows; whether clusters and users can be used is known from the checks of columns."""
-    usage, overrides = known.source.get("usage_daily", {}), known.source.get("user_pricing_overrides")
+    usage, overrides = catalog.source.get("usage_daily", {}), catalog.source.get("user_pricing_overrides")
     meters = tuple(meter for meter in settings.meters if meter.column in usage)
     types = {meter.name: usage[meter.column].type for meter in meters}
     return SourceCapabilities(
         meters=meters,
         types={meter.column: types[meter.name] for meter in meters},
         columns=frozenset(column.name for column in usage.values() if "SELECT" in column.rights),
-        rows_by_index=bool(known.server["usage_by_id"]),
+        rows_by_index=bool(catalog.server["usage_by_id"]),
         integers=frozenset(name for name, kind in types.items() if kind in INTEGERS),
         binaries=frozenset(name for name, kind in types.items() if kind in BINARIES),
         cost_scale=usage["total_cost"].scale if "total_cost" in usage else None,
         has_clusters=has_clusters,
         has_users=has_users,
         overrides=None if overrides is None else frozenset(overrides),
-        credits=find_capabilities(known),
+        credits=find_capabilities(catalog),
     )
 
 

@@ -45,45 +45,49 @@ KEYS = {
 """By table the column that identifies a row, and what follows where two rows have the same value."""
 
 
-def check_source(known: Catalog, settings: Settings, needed: Sequence[ColumnRequirement]) -> Iterator[Finding]:
+def check_source(catalog: Catalog, settings: Settings, needed: Sequence[ColumnRequirement]) -> Iterator[Finding]:
     """Yields what differs from the requirements ``needed``, and each column that does not."""
-    if "usage_daily" not in known.source:
-        others = ", ".join(sorted(known.source)) or "none of the tables"
+    if "usage_daily" not in catalog.source:
+        others = ", ".join(sorted(catalog.source)) or "none of the tables"
         found = f"no such table ({others} found there)"
         remedy = "Check the database in the address, and source_schema in the settings"
         expected = f"a table in schema {settings.source_schema}"
         yield Finding("refused", "usage_daily", expected, found, "There is no usage", remedy)
     else:
-        yield from (check_column(known, need) for need in needed)
-        yield from _check_transactions(known)
-        yield from _check_decimals(known, settings)
-        yield from _check_optional_tables(known)
-    for table in sorted(known.source.keys() & known.row_security.keys()):
-        needs = [need for need in needed if need.table == table and need.column in known.source.get(table, {})]
+        yield from (check_column(catalog, need) for need in needed)
+        yield from _check_transactions(catalog)
+        yield from _check_decimals(catalog, settings)
+        yield from _check_optional_tables(catalog)
+    for table in sorted(catalog.source.keys() & catalog.row_security.keys()):
+        needs = [need for need in needed if need.table == table and need.column in catalog.source.get(table, {})]
         actions = sorted({right for need in needs for right in need.rights})
-        place, spare = f"{settings.source_schema}.{table}", all(need.spare for need in needs)
-        yield from check_visibility(place, known.row_security[table], actions, known.server["role"], spare=spare)
+        place, is_dispensable = f"{settings.source_schema}.{table}", all(need.is_dispensable for need in needs)
+        yield from check_visibility(
+            place, catalog.row_security[table], actions, catalog.server["role"], is_dispensable=is_dispensable
+        )
 
 
-def check_column(known: Catalog, need: ColumnRequirement) -> Finding:
+def check_column(catalog: Catalog, need: ColumnRequirement) -> Finding:
     """Compares one required column with the column that exists."""
-    columns = known.source.get(need.table, {})
+    columns = catalog.source.get(need.table, {})
     column = columns.get(need.column)
     label = f" (meter {need.meter})" if need.meter not in ("", need.column) else ""
     subject = f"{need.table}.{need.column}{label}"
     if column is None:
-        if need.lack is not None:
-            return Finding("note", subject, need.expected, "no such column", need.lack, need.remedy)
+        if need.consequence is not None:
+            return Finding("note", subject, need.expected, "no such column", need.consequence, need.remedy)
         found = f"no such column (there are: {', '.join(sorted(columns)) or 'no such table'})"
         return Finding("refused", subject, need.expected, found, "The job needs it", need.remedy)
     if need.types and column.type not in need.types:
-        consequence = need.lack if need.spare and need.lack else INEXACT
+        consequence = need.consequence if need.is_dispensable and need.consequence else INEXACT
         remedy = retype(column, need.types[0]) + (" Or map the meter to another column" if need.meter else "")
-        return Finding("note" if need.spare else "refused", subject, need.expected, column.type, consequence, remedy)
-    return _check_privileges(known, need, column, subject)
+        return Finding(
+            "note" if need.is_dispensable else "refused", subject, need.expected, column.type, consequence, remedy
+        )
+    return _check_privileges(catalog, need, column, subject)
 
 
-def _check_privileges(known: Catalog, need: ColumnRequirement, column: Column, subject: str) -> Finding:
+def _check_privileges(catalog: Catalog, need: ColumnRequirement, column: Column, subject: str) -> Finding:
     missing = [right for right in need.rights if right not in column.rights]
     if column.is_generated and set(need.rights) & {"UPDATE", "INSERT"}:
         remedy = f"ALTER TABLE {column.place} ALTER COLUMN {column.quoted} DROP EXPRESSION;"
@@ -96,20 +100,22 @@ def _check_privileges(known: Catalog, need: ColumnRequirement, column: Column, s
     if missing == ["SELECT"] and "INSERT" in need.rights and need.column not in READ_BY_RUNS:
         level, consequence = "unprovable", "reconcile cannot prove what was posted"
     elif "SELECT" in missing:
-        level, consequence = ("note", need.lack or "") if need.spare else ("refused", "It could not be read")
-    remedy = grant(missing, column.place, known.server["quoted_role"], column.quoted)
+        level, consequence = (
+            ("note", need.consequence or "") if need.is_dispensable else ("refused", "It could not be read")
+        )
+    remedy = grant(missing, column.place, catalog.server["quoted_role"], column.quoted)
     return lacks_privileges(level, subject, need.rights, missing, consequence, remedy)
 
 
-def _check_transactions(known: Catalog) -> Iterator[Finding]:
+def _check_transactions(catalog: Catalog) -> Iterator[Finding]:
     """Checks credit_transactions: an enum without our type, and required columns that the job does not fill."""
-    columns = known.source.get("credit_transactions", {})
+    columns = catalog.source.get("credit_transactions", {})
     kind = columns.get("type")
     if (
         kind is not None
         and kind.enum is not None
         and TRANSACTION_TYPE not in kind.labels
-        and "user_credits" in known.source
+        and "user_credits" in catalog.source
     ):
         found, remedy = f"{kind.enum} without it", f"ALTER TYPE {kind.enum} ADD VALUE '{TRANSACTION_TYPE}';"
         expected = f"an enum with the label {TRANSACTION_TYPE!r}"
@@ -121,38 +127,38 @@ def _check_transactions(known: Catalog) -> Iterator[Finding]:
             yield Finding("unwritable", subject, "null, or a default", found, "Nothing could be posted", remedy)
 
 
-def _check_decimals(known: Catalog, settings: Settings) -> Iterator[Finding]:
+def _check_decimals(catalog: Catalog, settings: Settings) -> Iterator[Finding]:
     """Notes columns with fewer decimals than the currency: credits are then drawn in units of their last decimal."""
-    columns = [(table, known.source.get(table, {}).get(name)) for table, names in SCALED.items() for name in names]
-    for table, column in columns if "user_credits" in known.source else ():
+    columns = [(table, catalog.source.get(table, {}).get(name)) for table, names in SCALED.items() for name in names]
+    for table, column in columns if "user_credits" in catalog.source else ():
         if column is not None and column.decimals is not None and column.decimals < settings.currency_scale:
             expected, found = f"{settings.currency_scale} decimals", f"{column.decimals} decimals"
             consequence, remedy = "Credits are drawn in units of its last decimal", "Give it the currency's decimals"
             yield Finding("note", f"{table}.{column.name}", expected, found, consequence, remedy)
 
 
-def _check_optional_tables(known: Catalog) -> Iterator[Finding]:
-    for table in (table for table in OPTIONAL_TABLES if table not in known.source):
+def _check_optional_tables(catalog: Catalog) -> Iterator[Finding]:
+    for table in (table for table in OPTIONAL_TABLES if table not in catalog.source):
         fact, consequence, remedy = USED_BEFORE.get(table, ("", "", ""))
-        if fact in known.facts:
+        if fact in catalog.facts:
             yield Finding("unwritable", table, "the table that runs have used", "no such table", consequence, remedy)
         else:
             yield Finding("note", table, "a table", "no such table", OPTIONAL_TABLES[table])
 
 
 def check_visibility(
-    table: str, security: RowSecurity, actions: Sequence[str], role: str, *, spare: bool = False
+    table: str, security: RowSecurity, actions: Sequence[str], role: str, *, is_dispensable: bool = False
 ) -> Iterator[Finding]:
     """Checks whether row-level security hides rows of a table: it then seems to be empty, without an error.
 
-    ``actions``: what the job does there; ``spare``: whether it can do without the table.
+    ``actions``: what the job does there; ``is_dispensable``: whether it can do without the table.
     """
     if not security.in_force:
         return
     subject = f"{table}, row-level security"
     blocked = [action for action in actions if action not in security.allowed]
     if blocked:
-        level: Level = "note" if spare else "refused" if "SELECT" in blocked else "unwritable"
+        level: Level = "note" if is_dispensable else "refused" if "SELECT" in blocked else "unwritable"
         found = f"in force for role {role}, and no policy lets it {', '.join(blocked)}"
         consequence = "A table whose rows are hidden seems to be empty, without an error"
         remedy = f"Run: usage-jobs schema --role {role} --apply (as the owner), or give the role BYPASSRLS"
@@ -162,17 +168,19 @@ def check_visibility(
         yield Finding("note", subject, "not in force", "in force, with a policy", "", remedy)
 
 
-def find_doubled_keys(connection: Connection, settings: Settings, known: Catalog, *, views: bool) -> Iterator[Finding]:
+def find_doubled_keys(
+    connection: Connection, settings: Settings, catalog: Catalog, *, views: bool
+) -> Iterator[Finding]:
     """Yields a refusal for each table whose key is not unique, with the first duplicate keys.
 
     ``views``: count the keys of usage_daily also where it is a view, which has no index. The keys of the other tables,
     which are small, are always counted where there is no unique index.
     """
     for table, (column, consequence) in KEYS.items():
-        key = known.source.get(table, {}).get(column)
-        is_usage, is_view = table == "usage_daily", table in known.server["views"]
+        key = catalog.source.get(table, {}).get(column)
+        is_usage, is_view = table == "usage_daily", table in catalog.server["views"]
         is_readable = key is not None and "SELECT" in key.rights
-        if not is_readable or _is_unique(known, table, column) or (is_usage and is_view and not views):
+        if not is_readable or _is_unique(catalog, table, column) or (is_usage and is_view and not views):
             continue
         text = compose("preflight.doubled_keys", table=app_table(settings, table), key=sql.Identifier(column))
         doubled = [str(row[0]) for row in connection.execute(text)]
@@ -185,9 +193,9 @@ def find_doubled_keys(connection: Connection, settings: Settings, known: Catalog
             yield Finding("refused", f"{table}.{column}", f"a unique index with {column}", "none", consequence, remedy)
 
 
-def _is_unique(known: Catalog, table: str, column: str) -> bool:
+def _is_unique(catalog: Catalog, table: str, column: str) -> bool:
     """Whether a unique index covers the key. That of a partitioned usage_daily also has the partition column."""
-    indexes = [columns for name, columns, _ in known.keys if name == table]
+    indexes = [columns for name, columns, _ in catalog.keys if name == table]
     return any(column in columns if table == "usage_daily" else columns == {column} for columns in indexes)
 
 

@@ -24,7 +24,7 @@ WHERE a.user_id = d.user_id AND ({changes}) AND (d.free + d.purchased <= 0 OR {b
 -- A temporary table for the ledger entries to be added: by row, user and month.
 DROP TABLE IF EXISTS pg_temp.usage_jobs_draws;
 CREATE TEMP TABLE usage_jobs_draws
-  (user_id text, id uuid, month date, date date, free numeric, purchased numeric, fresh boolean,
+  (user_id text, id uuid, month date, date date, free numeric, purchased numeric, is_first_draw boolean,
   skips_lookup boolean)
   ON COMMIT DROP
 
@@ -52,12 +52,12 @@ ON CONFLICT DO NOTHING
 -- wide.
 WITH entries AS (
   SELECT user_id, -(free + purchased) AS amount, date AS sorted, id, free, purchased, NULL::jsonb AS days
-  FROM usage_jobs_draws WHERE fresh
+  FROM usage_jobs_draws WHERE is_first_draw
   UNION ALL
   SELECT user_id, -sum(free + purchased), month, NULL, sum(free), sum(purchased),
     jsonb_agg(jsonb_build_object('usage_date', date, 'free', trim_scale(free),
       'purchased', trim_scale(purchased)) ORDER BY date, id)
-  FROM usage_jobs_draws WHERE NOT fresh GROUP BY user_id, month
+  FROM usage_jobs_draws WHERE NOT is_first_draw GROUP BY user_id, month
 )
 INSERT INTO {app.credit_transactions}
   (user_id, type, amount, balance_before, balance_after, description, metadata, created_at)

@@ -8,7 +8,7 @@ from uuid import UUID
 import pytest
 
 from jobs.audit.closed_months import ClosedMonth
-from jobs.audit.explanation import DayCost, Explanation, Line, PaymentSplit, PricedQuantity, Rejected
+from jobs.audit.explanation import DayCost, ExplainedRow, Explanation, PaymentSplit, PricedQuantity, Rejected
 from jobs.cli import audit_output, demo_output, explain_output, output, run_output
 from jobs.demo.demo import Outcome
 from jobs.domain.run_report import Change, CreditSummary, LedgerTotals, MonthChange, PlanReport, Report
@@ -22,7 +22,7 @@ BIG_TEXT, COUNT, COUNT_TEXT = "123,456,789.23", 9_876_543_210, "9,876,543,210"
 MONTH, DAY = date(2026, 6, 1), date(2026, 6, 30)
 PIECE = PricedQuantity("storage_gb", BIG, Decimal(10), BIG, 1000, Decimal(5), 30, BIG, f"override {ID}")
 PAID = PaymentSplit("prepaid", BIG, BIG, BIG, Decimal(0), Decimal(0))
-LINE = Line(ID, DAY, ID, (PIECE,), {"storage_gb": BIG}, BIG, BIG, Decimal("-0.1"), PAID)
+LINE = ExplainedRow(ID, DAY, ID, (PIECE,), {"storage_gb": BIG}, BIG, BIG, Decimal("-0.1"), PAID)
 EXPLANATION = Explanation(
     *(USER, MONTH, "recorded", "USD", DAY, True, {"storage_gb": "GB"}, (LINE,)),
     *((Rejected(ID, DAY, None, f"user_id {USER} is unknown"),), (DayCost(DAY, ID, BIG, OTHER),)),

@@ -178,7 +178,7 @@ def test_postings_are_the_difference_by_row_user_and_month() -> None:
     ledger = pl.LazyFrame([(7, "ada", date(2026, 6, 9), 1, 2, 3)], schema=DRAWS, orient="row")
     accounts = pl.LazyFrame([("ada", 0, 0, 0, 0)], schema=ACCOUNTS, orient="row")
     found = make_postings(rows, accounts, ledger).collect()
-    assert found.select("month", "date", "free", "purchased", "fresh", "vanished").rows() == [
+    assert found.select("month", "date", "free", "purchased", "is_first_draw", "vanished").rows() == [
         (JUNE, date(2026, 6, 9), -2, -3, False, True),
         (date(2026, 7, 1), date(2026, 7, 4), 0, 5, False, False),
     ]
@@ -194,5 +194,5 @@ def test_a_row_with_entries_of_nothing_alone_is_drawn_for_the_first_time() -> No
     accounts = pl.LazyFrame([("ada", 0, 0, 0, 0)], schema=ACCOUNTS, orient="row")
     for before, fresh in ((0, True), (3, False)):
         ledger = pl.LazyFrame([(7, "ada", JUNE, True, 0, before)], schema=DRAWS, orient="row")
-        found = make_postings(rows, accounts, ledger).select("purchased", "fresh").collect()
+        found = make_postings(rows, accounts, ledger).select("purchased", "is_first_draw").collect()
         assert found.rows() == [(5 - before, fresh)]

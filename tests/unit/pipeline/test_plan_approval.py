@@ -3,7 +3,7 @@
 import polars as pl
 import pytest
 
-from jobs.domain.backfill_request import Limits
+from jobs.domain.backfill_request import BackfillLimits
 from jobs.domain.errors import PlanMismatchError
 from jobs.pipeline.plan_approval import ADOPTION, END, ChangeRecorder
 from jobs.rollups.changes import CHANGES, NO_CHANGES
@@ -16,10 +16,10 @@ def changes(user: str | None, new: str) -> pl.DataFrame:
 
 def approved() -> ChangeRecorder:
     """A backfill with a plan of a change of ada's and one of its end."""
-    planned = ChangeRecorder(Limits())
+    planned = ChangeRecorder(BackfillLimits())
     planned.add_batch(changes("ada", "1"), pl.DataFrame(schema=planned.changed_months.schema))
     planned.add_stage(END, changes(None, "1"))
-    return ChangeRecorder(Limits(), planned.approve(planned.hash))
+    return ChangeRecorder(BackfillLimits(), planned.approve(planned.hash))
 
 
 def test_what_was_approved_is_written_and_so_is_nothing() -> None:

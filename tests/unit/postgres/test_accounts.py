@@ -26,7 +26,7 @@ def test_no_increment_takes_a_balance_below_nothing(database: str, cents: int) -
         "id": 1,
         "month": date(2026, 6, 1),
         "date": date(2026, 6, 20),
-        "fresh": True,
+        "is_first_draw": True,
         "skips_lookup": False,
     }
     kinds = {"id": pl.UInt128, "free": pl.Int128, "purchased": pl.Int128}
