@@ -13,7 +13,7 @@ The packages, and how data flows through them::
              ├─ rollups    pure: sums by user, day and month; differences and their causes
              └─ postgres   every byte to and from the database; sql/: named queries, one file a subject
                  └─ settings    environment, .env.local, settings.toml, rates.csv, read whole or refused
-    domain           money, meters, rate card, billing periods, frame schemas, errors: all of these import it
+    domain           money, meters, rate card, own tables, frame schemas, errors: all of these import it
     docs             the manual; cli shows it, postgres takes the comments of the tables from it
 
 The path of one usage row, once detection (``postgres.detection``) has found that a month of its user differs:

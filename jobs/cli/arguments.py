@@ -11,7 +11,7 @@ from uuid import UUID
 from jobs.docs import TOPICS
 from jobs.domain.check_tokens import LargeChange, Shrink
 from jobs.domain.errors import ConfigError
-from jobs.domain.names import MOST_BYTES, is_name, is_text
+from jobs.domain.wording import MOST_BYTES, is_name, is_text
 
 T = TypeVar("T")
 EARLIEST, LATEST = date(1970, 1, 1), date(9000, 12, 31)

@@ -52,9 +52,9 @@ def allocate_credits(inputs: CreditInput, accounts: pl.DataFrame, rules: CreditR
     classified = _add_fixed_draws(_classify_rows(inputs, rules, bounds), accounts)
     lots = _window_lots(classified, accounts, inputs.draws, rules)
     by_row = classified.select("user_id").join(lots, on="user_id", how="left", maintain_order="left").drop("user_id")
-    demanding = pl.concat([classified, by_row], how="horizontal").with_columns(demand=_demand())
+    demanding = pl.concat([classified, by_row], how="horizontal").with_columns(_demand=_demand())
     most = quantized_part(PREPAID, rules.scale, bounds).most
-    drawn = allocate_lots(demanding, LOTS, ColumnBounds(bounds.rows, {"demand": (0, most)}))
+    drawn = allocate_lots(demanding, LOTS, ColumnBounds(bounds.rows, {"_demand": (0, most)}))
     draws = [(pl.col(f"{lot}_drawn") + pl.col(f"fixed_{lot}")).alias(lot) for lot in LOTS]
     return _add_payment(inputs.rows, drawn.with_columns(draws))
 
@@ -79,11 +79,11 @@ def settle_debts(debts: pl.DataFrame, lots: pl.LazyFrame, unit: int) -> pl.DataF
     - ``lots``: ``<lot>_left`` by user;
     - ``unit``: amounts paid are multiples of it (units of 10^-10).
     """
-    demanded = debts.with_columns(CODED, demand=pl.col("open") // unit * unit)
+    demanded = debts.with_columns(CODED, _demand=pl.col("open") // unit * unit)
     drawn = allocate_lots(
         demanded.lazy().join(lots, on="user_id", how="left", maintain_order="left"),
         LOTS,
-        ColumnBounds.of(demanded, ["demand"]),
+        ColumnBounds.of(demanded, ["_demand"]),
     )
     paid = drawn.with_columns(pl.col(f"{lot}_drawn").cast(WIDE).alias(lot) for lot in LOTS).filter(IS_DRAWN)
     return paid.select(*debts.columns, *LOTS).with_columns(pl.col("user_id").cast(pl.String)).collect()

@@ -74,13 +74,13 @@ def allocate_lots(rows: pl.LazyFrame, lots: Sequence[str], bounds: ColumnBounds 
 
     Adds ``_rest`` as well: the running total of what no lot pays.
 
-    - ``rows``: with ``demand`` and ``<lot>_left`` (null: nothing), all at least 0; the rows of one user are adjacent,
+    - ``rows``: with ``_demand`` and ``<lot>_left`` (null: nothing), all at least 0; the rows of one user are adjacent,
       the oldest first;
     - ``lots``: in the order in which they are used up;
-    - ``bounds``: of ``demand``.
+    - ``bounds``: of ``_demand``.
     """
     starts = pl.col("_new_user")
-    demand = bounds.column("demand")
+    demand = bounds.column("_demand")
     running = demand.cumulative(starts, bounds.rows)
     is_new_user = pl.col("user_id").ne_missing(pl.col("user_id").shift())
     rows = rows.with_columns(_new_user=is_new_user).with_columns(_rest=running.wide)

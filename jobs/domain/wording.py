@@ -1,10 +1,13 @@
-"""Numbers and lists in messages: grouped digits, plurals, and the first few of many names."""
+"""Text: names and texts that are valid, and numbers and lists in messages."""
 
 from collections.abc import Collection
 from decimal import Decimal
 from typing import Any
 
 from jobs.domain.fixed_point import PLACES
+
+MOST_BYTES = 63
+"""PostgreSQL truncates longer names."""
 
 
 def count(number: int, noun: str) -> str:
@@ -42,3 +45,20 @@ def format_pair(*values: Any, none: str = "none") -> list[str]:
     if all(isinstance(value, Decimal) for value in values):
         return format_amounts(*values)
     return [none if value is None else format_figure(value) for value in values]
+
+
+def is_name(text: str) -> bool:
+    """Whether ``text`` is a name that the job accepts for a schema or a role.
+
+    It must be printable and at most MOST_BYTES long. A $ is not allowed: it could end the dollar quotes of a DO block.
+    """
+    return text.isprintable() and "$" not in text and 0 < len(text.encode()) <= MOST_BYTES
+
+
+def is_text(text: str) -> bool:
+    """Whether ``text``, from the environment or the command line, is valid UTF-8."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -31,7 +31,7 @@ def add_hashes(connection: Connection, targets: BatchTargets, hash_changes: pl.D
     credits_hash = [
         pl.col("modes_hash").fill_null(0).cast(pl.String),
         # Empty where the account decides nothing: then a change of the account makes no difference.
-        pl.when("is_paying").then(account).otherwise(pl.lit("")),
+        pl.when("_is_paying").then(account).otherwise(pl.lit("")),
         pl.lit(scope.credit_terms),
         pl.col("open_debts"),
     ]
@@ -41,13 +41,13 @@ def add_hashes(connection: Connection, targets: BatchTargets, hash_changes: pl.D
         .join(hash_changes.lazy(), on=USER_MONTH, how="left")
         .join(override_hashes.lazy(), on=USER_MONTH, how="left")
         .join(sum_open_debts(targets.debts), on="user_id", how="left")
-        .join(_account_months(targets).with_columns(is_paying=True), on=USER_MONTH, how="left")
+        .join(_account_months(targets).with_columns(_is_paying=True), on=USER_MONTH, how="left")
         .with_columns(
             written_hash=pl.col("written_hash").xor(pl.col("_hash_change").fill_null(0)),
             rates_hash=pl.col("month").replace_strict(rates, return_dtype=pl.String),
             credits_hash=pl.concat_str(credits_hash, separator=".", ignore_nulls=True),
         )
-        .drop("rows", "_hash_change", "modes_hash", "account_hash", "is_usable", "is_paying", "open_debts")
+        .drop("rows", "_hash_change", "modes_hash", "account_hash", "is_usable", "_is_paying", "open_debts")
         .collect()
     )
 

@@ -35,19 +35,19 @@ def make_usage_updates(
     if not writes_deducted:
         written = every.filter(writes_cost).with_columns(new_total_cost=new_total_cost)
         return written.with_columns(new_credits_deducted=pl.lit(None, pl.Int128)).collect()
-    posted = postings.lazy().group_by("id", CODED).agg(DRAWN.sum().alias("posted"))
+    posted = postings.lazy().group_by("id", CODED).agg(DRAWN.sum().alias("_posted"))
     ledger = mismatched.lazy().select("id", ledger="drawn")
     # The new value: the draws of all months in the ledger, and what is posted now. Where a row matches, ``deducted`` is
     # what the ledger has; where it does not, ``ledger`` is. A posting counts even where the column has that amount
     # already, from a closed month.
-    new_deducted = pl.coalesce("ledger", "deducted") + pl.col("posted").fill_null(0)
+    new_deducted = pl.coalesce("ledger", "deducted") + pl.col("_posted").fill_null(0)
     writes_credits = new_deducted.ne_missing(pl.col("deducted"))
     return (
         every.join(posted, on=["id", "user_id"], how="left")
         .join(ledger, on="id", how="left")
         .with_columns(new_total_cost=new_total_cost, new_credits_deducted=pl.when(writes_credits).then(new_deducted))
         .filter(writes_cost | pl.col("new_credits_deducted").is_not_null())
-        .drop("posted", "ledger")
+        .drop("_posted", "ledger")
         .collect()
     )
 

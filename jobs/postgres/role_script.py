@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from psycopg import sql
 
 from jobs.domain.errors import ConfigError, PreflightError
-from jobs.domain.names import MOST_BYTES
 from jobs.domain.tables import tables
+from jobs.domain.wording import MOST_BYTES
 from jobs.postgres.catalog import RowSecurity
 from jobs.postgres.connections import Connection, transaction
 from jobs.postgres.findings import list_privileges

@@ -20,8 +20,8 @@ from pydantic_core import PydanticCustomError
 
 from jobs.domain.errors import ConfigError
 from jobs.domain.meters import DEFAULTS, Meter
-from jobs.domain.names import MOST_BYTES, is_name
 from jobs.domain.rate_card import RateCard, parse
+from jobs.domain.wording import MOST_BYTES, is_name
 from jobs.settings import files
 from jobs.settings.database_url import LINE_ENDS, address, choose_database
 from jobs.settings.tables import COMPUTED_FIELDS, CreditSettings, Day, ScheduleSettings, make_meters, validate

@@ -14,7 +14,7 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
 from jobs.domain.errors import ConfigError
-from jobs.domain.names import is_text
+from jobs.domain.wording import is_text
 
 SUPABASE = ("SUPABASE_PROJECT_REF", "SUPABASE_DB_PASSWORD", "SUPABASE_REGION", "SUPABASE_CONNECTION")
 CONNECTIONS = ("pooler", "session", "direct")

@@ -12,7 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from jobs.domain.errors import ConfigError
 from jobs.domain.meters import DEFAULTS, Kind, Meter
 from jobs.domain.rules import LOTS
-from jobs.domain.tables import ROLL_UPS
+from jobs.domain.tables import ROLL_UPS, USAGE_COLUMNS
 
 COMPUTED_FIELDS = {"source", "address", "rate_card", "is_rates_set", "warning"}
 """Fields of Settings that are computed. There are no settings with these names."""
@@ -23,16 +23,16 @@ DERIVED = ("_cost", "_days", "_stored")
 """Endings of columns that are made from a column: a meter's cost, its sum over days, and its stored value."""
 _OWN_COLUMNS = {column for table in ROLL_UPS.values() for column in table.columns if not column.endswith(DERIVED)}
 _FRAME_COLUMNS = """
-    id recorded deducted reported rows lacks_recorded new_total_cost new_total new_credits_deducted starts_month
+    recorded deducted reported rows lacks_recorded new_total_cost new_total new_credits_deducted starts_month
     starts_day none cluster quantity price per
-    imported class prepaid_part due_part demand open changed modes_hash account_hash is_usable is_paying
-    has_account valid_from mode free_granted total_purchased free_used total_used posted drawn"""
+    imported class prepaid_part due_part open changed modes_hash account_hash is_usable
+    has_account valid_from mode free_granted total_purchased free_used total_used drawn"""
 _LOT_COLUMNS = [
     pattern.format(lot)
     for lot in LOTS
     for pattern in ("{}", "ledger_{}", "imported_{}", "fixed_{}", "{}_left", "{}_drawn")
 ]
-RESERVED = frozenset([*_OWN_COLUMNS, *_FRAME_COLUMNS.split(), *_LOT_COLUMNS, "total", "adjustment"])
+RESERVED = frozenset([*_OWN_COLUMNS, *USAGE_COLUMNS, *_FRAME_COLUMNS.split(), *_LOT_COLUMNS, "total", "adjustment"])
 """A meter's name is a column of the roll-ups and of the frames: these are columns already, or would be with _cost.
 
 Columns of overrides begin with override_. Columns that only one function uses begin with _, and a meter's name does

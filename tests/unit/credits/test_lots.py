@@ -24,11 +24,11 @@ users = st.lists(st.tuples(st.lists(amounts, max_size=6), amounts, amounts), max
 def demands(wanted: list[tuple[list[int], int, int]]) -> pl.LazyFrame:
     """Rows of several users, each with what two lots of the user hold; an account without rows has none."""
     rows = [
-        {"user_id": str(user), "demand": demand, "a_left": a, "b_left": b}
+        {"user_id": str(user), "_demand": demand, "a_left": a, "b_left": b}
         for user, (of_user, a, b) in enumerate(wanted)
         for demand in of_user
     ]
-    return pl.LazyFrame(rows, schema={"user_id": pl.String} | dict.fromkeys(("demand", "a_left", "b_left"), pl.Int128))
+    return pl.LazyFrame(rows, schema={"user_id": pl.String} | dict.fromkeys(("_demand", "a_left", "b_left"), pl.Int128))
 
 
 def one_by_one(wanted: list[tuple[list[int], int, int]]) -> list[tuple[int, int]]:
@@ -58,7 +58,7 @@ def test_passes_over_lots_do_what_a_loop_over_rows_does(wanted: list[tuple[list[
 @given(users)
 def test_nothing_is_drawn_twice_nor_beyond_demand_or_lot(wanted: list[tuple[list[int], int, int]]) -> None:
     rows = allocate_lots(demands(wanted), ["a", "b"]).collect()
-    rest = pl.col("demand") - pl.col("a_drawn") - pl.col("b_drawn")
+    rest = pl.col("_demand") - pl.col("a_drawn") - pl.col("b_drawn")
     assert rows.filter((rest < 0) | (rest.cum_sum().over("user_id") != pl.col("_rest"))).is_empty()
     sums = rows.group_by("user_id").agg(pl.col("a_drawn", "b_drawn").sum(), pl.col("a_left", "b_left").first())
     assert sums.filter((pl.col("a_drawn") > pl.col("a_left")) | (pl.col("b_drawn") > pl.col("b_left"))).is_empty()

@@ -35,7 +35,7 @@ def test_every_column_that_pricing_makes_is_reserved() -> None:
     inputs = CreditInput(priced.collect(), modes, posted, moved, debts)
     paid = allocate_credits(inputs, accounts, rules).lazy()
     # What the passes on the way add, they take away again; a meter of that name would be overwritten all the same.
-    between = allocate_lots(paid.with_columns(demand=0, free_left=0, purchased_left=0), LOTS)
+    between = allocate_lots(paid.with_columns(_demand=0, free_left=0, purchased_left=0), LOTS)
     user_days, user_months = sums.sum_user_days(paid, [METER]), sums.sum_user_months(paid, [METER])
     cluster_days = user_days.drop("user_id").with_columns(users=0)
     clusters = pl.LazyFrame(schema={"month": pl.Date, "cluster_id": pl.UInt128, "active_users": pl.Int64})
