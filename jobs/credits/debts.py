@@ -46,7 +46,7 @@ def select_refilled_debts(payable: pl.DataFrame, mismatched: pl.DataFrame, settl
 
 def with_nothing_paid(payable: pl.DataFrame) -> pl.DataFrame:
     """Returns ``payable`` debts with LOTS, of which nothing is paid."""
-    return payable.with_columns(free=int128(0), purchased=int128(0))
+    return payable.with_columns(**dict.fromkeys(LOTS, int128(0)))
 
 
 def make_debt_postings(settled: pl.DataFrame, columns: Collection[str]) -> pl.DataFrame:
