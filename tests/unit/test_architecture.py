@@ -40,7 +40,7 @@ NOT_FOR = {
 
 
 def package(module: str) -> str:
-    """What a module of ours belongs to: jobs.postgres.schema to postgres."""
+    """What a module of ours belongs to: jobs.postgres.catalog to postgres."""
     return [*module.split("."), ""][1]
 
 
