@@ -16,25 +16,24 @@ The packages, and how data flows through them::
     domain           money, meters, rate card, own tables, frame schemas, errors: all of these import it
     docs             the manual; cli shows it, postgres takes the comments of the tables from it
 
-The path of one usage row, once detection (``postgres.detection``) has found that a month of its user differs:
+The path of one usage row through a run, module by module. ``pipeline.batch_runner`` has steps 3 to 10 in this order::
 
-1. Detection has put the user into a batch of the work list (``domain.work_list``). ``pipeline.batches`` hands it to
-   ``pipeline.batch_runner``. ``pipeline.batch_reading`` reads the user's rows with their hashes
-   (``postgres.usage_reader``) and what is stored (``postgres.user_state``), and rates the rows
-   (``pipeline.row_rating`` → ``rating.charges``). No lock yet.
-2. ``pipeline.batch_runner`` opens the transaction and locks the account. ``pipeline.batch_computation`` computes which
-   credit pays for the row (``credits.draw_windows`` → ``credits.allocation``), what is posted for it
-   (``credits.ledger_entries``), what is written to it (``pipeline.usage_updates``), its day and its month
-   (``rollups.sums``).
-3. If the row is to be written, it is locked (``postgres.usage_writeback``). The server's fingerprint of the user is
-   compared with what was read (``postgres.detection``). ``pipeline.month_hashes`` adds the hashes of the month, and
-   ``pipeline.table_diff`` finds what differs from the stored rows.
-4. ``pipeline.batch_changes`` writes what differs: ledger, transactions and account (``postgres.accounts``), the row
-   (``postgres.usage_writeback``), its day in user_daily and its month in user_monthly (``postgres.table_io``), and the
-   day in touched_days (``postgres.cluster_rollups``). A row that cannot be priced goes to rejects instead
-   (``postgres.rejects``).
-5. ``pipeline.finalize`` ends the run: ``pipeline.end_changes`` sums the touched days of user_daily into cluster_daily
-   and cluster_monthly (``pipeline.cluster_tables``), and updates the months.
+     1  postgres.detection           finds that a month of the user differs: the user is on the work list
+     2  pipeline.batches             puts the batch of this user to work
+     3  pipeline.batch_reading       reads ``usage`` with hashes and what is stored of the user; no lock yet
+     4  rating.charges               ``rows``: with the charge of each meter and their cost
+     5  credits.allocation           ``rows`` with their draws: which credit pays (of each window: credits.draw_windows)
+     6  credits.ledger_entries       ``postings``: what the ledger lacks
+     7  pipeline.usage_updates       ``usage_updates``: what is written to the row of usage_daily
+     8  rollups.sums                 ``days`` and ``months``: its row of user_daily and of user_monthly
+     9  pipeline.table_diff          which of these differ from the stored rows
+    10  pipeline.batch_changes       writes what differs, and marks its day as touched; COMMIT
+    11  pipeline.end_changes         sums the touched days of user_daily into cluster_daily and cluster_monthly
+    12  pipeline.finalize            writes these, the months and the run log
+
+Between 4 and 5 the account is locked (``postgres.accounts``); between 8 and 9 the row of usage_daily
+(``postgres.usage_writeback``), and the server's fingerprint of the user is compared with what was read. A row that
+cannot be priced leaves at 4 for rollup.rejects (``postgres.rejects``).
 
 Imports point down this picture and never up; rating, credits and rollups import domain only.
 ``tests/unit/test_architecture.py`` enforces it.
