@@ -22,6 +22,8 @@ SUPABASE_ROLES = ("public", "postgres", "anon", "authenticated", "authenticator"
 
 def build_parser() -> argparse.ArgumentParser:
     """The parser of every command and option; the help of each command has an example."""
+    from jobs.cli.report_arguments import add_report_commands  # it imports from here
+
     top = _Parser(prog="usage-jobs", description="Prices usage_daily and rolls the cost up, exactly, and again.")
     top.add_argument("--version", action="version", version=_version())
     commands = top.add_subparsers(required=True, metavar="COMMAND")
@@ -30,12 +32,7 @@ def build_parser() -> argparse.ArgumentParser:
     demo.add_argument("--days", type=_count, default=45, metavar="N", help="days of usage, to yesterday (default: 45)")
     demo.add_argument("--dir", type=Path, default=Path("usage-jobs-demo"), metavar="PATH", help="its data directory")
     _command(commands, "check", "can the job do its work here? changes nothing", "usage-jobs check")
-    schema = _command(commands, "schema", "print the DDL of the job's own tables", "usage-jobs schema --apply")
-    schema.add_argument("--apply", action="store_true", help="run it; safe to repeat")
-    instead = schema.add_mutually_exclusive_group()
-    what = "instead: a role that may do only what the job does"
-    instead.add_argument("--role", type=_role, metavar="NAME", help=what)
-    instead.add_argument("--user-view", action="store_true", help="instead: a view of their own months for users")
+    _add_schema(commands)
     init = _command(commands, "init", "write settings.toml and rates.csv to start from", "usage-jobs init")
     init.add_argument("dir", nargs="?", type=Path, default=Path(), metavar="DIR", help="where (default: here)")
     run = _command(commands, "run", "the nightly job: every open month to yesterday", "usage-jobs run --dry-run")
@@ -66,12 +63,22 @@ def build_parser() -> argparse.ArgumentParser:
     example = "usage-jobs watch --all"
     watch = _command(commands, "watch", "have closed months changed upstream? changes nothing", example)
     watch.add_argument("--all", action="store_true", help="every closed month (default: the last watch_months)")
+    add_report_commands(commands)
     _command(commands, "schedule", "stay up and run on the cron in the settings", "usage-jobs schedule")
     runs = _command(commands, "runs", "the run log, newest first", "usage-jobs runs --limit 5")
     runs.add_argument("--limit", type=_count, default=20, metavar="N", help="how many (default: 20)")
     pages = _command(commands, "help", "show the manual", "usage-jobs help credits")
     pages.add_argument("topic", nargs="?", choices=TOPICS, metavar="TOPIC", help=f"one of: {', '.join(TOPICS)}")
     return top
+
+
+def _add_schema(commands: Any) -> None:
+    schema = _command(commands, "schema", "print the DDL of the job's own tables", "usage-jobs schema --apply")
+    schema.add_argument("--apply", action="store_true", help="run it; safe to repeat")
+    instead = schema.add_mutually_exclusive_group()
+    what = "instead: a role that may do only what the job does"
+    instead.add_argument("--role", type=_role, metavar="NAME", help=what)
+    instead.add_argument("--user-view", action="store_true", help="instead: a view of their own months for users")
 
 
 def _add_backfill(commands: Any) -> None:

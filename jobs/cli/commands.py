@@ -18,6 +18,7 @@ from typing import Any
 from jobs.audit import lists
 from jobs.cli import audit_output, explain_output, help_output, output, run_output
 from jobs.cli.output import Result
+from jobs.cli.report_commands import export as _export
 from jobs.demo.server import run_server
 from jobs.domain.backfill_request import Backfill, BackfillLimits
 from jobs.domain.errors import ConfigError, StoppedError
@@ -232,10 +233,10 @@ def _with_database(
 
 
 def _name(command: Callable[..., Any]) -> str:
-    return command.__name__[1:].replace("_", "-")
+    return command.__name__.removeprefix("_").replace("_", "-")
 
 
-_NEED_DATABASE = (_run, _backfill, _reopen, _debts, _check, _explain, _reconcile, _watch, _schedule, _runs)
+_NEED_DATABASE = (_run, _backfill, _reopen, _debts, _check, _explain, _reconcile, _watch, _export, _schedule, _runs)
 COMMANDS: dict[str, Callable[[CommandContext], Result | None]] = {
     **{_name(command): command for command in (_schema, _init, _demo, _help)},
     **{_name(command): partial(_with_database, command) for command in _NEED_DATABASE},

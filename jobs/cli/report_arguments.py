@@ -1,6 +1,10 @@
 """The parsers of the commands that write files: export, statement, report."""
 
+from pathlib import Path
 from typing import Any
+
+from jobs.cli.arguments import _cluster, _command, _month, _text
+from jobs.reports.export_request import BY, FORMATS
 
 
 def add_report_commands(commands: Any) -> None:
@@ -10,7 +14,27 @@ def add_report_commands(commands: Any) -> None:
     _add_report(commands)
 
 
-def _add_export(commands: Any) -> None: ...
+def _add_export(commands: Any) -> None:
+    example = "usage-jobs export --month 2026-06 --by user,cluster --out june.xlsx"
+    export = _command(commands, "export", "write usage, cost, draws or corrections of months to a file", example)
+    export.add_argument("--month", required=True, type=_month, metavar="YYYY-MM", help="the month, or the first one")
+    export.add_argument("--to", type=_month, metavar="YYYY-MM", help="the last month (default: --month)")
+    what = f"what a row is: {', '.join(BY)} (default: user)"
+    export.add_argument("--by", choices=BY, metavar="WHAT", help=what)
+    what = f"{', '.join(FORMATS)} (default: the ending of FILE; without one csv)"
+    export.add_argument("--format", choices=FORMATS, metavar="FORMAT", help=what)
+    export.add_argument("--out", type=_file, metavar="FILE", help="the file (default, and -: standard output)")
+    for option, parse, what in (
+        ("--user", _text, "only this user's rows; repeatable"),
+        ("--cluster", _cluster, "only usage of this cluster (none: without one); repeatable"),
+    ):
+        export.add_argument(option, action="append", type=parse, metavar="ID", help=what)
+    export.add_argument("--no-names", action="store_true", help="ids only: no names, no e-mail addresses")
+
+
+def _file(text: str) -> Path | None:
+    """The path of a file; None for -, which is standard output."""
+    return None if text == "-" else Path(text)
 
 
 def _add_statement(commands: Any) -> None: ...

@@ -1,7 +1,10 @@
 """Output files of a command: checked before any work, and replaced atomically."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import NamedTemporaryFile, TemporaryFile
+from typing import IO
 
 from jobs.domain.errors import ConfigError
 
@@ -24,9 +27,17 @@ def check_writable(option: str, file: Path | None) -> None:
 
 def replace_private(file: Path, content: bytes) -> None:
     """Replaces ``file`` by one that only its owner may read (mode 600). Raises OSError."""
+    with replacing(file) as temporary:
+        temporary.write(content)
+
+
+@contextmanager
+def replacing(file: Path) -> Iterator[IO[bytes]]:
+    """Yields a temporary file (mode 600) that replaces ``file`` at the end of the block; after an error in the block
+    ``file`` stays as it was. Raises OSError."""
     with NamedTemporaryFile(dir=file.parent, delete=False) as temporary:
         try:
-            temporary.write(content)
+            yield temporary
             temporary.flush()
             Path(temporary.name).replace(file)
         except BaseException:

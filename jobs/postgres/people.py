@@ -1,7 +1,7 @@
 """Names and e-mail addresses of users, for files that people read. Nothing else reads them."""
 
-from collections.abc import Collection
-from typing import NamedTuple
+from collections.abc import Collection, Sequence
+from typing import LiteralString, NamedTuple
 
 from psycopg import sql
 
@@ -32,3 +32,14 @@ def read_people(connection: Connection, settings: Settings, users: Collection[st
     parts = {column: sql.Identifier(column) if column in readable else sql.NULL for column in Person._fields}
     rows = connection.execute(compose("people.people", settings, **parts), {"users": sorted(users)}).fetchall()
     return {user: Person(name and str(name), email and str(email)) for user, name, email in rows}
+
+
+def join_people(settings: Settings, columns: Sequence[str]) -> sql.Composed:
+    """Returns a join with what ``columns`` (name, email) hold of the user of a row ``g``, as p.user_name, p.user_email.
+
+    For files with too many users to ask for them by id.
+    """
+    # Of a view that gives an id twice, one row: two would double the amounts beside it.
+    text: LiteralString = "min({}::text) AS {}"
+    chosen = [sql.SQL(text).format(sql.Identifier(name), sql.Identifier(f"user_{name}")) for name in columns]
+    return compose("people.join", settings, columns=sql.SQL(", ").join(chosen))

@@ -64,10 +64,11 @@ def frame_schema(of: Table, names: Iterable[str]) -> Schema:
 def read_frame(connection: Connection, text: sql.Composable, schema: Schema) -> pl.DataFrame:
     """Returns the rows of a query with the columns of ``schema``, by COPY, which takes no bound values. Needs an open
     transaction."""
-    return pl.concat(_parse_block(block, schema) for block in read_csv_blocks(connection, text))
+    return pl.concat(parse_block(block, schema) for block in read_csv_blocks(connection, text))
 
 
-def _parse_block(block: BytesIO, schema: Schema) -> pl.DataFrame:
+def parse_block(block: BytesIO, schema: Schema) -> pl.DataFrame:
+    """Returns CSV of COPY, without a header, as a frame with the columns of ``schema``."""
     texts = {name: _csv_type(kind) for name, kind in schema.items()}
     is_empty = not block.getbuffer().nbytes
     frame = pl.DataFrame(schema=texts) if is_empty else pl.read_csv(block, has_header=False, schema=texts)
