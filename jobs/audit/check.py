@@ -49,6 +49,7 @@ def _check_database(connection: Connection, settings: Settings) -> Iterator[Find
     source, findings = preflight.inspect_source(connection, settings, thorough=True)
     yield from findings
     yield from access_checks.find_excess_privileges(connection, settings)
+    yield from access_checks.check_names(connection, settings)
     yield from access_checks.check_exposure(connection, settings)
     if any(finding.level == "refused" for finding in findings):
         return

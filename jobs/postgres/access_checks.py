@@ -6,11 +6,13 @@
 from collections import defaultdict
 from collections.abc import Iterator
 
-from jobs.postgres.connections import Connection, read_dicts, transaction
-from jobs.postgres.findings import Finding, list_privileges
+from jobs.postgres.connections import Connection, read_dicts, read_value, transaction
+from jobs.postgres.findings import Finding, grant, list_privileges
+from jobs.postgres.people import Person, find_hidden_columns
 from jobs.postgres.required_columns import own_rights
 from jobs.postgres.requirements import read_requirements
 from jobs.postgres.schema_script import VIEW
+from jobs.postgres.sql_loader import app_table
 from jobs.settings import Settings
 
 TOO_MUCH = "More than the job needs: a stolen password would give all of it"
@@ -39,6 +41,7 @@ def find_excess_privileges(connection: Connection, settings: Settings) -> Iterat
             is_needed = table in needs.known.own and right in own_rights(table)
         else:
             is_needed = row["column"] in needs.rights.get(table, {}).get(right, [])
+            is_needed |= (table, right) == ("users", "SELECT") and row["column"] in Person._fields
         if not is_needed and (schema, table, right) not in indirect:
             excess[f"{schema}.{table}", row["place"]][right] += [row["quoted"]] if row["quoted"] else []
     for (table, place), rights in excess.items():
@@ -46,6 +49,16 @@ def find_excess_privileges(connection: Connection, settings: Settings) -> Iterat
         revoke = f"REVOKE {found} ON {place} FROM {server['quoted_role']};"
         remedy = f"{revoke} Or revoke it from the role that passes it on. {OWN_ROLE}"
         yield Finding("note", f"privileges on {table}", "only what the job does", found, TOO_MUCH, remedy)
+
+
+def check_names(connection: Connection, settings: Settings) -> Iterator[Finding]:
+    """Yields a note where this role may not read names and e-mail addresses. Runs in the caller's transaction."""
+    if hidden := find_hidden_columns(connection, settings):
+        users = app_table(settings, "users").as_string(None)
+        expected, found = "the privilege SELECT on them, for files that people read", f"no SELECT ({', '.join(hidden)})"
+        consequence = "Exports, statements and reports have ids only, which is fine where nobody needs names"
+        remedy = grant(["SELECT"], users, read_value(connection, "SELECT quote_ident(current_user)"), *hidden)
+        yield Finding("note", "names and e-mail addresses of users", expected, found, consequence, remedy)
 
 
 def check_exposure(connection: Connection, settings: Settings) -> Iterator[Finding]:

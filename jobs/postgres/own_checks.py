@@ -18,6 +18,9 @@ LOST_ROWS = {
     "months": ("months_lost", "months without their closing", "Closed months would be billed again"),
 }
 """By table: the fact that shows that rows are lost, what was found, and what follows."""
+FOR_FILES = ("corrections",)
+"""Tables that no run reads, but exports, statements and reports do."""
+NO_FILE = "No export, statement or report could show it"
 _TYPES = {"timestamptz": "timestamp with time zone"}
 
 
@@ -94,6 +97,8 @@ def _check_privileges(catalog: Catalog, subject: str, table: Table, columns: Map
     rights, consequence = own_rights(table.name), "The job could not write its own tables"
     if missing := [right for right in rights if not all(right in column.rights for column in columns.values())]:
         level: Level = "refused" if "SELECT" in missing else "unwritable"
+        if table.name in FOR_FILES and "SELECT" in missing:
+            level, consequence = ("note", NO_FILE) if len(missing) == 1 else ("unwritable", consequence)
         remedy = grant(missing, next(iter(columns.values())).place, catalog.server["quoted_role"])
         yield lacks_privileges(level, subject, rights, missing, consequence, remedy)
 
@@ -102,7 +107,9 @@ def _check_row_security(catalog: Catalog, subject: str, table: Table) -> Iterato
     """Checks that the job sees all rows, and that row-level security is on, so that other roles see none."""
     security = catalog.row_security.get(table.name)
     if security is not None:
-        yield from check_visibility(subject, security, own_rights(table.name), catalog.server["role"])
+        is_dispensable, role = table.name in FOR_FILES and "INSERT" in security.allowed, catalog.server["role"]
+        rights = own_rights(table.name)
+        yield from check_visibility(subject, security, rights, role, is_dispensable=is_dispensable)
     if security is not None and not security.is_on:
         consequence = "A role that is granted the schema by mistake can read what customers pay"
         yield Finding("note", f"{subject}, row-level security", "on", "off", consequence, APPLY)

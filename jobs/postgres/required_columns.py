@@ -72,7 +72,6 @@ OWN_RIGHTS = (
     dict.fromkeys(APPEND_ONLY, (*READ, "INSERT"))
     | dict.fromkeys(("months", "runs", "overrides_seen"), (*READ, "INSERT", "UPDATE"))
     | {"touched_days": (*READ, "INSERT", "DELETE")}
-    | {"corrections": ("INSERT",)}  # for people: no run reads them
 )
 
 

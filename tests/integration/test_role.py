@@ -19,8 +19,11 @@ from drift_world import BEFORE, CARDS, command, do
 from psycopg.errors import InsufficientPrivilege
 from role_world import RIGHTS, Grant, Roles, as_role, changed, every_grant, grants, looks, night, refused
 
+from jobs.reports.export_request import BY
+
 pytestmark = pytest.mark.direct(reason="the role is its own")
 
+NAMES = "names and e-mail addresses of users"
 SHAPES = [("a", "rated"), ("b", "recorded"), ("c", "recorded")]
 NIGHT = [3, 3, 3]
 """run; run after changes, with a row that stays rejected, and a backfill."""
@@ -57,7 +60,8 @@ def test_the_role_does_all_that_the_job_does(role_databases: Roles, tmp_path: Pa
     read += looks(shape, url, cost, before=False)
     assert [one.code for one in read] == READ, [ended(one) for one in read]
     spoken = [f for f in read[0].object["findings"] if re.search("privilege|GRANT|REVOKE|role|security", str(f))]
-    assert [finding for finding in spoken if finding["level"] != "ok"] == []
+    # Names and e-mail addresses are granted by the owner, if at all.
+    assert [finding for finding in spoken if finding["level"] != "ok" and finding["subject"] != NAMES] == []
     assert [one.code for one in night(shape, theirs, theirs, cost)] == NIGHT
     assert differences(figures(mine), figures(theirs)) == []
     assert ask(mine, "SELECT count(*) AS kinds FROM rollup.runs WHERE kind = 'adopt'") == [{"kinds": shape != "c"}]
@@ -294,3 +298,26 @@ def test_rows_that_a_policy_hides_of_a_sudden_stop_the_run(owner: str, url: str,
     ran = command("a", url, "run", today=BEFORE)
     assert ran.code == 5, ended(ran)
     assert differences(figures(owner), before) == []
+
+
+def test_names_need_a_grant_that_check_gives(owner: str, url: str) -> None:
+    """A note, which never refuses; once granted, they are no privilege too many, and exports have them."""
+    note = next(finding for finding in findings(url).values() if finding["subject"] == NAMES)
+    assert (note["level"], note["found"]) == ("note", "no SELECT (email, name)")
+    assert command("a", url, "run", today=BEFORE).code == 3
+    without = command("a", url, "export", "--month", "2026-06", today=BEFORE)
+    assert (without.code, "user_email" in without.out) == (0, False), ended(without)
+    assert "without user_name and user_email" in without.err
+    known = findings(url).keys()
+    do(owner, note["remedy"])
+    assert findings(url).keys() == known - {f"{NAMES}: no SELECT (email, name)"}
+    given = command("a", url, "export", "--month", "2026-06", today=BEFORE)
+    assert given.out.splitlines()[0].startswith("month,user_id,user_name,user_email,")
+
+
+@pytest.mark.parametrize("by", BY)
+def test_the_role_exports_all(owner: str, url: str, by: str) -> None:
+    assert command("a", url, "run", today=BEFORE).code == 3
+    words = ("export", "--month", "2026-06", "--by", by, "--no-names")
+    ours, theirs = (command("a", at, *words, today=BEFORE) for at in (url, owner))
+    assert (ours.code, ours.out) == (0, theirs.out), ended(ours)

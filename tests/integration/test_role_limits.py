@@ -32,7 +32,7 @@ def findings(url: str) -> dict[str, dict[str, Any]]:
 NEEDLESS = {
     "on columns and tables": {
         "GRANT SELECT (api_key) ON hopsworks_clusters TO {role}": ("hopsworks_clusters", "SELECT (api_key)"),
-        "GRANT SELECT (email, name) ON users TO {role}": ("users", "SELECT (email, name)"),
+        "GRANT SELECT (status) ON users TO {role}": ("users", "SELECT (status)"),
         "GRANT UPDATE (billing_mode) ON users TO {role}": ("users", "UPDATE (billing_mode)"),
         "GRANT INSERT ON usage_daily TO {role}": ("usage_daily", "INSERT"),
         "GRANT UPDATE (cpu_hours, total_cost) ON usage_daily TO {role}": (

@@ -24,8 +24,7 @@ RIGHTS: dict[str, tuple[str, ...]] = {
     "set_aside": EVERY_RIGHT,
     "touched_days": ("SELECT", "INSERT", "DELETE"),
     **dict.fromkeys(("months", "runs", "overrides_seen"), ("SELECT", "INSERT", "UPDATE")),
-    **dict.fromkeys(("credit_draws", "billing_modes"), ("SELECT", "INSERT")),
-    "corrections": ("INSERT",),
+    **dict.fromkeys(("credit_draws", "billing_modes", "corrections"), ("SELECT", "INSERT")),
 }
 """What the role may do with the job's own tables: an oracle, not read from anywhere."""
 PASSWORD = "s3cret"  # noqa: S105 - of roles that live as long as a test
