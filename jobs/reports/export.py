@@ -13,6 +13,7 @@ from jobs.domain.wording import name_some
 from jobs.postgres import export_queries, run_log, server_clock
 from jobs.postgres.connections import Connection, open_link, transaction
 from jobs.postgres.conninfo import Address
+from jobs.postgres.errors import is_transient, retry
 from jobs.postgres.export_queries import ExportQuery, MonthOfExport
 from jobs.reports import export_markdown, export_workbook
 from jobs.reports.export_request import ExportRequest, check_request
@@ -43,23 +44,43 @@ def export(
     Raises ConfigError for a month that no run has covered, and for more rows than the format takes.
     """
     check_request(request)
-    with open_link(address) as link, transaction(link.connection, snapshot=True) as connection:
-        months, furthest = _find_months(connection, settings, request)
-        query = export_queries.make_query(
-            connection, settings, request.by, request.users, request.clusters, with_names=request.with_names
-        )
-        notes = tuple(_find_notes(connection, query, months, furthest, with_names=request.with_names))
-        table = ExportTable(request.by, query.columns, months, notes)
-        rows = _count(connection, query, request, months)
-        totals = Totals(table.columns)
-        with _open(request.format, file, table, settings) as write:
-            for of in months:
-                for block in export_queries.read_blocks(connection, query, of):
-                    frame = table.parse(block)
-                    totals.add(frame)
-                    write(frame)
-                    progress(f"export {of.month:%Y-%m}", totals.rows, rows)
-    return Exported(table.describe()["months"], totals.rows, totals.by_currency(), notes)
+    begun: list[bool] = []
+
+    def write_once() -> Exported:
+        with transaction(link.connection, snapshot=True) as connection:
+            months, furthest = _find_months(connection, settings, request)
+            query = export_queries.make_query(
+                connection, settings, request.by, request.users, request.clusters, with_names=request.with_names
+            )
+            notes = tuple(_find_notes(connection, query, months, furthest, with_names=request.with_names))
+            rows = _count(connection, query, request, months)
+            table = ExportTable(request.by, query.columns, months, notes)
+            begun.append(True)
+            with _open(request.format, file, table, settings) as write:
+                totals = _write_months(connection, query, table, write, lambda stage, done: progress(stage, done, rows))
+        return Exported(table.describe()["months"], totals.rows, totals.by_currency(), notes)
+
+    with open_link(address) as link:
+        # Only before the first byte: a second try would write the same rows again.
+        return retry(write_once, while_=lambda error: not begun and is_transient(error))
+
+
+def _write_months(
+    connection: Connection,
+    query: ExportQuery,
+    table: ExportTable,
+    write: Write,
+    progress: Callable[[str, int], None],
+) -> Totals:
+    """Writes the rows of every month, block by block. Returns their sums."""
+    totals = Totals(table.columns)
+    for of in table.months:
+        for block in export_queries.read_blocks(connection, query, of):
+            rows = table.parse(block)
+            totals.add(rows)
+            write(rows)
+            progress(f"export {of.month:%Y-%m}", totals.rows)
+    return totals
 
 
 def _open(form: str, file: IO[bytes], table: ExportTable, settings: Settings) -> AbstractContextManager[Write]:

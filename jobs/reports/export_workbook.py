@@ -77,7 +77,7 @@ class _Sheet:
     def _write_cell(self, place: int, column: ExportColumn, value: Any, currency: str) -> None:
         if isinstance(value, Decimal):
             form = self._money[currency, False] if column.values == "money" else self._quantity[False]
-            self._sheet.write_number(self._row, place, value, form)
+            self._sheet.write_number(self._row, place, float(value), form)
         elif isinstance(value, bool):
             self._sheet.write_boolean(self._row, place, value)
         elif isinstance(value, int):
@@ -108,7 +108,7 @@ class _Sheet:
             formula = f'=SUMIF({xl_range_abs(1, currencies, last, currencies)},"{currency}",{{}})'
         form = {"money": self._money[currency, True], "quantity": self._quantity[True]}.get(column.values, self._bold)
         # The value, for programs that show a file without computing it.
-        self._sheet.write_formula(self._row, place, formula.format(summed), form, figure)
+        self._sheet.write_formula(self._row, place, formula.format(summed), form, float(figure))
 
 
 def _write_notes(book: Any, table: ExportTable) -> None:

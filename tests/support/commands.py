@@ -44,6 +44,7 @@ EVERY_COMMAND: tuple[tuple[str, ...], ...] = (
     ("watch",),
     ("runs",),
     ("explain", "--user", "ada", "--month", "2026-06"),
+    ("export", "--month", "2026-06"),
 )
 """Each that needs the database, and ends by itself."""
 HEADER = "meter,effective_from,tier_from,price,per,reference\n"
