@@ -47,7 +47,7 @@ def choose_format(name: str | None, out: Path | None) -> str:
     if name is not None or out is None:
         return name or "csv"
     suffix = out.suffix.lower().removeprefix(".")
-    if suffix not in FORMATS:
+    if suffix not in FORMATS[:-1]:
         raise ConfigError(
             f"--out {out}: expected a name that ends with {', '.join(f'.{each}' for each in FORMATS[:-1])}, or "
             f"--format with it; found {out.suffix or 'no suffix'}"

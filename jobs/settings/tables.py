@@ -27,12 +27,23 @@ _FRAME_COLUMNS = """
     starts_day none cluster quantity price per
     imported class prepaid_part due_part open changed modes_hash account_hash is_usable
     has_account valid_from mode free_granted total_purchased free_used total_used drawn"""
+_EXPORT_COLUMNS = "closed corrections user_name user_email"
 _LOT_COLUMNS = [
     pattern.format(lot)
     for lot in LOTS
     for pattern in ("{}", "ledger_{}", "imported_{}", "fixed_{}", "{}_left", "{}_drawn")
 ]
-RESERVED = frozenset([*_OWN_COLUMNS, *USAGE_COLUMNS, *_FRAME_COLUMNS.split(), *_LOT_COLUMNS, "total", "adjustment"])
+RESERVED = frozenset(
+    [
+        *_OWN_COLUMNS,
+        *USAGE_COLUMNS,
+        *_FRAME_COLUMNS.split(),
+        *_EXPORT_COLUMNS.split(),
+        *_LOT_COLUMNS,
+        "total",
+        "adjustment",
+    ]
+)
 """A meter's name is a column of the roll-ups and of the frames: these are columns already, or would be with _cost.
 
 Columns of overrides begin with override_. Columns that only one function uses begin with _, and a meter's name does
