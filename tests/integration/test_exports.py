@@ -45,7 +45,9 @@ def worked(url: str) -> None:
     for number, user in enumerate(HOSTILE):
         for day in (date(2026, 5, 31), date(2026, 6, 1), date(2026, 6, 30)):
             cluster = (None, *CLUSTERS)[number % 3]
-            quantities = {"cpu_hours": Decimal(number + 1) / 7, "storage_gb": Decimal("10.0000000001")}
+            # Of every other user, GB-months end in half a unit of the tenth decimal.
+            storage = Decimal("0.0000000015") * number if day.day == 1 else Decimal(9)
+            quantities = {"cpu_hours": Decimal(number + 1) / 7, "storage_gb": storage}
             add_row(url, user_id=user, date=day, hopsworks_cluster_id=cluster, **quantities)
     ask(url, "UPDATE users SET name = %s, email = '@' || id", NAME)
     ran = usage_jobs("run", url=url, today=date(2026, 7, 10), USAGE_JOBS_START="2026-05")
@@ -227,6 +229,18 @@ def test_limits(url: str) -> None:
     assert {row["users"] for row in rows_of(ran.out)} == {str(len(HOSTILE[1::3]))}
     ran = export(url, "--user", "nobody")
     assert (ran.code, len(ran.out.splitlines())) == (0, 1)
+
+
+def test_gb_months_of_a_cluster_are_rounded_as_those_of_a_user(url: str) -> None:
+    """Each user has one cluster."""
+    found = [
+        {row["user_id"]: (row["storage_gb"], row["storage_gb_days"]) for row in rows_of(export(url, "--by", by).out)}
+        for by in ("user", "user,cluster")
+    ]
+    assert found[0] == found[1]
+    assert {"0.3", "0.3000000001", "0.3000000002"} & {storage for storage, _ in found[0].values()} == {
+        *("0.3", "0.3000000001", "0.3000000002")
+    }
 
 
 def test_a_closed_month_is_always_the_same(url: str) -> None:
