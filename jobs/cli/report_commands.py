@@ -62,8 +62,7 @@ def _write(
     if request.format == "focus":
         from jobs.reports.focus import export_focus
 
-        progress("export", 0, None)
-        return export_focus(settings, address, request, file)
+        return export_focus(settings, address, request, file, progress)
     from jobs.reports.export import export as write_export
 
     return write_export(settings, address, request, file, progress)
