@@ -14,7 +14,7 @@ USUAL_AND_FURTHER = {
     "HISTORY_NIGHTS": (2, 2),
     "MONEY_HISTORIES": (2, 4),
     # A campaign: 50.
-    "EXPORT_HISTORIES": (3, 1),
+    "EXPORT_HISTORIES": (2, 1),
     "FINGERPRINT_USERS": (5000, 1000),
     "PLANS": (2, 2),
     "KILLS": (1, 1),
