@@ -8,7 +8,7 @@ the variable; the key; the value; and the remedy.
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
@@ -24,15 +24,24 @@ from jobs.domain.rate_card import RateCard, parse
 from jobs.domain.wording import MOST_BYTES, is_name
 from jobs.settings import files
 from jobs.settings.database_url import LINE_ENDS, address, choose_database
-from jobs.settings.tables import COMPUTED_FIELDS, CreditSettings, Day, ScheduleSettings, make_meters, validate
+from jobs.settings.tables import (
+    COMPUTED_FIELDS,
+    CreditSettings,
+    Day,
+    ReportSettings,
+    ScheduleSettings,
+    make_meters,
+    validate,
+)
 
 PREFIX = "USAGE_JOBS_"
 CONFIG = "USAGE_JOBS_CONFIG"
 """The only variable with that prefix that is not a setting: the path of the settings file."""
 ENV_LOCAL = ".env.local"
 PATHS = ("embedded", "root_certificate", "rates")
+REPORT_PATHS = ("logo", "template")
 WITHOUT_FIGURES = {"batch_rows", "batch_writes", "workers", "reader", "schedule", "watch_months"}
-WITHOUT_FIGURES |= {"embedded", "root_certificate"}
+WITHOUT_FIGURES |= {"embedded", "root_certificate", "reports"}
 """Settings that cannot change any figure: they affect only where and how fast a run computes."""
 
 
@@ -72,6 +81,7 @@ class Settings(BaseModel):
     root_certificate: Path | None = None
     credits: CreditSettings = CreditSettings()
     schedule: ScheduleSettings = ScheduleSettings()
+    reports: ReportSettings = ReportSettings()
     rates: Path
     meters: tuple[Meter, ...] = ()
     # Computed by ``load``: the settings file; whether ``rates`` is set or a default; the database's URL, and a warning
@@ -145,9 +155,9 @@ def load(config: Path | None, env: Mapping[str, str], cwd: Path) -> Settings:
         raise ConfigError(f"{file}: {key}: unknown setting; {remedy}")
     values["is_rates_set"] = "rates" in values
     values.setdefault("rates", "rates.csv")
-    for name in values.keys() & PATHS:
-        # A path in the settings file is relative to that file; one in a variable is relative to the working directory.
-        values[name] = (cwd if name in origins else file.parent) / str(values[name])
+    _resolve_paths(values, PATHS, "", origins, file.parent, cwd)
+    if isinstance(reports := values.get("reports"), dict):
+        _resolve_paths(reports, REPORT_PATHS, "reports.", origins, file.parent, cwd)
     rates = values["rates"]
     shown = rates.relative_to(cwd) if rates.is_relative_to(cwd) else rates
     card = parse(files.read(rates, "rates"), str(shown), [meter.name for meter in meters])
@@ -163,6 +173,15 @@ def load(config: Path | None, env: Mapping[str, str], cwd: Path) -> Settings:
             "default is 'rollup'"
         )
     return settings
+
+
+def _resolve_paths(
+    values: dict[str, Any], names: Collection[str], table: str, origins: Mapping[str, str], folder: Path, cwd: Path
+) -> None:
+    """Makes the paths ``names`` of ``values`` absolute: one in the settings file is relative to the file's ``folder``,
+    one in a variable to the working directory. ``table``: the table of the settings, with its dot."""
+    for name in values.keys() & names:
+        values[name] = (cwd if f"{table}{name}" in origins else folder) / str(values[name])
 
 
 def _overlay(values: dict[str, Any], env: Mapping[str, str]) -> dict[str, str]:

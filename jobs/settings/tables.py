@@ -1,4 +1,4 @@
-"""The tables of the settings file, [meters.NAME], [credits] and [schedule], and the validation of values."""
+"""The tables of the settings file, [meters.NAME], [credits], [schedule] and [reports], and the validation of values."""
 
 import re
 from collections.abc import Mapping
@@ -95,7 +95,26 @@ class ScheduleSettings(BaseModel):
     listen: str = "127.0.0.1:9464"
 
 
-NESTED: dict[str, type[BaseModel]] = {"credits": CreditSettings, "schedule": ScheduleSettings}
+class ReportSettings(BaseModel):
+    """The [reports] table: who sends statements and reports.
+
+    - ``operator``, ``address``: name and address; each line of the address is shown as a line
+    - ``logo``: an SVG, PNG or JPEG file
+    - ``template``: a folder whose templates replace those of the package
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    operator: str = ""
+    address: str = ""
+    logo: Path | None = None
+    template: Path | None = None
+
+
+NESTED: dict[str, type[BaseModel]] = {
+    "credits": CreditSettings,
+    "schedule": ScheduleSettings,
+    "reports": ReportSettings,
+}
 
 
 def make_meters(file: Path, tables: object, origins: Mapping[str, str]) -> tuple[Meter, ...]:

@@ -139,6 +139,14 @@ def test_paths_are_relative_to_the_file_that_names_them(tmp_path: Path) -> None:
     assert settings(tmp_path).rate_card.source == "config/2026/rates.csv"
 
 
+def test_paths_of_a_table_are_relative_to_the_file_or_for_a_variable_to_the_working_directory(tmp_path: Path) -> None:
+    configured(tmp_path, settings='[reports]\nlogo = "logo.svg"\noperator = "Cloud plc"\n')
+    found = settings(tmp_path, USAGE_JOBS_REPORTS__TEMPLATE="pages").reports
+    assert (found.logo, found.template) == (tmp_path / "config" / "logo.svg", tmp_path / "pages")
+    assert found.operator == "Cloud plc"
+    assert "reports" not in settings(tmp_path).inputs["settings"], "no figure depends on it"
+
+
 # Frozen, and not read at import
 
 
