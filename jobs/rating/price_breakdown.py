@@ -15,8 +15,9 @@ from jobs.rating.price_overrides import DISCOUNT, ID, PRICE
 def price_breakdown(ordered: pl.LazyFrame, terms: PricingTerms) -> pl.LazyFrame:
     """Returns one row per usage row, meter and tier with a quantity.
 
-    Columns: id, meter; tier_from, quantity, price (units of 10^-10), per; because (the card's line and reference, or
-    the override's id); discount (percent in units of 10^-10, or null).
+    Columns: id, meter; tier_from, quantity, price (units of 10^-10), per; line (of the card's tier; null where an
+    override has the price); because (that line and its reference, or the override's id); discount (percent in units of
+    10^-10, or null).
 
     ``ordered``: rows from ``charges.sort_rows``, overrides joined.
     """
@@ -46,6 +47,7 @@ def _break_down_card(
         pl.lit(0, dtype=WIDE).alias("tier_from"),
         pl.col(meter.name).cast(WIDE).alias("quantity"),
         price.cast(WIDE).alias("price"),
+        pl.lit(None, dtype=pl.Int64).alias("line"),
         because.alias("because"),
         pl.lit(None, dtype=pl.Int64).alias("discount"),
     )
@@ -59,6 +61,7 @@ def _break_down_card(
                 pl.lit(tier.start, dtype=WIDE).alias("tier_from"),
                 pl.col(f"tier {number}").alias("quantity"),
                 pl.lit(tier.price, dtype=WIDE).alias("price"),
+                pl.lit(tier.line, dtype=pl.Int64).alias("line"),
                 pl.coalesce(because, pl.lit(f"line {tier.line}: {tier.reference}")).alias("because"),
                 pl.col(DISCOUNT + meter.name).alias("discount"),
             )

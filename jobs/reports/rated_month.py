@@ -64,14 +64,19 @@ def open_month(connection: Connection, settings: Settings, month: date) -> RunSc
     return make_window_scope(connection, settings, source, Window((month,), last, frozenset()), months)
 
 
-def rate_all_users(connection: Connection, address: Address, scope: RunScope) -> Iterator[RatedUsers]:
+def rate_all_users(
+    connection: Connection, address: Address, scope: RunScope, only: frozenset[str] | None = None
+) -> Iterator[RatedUsers]:
     """Yields all users of the month of ``scope``, ``batch_rows`` usage rows at a time, sorted by user.
+
+    ``only``: leave out all users but these.
 
     Raises DataChangedError for a user whose result is not what is stored.
     """
     limits = BatchLimits(scope.settings.batch_rows, scope.settings.batch_rows)
     for users in detection.detect(connection, scope, scope.window.months, full=True, limits=limits).work:
-        yield rate_users(connection, address, scope, users)
+        if named := users if only is None else [user for user in users if user in only]:
+            yield rate_users(connection, address, scope, named)
 
 
 def rate_users(connection: Connection, address: Address, scope: RunScope, users: Collection[str]) -> RatedUsers:

@@ -101,6 +101,8 @@ class ReportSettings(BaseModel):
     - ``operator``, ``address``: name and address; each line of the address is shown as a line
     - ``logo``: an SVG, PNG or JPEG file
     - ``template``: a folder whose templates replace those of the package
+    - ``provider``, ``billing_account``: in files of the FOCUS format, who provides and invoices the usage, and the
+      account that all users belong to
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -108,6 +110,8 @@ class ReportSettings(BaseModel):
     address: str = ""
     logo: Path | None = None
     template: Path | None = None
+    provider: str = ""
+    billing_account: str = ""
 
 
 NESTED: dict[str, type[BaseModel]] = {
