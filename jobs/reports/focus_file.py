@@ -29,7 +29,7 @@ def _write_csv(file: IO[bytes], rows: pl.DataFrame) -> None:
 @contextmanager
 def open_parquet(file: IO[bytes]) -> Iterator[Write]:
     """Yields a function that appends rows to the Parquet ``file``, which says what it is in its metadata."""
-    import pyarrow.parquet as pq  # type: ignore[import-untyped]
+    import pyarrow.parquet as pq
 
     schema = pl.DataFrame(schema=FOCUS).to_arrow(compat_level=pl.CompatLevel.oldest()).schema
     schema = schema.with_metadata({"FocusVersion": "1.2", "FocusDataset": "CostAndUsage"})
