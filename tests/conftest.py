@@ -37,7 +37,7 @@ DIRECT_SHARES = {"direct": (0, 2), "another server": (1, 3)}
 """The same of tests that only these two ways play."""
 FURTHER_WAYS = ("pooler", "role", "another server")
 """A test with few cases is played directly, and each of its cases on one of these; a thorough one there only."""
-pytest_plugins = ["nights", "drifting", "posted_draws", "job_roles"]
+pytest_plugins = ["nights", "drifting", "posted_draws", "job_roles", "focus_validator"]
 # A busy machine fails no test for its time.
 hypothesis_settings.register_profile("untimed", deadline=None)
 hypothesis_settings.load_profile("untimed")

@@ -111,8 +111,9 @@ def check_sums(lines: list[Line], url: str, month: date, meters: Iterable[str]) 
     for column, amount in PAID.items():
         assert summed(lines, column, user) == tables.monthly(amount), column
     drawn = tables.sums(
-        "SELECT user_id, usage_date, -sum(free) FROM rollup.credit_draws "
-        "WHERE usage_date >= %(month)s AND usage_date < %(end)s GROUP BY 1, 2"
+        "SELECT d.user_id, u.date, -sum(d.free) FROM rollup.credit_draws AS d JOIN usage_daily AS u "
+        "ON u.id = d.usage_daily_id AND u.user_id = d.user_id WHERE d.usage_date >= %(month)s AND d.usage_date < %(end)s "
+        "GROUP BY 1, 2"
     )
     assert summed(credits, "EffectiveCost", lambda line: cell(line)[:2]) == drawn
     check_prices(usage)
