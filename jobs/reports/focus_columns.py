@@ -71,8 +71,9 @@ FOCUS: Schema = {
     "x_PriceOverrideId": pl.String,
     **dict.fromkeys(PAYMENTS.values(), COST),
 }
-"""In the order of the file: as in the specification, then what only this program has. CommitmentDiscountStatus is always
-null: without it focus-validator cannot check ConsumedQuantity."""
+"""In the order of the file: as in the specification, then what only this program has.
+
+CommitmentDiscountStatus is always null: without it focus-validator cannot check ConsumedQuantity."""
 SERVICE = {
     "ServiceCategory": "AI and Machine Learning",
     "ServiceName": "Hopsworks",

@@ -1,4 +1,4 @@
-"""FOCUS files of the three shapes and of the demo's data: every kind of row, exact sums, and no broken rule of FOCUS 1.2."""
+"""FOCUS files of the three shapes and of the demo: every kind of row, exact sums, and no broken rule of FOCUS 1.2."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -45,8 +45,8 @@ class Place:
     hours: tuple[str, str, str]
     """The columns of cpu hours, gpu hours, and stored GB."""
 
-    def run(self, *arguments: str, **environment: str) -> dict[str, Any]:
-        ran = usage_jobs(*arguments, "--json", *self.options, url=self.url, **environment)
+    def run(self, *arguments: str) -> dict[str, Any]:
+        ran = usage_jobs(*arguments, "--json", *self.options, url=self.url)
         assert ran.code == 0, ran.err
         return ran.object
 
@@ -105,8 +105,8 @@ def fill(place: Place) -> None:
             ("eve", "storage_gb", {"discount_percentage": "33.33"}),
         )
         for number, (name, kind, terms) in enumerate(overrides):
-            more = {"id": UUID(int=number), "created_at": "2026-01-01", **since, **terms}
-            insert(place.url, "user_pricing_overrides", user_id=name, resource_type=kind, **more)
+            dated: dict[str, Any] = {"id": UUID(int=number), "created_at": "2026-01-01", **since, **terms}
+            insert(place.url, "user_pricing_overrides", user_id=name, resource_type=kind, **dated)
 
 
 def change(place: Place) -> None:
@@ -149,10 +149,17 @@ def test_focus_validator_finds_nothing_in_the_demo(
         assert validate_focus(tmp_path / name) == {}
 
 
-def test_every_kind_of_row(place: Place, tmp_path: Path) -> None:
-    """Both formats have the same rows; their sums are those of the tables; corrections and payments say what they are."""
+def test_a_file_of_each_shape(place: Place, tmp_path: Path) -> None:
+    """One test: to make such a database takes longer than to look at its files."""
     rows = place.export(tmp_path / "focus.parquet")
-    texts = place.export(tmp_path / "focus.csv")
+    look_at_rows(place, rows, place.export(tmp_path / "focus.csv"))
+    look_at_corrections(place, rows)
+    look_at_limits(place, rows, tmp_path)
+    look_at_refusal(place, tmp_path)
+
+
+def look_at_rows(place: Place, rows: pl.DataFrame, texts: pl.DataFrame) -> None:
+    """Both formats have the same rows; there is every kind of them; their sums are those of the tables."""
     assert texts["EffectiveCost"].to_list() == rows["EffectiveCost"].cast(pl.String).to_list()
     assert texts["SubAccountId"].to_list() == rows["SubAccountId"].to_list()
     settings = load(Path(place.options[1]) if place.options else None, {"DATABASE_URL": place.url}, Path.cwd())
@@ -171,8 +178,8 @@ def charged(place: Place, meter: str) -> bool:
     return {"column_name": f"{meter}_cost"} in columns
 
 
-def test_corrections_and_what_was_reported_later(place: Place, tmp_path: Path) -> None:
-    rows = place.export(tmp_path / "focus.parquet")
+def look_at_corrections(place: Place, rows: pl.DataFrame) -> None:
+    """Corrections, and what was reported to Stripe after its month had closed, say what they are."""
     corrections = rows.filter(pl.col("ChargeClass") == "Correction")
     stored = ask(place.url, "SELECT user_id, new_total - old_total AS change FROM rollup.corrections ORDER BY user_id")
     found = corrections.select("SubAccountId", "ContractedCost").rows()
@@ -185,9 +192,8 @@ def test_corrections_and_what_was_reported_later(place: Place, tmp_path: Path) -
     assert later["x_AmountDue"].sum() == -later["x_AmountReported"].sum()
 
 
-def test_limits_to_users_and_clusters(place: Place, tmp_path: Path) -> None:
+def look_at_limits(place: Place, rows: pl.DataFrame, tmp_path: Path) -> None:
     """What is asked for is what the whole file has of it; a correction is of no cluster."""
-    rows = place.export(tmp_path / "all.parquet")
     ada = place.export(tmp_path / "ada.parquet", "--user", "ada")
     assert ada.equals(rows.filter(pl.col("SubAccountId") == "ada"))
     here = place.export(tmp_path / "here.parquet", "--cluster", str(CLUSTER))
@@ -199,8 +205,8 @@ def test_limits_to_users_and_clusters(place: Place, tmp_path: Path) -> None:
     assert nowhere.select(columns).equals(rows.filter(pl.col("ResourceId").is_null(), one_day).select(columns))
 
 
-def test_changed_usage_is_refused(place: Place, tmp_path: Path) -> None:
-    """The file that is there stays, and nothing else is left."""
+def look_at_refusal(place: Place, tmp_path: Path) -> None:
+    """Usage has changed since the last run: the file that is there stays, and nothing else is left."""
     file = tmp_path / "files" / "focus.csv"
     file.parent.mkdir()
     file.write_text("before")

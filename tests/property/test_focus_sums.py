@@ -10,7 +10,7 @@ import psycopg
 import pytest
 from commands import explicit
 from conftest import Databases
-from focus_sums import cell, check_sums, exported, list_costs, read_world, summed
+from focus_sums import Line, cell, check_sums, exported, list_costs, read_world, summed
 from histories import SHARES, History, play_share
 from hypothesis import strategies as st
 from oracle import month_of, next_month
@@ -47,7 +47,7 @@ class Exported(History):
         settings = explicit(self.runner.settings(), self.url, self.furthest)
         address = job_url(self.url, lambda: settings)
         with psycopg.connect(self.url) as link:
-            modes = dict(link.execute("SELECT month, cost_mode FROM rollup.months").fetchall())
+            modes: dict[date, str] = dict(link.execute("SELECT month, cost_mode FROM rollup.months").fetchall())
         for month, mode in sorted(modes.items()):
             if month > self.furthest:
                 continue
@@ -60,7 +60,7 @@ class Exported(History):
             check_sums(lines, self.url, month, [meter.name for meter in settings.meters])
             self.look_at_list_costs(month, mode, [line for line in lines if line["ChargeCategory"] == "Usage"])
 
-    def look_at_list_costs(self, month: date, mode: str, usage: list[dict[str, object]]) -> None:
+    def look_at_list_costs(self, month: date, mode: str, usage: list[Line]) -> None:
         assert self.furthest is not None
         last = min(self.furthest, next_month(month) - timedelta(days=1))
         world = read_world(self.url, self.case.world.columns)

@@ -16,7 +16,7 @@ USUAL_AND_FURTHER = {
     # A campaign: 50.
     "EXPORT_HISTORIES": (2, 1),
     "EXPORT_HISTORIES": (3, 1),
-    "FOCUS_HISTORIES": (4, 4),
+    "FOCUS_HISTORIES": (2, 4),
     "FINGERPRINT_USERS": (5000, 1000),
     "PLANS": (2, 2),
     "KILLS": (1, 1),

@@ -4,7 +4,7 @@ The rule is that of the manual (reports, FOCUS).
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from decimal import Decimal, localcontext
 from io import BytesIO
@@ -32,7 +32,7 @@ PAID = {
 }
 
 
-def exported(settings: Settings, url: str, month: date, **asked: Any) -> list[Line]:
+def exported(settings: Settings, url: str, month: date, **asked: Any) -> Sequence[Line]:
     """The rows of the Parquet file of a month."""
     file = BytesIO()
     export_focus(settings, Address(url), ExportRequest(month, month, "", "focus", Path("x.parquet"), **asked), file)
@@ -72,7 +72,7 @@ class Tables:
     def sums(self, text: str) -> Sums:
         """The first columns of a query as a key, the last one as an amount; zeros left out."""
         with psycopg.connect(self.url) as link:
-            rows = link.execute(text, {"month": self.month, "end": self.end}).fetchall()  # type: ignore[call-overload]
+            rows = link.execute(text, {"month": self.month, "end": self.end}).fetchall()
         return {tuple(key): amount for *key, amount in rows if amount}
 
     def daily(self, column: str) -> Sums:
@@ -85,7 +85,7 @@ class Tables:
         return self.sums(f"SELECT user_id, {amount} FROM rollup.user_monthly WHERE month = %(month)s")
 
 
-def check_sums(lines: list[Line], url: str, month: date, meters: Iterable[str]) -> None:
+def check_sums(lines: Sequence[Line], url: str, month: date, meters: Iterable[str]) -> None:
     """Asserts the rule of the manual, to the last digit."""
     tables = Tables(url, month)
     usage = [line for line in lines if line["ChargeCategory"] == "Usage"]
@@ -101,8 +101,9 @@ def check_sums(lines: list[Line], url: str, month: date, meters: Iterable[str]) 
     for column in ("EffectiveCost", "BilledCost", "ListCost", "ContractedCost"):
         assert summed(credits, column, user) == tables.monthly("-credits_free"), column
     free_days = tables.sums(
-        "SELECT d.user_id, sum(d.total_cost) FROM rollup.user_daily AS d WHERE d.date >= %(month)s AND d.date < %(end)s "
-        "AND (SELECT mode FROM rollup.billing_modes AS b WHERE b.user_id = d.user_id AND b.valid_from <= d.date "
+        "SELECT d.user_id, sum(d.total_cost) FROM rollup.user_daily AS d WHERE d.date >= %(month)s "
+        "AND d.date < %(end)s AND (SELECT mode FROM rollup.billing_modes AS b "
+        "WHERE b.user_id = d.user_id AND b.valid_from <= d.date "
         "ORDER BY b.valid_from DESC LIMIT 1) = 'free' GROUP BY 1"
     )
     paid = {key: amount - free_days.get(key, 0) for key, amount in tables.monthly("total_cost").items()}
@@ -112,14 +113,14 @@ def check_sums(lines: list[Line], url: str, month: date, meters: Iterable[str]) 
         assert summed(lines, column, user) == tables.monthly(amount), column
     drawn = tables.sums(
         "SELECT d.user_id, u.date, -sum(d.free) FROM rollup.credit_draws AS d JOIN usage_daily AS u "
-        "ON u.id = d.usage_daily_id AND u.user_id = d.user_id WHERE d.usage_date >= %(month)s AND d.usage_date < %(end)s "
-        "GROUP BY 1, 2"
+        "ON u.id = d.usage_daily_id AND u.user_id = d.user_id "
+        "WHERE d.usage_date >= %(month)s AND d.usage_date < %(end)s GROUP BY 1, 2"
     )
     assert summed(credits, "EffectiveCost", lambda line: cell(line)[:2]) == drawn
     check_prices(usage)
 
 
-def check_prices(usage: list[Line]) -> None:
+def check_prices(usage: Iterable[Line]) -> None:
     """Asserts that unit price × quantity is the cost, as far as costs are rounded."""
     for line in usage:
         for cost in ("List", "Contracted"):
@@ -147,7 +148,7 @@ def read_world(url: str, columns: frozenset[str]) -> World:
     with psycopg.connect(url, row_factory=dict_row) as link:
         names = ", ".join(sorted(columns))
         text = f"SELECT id, user_id, date, hopsworks_cluster_id, total_cost, {names} FROM usage_daily"
-        found = link.execute(text + " WHERE isfinite(date)").fetchall()  # type: ignore[call-overload]
+        found = link.execute(text + " WHERE isfinite(date)").fetchall()
     rows = (
         Row(
             row["id"],

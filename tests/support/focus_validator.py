@@ -44,7 +44,7 @@ def validate_focus(tmp_path_factory: pytest.TempPathFactory) -> Validate:
     """A function that returns the rules of FOCUS 1.2 that a file breaks, each with what the validator says."""
     folder = tmp_path_factory.mktemp("focus-validator")
     venv.create(folder, with_pip=True)
-    python = folder / "bin" / "python"
+    python = str(folder / "bin" / "python")
     install = [python, "-m", "pip", "install", "-q", "--ignore-requires-python", *PACKAGES]
     done = subprocess.run(install, capture_output=True, text=True, check=False, timeout=600)
     if done.returncode:
