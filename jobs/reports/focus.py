@@ -26,6 +26,8 @@ from jobs.reports.focus_table import fill_columns
 from jobs.reports.rated_month import open_month, rate_all_users
 from jobs.settings import Settings
 
+USAGE_ROWS = 10_000
+"""Usage rows that are read at a time: each becomes six or seven rows of the file, of 45 columns."""
 _NO_NAMES = pl.DataFrame(schema={"cluster_id": pl.UInt128, "cluster_name": pl.String})
 
 
@@ -79,7 +81,7 @@ def _list_month(
     connection: Connection, address: Address, scope: RunScope, request: ExportRequest
 ) -> Iterator[pl.DataFrame]:
     """Yields the rows of a month (focus_rows.ROWS), a batch of users at a time, its corrections last."""
-    for rated in rate_all_users(connection, address, scope, request.users):
+    for rated in rate_all_users(connection, address, scope, request.users, USAGE_ROWS):
         rows = list_rows(scope, rated)
         yield rows if request.clusters is None else rows.filter(_of_clusters(request))
     # A correction is of a user's month, not of a cluster.

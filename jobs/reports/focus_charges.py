@@ -22,7 +22,8 @@ from jobs.reports.rated_month import RatedUsers
 
 PRICE_PLACES = 18
 """Decimals of unit prices and pricing quantities: a discounted price, or a GB-month, seldom ends within ten."""
-MOST_PRICED = 1000 * 31 * ONE
+_FINER = int128(10**PRICE_PLACES // ONE)
+"""An amount in units of 10^-10 times this is one in units of 10^-18."""
 CHARGE_KEY = (*USER_DAY, "line", "override_id")
 
 
@@ -33,45 +34,36 @@ def list_charges(scope: RunScope, rated: RatedUsers) -> pl.DataFrame:
     ``effective_cost`` (units of 10^-10; effective: 0 for usage of free users), ``pricing_quantity``, ``list_price`` and
     ``contracted_price`` (units of 10^-18, per pricing unit).
     """
-    usage = rated.rows.select(usage_schema([meter.name for meter in scope.meters]).keys())
-    ordered = with_overrides(usage.lazy(), scope).collect()
+    names = usage_schema([meter.name for meter in scope.meters]).keys()
+    ordered = with_overrides(rated.rows.select(*names, is_free=pl.col("class") == FREE).lazy(), scope).collect()
+    ordered = ordered.with_columns(id=pl.int_range(pl.len(), dtype=pl.UInt32))  # fast to sort and to join
     by_card = replace(scope.pricing_terms, overridden=frozenset())
     pieces = price_breakdown(ordered.lazy(), by_card).collect().drop("because", "discount", "tier_from")
     costs = _add_costs(_join_overrides(pieces, ordered, scope), scope)
-    rows = rated.rows.select("id", *USER_DAY, is_free=pl.col("class") == FREE)
     effective = pl.when("is_free").then(int128(0)).otherwise(pl.col("contracted_cost"))
-    return (
-        costs.join(rows, on="id")
+    charges = (
+        costs.join(ordered.select("id", *USER_DAY, "is_free"), on="id")
         .lazy()
         .with_columns(effective_cost=effective)
         .group_by(CHARGE_KEY)
         .agg(
             pl.col("quantity", "list_cost", "contracted_cost", "effective_cost").sum(),
-            pl.col("price", "to_pay", "override_price", "priced_for").first(),
+            pl.col("price", "contracted_price", "priced_for").first(),
         )
-        .select(
-            *CHARGE_KEY,
-            *("quantity", "list_cost", "contracted_cost", "effective_cost"),
-            pricing_quantity=_rounded(pl.col("quantity") * _finer(), pl.col("priced_for"), MOST_PRICED),
-            list_price=pl.col("price") * _finer(),
-            contracted_price=_rounded(
-                pl.coalesce("override_price", "price") * _finer() * pl.col("to_pay"),
-                int128(HUNDRED_PERCENT),
-                HUNDRED_PERCENT,
-            ),
+    )
+    return (
+        charges.with_columns(
+            pricing_quantity=_half_even(pl.col("quantity") * _FINER, pl.col("priced_for")),
+            list_price=pl.col("price") * _FINER,
         )
+        .drop("price", "priced_for")
         .collect()
     )
 
 
-def _finer() -> pl.Expr:
-    """What an amount in units of 10^-10 is multiplied by, to be one in units of 10^-18."""
-    return int128(10**PRICE_PLACES // ONE)
-
-
-def _rounded(numerator: pl.Expr, denominator: pl.Expr, most: int) -> pl.Expr:
-    """``numerator / denominator``, rounded half to even; ``most``: the largest denominator."""
-    return BoundedInt(numerator, -UNKNOWN, UNKNOWN).divided(BoundedInt(denominator, 1, most)).wide
+def _half_even(numerator: pl.Expr, denominator: pl.Expr) -> pl.Expr:
+    """``numerator / denominator``, rounded half to even."""
+    return BoundedInt(numerator, -UNKNOWN, UNKNOWN).divided(BoundedInt(denominator, 1, UNKNOWN)).wide
 
 
 def _join_overrides(pieces: pl.DataFrame, ordered: pl.DataFrame, scope: RunScope) -> pl.DataFrame:
@@ -86,35 +78,60 @@ def _join_overrides(pieces: pl.DataFrame, ordered: pl.DataFrame, scope: RunScope
         )
         for meter in sorted(scope.pricing_terms.overridden)
     ]
-    columns = {"override_price": pl.Int128, "discount": pl.Int64, "override_id": pl.String}
-    if not found:
-        joined = pieces.with_columns(pl.lit(None, dtype=kind).alias(name) for name, kind in columns.items())
-    else:
-        joined = pieces.join(pl.concat(found), on=["id", "meter"], how="left", maintain_order="left")
+    kinds = {"id": pl.UInt32, "meter": pl.String, "override_price": pl.Int128, "discount": pl.Int64}
+    overrides = pl.concat([pl.DataFrame(schema={**kinds, "override_id": pl.String}), *found])
     to_pay = int128(HUNDRED_PERCENT) - pl.col("discount").fill_null(0).cast(pl.Int128)
+    joined = pieces.join(overrides, on=["id", "meter"], how="left", maintain_order="left")
     return joined.with_columns(to_pay=to_pay).drop("discount")
 
 
 def _add_costs(pieces: pl.DataFrame, scope: RunScope) -> pl.DataFrame:
-    """Adds ``list_cost`` and ``contracted_cost``, and ``priced_for``: how many units, or unit days, a price is for."""
+    """Adds ``list_cost`` and ``contracted_cost``; ``contracted_price`` (units of 10^-18); and ``priced_for``: how many
+    units, or unit days, a price is for."""
     levels = [meter.name for meter in scope.meters if meter.is_level]
+    numbers = {meter.name: number for number, meter in enumerate(scope.meters)}
     days = pl.when(pl.col("meter").is_in(levels)).then(days_in(scope.window.first)).otherwise(1)
-    of_row = ["id", "meter"]
-    cumulative = pieces.with_columns(
+    number = pl.col("meter").replace_strict(numbers, return_dtype=pl.Int64)
+    # The pieces of a meter of a row become neighbours, in the order of the tiers, which they have already.
+    adjacent = pieces.with_columns(
         priced_for=(pl.col("per") * days).cast(pl.Int128),
-        _quantity=pl.col("quantity").cum_sum().over(of_row),
-        _by_card=(pl.col("quantity") * pl.col("price")).cum_sum().over(of_row),
+        _row_meter=pl.col("id").cast(pl.Int64) * len(numbers) + number,
+    ).sort("_row_meter", maintain_order=True)
+    cumulative = adjacent.with_columns(
+        _starts=pl.col("_row_meter").ne_missing(pl.col("_row_meter").shift())
+    ).with_columns(
+        _quantity=_cumulate(pl.col("quantity")),
+        _by_card=_cumulate(pl.col("quantity") * pl.col("price")),
     )
     denominator = pl.col("priced_for") * int128(ONE)
-    by_override = pl.coalesce(pl.col("_quantity") * pl.col("override_price"), "_by_card")
-    contracted = scaled_half_even(by_override, denominator, pl.col("to_pay"), int128(HUNDRED_PERCENT))
-    rounded = cumulative.with_columns(_list=_rounded(pl.col("_by_card"), denominator, MOST_PRICED))
+    listed = cumulative.with_columns(_list=_half_even(pl.col("_by_card"), denominator))
     is_plain = pl.col("override_id").is_null()
-    if rounded["override_id"].null_count() == rounded.height:
-        rounded = rounded.with_columns(_contracted=pl.col("_list"))
-    else:
-        rounded = rounded.with_columns(_contracted=pl.when(is_plain).then("_list").otherwise(contracted))
-    return rounded.with_columns(
-        (pl.col(f"_{name}") - pl.col(f"_{name}").shift(fill_value=0).over(of_row)).alias(f"{name}_cost")
-        for name in ("list", "contracted")
-    ).drop("_quantity", "_by_card", "_list", "_contracted")
+    both = [_add_plain_price(listed.filter(is_plain)), _add_override_price(listed.filter(~is_plain), denominator)]
+    # Whole groups are moved: an override is of a row's meter.
+    return (
+        pl.concat(both)
+        .with_columns(_difference("_list").alias("list_cost"), _difference("_contracted").alias("contracted_cost"))
+        .drop("_row_meter", "_starts", "_quantity", "_by_card", "_list", "_contracted")
+    )
+
+
+def _cumulate(amount: pl.Expr) -> pl.Expr:
+    return BoundedInt(amount, -UNKNOWN, UNKNOWN).cumulative(pl.col("_starts"), UNKNOWN).wide
+
+
+def _difference(column: str) -> pl.Expr:
+    return BoundedInt(pl.col(column), -UNKNOWN, UNKNOWN).deltas(pl.col("_starts")).wide
+
+
+def _add_plain_price(pieces: pl.DataFrame) -> pl.DataFrame:
+    return pieces.with_columns(_contracted=pl.col("_list"), contracted_price=pl.col("price") * _FINER)
+
+
+def _add_override_price(pieces: pl.DataFrame, denominator: pl.Expr) -> pl.DataFrame:
+    """The same rounding as in rating.charges."""
+    whole = pl.coalesce(pl.col("_quantity") * pl.col("override_price"), "_by_card")
+    price = pl.coalesce("override_price", "price") * _FINER * pl.col("to_pay")
+    return pieces.with_columns(
+        _contracted=scaled_half_even(whole, denominator, pl.col("to_pay"), int128(HUNDRED_PERCENT)),
+        contracted_price=_half_even(price, int128(HUNDRED_PERCENT)),
+    )

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from typing import IO
 
 import polars as pl
@@ -23,7 +24,11 @@ def open_csv(file: IO[bytes]) -> Iterator[Write]:
 
 
 def _write_csv(file: IO[bytes], rows: pl.DataFrame) -> None:
-    file.write(rows.write_csv(include_header=False, datetime_format=_CSV_TIME).encode())
+    # In slices: a row is 600 characters long.
+    for some in rows.iter_slices(20_000):
+        block = BytesIO()
+        some.write_csv(block, include_header=False, datetime_format=_CSV_TIME)
+        file.write(block.getvalue())
 
 
 @contextmanager

@@ -65,15 +65,21 @@ def open_month(connection: Connection, settings: Settings, month: date) -> RunSc
 
 
 def rate_all_users(
-    connection: Connection, address: Address, scope: RunScope, only: frozenset[str] | None = None
+    connection: Connection,
+    address: Address,
+    scope: RunScope,
+    only: frozenset[str] | None = None,
+    rows: int | None = None,
 ) -> Iterator[RatedUsers]:
-    """Yields all users of the month of ``scope``, ``batch_rows`` usage rows at a time, sorted by user.
+    """Yields all users of the month of ``scope``, some at a time, sorted by user.
 
-    ``only``: leave out all users but these.
+    ``only``: leave out all users but these. ``rows``: at most so many usage rows at a time, and not more than
+    ``batch_rows``.
 
     Raises DataChangedError for a user whose result is not what is stored.
     """
-    limits = BatchLimits(scope.settings.batch_rows, scope.settings.batch_rows)
+    most = min(rows or scope.settings.batch_rows, scope.settings.batch_rows)
+    limits = BatchLimits(most, most)
     for users in detection.detect(connection, scope, scope.window.months, full=True, limits=limits).work:
         if named := users if only is None else [user for user in users if user in only]:
             yield rate_users(connection, address, scope, named)
