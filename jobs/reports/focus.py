@@ -1,7 +1,7 @@
 """`usage-jobs export --format focus`: cost and usage in the FOCUS format 1.2, dataset CostAndUsage."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
@@ -26,6 +26,7 @@ from jobs.reports.focus_table import fill_columns
 from jobs.reports.rated_month import open_month, rate_all_users
 from jobs.settings import Settings
 
+Progress = Callable[[str, int, int | None], None]
 USAGE_ROWS = 10_000
 """Usage rows that are read at a time: each becomes six or seven rows of the file, of 45 columns."""
 _NO_NAMES = pl.DataFrame(schema={"cluster_id": pl.UInt128, "cluster_name": pl.String})
@@ -52,7 +53,13 @@ class FocusFile:
         return {currency: {name: unscaled(sums[name]) for name in sums} for currency, sums in self._sums.items()}
 
 
-def export_focus(settings: Settings, address: Address, request: ExportRequest, file: IO[bytes]) -> FocusFile:
+def export_focus(
+    settings: Settings,
+    address: Address,
+    request: ExportRequest,
+    file: IO[bytes],
+    progress: Progress = lambda *_: None,
+) -> FocusFile:
     """Writes the months of ``request`` to ``file``: Parquet where ``out`` ends with .parquet, else CSV.
 
     All rows are as of one moment. Raises ConfigError for a month that no run has covered; DataChangedError where usage
@@ -74,6 +81,7 @@ def export_focus(settings: Settings, address: Address, request: ExportRequest, f
                 names = {user: person.name for user, person in read_people(connection, settings, users).items()}
                 written.add(scope.currency, rows)
                 write(fill_columns(scope, rows, names, clusters))
+                progress(f"export {scope.window.first:%Y-%m}", written.rows, None)
     return written
 
 
