@@ -1,7 +1,7 @@
 """`usage-jobs export --format focus`: cost and usage in the FOCUS format 1.2, dataset CostAndUsage."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
@@ -15,6 +15,7 @@ from jobs.postgres.cluster_rollups import read_cluster_names
 from jobs.postgres.connections import Connection, open_link, transaction
 from jobs.postgres.conninfo import Address
 from jobs.postgres.corrections import read_corrections
+from jobs.postgres.errors import is_transient, retry
 from jobs.postgres.people import read_people
 from jobs.postgres.run_scope import RunScope
 from jobs.reports.export_request import ExportRequest
@@ -65,24 +66,45 @@ def export_focus(
     All rows are as of one moment. Raises ConfigError for a month that no run has covered; DataChangedError where usage
     or prices have changed since the last run.
     """
+    begun: list[bool] = []
+
+    def write_once() -> FocusFile:
+        with transaction(link.connection, snapshot=True) as connection:
+            # All of them before any usage is read: a month that is refused ends the command at once.
+            scopes = [open_month(connection, settings, month) for month in months_of(request.first, request.last)]
+            begun.append(True)
+            return _write_months(connection, address, scopes, request, file, progress)
+
+    with open_link(address) as link:
+        # Only before the first byte: a second try would write the same rows again.
+        return retry(write_once, while_=lambda error: not begun and is_transient(error))
+
+
+def _write_months(
+    connection: Connection,
+    address: Address,
+    scopes: Sequence[RunScope],
+    request: ExportRequest,
+    file: IO[bytes],
+    progress: Progress,
+) -> FocusFile:
+    written = FocusFile(tuple(scope.window.first for scope in scopes))
     is_parquet = request.out is not None and request.out.suffix.lower() == ".parquet"
-    written = FocusFile(tuple(months_of(request.first, request.last)))
-    with (
-        open_link(address) as link,
-        transaction(link.connection, snapshot=True) as connection,
-        (open_parquet if is_parquet else open_csv)(file) as write,
-    ):
-        # All of them before any usage is read: a month that is refused ends the command at once.
-        scopes = [open_month(connection, settings, month) for month in written.months]
+    with (open_parquet if is_parquet else open_csv)(file) as write:
         for scope in scopes:
             clusters = read_cluster_names(connection, scope) if request.with_names else _NO_NAMES
             for rows in _list_month(connection, address, scope, request):
-                users = rows["user_id"].unique().to_list() if request.with_names else []
-                names = {user: person.name for user, person in read_people(connection, settings, users).items()}
                 written.add(scope.currency, rows)
-                write(fill_columns(scope, rows, names, clusters))
+                write(fill_columns(scope, rows, _name_users(connection, scope, request, rows), clusters))
                 progress(f"export {scope.window.first:%Y-%m}", written.rows, None)
     return written
+
+
+def _name_users(
+    connection: Connection, scope: RunScope, request: ExportRequest, rows: pl.DataFrame
+) -> dict[str, str | None]:
+    users = rows["user_id"].unique().to_list() if request.with_names else []
+    return {user: person.name for user, person in read_people(connection, scope.settings, users).items()}
 
 
 def _list_month(
