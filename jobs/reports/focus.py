@@ -2,15 +2,16 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from decimal import Decimal
 from typing import IO
 
 import polars as pl
 
-from jobs.domain.billing_periods import months_of
+from jobs.domain.billing_periods import first_open_month, is_closed, months_of
 from jobs.domain.fixed_point import unscaled
+from jobs.postgres import run_log, server_clock
 from jobs.postgres.cluster_rollups import read_cluster_names
 from jobs.postgres.connections import Connection, open_link, transaction
 from jobs.postgres.conninfo import Address
@@ -35,9 +36,10 @@ _NO_NAMES = pl.DataFrame(schema={"cluster_id": pl.UInt128, "cluster_name": pl.St
 
 @dataclass(slots=True)
 class FocusFile:
-    """A FOCUS file that was written: its months, how many rows it has, and the sums of its costs by currency."""
+    """A FOCUS file that was written: its months, notes, how many rows it has, and the sums of its costs by currency."""
 
     months: tuple[date, ...]
+    notes: tuple[str, ...] = ()
     rows: int = 0
     _sums: dict[str, Counter[str]] = field(default_factory=dict)
 
@@ -72,12 +74,22 @@ def export_focus(
         with transaction(link.connection, snapshot=True) as connection:
             # All of them before any usage is read: a month that is refused ends the command at once.
             scopes = [open_month(connection, settings, month) for month in months_of(request.first, request.last)]
+            notes = tuple(_find_notes(connection, scopes))
             begun.append(True)
-            return _write_months(connection, address, scopes, request, file, progress)
+            return replace(_write_months(connection, address, scopes, request, file, progress), notes=notes)
 
     with open_link(address) as link:
         # Only before the first byte: a second try would write the same rows again.
         return retry(write_once, while_=lambda error: not begun and is_transient(error))
+
+
+def _find_notes(connection: Connection, scopes: Sequence[RunScope]) -> Iterator[str]:
+    settings, today = scopes[0].settings, server_clock.today(connection)
+    history, _ = run_log.read_history(connection, settings, today)
+    first_open = first_open_month(history, settings.start, today)
+    for scope in scopes:
+        if not is_closed(month := scope.window.first, history, first_open):
+            yield f"{month:%Y-%m} is open: its figures are those up to {scope.window.last}, and may change"
 
 
 def _write_months(
