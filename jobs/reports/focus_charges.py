@@ -11,8 +11,8 @@ import polars as pl
 from jobs.domain.billing_periods import days_in
 from jobs.domain.fixed_point import ONE
 from jobs.domain.fixed_point_columns import UNKNOWN, BoundedInt, int128, scaled_half_even
-from jobs.domain.names import USER_DAY
 from jobs.domain.schemas import FREE, usage_schema
+from jobs.domain.tables import USER_DAY
 from jobs.pipeline.row_rating import with_overrides
 from jobs.postgres.run_scope import RunScope
 from jobs.rating.charges import HUNDRED_PERCENT

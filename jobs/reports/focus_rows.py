@@ -6,8 +6,8 @@ Amounts are units of 10^-10 here. ``focus_table`` makes the columns of the file 
 import polars as pl
 
 from jobs.domain.fixed_point_columns import int128
-from jobs.domain.names import USER_DAY
 from jobs.domain.schemas import FREE, Schema
+from jobs.domain.tables import USER_DAY
 from jobs.postgres.run_scope import RunScope
 from jobs.reports.credit_shares import share_columns
 from jobs.reports.focus_charges import list_charges

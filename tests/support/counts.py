@@ -15,7 +15,6 @@ USUAL_AND_FURTHER = {
     "MONEY_HISTORIES": (2, 4),
     # A campaign: 50.
     "EXPORT_HISTORIES": (2, 1),
-    "EXPORT_HISTORIES": (3, 1),
     "FOCUS_HISTORIES": (2, 4),
     "FINGERPRINT_USERS": (5000, 1000),
     "PLANS": (2, 2),
