@@ -17,8 +17,10 @@ from typing import Any
 
 from jobs.audit import lists
 from jobs.cli import audit_output, explain_output, help_output, output, run_output
+from jobs.cli.export_command import export as _export
 from jobs.cli.output import Result
-from jobs.cli.report_commands import export as _export
+from jobs.cli.report_commands import check_statement
+from jobs.cli.report_commands import statement as _statement
 from jobs.demo.server import run_server
 from jobs.domain.backfill_request import Backfill, BackfillLimits
 from jobs.domain.errors import ConfigError, StoppedError
@@ -220,6 +222,8 @@ def _check_options(arguments: argparse.Namespace) -> None:
             "--metrics-file: expected a run that writes; found --dry-run, which would show an alarm a run that was not "
             "done. Leave one of them out"
         )
+    if arguments.command == "statement":
+        check_statement(arguments)
     check_writable("--ran-out", given.get("ran_out"))
     check_writable("--metrics-file", given.get("metrics_file"))
 
@@ -236,7 +240,10 @@ def _name(command: Callable[..., Any]) -> str:
     return command.__name__.removeprefix("_").replace("_", "-")
 
 
-_NEED_DATABASE = (_run, _backfill, _reopen, _debts, _check, _explain, _reconcile, _watch, _export, _schedule, _runs)
+_NEED_DATABASE = (
+    *(_run, _backfill, _reopen, _debts, _check, _explain, _reconcile, _watch),
+    *(_export, _statement, _schedule, _runs),
+)
 COMMANDS: dict[str, Callable[[CommandContext], Result | None]] = {
     **{_name(command): command for command in (_schema, _init, _demo, _help)},
     **{_name(command): partial(_with_database, command) for command in _NEED_DATABASE},

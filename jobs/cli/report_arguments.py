@@ -32,12 +32,23 @@ def _add_export(commands: Any) -> None:
     export.add_argument("--no-names", action="store_true", help="ids only: no names, no e-mail addresses")
 
 
+def _add_statement(commands: Any) -> None:
+    example = "usage-jobs statement --user 'auth0|66a0' --month 2026-06 --out june.html"
+    statement = _command(commands, "statement", "write a month's statement for a customer, or for all", example)
+    whose = statement.add_mutually_exclusive_group(required=True)
+    whose.add_argument("--user", type=_text, metavar="ID", help="the user's id")
+    whose.add_argument("--all", action="store_true", help="all users of the month, one file each, and an index")
+    statement.add_argument("--month", required=True, type=_month, metavar="YYYY-MM", help="the month")
+    what = "the file (default, and -: standard output); with --all the folder"
+    statement.add_argument("--out", type=_file, metavar="PATH", help=what)
+    what = "html or pdf (default: the ending of the file; else html)"
+    statement.add_argument("--format", choices=("html", "pdf"), metavar="FORMAT", help=what)
+    statement.add_argument("--no-names", action="store_true", help="ids only: no names, no e-mail addresses")
+
+
 def _file(text: str) -> Path | None:
     """The path of a file; None for -, which is standard output."""
     return None if text == "-" else Path(text)
-
-
-def _add_statement(commands: Any) -> None: ...
 
 
 def _add_report(commands: Any) -> None: ...

@@ -2,105 +2,103 @@
 
 import argparse
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import IO, TYPE_CHECKING, Any, cast
+from collections.abc import Sequence
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from jobs.cli import output
 from jobs.cli.output import Result
-from jobs.domain.errors import ConfigError
-from jobs.domain.wording import count, format_figure
-from jobs.pipeline.output_files import check_writable, replacing
+from jobs.domain.errors import ConfigError, DataChangedError
+from jobs.domain.wording import count, format_figure, name_some
+from jobs.pipeline.output_files import check_folder, check_writable, replace_private
 from jobs.postgres.conninfo import Address
-from jobs.reports.export_request import ExportRequest, check_request, choose_format
 from jobs.settings import Settings
 
 if TYPE_CHECKING:
     from jobs.cli.commands import CommandContext
-    from jobs.reports.export import Exported, Progress
-    from jobs.reports.focus import FocusFile
-
-_SHOWN = ("total_cost", "change", "drawn", "BilledCost", "EffectiveCost")
-"""Sums that are shown of a file that was written, where it has them."""
+    from jobs.reports.statement_files import StatementRequest, WrittenStatements
 
 
-def export(context: "CommandContext", settings: Settings, address: Address) -> Result | None:
-    """`usage-jobs export`. Returns no result where the rows themselves go to standard output."""
-    request = _make_request(context.arguments)
-    check_request(request)
-    check_writable("--out", request.out)
-    if request.out is None:
-        with _show_progress(request) as progress:
-            done = _write(settings, address, request, cast(IO[bytes], _StandardOutput()), progress)
-        _print_notes(done)
-        return None
-    with output.show_progress() as progress, replacing(request.out) as file:
-        done = _write(settings, address, request, file, progress)
-    _print_notes(done)
-    return _describe(request, done)
+def check_statement(arguments: argparse.Namespace) -> None:
+    """Raises ConfigError for options of `statement` that do not go together, and for a place that cannot be written."""
+    out: Path | None = arguments.out
+    if arguments.all:
+        if out is None:
+            raise ConfigError("--all: expected --out DIR with it: the folder for the statements")
+        check_folder("--out", out)
+        return
+    check_writable("--out", out)
+    if out is None and arguments.json:
+        raise ConfigError("--json: expected --out FILE with it; standard output cannot hold page and object both")
+    if out is None and arguments.format == "pdf":
+        raise ConfigError("--format pdf: expected --out FILE with it, or --all --out DIR: a PDF is no text")
 
 
-def _make_request(arguments: argparse.Namespace) -> ExportRequest:
-    form = arguments.format
-    if arguments.json and arguments.out is None:
-        if form not in (None, "json"):
-            raise ConfigError(
-                f"--json: expected --out FILE with --format {form}; standard output cannot hold both. Give --out FILE, "
-                "or --format json"
-            )
-        form = "json"
-    form = choose_format(form, arguments.out)
-    users, clusters = (None if ids is None else frozenset(ids) for ids in (arguments.user, arguments.cluster))
-    by = arguments.by or ("" if form == "focus" else "user")
-    first, last = arguments.month, arguments.to or arguments.month
-    return ExportRequest(first, last, by, form, arguments.out, users, clusters, not arguments.no_names)
+def statement(context: "CommandContext", settings: Settings, address: Address) -> Result:
+    """`usage-jobs statement`: one page, or one for each user of the month."""
+    from jobs.reports import statement_files
 
-
-def _write(
-    settings: Settings, address: Address, request: ExportRequest, file: IO[bytes], progress: "Progress"
-) -> "Exported | FocusFile":
-    if request.format == "focus":
-        from jobs.reports.focus import export_focus
-
-        return export_focus(settings, address, request, file, progress)
-    from jobs.reports.export import export as write_export
-
-    return write_export(settings, address, request, file, progress)
-
-
-@contextmanager
-def _show_progress(request: ExportRequest) -> Iterator["Progress"]:
-    """Yields a progress callback that shows nothing where the rows themselves appear on the terminal."""
-    if request.out is None and sys.stdout.isatty():
-        yield lambda *_: None
-    else:
+    arguments = context.arguments
+    ending = arguments.out.suffix.lower() if arguments.out is not None and not arguments.all else ""
+    form = arguments.format or ("pdf" if ending == ".pdf" else "html")
+    request = statement_files.StatementRequest(
+        arguments.month, arguments.user, arguments.out, form, not arguments.no_names
+    )
+    if arguments.all:
         with output.show_progress() as progress:
-            yield progress
+            return _describe_all(statement_files.write_all(settings, address, request, progress))
+    return _write_one(settings, address, request)
 
 
-class _StandardOutput:
-    """Standard output as a file of bytes, which are UTF-8 whatever the terminal's encoding is."""
+def _write_one(settings: Settings, address: Address, request: "StatementRequest") -> Result:
+    from jobs.reports.statement_files import make_one
 
-    def write(self, content: bytes) -> int:
-        if (buffer := getattr(sys.stdout, "buffer", None)) is None:  # replaced by a stream of text
-            return sys.stdout.write(content.decode())
-        sys.stdout.flush()
-        return int(buffer.write(content))
+    made, page, notes = make_one(settings, address, request)
+    _print_notes(notes)
+    if request.out is None:
+        return Result({}, [page.decode().removesuffix("\n")])
+    replace_private(request.out, page)
+    amounts = {name: getattr(made, name) for name in ("total", "due", "uncovered")}
+    found: dict[str, Any] = {
+        "path": str(request.out),
+        "format": request.format,
+        "user": made.user,
+        "month": f"{made.month:%Y-%m}",
+    }
+    found |= {"last_day": made.last, "final": made.is_final, "currency": made.currency}
+    found |= {name: amount and amount.rounded for name, amount in amounts.items()}
+    state = "" if made.is_final else f", preliminary, up to {made.last}"
+    total = f"{made.total.shown} {made.currency}"
+    return Result(found | {"notes": notes}, [f"wrote {request.out}: {made.month:%Y-%m}, cost {total}{state}"])
 
 
-def _print_notes(done: "Exported | FocusFile") -> None:
-    for note in getattr(done, "notes", ()):
+def _describe_all(done: "WrittenStatements") -> Result:
+    _print_notes(done.notes)
+    figures = ("total", "due", "uncovered")
+    sums = {name: sum((getattr(each, name) or Decimal(0) for each in done.written), Decimal(0)) for name in figures}
+    found: dict[str, Any] = {
+        "path": str(done.index),
+        "month": f"{done.month:%Y-%m}",
+        "last_day": done.last,
+        "final": done.is_final,
+    }
+    found |= {"statements": len(done.written), "refused": done.refused, "figures": sums, "notes": done.notes}
+    state = "" if done.is_final else f", preliminary, up to {done.last}"
+    lines = [f"wrote {count(len(done.written), 'statement')} of {done.month:%Y-%m}{state}; index: {done.index}"]
+    if done.written:
+        lines += [f"  {name} {format_figure(sums[name])} {done.written[0].currency}" for name in sums]
+    if not done.refused:
+        return Result(found, lines)
+    lines.append(
+        output.wrap(
+            f"not written: {name_some(done.refused, 10)}. Usage or prices have changed since the last run. An open "
+            "month: usage-jobs run, then try again. A closed month: usage-jobs watch names the backfill"
+        )
+    )
+    return Result(found, lines, DataChangedError.exit_code)
+
+
+def _print_notes(notes: Sequence[str]) -> None:
+    for note in notes:
         print(f"usage-jobs: note: {note}", file=sys.stderr)
-
-
-def _describe(request: ExportRequest, done: "Exported | FocusFile") -> Result:
-    """The file that was written: its months, rows, and sums by currency."""
-    found: dict[str, Any] = {"path": str(request.out), "by": request.by, "format": request.format}
-    found |= {"months": done.months, "rows": done.rows, "figures": done.figures}
-    found |= {"notes": getattr(done, "notes", ())}
-    some = "" if request.last == request.first else f" to {request.last:%Y-%m}"
-    lines = [f"wrote {request.out}: {count(done.rows, 'row')} of {request.first:%Y-%m}{some}"]
-    for currency, figures in done.figures.items():
-        money = {name: figures[name] for name in _SHOWN if name in figures}
-        lines += [f"  {name} {format_figure(amount)} {currency}" for name, amount in money.items()]
-    return Result(found, lines)

@@ -25,6 +25,19 @@ def check_writable(option: str, file: Path | None) -> None:
         ) from None
 
 
+def check_folder(option: str, folder: Path) -> None:
+    """Makes ``folder``, the value of ``option``, for its owner only; raises ConfigError if it cannot take files."""
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        with TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise ConfigError(
+            f"{option} {folder}: expected a folder that takes new files, or the name of a new one in a folder that "
+            f"exists; found: {error.strerror}. Give another path"
+        ) from None
+
+
 def replace_private(file: Path, content: bytes) -> None:
     """Replaces ``file`` by one that only its owner may read (mode 600). Raises OSError."""
     with replacing(file) as temporary:

@@ -1,8 +1,10 @@
 """HTML pages from Jinja2 templates. An operator may replace a template by one of a folder of his own."""
 
+import traceback
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from decimal import ROUND_FLOOR, Decimal
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,10 +35,10 @@ def render(template: str, values: Mapping[str, Any], folder: Path | None = None)
         return _make_environment(folder).get_template(template).render(values)
     except jinja2.TemplateSyntaxError as error:
         raise _explain(error, f"{error.filename or template} line {error.lineno}") from None
-    except (jinja2.TemplateError, OSError, UnicodeDecodeError) as error:
+    except Exception as error:
         if folder is None or isinstance(error, MemoryError):
             raise  # our own template: a defect, not a mistake of the operator
-        raise _explain(error, f"the template {template} of {folder}") from None
+        raise _explain(error, _find_line(error) or f"the template {template} of {folder}") from None
 
 
 def require_libraries() -> None:
@@ -65,14 +67,24 @@ def round_to_sum(amounts: Sequence[Decimal]) -> list[Decimal]:
     return shown
 
 
+def _find_line(error: Exception) -> str | None:
+    """The file and the line of a template at which ``error`` was raised; None: in no template."""
+    places = [(frame.f_code.co_filename, line) for frame, line in traceback.walk_tb(error.__traceback__)]
+    found = [f"{file} line {line}" for file, line in places if not file.endswith(".py")]
+    return found[-1] if found else None
+
+
+@cache
 def _make_environment(folder: Path | None) -> "SandboxedEnvironment":
     """The environment of all pages. Sandboxed: a template shows values, and runs no other code."""
-    from jinja2 import ChoiceLoader, FileSystemLoader, PackageLoader, StrictUndefined
+    from jinja2 import ChoiceLoader, FileSystemLoader, PackageLoader, PrefixLoader, StrictUndefined
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
     own = PackageLoader("jobs.reports", "templates")
+    # A template of the operator that has the name of ours extends ours by the name package/….
+    replaced = [] if folder is None else [FileSystemLoader(folder), PrefixLoader({"package": own})]
     environment = ImmutableSandboxedEnvironment(
-        loader=own if folder is None else ChoiceLoader([FileSystemLoader(folder), own]),
+        loader=ChoiceLoader([*replaced, own]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -19,7 +19,7 @@ from jobs.domain.tables import USER_DAY, USER_MONTH
 from jobs.domain.wording import name_some
 from jobs.domain.work_list import BatchLimits
 from jobs.pipeline.batch_computation import compute_days_target, compute_months_target
-from jobs.pipeline.batch_input import BatchInput
+from jobs.pipeline.batch_input import BatchInput, of_users
 from jobs.pipeline.batch_reading import read_input
 from jobs.pipeline.planning import make_window_scope
 from jobs.pipeline.row_rating import with_overrides
@@ -85,20 +85,48 @@ def rate_all_users(
             yield rate_users(connection, address, scope, named)
 
 
+def rate_all_unchanged_users(
+    connection: Connection, address: Address, scope: RunScope
+) -> Iterator[tuple[RatedUsers, frozenset[str]]]:
+    """Yields what ``rate_unchanged_users`` returns, of all users of the month, in batches as ``rate_all_users``."""
+    limits = BatchLimits(scope.settings.batch_rows, scope.settings.batch_rows)
+    for users in detection.detect(connection, scope, scope.window.months, full=True, limits=limits).work:
+        yield rate_unchanged_users(connection, address, scope, users)
+
+
 def rate_users(connection: Connection, address: Address, scope: RunScope, users: Collection[str]) -> RatedUsers:
     """Returns ``users`` of the month of ``scope``. Needs an open transaction.
 
     Raises DataChangedError for a user whose result is not what is stored.
     """
+    rated, changed = rate_unchanged_users(connection, address, scope, users)
+    if changed:
+        raise DataChangedError(
+            f"{scope.window.first:%Y-%m}: expected the cost that is stored; the usage or the prices of "
+            f"{name_some(sorted(changed))} have changed since the last run. An open month: usage-jobs run, then try "
+            "again. A closed month: usage-jobs watch names the backfill"
+        )
+    return rated
+
+
+def rate_unchanged_users(
+    connection: Connection, address: Address, scope: RunScope, users: Collection[str]
+) -> tuple[RatedUsers, frozenset[str]]:
+    """Returns those of ``users`` whose result is what is stored, and the ids of the others.
+
+    Needs an open transaction.
+    """
     inputs = read_input(connection, Reader("copy", address), scope, users)
     rows = apply_ledger(inputs.for_credits, scope.credit_rules)
-    _refuse_changed(scope, inputs, rows)
+    changed = _find_changed_users(scope, inputs, rows)
+    if changed:
+        inputs, rows = inputs.without(changed), rows.filter(~of_users(changed))
     usage = rows.select(usage_schema([meter.name for meter in scope.meters]).keys()).lazy()
     pieces = price_breakdown(with_overrides(usage, scope), scope.pricing_terms).collect()
-    return RatedUsers(rows, pieces, inputs)
+    return RatedUsers(rows, pieces, inputs), changed
 
 
-def _refuse_changed(scope: RunScope, inputs: BatchInput, rows: pl.DataFrame) -> None:
+def _find_changed_users(scope: RunScope, inputs: BatchInput, rows: pl.DataFrame) -> frozenset[str]:
     months = compute_months_target(scope, inputs, rows)
     amounts = [name for name in inputs.stored_months.columns if name.endswith("_cost")]
     changed = {*_find_changed(months, inputs.stored_months, USER_MONTH, amounts)}
@@ -106,12 +134,7 @@ def _refuse_changed(scope: RunScope, inputs: BatchInput, rows: pl.DataFrame) -> 
     if not inputs.stored_days.is_empty():
         amounts = [name for name in inputs.stored_days.columns if name.endswith("_cost")]
         changed |= {*_find_changed(compute_days_target(scope, rows), inputs.stored_days, USER_DAY, amounts)}
-    if changed:
-        raise DataChangedError(
-            f"{scope.window.first:%Y-%m}: expected the cost that is stored; the usage or the prices of "
-            f"{name_some(sorted(changed))} have changed since the last run. An open month: usage-jobs run, then try "
-            "again. A closed month: usage-jobs watch names the backfill"
-        )
+    return frozenset(changed)
 
 
 def _find_changed(target: pl.DataFrame, stored: pl.DataFrame, key: tuple[str, ...], amounts: list[str]) -> list[str]:
