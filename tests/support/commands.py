@@ -74,7 +74,7 @@ class Ran:
 
 
 BILLING = ("run", "backfill", "schedule")
-COMPUTING = (*BILLING, "check", "reconcile", "watch", "explain")
+COMPUTING = (*BILLING, "check", "reconcile", "watch", "explain", "statement")
 """Commands that price usage: `start` is also the first day that is drawn from credits."""
 SHIPPED_LIMIT: Decimal = Settings.model_fields["max_change_amount"].default
 _starts: dict[str, date] = {}
