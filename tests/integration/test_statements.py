@@ -50,6 +50,9 @@ def may(ready: str) -> str:
         ready,
         "UPDATE credit_transactions SET created_at = '2026-05-03 02:00+0' WHERE metadata->>'usage_date' = '2026-05-02'",
     )
+    ask(ready, "ALTER TABLE rollup.credit_draws DISABLE TRIGGER USER")
+    ask(ready, "UPDATE rollup.credit_draws SET posted_at = '2026-05-03 02:00+0' WHERE usage_date = '2026-05-02'")
+    ask(ready, "ALTER TABLE rollup.credit_draws ENABLE TRIGGER USER")
     return ready
 
 

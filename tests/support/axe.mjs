@@ -2,6 +2,7 @@
 import {createRequire} from 'node:module';
 import {readFileSync} from 'node:fs';
 import {join} from 'node:path';
+import {pathToFileURL} from 'node:url';
 
 const home = process.env.AXE_HOME;
 const require = createRequire(join(home, 'package.json'));
@@ -13,7 +14,7 @@ for (const file of process.argv.slice(2)) {
   for (const width of [1280, 390]) {
     const page = await browser.newPage();
     await page.setViewport({width, height: 900});
-    await page.goto('file://' + file);
+    await page.goto(pathToFileURL(file).href);
     await page.evaluate(source);
     const result = await page.evaluate(() => axe.run(document, {resultTypes: ['violations']}));
     const wide = await page.evaluate(() => document.documentElement.scrollWidth);
