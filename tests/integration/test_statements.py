@@ -8,6 +8,7 @@ import sys
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import psycopg
@@ -23,16 +24,16 @@ AXE_HOME = os.environ.get("AXE_HOME", "")
 HOSTILE = "=cmd|\"<script>alert(1)</script>'&\u202e;" + "x" * 5000
 CLOSED = date(2026, 6, 4)
 """A run of this day closes May."""
-START = {"USAGE_JOBS_START": "2026-05"}
+START: dict[str, Any] = {"USAGE_JOBS_START": "2026-05"}
 
 
-def state(url: str, *words: str, code: int = 0, today: date = CLOSED, **environment: str) -> Ran:
+def state(url: str, *words: str, code: int = 0, today: date = CLOSED, **environment: Any) -> Ran:
     ran = usage_jobs("statement", *words, url=url, today=today, **START, **environment)
     assert ran.code == code, ran.out + ran.err
     return ran
 
 
-def page(url: str, user: str = "ada", month: str = "2026-05", **environment: str) -> Page:
+def page(url: str, user: str = "ada", month: str = "2026-05", **environment: Any) -> Page:
     return Page(state(url, "--user", user, "--month", month, **environment).out)
 
 
@@ -216,7 +217,7 @@ def test_the_operators_name_logo_and_template(may: str, tmp_path: Path) -> None:
     template = tmp_path / "own" / "statement.html"
     template.write_text('{% extends "package/statement.html" %}\n{% block footer %}<p>Pay soon.</p>{% endblock %}')
     given = {"OPERATOR": "Cloud & Co", "ADDRESS": "1 Main St\nTown", "LOGO": "logo.svg", "TEMPLATE": "own"}
-    reports = {f"USAGE_JOBS_REPORTS__{name}": value for name, value in given.items()}
+    reports: dict[str, Any] = {f"USAGE_JOBS_REPORTS__{name}": value for name, value in given.items()}
     found = page(may, **reports)
     assert all(words in found.text for words in ("Cloud & Co", "1 Main St", "Town", "Pay soon."))
     assert "img" in found.tags

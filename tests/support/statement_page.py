@@ -19,7 +19,7 @@ class Row:
     part: str
     kind: str
     cells: list[str] = field(default_factory=list)
-    exact: list[Decimal] = field(default_factory=list)
+    exact: list[Any] = field(default_factory=list)
 
     @property
     def shown(self) -> Decimal:
