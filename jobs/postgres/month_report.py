@@ -71,9 +71,7 @@ def read_cluster_names(connection: Connection, settings: Settings, month: date, 
     return {row["cluster_id"]: row for row in read_dicts(connection, query, month=month, before=before)}
 
 
-def read_movers(
-    connection: Connection, settings: Settings, month: date, before: date, last_before: date
-) -> list[Row]:
+def read_movers(connection: Connection, settings: Settings, month: date, before: date, last_before: date) -> list[Row]:
     """Returns the users whose cost differs most from the days ``before`` to ``last_before`` of the month before:
     user_id, cost, cost_before."""
     which = "whole_month" if last_before == last_of(before) else "first_days"

@@ -17,7 +17,7 @@ FROM {job.user_monthly} WHERE month = %(month)s GROUP BY 1 ORDER BY total_cost D
 SELECT sum(total_cost) AS total_cost FROM {job.user_monthly} WHERE month = %(month)s
 
 -- name: day_costs
--- Cost and draws by day and cluster, up to a day. {table}: user_daily, which is right at every moment, or cluster_daily,
+-- Cost and draws by day and cluster. The table is user_daily, which is right at every moment, or cluster_daily,
 -- which also has the months that were closed before there was user_daily.
 SELECT date, cluster_id::text AS cluster_id, sum(total_cost) AS total_cost, sum(credits_deducted) AS credits_deducted
 FROM {table} WHERE date BETWEEN %(first)s AND %(last)s GROUP BY date, cluster_id ORDER BY date, cluster_id
@@ -29,7 +29,7 @@ SELECT DISTINCT ON (cluster_id) cluster_id::text AS cluster_id, cluster_name AS 
 FROM {job.cluster_monthly} WHERE month IN (%(month)s, %(before)s) ORDER BY cluster_id, month DESC
 
 -- name: movers
--- Users whose cost differs most from the month before. {costs_before}: user_id and total_cost of that month.
+-- Users whose cost differs most from the month before; the part has user_id and total_cost of that month.
 SELECT user_id, coalesce(n.total_cost, 0) AS cost, coalesce(b.total_cost, 0) AS cost_before
 FROM (SELECT user_id, total_cost FROM {job.user_monthly} WHERE month = %(month)s) AS n
 FULL JOIN ({costs_before}) AS b USING (user_id)

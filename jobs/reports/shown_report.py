@@ -1,0 +1,303 @@
+"""The operator's report as people see it: names, amounts with two decimals that add up, and what needs attention."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
+from typing import NamedTuple
+
+from jobs.domain.wording import count, format_figure
+from jobs.postgres.month_report import LIST, MOVERS, Row
+from jobs.reports.month_report import NOTHING, MonthReport, find_percent
+from jobs.reports.pages import CENT, round_to_sum
+
+NO_CLUSTER = "without a cluster"
+OTHERS = "all others"
+
+
+class Change(NamedTuple):
+    """A line of a table of changes: who or what, the cost now and before, and the difference; amounts rounded."""
+
+    name: str
+    id: str | None
+    cost: Decimal
+    cost_before: Decimal
+    users: int | None = None
+
+    @property
+    def change(self) -> Decimal:
+        return self.cost - self.cost_before
+
+    @property
+    def percent(self) -> str:
+        """The change in percent; new: there was no cost before."""
+        return format_percent(self.cost, self.cost_before)
+
+
+class Line(NamedTuple):
+    """A line of a table: its text, and amounts and numbers. ``id``: of the user, where it is one."""
+
+    text: str
+    figures: Sequence[Decimal | int | None]
+    id: str | None = None
+    remark: str = ""
+
+
+class Alarm(NamedTuple):
+    """A sentence on what needs attention, and the part of the page that says more."""
+
+    text: str
+    part: str
+
+
+@dataclass(frozen=True, slots=True)
+class ShownReport:
+    """The tables of the report. In each table with a total, the shown amounts add up to it.
+
+    - ``payments``: how the cost is paid; the last line is the cost
+    - ``days``: cost and credits drawn by day, and the total
+    - ``clusters``: by cost, the rest in one line, and the total
+    - ``cluster_movers``, ``user_movers``: whose cost has changed most
+    - ``billing_modes``, ``top_users``: by cost, with a total
+    - ``ran_out``, ``corrections``: with a total where there is more than one line
+    """
+
+    report: MonthReport
+    payments: Sequence[Line]
+    days: Sequence[tuple[date, Decimal, Decimal]]
+    clusters: Sequence[Change]
+    cluster_movers: Sequence[Change]
+    user_movers: Sequence[Change]
+    billing_modes: Sequence[Line]
+    top_users: Sequence[Line]
+    ran_out: Sequence[Line]
+    corrections: Sequence[Line]
+    total: Change
+    alarms: Sequence[Alarm]
+
+
+def show_report(report: MonthReport) -> ShownReport:
+    """Returns what people see of ``report``."""
+    clusters = _show_clusters(report)
+    total = Change("total", None, cents(report.totals["total_cost"]), cents(report.before.cost), report.totals["users"])
+    changed = sorted((row for row in clusters if row.change), key=lambda row: (-abs(row.change), row.name))
+    return ShownReport(
+        report=report,
+        payments=_show_payments(report.totals),
+        days=_show_days(report),
+        clusters=_with_others(clusters),
+        cluster_movers=[] if report.before.reason else changed[:MOVERS],
+        user_movers=[_show_mover(report, row) for row in report.movers],
+        billing_modes=_show_modes(report),
+        top_users=_show_top_users(report),
+        ran_out=_show_ran_out(report),
+        corrections=_show_corrections(report),
+        total=total,
+        alarms=list(_find_alarms(report)),
+    )
+
+
+def cents(amount: Decimal) -> Decimal:
+    """The amount with two decimals, rounded half to even as ``format_figure`` does."""
+    return amount.quantize(CENT)
+
+
+def format_percent(cost: Decimal, before: Decimal) -> str:
+    """The change in percent with its sign; new: there was no cost before."""
+    percent = find_percent(cost, before)
+    return ("new" if cost else "") if percent is None else f"{percent:+,}%"
+
+
+def format_change(amount: Decimal) -> str:
+    """An amount with its sign."""
+    return f"{'+' if amount > 0 else ''}{format_figure(amount)}"
+
+
+def _show_payments(totals: Row) -> list[Line]:
+    """How the cost is paid. The rest: prepaid usage before the first day of credits, and what rounding leaves."""
+    parts = (
+        ("paid with free credits", "credits_free"),
+        ("paid with purchased credits", "credits_purchased"),
+        ("uncovered: no credit pays for it", "uncovered"),
+        ("due: users who pay later", "amount_due"),
+        ("reported to another system of payment", "amount_reported"),
+        ("free of charge", "amount_free"),
+    )
+    lines = [Line(text, [cents(totals[name])]) for text, name in parts]
+    cost = cents(totals["total_cost"])
+    rest = cost - sum((cents(totals[name]) for _, name in parts), NOTHING)
+    if rest:
+        lines.append(Line("not to be paid: before the first day of credits, and rounding", [rest]))
+    return [*lines, Line("cost", [cost])]
+
+
+def _show_days(report: MonthReport) -> list[tuple[date, Decimal, Decimal]]:
+    days = sorted({row["date"] for row in report.day_costs})
+    columns = []
+    for name in ("total_cost", "credits_deducted"):
+        sums = dict.fromkeys(days, NOTHING)
+        for row in report.day_costs:
+            sums[row["date"]] += row[name]
+        columns.append(round_to_sum([sums[day] for day in days]))
+    return list(zip(days, *columns, strict=True))
+
+
+def _show_clusters(report: MonthReport) -> list[Change]:
+    """All clusters; their amounts are rounded so that they add up."""
+    now, before = (round_to_sum([row[name] for row in report.clusters]) for name in ("cost", "cost_before"))
+    names = [_name_cluster(row) for row in report.clusters]
+    return [
+        Change(name, row["cluster_id"], cost, cost_before, row["users"])
+        for row, name, cost, cost_before in zip(report.clusters, names, now, before, strict=True)
+    ]
+
+
+def _name_cluster(row: Row) -> str:
+    return NO_CLUSTER if row["cluster_id"] is None else row["name"] or row["cluster_id"]
+
+
+def _with_others(clusters: Sequence[Change]) -> list[Change]:
+    """The first clusters, and the sum of the others; their users are not counted, because one may use several."""
+    if len(clusters) <= LIST:
+        return list(clusters)
+    others = clusters[LIST:]
+    sums = (sum((getattr(row, name) for row in others), NOTHING) for name in ("cost", "cost_before"))
+    return [*clusters[:LIST], Change(f"{OTHERS} ({len(others):,})", None, *sums)]
+
+
+def _show_mover(report: MonthReport, row: Row) -> Change:
+    return Change(name_user(report, row["user_id"]), row["user_id"], cents(row["cost"]), cents(row["cost_before"]))
+
+
+def name_user(report: MonthReport, user: str) -> str:
+    """The name and e-mail address of a user, where they are known; else an empty text: the id stands beside it."""
+    person = report.people.get(user)
+    return "" if person is None else ", ".join(filter(None, person))
+
+
+def _show_modes(report: MonthReport) -> list[Line]:
+    names = ("total_cost", "credits_deducted", "uncovered", "amount_due")
+    columns = [round_to_sum([row[name] for row in report.billing_modes]) for name in names]
+    lines = [
+        Line(row["billing_mode"], [row["users"], *amounts])
+        for row, *amounts in zip(report.billing_modes, *columns, strict=True)
+    ]
+    return [*lines, Line("total", [report.totals["users"], *(cents(report.totals[name]) for name in names)])]
+
+
+def _show_top_users(report: MonthReport) -> list[Line]:
+    names = ("total_cost", "credits_deducted", "uncovered", "amount_due")
+    rows = report.lists["top_users"]
+    totals = [cents(report.totals[name]) for name in names]
+    return _with_rest(report, rows, names, totals, report.totals["users"], "billing_mode")
+
+
+def _show_ran_out(report: MonthReport) -> list[Line]:
+    rows = report.lists["ran_out"]
+    of_all = [cents(report.totals["uncovered"])]
+    return _with_rest(report, rows, ("uncovered",), of_all, report.totals["users_ran_out"]) if rows else []
+
+
+def _with_rest(
+    report: MonthReport,
+    rows: Sequence[Row],
+    names: Sequence[str],
+    totals: Sequence[Decimal],
+    users: int,
+    remark: str = "",
+) -> list[Line]:
+    """Users with their amounts, the difference to ``totals`` in one line, and the totals."""
+    lines = [
+        Line(
+            name_user(report, row["user_id"]),
+            [cents(row[name]) for name in names],
+            row["user_id"],
+            row[remark] if remark else "",
+        )
+        for row in rows
+    ]
+    rest = [
+        total - sum((line.figures[number] for line in lines), NOTHING)  # type: ignore[misc]
+        for number, total in enumerate(totals)
+    ]
+    if users > len(lines) or any(rest):
+        what = f"{OTHERS} ({users - len(lines):,})" if users > len(lines) else "rounding"
+        lines.append(Line(what, rest))
+    return [*lines, Line(f"total of {count(users, 'user')}", totals)]
+
+
+def _show_corrections(report: MonthReport) -> list[Line]:
+    rows, sums = report.lists["corrections"], report.corrections
+    lines = []
+    for row in rows:
+        old, new = cents(row["old_total"]), cents(row["new_total"])
+        when = f"run {row['run_id']}" + (f", {row['corrected_at']:%Y-%m-%d}" if row["corrected_at"] else "")
+        remark = f"{row['cause'].replace('+', ', ')}{': ' if row['reason'] else ''}{row['reason'] or ''} ({when})"
+        lines.append(Line(name_user(report, row["user_id"]), [old, new, new - old], row["user_id"], remark))
+    if not rows:
+        return []
+    more, total = sums["corrections"] - len(rows), cents(sums["change"])
+    rest = total - sum((line.figures[2] for line in lines), NOTHING)  # type: ignore[misc]
+    if more or rest:
+        lines.append(Line(f"{OTHERS} ({more:,})" if more else "rounding", [None, None, rest]))
+    return [*lines, Line(f"total of {count(sums['corrections'], 'correction')}", [None, None, total])]
+
+
+def _find_alarms(report: MonthReport) -> Iterator[Alarm]:
+    """Yields what a person should look at, the most urgent first."""
+    currency = report.currency
+    if broken := [check.name for check in report.checks if check.broken]:
+        yield Alarm(f"{count(len(broken), 'invariant check')} broken: {'; '.join(broken)}", "invariants")
+    if report.set_aside:
+        yield Alarm(f"{count(report.set_aside, 'user')} set aside: nothing of them is written", "set-aside")
+    if rejected := sum(row["rows"] for row in report.lists["rejects"]):
+        yield Alarm(f"{count(rejected, 'usage row')} rejected: not priced", "rejects")
+    if users := report.totals["users_ran_out"]:
+        amount = format_figure(report.totals["uncovered"])
+        yield Alarm(f"{count(users, 'user')} ran out of credit: {amount} {currency} uncovered", "ran-out")
+    if number := report.corrections["corrections"]:
+        change = format_change(cents(report.corrections["change"]))
+        yield Alarm(f"{count(number, 'correction')} of this month: {change} {currency}", "corrections")
+    if owed := [row for row in report.lists["debts"] if row["open"]]:
+        texts = (f"{format_figure(row['open'])} {row['currency']} for {row['month']:%Y-%m}" for row in owed)
+        yield Alarm(f"open debts: {', '.join(texts)}", "debts")
+    if report.runs and report.runs[0]["status"] in ("failed", "crashed"):
+        yield Alarm(f"the last run (run {report.runs[0]['run_id']}) {report.runs[0]['status']}", "runs")
+
+
+def describe_month(report: MonthReport) -> str:
+    """The days and state of the month in a sentence."""
+    days = f"{report.month} to {report.last}"
+    if report.closed_at is not None:
+        return f"{days}, closed on {report.closed_at:%Y-%m-%d} by run {report.closed_by}"
+    return f"{days}, open: figures may still change"
+
+
+def describe_before(report: MonthReport) -> str:
+    """What the month is compared with, in a sentence."""
+    before = report.before
+    if before.reason:
+        return f"Not compared with the month before: {before.reason}."
+    return f"Compared with {before.first} to {before.last}."
+
+
+def cluster_days(shown: ShownReport, most: int) -> Mapping[str, list[tuple[date, Decimal]]]:
+    """The cost by day of each of the clusters with the highest cost, the others in one; by name, for a chart."""
+    rows = shown.report.day_costs
+    first = [row for row in shown.report.clusters if row["cost"]]
+    own = first if len(first) <= most else first[: most - 1]
+    found: dict[str, dict[date, Decimal]] = {}
+    names = {row["cluster_id"]: _name_cluster(row) for row in own}
+    doubled = {name for name in names.values() if list(names.values()).count(name) > 1}
+    for row in rows:
+        cluster = row["cluster_id"]
+        name = names.get(cluster, OTHERS)
+        name = f"{name} {cluster[:8]}" if name in doubled and cluster else name
+        days = found.setdefault(name, {})
+        days[row["date"]] = days.get(row["date"], NOTHING) + row["total_cost"]
+    order = [OTHERS, *reversed(names.values())]
+    return {name: list(found[name].items()) for name in sorted(found, key=lambda name: -_rank(name, order))}
+
+
+def _rank(name: str, order: Sequence[str]) -> int:
+    return next((number for number, one in enumerate(order) if name.startswith(one)), 0)
