@@ -19,8 +19,9 @@ from jobs.audit import lists
 from jobs.cli import audit_output, explain_output, help_output, output, run_output
 from jobs.cli.export_command import export as _export
 from jobs.cli.output import Result
-from jobs.cli.report_commands import check_statement
-from jobs.cli.report_commands import statement as _statement
+from jobs.cli.report_command import report as _report
+from jobs.cli.statement_command import check_statement
+from jobs.cli.statement_command import statement as _statement
 from jobs.demo.server import run_server
 from jobs.domain.backfill_request import Backfill, BackfillLimits
 from jobs.domain.errors import ConfigError, StoppedError
@@ -242,7 +243,7 @@ def _name(command: Callable[..., Any]) -> str:
 
 _NEED_DATABASE = (
     *(_run, _backfill, _reopen, _debts, _check, _explain, _reconcile, _watch),
-    *(_export, _statement, _schedule, _runs),
+    *(_export, _statement, _report, _schedule, _runs),
 )
 COMMANDS: dict[str, Callable[[CommandContext], Result | None]] = {
     **{_name(command): command for command in (_schema, _init, _demo, _help)},

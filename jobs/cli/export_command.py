@@ -32,11 +32,11 @@ def export(context: "CommandContext", settings: Settings, address: Address) -> R
     if request.out is None:
         with _show_progress(request) as progress:
             done = _write(settings, address, request, cast(IO[bytes], _StandardOutput()), progress)
-        _print_notes(done)
+        output.print_notes(done.notes)
         return None
     with output.show_progress() as progress, replacing(request.out) as file:
         done = _write(settings, address, request, file, progress)
-    _print_notes(done)
+    output.print_notes(done.notes)
     return _describe(request, done)
 
 
@@ -88,16 +88,11 @@ class _StandardOutput:
         return int(buffer.write(content))
 
 
-def _print_notes(done: "Exported | FocusFile") -> None:
-    for note in getattr(done, "notes", ()):
-        print(f"usage-jobs: note: {note}", file=sys.stderr)
-
-
 def _describe(request: ExportRequest, done: "Exported | FocusFile") -> Result:
     """The file that was written: its months, rows, and sums by currency."""
     found: dict[str, Any] = {"path": str(request.out), "by": request.by, "format": request.format}
     found |= {"months": done.months, "rows": done.rows, "figures": done.figures}
-    found |= {"notes": getattr(done, "notes", ())}
+    found |= {"notes": done.notes}
     some = "" if request.last == request.first else f" to {request.last:%Y-%m}"
     lines = [f"wrote {request.out}: {count(done.rows, 'row')} of {request.first:%Y-%m}{some}"]
     for currency, figures in done.figures.items():

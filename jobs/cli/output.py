@@ -51,6 +51,12 @@ def print_result(result: Result, *, as_json: bool) -> None:
             console.print(line, soft_wrap=True)
 
 
+def print_notes(notes: Iterable[str]) -> None:
+    """Prints what a reader of a file must know, on standard error."""
+    for note in notes:
+        print(f"usage-jobs: note: {note}", file=sys.stderr)
+
+
 def bold(text: str) -> Text:
     """A line that is bold on a terminal."""
     return Text(text, style="bold")

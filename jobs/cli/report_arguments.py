@@ -51,4 +51,11 @@ def _file(text: str) -> Path | None:
     return None if text == "-" else Path(text)
 
 
-def _add_report(commands: Any) -> None: ...
+def _add_report(commands: Any) -> None:
+    example = "usage-jobs report --month 2026-06 --out june.html"
+    report = _command(commands, "report", "a month in figures, and what needs attention, for the operator", example)
+    report.add_argument("--month", required=True, type=_month, metavar="YYYY-MM", help="the month")
+    report.add_argument(
+        "--out", type=Path, metavar="FILE", help="write an HTML page; without it the short form is shown"
+    )
+    report.add_argument("--no-names", action="store_true", help="ids only: no names, no e-mail addresses")

@@ -1,9 +1,9 @@
 """The operator's report as an HTML page."""
 
 from datetime import datetime
+from itertools import groupby
 from pathlib import Path
 
-from jobs.postgres.month_report import AMOUNTS
 from jobs.reports import shown_report
 from jobs.reports.charts import COLOURS, draw_bars, draw_days, draw_stacked_days
 from jobs.reports.month_report import MonthReport
@@ -22,7 +22,9 @@ def render_report(report: MonthReport, now: datetime, folder: Path | None) -> st
     shown = show_report(report)
     values = {name: getattr(shown_report, name) for name in ("describe_month", "describe_before", "name_user")}
     values |= {name: getattr(shown_report, name) for name in ("format_change", "format_percent")}
-    values |= {"report": report, "shown": shown, "now": now, "charts": _draw(shown), "amounts": AMOUNTS}
+    values |= {"report": report, "shown": shown, "now": now, "charts": _draw(shown)}
+    judged = [check for check in report.checks if check.invariant]  # the others only count
+    values["invariants"] = [(name, list(checks)) for name, checks in groupby(judged, lambda check: check.invariant)]
     return render(TEMPLATE, values, folder)
 
 

@@ -76,8 +76,8 @@ class ShownReport:
     alarms: Sequence[Alarm]
 
 
-def show_report(report: MonthReport) -> ShownReport:
-    """Returns what people see of ``report``."""
+def show_report(report: MonthReport, most: int = LIST) -> ShownReport:
+    """Returns what people see of ``report``, with ``most`` lines in tables of clusters and users, the rest in one."""
     clusters = _show_clusters(report)
     total = Change("total", None, cents(report.totals["total_cost"]), cents(report.before.cost), report.totals["users"])
     changed = sorted((row for row in clusters if row.change), key=lambda row: (-abs(row.change), row.name))
@@ -85,11 +85,11 @@ def show_report(report: MonthReport) -> ShownReport:
         report=report,
         payments=_show_payments(report.totals),
         days=_show_days(report),
-        clusters=_with_others(clusters),
-        cluster_movers=[] if report.before.reason else changed[:MOVERS],
-        user_movers=[_show_mover(report, row) for row in report.movers],
+        clusters=_with_others(clusters, most),
+        cluster_movers=[] if report.before.reason else changed[: min(most, MOVERS)],
+        user_movers=[_show_mover(report, row) for row in report.movers[:most]],
         billing_modes=_show_modes(report),
-        top_users=_show_top_users(report),
+        top_users=_show_top_users(report, most),
         ran_out=_show_ran_out(report),
         corrections=_show_corrections(report),
         total=total,
@@ -156,13 +156,13 @@ def _name_cluster(row: Row) -> str:
     return NO_CLUSTER if row["cluster_id"] is None else row["name"] or row["cluster_id"]
 
 
-def _with_others(clusters: Sequence[Change]) -> list[Change]:
+def _with_others(clusters: Sequence[Change], most: int) -> list[Change]:
     """The first clusters, and the sum of the others; their users are not counted, because one may use several."""
-    if len(clusters) <= LIST:
+    if len(clusters) <= most:
         return list(clusters)
-    others = clusters[LIST:]
+    others = clusters[most:]
     sums = (sum((getattr(row, name) for row in others), NOTHING) for name in ("cost", "cost_before"))
-    return [*clusters[:LIST], Change(f"{OTHERS} ({len(others):,})", None, *sums)]
+    return [*clusters[:most], Change(f"{OTHERS} ({len(others):,})", None, *sums)]
 
 
 def _show_mover(report: MonthReport, row: Row) -> Change:
@@ -185,9 +185,9 @@ def _show_modes(report: MonthReport) -> list[Line]:
     return [*lines, Line("total", [report.totals["users"], *(cents(report.totals[name]) for name in names)])]
 
 
-def _show_top_users(report: MonthReport) -> list[Line]:
+def _show_top_users(report: MonthReport, most: int) -> list[Line]:
     names = ("total_cost", "credits_deducted", "uncovered", "amount_due")
-    rows = report.lists["top_users"]
+    rows = report.lists["top_users"][:most]
     totals = [cents(report.totals[name]) for name in names]
     return _with_rest(report, rows, names, totals, report.totals["users"], "billing_mode")
 
@@ -260,9 +260,9 @@ def _find_alarms(report: MonthReport) -> Iterator[Alarm]:
         yield Alarm(f"{count(number, 'correction')} of this month: {change} {currency}", "corrections")
     if owed := [row for row in report.lists["debts"] if row["open"]]:
         texts = (f"{format_figure(row['open'])} {row['currency']} for {row['month']:%Y-%m}" for row in owed)
-        yield Alarm(f"open debts: {', '.join(texts)}", "debts")
+        yield Alarm(f"Open debts: {', '.join(texts)}", "debts")
     if report.runs and report.runs[0]["status"] in ("failed", "crashed"):
-        yield Alarm(f"the last run (run {report.runs[0]['run_id']}) {report.runs[0]['status']}", "runs")
+        yield Alarm(f"The last run (run {report.runs[0]['run_id']}) {report.runs[0]['status']}", "runs")
 
 
 def describe_month(report: MonthReport) -> str:

@@ -1,8 +1,6 @@
 """The commands that write files: each does the work and returns the result, which main prints."""
 
 import argparse
-import sys
-from collections.abc import Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -55,7 +53,7 @@ def _write_one(settings: Settings, address: Address, request: "StatementRequest"
     from jobs.reports.statement_files import make_one
 
     made, page, notes = make_one(settings, address, request)
-    _print_notes(notes)
+    output.print_notes(notes)
     if request.out is None:
         return Result({}, [page.decode().removesuffix("\n")])
     replace_private(request.out, page)
@@ -74,7 +72,7 @@ def _write_one(settings: Settings, address: Address, request: "StatementRequest"
 
 
 def _describe_all(done: "WrittenStatements") -> Result:
-    _print_notes(done.notes)
+    output.print_notes(done.notes)
     figures = ("total", "due", "uncovered")
     sums = {name: sum((getattr(each, name) or Decimal(0) for each in done.written), Decimal(0)) for name in figures}
     found: dict[str, Any] = {
@@ -97,8 +95,3 @@ def _describe_all(done: "WrittenStatements") -> Result:
         )
     )
     return Result(found, lines, DataChangedError.exit_code)
-
-
-def _print_notes(notes: Sequence[str]) -> None:
-    for note in notes:
-        print(f"usage-jobs: note: {note}", file=sys.stderr)
