@@ -179,8 +179,8 @@ def _join_clusters(
 def to_object(report: MonthReport) -> dict[str, object]:
     """The report as an object for --json: exact amounts, and the change against the month before."""
     before = report.before
-    compared = {"from": before.first, "to": before.last, "not_compared": before.reason or None}
-    compared["total_cost"] = None if before.reason else before.cost
+    cost = None if before.reason else before.cost
+    compared = {"from": before.first, "to": before.last, "not_compared": before.reason or None, "total_cost": cost}
     checks = [{"check": each.name, "invariant": each.invariant, "verdict": each.verdict, "note": each.note,
                "broken": each.broken, "broken_keys": each.broken_keys} for each in report.checks]  # fmt: skip
     return {

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from jobs.domain.wording import count, format_figure
 from jobs.postgres.month_report import LIST, MOVERS, Row
@@ -38,7 +38,7 @@ class Line(NamedTuple):
     """A line of a table: its text, and amounts and numbers. ``id``: of the user, where it is one."""
 
     text: str
-    figures: Sequence[Decimal | int | None]
+    figures: Sequence[Any]
     id: str | None = None
     remark: str = ""
 
@@ -161,8 +161,8 @@ def _with_others(clusters: Sequence[Change], most: int) -> list[Change]:
     if len(clusters) <= most:
         return list(clusters)
     others = clusters[most:]
-    sums = (sum((getattr(row, name) for row in others), NOTHING) for name in ("cost", "cost_before"))
-    return [*clusters[:most], Change(f"{OTHERS} ({len(others):,})", None, *sums)]
+    cost, before = sum((row.cost for row in others), NOTHING), sum((row.cost_before for row in others), NOTHING)
+    return [*clusters[:most], Change(f"{OTHERS} ({len(others):,})", None, cost, before)]
 
 
 def _show_mover(report: MonthReport, row: Row) -> Change:
@@ -216,10 +216,7 @@ def _with_rest(
         )
         for row in rows
     ]
-    rest = [
-        total - sum((line.figures[number] for line in lines), NOTHING)  # type: ignore[misc]
-        for number, total in enumerate(totals)
-    ]
+    rest = [total - sum((line.figures[number] for line in lines), NOTHING) for number, total in enumerate(totals)]
     if users > len(lines) or any(rest):
         what = f"{OTHERS} ({users - len(lines):,})" if users > len(lines) else "rounding"
         lines.append(Line(what, rest))
@@ -237,7 +234,7 @@ def _show_corrections(report: MonthReport) -> list[Line]:
     if not rows:
         return []
     more, total = sums["corrections"] - len(rows), cents(sums["change"])
-    rest = total - sum((line.figures[2] for line in lines), NOTHING)  # type: ignore[misc]
+    rest = total - sum((line.figures[2] for line in lines), NOTHING)
     if more or rest:
         lines.append(Line(f"{OTHERS} ({more:,})" if more else "rounding", [None, None, rest]))
     return [*lines, Line(f"total of {count(sums['corrections'], 'correction')}", [None, None, total])]

@@ -1,4 +1,5 @@
-"""The jobs of `usage-jobs schedule`: the nightly run, followed by watch; and reconcile, once a week.
+"""The jobs of `usage-jobs schedule`: the nightly run, followed by watch and by the files of the
+months (``report_files``); and reconcile, once a week.
 
 A nightly run is also followed by reconcile, until a reconcile of this process has found no broken invariant.
 """
@@ -11,13 +12,16 @@ from datetime import date, datetime
 from jobs.audit.closed_months import watch_closed_months
 from jobs.audit.lists import read_covered_to
 from jobs.audit.reconcile import reconcile
+from jobs.domain.billing_periods import next_month
 from jobs.domain.errors import UsageJobsError
+from jobs.domain.run_report import Report
 from jobs.pipeline.run import run_job
 from jobs.pipeline.run_request import RunRequest
 from jobs.postgres.conninfo import Address
 from jobs.service import log
 from jobs.service.health_endpoint import Health
 from jobs.service.metrics import BROKEN, Metrics
+from jobs.service.report_files import write_report_files
 from jobs.service.scheduler import Entry
 from jobs.settings import Settings
 
@@ -115,11 +119,30 @@ class Daemon:
         if self.settings.schedule.reconcile and self.broken != ():
             self._reconcile()
         self._watch()
+        if self.settings.schedule.reports:
+            self._write_reports(report)
         if self.broken:
             self.metrics.record_end("run", CHANGED, self.clock(), BROKEN)
         else:
             self.metrics.record_end("run", report.exit_code, self.clock())
         return CHANGED if self.broken or self.changed else report.exit_code
+
+    def _write_reports(self, report: Report) -> None:
+        """Writes the files of the months of the run. The run is done: an error here does not make it run again."""
+        months = [report.window_from.replace(day=1)]
+        while (following := next_month(months[-1])) <= report.window_to:
+            months.append(following)
+        try:
+            files = write_report_files(self.settings, self.address, months, self.clock())
+        except Exception as error:
+            is_known = isinstance(error, UsageJobsError)
+            code = error.exit_code if isinstance(error, UsageJobsError) else 1
+            text = str(error) if is_known else self.scrub("".join(traceback.format_exception(error)))
+            log.event("failed", level="error", kind="report", exit_code=code, error=text)
+            self.metrics.record_end("report", code, self.clock())
+        else:
+            log.event("done", kind="report", exit_code=0, files=files, place=self.settings.schedule.reports)
+            self.metrics.record_end("report", 0, self.clock())
 
     def _watch(self) -> None:
         found = watch_closed_months(self.settings, self.address, every=False)

@@ -158,6 +158,10 @@ def load(config: Path | None, env: Mapping[str, str], cwd: Path) -> Settings:
     _resolve_paths(values, PATHS, "", origins, file.parent, cwd)
     if isinstance(reports := values.get("reports"), dict):
         _resolve_paths(reports, REPORT_PATHS, "reports.", origins, file.parent, cwd)
+    schedule = values.get("schedule")
+    if isinstance(schedule, dict) and schedule.get("reports") and "://" not in str(schedule["reports"]):
+        _resolve_paths(schedule, ("reports",), "schedule.", origins, file.parent, cwd)
+        schedule["reports"] = str(schedule["reports"])
     rates = values["rates"]
     shown = rates.relative_to(cwd) if rates.is_relative_to(cwd) else rates
     card = parse(files.read(rates, "rates"), str(shown), [meter.name for meter in meters])

@@ -87,12 +87,20 @@ class CreditSettings(BaseModel):
 
 
 class ScheduleSettings(BaseModel):
-    """The [schedule] table: cron expressions in UTC (empty: never), and the HOST:PORT of the HTTP endpoint."""
+    """The [schedule] table.
+
+    - ``nightly``, ``reconcile``: cron expressions in UTC; empty: never
+    - ``listen``: HOST:PORT of the HTTP endpoint
+    - ``reports``: the folder, or the address of fsspec, for reports and exports after a night; empty: none are written
+    - ``report_names``: whether these have names and e-mail addresses
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     nightly: str = "30 2 * * *"
     reconcile: str = "0 5 * * sun"
     listen: str = "127.0.0.1:9464"
+    reports: str = ""
+    report_names: bool = False
 
 
 class ReportSettings(BaseModel):
