@@ -101,4 +101,10 @@ def _next_commands(directory: Path, month: str) -> list[str]:
     commands = [f"usage-jobs {name} {config}" for name in ("reconcile", "check", "runs", "run")]
     for user in ("auth0|demo-override", "auth0|demo-prepaid", "auth0|demo-tiers"):
         commands.insert(0, f"usage-jobs explain --user '{user}' --month {month} {config}")
+    for words, file in (
+        ("report", "report.html"),
+        ("statement --user 'auth0|demo-prepaid'", "statement.html"),
+        ("export --by user,cluster", "usage.csv"),
+    ):
+        commands.insert(3, f"usage-jobs {words} --month {month} --out {shlex.quote(str(directory / file))} {config}")
     return commands

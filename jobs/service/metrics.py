@@ -48,8 +48,8 @@ class Metrics:
     def record_end(self, kind: str, code: int, now: datetime, status: str | None = None) -> None:
         """Records the end of a command.
 
-        ``kind``: run, backfill, watch, report or reconcile. ``code``: its exit code. ``status``: replaces the status that
-        belongs to the exit code.
+        ``kind``: run, backfill, watch, report or reconcile. ``code``: its exit code. ``status``: replaces the status
+        that belongs to the exit code.
         """
         self._runs.labels(kind, status or STATUS.get(code, "failed")).inc()
         self._code.labels(kind).set(code)

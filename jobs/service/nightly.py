@@ -21,7 +21,7 @@ from jobs.postgres.conninfo import Address
 from jobs.service import log
 from jobs.service.health_endpoint import Health
 from jobs.service.metrics import BROKEN, Metrics
-from jobs.service.report_files import write_report_files
+from jobs.service.report_files import hide_password, write_report_files
 from jobs.service.scheduler import Entry
 from jobs.settings import Settings
 
@@ -141,7 +141,9 @@ class Daemon:
             log.event("failed", level="error", kind="report", exit_code=code, error=text)
             self.metrics.record_end("report", code, self.clock())
         else:
-            log.event("done", kind="report", exit_code=0, files=files, place=self.settings.schedule.reports)
+            log.event(
+                "done", kind="report", exit_code=0, files=files, place=hide_password(self.settings.schedule.reports)
+            )
             self.metrics.record_end("report", 0, self.clock())
 
     def _watch(self) -> None:

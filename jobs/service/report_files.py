@@ -3,6 +3,7 @@
 Each file is complete or absent: in a folder it is replaced, and object storage gets one put.
 """
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime
@@ -44,6 +45,11 @@ def write_report_files(settings: Settings, address: Address, months: Sequence[da
     return written
 
 
+def hide_password(place: str) -> str:
+    """The address without its user and password."""
+    return re.sub(r"(?<=://)[^/]*@", "***@", place)
+
+
 @contextmanager
 def _open(settings: Settings, name: str) -> Iterator[IO[bytes]]:
     """Yields a file that appears as ``name`` in ``schedule.reports`` at the end of the block, unless it fails."""
@@ -59,7 +65,7 @@ def _open(settings: Settings, name: str) -> Iterator[IO[bytes]]:
                 yield file
     except OSError as error:
         raise ConfigError(
-            f"schedule.reports = {place!r}: expected a place that takes the file {name}; found: "
+            f"schedule.reports = {hide_password(place)!r}: expected a place that takes the file {name}; found: "
             f"{error.strerror or error}. Correct the setting, or the access to it; the next night writes the file again"
         ) from error
 
@@ -72,7 +78,10 @@ def _putting(place: str, name: str) -> Iterator[IO[bytes]]:
         local = Path(folder) / name
         with local.open("wb") as file:
             yield file
-        system.put_file(str(local), f"{root.rstrip('/')}/{name}")
+        try:
+            system.put_file(str(local), f"{root.rstrip('/')}/{name}")
+        except Exception as error:  # each file system has its own errors
+            raise OSError(f"{type(error).__name__}: {error}") from error
 
 
 def _find_file_system(place: str):  # type: ignore[no-untyped-def]  # fsspec has no types
@@ -84,6 +93,6 @@ def _find_file_system(place: str):  # type: ignore[no-untyped-def]  # fsspec has
     except (ImportError, ValueError) as error:
         scheme = place.partition("://")[0]
         raise ConfigError(
-            f"schedule.reports = {place!r}: expected an address whose file system fsspec knows and can load; found: "
+            f"schedule.reports = {hide_password(place)!r}: expected an address whose file system fsspec knows and can load; found: "
             f"{error}. pip install 'usage-jobs[storage]' and the library of {scheme}, such as s3fs for s3"
         ) from None
