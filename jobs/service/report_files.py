@@ -93,6 +93,6 @@ def _find_file_system(place: str):  # type: ignore[no-untyped-def]  # fsspec has
     except (ImportError, ValueError) as error:
         scheme = place.partition("://")[0]
         raise ConfigError(
-            f"schedule.reports = {hide_password(place)!r}: expected an address whose file system fsspec knows and can load; found: "
-            f"{error}. pip install 'usage-jobs[storage]' and the library of {scheme}, such as s3fs for s3"
+            f"schedule.reports = {hide_password(place)!r}: expected an address whose file system fsspec knows and can "
+            f"load; found: {error}. pip install 'usage-jobs[storage]' and the library of {scheme}, such as s3fs for s3"
         ) from None

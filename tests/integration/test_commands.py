@@ -509,10 +509,12 @@ def test_the_demo_and_what_it_says_to_try_next(server_directory: Path) -> None:
     assert [line.strip() for line in tries.strip().splitlines()] == ran.object["next"]
     words = [shlex.split(command) for command in ran.object["next"]]
     assert {(name, command) for name, command, *_ in words} == {
-        ("usage-jobs", command) for command in ("explain", "reconcile", "check", "runs", "run")
+        ("usage-jobs", command)
+        for command in ("explain", "export", "statement", "report", "reconcile", "check", "runs", "run")
     }
     for _, *arguments in words:
         assert usage_jobs(*arguments).code in (0, 3), arguments
+    assert {path.name for path in home.iterdir()} >= {"usage.csv", "statement.html", "report.html"}
 
 
 def test_the_demo_leaves_other_peoples_directories_alone(tmp_path: Path) -> None:
