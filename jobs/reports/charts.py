@@ -6,6 +6,7 @@ dark pages. Heights and lengths are floats, because they are only drawn.
 """
 
 import re
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date, timedelta
 from decimal import Decimal
@@ -130,8 +131,17 @@ def _describe(title: str, unit: str, amounts: Mapping[Any, Decimal], name: Calla
     return f"{title}, in {unit}: {ends[0]} to {ends[1]}; highest {format_figure(amounts[highest])}, {top[0]}"
 
 
-def _make_chart(kind: str, height: int, **options: Any) -> Any:
+def import_pygal() -> Any:
+    """Returns the library, and removes the finder of plugins that it adds to Python's own: with it, each later import of
+    a module that is missing warns."""
     import pygal
+
+    sys.meta_path[:] = [finder for finder in sys.meta_path if not isinstance(finder, pygal.PluginImportFixer)]
+    return pygal
+
+
+def _make_chart(kind: str, height: int, **options: Any) -> Any:
+    pygal = import_pygal()
     from pygal.style import Style
 
     texts = ("label", "major_label", "value", "legend", "no_data")

@@ -45,7 +45,10 @@ def require_libraries() -> None:
     """Raises ConfigError if the libraries of the extra [reports] are not installed."""
     try:
         import jinja2.sandbox  # noqa: F401
-        import pygal  # noqa: F401
+
+        from jobs.reports.charts import import_pygal
+
+        import_pygal()
     except ImportError as error:
         raise ConfigError(
             f"this file needs a library that is not installed ({error.name}): pip install 'usage-jobs[reports]'"

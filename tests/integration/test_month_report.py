@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Callable
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -24,8 +25,7 @@ from jobs.service.report_files import hide_password
 from jobs.service.scheduler import Schedule
 from jobs.settings import Settings, load
 
-pytest.importorskip("pygal", reason="needs the extra [reports]")
-pytest.importorskip("jinja2", reason="needs the extra [reports]")
+pytestmark = pytest.mark.skipif(not (find_spec("pygal") and find_spec("jinja2")), reason="needs the extra [reports]")
 CLUSTERS = (UUID(int=0xC1), UUID(int=0xC2))
 HOSTILE = (
     "=cmd|' /C calc'!A0",
@@ -114,7 +114,7 @@ def test_a_month_that_is_not_covered(url: str, month: str, tmp_path: Path) -> No
 def test_no_month_before_an_empty_month_and_another_currency(url: str, tmp_path: Path) -> None:
     shown = " ".join(report(url, "2026-05").out.split())
     assert "Not compared with the month before: no run has covered 2026-04." in shown
-    ask(url, "UPDATE rollup.months SET currency = 'EUR' WHERE month = '2026-05'")
+    ask(url, "UPDATE rollup.months SET currency = 'EUR' WHERE month = '2026-05-01'")
     shown = " ".join(report(url, "2026-06").out.split())
     assert "Not compared with the month before: 2026-05 is in EUR, 2026-06 in USD." in shown
     ran = usage_jobs("run", url=url, today=date(2026, 9, 10), USAGE_JOBS_START="2026-05")

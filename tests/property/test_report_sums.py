@@ -6,6 +6,7 @@ REPORT_HISTORIES histories are played, from HISTORY_SEED on; REPORT_HISTORIES=50
 from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from importlib.util import find_spec
 from typing import Any
 
 import psycopg
@@ -100,8 +101,7 @@ def add(amounts: Sequence[Decimal]) -> Decimal:
 
 
 @pytest.mark.database
+@pytest.mark.skipif(not (find_spec("pygal") and find_spec("jinja2")), reason="needs the extra [reports]")
 @pytest.mark.parametrize("share", range(SHARES))
 def test_figures_of_reports_are_those_of_the_tables(databases: Databases, share: int) -> None:
-    pytest.importorskip("jinja2", reason="needs the extra [reports]")
-    pytest.importorskip("pygal", reason="needs the extra [reports]")
     play_share(databases, Reports, "REPORT_HISTORIES", share)

@@ -17,6 +17,7 @@ USUAL_AND_FURTHER = {
     "EXPORT_HISTORIES": (2, 1),
     "FOCUS_HISTORIES": (2, 4),
     "STATEMENT_HISTORIES": (2, 1),
+    "REPORT_HISTORIES": (2, 1),
     "FINGERPRINT_USERS": (5000, 1000),
     "PLANS": (2, 2),
     "KILLS": (1, 1),

@@ -4,14 +4,16 @@ import re
 from collections.abc import Callable
 from datetime import date, timedelta
 from decimal import Decimal
+from importlib.util import find_spec
 from itertools import pairwise
 from xml.etree import ElementTree
 
 import pytest
 
-pytest.importorskip("pygal", reason="needs the extra [reports]")
-
 from jobs.reports.charts import draw_bars, draw_days, draw_stacked_days
+
+pytestmark = pytest.mark.skipif(find_spec("pygal") is None, reason="needs the extra [reports]")
+
 
 FIRST = date(2026, 11, 1)
 NAMES = ("<script>alert(1)</script>", '" onload="x', "\u202egnp.exe", "=1+1", "x" * 5000, "a\x01b")
