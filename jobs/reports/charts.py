@@ -132,7 +132,7 @@ def _describe(title: str, unit: str, amounts: Mapping[Any, Decimal], name: Calla
 
 
 def import_pygal() -> Any:
-    """Returns the library, and removes the finder of plugins that it adds to Python's own: with it, each later import of
+    """Returns the library, without the finder of plugins that it adds to Python's own: with it, each later import of
     a module that is missing warns."""
     import pygal
 

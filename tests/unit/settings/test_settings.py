@@ -147,6 +147,13 @@ def test_paths_of_a_table_are_relative_to_the_file_or_for_a_variable_to_the_work
     assert "reports" not in settings(tmp_path).inputs["settings"], "no figure depends on it"
 
 
+def test_reports_of_the_schedule_go_to_a_folder_or_to_an_address(tmp_path: Path) -> None:
+    configured(tmp_path, settings='[schedule]\nreports = "reports"\n')
+    assert settings(tmp_path).schedule.reports == str(tmp_path / "config" / "reports")
+    variables = {"USAGE_JOBS_SCHEDULE__REPORTS": "s3://bucket/usage"}
+    assert settings(tmp_path, **variables).schedule.reports == "s3://bucket/usage"
+
+
 # Frozen, and not read at import
 
 
