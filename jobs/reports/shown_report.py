@@ -289,7 +289,7 @@ def cluster_days(shown: ShownReport, most: int) -> Mapping[str, list[tuple[date,
     for row in rows:
         cluster = row["cluster_id"]
         name = names.get(cluster, OTHERS)
-        name = f"{name} {cluster[:8]}" if name in doubled and cluster else name
+        name = f"{name} {cluster}" if name in doubled and cluster else name
         days = found.setdefault(name, {})
         days[row["date"]] = days.get(row["date"], NOTHING) + row["total_cost"]
     order = [OTHERS, *reversed(names.values())]
