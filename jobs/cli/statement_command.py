@@ -1,4 +1,4 @@
-"""The commands that write files: each does the work and returns the result, which main prints."""
+"""`usage-jobs statement`: one page, or a folder with one for each user of the month."""
 
 import argparse
 from decimal import Decimal
