@@ -35,7 +35,7 @@ def test_the_context_holds_what_the_wheel_is_made_of_and_nothing_else() -> None:
 def test_the_base_is_one_tagged_argument_of_both_stages() -> None:
     """The virtual environment links to the python it was made with: another base would leave it without one."""
     lines = (ROOT / "Dockerfile").read_text(encoding="utf-8").splitlines()
-    (base,) = [line.removeprefix("ARG BASE=") for line in lines if line.startswith("ARG ")]
+    (base,) = [line.removeprefix("ARG BASE=") for line in lines if line.startswith("ARG BASE")]
     assert ":" in base
     assert not base.endswith(":latest")
     assert [line.split()[1] for line in lines if line.startswith("FROM ")] == ["${BASE}", "${BASE}"]
