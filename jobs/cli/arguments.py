@@ -1,42 +1,43 @@
-"""The parser of the command line: commands, options, and the validation of their values."""
+"""The parser of the command line: every command and its options, but for the commands that write files."""
 
 import argparse
-import re
-from collections.abc import Callable
-from datetime import date
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
-from uuid import UUID
+from typing import Any
 
+from jobs.cli.options import (
+    Parser,
+    add_command,
+    parse_as,
+    parse_cluster,
+    parse_count,
+    parse_day,
+    parse_hash,
+    parse_month,
+    parse_role,
+    parse_text,
+)
+from jobs.cli.report_arguments import add_report_commands
 from jobs.docs import TOPICS
 from jobs.domain.check_tokens import LargeChange, Shrink
-from jobs.domain.errors import ConfigError
-from jobs.domain.wording import MOST_BYTES, is_name, is_text
-
-T = TypeVar("T")
-EARLIEST, LATEST = date(1970, 1, 1), date(9000, 12, 31)
-MOST = 10**9
-CONFIG_HELP = "settings file (default: USAGE_JOBS_CONFIG, else settings.toml, else config/settings.toml)"
-SUPABASE_ROLES = ("public", "postgres", "anon", "authenticated", "authenticator", "service_role", "supabase_admin")
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The parser of every command and option; the help of each command has an example."""
-    from jobs.cli.report_arguments import add_report_commands  # it imports from here
-
-    top = _Parser(prog="usage-jobs", description="Prices usage_daily and rolls the cost up, exactly, and again.")
+    top = Parser(prog="usage-jobs", description="Prices usage_daily and rolls the cost up, exactly, and again.")
     top.add_argument("--version", action="version", version=_version())
     commands = top.add_subparsers(required=True, metavar="COMMAND")
-    demo = _command(commands, "demo", "try it on an embedded PostgreSQL with sample usage", "usage-jobs demo")
-    demo.add_argument("--users", type=_count, default=200, metavar="N", help="users to make up (default: 200)")
-    demo.add_argument("--days", type=_count, default=45, metavar="N", help="days of usage, to yesterday (default: 45)")
+    demo = add_command(commands, "demo", "try it on an embedded PostgreSQL with sample usage", "usage-jobs demo")
+    demo.add_argument("--users", type=parse_count, default=200, metavar="N", help="users to make up (default: 200)")
+    demo.add_argument(
+        "--days", type=parse_count, default=45, metavar="N", help="days of usage, to yesterday (default: 45)"
+    )
     demo.add_argument("--dir", type=Path, default=Path("usage-jobs-demo"), metavar="PATH", help="its data directory")
-    _command(commands, "check", "can the job do its work here? changes nothing", "usage-jobs check")
+    add_command(commands, "check", "can the job do its work here? changes nothing", "usage-jobs check")
     _add_schema(commands)
-    init = _command(commands, "init", "write settings.toml and rates.csv to start from", "usage-jobs init")
+    init = add_command(commands, "init", "write settings.toml and rates.csv to start from", "usage-jobs init")
     init.add_argument("dir", nargs="?", type=Path, default=Path(), metavar="DIR", help="where (default: here)")
-    run = _command(commands, "run", "the nightly job: every open month to yesterday", "usage-jobs run --dry-run")
-    run.add_argument("--date", type=_day, metavar="D", help="the last day to cover (default: yesterday, UTC)")
+    run = add_command(commands, "run", "the nightly job: every open month to yesterday", "usage-jobs run --dry-run")
+    run.add_argument("--date", type=parse_day, metavar="D", help="the last day to cover (default: yesterday, UTC)")
     run.add_argument("--full", action="store_true", help="recompute all users, and rebuild the cluster tables")
     run.add_argument("--dry-run", action="store_true", help="compute and compare; write nothing")
     what = "write the users who ran out of credits to this CSV file"
@@ -44,60 +45,64 @@ def build_parser() -> argparse.ArgumentParser:
     _add_common(run)
     _add_backfill(commands)
     example = "usage-jobs reopen --month 2026-05 --reason 'closed on a wrong clock'"
-    reopen = _command(commands, "reopen", "open the last closed month again, for runs to cover and close", example)
-    reopen.add_argument("--month", required=True, type=_month, metavar="YYYY-MM", help="the last closed month")
-    reopen.add_argument("--reason", required=True, type=_text, metavar="TEXT", help="why, for the run log")
+    reopen = add_command(commands, "reopen", "open the last closed month again, for runs to cover and close", example)
+    reopen.add_argument("--month", required=True, type=parse_month, metavar="YYYY-MM", help="the last closed month")
+    reopen.add_argument("--reason", required=True, type=parse_text, metavar="TEXT", help="why, for the run log")
     example = "usage-jobs debts --user 'auth0|66a0' --write-off --reason 'agreed with the customer'"
-    debts = _command(commands, "debts", "list or write off what prepaid users owe for closed months", example)
-    debts.add_argument("--user", type=_text, metavar="ID", help="only this user's")
+    debts = add_command(commands, "debts", "list or write off what prepaid users owe for closed months", example)
+    debts.add_argument("--user", type=parse_text, metavar="ID", help="only this user's")
     debts.add_argument("--write-off", action="store_true", help="write off this user's open debts")
-    debts.add_argument("--reason", type=_text, metavar="TEXT", help="why they are written off, for the run log")
+    debts.add_argument("--reason", type=parse_text, metavar="TEXT", help="why they are written off, for the run log")
     example = "usage-jobs explain --user 'auth0|66a0' --month 2026-06"
-    explain = _command(commands, "explain", "how one user's month adds up, row by row", example)
-    explain.add_argument("--user", required=True, type=_text, metavar="ID", help="the user's id")
-    explain.add_argument("--month", required=True, type=_month, metavar="YYYY-MM", help="the month")
+    explain = add_command(commands, "explain", "how one user's month adds up, row by row", example)
+    explain.add_argument("--user", required=True, type=parse_text, metavar="ID", help="the user's id")
+    explain.add_argument("--month", required=True, type=parse_month, metavar="YYYY-MM", help="the month")
     example = "usage-jobs reconcile --from 2026-05-01 --to 2026-06-30"
-    reconcile = _command(commands, "reconcile", "check every invariant on the live database; changes nothing", example)
-    reconcile.add_argument("--from", dest="since", type=_day, metavar="D", help="only the months from this day's on")
-    reconcile.add_argument("--to", dest="until", type=_day, metavar="D", help="only the months up to this day's")
+    reconcile = add_command(
+        commands, "reconcile", "check every invariant on the live database; changes nothing", example
+    )
+    reconcile.add_argument(
+        "--from", dest="since", type=parse_day, metavar="D", help="only the months from this day's on"
+    )
+    reconcile.add_argument("--to", dest="until", type=parse_day, metavar="D", help="only the months up to this day's")
     example = "usage-jobs watch --all"
-    watch = _command(commands, "watch", "have closed months changed upstream? changes nothing", example)
+    watch = add_command(commands, "watch", "have closed months changed upstream? changes nothing", example)
     watch.add_argument("--all", action="store_true", help="every closed month (default: the last watch_months)")
     add_report_commands(commands)
-    _command(commands, "schedule", "stay up and run on the cron in the settings", "usage-jobs schedule")
-    runs = _command(commands, "runs", "the run log, newest first", "usage-jobs runs --limit 5")
-    runs.add_argument("--limit", type=_count, default=20, metavar="N", help="how many (default: 20)")
-    pages = _command(commands, "help", "show the manual", "usage-jobs help credits")
+    add_command(commands, "schedule", "stay up and run on the cron in the settings", "usage-jobs schedule")
+    runs = add_command(commands, "runs", "the run log, newest first", "usage-jobs runs --limit 5")
+    runs.add_argument("--limit", type=parse_count, default=20, metavar="N", help="how many (default: 20)")
+    pages = add_command(commands, "help", "show the manual", "usage-jobs help credits")
     pages.add_argument("topic", nargs="?", choices=TOPICS, metavar="TOPIC", help=f"one of: {', '.join(TOPICS)}")
     return top
 
 
 def _add_schema(commands: Any) -> None:
-    schema = _command(commands, "schema", "print the DDL of the job's own tables", "usage-jobs schema --apply")
+    schema = add_command(commands, "schema", "print the DDL of the job's own tables", "usage-jobs schema --apply")
     schema.add_argument("--apply", action="store_true", help="run it; safe to repeat")
     instead = schema.add_mutually_exclusive_group()
     what = "instead: a role that may do only what the job does"
-    instead.add_argument("--role", type=_role, metavar="NAME", help=what)
+    instead.add_argument("--role", type=parse_role, metavar="NAME", help=what)
     instead.add_argument("--user-view", action="store_true", help="instead: a view of their own months for users")
 
 
 def _add_backfill(commands: Any) -> None:
     example = "usage-jobs backfill --from 2026-05-01 --to 2026-06-30 --reason 'storage was collected wrongly' --dry-run"
-    backfill = _command(commands, "backfill", "compute past months again, closed ones included", example)
+    backfill = add_command(commands, "backfill", "compute past months again, closed ones included", example)
     for option, name, which in (("--from", "since", "first"), ("--to", "until", "last")):
         what = f"the {which} day; its whole month is computed"
-        backfill.add_argument(option, dest=name, type=_day, required=True, metavar="D", help=what)
+        backfill.add_argument(option, dest=name, type=parse_day, required=True, metavar="D", help=what)
     for option, parse, what in (
-        ("--user", _text, "only this user's rows may change; repeatable"),
-        ("--cluster", _cluster, "only this cluster's rows (none: those without one) may change; repeatable"),
+        ("--user", parse_text, "only this user's rows may change; repeatable"),
+        ("--cluster", parse_cluster, "only this cluster's rows (none: those without one) may change; repeatable"),
     ):
         backfill.add_argument(option, action="append", type=parse, metavar="ID", help=what)
     why = "why; required where a closed month is among the days"
-    backfill.add_argument("--reason", type=_text, metavar="TEXT", help=why)
+    backfill.add_argument("--reason", type=parse_text, metavar="TEXT", help=why)
     backfill.add_argument("--full", action="store_true", help="recompute all users, whether anything differs or not")
     backfill.add_argument("--dry-run", action="store_true", help="show the plan and its hash; write nothing")
     what = "write this plan, or nothing if the data has changed"
-    backfill.add_argument("--plan", type=_hash, metavar="HASH", help=what)
+    backfill.add_argument("--plan", type=parse_hash, metavar="HASH", help=what)
     backfill.add_argument("--yes", action="store_true", help="do not ask before a closed month changes")
     _add_common(backfill)
 
@@ -108,76 +113,14 @@ def _add_common(command: argparse.ArgumentParser) -> None:
     ledger = "overwrite the credits shown in this user's rows, set aside for them, with the ledger's; repeatable"
     adopt = "enter the credits shown in this user's rows in the ledger, without a draw; repeatable"
     for option, what in (("--trust-ledger", ledger), ("--adopt", adopt)):
-        command.add_argument(option, action="append", default=[], type=_text, metavar="USER", help=what)
+        command.add_argument(option, action="append", default=[], type=parse_text, metavar="USER", help=what)
     for option, parse, why in (
         ("--allow-shrink", Shrink.parse, "much usage has disappeared"),
         ("--allow-change", LargeChange.parse, "much of the covered days would change"),
     ):
         what = f"continue although {why}: the token that the refusal has printed; repeatable"
-        token = _value(parse, "a token; expected one as the refusal of this run has printed it")
+        token = parse_as(parse, "a token; expected one as the refusal of this run has printed it")
         command.add_argument(option, action="append", default=[], type=token, metavar="TOKEN", help=what)
-
-
-class _Parser(argparse.ArgumentParser):
-    """A parser whose errors are ConfigErrors (exit 2) and name the remedy."""
-
-    def error(self, message: str) -> NoReturn:
-        raise ConfigError(f"{message}. See: {self.prog} --help")
-
-
-def _command(commands: Any, name: str, text: str, example: str) -> argparse.ArgumentParser:
-    command: argparse.ArgumentParser = commands.add_parser(
-        name, help=text, description=f"{text[:1].upper()}{text[1:]}.", epilog=f"Example: {example}"
-    )
-    command.add_argument("--config", type=Path, metavar="PATH", help=CONFIG_HELP)
-    command.add_argument("--json", action="store_true", help="one JSON object on standard output")
-    command.set_defaults(command=name)
-    return command
-
-
-def _value(parse: Callable[[str], T], what: str) -> Callable[[str], T]:
-    """``parse``, with an error that says ``what`` was expected where it raises ValueError."""
-
-    def parsed(text: str) -> T:
-        try:
-            return parse(text)
-        except ValueError:
-            raise argparse.ArgumentTypeError(f"{text!r} is not {what}") from None
-
-    return parsed
-
-
-def _matching(is_valid: Callable[[str], object]) -> Callable[[str], str]:
-    def checked(text: str) -> str:
-        if not is_valid(text):
-            raise ValueError
-        return text
-
-    return checked
-
-
-def _in_range(day: date) -> date:
-    if not EARLIEST <= day <= LATEST:
-        raise argparse.ArgumentTypeError(f"{day} is out of range; expected a day from {EARLIEST} to {LATEST}")
-    return day
-
-
-_text = _value(_matching(is_text), "UTF-8 text; set the terminal to UTF-8")
-_day = _value(lambda text: _in_range(date.fromisoformat(text)), "a day; expected one such as 2026-01-31")
-_month = _value(lambda text: _in_range(date.fromisoformat(f"{text}-01")), "a month; expected one such as 2026-01")
-_cluster = _value(lambda text: None if text == "none" else UUID(text), "a cluster's id; expected a uuid, or none")
-_hash = _value(
-    _matching(re.compile("[0-9a-f]{24}").fullmatch), "a plan's hash; expected the 24 characters of --dry-run"
-)
-_counted = _matching(lambda text: text.isdecimal() and 1 <= int(text[:20]) <= MOST)
-_count = _value(lambda text: int(_counted(text)), f"a count; expected a whole number from 1 to {MOST}")
-_name = _value(_matching(is_name), f"a role's name; expected at most {MOST_BYTES} bytes, no $")
-
-
-def _role(text: str) -> str:
-    if _name(text) in SUPABASE_ROLES or text.startswith("pg_"):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a role of the job's own; expected a new name: usage_jobs")
-    return text
 
 
 def _version() -> str:

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from jobs.cli.arguments import _cluster, _command, _month, _text
+from jobs.cli.options import add_command, parse_cluster, parse_month, parse_text
 from jobs.reports.export_request import BY, FORMATS
 
 
@@ -16,17 +16,19 @@ def add_report_commands(commands: Any) -> None:
 
 def _add_export(commands: Any) -> None:
     example = "usage-jobs export --month 2026-06 --by user,cluster --out june.xlsx"
-    export = _command(commands, "export", "write usage, cost, draws or corrections of months to a file", example)
-    export.add_argument("--month", required=True, type=_month, metavar="YYYY-MM", help="the month, or the first one")
-    export.add_argument("--to", type=_month, metavar="YYYY-MM", help="the last month (default: --month)")
+    export = add_command(commands, "export", "write usage, cost, draws or corrections of months to a file", example)
+    export.add_argument(
+        "--month", required=True, type=parse_month, metavar="YYYY-MM", help="the month, or the first one"
+    )
+    export.add_argument("--to", type=parse_month, metavar="YYYY-MM", help="the last month (default: --month)")
     what = f"what a row is: {', '.join(BY)} (default: user)"
     export.add_argument("--by", choices=BY, metavar="WHAT", help=what)
     what = f"{', '.join(FORMATS)} (default: the ending of FILE; without one csv)"
     export.add_argument("--format", choices=FORMATS, metavar="FORMAT", help=what)
     export.add_argument("--out", type=_file, metavar="FILE", help="the file (default, and -: standard output)")
     for option, parse, what in (
-        ("--user", _text, "only this user's rows; repeatable"),
-        ("--cluster", _cluster, "only usage of this cluster (none: without one); repeatable"),
+        ("--user", parse_text, "only this user's rows; repeatable"),
+        ("--cluster", parse_cluster, "only usage of this cluster (none: without one); repeatable"),
     ):
         export.add_argument(option, action="append", type=parse, metavar="ID", help=what)
     export.add_argument("--no-names", action="store_true", help="ids only: no names, no e-mail addresses")
@@ -34,11 +36,11 @@ def _add_export(commands: Any) -> None:
 
 def _add_statement(commands: Any) -> None:
     example = "usage-jobs statement --user 'auth0|66a0' --month 2026-06 --out june.html"
-    statement = _command(commands, "statement", "write a month's statement for a customer, or for all", example)
+    statement = add_command(commands, "statement", "write a month's statement for a customer, or for all", example)
     whose = statement.add_mutually_exclusive_group(required=True)
-    whose.add_argument("--user", type=_text, metavar="ID", help="the user's id")
+    whose.add_argument("--user", type=parse_text, metavar="ID", help="the user's id")
     whose.add_argument("--all", action="store_true", help="all users of the month, one file each, and an index")
-    statement.add_argument("--month", required=True, type=_month, metavar="YYYY-MM", help="the month")
+    statement.add_argument("--month", required=True, type=parse_month, metavar="YYYY-MM", help="the month")
     what = "the file (default, and -: standard output); with --all the folder"
     statement.add_argument("--out", type=_file, metavar="PATH", help=what)
     what = "html or pdf (default: the ending of the file; else html)"
@@ -53,8 +55,8 @@ def _file(text: str) -> Path | None:
 
 def _add_report(commands: Any) -> None:
     example = "usage-jobs report --month 2026-06 --out june.html"
-    report = _command(commands, "report", "a month in figures, and what needs attention, for the operator", example)
-    report.add_argument("--month", required=True, type=_month, metavar="YYYY-MM", help="the month")
+    report = add_command(commands, "report", "a month in figures, and what needs attention, for the operator", example)
+    report.add_argument("--month", required=True, type=parse_month, metavar="YYYY-MM", help="the month")
     report.add_argument(
         "--out", type=Path, metavar="FILE", help="write an HTML page; without it the short form is shown"
     )

@@ -37,7 +37,7 @@ from jobs.settings import load as load_settings
 
 COMMANDS = (
     *("demo", "check", "schema", "init", "run", "backfill", "reopen", "debts", "explain", "reconcile"),
-    *("watch", "schedule", "runs", "help"),
+    *("watch", "export", "statement", "report", "schedule", "runs", "help"),
 )
 EXPLAIN = ("explain", "--user", "ada", "--month", "2026-06")
 

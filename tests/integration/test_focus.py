@@ -60,7 +60,9 @@ class Place:
         return rows
 
 
-@pytest.fixture(params=["a", "b", "c"])
+@pytest.fixture(
+    params=[pytest.param("a", marks=pytest.mark.thorough), "b", pytest.param("c", marks=pytest.mark.thorough)]
+)
 def place(request: pytest.FixtureRequest, make_database: Callable[..., str], tmp_path: Path) -> Place:
     url = make_database(request.param)
     if request.param == "c":

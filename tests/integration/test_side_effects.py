@@ -76,7 +76,9 @@ def test_what_is_set_off(ready: str, role: str, what: str) -> None:
     made(ready, role)
     assert {row["granted"] for row in ask(ready, MORE, role)} == GRANTS[what]
     after = usage_jobs("check", "--json", url=url)
-    spoken = [each for each in after.object["findings"] if re.search("GRANT|REVOKE", each["remedy"])]
+    # Names are granted by a person who wants them in files, not by the script.
+    found = [each for each in after.object["findings"] if not each["subject"].startswith("names and e-mail")]
+    spoken = [each for each in found if re.search("GRANT|REVOKE", each["remedy"])]
     assert (after.code, spoken) == (0, [])
     ran = usage_jobs("run", url=url)
     assert ran.code == 0, ran.err

@@ -45,8 +45,9 @@ EVERY_COMMAND: tuple[tuple[str, ...], ...] = (
     ("runs",),
     ("explain", "--user", "ada", "--month", "2026-06"),
     ("export", "--month", "2026-06"),
+    ("report", "--month", "2026-06"),
 )
-"""Each that needs the database, and ends by itself."""
+"""Each that needs the database, ends by itself, and takes --json without a file."""
 HEADER = "meter,effective_from,tier_from,price,per,reference\n"
 RATES = HEADER + (
     "cpu_hours,2020-01-01,0,0.10,1,list\n"
