@@ -16,24 +16,27 @@ The packages, and how data flows through them::
     domain           money, meters, rate card, own tables, frame schemas, errors: all of these import it
     docs             the manual; cli shows it, postgres takes the comments of the tables from it
 
-The path of one usage row through a run, module by module. ``pipeline.batch_runner`` has steps 3 to 10 in this order::
+The path of one usage row through a run, module by module. ``pipeline.batch_runner`` calls 3 and 10, and
+``pipeline.batch_computation`` 5 to 9::
 
      1  postgres.detection           finds that a month of the user differs: the user is on the work list
      2  pipeline.batches             puts the batch of this user to work
-     3  pipeline.batch_reading       reads ``usage`` with hashes and what is stored of the user; no lock yet
-     4  rating.charges               ``rows``: with the charge of each meter and their cost
+     3  pipeline.batch_reading       reads ``usage`` with hashes, and what is stored of the user; takes no locks
+     4  rating.charges               ``rows``: the charge of each meter, and the cost (called by pipeline.row_rating)
      5  credits.allocation           ``rows`` with their draws: which credit pays (of each window: credits.draw_windows)
      6  credits.ledger_entries       ``postings``: what the ledger lacks
      7  pipeline.usage_updates       ``usage_updates``: what is written to the row of usage_daily
-     8  rollups.sums                 ``days`` and ``months``: its row of user_daily and of user_monthly
+     8  rollups.sums                 ``days`` and ``months``: its row of user_daily and of user_monthly, the latter with
+                                     hashes of batch_computation and pipeline.month_hashes
      9  pipeline.table_diff          which of these differ from the stored rows
     10  pipeline.batch_changes       writes what differs, and marks its day as touched; COMMIT
-    11  pipeline.end_changes         sums the touched days of user_daily into cluster_daily and cluster_monthly
-    12  pipeline.finalize            writes these, the months and the run log
+    11  pipeline.finalize            ends the run, and writes months and the run log
+    12  pipeline.end_changes         (called by 11) regroups the touched days into cluster_daily and cluster_monthly
 
-Between 4 and 5 the account is locked (``postgres.accounts``); between 8 and 9 the row of usage_daily
-(``postgres.usage_writeback``), and the server's fingerprint of the user is compared with what was read. A row that
-cannot be priced leaves at 4 for rollup.rejects (``postgres.rejects``).
+Between 4 and 5 the account is locked (``postgres.accounts``), between 8 and 9 the row of usage_daily
+(``postgres.usage_writeback``), and the server's fingerprint of the user is compared with what was read. A single user
+who was locked before is locked before 3; a batch that the change check has computed, after 9. A row that cannot be
+priced leaves at 3 for rollup.rejects (``postgres.rejects``).
 
 Imports point down this picture and never up; rating, credits and rollups import domain only.
 ``tests/unit/test_architecture.py`` enforces it.

@@ -1,7 +1,7 @@
 """`usage-jobs watch`: finds closed months whose usage, prices or price overrides have changed since they were closed.
 
 Detection finds on the server the user-months whose inputs differ. Only these are read and recomputed. A month has
-changed if a result differs from the stored rows. So two changes with the same sum are found, and a new price of a meter
+changed if a result differs from the stored rows. So two changes that cancel out are found, and a new price of a meter
 without usage is not reported.
 """
 
@@ -34,11 +34,11 @@ from jobs.postgres.usage_reader import Reader
 from jobs.rollups.causes import is_repriced
 from jobs.settings import Settings
 
-NOT_PRICED = {*USER_MONTH, "billing_mode", "currency", "clusters", "row_count", "usage_hash", "written_hash"} | {
+NOT_COMPARED = {*USER_MONTH, "billing_mode", "currency", "clusters", "row_count", "usage_hash", "written_hash"} | {
     *("credits_free", "credits_purchased", "credits_deducted", "uncovered"),
     *("amount_due", "amount_reported", "amount_free"),
 }
-"""Columns of user_monthly about payment and detection: a difference here is not a change of the month."""
+"""Columns of user_monthly whose difference is not a change of the month."""
 CAUSES = ("usage", "price", "override")
 
 
@@ -138,7 +138,7 @@ def _find_differences(scope: RunScope, inputs: BatchInput) -> pl.DataFrame:
     changed, and the increase of their cost (units of 10^-10)."""
     rows = apply_ledger(inputs.for_credits, scope.credit_rules)
     target = compute_months_target(scope, inputs, rows)
-    figures = [name for name in target.columns if name in inputs.stored_months.columns and name not in NOT_PRICED]
+    figures = [name for name in target.columns if name in inputs.stored_months.columns and name not in NOT_COMPARED]
     stored = inputs.stored_months.select(*USER_MONTH, *figures, rates_hash_stored="rates_hash")
     both = join_stored(target.select(*USER_MONTH, *figures), stored, USER_MONTH)
     # Months of the first version have no _days columns: such a column cannot differ.

@@ -39,7 +39,7 @@ def id_text(column: str) -> pl.Expr:
 
 
 PAYMENT_COLUMNS = ("uncovered", "amount_due", "amount_reported", "amount_free", "billing_mode")
-WRITTEN_BY_RUNS = {"written_hash", "rates_hash", "overrides_hash", "credits_hash"}
+HASHES_OF_DETECTION = {"written_hash", "rates_hash", "overrides_hash", "credits_hash"}
 """Hashes that detection already compares."""
 SAME_COSTS, SAME_MONTHS, SAME_DAYS, PAYMENT, DRAW_LIMIT, SAME_DRAWS, ROW_COUNTS = (
     "1 cost of the rows, priced again = roll-up",
@@ -196,7 +196,7 @@ def _check_batch(
     found.same += same.height
     found.stale += every.height - same.height
     # After a month is closed, accounts and reported amounts may change.
-    left_out = WRITTEN_BY_RUNS | {*USER_MONTH, *(() if draws else PAYMENT_COLUMNS)}
+    left_out = HASHES_OF_DETECTION | {*USER_MONTH, *(() if draws else PAYMENT_COLUMNS)}
     columns = [name for name in inputs.stored_months.columns if name not in left_out]
     both = target.join(same, on=USER_MONTH, how="semi").join(inputs.stored_months, on=USER_MONTH, suffix="_stored")
     found.add(SAME_COSTS, both, MONTH_KEY, pl.col("total_cost"), pl.col("total_cost_stored"))

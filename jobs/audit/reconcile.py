@@ -1,6 +1,7 @@
 """`usage-jobs reconcile`: checks every invariant on the live database, read-only, in one snapshot.
 
-Sums are checked in SQL (``postgres.ledger_invariants``); the other checks need a recomputation (``recalculation``).
+Sums are checked in SQL (``postgres.ledger_invariants``, ``postgres.rollup_invariants``); the other checks need a
+recomputation (``recalculation``).
 """
 
 from collections.abc import Iterator

@@ -3,8 +3,9 @@
 Computes what each row demands of the user's lots of credit (``lots``), what it gets, and what is left to be paid in
 another way.
 
-Earlier draws of the window are used only to compute how much credit there is without them. So the result is the same
-however often, late or out of order it is computed. ``ledger_entries.make_postings`` gives the difference from the
+Earlier draws of the window are used to compute how much credit there is without them. They stay on reported rows and on
+rows without an account, and adopted draws make a row prepaid. So the result is the same however often, late or out of
+order it is computed. ``ledger_entries.make_postings`` gives the difference from the
 ledger.
 """
 
@@ -50,7 +51,7 @@ def allocate_credits(inputs: CreditInput, accounts: pl.DataFrame, rules: CreditR
     """
     bounds = ColumnBounds.of(inputs.rows, ["total_cost"])
     classified = _add_fixed_draws(_classify_rows(inputs, rules, bounds), accounts)
-    lots = _window_lots(classified, accounts, inputs.draws, rules)
+    lots = _lots_of(classified, accounts, inputs.draws, rules)
     by_row = classified.select("user_id").join(lots, on="user_id", how="left", maintain_order="left").drop("user_id")
     demanding = pl.concat([classified, by_row], how="horizontal").with_columns(_demand=_demand())
     most = quantized_part(PREPAID, rules.scale, bounds).most
@@ -66,8 +67,9 @@ def apply_ledger(inputs: CreditInput, rules: CreditRules) -> pl.DataFrame:
 
 
 def window_lots(inputs: CreditInput, accounts: pl.DataFrame, rules: CreditRules) -> pl.LazyFrame:
-    """Returns by user the credit for a draw window, without the window's own draws: ``<lot>_left``."""
-    return _window_lots(_add_fixed_draws(_classify_rows(inputs, rules), accounts), accounts, inputs.draws, rules)
+    """Returns by user the credit that a draw window may use, ``<lot>_left``: as if it had drawn nothing but its fixed
+    draws."""
+    return _lots_of(_add_fixed_draws(_classify_rows(inputs, rules), accounts), accounts, inputs.draws, rules)
 
 
 def settle_debts(debts: pl.DataFrame, lots: pl.LazyFrame, unit: int) -> pl.DataFrame:
@@ -139,9 +141,7 @@ def _add_fixed_draws(classified: pl.LazyFrame, accounts: pl.DataFrame) -> pl.Laz
     )
 
 
-def _window_lots(
-    classified: pl.LazyFrame, accounts: pl.DataFrame, draws: pl.DataFrame, rules: CreditRules
-) -> pl.LazyFrame:
+def _lots_of(classified: pl.LazyFrame, accounts: pl.DataFrame, draws: pl.DataFrame, rules: CreditRules) -> pl.LazyFrame:
     fixed = classified.group_by("user_id").agg(pl.col(f"fixed_{lot}").sum() for lot in LOTS)
     return lot_balances(accounts.lazy(), draws.lazy(), fixed, rules)
 

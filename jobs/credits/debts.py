@@ -1,8 +1,8 @@
 """Debts: what prepaid users owe for a month that closes (rollup.debts), and what later credit settles of it. Pure.
 
-Closing a month freezes its cost, not its debt: nothing of a closed month is rated again. Settling a debt changes the
-draws of its row, and the draws and the uncovered amount in user_daily and user_monthly. What is drawn on a debt now is
-added to it (schemas.PAYABLE) in the columns of LOTS.
+Closing a month freezes its cost, not its debt. Settling a debt rates nothing again. It changes the draws of its row,
+and the draws and the uncovered amount in user_daily and user_monthly. What is drawn on a debt now is added to it
+(schemas.PAYABLE) in the columns of LOTS.
 """
 
 from collections.abc import Collection
@@ -19,7 +19,8 @@ DEBT_KEY = ["usage_daily_id", "user_id", "usage_date"]
 
 
 def adopt_debts(payable: pl.DataFrame, adopted: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Returns ``payable`` debts as they are after the ``adopted`` draws, and those that these settle, with LOTS."""
+    """Returns ``payable`` debts as they are after the ``adopted`` draws, and those that these settle, with the adopted
+    amounts."""
     joined = payable.join(adopted.select("id", "date", *LOTS), on=["id", "date"], how="left", maintain_order="left")
     is_settled = pl.col("free").is_not_null()
     paid = DRAWN.fill_null(0)
@@ -45,7 +46,7 @@ def select_refilled_debts(payable: pl.DataFrame, mismatched: pl.DataFrame, settl
 
 
 def with_nothing_paid(payable: pl.DataFrame) -> pl.DataFrame:
-    """Returns ``payable`` debts with LOTS, of which nothing is paid."""
+    """Returns ``payable`` debts of which nothing is paid: with columns free and purchased of 0."""
     return payable.with_columns(**dict.fromkeys(LOTS, int128(0)))
 
 
@@ -63,10 +64,10 @@ def compute_debts_target(
 ) -> pl.DataFrame:
     """Returns the target rows of rollup.debts of some users; ``stored``: their present rows.
 
-    Of other months than ``months`` debts stay, and what is ``settled`` is added. Of ``months``, which the run closes
-    or computes again, debts are the uncovered amounts of ``rows``; a write-off stays, up to the new amount. A debt of
-    these months stays if as much is owed as before and the draws of its row do not change (``posted``: ids of rows
-    whose draws do).
+    Debts of all other months than ``months`` stay, and ``settled`` is added to them. Of ``months``, which the run
+    closes or computes again, debts are the uncovered amounts of ``rows``; a write-off stays, up to the new amount. A
+    debt of these months stays if as much is owed as before and the draws of its row do not change (``posted``: ids of
+    rows whose draws do).
     """
     debt_months = sorted(months)
     if stored.is_empty() and not debt_months:
@@ -138,7 +139,7 @@ def settle_months(
     - ``closed_months``: the stored rows;
     - ``settled``: debts that credit settles; ``adopted``: debts that adopted draws settle, whose rows are not written
       because they show the right amount already;
-    - ``hash_changes``: what writing the rows of ``settled`` changes in written_hash, by user and month.
+    - ``hash_changes``: how written_hash changes when the rows of ``settled`` are written, by user and month.
     """
     if settled.is_empty() and adopted.is_empty():
         return closed_months.clear(), closed_months.clear()

@@ -39,8 +39,8 @@ def used_credits(rules: CreditRules, less: Mapping[str, pl.Expr]) -> dict[str, p
 def lot_balances(accounts: pl.LazyFrame, draws: pl.LazyFrame, fixed: pl.LazyFrame, rules: CreditRules) -> pl.LazyFrame:
     """Returns by user the balance of each lot for a draw window, ``<lot>_left`` (units of 10^-10).
 
-    The balance is that of the account without the window's own draws, in whole units of the ledger, at least 0
-    (invariant 3).
+    The balance is that of the account as if the window had drawn nothing but its fixed draws, in whole units of the
+    ledger, at least 0 (invariant 3).
 
     - ``accounts``: schemas.ACCOUNTS;
     - ``draws``: those that the ledger has in the window (schemas.DRAWS);
@@ -87,7 +87,7 @@ def allocate_lots(rows: pl.LazyFrame, lots: Sequence[str], bounds: ColumnBounds 
     for lot in lots:
         name = f"{lot}_drawn"
         known = ColumnBounds(bounds.rows, dict.fromkeys(("_rest", name), (0, running.most)))
-        # What the lot has paid so far, and what of the demand so far is not paid before it.
+        # Running totals: paid by this lot, and still unpaid when this lot's turn comes. Then the differences by row.
         paid, rest = known.column(name), known.column("_rest")
         # A balance above the demand of all rows counts as that demand, so that its bounds are known.
         balance = pl.col(f"{lot}_left").fill_null(0).cast(WIDE)

@@ -48,7 +48,8 @@ def classify_payment(
 
 
 def quantized_part(payment_class: int, scale: int, bounds: ColumnBounds) -> BoundedInt:
-    """Returns each row's part of the running cost of all rows of ``payment_class``, with ``scale`` decimals.
+    """Returns each row's part of the user's running cost in the month, over rows of ``payment_class``, with ``scale``
+    decimals.
 
     Rows of another class add nothing to the running cost, so their part is 0.
     """

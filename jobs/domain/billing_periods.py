@@ -35,8 +35,8 @@ def month_spans(months: Iterable[date]) -> list[tuple[date, date]]:
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """What earlier runs have recorded: the last day that the first run has covered, the last
-    covered day of all runs, the closed months."""
+    """What earlier runs have recorded: the last day that the first run has covered, the furthest day that any run has
+    written, the closed months."""
 
     first_run: date | None
     furthest: date | None
@@ -71,12 +71,12 @@ class Window:
 
     @property
     def open(self) -> tuple[date, ...]:
-        """The months that are not closed yet."""
+        """The months of the common draw window."""
         return tuple(month for month in self.months if month not in self.closed)
 
     @property
     def debt_months(self) -> frozenset[date]:
-        """The months whose debts the run writes: the uncovered cost of closed and closing months is owed."""
+        """The months whose debts the run computes anew: the uncovered cost of closed and closing months is owed."""
         return self.closing | self.closed
 
     @property
@@ -100,7 +100,7 @@ class Window:
 
 
 def first_open_month(history: History, start: date | None, day: date) -> date:
-    """The earliest month that a nightly run may change; the months before it count as closed.
+    """The earliest month that a nightly run may rate; the months before it count as closed.
 
     It is the month of the setting ``start``. Without that setting it is the month before the first run; ``day`` is used
     as the day of the first run when there was none yet.
@@ -109,7 +109,10 @@ def first_open_month(history: History, start: date | None, day: date) -> date:
 
 
 def is_closed(month: date, history: History, first_open: date) -> bool:
-    """Whether only a backfill may change ``month``; ``first_open``: the result of ``first_open_month``."""
+    """Whether only a backfill may rate ``month`` again: a nightly run only settles its debts.
+
+    ``first_open``: the result of ``first_open_month``.
+    """
     return month in history.closed or month < first_open
 
 

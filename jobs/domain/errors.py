@@ -1,4 +1,4 @@
-"""Every error that a user can cause. The class sets the exit code; the message is all that the user sees.
+"""Errors that end a command with an exit code. The class sets the exit code; the message is all that the user sees.
 
 A message says what was expected, what was found, where, and what to do.
 """

@@ -39,7 +39,7 @@ class BoundedInt:
 
     @classmethod
     def of(cls, value: "int | BoundedInt") -> "BoundedInt":
-        """A constant: the same number in every row."""
+        """``value`` itself, or a constant: the same number in every row."""
         if isinstance(value, BoundedInt):
             return value
         return cls(pl.lit(value, dtype=NARROW if _fits(value, value) else WIDE), value, value)

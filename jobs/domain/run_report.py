@@ -25,7 +25,7 @@ class CreditSummary:
     Parts of the total cost: ``credits_deducted``, ``uncovered`` (of ``users_ran_out`` users), ``amount_due``,
     ``amount_reported``, ``amount_free``, and ``rest``, the remainder, explained by ``rest_because``.
 
-    ``refilled_rows``: rows whose credits_deducted was lost and has been restored from the ledger.
+    ``refilled_rows``: rows whose credits_deducted was empty or wrong, and is written again as the ledger has it.
     """
 
     users_drawn: int
@@ -107,12 +107,13 @@ class Report:
     """The figures of a run.
 
     - ``unsettled``: months that were due to be closed and stay open
-    - ``rows_read``: usage rows that batches read; ``users_recomputed``: how many users these belong to
+    - ``rows_read``: usage rows that batches read; ``users_recomputed``: how many users were written (in a dry run:
+      computed)
     - ``unpriced``: rows among these without a recorded cost; they are priced, but usage_daily.total_cost is not written
     - ``changed``: rows written, by table
     - ``seconds``: by stage
     - ``notes``: warnings for the user
-    - ``users_left``: users who were skipped because another client had their rows locked
+    - ``users_left``: users who were skipped because another client had locked or changed their rows
     - ``users_set_aside``: users for whom nothing can be written
     - ``users_foreign``: users set aside because their rows show credits that the ledger does not explain
     - ``overrides_unanswered``: price overrides with a resource type that no meter has

@@ -83,8 +83,8 @@ MISMATCHED: Schema = {
 - ``elsewhere``: the part of ``drawn`` in closed months outside the window; the row was moved from there
 - ``foreign``: another program wrote credits_deducted: it is neither ``drawn`` nor the draws of another user or of all
   users on the row
-- ``empty``: credits_deducted is 0 although the present user has draws on the row, or it still shows draws that were
-  reversed since (the row belonged to another user for a while)
+- ``empty``: credits_deducted is out of date: 0 or null although the present user has draws on the row, or an amount of
+  draws that were reversed since (the row belonged to another user for a while)
 """
 IS_UNEXPLAINED = pl.col("foreign") | pl.col("empty")
 """Whether a row of MISMATCHED is not explained by the ledger."""

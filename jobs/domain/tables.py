@@ -1,7 +1,8 @@
 """The job's own tables, as ``tables.sql`` beside has them: columns and keys; the columns of meters are added here.
 
 Whatever needs the key or the columns of a table takes them from here: frames, queries, checks, the DDL, and the names
-that no meter may have. The columns of usage_daily that are not of a meter stand here too: roll-ups are grouped by them.
+that no meter may have. The columns that identify a usage row stand here too (USAGE_COLUMNS): roll-ups are grouped by
+all but the id.
 """
 
 import re
@@ -38,8 +39,9 @@ USAGE_COLUMNS = {
     "date": UsageColumn("date", "date"),
     "cluster_id": UsageColumn("hopsworks_cluster_id", "uuid"),
 }
-"""What is read of every row of usage_daily, by its name in frames and roll-ups. A change of one of these columns makes
-the user differ. With a new column give fingerprints.SEED another value: no stored fingerprint includes it."""
+"""What is read of every row of usage_daily besides meters, amounts and hashes, by its name in frames. A change of one
+of these columns makes the user differ. With a new column give fingerprints.SEED another value: no stored fingerprint
+includes it."""
 _KEY = re.compile(r"(PRIMARY KEY|UNIQUE NULLS NOT DISTINCT) \((.+)\)")
 
 

@@ -1,5 +1,5 @@
 """One run: plan → detect changes → checks → batches → finalize → summary, and the approval of a backfill's plan.
 
-``run`` has the order of the stages. No query (``jobs.postgres``), and no formula (``jobs.rating``, ``jobs.credits``,
-``jobs.rollups``).
+``run`` has the order of the stages. No query of a table (``jobs.postgres``), and no formula (``jobs.rating``,
+``jobs.credits``, ``jobs.rollups``).
 """

@@ -140,11 +140,11 @@ class BatchChanges:
             ]
         )
 
-    def write(self, connection: Connection, run_id: int, batch_number: int, unstaged_users: Collection[str]) -> None:
+    def write(self, connection: Connection, run_id: int, batch_number: int, not_writable: Collection[str]) -> None:
         """Writes all changes, in the transaction that has locked the rows.
 
-        ``batch_number``: of the batch in rollup.touched_days; ``unstaged_users``: users whose staged rows are not
-        written. Raises ConcurrentChangeError if a row is not as expected: the transaction must then be rolled back.
+        ``batch_number``: of the batch in rollup.touched_days; ``not_writable``: users whose staged rows are removed
+        first. Raises ConcurrentChangeError if a row is not as expected: the transaction must then be rolled back.
         """
         targets, scope, settings = self.targets, self.targets.scope, self.targets.scope.settings
         if not targets.adopted_draws.is_empty():
@@ -154,8 +154,8 @@ class BatchChanges:
             if entered != targets.postings.height:
                 raise ConcurrentChangeError(frozenset(targets.postings.filter("skips_lookup")["user_id"]))
         if not targets.usage_updates.is_empty():
-            if unstaged_users:
-                usage_writeback.unstage_users(connection, unstaged_users)
+            if not_writable:
+                usage_writeback.unstage_users(connection, not_writable)
             usage_writeback.write_rows(connection, scope, targets.usage_updates)
         usage_writeback.write_unread_rows(connection, scope, targets.unread)
         self.daily.write(connection, scope, run_id)

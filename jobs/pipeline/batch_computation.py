@@ -34,8 +34,8 @@ def compute_targets(
     Reads usage_daily, rollup.rejects and the ledger.
 
     - ``account_rows``: the accounts of these users (schemas.ACCOUNTS);
-    - ``skips_lookup``: whether a row without credits_deducted and without draws in the window counts as one that never
-      had draws. If it had, posting fails and raises ConcurrentChangeError.
+    - ``skips_lookup``: do not look for earlier ledger entries of rows that seem to have none. If one has, posting
+      raises ConcurrentChangeError.
     """
     inputs, adopted_draws, settled_by_adoption = _adopt(connection, scope, inputs, account_rows)
     allocated = draw_windows.allocate(inputs.for_credits, account_rows, scope.window, scope.credit_rules)
@@ -159,7 +159,7 @@ def find_changes(
 ) -> BatchChanges:
     """Compares ``targets`` with the stored rows. Call before anything is written: the server hashes what is stored.
 
-    - ``hash_changes``: what writing ``usage_updates`` changes in written_hash (usage_writeback.HASH_CHANGES);
+    - ``hash_changes``: how written_hash changes when ``usage_updates`` are written (usage_writeback.HASH_CHANGES);
     - ``run_id``: None in a dry run, and in the change check.
     """
     scope, inputs = targets.scope, targets.inputs

@@ -12,7 +12,8 @@ from jobs.postgres.billing_mode_history import Entry
 
 
 class Unexplained(NamedTuple):
-    """Why a user is set aside; ``is_adoptable``: whether ``--adopt`` can take the difference into the ledger."""
+    """Why a user's credits are unexplained; ``is_adoptable``: whether ``--adopt`` can take the difference into the
+    ledger."""
 
     reason: str
     is_adoptable: bool = True

@@ -1,4 +1,4 @@
-"""Reads the users of a batch and rates their rows, without locks."""
+"""Reads the users of a batch and rates their rows. Takes no locks."""
 
 from collections.abc import Collection
 from dataclasses import replace
@@ -26,10 +26,10 @@ def rate_users(
 ) -> pl.DataFrame:
     """Returns the rated rows of ``users`` on the days of ``spans``. Call inside a transaction."""
     usage = reader.read(connection, scope.query, scope.query.rows_of_users(users, spans))
-    return _rate(usage, scope)[0]
+    return _split_and_rate(usage, scope)[0]
 
 
-def _rate(usage: pl.DataFrame, scope: RunScope) -> tuple[pl.DataFrame, pl.DataFrame]:
+def _split_and_rate(usage: pl.DataFrame, scope: RunScope) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Returns the rated rows of ``usage``, and the rows that cannot be priced."""
     rejected = usage.filter(~is_priceable(scope)).with_columns(CODED)
     priceable = usage if rejected.is_empty() else usage.filter(is_priceable(scope))
@@ -39,9 +39,9 @@ def _rate(usage: pl.DataFrame, scope: RunScope) -> tuple[pl.DataFrame, pl.DataFr
 def read_input(
     connection: Connection, reader: Reader, scope: RunScope, users: Collection[str], run_id: int | None = None
 ) -> BatchInput:
-    """Reads ``users`` and rates their rows, without locks. Call inside or outside a transaction.
+    """Reads ``users`` and rates their rows; takes no locks. Call inside or outside a transaction.
 
-    ``run_id``: of the run that settles debts.
+    ``run_id``: this run's; a user-month whose debts it has settled already is left out.
     """
     text = scope.query.rows_of_users(users, scope.window.spans())
     with transaction(connection):
@@ -53,7 +53,7 @@ def read_input(
         # some. In a first run, looking for each user's days would take as long as reading the usage.
         users_with_days = users if scope.has_user_days else months["user_id"].unique().to_list()
         days = user_state.read_days(connection, scope, scope.window.days, users_with_days)
-        rows, rejected = _rate(usage, scope)
+        rows, rejected = _split_and_rate(usage, scope)
         draws = select_window_draws(ledger, rows, scope.window)
         adopted = user_state.read_adopted_elsewhere(connection, scope, _not_always_prepaid(users, billing_modes))
         shown = ["id", "user_id", "date", "deducted"]

@@ -12,6 +12,9 @@
     compare                   with the stored rows: only what differs is written
     write, COMMIT             ledger, transactions, accounts, usage rows, roll-ups, rejects
 
+Where a run has one batch, the change check has read and computed it before BEGIN; that is written if accounts, rows and
+ledger are still the same.
+
 Users leave the batch before anything is written if another transaction has locked something of theirs, or if their
 rows have changed since they were read. They are done later, one at a time (``run_single``). So the application's
 transactions are never ended by a run, and wait for one batch at most.
@@ -67,10 +70,10 @@ class BatchResult:
 class BatchRunner:
     """Computes and writes batches of a run.
 
-    - ``batch_number``: of the next batch in rollup.touched_days;
+    - ``batch_number``: of this batch in rollup.touched_days;
     - ``check``: called with the changes before they are written (rollups.changes.CHANGES), raises to prevent that;
-    - ``computed``: where there is one batch, what the change check has computed of it. The first ``run`` takes it out,
-      and writes it if nothing has changed since. Another try reads again, because the first may have been committed.
+    - ``precomputed``: at most one result, of the change check. The first ``run`` removes it, and writes it if nothing
+      has changed since. Another try reads again, because the first may have been committed.
     """
 
     scope: RunScope
@@ -78,11 +81,11 @@ class BatchRunner:
     run_id: int | None
     batch_number: int = 0
     check: Callable[[pl.DataFrame], None] = field(default=lambda _: None)
-    computed: list[BatchResult] = field(default_factory=list)
+    precomputed: list[BatchResult] = field(default_factory=list)
 
     def run(self, connection: Connection, users: Collection[str]) -> BatchResult:
         """Computes ``users`` and writes what differs, in a transaction of its own."""
-        computed = self.computed.pop() if self.computed else None
+        computed = self.precomputed.pop() if self.precomputed else None
         if computed is None or computed.changes is None:
             inputs, unexplained = self._read(connection, self.reader, users)
             return replace(self._write_or_fail(connection, inputs), unexplained=unexplained)
@@ -114,8 +117,8 @@ class BatchRunner:
     def run_single(self, connection: Connection, user: str) -> BatchResult:
         """Computes one user and writes what differs. Account and rows are locked before they are read.
 
-        It waits for the account only, while it has no locks of its own; the rows are locked at once, or the batch
-        fails.
+        It waits for the account while it has no lock on the application's tables; the rows are locked at once, or the
+        batch fails. Later only a foreign key may make it wait.
         """
         users, scope = frozenset([user]), self.scope
         try:
@@ -185,6 +188,7 @@ class BatchRunner:
         targets = targets.without(not_writable)
         if not targets.users:
             return BatchResult(frozenset(), users, rows_read)
+        # If nobody has left, the changes of the change check still hold.
         if changes is None or changes.targets is not targets:
             changes = find_changes(connection, targets, hash_changes, self._run_id)
         self.check(changes.list_changes())

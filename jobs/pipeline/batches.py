@@ -15,7 +15,7 @@ from jobs.postgres.errors import retry
 PASSES = 3
 """How often the skipped users are tried one by one. Users who are locked for longer are left to the next run."""
 MOST_SET_ASIDE = 20
-"""How many users a run may set aside. Where the application's tables refuse more, the cause is not in single users."""
+"""How many users the application's tables may refuse before the run ends: then the cause is not in single users."""
 
 
 def run_batches(
@@ -44,10 +44,10 @@ def run_batches(
             totals.add(result)
         _check_refused([reason for user, reason in totals.set_aside.items() if user not in totals.unexplained])
         progress("compute and write", number, len(work))
-    last = replace(runner, batch_number=len(work))
+    single_runner = replace(runner, batch_number=len(work))
     for _ in range(PASSES):
         for user in sorted(totals.skipped):
-            totals.add(retry(partial(_run_single, links[0], last, user)))
+            totals.add(retry(partial(_run_single, links[0], single_runner, user)))
         if not totals.skipped:
             return
 

@@ -37,7 +37,8 @@ def check_change(
 ) -> None:
     """Raises ChangeError (exit 5) if a change is too large and not ``allowed``.
 
-    The error names both figures and the largest causes. ``sums``: None if nothing is to be recomputed.
+    The error names both figures and the largest causes. ``sums``: None if nothing is to be recomputed, or no day is
+    covered yet.
     """
     too_large = list(_check_counts(scope))
     if sums is not None:

@@ -83,7 +83,7 @@ class ChangeSums:
         self._add_largest(by_user)
 
     def add_days(self, rows: pl.DataFrame) -> None:
-        """Adds the cost of new rows: date, user_id and total_cost."""
+        """Adds cost changes by day and user: date, user_id and total_cost."""
         by_user = rows.group_by("date", pl.col("user_id").cast(pl.String)).agg(pl.col("total_cost").sum())
         for day, cost in by_user.group_by("date").agg(pl.col("total_cost").sum()).iter_rows():
             self.days[day] += cost
@@ -140,7 +140,7 @@ def compute_batch(
 ) -> tuple[ChangeSums, list[BatchResult]]:
     """Computes the sums of a work list of one batch, read-only and without locks.
 
-    Also returns the result of the batch, unless what it reads of debts depends on the run that settles them.
+    Also returns the result of the batch, but not if a user has payable debts: which ones depends on the run_id.
     """
     sums, result = ChangeSums(runner.scope), retry(lambda: _compute_users(link, runner, users))
     assert result.changes is not None  # noqa: S101 - a batch that is computed has changes

@@ -30,11 +30,11 @@ if TYPE_CHECKING:
 class EndChanges:
     """The changes at the end of a run.
 
-    - ``days``: the days of which the cluster tables are summed again; ``clusters``: what differs in these tables;
+    - ``days``: the days of which the cluster tables are regrouped; ``clusters``: what differs in these tables;
     - ``waiting``: months whose cluster tables wait until all users are in user_daily;
     - ``rejects``: changes of rollup.rejects for rows that are in no batch; ``rows_rejected``: how many rows of the
       window are rejected afterwards;
-    - ``undated``: rows without a day whose draws are reversed;
+    - ``undated``: rows without a day that show the draws of another user;
     - ``month_records``: target rows of rollup.months, with ``closes``; ``changed_months``: those that change, as month,
       stored and new values.
     """
@@ -178,7 +178,7 @@ def _find_reject_changes(
 def _find_undated_rows(
     connection: Connection, scope: RunScope, ids: Sequence[str], *, lock: bool
 ) -> "Sequence[UnreadRow]":
-    """Returns rows without a day whose credits_deducted was drawn for another user.
+    """Returns rows without a day that show the draws of another user.
 
     A backfill leaves them to the next run, because they are in none of its months.
     """

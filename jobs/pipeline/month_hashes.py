@@ -18,7 +18,10 @@ from jobs.rollups.causes import find_causes
 
 
 def add_hashes(connection: Connection, targets: BatchTargets, hash_changes: pl.DataFrame) -> pl.DataFrame:
-    """Returns the target rows of user_monthly with all their hashes; ``hash_changes``: of written_hash by writing."""
+    """Returns the target rows of user_monthly with all their hashes.
+
+    ``hash_changes``: how written_hash changes when the rows are written (XOR).
+    """
     scope, inputs = targets.scope, targets.inputs
     credit_hashes = batch_hashes.compute_credit_hashes(
         connection, scope, inputs.users, inputs.billing_modes, targets.postings

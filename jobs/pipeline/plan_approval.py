@@ -13,7 +13,7 @@ import polars as pl
 from jobs.domain.backfill_request import BackfillLimits
 from jobs.domain.errors import PlanMismatchError
 from jobs.domain.wording import name_some
-from jobs.rollups.causes import NO_CAUSES, SUMS
+from jobs.rollups.causes import COMPARED_AMOUNTS, NO_CAUSES
 from jobs.rollups.changes import MODULUS, sum_digests
 
 SOME = 10
@@ -96,7 +96,7 @@ class ChangeRecorder:
     def changed_months(self) -> pl.DataFrame:
         """Every user-month that changes (rollups.causes.find_causes), the largest change first."""
         causes = pl.concat([NO_CAUSES, *self.causes])
-        size = pl.max_horizontal((pl.col(f"new_{name}") - pl.col(f"old_{name}")).abs() for name in SUMS)
+        size = pl.max_horizontal((pl.col(f"new_{name}") - pl.col(f"old_{name}")).abs() for name in COMPARED_AMOUNTS)
         return causes.sort(size, "month", "user_id", descending=[True, False, False])
 
     def enforce_limits(self) -> None:

@@ -14,7 +14,7 @@ from jobs.postgres.billing_mode_history import Entry
 from jobs.postgres.rejects import RejectChange
 from jobs.postgres.run_scope import RunScope
 from jobs.postgres.usage_writeback import UnreadRow
-from jobs.rollups.causes import SUMS
+from jobs.rollups.causes import COMPARED_AMOUNTS
 from jobs.rollups.changes import NO_CHANGES, join_text, list_changes
 
 
@@ -70,7 +70,10 @@ def list_adopted_draws(adopted: pl.DataFrame) -> pl.DataFrame:
 
 def list_corrections(corrected: pl.DataFrame) -> pl.DataFrame:
     """Returns rows of rollup.corrections; ``corrected``: see rollups.causes.find_causes."""
-    old, new = join_text([f"old_{name}" for name in SUMS]), join_text([*(f"new_{name}" for name in SUMS), "cause"])
+    old, new = (
+        join_text([f"old_{name}" for name in COMPARED_AMOUNTS]),
+        join_text([*(f"new_{name}" for name in COMPARED_AMOUNTS), "cause"]),
+    )
     return list_changes("corrections", corrected.lazy(), USER_MONTH, old=old, new=new, owner="user_id")
 
 

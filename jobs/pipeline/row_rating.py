@@ -31,19 +31,19 @@ def rate_rows(usage: pl.LazyFrame, scope: RunScope) -> pl.DataFrame:
     names = usage.collect_schema().names()
     ordered = sort_rows(usage).collect()
     if not scope.pricing_terms.overridden:
-        return _rate(ordered, names, scope, scope.pricing_terms)
+        return _rate_sorted(ordered, names, scope, scope.pricing_terms)
     has_overrides = pl.col("user_id").cast(pl.String).is_in(sorted(scope.overrides.users))
     without_overrides = replace(scope.pricing_terms, overridden=frozenset())
     rows_with_overrides = _add_overrides(ordered.filter(has_overrides).lazy(), scope).collect()
     return pl.concat(
         [
-            _rate(ordered.filter(~has_overrides), names, scope, without_overrides),
-            _rate(rows_with_overrides, names, scope, scope.pricing_terms),
+            _rate_sorted(ordered.filter(~has_overrides), names, scope, without_overrides),
+            _rate_sorted(rows_with_overrides, names, scope, scope.pricing_terms),
         ]
     )
 
 
-def _rate(ordered: pl.DataFrame, names: list[str], scope: RunScope, terms: PricingTerms) -> pl.DataFrame:
+def _rate_sorted(ordered: pl.DataFrame, names: list[str], scope: RunScope, terms: PricingTerms) -> pl.DataFrame:
     meters = [meter.name for meter in scope.meters]
     charged = add_charges(ordered.lazy(), terms, ColumnBounds.of(ordered, meters)).collect()
     bounds = ColumnBounds.of(charged, ["recorded", *map(cost_of, meters)])

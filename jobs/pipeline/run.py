@@ -1,4 +1,8 @@
-"""One run: plan → detect → check → batches → finalize → summary. This module has the order of the stages."""
+"""One run, and the order of its stages.
+
+preflight (stage "check") → plan → detect, shrink check and change check ("detect") → batches ("compute and write") →
+finalize ("finish") → summary.
+"""
 
 import signal
 from collections.abc import Sequence
@@ -43,7 +47,8 @@ CLOSING_TRIES = 3
 def run_job(request: RunRequest) -> Report:
     """Does the run that was asked for, and returns its report.
 
-    A nightly run covers every open month up to the last day, a backfill the months that it names. Raises
+    A nightly run covers every open month up to the last day, a backfill the months of its days, and if one of them is
+    open all open ones. Raises
     UsageJobsError with an ``exit_code``.
     """
     # The run lock comes first, because its pings notice when the server cannot be reached.
@@ -76,9 +81,9 @@ def run_job(request: RunRequest) -> Report:
 def _make_totals(
     request: RunRequest, link: ReconnectingConnection, source: SourceCapabilities, reader_kind: str
 ) -> Totals:
-    """Returns the totals that the run fills.
+    """Returns empty totals, which the run fills.
 
-    Of a backfill with a plan or limits, all changes are computed first, and compared with these.
+    For a backfill with a plan or limits it computes a dry run first, to compare each batch with.
     """
     backfill = request.backfill
     if backfill is None:
@@ -238,7 +243,7 @@ class _Run:
         with self.request.stage("compute and write"):
             from jobs.pipeline.batches import run_batches
 
-            runner = replace(self._batch_runner(work), computed=list(computed))
+            runner = replace(self._batch_runner(work), precomputed=list(computed))
             run_batches(self._links(len(work)), runner, work, self.totals, self.request.progress)
 
     def _links(self, batches: int) -> list[ReconnectingConnection]:

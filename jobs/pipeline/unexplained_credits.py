@@ -1,10 +1,10 @@
 """Unexplained credits: credits_deducted of rows that the ledger does not explain (manual: credits).
 
-A credits_deducted that no ledger entry explains is foreign: another program wrote it. A credits_deducted of 0 or null
-where the ledger has draws is empty. Then either a collector resets the column, and it is written again as the ledger
-has it; or a copy of some tables was restored, and the user is set aside. The transactions of the user decide: in the
-first case they agree with the ledger. They decide likewise where a row with draws is deleted: only what an account paid
-is given back.
+A credits_deducted that no ledger entry explains is foreign: another program wrote it. One that is 0 or null where the
+ledger has draws, or shows draws that were reversed since, is empty. Then either a collector resets the column, and it
+is written again as the ledger has it; or a copy of some tables was restored, and the user is set aside. The
+transactions of the user decide: in the first case they agree with the ledger. They decide likewise where a row with
+draws is deleted: only what an account paid is given back.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -88,8 +88,8 @@ def _compare_totals(
 def _find_not_adoptable(inputs: BatchInput) -> frozenset[str]:
     """Returns users whose unexplained row of a debt differs from the ledger by more than the debt.
 
-    The row shows more than the ledger has and the debt is open, or less than the ledger has without what is settled. So
-    the difference arose before the month closed, or the row was computed again since.
+    It shows more than the drawn amount plus the open debt, or less than the drawn amount minus what was settled. So the
+    difference arose before the month closed, or the row was computed again since.
     """
     if inputs.mismatched_debts.is_empty():
         return frozenset()

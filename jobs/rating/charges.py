@@ -68,7 +68,8 @@ def _sort(usage: pl.DataFrame) -> pl.DataFrame:
 
 
 def add_charges(ordered: pl.LazyFrame, terms: PricingTerms, bounds: ColumnBounds = UNMEASURED) -> pl.LazyFrame:
-    """Adds ``<meter>_cost`` (units of 10^-10) for each meter to rows from ``sort_rows``, overrides joined."""
+    """Adds ``<meter>_cost`` (units of 10^-10) for each meter to rows from ``sort_rows``; overrides are joined for the
+    meters of ``terms.overridden``."""
     return ordered.with_columns(
         charge(meter, terms.cards(meter), terms, bounds).alias(cost_of(meter.name)) for meter in terms.meters
     )
@@ -145,7 +146,7 @@ def add_costs(
     """Adds ``total_cost``, ``adjustment_cost`` (Int128), ``lacks_recorded`` and ``new_total_cost`` to charged rows.
 
     ``lacks_recorded``: whether a row of a recorded month has no recorded cost, so that it costs its charges.
-    ``new_total_cost``: of usage_daily, null where it is not written. Amounts are in units of 10^-10.
+    ``new_total_cost``: the quantized cost, null in recorded months. Amounts are in units of 10^-10.
     """
     charged_sum = reduce(add, [bounds.column(cost_of(meter.name)) for meter in meters], BoundedInt.of(0))
     is_rated = pl.col("month").is_in(sorted(rules.rated))

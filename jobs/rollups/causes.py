@@ -7,11 +7,11 @@ import polars as pl
 
 from jobs.domain.tables import USER_MONTH
 
-SUMS = {"total": "total_cost"} | {
+COMPARED_AMOUNTS = {"total": "total_cost"} | {
     name: name for name in ("credits_deducted", "uncovered", "amount_due", "amount_reported")
 }
-"""The amounts that are shown of a user-month before (old_) and after (new_) a change, by column of user_monthly."""
-FIGURES = [f"{when}_{name}" for name in SUMS for when in ("old", "new")]
+"""The amounts that are shown of a user-month before (old_) and after (new_) a change: the column of each, by name."""
+FIGURES = [f"{when}_{name}" for name in COMPARED_AMOUNTS for when in ("old", "new")]
 NO_CAUSES = pl.DataFrame(
     schema={"month": pl.Date, "user_id": pl.String} | dict.fromkeys(FIGURES, pl.Int128) | {"cause": pl.String}
 )
@@ -60,7 +60,7 @@ def find_causes(changed: pl.LazyFrame, meters: Sequence[str], repriced: Repriced
         *USER_MONTH,
         *(
             _amount(column, end).alias(f"{when}_{name}")
-            for name, column in SUMS.items()
+            for name, column in COMPARED_AMOUNTS.items()
             for when, end in (("old", "_stored"), ("new", ""))
         ),
         # No input changed. So another month of the user has given back, or taken, credit that this month draws on.
@@ -69,7 +69,7 @@ def find_causes(changed: pl.LazyFrame, meters: Sequence[str], repriced: Repriced
 
 
 def is_repriced(meters: Sequence[str], repriced: Repriced) -> pl.Expr:
-    """Whether the price of a meter changed that the user-month has, or had, a quantity of.
+    """Whether the price of a used meter has changed (used: it has a quantity now, or had one before).
 
     Columns: as in ``find_causes``. Where the user-month was not computed with the prices of ``repriced``, its own
     prices are unknown: then every meter counts as changed.
@@ -118,7 +118,7 @@ def find_debt_causes(changed: pl.DataFrame, stored: pl.DataFrame) -> pl.DataFram
     if changed.is_empty():
         return NO_CAUSES
     before, after = (
-        months.select(*USER_MONTH, **{f"{when}_{name}": column for name, column in SUMS.items()})
+        months.select(*USER_MONTH, **{f"{when}_{name}": column for name, column in COMPARED_AMOUNTS.items()})
         for when, months in (("old", stored), ("new", changed))
     )
     return before.join(after, on=USER_MONTH).with_columns(cause=pl.lit("credit")).select(NO_CAUSES.columns)

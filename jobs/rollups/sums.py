@@ -1,8 +1,8 @@
 """Sums of rated rows: per user, day and cluster (user_daily), per user and month (user_monthly), and per cluster.
 
 Rows come from ``charges.sort_rows``, priced and with their draws. The server sums cluster_daily from user_daily
-(``jobs.postgres.cluster_rollups``); cluster_monthly is summed from cluster_daily here, and so is what changed user rows
-add to the sums of a dry run.
+(``jobs.postgres.cluster_rollups``); cluster_monthly is summed from cluster_daily here. For a dry run, the changed rows
+of user_daily are summed here too.
 """
 
 from collections.abc import Sequence

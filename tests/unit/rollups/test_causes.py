@@ -6,14 +6,14 @@ from typing import Any
 import polars as pl
 import pytest
 
-from jobs.rollups.causes import SUMS, find_causes
+from jobs.rollups.causes import COMPARED_AMOUNTS, find_causes
 
 JUNE = date(2026, 6, 1)
 KEY = {"month": JUNE, "user_id": "ada"}
 
 
 HASHES = dict.fromkeys(("usage_hash", "rates_hash", "overrides_hash"), "same") | {"credits_hash": "1.7"}
-BEFORE = dict.fromkeys(SUMS.values(), 0) | HASHES | {"m": 5}
+BEFORE = dict.fromkeys(COMPARED_AMOUNTS.values(), 0) | HASHES | {"m": 5}
 
 
 def cause(before: dict[str, Any], after: dict[str, Any], repriced: str = "m") -> str:
