@@ -91,7 +91,7 @@ def _make_notes(kind: str, totals: Totals, adopted: Adoption | None, still_open:
         remedy = "the next run takes them" if kind == "run" else "the same backfill, done again, takes them"
         notes.append(
             f"not recomputed: {_some(totals.skipped)}. Another transaction kept usage rows or the account of each "
-            f"of these users ({len(totals.skipped):,}) locked. Nothing was written for them; {remedy}"
+            f"of these users ({len(totals.skipped):,}) locked, or changed them. Nothing was written for them; {remedy}"
         )
     refused = totals.set_aside.keys() - totals.unexplained
     for users, then in ((refused, "the next run tries again"), (totals.unexplained, "you have to decide")):
