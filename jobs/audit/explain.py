@@ -5,7 +5,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import fields, replace
 from datetime import date, timedelta
 from decimal import Decimal
-from fractions import Fraction
 from typing import Any
 from uuid import UUID
 
@@ -16,8 +15,6 @@ from jobs.audit.recalculation import id_text, is_same, join_stored
 from jobs.credits.allocation import apply_ledger
 from jobs.domain.billing_periods import Window, days_in, first_open_month, is_closed, last_of
 from jobs.domain.errors import ConfigError
-from jobs.domain.fixed_point import ONE, unscaled
-from jobs.domain.fixed_point_columns import rounded_fraction
 from jobs.domain.meters import additive_columns, cost_of
 from jobs.domain.schemas import DUE, EARLY, FREE, PREPAID, in_decimals, usage_schema
 from jobs.domain.tables import USER_DAY
@@ -128,6 +125,7 @@ def _lines(scope: RunScope, paid_rows: pl.DataFrame) -> Iterator[ExplainedRow]:
     pieces: dict[str, list[dict[str, Any]]] = {}
     for piece in _break_down(scope, paid_rows).iter_rows(named=True):
         pieces.setdefault(piece.pop("id"), []).append(piece)
+    days = {meter.name: days_in(scope.window.first) for meter in scope.meters if meter.is_level}
     payment = [field.name for field in fields(PaymentSplit) if field.name != "mode"]
     charges = [cost_of(meter.name) for meter in scope.meters]
     amounts = (*payment, *charges, "recorded", "total_cost", "adjustment_cost")
@@ -137,7 +135,7 @@ def _lines(scope: RunScope, paid_rows: pl.DataFrame) -> Iterator[ExplainedRow]:
             id=row["id"],
             day=row["date"],
             cluster=row["cluster_id"],
-            pieces=tuple(_add_charges(scope, pieces.get(row["id"], []))),
+            pieces=tuple(PricedQuantity(**piece, days=days.get(piece["meter"])) for piece in pieces.get(row["id"], ())),
             charges={meter.name: row[cost_of(meter.name)] for meter in scope.meters},
             recorded=row["recorded"],
             cost=row["total_cost"],
@@ -147,25 +145,8 @@ def _lines(scope: RunScope, paid_rows: pl.DataFrame) -> Iterator[ExplainedRow]:
 
 
 def _break_down(scope: RunScope, paid_rows: pl.DataFrame) -> pl.DataFrame:
-    """The pieces of all rows: the id of the row, and the fields of PricedQuantity that are known without the others."""
+    """The pieces of all rows: the id of the row, and the fields of PricedQuantity without the days of a level."""
     usage = paid_rows.select(usage_schema([meter.name for meter in scope.meters]).keys()).lazy()
     pieces = price_breakdown(with_overrides(usage, scope), scope.pricing_terms).collect()
-    amounts = ("quantity", "tier_from", "price", "discount")
+    amounts = ("quantity", "tier_from", "price", "discount", "charge")
     return pieces.select(id_text("id"), "meter", "per", "because", *map(in_decimals, amounts))
-
-
-def _add_charges(scope: RunScope, pieces: Iterable[dict[str, Any]]) -> Iterator[PricedQuantity]:
-    """Yields the pieces of one usage row, each with its charge.
-
-    The charge of a piece is the difference of two rounded cumulative sums, so that the charges of a meter add up to its
-    rounded charge.
-    """
-    days = {meter.name: days_in(scope.window.first) for meter in scope.meters if meter.is_level}
-    exact: dict[str, Fraction] = {}
-    for piece in pieces:
-        meter, discount = piece["meter"], Fraction(piece["discount"] or 0) / 100
-        charge = Fraction(piece["quantity"]) * Fraction(piece["price"]) * (1 - discount) / piece["per"]
-        before = exact.get(meter, Fraction(0))
-        exact[meter] = before + charge / days.get(meter, 1)
-        rounded = rounded_fraction(exact[meter] * ONE) - rounded_fraction(before * ONE)
-        yield PricedQuantity(**piece, days=days.get(meter), charge=unscaled(rounded))

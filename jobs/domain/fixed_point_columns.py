@@ -6,7 +6,6 @@ A 128-bit division takes thirty times as long as a 64-bit one, and the figures o
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from fractions import Fraction
 from functools import partial
 from itertools import product
 from operator import add, mul, sub
@@ -160,11 +159,6 @@ class ColumnBounds:
 
 
 UNMEASURED = ColumnBounds()
-
-
-def rounded_fraction(exact: Fraction) -> int:
-    """An exact number, rounded as ``divided`` rounds: ``explain`` computes charges without columns."""
-    return round(exact)
 
 
 def scaled_half_even(numerator: pl.Expr, denominator: pl.Expr, keep: pl.Expr, keep_of: pl.Expr) -> pl.Expr:

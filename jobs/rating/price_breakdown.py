@@ -4,11 +4,12 @@ from collections.abc import Iterator
 
 import polars as pl
 
-from jobs.domain.fixed_point_columns import WIDE
+from jobs.domain.fixed_point import ONE
+from jobs.domain.fixed_point_columns import UNKNOWN, WIDE, BoundedInt, int128, scaled_half_even
 from jobs.domain.meters import Meter
 from jobs.domain.rate_card import Card
 from jobs.domain.rules import PricingTerms
-from jobs.rating.charges import tier_quantities
+from jobs.rating.charges import HUNDRED_PERCENT, tier_quantities
 from jobs.rating.price_overrides import DISCOUNT, ID, PRICE
 
 
@@ -17,12 +18,37 @@ def price_breakdown(ordered: pl.LazyFrame, terms: PricingTerms) -> pl.LazyFrame:
 
     Columns: id, meter; tier_from, quantity, price (units of 10^-10), per; line (of the card's tier; null where an
     override has the price); because (that line and its reference, or the override's id); discount (percent in units of
-    10^-10, or null).
+    10^-10, or null); charge (units of 10^-10).
 
     ``ordered``: rows from ``charges.sort_rows``, overrides joined.
     """
-    by_tier = [rows for meter in terms.meters for rows in _break_down_meter(ordered, meter, terms)]
-    return pl.concat(by_tier).filter(pl.col("quantity") != 0)
+    by_tier = [
+        rows.with_columns(_meter=pl.lit(number))
+        for number, meter in enumerate(terms.meters)
+        for rows in _break_down_meter(ordered, meter, terms)
+    ]
+    # The tiers of a row's meter become neighbours, in their order.
+    return (
+        pl.concat(by_tier)
+        .filter(pl.col("quantity") != 0)
+        .sort("id", "_meter", maintain_order=True)
+        .with_columns(_starts=pl.struct("id", "_meter").ne_missing(pl.struct("id", "_meter").shift()))
+        .with_columns(charge=_charge())
+        .drop("_meter", "_days", "_starts")
+    )
+
+
+def _charge() -> pl.Expr:
+    """Returns the charge of each tier: the difference of two rounded cumulative sums over the tiers of a row's meter.
+
+    So the charges add up to the charge of the meter (charges.charge), which is rounded once.
+    """
+    starts, priced = pl.col("_starts"), pl.col("quantity") * pl.col("price")
+    cumulative = BoundedInt(priced, -UNKNOWN, UNKNOWN).cumulative(starts, UNKNOWN).wide
+    to_pay = int128(HUNDRED_PERCENT) - pl.col("discount").fill_null(0).cast(WIDE)
+    divisor = pl.col("per").cast(WIDE) * pl.col("_days").cast(WIDE) * int128(ONE)
+    rounded = scaled_half_even(cumulative, divisor, to_pay, int128(HUNDRED_PERCENT))
+    return BoundedInt(rounded, -UNKNOWN, UNKNOWN).deltas(starts).wide
 
 
 def _break_down_meter(ordered: pl.LazyFrame, meter: Meter, terms: PricingTerms) -> Iterator[pl.LazyFrame]:
@@ -41,7 +67,8 @@ def _break_down_card(
     ordered: pl.LazyFrame, meter: Meter, card: Card, terms: PricingTerms, applies: pl.Expr
 ) -> Iterator[pl.LazyFrame]:
     price, because = pl.col(PRICE + meter.name), pl.lit("override ") + pl.col(ID + meter.name)
-    same = [pl.col("id"), pl.lit(meter.name).alias("meter"), pl.lit(card.per).alias("per")]
+    days = pl.col("_month_days").cast(pl.Int64) if meter.is_level else pl.lit(1, pl.Int64)
+    same = [pl.col("id"), pl.lit(meter.name).alias("meter"), pl.lit(card.per).alias("per"), days.alias("_days")]
     yield ordered.filter(applies & price.is_not_null()).select(
         *same,
         pl.lit(0, dtype=WIDE).alias("tier_from"),

@@ -7,15 +7,11 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
-from fractions import Fraction
 from typing import Any
 
 import polars as pl
 
-from jobs.domain.billing_periods import days_in
-from jobs.domain.fixed_point import ONE
 from jobs.domain.fixed_point_columns import WIDE
-from jobs.domain.meters import cost_of
 from jobs.domain.schemas import DRAWN, EARLY
 from jobs.postgres.run_scope import RunScope
 from jobs.reports.rated_month import RatedUsers
@@ -132,7 +128,8 @@ def _sum_lines(scope: RunScope, rated: RatedUsers) -> pl.DataFrame:
     # Without the line: it changes where a line is added to the rate card, and a closed month's statement must not.
     reference = pl.col("because").str.replace(r"^line \d+: ", "")
     source = pl.when(is_override).then(pl.lit("")).otherwise(reference)
-    pieces = _add_charges(scope, rated).with_columns(source=source, is_override=is_override)
+    rows = rated.rows.select("id", pl.col("user_id").cast(pl.String), "date")
+    pieces = rated.pieces.join(rows, on="id").with_columns(source=source, is_override=is_override)
     order = {meter.name: number for number, meter in enumerate(scope.meters)}
     return (
         pieces.group_by(_LINE)
@@ -141,33 +138,3 @@ def _sum_lines(scope: RunScope, rated: RatedUsers) -> pl.DataFrame:
         .sort("user_id", "place", "date", "tier_from", "price", "source", "discount")
         .select(*_LINE, "quantity", "charge")
     )
-
-
-def _add_charges(scope: RunScope, rated: RatedUsers) -> pl.DataFrame:
-    """The pieces with user_id, date and ``charge``; the charges of a row's pieces add up to its charge of the meter."""
-    columns = [cost_of(meter.name) for meter in scope.meters]
-    rows = rated.rows.select("id", pl.col("user_id").cast(pl.String), "date", *columns)
-    pieces = rated.pieces.join(rows, on="id", how="left", maintain_order="left")
-    whole = pl.coalesce(
-        pl.when(pl.col("meter") == meter.name).then(pl.col(cost_of(meter.name)).cast(WIDE)) for meter in scope.meters
-    )
-    key = ["id", "meter"]
-    pieces = pieces.with_columns(charge=whole, number=pl.len().over(key)).drop(columns)
-    single, several = pieces.filter(pl.col("number") == 1), pieces.filter(pl.col("number") > 1)
-    if several.is_empty():
-        return single
-    charges = pl.Series("charge", list(_split_charges(scope, several)), dtype=WIDE)
-    return pl.concat([single, several.with_columns(charges)])
-
-
-def _split_charges(scope: RunScope, pieces: pl.DataFrame) -> Iterator[int]:
-    """Yields the charge of each piece, as `explain` shows it: the difference of two rounded cumulative sums."""
-    days = {meter.name: days_in(scope.window.first) if meter.is_level else 1 for meter in scope.meters}
-    exact: dict[tuple[int, str], Fraction] = {}
-    for piece in pieces.select("id", "meter", "quantity", "price", "per", "discount").iter_rows():
-        id_, meter, quantity, price, per, discount = piece
-        paid = 100 * ONE - (discount or 0)
-        before = exact.get((id_, meter), Fraction(0))
-        after = before + Fraction(quantity * price * paid, ONE * per * days[meter] * 100 * ONE)
-        exact[id_, meter] = after
-        yield round(after) - round(before)

@@ -1,6 +1,7 @@
 """Charges of rows, whatever else is priced with them."""
 
 from datetime import date
+from fractions import Fraction
 
 import polars as pl
 from hypothesis import example, given
@@ -15,7 +16,7 @@ from jobs.domain.rules import PricingTerms
 from jobs.domain.schemas import usage_schema
 from jobs.rating.charges import add_charges, sort_rows
 from jobs.rating.price_breakdown import price_breakdown
-from jobs.rating.price_overrides import DISCOUNT, PRICE
+from jobs.rating.price_overrides import DISCOUNT, ID, PRICE
 
 CALLS = Meter("calls", "calls", "flow", "calls", False, ("calls",))
 TIERS = parse(
@@ -71,6 +72,37 @@ def test_tiers_run_over_all_rows_of_a_user_and_day(calls: list[int]) -> None:
     ordered = sort_rows(pl.LazyFrame(rows, schema=usage_schema(["calls"]))).collect()
     found = add_charges(ordered.lazy(), terms, ColumnBounds.of(ordered, ["calls"])).collect()
     assert found["calls_cost"].sum() == 2 * max(0, sum(calls) - 5) * ONE
+
+
+@given(
+    st.lists(st.integers(0, 40 * ONE), min_size=1, max_size=4),
+    st.lists(st.integers(1, 999), min_size=3, max_size=3),
+    st.sampled_from([1, 1000]),
+    st.none() | st.integers(0, 100 * ONE),
+)
+@example([31 * ONE], [1, 2, 3], 1000, 33 * ONE)
+def test_charges_of_tiers_add_up_to_the_charge_of_the_meter(
+    held: list[int], prices: list[int], per: int, discount: int | None
+) -> None:
+    """Each is the difference of the exact running charge of its row before and after it, both rounded half to even."""
+    day, starts = date(2026, 6, 1), (0, 10, 20)
+    lines = [f"storage_gb,2020-01-01,{tier},0.{price:03},{per},r\n" for tier, price in zip(starts, prices, strict=True)]
+    card = parse(f"meter,effective_from,tier_from,price,per,reference\n{''.join(lines)}", "rates.csv", ["storage_gb"])
+    terms = PricingTerms((STORAGE,), card, day, last_of(day), "day", frozenset({"storage_gb"}))
+    rows = [{"id": n, "user_id": "ada", "date": day, "storage_gb": quantity} for n, quantity in enumerate(held)]
+    overrides = {PRICE: pl.lit(None, pl.Int64), DISCOUNT: pl.lit(discount, pl.Int64), ID: pl.lit("9")}
+    ordered = sort_rows(pl.LazyFrame(rows, schema=usage_schema(["storage_gb"]))).with_columns(
+        value.alias(f"{name}storage_gb") for name, value in overrides.items()
+    )
+    pieces = price_breakdown(ordered, terms).collect()
+    exact: dict[int, Fraction] = {}
+    for piece in pieces.iter_rows(named=True):
+        paid = 1 - Fraction(discount or 0, 100 * ONE)
+        before = exact.get(piece["id"], Fraction(0))
+        exact[piece["id"]] = before + Fraction(piece["quantity"] * piece["price"], ONE * per * 30) * paid
+        assert piece["charge"] == round(exact[piece["id"]]) - round(before)
+    charges = add_charges(ordered, terms).collect().select("id", "storage_gb_cost").rows()
+    assert {id_: round(exact.get(id_, Fraction(0))) for id_, _ in charges} == dict(charges)
 
 
 @given(st.integers(1, 9), st.lists(st.integers(1, 9), max_size=4, unique=True))
