@@ -24,7 +24,12 @@ from jobs.reports.export_request import BY
 pytestmark = pytest.mark.direct(reason="the role is its own")
 
 NAMES = "names and e-mail addresses of users"
-SHAPES = [("a", "rated"), ("b", "recorded"), ("c", "recorded")]
+THOROUGH = pytest.mark.thorough
+SHAPES = [
+    pytest.param("a", "rated"),
+    pytest.param("b", "recorded", marks=THOROUGH),
+    pytest.param("c", "recorded", marks=THOROUGH),
+]
 NIGHT = [3, 3, 3]
 """run; run after changes, with a row that stays rejected, and a backfill."""
 READ = [0, 3, 6, 0, 0, 0]

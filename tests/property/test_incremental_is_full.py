@@ -53,8 +53,8 @@ class Incremental(History):
         self.runner.run(copy, day, full=True)
         assert not differences(outcome(copy, first, last), outcome(self.url, first, last))
         assert not self.runner.broken_invariants(self.url)
-        # For half of the histories: the comparison above nearly says it.
-        if month_of(day) not in closed_months(self.url) and self.data.draw(st.booleans(), label="full"):
+        # For a quarter of the histories: the comparison above nearly says it.
+        if month_of(day) not in closed_months(self.url) and self.data.draw(st.integers(0, 3), label="full") == 0:
             full = self.runner.run(self.url, day, full=True)
             assert full.rows_changed == 0, repr(dict(full.changed))
 
