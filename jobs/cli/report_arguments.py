@@ -58,6 +58,9 @@ def _add_report(commands: Any) -> None:
     report = add_command(commands, "report", "a month in figures, and what needs attention, for the operator", example)
     report.add_argument("--month", required=True, type=parse_month, metavar="YYYY-MM", help="the month")
     report.add_argument(
-        "--out", type=Path, metavar="FILE", help="write an HTML page; without it the short form is shown"
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help="write an HTML page (-: standard output); without it the short form is shown",
     )
     report.add_argument("--no-names", action="store_true", help="ids only: no names, no e-mail addresses")

@@ -71,6 +71,8 @@ def test_hostile_texts_are_text(url: str, tmp_path: Path) -> None:
     ran = report(url, "2026-07", "--out", str(file))
     assert ran.code == 0, ran.err
     page = file.read_text(encoding="utf-8")
+    assert report(url, "2026-07", "--out", "-").out.partition("<footer>")[0] == page.partition("<footer>")[0]
+    assert report(url, "2026-07", "--out", "-", "--json").code == 2
     assert file.stat().st_mode & 0o777 == 0o600
     assert len(page) < 500_000
     assert "<script" not in page
