@@ -16,20 +16,19 @@ from jobs.credits.allocation import apply_ledger
 from jobs.domain.billing_periods import Window, days_in, first_open_month, is_closed, last_of
 from jobs.domain.errors import ConfigError
 from jobs.domain.meters import additive_columns, cost_of
-from jobs.domain.schemas import DUE, EARLY, FREE, PREPAID, in_decimals, usage_schema
+from jobs.domain.schemas import DUE, EARLY, FREE, PREPAID, in_decimals
 from jobs.domain.tables import USER_DAY
 from jobs.pipeline.batch_computation import compute_days_target, compute_months_target
 from jobs.pipeline.batch_input import BatchInput
 from jobs.pipeline.batch_reading import read_input
 from jobs.pipeline.planning import make_window_scope
-from jobs.pipeline.row_rating import with_overrides
+from jobs.pipeline.row_rating import break_down_prices
 from jobs.postgres import debts, preflight, rejects, run_log, server_clock
 from jobs.postgres.connections import Connection, query_database
 from jobs.postgres.conninfo import Address
 from jobs.postgres.rejects import Reject
 from jobs.postgres.run_scope import RunScope
 from jobs.postgres.usage_reader import Reader
-from jobs.rating.price_breakdown import price_breakdown
 from jobs.rollups.sums import PAYMENT_SUMS
 from jobs.settings import Settings
 
@@ -146,7 +145,7 @@ def _lines(scope: RunScope, paid_rows: pl.DataFrame) -> Iterator[ExplainedRow]:
 
 def _break_down(scope: RunScope, paid_rows: pl.DataFrame) -> pl.DataFrame:
     """The pieces of all rows: the id of the row, and the fields of PricedQuantity without the days of a level."""
-    usage = paid_rows.select(usage_schema([meter.name for meter in scope.meters]).keys()).lazy()
-    pieces = price_breakdown(with_overrides(usage, scope), scope.pricing_terms).collect()
     amounts = ("quantity", "tier_from", "price", "discount", "charge")
-    return pieces.select(id_text("id"), "meter", "per", "because", *map(in_decimals, amounts))
+    return break_down_prices(paid_rows, scope).select(
+        id_text("id"), "meter", "per", "because", *map(in_decimals, amounts)
+    )

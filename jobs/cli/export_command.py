@@ -17,7 +17,8 @@ from jobs.settings import Settings
 
 if TYPE_CHECKING:
     from jobs.cli.commands import CommandContext
-    from jobs.reports.export import Exported, Progress
+    from jobs.pipeline.run_request import Progress
+    from jobs.reports.export import Exported
     from jobs.reports.focus import FocusFile
 
 _SHOWN = ("total_cost", "change", "drawn", "BilledCost", "EffectiveCost")

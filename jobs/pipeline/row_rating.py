@@ -7,10 +7,11 @@ import polars as pl
 from jobs.domain.fixed_point_columns import ColumnBounds
 from jobs.domain.meters import cost_of
 from jobs.domain.rules import PricingTerms
-from jobs.domain.schemas import OVERRIDES
+from jobs.domain.schemas import OVERRIDES, usage_schema
 from jobs.postgres.run_scope import RunScope
 from jobs.rating import price_overrides
 from jobs.rating.charges import add_charges, add_costs, sort_rows
+from jobs.rating.price_breakdown import price_breakdown
 
 
 def is_priceable(scope: RunScope) -> pl.Expr:
@@ -54,6 +55,12 @@ def _rate_sorted(ordered: pl.DataFrame, names: list[str], scope: RunScope, terms
         .select(*names, *added, *costs, *map(cost_of, meters))
         .collect()
     )
+
+
+def break_down_prices(rows: pl.DataFrame, scope: RunScope) -> pl.DataFrame:
+    """Returns which part of each quantity of rated ``rows`` got which price (rating.price_breakdown)."""
+    usage = rows.select(usage_schema([meter.name for meter in scope.meters]).keys()).lazy()
+    return price_breakdown(with_overrides(usage, scope), scope.pricing_terms).collect()
 
 
 def with_overrides(usage: pl.LazyFrame, scope: RunScope) -> pl.LazyFrame:

@@ -10,18 +10,18 @@ from typing import IO, Any
 from jobs.domain.billing_periods import first_open_month, is_closed, last_of, months_of
 from jobs.domain.errors import ConfigError
 from jobs.domain.wording import name_some
+from jobs.pipeline.run_request import Progress
 from jobs.postgres import export_queries, run_log, server_clock
 from jobs.postgres.connections import Connection, open_link, transaction
 from jobs.postgres.conninfo import Address
 from jobs.postgres.errors import is_transient, retry
 from jobs.postgres.export_queries import ExportQuery, MonthOfExport
 from jobs.reports import export_markdown, export_workbook
-from jobs.reports.export_request import ExportRequest, check_request
+from jobs.reports.export_request import ExportRequest, check_request, describe_open_month
 from jobs.reports.export_table import ExportTable, Totals
 from jobs.reports.export_text import Write, open_csv, open_json, open_parquet
 from jobs.settings import Settings
 
-Progress = Callable[[str, int, int | None], None]
 MOST_ROWS = {"xlsx": export_workbook.MOST_ROWS, "md": export_markdown.MOST_ROWS}
 """By format, how many rows a file may have."""
 
@@ -143,7 +143,7 @@ def _find_notes(
     for of in months:
         if not of.is_closed:
             last = min(last_of(of.month), furthest or last_of(of.month))
-            yield f"{of.month:%Y-%m} is open: its figures are those up to {last}, and may change"
+            yield describe_open_month(of.month, last)
     if query.kind.is_grouped:
         for month in export_queries.find_short_months(connection, query, asked):
             yield (

@@ -41,6 +41,11 @@ class ExportRequest:
     with_names: bool = True
 
 
+def describe_open_month(month: date, last: date) -> str:
+    """The note on a month that is open, with its last covered day."""
+    return f"{month:%Y-%m} is open: its figures are those up to {last}, and may change"
+
+
 def choose_format(name: str | None, out: Path | None) -> str:
     """Returns the format ``name``, else that of the suffix of ``out``, else csv. Raises ConfigError for another
     suffix."""

@@ -1,7 +1,7 @@
 """`usage-jobs export --format focus`: cost and usage in the FOCUS format 1.2, dataset CostAndUsage."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
 from decimal import Decimal
@@ -11,6 +11,7 @@ import polars as pl
 
 from jobs.domain.billing_periods import first_open_month, is_closed, months_of
 from jobs.domain.fixed_point import unscaled
+from jobs.pipeline.run_request import Progress
 from jobs.postgres import run_log, server_clock
 from jobs.postgres.cluster_rollups import read_cluster_names
 from jobs.postgres.connections import Connection, open_link, transaction
@@ -19,7 +20,7 @@ from jobs.postgres.corrections import read_corrections
 from jobs.postgres.errors import is_transient, retry
 from jobs.postgres.people import read_people
 from jobs.postgres.run_scope import RunScope
-from jobs.reports.export_request import ExportRequest
+from jobs.reports.export_request import ExportRequest, describe_open_month
 from jobs.reports.focus_columns import COSTS
 from jobs.reports.focus_corrections import list_corrections
 from jobs.reports.focus_file import open_csv, open_parquet
@@ -28,7 +29,6 @@ from jobs.reports.focus_table import fill_columns
 from jobs.reports.rated_month import open_month, rate_all_users
 from jobs.settings import Settings
 
-Progress = Callable[[str, int, int | None], None]
 USAGE_ROWS = 10_000
 """Usage rows that are read at a time: each becomes six or seven rows of the file, of 45 columns."""
 _NO_NAMES = pl.DataFrame(schema={"cluster_id": pl.UInt128, "cluster_name": pl.String})
@@ -89,7 +89,7 @@ def _find_notes(connection: Connection, scopes: Sequence[RunScope]) -> Iterator[
     first_open = first_open_month(history, settings.start, today)
     for scope in scopes:
         if not is_closed(month := scope.window.first, history, first_open):
-            yield f"{month:%Y-%m} is open: its figures are those up to {scope.window.last}, and may change"
+            yield describe_open_month(month, scope.window.last)
 
 
 def _write_months(

@@ -14,7 +14,6 @@ from jobs.audit.recalculation import is_same, join_stored
 from jobs.credits.allocation import apply_ledger
 from jobs.domain.billing_periods import Window, last_of
 from jobs.domain.errors import ConfigError, DataChangedError
-from jobs.domain.schemas import usage_schema
 from jobs.domain.tables import USER_DAY, USER_MONTH
 from jobs.domain.wording import name_some
 from jobs.domain.work_list import BatchLimits
@@ -22,13 +21,11 @@ from jobs.pipeline.batch_computation import compute_days_target, compute_months_
 from jobs.pipeline.batch_input import BatchInput, of_users
 from jobs.pipeline.batch_reading import read_input
 from jobs.pipeline.planning import make_window_scope
-from jobs.pipeline.row_rating import with_overrides
 from jobs.postgres import detection, preflight, run_log, server_clock
 from jobs.postgres.connections import Connection
 from jobs.postgres.conninfo import Address
 from jobs.postgres.run_scope import RunScope
 from jobs.postgres.usage_reader import Reader
-from jobs.rating.price_breakdown import price_breakdown
 from jobs.settings import Settings
 
 
@@ -39,12 +36,10 @@ class RatedUsers:
     - ``rows``: one row per usage row: its quantities, the charge of each meter, ``total_cost``, ``adjustment_cost``,
       ``recorded``, and how it is paid: ``class``, ``free``, ``purchased``, ``uncovered``, ``amount_due``,
       ``amount_reported``, ``amount_free`` (units of 10^-10; credits.allocation.apply_ledger)
-    - ``pieces``: one row per usage row, meter and tier with a quantity (rating.price_breakdown.price_breakdown)
     - ``inputs``: what was read of these users, with the stored rows of user_daily and user_monthly
     """
 
     rows: pl.DataFrame
-    pieces: pl.DataFrame
     inputs: BatchInput
 
 
@@ -121,9 +116,7 @@ def rate_unchanged_users(
     changed = _find_changed_users(scope, inputs, rows)
     if changed:
         inputs, rows = inputs.without(changed), rows.filter(~of_users(changed))
-    usage = rows.select(usage_schema([meter.name for meter in scope.meters]).keys()).lazy()
-    pieces = price_breakdown(with_overrides(usage, scope), scope.pricing_terms).collect()
-    return RatedUsers(rows, pieces, inputs), changed
+    return RatedUsers(rows, inputs), changed
 
 
 def _find_changed_users(scope: RunScope, inputs: BatchInput, rows: pl.DataFrame) -> frozenset[str]:

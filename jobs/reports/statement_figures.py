@@ -13,6 +13,7 @@ import polars as pl
 
 from jobs.domain.fixed_point_columns import WIDE
 from jobs.domain.schemas import DRAWN, EARLY
+from jobs.pipeline.row_rating import break_down_prices
 from jobs.postgres.run_scope import RunScope
 from jobs.reports.rated_month import RatedUsers
 
@@ -129,7 +130,9 @@ def _sum_lines(scope: RunScope, rated: RatedUsers) -> pl.DataFrame:
     reference = pl.col("because").str.replace(r"^line \d+: ", "")
     source = pl.when(is_override).then(pl.lit("")).otherwise(reference)
     rows = rated.rows.select("id", pl.col("user_id").cast(pl.String), "date")
-    pieces = rated.pieces.join(rows, on="id").with_columns(source=source, is_override=is_override)
+    pieces = (
+        break_down_prices(rated.rows, scope).join(rows, on="id").with_columns(source=source, is_override=is_override)
+    )
     order = {meter.name: number for number, meter in enumerate(scope.meters)}
     return (
         pieces.group_by(_LINE)

@@ -14,6 +14,7 @@ from urllib.parse import quote
 from jobs.domain.billing_periods import first_open_month, is_closed, last_of
 from jobs.domain.errors import ConfigError
 from jobs.pipeline.output_files import replace_private
+from jobs.pipeline.run_request import Progress
 from jobs.postgres import run_log, server_clock, statements
 from jobs.postgres.connections import Connection, query_database
 from jobs.postgres.conninfo import Address
@@ -30,7 +31,6 @@ from jobs.settings import Settings
 LONGEST_NAME = 120
 PING_SECONDS = 60
 """How often the server hears of us while pages are made: it ends a transaction that is idle for 15 minutes."""
-Progress = Callable[[str, int, int | None], None]
 
 
 @dataclass(frozen=True, slots=True)
