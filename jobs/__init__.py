@@ -17,12 +17,12 @@ The packages, and how data flows through them::
     docs             the manual; cli shows it, postgres takes the comments of the tables from it
 
 The path of one usage row through a run, module by module. ``pipeline.batch_runner`` calls 3 and 10, and
-``pipeline.batch_computation`` 5 to 9::
+``pipeline.batch_computation`` 5 to 9; 3 calls 4, by ``pipeline.row_rating``::
 
      1  postgres.detection           finds that a month of the user differs: the user is on the work list
      2  pipeline.batches             puts the batch of this user to work
      3  pipeline.batch_reading       reads ``usage`` with hashes, and what is stored of the user; takes no locks
-     4  rating.charges               ``rows``: the charge of each meter, and the cost (called by pipeline.row_rating)
+     4  rating.charges               ``rows``: the charge of each meter, and the cost
      5  credits.allocation           ``rows`` with their draws: which credit pays (of each window: credits.draw_windows)
      6  credits.ledger_entries       ``postings``: what the ledger lacks
      7  pipeline.usage_updates       ``usage_updates``: what is written to the row of usage_daily

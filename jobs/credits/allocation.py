@@ -5,8 +5,7 @@ another way.
 
 Earlier draws of the window are used to compute how much credit there is without them. They stay on reported rows and on
 rows without an account, and adopted draws make a row prepaid. So the result is the same however often, late or out of
-order it is computed. ``ledger_entries.make_postings`` gives the difference from the
-ledger.
+order it is computed. ``ledger_entries.make_postings`` gives the difference from the ledger.
 """
 
 from dataclasses import dataclass

@@ -38,7 +38,7 @@ class History:
     """What earlier runs have recorded: the last day that the first run has covered, the furthest day that any run has
     written, the closed months."""
 
-    first_run: date | None
+    first_run_last_day: date | None
     furthest: date | None
     closed: frozenset[date]
 
@@ -105,7 +105,7 @@ def first_open_month(history: History, start: date | None, day: date) -> date:
     It is the month of the setting ``start``. Without that setting it is the month before the first run; ``day`` is used
     as the day of the first run when there was none yet.
     """
-    return first_of(start) if start else previous_month(first_of(history.first_run or day))
+    return first_of(start) if start else previous_month(first_of(history.first_run_last_day or day))
 
 
 def is_closed(month: date, history: History, first_open: date) -> bool:
@@ -129,7 +129,7 @@ def nightly_window(
         is_closed_by_run = month in history.closed
         why = "closed by an earlier run" if is_closed_by_run else f"before the first open month, {first_open:%Y-%m}"
         raise ConfigError(
-            f"--date {last}: {month:%Y-%m} is closed ({why}); a nightly run never changes a closed month. "
+            f"--date {last}: {month:%Y-%m} is closed ({why}); a nightly run does not rate a closed month. "
             "Correct it with: usage-jobs backfill --from DAY --to DAY --reason TEXT"
         )
     return _open_window(first_open, max(last, history.furthest or last), history, close_after_days)

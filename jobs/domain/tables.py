@@ -99,4 +99,4 @@ ROLL_UPS = {name: table for name, table in TABLES.items() if table.is_roll_up}
 USER_DAY, USER_MONTH = TABLES["user_daily"].key, TABLES["user_monthly"].key
 CLUSTER_DAY, CLUSTER_MONTH = TABLES["cluster_daily"].key, TABLES["cluster_monthly"].key
 CLUSTER_TABLES = [name for name, table in ROLL_UPS.items() if "user_id" not in table.key]
-"""The roll-ups that the end of a run sums again."""
+"""The roll-ups that the end of a run regroups (sums again)."""

@@ -97,7 +97,7 @@ def compute_end(
     - ``totals``: of the batches;
     - ``figures_by_month``: of each month of the window, after the batches;
     - ``closing_months``: the months to close; ``full``: whether the cluster tables of all months of the window are
-      rebuilt.
+      regrouped.
     """
     days, waiting = _find_days(connection, scope, totals, full=full)
     ids = _find_ownerless_rows(connection, scope, totals)

@@ -1,9 +1,8 @@
 """The end of a run, in one transaction: cluster tables of touched days, ownerless rejects, months, run log.
 
 A month closes only if detection, run again in this transaction, finds no user who differs, or few who can be recomputed
-in it. If a run ends before this
-transaction commits, its touched days stay marked, and the next run regroups them. Imports polars only if there
-is something to write that needs it.
+in it. If a run ends before this transaction commits, its touched days stay marked, and the next run regroups them.
+Imports polars only if there is something to write that needs it.
 """
 
 from collections import Counter
@@ -73,10 +72,10 @@ def finalize(
 ) -> Finalized:
     """Writes what only the whole run knows, and marks the run done.
 
-    ``full``: whether the cluster tables of all months of the window are rebuilt. Users who differ when detection runs
+    ``full``: whether the cluster tables of all months of the window are regrouped. Users who differ when detection runs
     again are recomputed here, and stay locked until the end. What others write after that belongs to the time after
-    the close. Raises NotClosableError, with nothing written, if a month cannot be
-    closed yet; PlanMismatchError if the changes are not the approved ones; LockedError if another run has taken over.
+    the close. Raises NotClosableError, with nothing written, if a month cannot be closed yet;
+    PlanMismatchError if the changes are not the approved ones; LockedError if another run has taken over.
     """
     settings, window = scope.settings, scope.window
     with transaction(connection):

@@ -48,8 +48,7 @@ def run_job(request: RunRequest) -> Report:
     """Does the run that was asked for, and returns its report.
 
     A nightly run covers every open month up to the last day, a backfill the months of its days, and if one of them is
-    open all open ones. Raises
-    UsageJobsError with an ``exit_code``.
+    open all open ones. Raises UsageJobsError with an ``exit_code``.
     """
     # The run lock comes first, because its pings notice when the server cannot be reached.
     name = worker_name(request.settings)

@@ -17,7 +17,7 @@ WHERE {is_regrouped} AND EXISTS (
   WHERE k.month = date_trunc('month', coalesce(d.{period}, s.{period}))::date AND k.fingerprint IS NOT NULL)
 
 -- name: is_regrouped
--- A condition: the cluster tables of the day or month are summed again. This happens at the end of a run.
+-- A condition: the cluster tables of the day or month are regrouped. This happens at the end of a run.
 coalesce(d.{period}, s.{period}) NOT IN (SELECT {period_of_day} FROM {job.touched_days})
 
 -- name: clusters

@@ -27,7 +27,7 @@ WITH committed AS (
     AND (status = 'done' OR {has_written})
 )
 SELECT
-  (SELECT covered_to FROM committed WHERE kind = 'run' ORDER BY run_id LIMIT 1) AS first_run,
+  (SELECT covered_to FROM committed WHERE kind = 'run' ORDER BY run_id LIMIT 1) AS first_run_last_day,
   (SELECT max(covered_to) FROM committed) AS furthest
 
 -- name: covered_to

@@ -19,7 +19,7 @@ from jobs.domain.billing_periods import (
 )
 from jobs.domain.errors import ConfigError
 
-NOTHING = History(first_run=None, furthest=None, closed=frozenset())
+NOTHING = History(first_run_last_day=None, furthest=None, closed=frozenset())
 APRIL, MAY, JUNE, JULY, AUGUST = (date(2026, month, 1) for month in range(4, 9))
 
 
@@ -50,7 +50,7 @@ class Book:
         found = window(str(day), "2027-12-31", self.history, self.start)
         closed = self.history.closed | found.closing
         self.history = replace(
-            self.history, first_run=self.history.first_run or day, furthest=found.last, closed=closed
+            self.history, first_run_last_day=self.history.first_run_last_day or day, furthest=found.last, closed=closed
         )
         return found
 
@@ -83,7 +83,7 @@ def test_start_opens_its_month(start: str) -> None:
 
 
 def test_later_runs_do_not_move_the_first_open_month() -> None:
-    history = replace(NOTHING, first_run=date(2026, 6, 2), furthest=date(2026, 6, 2), closed=frozenset({MAY}))
+    history = replace(NOTHING, first_run_last_day=date(2026, 6, 2), furthest=date(2026, 6, 2), closed=frozenset({MAY}))
     assert window("2026-07-01", history=history).months == (JUNE, JULY)
 
 
@@ -102,7 +102,7 @@ def test_an_outage_of_months_loses_no_day() -> None:
 
 
 def test_a_run_never_uncounts_a_day() -> None:
-    history = replace(NOTHING, first_run=date(2026, 6, 20), furthest=date(2026, 6, 20))
+    history = replace(NOTHING, first_run_last_day=date(2026, 6, 20), furthest=date(2026, 6, 20))
     assert window("2026-06-05", history=history).last == date(2026, 6, 20)
     assert window("2026-06-25", history=history).last == date(2026, 6, 25)
 
