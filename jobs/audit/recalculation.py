@@ -59,11 +59,11 @@ KEY, LEFT, RIGHT = "checked key", "checked left", "checked right"
 class Changed(NamedTuple):
     """What has changed since it was computed.
 
-    - ``inputs``: user-months with other usage, prices or price overrides (USER_MONTH)
+    - ``months``: user-months with other usage, prices or price overrides (USER_MONTH)
     - ``users``: users of whom nothing is checked, because a change in one month may change draws in others
     """
 
-    inputs: pl.DataFrame
+    months: pl.DataFrame
     users: Collection[str]
 
 
@@ -72,12 +72,12 @@ class CheckTotals:
     """The results of the recomputation.
 
     - ``checks``: the result of each check, by title
-    - ``same``: how many user-months were checked; ``stale``: how many were not, because their inputs have changed
+    - ``checked``: how many user-months were checked; ``stale``: how many were not, because their inputs have changed
     - ``rows``: by month without changed inputs: its usage rows now, and as counted by the last run
     """
 
     checks: dict[str, InvariantCheck] = field(default_factory=dict)
-    same: int = 0
+    checked: int = 0
     stale: int = 0
     rows: dict[date, tuple[int, int]] = field(default_factory=dict)
 
@@ -155,8 +155,8 @@ def recalculate(
     months = scope.window.months
     limits = BatchLimits(scope.settings.batch_rows, scope.settings.batch_rows)
     all_users = detection.detect(connection, scope, months, full=True, limits=limits)
-    _, inputs = detection.find_changed_inputs(connection, scope, months)
-    pairs = [(each.user, each.month) for each in inputs]
+    _, changed_inputs = detection.find_changed_inputs(connection, scope, months)
+    pairs = [(each.user, each.month) for each in changed_inputs]
     changed = Changed(
         pl.DataFrame(pairs, {"user_id": pl.String, "month": pl.Date}, orient="row"),
         set(chain.from_iterable(detection.detect(connection, scope, months).work)) if draws else set(),
@@ -191,30 +191,33 @@ def _check_batch(
         found.add(SAME_DRAWS, allocated.postings.filter(is_of_unchanged_user), ROW_KEY, DRAWN, int128(0))
     target = compute_months_target(scope, inputs, computed)
     every = pl.concat([target.select(USER_MONTH), inputs.stored_months.select(USER_MONTH)]).unique()
-    unchanged = every.join(changed.inputs, on=USER_MONTH, how="anti")
-    same = unchanged.filter(is_of_unchanged_user)
-    found.same += same.height
-    found.stale += every.height - same.height
+    unchanged = every.join(changed.months, on=USER_MONTH, how="anti")
+    checked = unchanged.filter(is_of_unchanged_user)
+    found.checked += checked.height
+    found.stale += every.height - checked.height
     # After a month is closed, accounts and reported amounts may change.
     left_out = HASHES_OF_DETECTION | {*USER_MONTH, *(() if draws else PAYMENT_COLUMNS)}
     columns = [name for name in inputs.stored_months.columns if name not in left_out]
-    both = target.join(same, on=USER_MONTH, how="semi").join(inputs.stored_months, on=USER_MONTH, suffix="_stored")
+    both = target.join(checked, on=USER_MONTH, how="semi").join(inputs.stored_months, on=USER_MONTH, suffix="_stored")
     found.add(SAME_COSTS, both, MONTH_KEY, pl.col("total_cost"), pl.col("total_cost_stored"))
     found.add_compared(SAME_MONTHS, both, MONTH_KEY, columns)
-    _check_days(found, scope, computed, inputs, same)
+    _check_days(found, scope, computed, inputs, checked)
     with_account = posted["user_id"].cast(pl.String).is_in(account_rows["user_id"].to_list())
     rows = posted.with_columns(pl.col("user_id").cast(pl.String), has_account=with_account)
     _check_draws(found, rows.join(unchanged, on=USER_MONTH, how="semi"))
-    _check_payment(found, rows.join(same, on=USER_MONTH, how="semi"), inputs.stored_months)
-    return set(every.join(same, on=USER_MONTH, how="anti")["month"])
+    _check_payment(found, rows.join(checked, on=USER_MONTH, how="semi"), inputs.stored_months)
+    return set(every.join(checked, on=USER_MONTH, how="anti")["month"])
 
 
 def _check_days(
-    found: CheckTotals, scope: RunScope, rows: pl.DataFrame, inputs: BatchInput, same: pl.DataFrame
+    found: CheckTotals, scope: RunScope, rows: pl.DataFrame, inputs: BatchInput, checked: pl.DataFrame
 ) -> None:
     month = pl.col("date").dt.month_start().alias("month")
     target, stored = (
-        days.select(inputs.stored_days.columns).with_columns(month).join(same, on=USER_MONTH, how="semi").drop("month")
+        days.select(inputs.stored_days.columns)
+        .with_columns(month)
+        .join(checked, on=USER_MONTH, how="semi")
+        .drop("month")
         for days in (compute_days_target(scope, rows), inputs.stored_days)
     )
     key = pl.col("user_id") + " " + pl.col("date").dt.to_string()

@@ -118,7 +118,7 @@ def _count_stale(found: CheckTotals) -> InvariantCheck:
         "since the last run; the next run computes them"
     )
     title = "user-months: checked, not checked"
-    return InvariantCheck(title, found.same, found.stale, note=note if found.stale else "", is_judged=False)
+    return InvariantCheck(title, found.checked, found.stale, note=note if found.stale else "", is_judged=False)
 
 
 def _check_shrink(scope: RunScope, detected: Detected) -> InvariantCheck:
