@@ -23,12 +23,12 @@ class BatchLimits:
 class WorkList:
     """Users in the order in which they are added; iterating yields the users of each batch.
 
-    ``users``: how many. ``rows``: how many usage rows they have in the months of the run. A batch is stored as one
-    string: a million ids take 40 MB, and would take 100 MB as separate strings.
+    ``user_count``: how many users. ``rows``: how many usage rows they have in the months of the run. A batch is stored
+    as one string: a million ids take 40 MB, and would take 100 MB as separate strings.
     """
 
     limits: BatchLimits
-    users: int = 0
+    user_count: int = 0
     rows: int = 0
     _batches: list[str] = field(default_factory=list)
     _batch: list[str] = field(default_factory=list)
@@ -41,7 +41,7 @@ class WorkList:
             self._end_batch()
         self._batch.append(user)
         self._reads, self._writes = self._reads + rows, self._writes + writes
-        self.users, self.rows = self.users + 1, self.rows + rows
+        self.user_count, self.rows = self.user_count + 1, self.rows + rows
 
     def _end_batch(self) -> None:
         if self._batch:

@@ -33,7 +33,7 @@ class NotClosableError(Exception):
     """A month cannot be closed: ``work`` has to be done first, or the accounts of ``unusable`` users corrected."""
 
     def __init__(self, work: WorkList | None, unusable: Sequence[str] = ()) -> None:
-        super().__init__(f"{work.users if work else 0} users differ")
+        super().__init__(f"{work.user_count if work else 0} users differ")
         self.work = work
         self.unusable = unusable
 

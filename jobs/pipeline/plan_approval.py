@@ -27,7 +27,7 @@ class ApprovedPlan:
     """An approved plan: its hash, and the hashes of its changes, by user and by stage."""
 
     hash: str
-    users: Mapping[str | None, int]
+    digests_by_user: Mapping[str | None, int]
     stages: Mapping[str, int]
 
 
@@ -37,14 +37,14 @@ class ChangeRecorder:
 
     - ``limits``: users and clusters whose rows may change;
     - ``approved``: the plan that is carried out; None in a dry run;
-    - ``users``, ``stages``: the hashes so far; a stage is not a batch, and has no user;
+    - ``digests_by_user``, ``stages``: the hashes so far; a stage is not a batch, and has no user;
     - ``outside``: changes that the limits do not allow;
     - ``causes``: why user-months change.
     """
 
     limits: BackfillLimits = field(default_factory=BackfillLimits)
     approved: ApprovedPlan | None = None
-    users: dict[str | None, int] = field(default_factory=dict)
+    digests_by_user: dict[str | None, int] = field(default_factory=dict)
     stages: dict[str, int] = field(default_factory=dict)
     outside: set[str] = field(default_factory=set)
     causes: list[pl.DataFrame] = field(default_factory=list)
@@ -58,7 +58,9 @@ class ChangeRecorder:
             return
         # A user without changes is right too: an earlier run, or an earlier try, has written them.
         by_user = {user: digest for user, digest in sum_digests(rows).items() if user is not None}
-        differing = sorted(user for user, digest in by_user.items() if digest != self.approved.users.get(user))
+        differing = sorted(
+            user for user, digest in by_user.items() if digest != self.approved.digests_by_user.get(user)
+        )
         if differing:
             raise PlanMismatchError(
                 f"the data changed since the plan {self.approved.hash} was made: it would now make other changes for "
@@ -69,7 +71,7 @@ class ChangeRecorder:
     def add_batch(self, rows: pl.DataFrame, causes: pl.DataFrame) -> None:
         """Adds the changes of a batch, committed or computed by a dry run, and the causes of its user-months."""
         for user, digest in sum_digests(rows).items():
-            self.users[user] = (self.users.get(user, 0) + digest) % MODULUS
+            self.digests_by_user[user] = (self.digests_by_user.get(user, 0) + digest) % MODULUS
         self.outside |= outside_limits(rows, self.limits)
         self.causes.append(causes)
 
@@ -90,7 +92,7 @@ class ChangeRecorder:
 
     @property
     def hash(self) -> str:
-        return f"{(sum(self.users.values()) + sum(self.stages.values())) % MODULUS:064x}"[:DIGITS]
+        return f"{(sum(self.digests_by_user.values()) + sum(self.stages.values())) % MODULUS:064x}"[:DIGITS]
 
     @property
     def changed_months(self) -> pl.DataFrame:
@@ -115,7 +117,7 @@ class ChangeRecorder:
         ``asked``: the approved hash, None if none was asked for. Raises PlanMismatchError if the hash differs.
         """
         if asked is None or self.hash == asked:
-            return ApprovedPlan(self.hash, dict(self.users), dict(self.stages))
+            return ApprovedPlan(self.hash, dict(self.digests_by_user), dict(self.stages))
         raise PlanMismatchError(
             f"--plan {asked}: the data changed since that plan was made: the plan is {self.hash} now. Nothing was "
             "written. Look at it with --dry-run, and approve that"

@@ -112,10 +112,11 @@ def _make_notes(kind: str, totals: Totals, adopted: Adoption | None, still_open:
             f"credits_deducted of {count(totals.refilled, 'row')} was empty or wrong, and was written again as it is "
             "in rollup.credit_draws. No other program should reset or write this column"
         )
-    if totals.settled:
-        [amount] = format_amounts(unscaled(totals.posted.settled))
+    if totals.settled_users:
+        [amount] = format_amounts(unscaled(totals.posted.settled_amount))
         notes.append(
-            f"later credit settled {amount} of what {_some(totals.settled)} owed for closed months (usage-jobs debts)"
+            f"later credit settled {amount} of what {_some(totals.settled_users)} owed for closed months "
+            "(usage-jobs debts)"
         )
     if totals.continues is not None:
         run, status = totals.continues

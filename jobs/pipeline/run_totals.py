@@ -27,7 +27,8 @@ class PostedTotals:
     """What batches have posted; amounts in units of 10^-10.
 
     ``free``, ``purchased``: net draws of ``users``; of these ``taken`` and ``given_back`` (negative) by corrections of
-    rows that had draws before; ``reassigned_rows``: corrections between free and purchased only; ``settled``: of debts.
+    rows that had draws before; ``reassigned_rows``: corrections between free and purchased only; ``settled_amount``: of
+    debts.
     """
 
     users: int = 0
@@ -38,7 +39,7 @@ class PostedTotals:
     given_back_rows: int = 0
     given_back: int = 0
     reassigned_rows: int = 0
-    settled: int = 0
+    settled_amount: int = 0
 
     def __add__(self, other: "PostedTotals") -> "PostedTotals":
         return PostedTotals(*(mine + theirs for mine, theirs in zip(astuple(self), astuple(other), strict=True)))
@@ -55,7 +56,7 @@ class Totals:
     - ``rejects_added``: rows that became rejected, less those that healed; ``reject_ids``: rows whose entry in
       rollup.rejects the batches change;
     - ``changed``: rows by table; ``posted``: to ledger and accounts;
-    - ``settled``: users whose debts were paid, at least in part;
+    - ``settled_users``: users whose debts were paid, at least in part;
     - ``refilled``: rows whose credits_deducted was written again as the ledger has it; ``trusted``: their users, where
       ``--trust-ledger`` names them;
     - ``adopted_by_user``: how many rows ``--adopt`` entered in the ledger, and their amount (units of 10^-10);
@@ -76,7 +77,7 @@ class Totals:
     rejects_added: int = 0
     changed: Counter[str] = field(default_factory=lambda: Counter(dict.fromkeys(BATCH_TABLES, 0)))
     posted: PostedTotals = PostedTotals()
-    settled: set[str] = field(default_factory=set)
+    settled_users: set[str] = field(default_factory=set)
     unexplained: set[str] = field(default_factory=set)
     refilled: int = 0
     adopted_by_user: dict[str, tuple[int, int]] = field(default_factory=dict)
@@ -124,7 +125,7 @@ class Totals:
         self.rejects_added += sum(map(rejects.count_change, targets.rejects))
         self.unpriced += int(targets.months["lacks_recorded"].sum())
         self.posted += sum_postings(targets.postings, targets.settled_debts)
-        self.settled |= set(targets.settled_debts["user_id"])
+        self.settled_users |= set(targets.settled_debts["user_id"])
         for user, rows, amount in targets.adopted_by_user.iter_rows():
             self.adopted_by_user[user] = (rows, amount)
         self.refilled += targets.refilled_rows.height
@@ -157,5 +158,5 @@ def sum_postings(postings: "pl.DataFrame", settled_debts: "pl.DataFrame") -> Pos
         given_back_rows=len(back),
         given_back=int(back.sum()),
         reassigned_rows=int((is_correction & (amount == 0)).sum()),
-        settled=int((settled_debts["free"] + settled_debts["purchased"]).sum()),
+        settled_amount=int((settled_debts["free"] + settled_debts["purchased"]).sum()),
     )

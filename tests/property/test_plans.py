@@ -159,7 +159,7 @@ def recorded(monkeypatch: pytest.MonkeyPatch) -> list[pl.DataFrame]:
 
     def listing(add: Callable[..., None], *, at: int) -> Callable[..., None]:
         def adding(self: ChangeRecorder, *arguments: Any) -> None:
-            if not self.users and not self.stages:
+            if not self.digests_by_user and not self.stages:
                 listed.clear()
             listed.append(arguments[at])
             add(self, *arguments)

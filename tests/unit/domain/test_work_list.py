@@ -17,7 +17,7 @@ def test_batches_are_as_large_as_the_limits_let_them(users: list[tuple[str, int,
         work.add(*user)
     batches = list(work)
     assert [user for batch in batches for user in batch] == [user for user, _, _ in users]
-    assert (len(work), work.users, work.rows) == (len(batches), len(users), sum(rows for _, rows, _ in users))
+    assert (len(work), work.user_count, work.rows) == (len(batches), len(users), sum(rows for _, rows, _ in users))
     left = iter(users)
     parts = [[next(left) for _ in batch] for batch in batches]
     assert all(fits(part, limits) or len(part) == 1 for part in parts)

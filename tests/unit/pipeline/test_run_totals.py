@@ -41,5 +41,5 @@ def test_postings_are_new_or_corrections_up_down_or_between_lots() -> None:
     postings = pl.DataFrame(rows, schema=["user_id", "free", "purchased", "is_first_draw"], orient="row")
     corrected = PostedTotals(taken_rows=1, taken=3, given_back_rows=1, given_back=-2, reassigned_rows=1)
     posted = sum_postings(postings, postings.filter("is_first_draw"))
-    assert posted == PostedTotals(users=2, free=3, purchased=10, settled=12) + corrected
+    assert posted == PostedTotals(users=2, free=3, purchased=10, settled_amount=12) + corrected
     assert sum_postings(postings.clear(), postings.clear()) == PostedTotals()
