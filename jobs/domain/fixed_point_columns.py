@@ -6,7 +6,6 @@ A 128-bit division takes thirty times as long as a 64-bit one, and the figures o
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from itertools import product
 from operator import add, mul, sub
 
@@ -113,15 +112,15 @@ class BoundedInt:
         total = _map_once(_cumulative, self.expr if narrow else self.wide, starts, narrow=narrow)
         return _bounded(total, least, most)
 
-    def deltas(self, starts: pl.Expr, opening: int = 0) -> "BoundedInt":
+    def deltas(self, starts: pl.Expr) -> "BoundedInt":
         """The difference of each row to the row before it: the inverse of ``cumulative``.
 
-        ``starts``: true in the first row of each group; its difference is taken to ``opening``.
+        ``starts``: true in the first row of each group; its difference is taken to 0.
         """
         least, most = (self - self).least, (self - self).most
-        narrow = self.is_narrow and _fits(least, most) and _fits(opening, opening)
-        steps = _map_once(partial(_deltas, opening), self.expr if narrow else self.wide, starts, narrow=narrow)
-        return _bounded(steps, min(least, self.least - opening), max(most, self.most - opening))
+        narrow = self.is_narrow and _fits(least, most)
+        steps = _map_once(_deltas, self.expr if narrow else self.wide, starts, narrow=narrow)
+        return _bounded(steps, min(least, self.least), max(most, self.most))
 
 
 def where(condition: pl.Expr, then: BoundedInt, otherwise: BoundedInt) -> BoundedInt:
@@ -161,17 +160,17 @@ class ColumnBounds:
 UNMEASURED = ColumnBounds()
 
 
-def scaled_half_even(numerator: pl.Expr, denominator: pl.Expr, keep: pl.Expr, keep_of: pl.Expr) -> pl.Expr:
-    """``numerator / denominator × keep / keep_of`` (all Int128) with one rounding, half to even.
+def scaled_half_even(numerator: pl.Expr, denominator: pl.Expr, share: pl.Expr, share_of: pl.Expr) -> pl.Expr:
+    """``numerator / denominator × share / share_of`` (all Int128) with one rounding, half to even.
 
-    The product ``numerator × keep`` may exceed 2^127. So the quotient and the remainder of ``numerator / denominator``
+    The product ``numerator × share`` may exceed 2^127. So the quotient and the remainder of ``numerator / denominator``
     are multiplied separately, and the sum of both remainders is divided once.
     """
     quotient = numerator // denominator
-    scaled = quotient * keep
-    whole = scaled // keep_of
-    rest = (scaled - whole * keep_of) * denominator + (numerator - quotient * denominator) * keep
-    divisor = denominator * keep_of
+    scaled = quotient * share
+    whole = scaled // share_of
+    rest = (scaled - whole * share_of) * denominator + (numerator - quotient * denominator) * share
+    divisor = denominator * share_of
     floor = whole + rest // divisor
     twice = 2 * (rest % divisor)
     # A tie is decided by the parity of the complete result; the parity of a part of it would be wrong half of the time.
@@ -200,8 +199,8 @@ def _cumulative(value: pl.Series, starts: pl.Series) -> pl.Series:
     return total - (total - value).to_frame("before").select(pl.when(starts).then("before").forward_fill()).to_series()
 
 
-def _deltas(opening: int, value: pl.Series, starts: pl.Series) -> pl.Series:
-    before = pl.when(starts).then(pl.lit(opening, dtype=value.dtype)).otherwise(pl.col("value").shift())
+def _deltas(value: pl.Series, starts: pl.Series) -> pl.Series:
+    before = pl.when(starts).then(pl.lit(0, dtype=value.dtype)).otherwise(pl.col("value").shift())
     return value - value.to_frame("value").select(before).to_series()
 
 
