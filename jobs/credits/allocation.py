@@ -16,10 +16,10 @@ from jobs.credits.lots import allocate_lots, lot_balances
 from jobs.credits.payment_class import classify_payment, quantized_part
 from jobs.domain.fixed_point_columns import UNMEASURED, WIDE, ColumnBounds, int128
 from jobs.domain.rules import LOTS, CreditRules
-from jobs.domain.schemas import CODED, DRAWN, EARLY, IS_DRAWN, PREPAID
+from jobs.domain.schemas import DRAWN, EARLY, IS_DRAWN, PREPAID, USER_AS_CATEGORY
 
 ROW_KEY = ["user_id", "id"]
-DECIDING = [*ROW_KEY, "date", "starts_month", "total_cost", "reported"]
+DRAW_INPUTS = [*ROW_KEY, "date", "starts_month", "total_cost", "reported"]
 """The columns of a row that its draws depend on. Joins copy every column, so the others are left out."""
 
 
@@ -27,7 +27,7 @@ DECIDING = [*ROW_KEY, "date", "starts_month", "total_cost", "reported"]
 class CreditInput:
     """What decides, beside the accounts, which credit pays for which row of some users.
 
-    - ``rows``: rated, in row order; ``billing_modes``: schemas.MODES;
+    - ``rows``: rated, in row order; ``billing_modes``: schemas.BILLING_MODE_ENTRIES;
     - ``draws``: what the ledger has of the window (schemas.DRAWS);
     - ``closed_month_draws``: rows that moved here from a closed month (id, user_id), and what is drawn on them there
       (``elsewhere``);
@@ -80,7 +80,7 @@ def settle_debts(debts: pl.DataFrame, lots: pl.LazyFrame, unit: int) -> pl.DataF
     - ``lots``: ``<lot>_left`` by user;
     - ``unit``: amounts paid are multiples of it (units of 10^-10).
     """
-    demanded = debts.with_columns(CODED, _demand=pl.col("open") // unit * unit)
+    demanded = debts.with_columns(USER_AS_CATEGORY, _demand=pl.col("open") // unit * unit)
     drawn = allocate_lots(
         demanded.lazy().join(lots, on="user_id", how="left", maintain_order="left"),
         LOTS,
@@ -91,18 +91,18 @@ def settle_debts(debts: pl.DataFrame, lots: pl.LazyFrame, unit: int) -> pl.DataF
 
 
 def _classify_rows(inputs: CreditInput, rules: CreditRules, bounds: ColumnBounds = UNMEASURED) -> pl.LazyFrame:
-    """Returns DECIDING columns of the rows with their payment class, their draws in the ledger, and their parts.
+    """Returns DRAW_INPUTS columns of the rows with their payment class, their draws in the ledger, and their parts.
 
     ``prepaid_part`` is less by what was drawn on the row in a closed month, and 0 at the lowest.
     """
-    rows = _add_ledger(inputs.rows.lazy().select(DECIDING), inputs.draws.lazy())
+    rows = _add_ledger(inputs.rows.lazy().select(DRAW_INPUTS), inputs.draws.lazy())
     classified = classify_payment(rows, inputs.billing_modes.lazy(), rules, bounds)
     if inputs.closed_month_draws.is_empty():
         return classified
     rest = (pl.col("prepaid_part") - pl.col("elsewhere").fill_null(0)).clip(lower_bound=int128(0))
-    elsewhere = inputs.closed_month_draws.lazy()
+    closed_month_draws = inputs.closed_month_draws.lazy()
     return (
-        classified.join(elsewhere, on=ROW_KEY, how="left", maintain_order="left")
+        classified.join(closed_month_draws, on=ROW_KEY, how="left", maintain_order="left")
         .with_columns(prepaid_part=rest)
         .drop("elsewhere")
     )
@@ -116,7 +116,7 @@ def _add_ledger(rows: pl.LazyFrame, draws: pl.LazyFrame) -> pl.LazyFrame:
         pl.col("imported").any(),
     )
     amounts = [f"{kind}_{lot}" for kind in ("ledger", "imported") for lot in LOTS]
-    return rows.join(by_row.with_columns(CODED), on=ROW_KEY, how="left", maintain_order="left").with_columns(
+    return rows.join(by_row.with_columns(USER_AS_CATEGORY), on=ROW_KEY, how="left", maintain_order="left").with_columns(
         pl.col(amounts).fill_null(0), pl.col("imported").fill_null(value=False)
     )
 
@@ -127,7 +127,7 @@ def _add_fixed_draws(classified: pl.LazyFrame, accounts: pl.DataFrame) -> pl.Laz
     These are all draws of a row that was reported, or whose user has no account; and of a row before the first day
     that is drawn, the imported draws, as far as they have not been given back.
     """
-    known = accounts.lazy().select(CODED, has_account=pl.lit(value=True))
+    known = accounts.lazy().select(USER_AS_CATEGORY, has_account=pl.lit(value=True))
     is_fixed = pl.col("reported") | pl.col("has_account").is_null()
     return classified.join(known, on="user_id", how="left", maintain_order="left").with_columns(
         pl.when(is_fixed)

@@ -20,7 +20,7 @@ import polars as pl
 
 from jobs.domain.fixed_point_columns import UNKNOWN, UNMEASURED, WIDE, BoundedInt, ColumnBounds, int128
 from jobs.domain.rules import LOTS, CreditRules
-from jobs.domain.schemas import CODED
+from jobs.domain.schemas import USER_AS_CATEGORY
 
 CREDITS = {"free": pl.col("free_granted"), "purchased": pl.col("total_purchased")}
 """By lot the credits of an account (schemas.ACCOUNTS), used or not."""
@@ -60,7 +60,7 @@ def lot_balances(accounts: pl.LazyFrame, draws: pl.LazyFrame, fixed: pl.LazyFram
         accounts.join(by_user, on="user_id", how="left")
         .join(fixed.with_columns(pl.col("user_id").cast(pl.String)), on="user_id", how="left")
         .select(
-            CODED,
+            USER_AS_CATEGORY,
             *(
                 (balance // unit * unit).clip(lower_bound=nothing).alias(f"{lot}_left")
                 for lot, balance in balances.items()

@@ -9,7 +9,7 @@ import polars as pl
 
 from jobs.domain.fixed_point_columns import UNMEASURED, BoundedInt, ColumnBounds, quantized, where
 from jobs.domain.rules import CreditRules
-from jobs.domain.schemas import CODED, DUE, EARLY, FREE, PREPAID
+from jobs.domain.schemas import DUE, EARLY, FREE, PREPAID, USER_AS_CATEGORY
 
 
 def classify_payment(
@@ -19,9 +19,9 @@ def classify_payment(
 
     - ``rows``: priced, in row order; ``imported``: whether a draw of another program was adopted for the row, which
       makes the row prepaid;
-    - ``billing_modes``: schemas.MODES; the newest entry on or before a row's day holds.
+    - ``billing_modes``: schemas.BILLING_MODE_ENTRIES; the newest entry on or before a row's day holds.
     """
-    history = billing_modes.select(CODED, "valid_from", "mode").sort("valid_from")
+    history = billing_modes.select(USER_AS_CATEGORY, "valid_from", "mode").sort("valid_from")
     with_mode = rows.join_asof(
         history, left_on="date", right_on="valid_from", by="user_id", check_sortedness=False, coalesce=False
     )

@@ -25,7 +25,7 @@ USAGE: Schema = {
     "usage_hash": pl.Int64,
     "written_hash": pl.Int64,
 }
-CODED = pl.col("user_id").cast(pl.Categorical)
+USER_AS_CATEGORY = pl.col("user_id").cast(pl.Categorical)
 """user_id as a categorical: four bytes a row, and as fast to sort, join and compare as a number."""
 ROW_ORDER = ("date", "cluster_id", "id")
 """The order of a user's rows, nulls last: it decides which row reaches which tier. A uuid as lower-case text has the
@@ -44,8 +44,8 @@ OVERRIDES: Schema = {
 """One row per price override and meter: the UTC days that it covers, and its price and discount percentage in units of
 10^-10. ``rank``: of a user's overrides of one meter, the one with the highest rank applies on a day."""
 
-NUMBERS = ("free_granted", "total_purchased", "free_used", "total_used")
-ACCOUNTS: Schema = {"user_id": pl.String, **dict.fromkeys(NUMBERS, pl.Int128)}
+ACCOUNT_AMOUNTS = ("free_granted", "total_purchased", "free_used", "total_used")
+ACCOUNTS: Schema = {"user_id": pl.String, **dict.fromkeys(ACCOUNT_AMOUNTS, pl.Int128)}
 """Rows of user_credits, in units of 10^-10: free credits granted, purchased credits, free credits used (0 where
 the account has one counter), and purchased credits used (with one counter: all)."""
 
@@ -64,7 +64,7 @@ DRAWN = pl.col("free") + pl.col("purchased")
 IS_DRAWN = (pl.col("free") != 0) | (pl.col("purchased") != 0)
 """Whether anything is drawn, of either kind: one may be given back while the other is taken."""
 
-MODES: Schema = {"user_id": pl.String, "valid_from": pl.Date, "mode": pl.String}
+BILLING_MODE_ENTRIES: Schema = {"user_id": pl.String, "valid_from": pl.Date, "mode": pl.String}
 """Rows of rollup.billing_modes: the billing mode of a user from a day on."""
 
 MISMATCHED: Schema = {

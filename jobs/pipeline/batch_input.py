@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import polars as pl
 
 from jobs.credits.allocation import CreditInput
-from jobs.domain.schemas import IS_UNEXPLAINED, MODES
+from jobs.domain.schemas import BILLING_MODE_ENTRIES, IS_UNEXPLAINED
 from jobs.postgres.billing_mode_history import Entry
 
 
@@ -25,7 +25,7 @@ class BatchInput:
 
     - ``rows``: rated rows, in row order; ``rejected``: rows that cannot be priced;
     - ``fingerprints``: by user and month row_count, usage_hash and written_hash of all rows as read;
-    - ``billing_modes``: schemas.MODES, with ``is_new``;
+    - ``billing_modes``: schemas.BILLING_MODE_ENTRIES, with ``is_new``;
     - ``draws``: of the window, adopted ones included (schemas.DRAWS); ``entry_counts``: ledger entries by user;
     - ``vanished_draws``: draws on rows that are deleted, or another user's now;
     - ``mismatched``: rows whose credits_deducted differs from the draws (schemas.MISMATCHED);
@@ -65,8 +65,8 @@ class BatchInput:
     def for_credits(self) -> CreditInput:
         """What decides which credit pays for which row."""
         # Rows that moved here from a closed month, with what their user has drawn on them there.
-        moved = self.mismatched.filter(pl.col("elsewhere") != 0).select("id", "user_id", "elsewhere")
-        return CreditInput(self.rows, self.billing_modes, self.draws, moved, self.payable)
+        closed_month_draws = self.mismatched.filter(pl.col("elsewhere") != 0).select("id", "user_id", "elsewhere")
+        return CreditInput(self.rows, self.billing_modes, self.draws, closed_month_draws, self.payable)
 
     @property
     def account_users(self) -> set[str]:
@@ -81,7 +81,7 @@ class BatchInput:
     @property
     def new_billing_modes(self) -> list[Entry]:
         """The entries to append to rollup.billing_modes."""
-        return self.billing_modes.filter("is_new").select(list(MODES)).rows()
+        return self.billing_modes.filter("is_new").select(list(BILLING_MODE_ENTRIES)).rows()
 
     @property
     def unexplained_rows(self) -> pl.DataFrame:

@@ -7,7 +7,7 @@ from datetime import date
 import polars as pl
 
 from jobs.credits.ledger_entries import find_vanished_draws, make_zero_draws, select_window_draws
-from jobs.domain.schemas import CODED, PAYABLE
+from jobs.domain.schemas import PAYABLE, USER_AS_CATEGORY
 from jobs.pipeline import unexplained_credits
 from jobs.pipeline.batch_input import BatchInput
 from jobs.pipeline.row_rating import is_priceable, rate_rows
@@ -31,7 +31,7 @@ def rate_users(
 
 def _split_and_rate(usage: pl.DataFrame, scope: RunScope) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Returns the rated rows of ``usage``, and the rows that cannot be priced."""
-    rejected = usage.filter(~is_priceable(scope)).with_columns(CODED)
+    rejected = usage.filter(~is_priceable(scope)).with_columns(USER_AS_CATEGORY)
     priceable = usage if rejected.is_empty() else usage.filter(is_priceable(scope))
     return rate_rows(priceable.lazy(), scope), rejected
 

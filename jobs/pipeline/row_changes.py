@@ -6,7 +6,7 @@ from uuid import UUID
 
 import polars as pl
 
-from jobs.domain.schemas import NUMBERS
+from jobs.domain.schemas import ACCOUNT_AMOUNTS
 from jobs.domain.tables import USER_MONTH
 from jobs.postgres.accounts import compute_transactions
 from jobs.postgres.adoption import Adoption
@@ -53,8 +53,8 @@ def list_postings(scope: RunScope, postings: pl.DataFrame, before: pl.DataFrame,
             lists.append(
                 list_changes("credit_transactions", transactions_.lazy(), key, old=nothing, new=new, owner="user_id")
             )
-    then = after.lazy().select("user_id", join_text(NUMBERS).alias("new"))
-    changed = before.lazy().select("user_id", join_text(NUMBERS).alias("old")).join(then, on="user_id")
+    then = after.lazy().select("user_id", join_text(ACCOUNT_AMOUNTS).alias("new"))
+    changed = before.lazy().select("user_id", join_text(ACCOUNT_AMOUNTS).alias("old")).join(then, on="user_id")
     changed = changed.filter(pl.col("old") != pl.col("new"))
     old, new = pl.col("old"), pl.col("new")
     return pl.concat([*lists, list_changes("user_credits", changed, ["user_id"], old=old, new=new, owner="user_id")])

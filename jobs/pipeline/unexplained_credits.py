@@ -54,15 +54,17 @@ def find_unexplained_users(connection: Connection, scope: RunScope, inputs: Batc
     - A row with draws is deleted, and the user's transactions do not agree with the ledger.
     - There is no column credits_deducted, and the user's transactions do not agree with the ledger.
     """
-    rows = inputs.unexplained_rows.sort("user_id", "date", "id")
-    by_user = {str(rows["user_id"][0]): rows for rows in rows.partition_by("user_id", maintain_order=True)}
+    unexplained = inputs.unexplained_rows.sort("user_id", "date", "id")
+    by_user = {
+        str(of_user["user_id"][0]): of_user for of_user in unexplained.partition_by("user_id", maintain_order=True)
+    }
     vanished = _with_accounts(connection, scope, inputs.vanished_draws).sort("user_id", "date", "id")
     credits, not_adoptable = scope.credits, _find_not_adoptable(inputs)
     empty = {user: rows for user, rows in by_user.items() if not rows["foreign"].any()}
     without_column = inputs.account_users if credits.has_accounts and not credits.has_deducted else set()
     totals = _compare_totals(connection, scope, {*empty, *vanished["user_id"], *without_column})
     differing = {user: pair for user, pair in totals.items() if (pair[0] or 0) != (pair[1] or 0)}
-    # The last reason of a user counts.
+    # A later assignment replaces an earlier reason.
     reasons = {user: _describe_transactions(user, *differing[user]) for user in without_column & differing.keys()}
     for row in vanished.unique("user_id", keep="first").iter_rows(named=True):
         if (user := row["user_id"]) in differing:

@@ -6,7 +6,7 @@ Columns: id, user_id, date, month; written_hash, recorded, deducted (as read); n
 
 import polars as pl
 
-from jobs.domain.schemas import CODED, DRAWN
+from jobs.domain.schemas import DRAWN, USER_AS_CATEGORY
 
 KEPT = ["id", "user_id", "date", "month", "written_hash", "recorded", "deducted"]
 
@@ -28,14 +28,14 @@ def make_usage_updates(
     # Joins copy every column, so the others are left out.
     priced = rows.select(*KEPT, "new_total_cost")
     month = pl.col("date").dt.month_start().alias("month")
-    others = rejected.with_columns(CODED, month).select(*KEPT, new_total_cost=pl.lit(None, pl.Int128))
+    others = rejected.with_columns(USER_AS_CATEGORY, month).select(*KEPT, new_total_cost=pl.lit(None, pl.Int128))
     every = pl.concat([priced, others]).lazy().with_columns(pl.col("recorded", "deducted").cast(pl.Int128))
     writes_cost = pl.col("new_total_cost").is_not_null() & pl.col("recorded").ne_missing(pl.col("new_total_cost"))
     new_total_cost = pl.when(writes_cost).then("new_total_cost")
     if not writes_deducted:
         written = every.filter(writes_cost).with_columns(new_total_cost=new_total_cost)
         return written.with_columns(new_credits_deducted=pl.lit(None, pl.Int128)).collect()
-    posted = postings.lazy().group_by("id", CODED).agg(DRAWN.sum().alias("_posted"))
+    posted = postings.lazy().group_by("id", USER_AS_CATEGORY).agg(DRAWN.sum().alias("_posted"))
     ledger = mismatched.lazy().select("id", ledger="drawn")
     # The new value: the draws of all months in the ledger, and what is posted now. Where a row matches, ``deducted`` is
     # what the ledger has; where it does not, ``ledger`` is. A posting counts even where the column has that amount
@@ -59,7 +59,7 @@ def make_debt_updates(debts: pl.DataFrame, *, writes_deducted: bool) -> pl.DataF
     nothing = pl.lit(None, pl.Int128)
     return debts.select(
         "id",
-        CODED,
+        USER_AS_CATEGORY,
         "date",
         "month",
         # written_hash of user_monthly includes the row as the ledger has it.

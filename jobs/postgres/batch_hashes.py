@@ -5,7 +5,7 @@ from collections.abc import Collection
 import polars as pl
 
 from jobs.domain.fixed_point import unscaled
-from jobs.domain.schemas import MODES
+from jobs.domain.schemas import BILLING_MODE_ENTRIES
 from jobs.postgres import billing_mode_history, fingerprints
 from jobs.postgres.connections import Connection
 from jobs.postgres.detection import mode_hashes_values
@@ -25,12 +25,12 @@ ACCOUNTS_BEFORE = {"month": pl.Date, "user_id": pl.String, "account_hash": pl.St
 def compute_credit_hashes(
     connection: Connection, scope: RunScope, users: Collection[str], billing_modes: pl.DataFrame, postings: pl.DataFrame
 ) -> pl.DataFrame:
-    """Returns hashes by user and month (CREDIT_HASHES): of ``billing_modes`` (schemas.MODES), and of the
+    """Returns hashes by user and month (CREDIT_HASHES): of ``billing_modes`` (schemas.BILLING_MODE_ENTRIES), and of the
     account as it will be after ``postings``.
 
     Call it before posting, with the accounts of all users of ``postings`` locked.
     """
-    entries = billing_mode_history.known_entries_query(billing_modes.select(list(MODES)).rows())
+    entries = billing_mode_history.known_entries_query(billing_modes.select(list(BILLING_MODE_ENTRIES)).rows())
     sums = postings.group_by("user_id").agg(pl.col("free", "purchased").sum())
     text = compose(
         "detection.credit_hashes" if scope.credits.has_accounts else "detection.credit_hashes_without_accounts",

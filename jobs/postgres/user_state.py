@@ -11,7 +11,7 @@ from psycopg import sql
 
 from jobs.domain.billing_periods import month_spans
 from jobs.domain.fixed_point import scaled
-from jobs.domain.schemas import CODED, DRAWN, DRAWS, MISMATCHED, MODES, PAYABLE
+from jobs.domain.schemas import BILLING_MODE_ENTRIES, DRAWN, DRAWS, MISMATCHED, PAYABLE, USER_AS_CATEGORY
 from jobs.postgres import adoption, debts, table_io
 from jobs.postgres.connections import Connection
 from jobs.postgres.run_scope import RunScope
@@ -19,9 +19,12 @@ from jobs.postgres.sql_loader import compose, in_spans, job_table, text_array
 
 
 def read_billing_modes(connection: Connection, scope: RunScope, users: Collection[str]) -> pl.DataFrame:
-    """Returns the billing-mode history of ``users`` (schemas.MODES); ``is_new``: not yet in rollup.billing_modes."""
+    """Returns the billing-mode history of ``users`` (schemas.BILLING_MODE_ENTRIES).
+
+    ``is_new``: not yet in rollup.billing_modes.
+    """
     rows = connection.execute(scope.billing_modes_query(users)).fetchall()
-    return pl.DataFrame(rows, schema={**MODES, "is_new": pl.Boolean}, orient="row")
+    return pl.DataFrame(rows, schema={**BILLING_MODE_ENTRIES, "is_new": pl.Boolean}, orient="row")
 
 
 def read_window_draws(connection: Connection, scope: RunScope, users: Collection[str]) -> pl.DataFrame:
@@ -60,7 +63,7 @@ def find_mismatched_rows(
     """
     if not scope.credits.writes_deducted:
         return pl.DataFrame(schema=MISMATCHED)
-    sums = draws.lazy().group_by("id", CODED).agg(DRAWN.sum().alias("drawn_in_window"))
+    sums = draws.lazy().group_by("id", USER_AS_CATEGORY).agg(DRAWN.sum().alias("drawn_in_window"))
     read = pl.col("deducted").cast(pl.Int128)
     shown = rows.lazy().select("id", "user_id", "date", "deducted")  # a join copies every column
     found = (
@@ -76,7 +79,7 @@ def find_mismatched_debts(connection: Connection, scope: RunScope, payable: pl.D
     if payable.is_empty() or not scope.credits.writes_deducted:
         return pl.DataFrame(schema=MISMATCHED)
     different = payable.filter(pl.col("deducted").ne_missing(pl.col("drawn")))
-    return _classify_mismatches(connection, scope, different.select("id", CODED, "date", "deducted"))
+    return _classify_mismatches(connection, scope, different.select("id", USER_AS_CATEGORY, "date", "deducted"))
 
 
 def _classify_mismatches(connection: Connection, scope: RunScope, found: pl.DataFrame) -> pl.DataFrame:

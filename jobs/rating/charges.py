@@ -28,7 +28,7 @@ from jobs.domain.fixed_point_columns import (
 from jobs.domain.meters import Meter, cost_of
 from jobs.domain.rate_card import Card, Tier
 from jobs.domain.rules import CostRules, PricingTerms
-from jobs.domain.schemas import CODED, ROW_ORDER
+from jobs.domain.schemas import ROW_ORDER, USER_AS_CATEGORY
 from jobs.rating.price_overrides import DISCOUNT, PRICE
 
 HUNDRED_PERCENT = 100 * ONE
@@ -40,7 +40,7 @@ def sort_rows(usage: pl.LazyFrame) -> pl.LazyFrame:
     ``_month_days``: the days of the month; ``starts_day``, ``starts_month``: whether a user's day or month starts here.
     """
     user, month = pl.col("user_id"), pl.col("date").dt.month_start().alias("month")
-    ordered = _sort(usage.with_columns(CODED).collect()).lazy().with_columns(month)
+    ordered = _sort(usage.with_columns(USER_AS_CATEGORY).collect()).lazy().with_columns(month)
     sort_key = pl.col(_SORT_KEY)
     starts_day, new_user = sort_key.ne_missing(sort_key.shift()), user.ne_missing(user.shift())
     return ordered.with_columns(
@@ -88,8 +88,8 @@ def charge(meter: Meter, cards: Sequence[Card], terms: PricingTerms, bounds: Col
     price, discount = pl.col(PRICE + meter.name), pl.col(DISCOUNT + meter.name)
     by_price = pl.col(meter.name).cast(WIDE) * price.cast(WIDE)
     undivided = pl.when(price.is_not_null()).then(by_price).otherwise(numerator.wide)
-    to_pay = int128(HUNDRED_PERCENT) - pl.when(price.is_null()).then(discount).fill_null(0).cast(WIDE)
-    return scaled_half_even(undivided, denominator.wide, to_pay, int128(HUNDRED_PERCENT))
+    percent_to_pay = int128(HUNDRED_PERCENT) - pl.when(price.is_null()).then(discount).fill_null(0).cast(WIDE)
+    return scaled_half_even(undivided, denominator.wide, percent_to_pay, int128(HUNDRED_PERCENT))
 
 
 def _card_fraction(

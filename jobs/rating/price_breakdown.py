@@ -45,9 +45,9 @@ def _charge() -> pl.Expr:
     """
     starts, priced = pl.col("_starts"), pl.col("quantity") * pl.col("price")
     cumulative = BoundedInt(priced, -UNKNOWN, UNKNOWN).cumulative(starts, UNKNOWN).wide
-    to_pay = int128(HUNDRED_PERCENT) - pl.col("discount").fill_null(0).cast(WIDE)
+    percent_to_pay = int128(HUNDRED_PERCENT) - pl.col("discount").fill_null(0).cast(WIDE)
     divisor = pl.col("per").cast(WIDE) * pl.col("_days").cast(WIDE) * int128(ONE)
-    rounded = scaled_half_even(cumulative, divisor, to_pay, int128(HUNDRED_PERCENT))
+    rounded = scaled_half_even(cumulative, divisor, percent_to_pay, int128(HUNDRED_PERCENT))
     return BoundedInt(rounded, -UNKNOWN, UNKNOWN).deltas(starts).wide
 
 

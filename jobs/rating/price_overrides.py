@@ -4,7 +4,7 @@ from datetime import date
 
 import polars as pl
 
-from jobs.domain.schemas import CODED
+from jobs.domain.schemas import USER_AS_CATEGORY
 
 PRICE, DISCOUNT, ID = "override_price_", "override_discount_", "override_id_"
 _USER_DAY = ("user_id", "date")
@@ -34,7 +34,7 @@ def join_overrides(ordered: pl.LazyFrame, overrides: pl.LazyFrame, meters: froze
     """
     for meter in sorted(meters):
         of_meter = overrides.filter(pl.col("meter") == meter).select(
-            CODED,
+            USER_AS_CATEGORY,
             "date",
             pl.col("price").alias(PRICE + meter),
             pl.col("discount").alias(DISCOUNT + meter),

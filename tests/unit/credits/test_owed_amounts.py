@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from jobs.credits.allocation import settle_debts
 from jobs.credits.debts import compute_debts_target, sum_open_debts
-from jobs.domain.schemas import CODED, PAYABLE
+from jobs.domain.schemas import PAYABLE, USER_AS_CATEGORY
 
 MAY, DAY = date(2026, 5, 1), date(2026, 5, 31)
 AMOUNTS = ("amount", "settled", "written_off")
@@ -61,7 +61,7 @@ def test_what_is_neither_settled_nor_written_off_is_open() -> None:
 def test_debts_are_settled_in_whole_units_of_the_ledger(owed: int, free: int, purchased: int) -> None:
     debt = dict.fromkeys(PAYABLE, 0) | {"user_id": "ada", "date": DAY, "month": MAY, "open": owed}
     lots = pl.LazyFrame({"user_id": ["ada"], "free_left": [free * 100], "purchased_left": [purchased * 100]})
-    paid = settle_debts(pl.DataFrame([debt], schema=PAYABLE), lots.with_columns(CODED), 100)
+    paid = settle_debts(pl.DataFrame([debt], schema=PAYABLE), lots.with_columns(USER_AS_CATEGORY), 100)
     whole = min(owed // 100, free + purchased)
     expected = [(min(whole, free) * 100, (whole - min(whole, free)) * 100)] if whole else []
     assert paid.select("free", "purchased").rows() == expected

@@ -9,7 +9,7 @@ from jobs.credits.lots import allocate_lots
 from jobs.domain.meters import Meter
 from jobs.domain.rate_card import parse
 from jobs.domain.rules import LOTS, CostRules, CreditRules, PricingTerms
-from jobs.domain.schemas import ACCOUNTS, DRAWS, MODES, OVERRIDES, PAYABLE, usage_schema
+from jobs.domain.schemas import ACCOUNTS, BILLING_MODE_ENTRIES, DRAWS, OVERRIDES, PAYABLE, usage_schema
 from jobs.postgres.batch_hashes import CREDIT_HASHES
 from jobs.postgres.usage_writeback import HASH_CHANGES
 from jobs.rating.charges import add_charges, add_costs, sort_rows
@@ -30,7 +30,9 @@ def test_every_column_that_pricing_makes_is_reserved() -> None:
     ordered = join_overrides(sort_rows(pl.LazyFrame(schema=usage_schema(["m"]))), overrides, terms.overridden)
     priced = add_costs(add_charges(ordered, terms), [METER], CostRules(frozenset(), True, None))
     rules = CreditRules(scale=2, due_scale=2, start=JUNE, counts_free_apart=True)
-    modes, accounts, posted, debts = (pl.DataFrame(schema=schema) for schema in (MODES, ACCOUNTS, DRAWS, PAYABLE))
+    modes, accounts, posted, debts = (
+        pl.DataFrame(schema=schema) for schema in (BILLING_MODE_ENTRIES, ACCOUNTS, DRAWS, PAYABLE)
+    )
     moved = pl.DataFrame(schema={"user_id": pl.Categorical, "id": pl.UInt128, "elsewhere": pl.Int128})
     inputs = CreditInput(priced.collect(), modes, posted, moved, debts)
     paid = allocate_credits(inputs, accounts, rules).lazy()
