@@ -72,7 +72,7 @@ def lot_balances(accounts: pl.LazyFrame, draws: pl.LazyFrame, fixed: pl.LazyFram
 def allocate_lots(rows: pl.LazyFrame, lots: Sequence[str], bounds: ColumnBounds = UNMEASURED) -> pl.LazyFrame:
     """Adds ``<lot>_drawn`` for each of ``lots``: what the lot pays of each row's demand.
 
-    Adds ``_rest`` as well: the running total of what no lot pays.
+    Adds two running totals as well: ``_paid`` of what the last lot pays, ``_rest`` of what no lot pays.
 
     - ``rows``: with ``_demand`` and ``<lot>_left`` (null: nothing), all at least 0; the rows of one user are adjacent,
       the oldest first;
@@ -85,14 +85,12 @@ def allocate_lots(rows: pl.LazyFrame, lots: Sequence[str], bounds: ColumnBounds 
     is_new_user = pl.col("user_id").ne_missing(pl.col("user_id").shift())
     rows = rows.with_columns(_new_user=is_new_user).with_columns(_rest=running.wide)
     for lot in lots:
-        name = f"{lot}_drawn"
-        known = ColumnBounds(bounds.rows, dict.fromkeys(("_rest", name), (0, running.most)))
-        # Running totals: paid by this lot, and still unpaid when this lot's turn comes. Then the differences by row.
-        paid, rest = known.column(name), known.column("_rest")
+        known = ColumnBounds(bounds.rows, dict.fromkeys(("_paid", "_rest"), (0, running.most)))
+        # Running totals: paid by this lot, and still unpaid when this lot's turn comes.
+        paid, rest = known.column("_paid"), known.column("_rest")
         # A balance above the demand of all rows counts as that demand, so that its bounds are known.
         balance = pl.col(f"{lot}_left").fill_null(0).cast(WIDE)
         left = BoundedInt(balance, 0, UNKNOWN).at_most(running.most)
-        rows = rows.with_columns(rest.at_most(left).wide.alias(name)).with_columns(
-            paid.deltas(starts).with_bounds(0, demand.most).wide.alias(name), _rest=(rest - paid).wide
-        )
+        drawn = paid.deltas(starts).with_bounds(0, demand.most).wide.alias(f"{lot}_drawn")
+        rows = rows.with_columns(_paid=rest.at_most(left).wide).with_columns(drawn, _rest=(rest - paid).wide)
     return rows
