@@ -14,8 +14,8 @@ from jobs.pipeline.change_check import check_change
 from jobs.pipeline.change_sums import ChangeSums
 from jobs.pipeline.cluster_tables import ClusterDeltas
 from jobs.pipeline.end_changes import compute_end
-from jobs.pipeline.finalize import END, Finalized
-from jobs.pipeline.plan_approval import ADOPTION, ChangeRecorder
+from jobs.pipeline.finalize import Finalized
+from jobs.pipeline.plan_approval import ADOPTION, END, ChangeRecorder
 from jobs.pipeline.planning import plan_run
 from jobs.pipeline.ran_out import compute_ran_out, write_ran_out
 from jobs.pipeline.row_changes import list_adoption

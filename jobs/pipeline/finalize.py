@@ -26,8 +26,6 @@ from jobs.postgres.run_scope import RunScope
 if TYPE_CHECKING:
     from jobs.pipeline.batch_runner import BatchResult
 
-END = "end"
-
 
 class NotClosableError(Exception):
     """A month cannot be closed: ``work`` has to be done first, or the accounts of ``unusable`` users corrected."""
@@ -92,6 +90,8 @@ def finalize(
         changes = compute_end(connection, scope, totals, figures_by_month, closing.months, full=full)
         # The approved plan includes all users, so it is comparable only if all were written.
         if totals.recorder is not None and not totals.not_written:
+            from jobs.pipeline.plan_approval import END
+
             totals.recorder.add_stage(END, changes.list_changes(entries))
         changes.write(connection, scope, run_id)
         _store_set_aside(connection, scope, run_id, totals)
