@@ -36,7 +36,8 @@ The path of one usage row through a run, module by module. ``pipeline.batch_runn
 Between 4 and 5 the account is locked (``postgres.accounts``), between 8 and 9 the row of usage_daily
 (``postgres.usage_writeback``), and the server's fingerprint of the user is compared with what was read. A single user
 who was locked before is locked before 3; a batch that the change check has computed, after 9. A row that cannot be
-priced leaves at 3 for rollup.rejects (``postgres.rejects``).
+priced leaves at 3 for rollup.rejects (``postgres.rejects``). ``postgres.cluster_rollups`` marks days for 10, and reads
+and removes the marks for 12.
 
 Imports point down this picture and never up; rating, credits and rollups import domain only.
 ``tests/unit/test_architecture.py`` enforces it.

@@ -34,8 +34,8 @@ def compute_targets(
     Reads usage_daily, rollup.rejects and the ledger.
 
     - ``account_rows``: the accounts of these users (schemas.ACCOUNTS);
-    - ``skips_lookup``: do not look for earlier ledger entries of rows that seem to have none. If one has, posting
-      raises ConcurrentChangeError.
+    - ``skips_lookup``: do not look for earlier ledger entries of rows that seem to have none. If one has,
+      ``BatchChanges.write`` raises ConcurrentChangeError.
     """
     inputs, adopted_draws, settled_by_adoption = _adopt(connection, scope, inputs, account_rows)
     allocated = draw_windows.allocate(inputs.for_credits, account_rows, scope.window, scope.credit_rules)

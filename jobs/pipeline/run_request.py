@@ -20,7 +20,7 @@ Progress = Callable[[str, int, int | None], None]
 class RunRequest:
     """A request for a run: `run --date day`, or a backfill.
 
-    - ``full``: all users are recomputed, and the cluster tables rebuilt;
+    - ``full``: all users are recomputed, and the cluster tables regrouped;
     - ``allow_shrink``, ``allow_change``: what the shrink check and the change check let pass;
     - ``trust_ledger``, ``adopt``: users with unexplained credits for whom the ledger, or the rows, are right;
     - ``ran_out``: the file for users whose prepaid usage no credit covers; these are named nowhere else;
