@@ -42,7 +42,6 @@ and removes the marks for 12.
 Imports point down this picture and never up; rating, credits and rollups import domain only.
 ``tests/unit/test_architecture.py`` enforces it.
 
-In rating, credits and rollups every quantity and every amount is an integer that counts units of 10^-10
-(``domain.fixed_point``), of 64 bits where its bounds allow that (``domain.fixed_point_columns``): exact, and as fast as
-floats. At the edges they are ``Decimal`` and ``numeric(38,10)``.
+In rating, credits and rollups every quantity and every amount is an integer of 128 bits that counts units of 10^-10
+(``domain.fixed_point_columns``). At the edges they are ``Decimal`` and ``numeric(38,10)``.
 """

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import polars as pl
 
 from jobs.credits.lots import allocate_lots, lot_balances
-from jobs.credits.payment_class import classify_payment, quantized_part
-from jobs.domain.fixed_point_columns import UNMEASURED, WIDE, ColumnBounds, int128
+from jobs.credits.payment_class import classify_payment
+from jobs.domain.fixed_point_columns import int128
 from jobs.domain.rules import LOTS, CreditRules
 from jobs.domain.schemas import DRAWN, EARLY, IS_DRAWN, PREPAID, USER_AS_CATEGORY
 
@@ -48,13 +48,11 @@ def allocate_credits(inputs: CreditInput, accounts: pl.DataFrame, rules: CreditR
     draws), ``uncovered``, ``amount_due``, ``amount_reported`` and ``amount_free``; and ``class``. ``accounts``:
     schemas.ACCOUNTS.
     """
-    bounds = ColumnBounds.of(inputs.rows, ["total_cost"])
-    classified = _add_fixed_draws(_classify_rows(inputs, rules, bounds), accounts)
+    classified = _add_fixed_draws(_classify_rows(inputs, rules), accounts)
     lots = _lots_of(classified, accounts, inputs.draws, rules)
     by_row = classified.select("user_id").join(lots, on="user_id", how="left", maintain_order="left").drop("user_id")
     demanding = pl.concat([classified, by_row], how="horizontal").with_columns(_demand=_demand())
-    most = quantized_part(PREPAID, rules.scale, bounds).most
-    drawn = allocate_lots(demanding, LOTS, ColumnBounds(bounds.rows, {"_demand": (0, most)}))
+    drawn = allocate_lots(demanding, LOTS)
     draws = [(pl.col(f"{lot}_drawn") + pl.col(f"fixed_{lot}")).alias(lot) for lot in LOTS]
     return _add_payment(inputs.rows, drawn.with_columns(draws))
 
@@ -81,22 +79,18 @@ def settle_debts(debts: pl.DataFrame, lots: pl.LazyFrame, unit: int) -> pl.DataF
     - ``unit``: amounts paid are multiples of it (units of 10^-10).
     """
     demanded = debts.with_columns(USER_AS_CATEGORY, _demand=pl.col("open") // unit * unit)
-    drawn = allocate_lots(
-        demanded.lazy().join(lots, on="user_id", how="left", maintain_order="left"),
-        LOTS,
-        ColumnBounds.of(demanded, ["_demand"]),
-    )
-    paid = drawn.with_columns(pl.col(f"{lot}_drawn").cast(WIDE).alias(lot) for lot in LOTS).filter(IS_DRAWN)
+    drawn = allocate_lots(demanded.lazy().join(lots, on="user_id", how="left", maintain_order="left"), LOTS)
+    paid = drawn.with_columns(pl.col(f"{lot}_drawn").alias(lot) for lot in LOTS).filter(IS_DRAWN)
     return paid.select(*debts.columns, *LOTS).with_columns(pl.col("user_id").cast(pl.String)).collect()
 
 
-def _classify_rows(inputs: CreditInput, rules: CreditRules, bounds: ColumnBounds = UNMEASURED) -> pl.LazyFrame:
+def _classify_rows(inputs: CreditInput, rules: CreditRules) -> pl.LazyFrame:
     """Returns DRAW_INPUTS columns of the rows with their payment class, their draws in the ledger, and their parts.
 
     ``prepaid_part`` is less by what was drawn on the row in a closed month, and 0 at the lowest.
     """
     rows = _add_ledger(inputs.rows.lazy().select(DRAW_INPUTS), inputs.draws.lazy())
-    classified = classify_payment(rows, inputs.billing_modes.lazy(), rules, bounds)
+    classified = classify_payment(rows, inputs.billing_modes.lazy(), rules)
     if inputs.closed_month_draws.is_empty():
         return classified
     rest = (pl.col("prepaid_part") - pl.col("elsewhere").fill_null(0)).clip(lower_bound=int128(0))

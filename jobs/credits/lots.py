@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 
 import polars as pl
 
-from jobs.domain.fixed_point_columns import UNKNOWN, UNMEASURED, WIDE, BoundedInt, ColumnBounds, int128
+from jobs.domain.fixed_point_columns import WIDE, cumulate, deltas, int128
 from jobs.domain.rules import LOTS, CreditRules
 from jobs.domain.schemas import USER_AS_CATEGORY
 
@@ -69,28 +69,23 @@ def lot_balances(accounts: pl.LazyFrame, draws: pl.LazyFrame, fixed: pl.LazyFram
     )
 
 
-def allocate_lots(rows: pl.LazyFrame, lots: Sequence[str], bounds: ColumnBounds = UNMEASURED) -> pl.LazyFrame:
+def allocate_lots(rows: pl.LazyFrame, lots: Sequence[str]) -> pl.LazyFrame:
     """Adds ``<lot>_drawn`` for each of ``lots``: what the lot pays of each row's demand.
 
     Adds two running totals as well: ``_paid`` of what the last lot pays, ``_rest`` of what no lot pays.
 
     - ``rows``: with ``_demand`` and ``<lot>_left`` (null: nothing), all at least 0; the rows of one user are adjacent,
       the oldest first;
-    - ``lots``: in the order in which they are used up;
-    - ``bounds``: of ``_demand``.
+    - ``lots``: in the order in which they are used up.
     """
     starts = pl.col("_new_user")
-    demand = bounds.column("_demand")
-    running = demand.cumulative(starts, bounds.rows)
     is_new_user = pl.col("user_id").ne_missing(pl.col("user_id").shift())
-    rows = rows.with_columns(_new_user=is_new_user).with_columns(_rest=running.wide)
+    rows = rows.with_columns(_new_user=is_new_user).with_columns(_rest=cumulate(pl.col("_demand"), starts))
     for lot in lots:
-        known = ColumnBounds(bounds.rows, dict.fromkeys(("_paid", "_rest"), (0, running.most)))
         # Running totals: paid by this lot, and still unpaid when this lot's turn comes.
-        paid, rest = known.column("_paid"), known.column("_rest")
-        # A balance above the demand of all rows counts as that demand, so that its bounds are known.
-        balance = pl.col(f"{lot}_left").fill_null(0).cast(WIDE)
-        left = BoundedInt(balance, 0, UNKNOWN).at_most(running.most)
-        drawn = paid.deltas(starts).with_bounds(0, demand.most).wide.alias(f"{lot}_drawn")
-        rows = rows.with_columns(_paid=rest.at_most(left).wide).with_columns(drawn, _rest=(rest - paid).wide)
+        paid, rest = pl.col("_paid"), pl.col("_rest")
+        left = pl.col(f"{lot}_left").fill_null(0).cast(WIDE)
+        rows = rows.with_columns(_paid=pl.min_horizontal(rest, left)).with_columns(
+            deltas(paid, starts).alias(f"{lot}_drawn"), _rest=rest - paid
+        )
     return rows

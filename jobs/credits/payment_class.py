@@ -7,14 +7,12 @@ ones included, are DUE.
 
 import polars as pl
 
-from jobs.domain.fixed_point_columns import UNMEASURED, BoundedInt, ColumnBounds, quantized, where
+from jobs.domain.fixed_point_columns import int128, quantize
 from jobs.domain.rules import CreditRules
 from jobs.domain.schemas import DUE, EARLY, FREE, PREPAID, USER_AS_CATEGORY
 
 
-def classify_payment(
-    rows: pl.LazyFrame, billing_modes: pl.LazyFrame, rules: CreditRules, bounds: ColumnBounds = UNMEASURED
-) -> pl.LazyFrame:
+def classify_payment(rows: pl.LazyFrame, billing_modes: pl.LazyFrame, rules: CreditRules) -> pl.LazyFrame:
     """Adds ``class``, and ``prepaid_part`` (prepaid), ``due_part`` and ``_free_part`` of the cost (units of 10^-10).
 
     - ``rows``: priced, in row order; ``imported``: whether a draw of another program was adopted for the row, which
@@ -40,18 +38,18 @@ def classify_payment(
         with_mode.with_columns(by_mode.cast(pl.Int8).alias("class"))
         .drop("valid_from", "mode")
         .with_columns(
-            prepaid_part=quantized_part(PREPAID, rules.scale, bounds).wide,
-            due_part=quantized_part(DUE, rules.due_scale, bounds).wide,
-            _free_part=quantized_part(FREE, rules.due_scale, bounds).wide,
+            prepaid_part=_quantize_part(PREPAID, rules.scale),
+            due_part=_quantize_part(DUE, rules.due_scale),
+            _free_part=_quantize_part(FREE, rules.due_scale),
         )
     )
 
 
-def quantized_part(payment_class: int, scale: int, bounds: ColumnBounds) -> BoundedInt:
+def _quantize_part(payment_class: int, scale: int) -> pl.Expr:
     """Returns each row's part of the user's running cost in the month, over rows of ``payment_class``, with ``scale``
     decimals.
 
     Rows of another class add nothing to the running cost, so their part is 0.
     """
-    cost = where(pl.col("class") == payment_class, bounds.column("total_cost"), BoundedInt.of(0))
-    return quantized(cost, scale, bounds.rows)
+    cost = pl.when(pl.col("class") == payment_class).then(pl.col("total_cost")).otherwise(int128(0))
+    return quantize(cost, scale)

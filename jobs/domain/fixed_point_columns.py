@@ -1,22 +1,16 @@
-"""Exact integer arithmetic as polars expressions: products, one rounding, cumulative sums.
+"""Exact integer arithmetic as polars expressions: one rounding, cumulative sums, quantized amounts.
 
-A 128-bit division takes thirty times as long as a 64-bit one, and the figures of real days fit 64 bits. A
-``BoundedInt`` carries the bounds of its values and uses Int64 where they fit, else Int128. Both are exact.
+Every value is an Int128, which counts units of 10^-10. Limits such as ``rate_card.MAX_PRICE`` ensure that all values,
+and products of a quantity and a price, fit.
 """
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
-from itertools import product
-from operator import add, mul, sub
+from collections.abc import Callable
 
 import polars as pl
 
-from jobs.domain.fixed_point import ONE, PLACES
+from jobs.domain.fixed_point import PLACES
 
 WIDE = pl.Int128()
-NARROW = pl.Int64()
-UNKNOWN = 2**126
-"""The bound of a column that was not measured. Limits such as ``rate_card.MAX_PRICE`` ensure that all values fit."""
 
 
 def int128(value: int) -> pl.Expr:
@@ -24,140 +18,41 @@ def int128(value: int) -> pl.Expr:
     return pl.lit(value, dtype=WIDE)
 
 
-@dataclass(frozen=True, slots=True)
-class BoundedInt:
-    """An integer expression with known bounds.
+def divide_half_even(numerator: pl.Expr, denominator: pl.Expr) -> pl.Expr:
+    """``numerator / denominator`` (> 0), rounded once to an integer, half to even."""
+    return _map_once(_half_even, numerator.cast(WIDE), denominator.cast(WIDE))
 
-    ``expr``: Int64 where the bounds fit, else Int128. ``least``, ``most``: the inclusive bounds of every value.
+
+def round_half_even(amount: pl.Expr, places: int) -> pl.Expr:
+    """``amount`` (units of 10^-10) rounded to ``places`` decimals, half to even; still in units of 10^-10."""
+    unit = int128(10 ** (PLACES - places))
+    return divide_half_even(amount, unit) * unit
+
+
+def cumulate(amount: pl.Expr, starts: pl.Expr) -> pl.Expr:
+    """The cumulative sum within each group, the row's own value included.
+
+    ``starts``: true in the first row of each group. The rows of a group must be adjacent and in order; this takes one
+    pass over the column, without grouping.
     """
-
-    expr: pl.Expr
-    least: int
-    most: int
-
-    @classmethod
-    def of(cls, value: "int | BoundedInt") -> "BoundedInt":
-        """``value`` itself, or a constant: the same number in every row."""
-        if isinstance(value, BoundedInt):
-            return value
-        return cls(pl.lit(value, dtype=NARROW if _fits(value, value) else WIDE), value, value)
-
-    @property
-    def is_narrow(self) -> bool:
-        return _fits(self.least, self.most)
-
-    @property
-    def wide(self) -> pl.Expr:
-        """The expression as Int128, the type of the columns of frames."""
-        return self.expr.cast(WIDE)
-
-    def __add__(self, other: "int | BoundedInt") -> "BoundedInt":
-        more = BoundedInt.of(other)
-        return _combined(add, self, more, self.least + more.least, self.most + more.most)
-
-    def __sub__(self, other: "int | BoundedInt") -> "BoundedInt":
-        less = BoundedInt.of(other)
-        return _combined(sub, self, less, self.least - less.most, self.most - less.least)
-
-    def __mul__(self, other: "int | BoundedInt") -> "BoundedInt":
-        factor = BoundedInt.of(other)
-        if factor.least == factor.most == 1:
-            return self
-        ends = [one * two for one, two in product((self.least, self.most), (factor.least, factor.most))]
-        return _combined(mul, self, factor, min(ends), max(ends))
-
-    def at_least(self, other: "int | BoundedInt") -> "BoundedInt":
-        """The maximum of ``self`` and ``other`` in each row."""
-        lower = BoundedInt.of(other)
-        if lower.most <= self.least:
-            return self
-        return _combined(pl.max_horizontal, self, lower, max(self.least, lower.least), max(self.most, lower.most))
-
-    def at_most(self, other: "int | BoundedInt") -> "BoundedInt":
-        """The minimum of ``self`` and ``other`` in each row."""
-        upper = BoundedInt.of(other)
-        if upper.least >= self.most:
-            return self
-        return _combined(pl.min_horizontal, self, upper, min(self.least, upper.least), min(self.most, upper.most))
-
-    def with_bounds(self, least: int, most: int) -> "BoundedInt":
-        """The same values with narrower bounds, which the caller knows and arithmetic on bounds cannot derive."""
-        return _bounded(self.expr, max(least, self.least), min(most, self.most))
-
-    def divided(self, denominator: "int | BoundedInt") -> "BoundedInt":
-        """``self / denominator`` (> 0), rounded once to an integer, half to even."""
-        by = BoundedInt.of(denominator)
-        if by.least == by.most == 1:
-            return self
-        # The denominator is above 0 even if its bounds are unknown.
-        smallest, largest = max(by.least, 1), max(by.most, 1)
-        ends = [end // part for end, part in product((self.least, self.most), (smallest, largest))]
-        narrow = self.is_narrow and _fits(0, 2 * by.most)
-        parts = (self.expr, by.expr) if narrow else (self.wide, by.wide)
-        return _bounded(_map_once(_half_even, *parts, narrow=narrow), min(ends), max(ends) + 1)
-
-    def rounded(self, places: int) -> "BoundedInt":
-        """The values (units of 10^-10) rounded to ``places`` decimals, half to even; still in units of 10^-10."""
-        unit: int = 10 ** (PLACES - places)
-        return self.divided(unit) * unit
-
-    def cumulative(self, starts: pl.Expr, rows: int) -> "BoundedInt":
-        """The cumulative sum within each group, the row's own value included.
-
-        ``starts``: true in the first row of each group. ``rows``: the maximum number of rows, for the bounds. The rows
-        of a group must be adjacent and in order; this takes one pass over the column, without grouping.
-        """
-        least, most = min(0, self.least * rows), max(0, self.most * rows)
-        narrow = _fits(least, most)
-        total = _map_once(_cumulative, self.expr if narrow else self.wide, starts, narrow=narrow)
-        return _bounded(total, least, most)
-
-    def deltas(self, starts: pl.Expr) -> "BoundedInt":
-        """The difference of each row to the row before it: the inverse of ``cumulative``.
-
-        ``starts``: true in the first row of each group; its difference is taken to 0.
-        """
-        least, most = (self - self).least, (self - self).most
-        narrow = self.is_narrow and _fits(least, most)
-        steps = _map_once(_deltas, self.expr if narrow else self.wide, starts, narrow=narrow)
-        return _bounded(steps, min(least, self.least), max(most, self.most))
+    return _map_once(_cumulative, amount.cast(WIDE), starts)
 
 
-def where(condition: pl.Expr, then: BoundedInt, otherwise: BoundedInt) -> BoundedInt:
-    """``then`` where the condition is true, else ``otherwise``."""
-    least, most = min(then.least, otherwise.least), max(then.most, otherwise.most)
-    return _combined(lambda one, two: pl.when(condition).then(one).otherwise(two), then, otherwise, least, most)
+def deltas(amount: pl.Expr, starts: pl.Expr) -> pl.Expr:
+    """The difference of each row to the one before it; of the first row of a group to 0. Undoes ``cumulate``."""
+    return _map_once(_deltas, amount.cast(WIDE), starts)
 
 
-@dataclass(frozen=True, slots=True)
-class ColumnBounds:
-    """The known bounds of a frame.
+def quantize(cost: pl.Expr, scale: int | None) -> pl.Expr:
+    """Each row's part of the user's cumulative cost in the month, at ``scale`` decimals.
 
-    ``rows``: the number of rows. ``ends``: the minimum and maximum of columns, by name. ``alone``: whether each row is
-    the only one of its user and day.
+    A part is round(C_i) − round(C_i−1), where C_i is the cumulative cost. So the parts add up to the rounded total, and
+    a customer whose days cost 0.004 each is charged. Needs rows from ``charges.sort_rows``.
     """
-
-    rows: int = UNKNOWN
-    ends: Mapping[str, tuple[int, int]] = field(default_factory=dict)
-    alone: bool = False
-
-    @classmethod
-    def of(cls, frame: pl.DataFrame, names: Iterable[str]) -> "ColumnBounds":
-        """The measured bounds of the columns ``names``: two fast passes over each column."""
-        columns = list(names)
-        if frame.is_empty():
-            return cls(0, dict.fromkeys(columns, (0, 0)), alone=True)
-        least, most = (frame.select(ends).row(0) for ends in (pl.col(columns).min(), pl.col(columns).max()))
-        ends = {name: (low or 0, high or 0) for name, low, high in zip(columns, least, most, strict=True)}
-        return cls(frame.height, ends, "starts_day" in frame.columns and bool(frame["starts_day"].all()))
-
-    def column(self, name: str) -> BoundedInt:
-        """The column ``name`` as Int64 where its bounds fit, else as Int128."""
-        least, most = self.ends.get(name, (-UNKNOWN, UNKNOWN))
-        return BoundedInt(pl.col(name).cast(NARROW if _fits(least, most) else WIDE), least, most)
-
-
-UNMEASURED = ColumnBounds()
+    if scale is None or scale >= PLACES:
+        return cost
+    starts = pl.col("starts_month")
+    return deltas(round_half_even(cumulate(cost, starts), scale), starts)
 
 
 def scaled_half_even(numerator: pl.Expr, denominator: pl.Expr, share: pl.Expr, share_of: pl.Expr) -> pl.Expr:
@@ -177,21 +72,19 @@ def scaled_half_even(numerator: pl.Expr, denominator: pl.Expr, share: pl.Expr, s
     return floor + ((twice > divisor) | ((twice == divisor) & (floor % 2 == 1))).cast(WIDE)
 
 
-def _map_once(
-    function: Callable[[pl.Series, pl.Series], pl.Series], one: pl.Expr, two: pl.Expr, *, narrow: bool
-) -> pl.Expr:
+def _map_once(function: Callable[[pl.Series, pl.Series], pl.Series], one: pl.Expr, two: pl.Expr) -> pl.Expr:
     """``function`` of two columns. As a plain expression, each operand would be computed at every mention."""
-    return pl.map_batches([one, two], lambda columns: function(*columns), return_dtype=NARROW if narrow else WIDE)
+    return pl.map_batches([one, two], lambda columns: function(*columns), return_dtype=WIDE)
 
 
 def _half_even(numerator: pl.Series, denominator: pl.Series) -> pl.Series:
-    two = pl.Series([2], dtype=numerator.dtype)
+    two = pl.Series([2], dtype=WIDE)
     floor = numerator // denominator
     twice = (numerator - floor * denominator) * two
     up, ties = twice > denominator, twice == denominator
     if ties.any():
-        up |= ties & (floor % two == pl.Series([1], dtype=numerator.dtype))
-    return floor + up.cast(floor.dtype)
+        up |= ties & (floor % two == pl.Series([1], dtype=WIDE))
+    return floor + up.cast(WIDE)
 
 
 def _cumulative(value: pl.Series, starts: pl.Series) -> pl.Series:
@@ -200,35 +93,5 @@ def _cumulative(value: pl.Series, starts: pl.Series) -> pl.Series:
 
 
 def _deltas(value: pl.Series, starts: pl.Series) -> pl.Series:
-    before = pl.when(starts).then(pl.lit(0, dtype=value.dtype)).otherwise(pl.col("value").shift())
+    before = pl.when(starts).then(pl.lit(0, dtype=WIDE)).otherwise(pl.col("value").shift())
     return value - value.to_frame("value").select(before).to_series()
-
-
-def _fits(least: int, most: int) -> bool:
-    return least >= -(2**63) and most < 2**63
-
-
-def _combined(
-    operation: Callable[[pl.Expr, pl.Expr], pl.Expr], one: BoundedInt, two: BoundedInt, least: int, most: int
-) -> BoundedInt:
-    narrow = one.is_narrow and two.is_narrow and _fits(least, most)
-    expr = operation(one.expr, two.expr) if narrow else operation(one.wide, two.wide)
-    return _bounded(expr, least, most)
-
-
-def _bounded(expr: pl.Expr, least: int, most: int) -> BoundedInt:
-    expr = expr.cast(NARROW) if _fits(least, most) else expr
-    return BoundedInt(expr, max(least, -UNKNOWN), min(most, UNKNOWN))
-
-
-def quantized(cost: BoundedInt, scale: int | None, rows: int) -> BoundedInt:
-    """Each row's part of the user's cumulative cost in the month, at ``scale`` decimals; of at most ``rows`` rows.
-
-    A part is round(C_i) − round(C_i−1), where C_i is the cumulative cost. So the parts add up to the rounded total, and
-    a customer whose days cost 0.004 each is charged. Needs rows from ``charges.sort_rows``.
-    """
-    if scale is None or scale >= PLACES:
-        return cost
-    starts = pl.col("starts_month")
-    parts = cost.cumulative(starts, rows).rounded(scale).deltas(starts)
-    return parts.with_bounds(cost.least - ONE, cost.most + ONE)

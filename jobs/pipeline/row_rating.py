@@ -1,12 +1,8 @@
 """Rates the rows of a run: the steps of jobs.rating in their order."""
 
-from dataclasses import replace
-
 import polars as pl
 
-from jobs.domain.fixed_point_columns import ColumnBounds
 from jobs.domain.meters import cost_of
-from jobs.domain.rules import PricingTerms
 from jobs.domain.schemas import OVERRIDES, usage_schema
 from jobs.postgres.run_scope import RunScope
 from jobs.rating import price_overrides
@@ -25,33 +21,13 @@ def is_priceable(scope: RunScope) -> pl.Expr:
 
 
 def rate_rows(usage: pl.LazyFrame, scope: RunScope) -> pl.DataFrame:
-    """Returns the rows of ``usage`` (schemas.usage_schema) with charges and costs, by user in row order.
-
-    Users with price overrides are priced apart, because override prices need integers of 128 bits.
-    """
-    names = usage.collect_schema().names()
-    ordered = sort_rows(usage).collect()
-    if not scope.pricing_terms.overridden:
-        return _rate_sorted(ordered, names, scope, scope.pricing_terms)
-    has_overrides = pl.col("user_id").cast(pl.String).is_in(sorted(scope.overrides.users))
-    without_overrides = replace(scope.pricing_terms, overridden=frozenset())
-    rows_with_overrides = _add_overrides(ordered.filter(has_overrides).lazy(), scope).collect()
-    return pl.concat(
-        [
-            _rate_sorted(ordered.filter(~has_overrides), names, scope, without_overrides),
-            _rate_sorted(rows_with_overrides, names, scope, scope.pricing_terms),
-        ]
-    )
-
-
-def _rate_sorted(ordered: pl.DataFrame, names: list[str], scope: RunScope, terms: PricingTerms) -> pl.DataFrame:
-    meters = [meter.name for meter in scope.meters]
-    charged = add_charges(ordered.lazy(), terms, ColumnBounds.of(ordered, meters)).collect()
-    bounds = ColumnBounds.of(charged, ["recorded", *map(cost_of, meters)])
+    """Returns the rows of ``usage`` (schemas.usage_schema) with charges and costs, by user in row order."""
+    names, meters = usage.collect_schema().names(), [meter.name for meter in scope.meters]
+    charged = add_charges(with_overrides(usage, scope), scope.pricing_terms).collect()
     added = ("month", "starts_month", "starts_day")
     costs = ("total_cost", "adjustment_cost", "lacks_recorded", "new_total_cost")
     return (
-        add_costs(charged.lazy(), scope.meters, scope.cost_rules, bounds)
+        add_costs(charged.lazy(), scope.meters, scope.cost_rules)
         .select(*names, *added, *costs, *map(cost_of, meters))
         .collect()
     )
@@ -65,10 +41,6 @@ def break_down_prices(rows: pl.DataFrame, scope: RunScope) -> pl.DataFrame:
 
 def with_overrides(usage: pl.LazyFrame, scope: RunScope) -> pl.LazyFrame:
     """Returns ``usage`` in row order, each row with the overrides of its user and day."""
-    return _add_overrides(sort_rows(usage), scope)
-
-
-def _add_overrides(ordered: pl.LazyFrame, scope: RunScope) -> pl.LazyFrame:
     frame = pl.DataFrame(list(scope.overrides.rows), schema=OVERRIDES).lazy()
     overrides = price_overrides.expand_overrides(frame, scope.window.first, scope.window.last)
-    return price_overrides.join_overrides(ordered, overrides, scope.pricing_terms.overridden)
+    return price_overrides.join_overrides(sort_rows(usage), overrides, scope.pricing_terms.overridden)

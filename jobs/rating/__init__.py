@@ -1,7 +1,6 @@
 """What usage costs: tiers, price overrides, charges, row costs. Pure: frame in, frame out.
 
-Quantities and amounts are integers that count units of 10^-10 (``domain.fixed_point``). They have
-64 bits where their bounds allow it, else 128: a product of the largest quantity and the largest price stays below
-2^127 (``domain.rate_card``).
+Quantities and amounts are integers of 128 bits that count units of 10^-10 (``domain.fixed_point_columns``): a product
+of the largest quantity and the largest price stays below 2^127 (``domain.rate_card``).
 There is no default price. Who pays for a cost is decided in ``jobs.credits``.
 """

@@ -5,25 +5,21 @@ of the month. It is rounded once, half to even, at 10 places. The quantity of a 
 between the running total after the row and before it, both clipped to the tier's bounds.
 """
 
-from calendar import monthrange
 from collections.abc import Sequence
 from functools import reduce
-from math import gcd
 from operator import add
 
 import polars as pl
 
 from jobs.domain.fixed_point import ONE
 from jobs.domain.fixed_point_columns import (
-    NARROW,
-    UNMEASURED,
     WIDE,
-    BoundedInt,
-    ColumnBounds,
+    cumulate,
+    deltas,
+    divide_half_even,
     int128,
-    quantized,
+    quantize,
     scaled_half_even,
-    where,
 )
 from jobs.domain.meters import Meter, cost_of
 from jobs.domain.rate_card import Card, Tier
@@ -67,98 +63,80 @@ def _sort(usage: pl.DataFrame) -> pl.DataFrame:
     return keyed
 
 
-def add_charges(ordered: pl.LazyFrame, terms: PricingTerms, bounds: ColumnBounds = UNMEASURED) -> pl.LazyFrame:
+def add_charges(ordered: pl.LazyFrame, terms: PricingTerms) -> pl.LazyFrame:
     """Adds ``<meter>_cost`` (units of 10^-10) for each meter to rows from ``sort_rows``; overrides are joined for the
     meters of ``terms.overridden``."""
     return ordered.with_columns(
-        charge(meter, terms.cards(meter), terms, bounds).alias(cost_of(meter.name)) for meter in terms.meters
+        charge(meter, terms.cards(meter), terms).alias(cost_of(meter.name)) for meter in terms.meters
     )
 
 
-def charge(meter: Meter, cards: Sequence[Card], terms: PricingTerms, bounds: ColumnBounds) -> pl.Expr:
+def charge(meter: Meter, cards: Sequence[Card], terms: PricingTerms) -> pl.Expr:
     """Returns the charge of one meter: by the card of the day, unless an override replaces or discounts it."""
-    numerator, denominator = _card_fraction(meter, cards[0], terms, bounds)
+    numerator, denominator = _card_fraction(meter, cards[0], terms)
     for card in cards[1:]:
-        is_effective = pl.col("date") >= card.effective_from
-        newer_numerator, newer_denominator = _card_fraction(meter, card, terms, bounds)
-        numerator = where(is_effective, newer_numerator, numerator)
-        denominator = where(is_effective, newer_denominator, denominator)
+        is_effective = pl.when(pl.col("date") >= card.effective_from)
+        newer_numerator, newer_denominator = _card_fraction(meter, card, terms)
+        numerator = is_effective.then(newer_numerator).otherwise(numerator)
+        denominator = is_effective.then(newer_denominator).otherwise(denominator)
     if meter.name not in terms.overridden:
-        return numerator.divided(denominator).wide
+        return divide_half_even(numerator, denominator)
     price, discount = pl.col(PRICE + meter.name), pl.col(DISCOUNT + meter.name)
     by_price = pl.col(meter.name).cast(WIDE) * price.cast(WIDE)
-    undivided = pl.when(price.is_not_null()).then(by_price).otherwise(numerator.wide)
+    undivided = pl.when(price.is_not_null()).then(by_price).otherwise(numerator)
     percent_to_pay = int128(HUNDRED_PERCENT) - pl.when(price.is_null()).then(discount).fill_null(0).cast(WIDE)
-    return scaled_half_even(undivided, denominator.wide, percent_to_pay, int128(HUNDRED_PERCENT))
+    return scaled_half_even(undivided, denominator, percent_to_pay, int128(HUNDRED_PERCENT))
 
 
-def _card_fraction(
-    meter: Meter, card: Card, terms: PricingTerms, bounds: ColumnBounds
-) -> tuple[BoundedInt, BoundedInt]:
+def _card_fraction(meter: Meter, card: Card, terms: PricingTerms) -> tuple[pl.Expr, pl.Expr]:
     """Returns numerator and denominator of the charge by ``card``."""
-    quantities = tier_quantities(meter, card, terms, bounds)
-    # In lowest terms, so that usual quantities fit 64 bits. An override price shares the denominator, so the fraction
-    # of an overridden meter is not reduced.
-    common = 1 if meter.name in terms.overridden else gcd(card.per * ONE, *(tier.price for tier, _ in quantities))
-    numerator = reduce(add, [quantity * (tier.price // common) for tier, quantity in quantities], BoundedInt.of(0))
-    return numerator, (_month_days(terms) if meter.is_level else BoundedInt.of(1)) * (card.per * ONE // common)
+    numerator = reduce(add, [quantity * int128(tier.price) for tier, quantity in tier_quantities(meter, card, terms)])
+    days = _MONTH_DAYS if meter.is_level else int128(1)
+    return numerator, days * int128(card.per * ONE)
 
 
-def _month_days(terms: PricingTerms) -> BoundedInt:
-    """Returns the days of the month of each row."""
-    if (terms.first.year, terms.first.month) == (terms.last.year, terms.last.month):
-        return BoundedInt.of(monthrange(terms.first.year, terms.first.month)[1])
-    return BoundedInt(pl.col("_month_days").cast(NARROW), 28, 31)
+_MONTH_DAYS = pl.col("_month_days").cast(WIDE)
 
 
-def tier_quantities(
-    meter: Meter, card: Card, terms: PricingTerms, bounds: ColumnBounds = UNMEASURED
-) -> list[tuple[Tier, BoundedInt]]:
+def tier_quantities(meter: Meter, card: Card, terms: PricingTerms) -> list[tuple[Tier, pl.Expr]]:
     """Returns each tier of ``card`` with the quantity of each row that lies in it (units of 10^-10).
 
     With tiers over a month, a level's running total and bounds are GB-months. Both are multiplied by the days of the
     month, so that nothing is divided before the one rounding.
     """
-    quantity = bounds.column(meter.name)
+    quantity = pl.col(meter.name).cast(WIDE)
     if len(card.tiers) == 1:
         return [(card.tiers[0], quantity)]
-    if terms.tier_period == "day" and bounds.alone:
-        return [(tier, _clip(quantity, tier, above, BoundedInt.of(1)) - tier.start) for tier, above in card.bounds()]
     monthly = terms.tier_period == "month"
     starts = pl.col("starts_month" if monthly else "starts_day")
-    unit = _month_days(terms) if monthly and meter.is_level else BoundedInt.of(1)
-    total = quantity.cumulative(starts, bounds.rows)
-    return [
-        (tier, ((_clip(total, tier, above, unit) - unit * tier.start).deltas(starts)).with_bounds(0, quantity.most))
-        for tier, above in card.bounds()
-    ]
+    unit = _MONTH_DAYS if monthly and meter.is_level else int128(1)
+    total = cumulate(quantity, starts)
+    return [(tier, deltas(_clip(total, tier, above, unit), starts)) for tier, above in card.bounds()]
 
 
-def _clip(total: BoundedInt, tier: Tier, above: int | None, unit: BoundedInt) -> BoundedInt:
-    """Returns ``total`` clipped to the bounds of ``tier``, which ends at ``above`` (None: never)."""
-    clipped = total.at_least(unit * tier.start)
-    return clipped if above is None else clipped.at_most(unit * above)
+def _clip(total: pl.Expr, tier: Tier, above: int | None, unit: pl.Expr) -> pl.Expr:
+    """Returns how much of ``total`` lies in ``tier``, which ends at ``above`` (None: never)."""
+    start = unit * int128(tier.start)
+    clipped = pl.max_horizontal(total, start)
+    return (clipped if above is None else pl.min_horizontal(clipped, unit * int128(above))) - start
 
 
-def add_costs(
-    charged: pl.LazyFrame, meters: Sequence[Meter], rules: CostRules, bounds: ColumnBounds = UNMEASURED
-) -> pl.LazyFrame:
+def add_costs(charged: pl.LazyFrame, meters: Sequence[Meter], rules: CostRules) -> pl.LazyFrame:
     """Adds ``total_cost``, ``adjustment_cost`` (Int128), ``lacks_recorded`` and ``new_total_cost`` to charged rows.
 
     ``lacks_recorded``: whether a row of a recorded month has no recorded cost, so that it costs its charges.
     ``new_total_cost``: the quantized cost, null in recorded months. Amounts are in units of 10^-10.
     """
-    charged_sum = reduce(add, [bounds.column(cost_of(meter.name)) for meter in meters], BoundedInt.of(0))
+    charged_sum = reduce(add, [pl.col(cost_of(meter.name)) for meter in meters], int128(0))
     is_rated = pl.col("month").is_in(sorted(rules.rated))
     is_set = pl.col("recorded").is_not_null()
     if rules.zero_is_missing:
         is_set &= pl.col("recorded") != 0
     takes_recorded = is_set & ~is_rated
-    total = where(takes_recorded, bounds.column("recorded"), charged_sum)
-    quantized_total = quantized(total, rules.scale, bounds.rows)
+    total = pl.when(takes_recorded).then(pl.col("recorded").cast(WIDE)).otherwise(charged_sum)
     return charged.with_columns(
-        total_cost=total.wide,
-        adjustment_cost=(total - charged_sum).wide,
+        total_cost=total,
+        adjustment_cost=total - charged_sum,
         lacks_recorded=~takes_recorded & ~is_rated,
-        new_total_cost=pl.when(is_rated).then(quantized_total.wide).otherwise(pl.lit(None, WIDE)),
+        new_total_cost=pl.when(is_rated).then(quantize(total, rules.scale)).otherwise(pl.lit(None, WIDE)),
     )

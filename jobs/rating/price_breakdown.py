@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import polars as pl
 
 from jobs.domain.fixed_point import ONE
-from jobs.domain.fixed_point_columns import UNKNOWN, WIDE, BoundedInt, int128, scaled_half_even
+from jobs.domain.fixed_point_columns import WIDE, cumulate, deltas, int128, scaled_half_even
 from jobs.domain.meters import Meter
 from jobs.domain.rate_card import Card
 from jobs.domain.rules import PricingTerms
@@ -44,11 +44,11 @@ def _charge() -> pl.Expr:
     So the charges add up to the charge of the meter (charges.charge), which is rounded once.
     """
     starts, priced = pl.col("_starts"), pl.col("quantity") * pl.col("price")
-    cumulative = BoundedInt(priced, -UNKNOWN, UNKNOWN).cumulative(starts, UNKNOWN).wide
+    cumulative = cumulate(priced, starts)
     percent_to_pay = int128(HUNDRED_PERCENT) - pl.col("discount").fill_null(0).cast(WIDE)
     divisor = pl.col("per").cast(WIDE) * pl.col("_days").cast(WIDE) * int128(ONE)
     rounded = scaled_half_even(cumulative, divisor, percent_to_pay, int128(HUNDRED_PERCENT))
-    return BoundedInt(rounded, -UNKNOWN, UNKNOWN).deltas(starts).wide
+    return deltas(rounded, starts)
 
 
 def _break_down_meter(ordered: pl.LazyFrame, meter: Meter, terms: PricingTerms) -> Iterator[pl.LazyFrame]:
@@ -81,7 +81,7 @@ def _break_down_card(
     for number, (tier, quantity) in enumerate(tier_quantities(meter, card, terms)):
         # The running total needs every row of the user, so it is taken before rows are left out.
         yield (
-            ordered.with_columns(quantity.wide.alias(f"tier {number}"))
+            ordered.with_columns(quantity.alias(f"tier {number}"))
             .filter(applies & price.is_null())
             .select(
                 *same,

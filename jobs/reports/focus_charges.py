@@ -10,7 +10,7 @@ import polars as pl
 
 from jobs.domain.billing_periods import days_in
 from jobs.domain.fixed_point import ONE
-from jobs.domain.fixed_point_columns import UNKNOWN, BoundedInt, int128, scaled_half_even
+from jobs.domain.fixed_point_columns import cumulate, deltas, divide_half_even, int128, scaled_half_even
 from jobs.domain.schemas import FREE, usage_schema
 from jobs.domain.tables import USER_DAY
 from jobs.pipeline.row_rating import with_overrides
@@ -53,17 +53,12 @@ def list_charges(scope: RunScope, rated: RatedUsers) -> pl.DataFrame:
     )
     return (
         charges.with_columns(
-            pricing_quantity=_half_even(pl.col("quantity") * _FINER, pl.col("priced_for")),
+            pricing_quantity=divide_half_even(pl.col("quantity") * _FINER, pl.col("priced_for")),
             list_price=pl.col("price") * _FINER,
         )
         .drop("price", "priced_for")
         .collect()
     )
-
-
-def _half_even(numerator: pl.Expr, denominator: pl.Expr) -> pl.Expr:
-    """``numerator / denominator``, rounded half to even."""
-    return BoundedInt(numerator, -UNKNOWN, UNKNOWN).divided(BoundedInt(denominator, 1, UNKNOWN)).wide
 
 
 def _join_overrides(pieces: pl.DataFrame, ordered: pl.DataFrame, scope: RunScope) -> pl.DataFrame:
@@ -91,7 +86,7 @@ def _add_costs(pieces: pl.DataFrame, scope: RunScope) -> pl.DataFrame:
     levels = [meter.name for meter in scope.meters if meter.is_level]
     numbers = {meter.name: number for number, meter in enumerate(scope.meters)}
     days = pl.when(pl.col("meter").is_in(levels)).then(days_in(scope.window.first)).otherwise(1)
-    number = pl.col("meter").replace_strict(numbers, return_dtype=pl.Int64)
+    starts, number = pl.col("_starts"), pl.col("meter").replace_strict(numbers, return_dtype=pl.Int64)
     # The pieces of a meter of a row become neighbours, in the order of the tiers, which they have already.
     adjacent = pieces.with_columns(
         priced_for=(pl.col("per") * days).cast(pl.Int128),
@@ -100,27 +95,19 @@ def _add_costs(pieces: pl.DataFrame, scope: RunScope) -> pl.DataFrame:
     cumulative = adjacent.with_columns(
         _starts=pl.col("_row_meter").ne_missing(pl.col("_row_meter").shift())
     ).with_columns(
-        _quantity=_cumulate(pl.col("quantity")),
-        _by_card=_cumulate(pl.col("quantity") * pl.col("price")),
+        _quantity=cumulate(pl.col("quantity"), starts),
+        _by_card=cumulate(pl.col("quantity") * pl.col("price"), starts),
     )
     denominator = pl.col("priced_for") * int128(ONE)
-    listed = cumulative.with_columns(_list=_half_even(pl.col("_by_card"), denominator))
+    listed = cumulative.with_columns(_list=divide_half_even(pl.col("_by_card"), denominator))
     is_plain = pl.col("override_id").is_null()
     both = [_add_plain_price(listed.filter(is_plain)), _add_override_price(listed.filter(~is_plain), denominator)]
     # Whole groups are moved: an override is of a row's meter.
     return (
         pl.concat(both)
-        .with_columns(_difference("_list").alias("list_cost"), _difference("_contracted").alias("contracted_cost"))
+        .with_columns(list_cost=deltas(pl.col("_list"), starts), contracted_cost=deltas(pl.col("_contracted"), starts))
         .drop("_row_meter", "_starts", "_quantity", "_by_card", "_list", "_contracted")
     )
-
-
-def _cumulate(amount: pl.Expr) -> pl.Expr:
-    return BoundedInt(amount, -UNKNOWN, UNKNOWN).cumulative(pl.col("_starts"), UNKNOWN).wide
-
-
-def _difference(column: str) -> pl.Expr:
-    return BoundedInt(pl.col(column), -UNKNOWN, UNKNOWN).deltas(pl.col("_starts")).wide
 
 
 def _add_plain_price(pieces: pl.DataFrame) -> pl.DataFrame:
@@ -133,5 +120,5 @@ def _add_override_price(pieces: pl.DataFrame, denominator: pl.Expr) -> pl.DataFr
     price = pl.coalesce("override_price", "price") * _FINER * pl.col("to_pay")
     return pieces.with_columns(
         _contracted=scaled_half_even(whole, denominator, pl.col("to_pay"), int128(HUNDRED_PERCENT)),
-        contracted_price=_half_even(price, int128(HUNDRED_PERCENT)),
+        contracted_price=divide_half_even(price, int128(HUNDRED_PERCENT)),
     )

@@ -10,7 +10,7 @@ from uuid import UUID
 
 import polars as pl
 
-from jobs.domain.fixed_point_columns import UNMEASURED, WIDE, BoundedInt
+from jobs.domain.fixed_point_columns import WIDE, divide_half_even
 from jobs.domain.meters import Meter, additive_columns, days_of
 from jobs.domain.schemas import DRAWN, DUE, EARLY, FREE, PREPAID
 from jobs.domain.tables import CLUSTER_DAY, CLUSTER_MONTH, USER_DAY
@@ -82,9 +82,9 @@ def sum_amounts(meters: Sequence[Meter]) -> list[pl.Expr]:
 
 def gb_months(meters: Sequence[Meter]) -> list[pl.Expr]:
     """Returns each level in GB-months, from its sum over days."""
-    days = BoundedInt(pl.col("month").dt.days_in_month().cast(pl.Int64), 28, 31)
+    days = pl.col("month").dt.days_in_month()
     levels = [meter.name for meter in meters if meter.is_level]
-    return [UNMEASURED.column(name).divided(days).wide.alias(name) for name in levels]
+    return [divide_half_even(pl.col(name), days).alias(name) for name in levels]
 
 
 def sum_cluster_months(days: pl.LazyFrame, users: pl.LazyFrame, meters: Sequence[Meter]) -> pl.LazyFrame:
@@ -105,8 +105,8 @@ def sum_cluster_months(days: pl.LazyFrame, users: pl.LazyFrame, meters: Sequence
         .with_columns(gb_months(meters))
         .join(users, on=CLUSTER_MONTH, nulls_equal=True)
         .with_columns(
-            UNMEASURED.column("total_cost").divided(UNMEASURED.column("active_users")).wide.alias("cost_per_user"),
-            pl.col("active_users").alias("users"),
+            cost_per_user=divide_half_even(pl.col("total_cost"), pl.col("active_users")),
+            users=pl.col("active_users"),
         )
     )
 

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from jobs.domain.billing_periods import first_of, last_of
 from jobs.domain.fixed_point import ONE
-from jobs.domain.fixed_point_columns import ColumnBounds
 from jobs.domain.meters import Meter
 from jobs.domain.rate_card import parse
 from jobs.domain.rules import PricingTerms
@@ -70,7 +69,7 @@ def test_tiers_run_over_all_rows_of_a_user_and_day(calls: list[int]) -> None:
     terms = PricingTerms((CALLS,), TIERS, day, last_of(day), "day", frozenset())
     rows = [{"id": n, "user_id": "ada", "date": day, "calls": number * ONE} for n, number in enumerate(calls)]
     ordered = sort_rows(pl.LazyFrame(rows, schema=usage_schema(["calls"]))).collect()
-    found = add_charges(ordered.lazy(), terms, ColumnBounds.of(ordered, ["calls"])).collect()
+    found = add_charges(ordered.lazy(), terms).collect()
     assert found["calls_cost"].sum() == 2 * max(0, sum(calls) - 5) * ONE
 
 
