@@ -55,36 +55,38 @@ def quantize(cost: pl.Expr, scale: int | None) -> pl.Expr:
     return deltas(round_half_even(cumulate(cost, starts), scale), starts)
 
 
-def scaled_half_even(numerator: pl.Expr, denominator: pl.Expr, share: pl.Expr, share_of: pl.Expr) -> pl.Expr:
-    """``numerator / denominator × share / share_of`` (all Int128) with one rounding, half to even.
+def scaled_half_even(numerator: pl.Expr, denominator: pl.Expr, share: pl.Expr, share_of: int) -> pl.Expr:
+    """``numerator / denominator × share / share_of`` with one rounding, half to even."""
+    return _map_once(_scaled_half_even, numerator, denominator, share, int128(share_of))
 
-    The product ``numerator × share`` may exceed 2^127. So the quotient and the remainder of ``numerator / denominator``
-    are multiplied separately, and the sum of both remainders is divided once.
-    """
+
+def _map_once(function: Callable[..., pl.Series], *columns: pl.Expr) -> pl.Expr:
+    """``function`` of some columns. As a plain expression, each operand would be computed at every mention."""
+    return pl.map_batches(columns, lambda series: function(*series), return_dtype=WIDE)
+
+
+def _half_even(numerator: pl.Series, denominator: pl.Series, plus: pl.Series | None = None) -> pl.Series:
+    """The quotient, rounded, and ``plus`` (whole numbers): a tie is decided by the parity of their sum."""
+    floor = numerator // denominator
+    twice = (numerator - floor * denominator) * _TWO
+    result = floor if plus is None else floor + plus
+    up, ties = twice > denominator, twice == denominator
+    if ties.any():
+        up |= ties & (result % _TWO == _ONE)
+    return result + up.cast(WIDE)
+
+
+_ONE, _TWO = (pl.Series([number], dtype=WIDE) for number in (1, 2))
+
+
+def _scaled_half_even(numerator: pl.Series, denominator: pl.Series, share: pl.Series, share_of: pl.Series) -> pl.Series:
+    # The product ``numerator × share`` may exceed 2^127. So the quotient and the remainder of ``numerator /
+    # denominator`` are multiplied separately, and the sum of both remainders is divided once.
     quotient = numerator // denominator
     scaled = quotient * share
     whole = scaled // share_of
     rest = (scaled - whole * share_of) * denominator + (numerator - quotient * denominator) * share
-    divisor = denominator * share_of
-    floor = whole + rest // divisor
-    twice = 2 * (rest % divisor)
-    # A tie is decided by the parity of the complete result; the parity of a part of it would be wrong half of the time.
-    return floor + ((twice > divisor) | ((twice == divisor) & (floor % 2 == 1))).cast(WIDE)
-
-
-def _map_once(function: Callable[[pl.Series, pl.Series], pl.Series], one: pl.Expr, two: pl.Expr) -> pl.Expr:
-    """``function`` of two columns. As a plain expression, each operand would be computed at every mention."""
-    return pl.map_batches([one, two], lambda columns: function(*columns), return_dtype=WIDE)
-
-
-def _half_even(numerator: pl.Series, denominator: pl.Series) -> pl.Series:
-    two = pl.Series([2], dtype=WIDE)
-    floor = numerator // denominator
-    twice = (numerator - floor * denominator) * two
-    up, ties = twice > denominator, twice == denominator
-    if ties.any():
-        up |= ties & (floor % two == pl.Series([1], dtype=WIDE))
-    return floor + up.cast(WIDE)
+    return _half_even(rest, denominator * share_of, whole)
 
 
 def _cumulative(value: pl.Series, starts: pl.Series) -> pl.Series:

@@ -85,7 +85,7 @@ def charge(meter: Meter, cards: Sequence[Card], terms: PricingTerms) -> pl.Expr:
     by_price = pl.col(meter.name).cast(WIDE) * price.cast(WIDE)
     undivided = pl.when(price.is_not_null()).then(by_price).otherwise(numerator)
     percent_to_pay = int128(HUNDRED_PERCENT) - pl.when(price.is_null()).then(discount).fill_null(0).cast(WIDE)
-    return scaled_half_even(undivided, denominator, percent_to_pay, int128(HUNDRED_PERCENT))
+    return scaled_half_even(undivided, denominator, percent_to_pay, HUNDRED_PERCENT)
 
 
 def _card_fraction(meter: Meter, card: Card, terms: PricingTerms) -> tuple[pl.Expr, pl.Expr]:

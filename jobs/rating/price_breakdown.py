@@ -47,7 +47,7 @@ def _charge() -> pl.Expr:
     cumulative = cumulate(priced, starts)
     percent_to_pay = int128(HUNDRED_PERCENT) - pl.col("discount").fill_null(0).cast(WIDE)
     divisor = pl.col("per").cast(WIDE) * pl.col("_days").cast(WIDE) * int128(ONE)
-    rounded = scaled_half_even(cumulative, divisor, percent_to_pay, int128(HUNDRED_PERCENT))
+    rounded = scaled_half_even(cumulative, divisor, percent_to_pay, HUNDRED_PERCENT)
     return deltas(rounded, starts)
 
 

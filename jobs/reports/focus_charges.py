@@ -119,6 +119,6 @@ def _add_override_price(pieces: pl.DataFrame, denominator: pl.Expr) -> pl.DataFr
     whole = pl.coalesce(pl.col("_quantity") * pl.col("override_price"), "_by_card")
     price = pl.coalesce("override_price", "price") * _FINER * pl.col("to_pay")
     return pieces.with_columns(
-        _contracted=scaled_half_even(whole, denominator, pl.col("to_pay"), int128(HUNDRED_PERCENT)),
+        _contracted=scaled_half_even(whole, denominator, pl.col("to_pay"), HUNDRED_PERCENT),
         contracted_price=divide_half_even(price, int128(HUNDRED_PERCENT)),
     )

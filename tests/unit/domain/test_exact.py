@@ -71,7 +71,7 @@ def test_a_column_is_divided_row_by_row(rows: list[tuple[int, int]]) -> None:
 def test_a_discounted_charge_is_rounded_once_and_never_overflows(
     quantity: int, price: int, denominator: int, keep: int
 ) -> None:
-    found = scaled_half_even(int128(quantity) * int128(price), int128(denominator), int128(keep), int128(PERCENT))
+    found = scaled_half_even(int128(quantity) * int128(price), int128(denominator), int128(keep), PERCENT)
     assert pl.select(found).item() == round(Fraction(quantity * price, denominator) * Fraction(keep, PERCENT))
 
 
