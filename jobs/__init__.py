@@ -17,7 +17,7 @@ The packages, and how data flows through them::
     docs             the manual; cli shows it, postgres takes the comments of the tables from it
 
 The path of one usage row through a run, module by module. ``pipeline.batch_runner`` calls 3 and 10, and
-``pipeline.batch_computation`` 5 to 9; 3 calls 4, by ``pipeline.row_rating``::
+``pipeline.batch_computation`` 5 to 9; 3 calls 4::
 
      1  postgres.detection           finds that a month of the user differs: the user is on the work list
      2  pipeline.batches             puts the batch of this user to work

@@ -22,13 +22,13 @@ from jobs.pipeline.batch_computation import compute_days_target, compute_months_
 from jobs.pipeline.batch_input import BatchInput
 from jobs.pipeline.batch_reading import read_input
 from jobs.pipeline.planning import make_window_scope
-from jobs.pipeline.row_rating import break_down_prices
 from jobs.postgres import debts, preflight, rejects, run_log, server_clock
 from jobs.postgres.connections import Connection, query_database
 from jobs.postgres.conninfo import Address
 from jobs.postgres.rejects import Reject
 from jobs.postgres.run_scope import RunScope
 from jobs.postgres.usage_reader import Reader
+from jobs.rating.price_breakdown import break_down_prices
 from jobs.rollups.sums import PAYMENT_SUMS
 from jobs.settings import Settings
 
@@ -146,6 +146,6 @@ def _lines(scope: RunScope, paid_rows: pl.DataFrame) -> Iterator[ExplainedRow]:
 def _break_down(scope: RunScope, paid_rows: pl.DataFrame) -> pl.DataFrame:
     """The pieces of all rows: the id of the row, and the fields of PricedQuantity without the days of a level."""
     amounts = ("quantity", "tier_from", "price", "discount", "charge")
-    return break_down_prices(paid_rows, scope).select(
+    return break_down_prices(paid_rows, scope.pricing_terms).select(
         id_text("id"), "meter", "per", "because", *map(in_decimals, amounts)
     )

@@ -3,9 +3,10 @@
 They are here, and not in rating and credits, because the scope of a run is decided before polars is imported.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from typing import Any
 
 from jobs.domain.fixed_point import PLACES
 from jobs.domain.meters import Meter
@@ -20,8 +21,9 @@ too: then all users are recomputed."""
 class PricingTerms:
     """The prices of a run: the meters that it reads, their rate card, and the days from ``first`` to ``last``.
 
-    ``tier_period``: "day" or "month", the period over which quantities are counted towards a tier. ``overridden``: the
-    names of meters with any price override.
+    - ``tier_period``: "day" or "month", the period over which quantities are counted towards a tier;
+    - ``overridden``: the names of meters with any price override;
+    - ``overrides``: the price overrides of these days (rows of schemas.OVERRIDES).
     """
 
     meters: tuple[Meter, ...]
@@ -30,6 +32,7 @@ class PricingTerms:
     last: date
     tier_period: str
     overridden: frozenset[str]
+    overrides: Sequence[Mapping[str, Any]] = ()
 
     def cards(self, meter: Meter) -> Sequence[Card]:
         """The cards of ``meter`` in effect on any of these days."""

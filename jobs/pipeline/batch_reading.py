@@ -10,11 +10,11 @@ from jobs.credits.ledger_entries import find_vanished_draws, make_zero_draws, se
 from jobs.domain.schemas import PAYABLE, USER_AS_CATEGORY
 from jobs.pipeline import unexplained_credits
 from jobs.pipeline.batch_input import BatchInput
-from jobs.pipeline.row_rating import is_priceable, rate_rows
 from jobs.postgres import user_state
 from jobs.postgres.connections import Connection, transaction
 from jobs.postgres.run_scope import RunScope
 from jobs.postgres.usage_reader import Reader
+from jobs.rating.charges import rate_rows
 
 
 def rate_users(
@@ -31,9 +31,19 @@ def rate_users(
 
 def _split_and_rate(usage: pl.DataFrame, scope: RunScope) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Returns the rated rows of ``usage``, and the rows that cannot be priced."""
-    rejected = usage.filter(~is_priceable(scope)).with_columns(USER_AS_CATEGORY)
-    priceable = usage if rejected.is_empty() else usage.filter(is_priceable(scope))
-    return rate_rows(priceable.lazy(), scope), rejected
+    rejected = usage.filter(~_is_priceable(scope)).with_columns(USER_AS_CATEGORY)
+    priceable = usage.lazy().filter(_is_priceable(scope))
+    return rate_rows(priceable, scope.pricing_terms, scope.cost_rules), rejected
+
+
+def _is_priceable(scope: RunScope) -> pl.Expr:
+    """Whether a row can be priced: its quantities are within bounds, and its recorded cost is, unless a run wrote it.
+
+    The reading query marks a value out of bounds by -1.
+    """
+    values = [pl.col(meter.name) >= 0 for meter in scope.meters]
+    is_rated_month = pl.col("date").dt.month_start().is_in(sorted(scope.cost_rules.rated))
+    return pl.all_horizontal((pl.col("recorded").fill_null(0) >= 0) | is_rated_month, *values)
 
 
 def read_input(

@@ -133,7 +133,13 @@ def make_window_scope(
         query=make_usage_query(settings, source, first_days, definitions, rated),
         fingerprint_definitions=definitions,
         pricing_terms=PricingTerms(
-            meters, settings.rate_card, window.first, window.last, settings.tiers, overrides.meters & first_days.keys()
+            meters,
+            settings.rate_card,
+            window.first,
+            window.last,
+            settings.tiers,
+            overrides.meters & first_days.keys(),
+            overrides.rows,
         ),
         cost_rules=CostRules(rated, settings.zero_means == "unpriced", source.cost_scale),
         overrides=overrides,

@@ -6,6 +6,7 @@ between the running total after the row and before it, both clipped to the tier'
 """
 
 from collections.abc import Sequence
+from datetime import date
 from functools import reduce
 from operator import add
 
@@ -24,10 +25,28 @@ from jobs.domain.fixed_point_columns import (
 from jobs.domain.meters import Meter, cost_of
 from jobs.domain.rate_card import Card, Tier
 from jobs.domain.rules import CostRules, PricingTerms
-from jobs.domain.schemas import ROW_ORDER, USER_AS_CATEGORY
-from jobs.rating.price_overrides import DISCOUNT, PRICE
+from jobs.domain.schemas import OVERRIDES, ROW_ORDER, USER_AS_CATEGORY
 
 HUNDRED_PERCENT = 100 * ONE
+PRICE, DISCOUNT, ID = "override_price_", "override_discount_", "override_id_"
+"""Columns of the price override of a row, each followed by the name of a meter."""
+
+
+def rate_rows(usage: pl.LazyFrame, terms: PricingTerms, rules: CostRules) -> pl.DataFrame:
+    """Returns the rows of ``usage`` (schemas.usage_schema) with charges and costs, by user in row order."""
+    names, meters = usage.collect_schema().names(), [meter.name for meter in terms.meters]
+    charged = add_charges(sort_with_overrides(usage, terms), terms).collect()
+    added = ("month", "starts_month", "starts_day")
+    costs = ("total_cost", "adjustment_cost", "lacks_recorded", "new_total_cost")
+    return (
+        add_costs(charged.lazy(), terms.meters, rules).select(*names, *added, *costs, *map(cost_of, meters)).collect()
+    )
+
+
+def sort_with_overrides(usage: pl.LazyFrame, terms: PricingTerms) -> pl.LazyFrame:
+    """Returns ``usage`` as ``sort_rows`` does, each row with the overrides of its user and day."""
+    overrides = pl.LazyFrame(list(terms.overrides), schema=OVERRIDES)
+    return join_overrides(sort_rows(usage), expand_overrides(overrides, terms.first, terms.last), terms.overridden)
 
 
 def sort_rows(usage: pl.LazyFrame) -> pl.LazyFrame:
@@ -61,6 +80,40 @@ def _sort(usage: pl.DataFrame) -> pl.DataFrame:
     if (keyed[_SORT_KEY] == keyed[_SORT_KEY].shift()).any():
         return keyed.sort(_SORT_KEY, *ROW_ORDER, nulls_last=True)
     return keyed
+
+
+def expand_overrides(overrides: pl.LazyFrame, first: date, last: date) -> pl.LazyFrame:
+    """Returns the override that holds for each user, meter and day of ``first`` to ``last``, if there is one.
+
+    ``overrides``: schemas.OVERRIDES. Of several on one day the one with the highest rank holds (latest from, then
+    created_at, then id).
+    """
+    since, until = pl.max_horizontal("first", pl.lit(first)), pl.min_horizontal("last", pl.lit(last))
+    return (
+        overrides.filter(since <= until)
+        .with_columns(date=pl.date_ranges(since, until))
+        .explode("date")
+        .sort("rank")
+        .unique(["user_id", "meter", "date"], keep="last", maintain_order=True)
+        .select("user_id", "meter", "date", "price", "discount", "id")
+    )
+
+
+def join_overrides(ordered: pl.LazyFrame, overrides: pl.LazyFrame, meters: frozenset[str]) -> pl.LazyFrame:
+    """Adds price, discount and id of the override of the day for each of ``meters``; null where there is none.
+
+    ``overrides``: one row per user, meter and day (``expand_overrides``).
+    """
+    for meter in sorted(meters):
+        of_meter = overrides.filter(pl.col("meter") == meter).select(
+            USER_AS_CATEGORY,
+            "date",
+            pl.col("price").alias(PRICE + meter),
+            pl.col("discount").alias(DISCOUNT + meter),
+            pl.col("id").alias(ID + meter),
+        )
+        ordered = ordered.join(of_meter, on=["user_id", "date"], how="left", maintain_order="left")
+    return ordered
 
 
 def add_charges(ordered: pl.LazyFrame, terms: PricingTerms) -> pl.LazyFrame:

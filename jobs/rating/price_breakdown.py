@@ -9,8 +9,14 @@ from jobs.domain.fixed_point_columns import WIDE, cumulate, deltas, int128, scal
 from jobs.domain.meters import Meter
 from jobs.domain.rate_card import Card
 from jobs.domain.rules import PricingTerms
-from jobs.rating.charges import HUNDRED_PERCENT, tier_quantities
-from jobs.rating.price_overrides import DISCOUNT, ID, PRICE
+from jobs.domain.schemas import usage_schema
+from jobs.rating.charges import DISCOUNT, HUNDRED_PERCENT, ID, PRICE, sort_with_overrides, tier_quantities
+
+
+def break_down_prices(rows: pl.DataFrame, terms: PricingTerms) -> pl.DataFrame:
+    """Returns which part of each quantity of rated ``rows`` got which price (``price_breakdown``)."""
+    usage = rows.select(usage_schema([meter.name for meter in terms.meters]).keys()).lazy()
+    return price_breakdown(sort_with_overrides(usage, terms), terms).collect()
 
 
 def price_breakdown(ordered: pl.LazyFrame, terms: PricingTerms) -> pl.LazyFrame:
@@ -20,7 +26,7 @@ def price_breakdown(ordered: pl.LazyFrame, terms: PricingTerms) -> pl.LazyFrame:
     override has the price); because (that line and its reference, or the override's id); discount (percent in units of
     10^-10, or null); charge (units of 10^-10).
 
-    ``ordered``: rows from ``charges.sort_rows``, overrides joined.
+    ``ordered``: rows from ``charges.sort_with_overrides``.
     """
     by_tier = [
         rows.with_columns(_meter=pl.lit(number))

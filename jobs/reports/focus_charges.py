@@ -13,11 +13,9 @@ from jobs.domain.fixed_point import ONE
 from jobs.domain.fixed_point_columns import cumulate, deltas, divide_half_even, int128, scaled_half_even
 from jobs.domain.schemas import FREE, usage_schema
 from jobs.domain.tables import USER_DAY
-from jobs.pipeline.row_rating import with_overrides
 from jobs.postgres.run_scope import RunScope
-from jobs.rating.charges import HUNDRED_PERCENT
+from jobs.rating.charges import DISCOUNT, HUNDRED_PERCENT, ID, PRICE, sort_with_overrides
 from jobs.rating.price_breakdown import price_breakdown
-from jobs.rating.price_overrides import DISCOUNT, ID, PRICE
 from jobs.reports.rated_month import RatedUsers
 
 PRICE_PLACES = 18
@@ -35,7 +33,9 @@ def list_charges(scope: RunScope, rated: RatedUsers) -> pl.DataFrame:
     ``contracted_price`` (units of 10^-18, per pricing unit).
     """
     names = usage_schema([meter.name for meter in scope.meters]).keys()
-    ordered = with_overrides(rated.rows.select(*names, is_free=pl.col("class") == FREE).lazy(), scope).collect()
+    ordered = sort_with_overrides(
+        rated.rows.select(*names, is_free=pl.col("class") == FREE).lazy(), scope.pricing_terms
+    ).collect()
     ordered = ordered.with_columns(id=pl.int_range(pl.len(), dtype=pl.UInt32))  # fast to sort and to join
     by_card = replace(scope.pricing_terms, overridden=frozenset())
     pieces = price_breakdown(ordered.lazy(), by_card).collect().drop("because", "discount", "tier_from")

@@ -13,8 +13,8 @@ import polars as pl
 
 from jobs.domain.fixed_point_columns import WIDE
 from jobs.domain.schemas import DRAWN, EARLY
-from jobs.pipeline.row_rating import break_down_prices
 from jobs.postgres.run_scope import RunScope
+from jobs.rating.price_breakdown import break_down_prices
 from jobs.reports.rated_month import RatedUsers
 
 PAYMENTS = ("credits_free", "credits_purchased", "uncovered", "amount_due", "amount_reported", "amount_free")
@@ -131,7 +131,9 @@ def _sum_lines(scope: RunScope, rated: RatedUsers) -> pl.DataFrame:
     source = pl.when(is_override).then(pl.lit("")).otherwise(reference)
     rows = rated.rows.select("id", pl.col("user_id").cast(pl.String), "date")
     pieces = (
-        break_down_prices(rated.rows, scope).join(rows, on="id").with_columns(source=source, is_override=is_override)
+        break_down_prices(rated.rows, scope.pricing_terms)
+        .join(rows, on="id")
+        .with_columns(source=source, is_override=is_override)
     )
     order = {meter.name: number for number, meter in enumerate(scope.meters)}
     return (

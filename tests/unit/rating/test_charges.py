@@ -13,9 +13,8 @@ from jobs.domain.meters import Meter
 from jobs.domain.rate_card import parse
 from jobs.domain.rules import PricingTerms
 from jobs.domain.schemas import usage_schema
-from jobs.rating.charges import add_charges, sort_rows
+from jobs.rating.charges import DISCOUNT, ID, PRICE, add_charges, sort_rows
 from jobs.rating.price_breakdown import price_breakdown
-from jobs.rating.price_overrides import DISCOUNT, ID, PRICE
 
 CALLS = Meter("calls", "calls", "flow", "calls", False, ("calls",))
 TIERS = parse(

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.domain.schemas import OVERRIDES
-from jobs.rating.price_overrides import expand_overrides
+from jobs.rating.charges import expand_overrides
 
 FIRST, LAST = date(2026, 6, 1), date(2026, 6, 9)
 days = st.none() | st.integers(-3, 12).map(lambda n: FIRST + timedelta(days=n))
