@@ -23,7 +23,7 @@ The path of one usage row through a run, module by module. ``pipeline.batch_runn
      2  pipeline.batches             puts the batch of this user to work
      3  pipeline.batch_reading       reads ``usage`` with hashes, and what is stored of the user; takes no locks
      4  rating.charges               ``rows``: the charge of each meter, and the cost
-     5  credits.allocation           ``rows`` with their draws: which credit pays (of each window: credits.draw_windows)
+     5  credits.allocation           ``rows`` with their draws: which credit pays
      6  credits.ledger_entries       ``postings``: what the ledger lacks
      7  pipeline.usage_updates       ``usage_updates``: what is written to the row of usage_daily
      8  rollups.sums                 ``days`` and ``months``: its row of user_daily and of user_monthly, the latter with

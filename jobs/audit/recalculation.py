@@ -14,8 +14,7 @@ from uuid import UUID
 
 import polars as pl
 
-from jobs.credits.allocation import apply_ledger
-from jobs.credits.draw_windows import allocate
+from jobs.credits.allocation import allocate, apply_ledger
 from jobs.domain.fixed_point import unscaled
 from jobs.domain.fixed_point_columns import int128
 from jobs.domain.schemas import DRAWN, PREPAID, in_decimals

@@ -1,24 +1,26 @@
-"""Allocation of prepaid credit to the rows of one draw window, for all users of a batch at once (invariant 3).
+"""Allocation: which credit pays for which row and debt, for all users of a batch at once (invariant 3).
 
-Computes what each row demands of the user's lots of credit (``lots``), what it gets, and what is left to be paid in
-another way.
+Draw windows are allocated one after the other, each with the credit that those before it have left. Computes what each
+row demands of the user's lots of credit (``lots``), what it gets, and what is left to be paid in another way.
 
-Earlier draws of the window are used to compute how much credit there is without them. They stay on reported rows and on
+Earlier draws of a window are used to compute how much credit there is without them. They stay on reported rows and on
 rows without an account, and adopted draws make a row prepaid. So the result is the same however often, late or out of
 order it is computed. ``ledger_entries.make_postings`` gives the difference from the ledger.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import polars as pl
 
+from jobs.credits.debts import with_nothing_paid
+from jobs.credits.ledger_entries import make_postings
 from jobs.credits.lots import allocate_lots, lot_balances
 from jobs.credits.payment_class import classify_payment
+from jobs.domain.billing_periods import Window
 from jobs.domain.fixed_point_columns import int128
 from jobs.domain.rules import LOTS, CreditRules
-from jobs.domain.schemas import DRAWN, EARLY, IS_DRAWN, PREPAID, USER_AS_CATEGORY
+from jobs.domain.schemas import DRAWN, EARLY, IS_DRAWN, PREPAID, ROW_KEY, USER_AS_CATEGORY
 
-ROW_KEY = ["user_id", "id"]
 DRAW_INPUTS = [*ROW_KEY, "date", "starts_month", "total_cost", "reported"]
 """The columns of a row that its draws depend on. Joins copy every column, so the others are left out."""
 
@@ -39,6 +41,51 @@ class CreditInput:
     draws: pl.DataFrame
     closed_month_draws: pl.DataFrame
     payable: pl.DataFrame
+
+
+@dataclass(frozen=True, slots=True)
+class Allocated:
+    """The ``rows`` with their draws and how each is paid; ``postings``: what must be posted for them
+    (credits.ledger_entries); ``settled_debts``: the payable debts that are settled, with what is drawn on each;
+    ``accounts``: as they are after both (schemas.ACCOUNTS)."""
+
+    rows: pl.DataFrame
+    postings: pl.DataFrame
+    settled_debts: pl.DataFrame
+    accounts: pl.DataFrame
+
+
+def allocate(inputs: CreditInput, accounts: pl.DataFrame, window: Window, rules: CreditRules) -> Allocated:
+    """Returns which credit pays for the rows and debts of ``inputs``; ``accounts``: schemas.ACCOUNTS."""
+    settled = with_nothing_paid(inputs.payable.clear())
+    allocated, postings = [], []
+    for months in window.draw_windows:
+        of_window = inputs
+        if len(window.draw_windows) > 1:
+            in_window = pl.col("date").dt.month_start().is_in(months)
+            of_window = replace(inputs, rows=inputs.rows.filter(in_window), draws=inputs.draws.filter(in_window))
+        if months == window.open and not inputs.payable.is_empty():
+            # Debts are paid before the rows of open months, even before rows that have draws already.
+            settled = settle_debts(inputs.payable, window_lots(of_window, accounts, rules), rules.unit)
+            accounts = _apply_postings(accounts, settled, rules)
+        allocated.append(allocate_credits(of_window, accounts, rules))
+        postings.append(make_postings(allocated[-1].lazy(), accounts.lazy(), of_window.draws.lazy()).collect())
+        accounts = _apply_postings(accounts, postings[-1], rules)
+    return Allocated(pl.concat(allocated), pl.concat(postings), settled, accounts)
+
+
+def _apply_postings(accounts: pl.DataFrame, postings: pl.DataFrame, rules: CreditRules) -> pl.DataFrame:
+    """Returns the accounts as they are after ``postings`` (schemas.ACCOUNTS)."""
+    if postings.is_empty():
+        return accounts
+    posted = postings.group_by("user_id").agg(pl.col("free", "purchased").sum())
+    free, purchased = pl.col("free").fill_null(0), pl.col("purchased").fill_null(0)
+    used = {"free_used": free, "total_used": purchased} if rules.counts_free_apart else {"total_used": free + purchased}
+    return (
+        accounts.join(posted, on="user_id", how="left")
+        .with_columns(pl.col(name) + more for name, more in used.items())
+        .select(accounts.columns)
+    )
 
 
 def allocate_credits(inputs: CreditInput, accounts: pl.DataFrame, rules: CreditRules) -> pl.DataFrame:

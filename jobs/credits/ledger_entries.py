@@ -2,11 +2,10 @@
 
 import polars as pl
 
-from jobs.credits.allocation import ROW_KEY
 from jobs.domain.billing_periods import Window
 from jobs.domain.fixed_point_columns import WIDE
 from jobs.domain.rules import LOTS
-from jobs.domain.schemas import DRAWS, IS_DRAWN
+from jobs.domain.schemas import DRAWS, IS_DRAWN, ROW_KEY
 
 POSTING_KEY = [*ROW_KEY, "month"]
 

@@ -27,6 +27,7 @@ USAGE: Schema = {
 }
 USER_AS_CATEGORY = pl.col("user_id").cast(pl.Categorical)
 """user_id as a categorical: four bytes a row, and as fast to sort, join and compare as a number."""
+ROW_KEY = ["user_id", "id"]
 ROW_ORDER = ("date", "cluster_id", "id")
 """The order of a user's rows, nulls last: it decides which row reaches which tier. A uuid as lower-case text has the
 same order as its number."""

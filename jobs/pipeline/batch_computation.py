@@ -5,7 +5,7 @@ from uuid import UUID
 
 import polars as pl
 
-from jobs.credits import debts, draw_windows
+from jobs.credits import allocation, debts
 from jobs.domain.fixed_point_columns import int128
 from jobs.domain.schemas import DRAWS
 from jobs.pipeline import month_hashes, unexplained_credits
@@ -38,7 +38,7 @@ def compute_targets(
       ``BatchChanges.write`` raises ConcurrentChangeError.
     """
     inputs, adopted_draws, settled_by_adoption = _adopt(connection, scope, inputs, account_rows)
-    allocated = draw_windows.allocate(inputs.for_credits, account_rows, scope.window, scope.credit_rules)
+    allocated = allocation.allocate(inputs.for_credits, account_rows, scope.window, scope.credit_rules)
     rows, settled = allocated.rows, allocated.settled_debts
     postings = _mark_skipped_lookups(allocated.postings, inputs.mismatched, skips_lookup=skips_lookup)
     vanished = postings.filter("vanished")

@@ -9,9 +9,8 @@ import pytest
 from commands import DAY, TODAY, ask, usage_jobs
 from prepaid import account, amounts, booked, deducted, drawn, june, night, others, prepaid, repeats, row, used, user
 
-from jobs.credits import draw_windows
-from jobs.credits.allocation import CreditInput
-from jobs.credits.draw_windows import Allocated
+from jobs.credits import allocation
+from jobs.credits.allocation import Allocated, CreditInput
 from jobs.domain.check_tokens import Shrink
 from jobs.postgres import accounts
 from jobs.postgres.connections import Connection
@@ -198,13 +197,13 @@ def test_a_draw_posted_beside_the_first_run_of_all_is_not_posted_again(
 def test_what_nobody_has_moved_before_the_lock_is_computed_once(ready: str, monkeypatch: pytest.MonkeyPatch) -> None:
     prepaid(ready, purchased="5")
     row(ready, 1, "3.00")
-    computed, allocate = list[int](), draw_windows.allocate
+    computed, allocate = list[int](), allocation.allocate
 
     def counted(inputs: CreditInput, *more: Any) -> Allocated:
         computed.append(inputs.rows.height)
         return allocate(inputs, *more)
 
-    monkeypatch.setattr(draw_windows, "allocate", counted)
+    monkeypatch.setattr(allocation, "allocate", counted)
     night(ready)
     assert (computed, drawn(ready)) == ([1], {1: amounts("0", "3.00")})
 
