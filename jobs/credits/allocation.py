@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import polars as pl
 
-from jobs.credits.debts import with_nothing_paid
+from jobs.credits.debts import make_debt_postings, with_nothing_paid
 from jobs.credits.ledger_entries import make_postings
 from jobs.credits.lots import allocate_lots, lot_balances
 from jobs.credits.payment_class import classify_payment
@@ -45,9 +45,13 @@ class CreditInput:
 
 @dataclass(frozen=True, slots=True)
 class Allocated:
-    """The ``rows`` with their draws and how each is paid; ``postings``: what must be posted for them
-    (credits.ledger_entries); ``settled_debts``: the payable debts that are settled, with what is drawn on each;
-    ``accounts``: as they are after both (schemas.ACCOUNTS)."""
+    """Which credit pays for what.
+
+    - ``rows``: with their draws, and how each is paid; ``settled_debts``: the payable debts that are settled, with what
+      is drawn on each;
+    - ``postings``: what must be posted for both (credits.ledger_entries); ``accounts``: as they are afterwards
+      (schemas.ACCOUNTS).
+    """
 
     rows: pl.DataFrame
     postings: pl.DataFrame
@@ -71,6 +75,7 @@ def allocate(inputs: CreditInput, accounts: pl.DataFrame, window: Window, rules:
         allocated.append(allocate_credits(of_window, accounts, rules))
         postings.append(make_postings(allocated[-1].lazy(), accounts.lazy(), of_window.draws.lazy()).collect())
         accounts = _apply_postings(accounts, postings[-1], rules)
+    postings.append(make_debt_postings(settled, postings[0].columns))
     return Allocated(pl.concat(allocated), pl.concat(postings), settled, accounts)
 
 

@@ -16,7 +16,7 @@ from jobs.postgres import accounts, billing_mode_history, cluster_rollups, ledge
 from jobs.postgres.connections import Connection
 from jobs.postgres.rejects import RejectChange
 from jobs.postgres.run_scope import RunScope
-from jobs.postgres.usage_writeback import ConcurrentChangeError, UnreadRow
+from jobs.postgres.usage_writeback import UnreadRow
 from jobs.rollups.changes import NO_CHANGES
 
 
@@ -150,9 +150,7 @@ class BatchChanges:
         if not targets.adopted_draws.is_empty():
             accounts.post_adopted_draws(connection, settings, targets.adopted_draws, run_id)
         if not targets.postings.is_empty():
-            entered = accounts.post_draws(connection, settings, scope.credits, targets.postings, run_id)
-            if entered != targets.postings.height:
-                raise ConcurrentChangeError(frozenset(targets.postings.filter("skips_lookup")["user_id"]))
+            accounts.post_draws(connection, settings, scope.credits, targets.postings, run_id)
         if not targets.usage_updates.is_empty():
             if not_writable:
                 usage_writeback.unstage_users(connection, not_writable)

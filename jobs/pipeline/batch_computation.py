@@ -22,27 +22,18 @@ from jobs.rollups.sums import sum_user_days, sum_user_months
 
 
 def compute_targets(
-    connection: Connection,
-    scope: RunScope,
-    inputs: BatchInput,
-    account_rows: pl.DataFrame,
-    *,
-    skips_lookup: bool = False,
+    connection: Connection, scope: RunScope, inputs: BatchInput, account_rows: pl.DataFrame
 ) -> BatchTargets:
     """Computes what should be posted and stored for the users of ``inputs``.
 
     Reads usage_daily, rollup.rejects and the ledger.
 
-    - ``account_rows``: the accounts of these users (schemas.ACCOUNTS);
-    - ``skips_lookup``: do not look for earlier ledger entries of rows that seem to have none. If one has,
-      ``BatchChanges.write`` raises ConcurrentChangeError.
+    ``account_rows``: the accounts of these users (schemas.ACCOUNTS).
     """
     inputs, adopted_draws, settled_by_adoption = _adopt(connection, scope, inputs, account_rows)
     allocated = allocation.allocate(inputs.for_credits, account_rows, scope.window, scope.credit_rules)
     rows, settled = allocated.rows, allocated.settled_debts
-    postings = _mark_skipped_lookups(allocated.postings, inputs.mismatched, skips_lookup=skips_lookup)
-    vanished = postings.filter("vanished")
-    postings = pl.concat([postings, debts.make_debt_postings(settled, postings.columns)])
+    postings = allocated.postings
     return BatchTargets(
         scope=scope,
         inputs=inputs,
@@ -52,7 +43,7 @@ def compute_targets(
         adopted_draws=adopted_draws,
         postings=postings,
         usage_updates=_make_updates(scope, inputs, rows, postings, settled),
-        unread=usage_writeback.find_unread_rows(connection, scope, vanished),
+        unread=usage_writeback.find_unread_rows(connection, scope, postings.filter("vanished")),
         days=compute_days_target(scope, rows),
         months=compute_months_target(scope, inputs, rows),
         settled_debts=settled,
@@ -107,22 +98,6 @@ def _adopt(
         payable=payable,
     )
     return explained, pl.concat([adopted_draws, dropped]), settled
-
-
-def _mark_skipped_lookups(postings: pl.DataFrame, mismatched: pl.DataFrame, *, skips_lookup: bool) -> pl.DataFrame:
-    """Adds ``skips_lookup``: whether the posting gets revision 1 without a look into the ledger.
-
-    A mismatched row may have draws in other months, so its posting never counts as the first.
-    """
-    if not skips_lookup:
-        return postings.with_columns(skips_lookup=pl.lit(value=False))
-    mismatched_ids = mismatched.select("id", is_mismatched=pl.lit(value=True)).unique()
-    is_first = pl.col("is_first_draw") & ~pl.col("vanished") & pl.col("is_mismatched").is_null()
-    return (
-        postings.join(mismatched_ids, on="id", how="left", maintain_order="left")
-        .with_columns(skips_lookup=is_first)
-        .drop("is_mismatched")
-    )
 
 
 def compute_days_target(scope: RunScope, rows: pl.DataFrame) -> pl.DataFrame:

@@ -178,10 +178,7 @@ class BatchRunner:
         # An account that was opened meanwhile is not locked, so it is left to the next run.
         account_rows = accounts.read_accounts(connection, scope.settings, scope.credits, locked)
         changes = computed if computed is not None and computed.is_of(inputs, account_rows) else None
-        if changes is None:
-            targets = compute_targets(connection, scope, inputs, account_rows, skips_lookup=not is_single)
-        else:
-            targets = changes.targets
+        targets = changes.targets if changes else compute_targets(connection, scope, inputs, account_rows)
         hash_changes, missing = usage_writeback.lock_rows(connection, scope, targets.usage_updates, is_locked=is_single)
         missing |= usage_writeback.lock_unread_rows(connection, scope, targets.unread)
         not_writable = missing | self._changed_users(connection, inputs)

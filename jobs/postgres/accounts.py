@@ -70,12 +70,12 @@ def require_rows_locked(table: str, expected: int, locked: int) -> None:
 
 def post_draws(
     connection: Connection, settings: Settings, credits: CreditCapabilities, postings: pl.DataFrame, run_id: int
-) -> int:
-    """Posts ``postings`` (credits.ledger_entries) to ledger, transactions and accounts. Returns the rows of the ledger.
+) -> None:
+    """Posts ``postings`` (credits.ledger_entries) to ledger, transactions and accounts.
 
     The accounts must be locked. Raises RefusedError where a row cannot be written; the caller then rolls back.
     """
-    entered = _insert_draws(connection, settings, postings, run_id, imported=False)
+    _insert_draws(connection, settings, postings, run_id, imported=False)
     values = {"run_id": run_id, "schema": settings.rollup_schema}
     if credits.has_transactions:
         text = compose("accounts.post_transactions", settings, balance=credits.balance())
@@ -85,31 +85,26 @@ def post_draws(
     with name_refusals("user_credits", RefusedError):
         changed = connection.execute(_increments_query(settings, credits)).rowcount
     _require_rows_written("user_credits", count_changed_accounts(postings, credits), changed)
-    return entered
 
 
 def post_adopted_draws(connection: Connection, settings: Settings, draws: pl.DataFrame, run_id: int) -> None:
     """Posts ``draws`` (schemas.DRAWS) of another program to the ledger only: that program has changed transactions and
     account already."""
-    columns = {
-        "month": pl.col("date").dt.month_start(),
-        "is_first_draw": pl.lit(value=False),
-        "skips_lookup": pl.lit(value=False),
-    }
-    entered = _insert_draws(connection, settings, draws.with_columns(**columns), run_id, imported=True)
-    _require_rows_written("credit_draws", draws.height, entered)
+    entries = draws.with_columns(month=pl.col("date").dt.month_start(), is_first_draw=pl.lit(value=False))
+    _insert_draws(connection, settings, entries, run_id, imported=True)
 
 
 def _insert_draws(
     connection: Connection, settings: Settings, draws: pl.DataFrame, run_id: int, *, imported: bool
-) -> int:
-    """Adds ``draws`` to the ledger by way of a temporary table. Returns how many rows were added."""
+) -> None:
+    """Adds ``draws`` to the ledger by way of a temporary table."""
     connection.execute(compose("accounts.stage_draws"))
-    staged = draws.select("user_id", "id", "month", "date", "free", "purchased", "is_first_draw", "skips_lookup")
+    staged = draws.select("user_id", "id", "month", "date", "free", "purchased", "is_first_draw")
     copy_in(connection, sql.Identifier("usage_jobs_draws"), staged)
     text = compose("accounts.post_draws", settings)
     with prefer_indexes(connection):
-        return connection.execute(text, {"run_id": run_id, "imported": imported}).rowcount
+        entered = connection.execute(text, {"run_id": run_id, "imported": imported}).rowcount
+    _require_rows_written("credit_draws", draws.height, entered)
 
 
 def _require_rows_written(table: str, expected: int, written: int) -> None:

@@ -24,24 +24,18 @@ WHERE a.user_id = d.user_id AND ({changes}) AND (d.free + d.purchased <= 0 OR {b
 -- A temporary table for the ledger entries to be added: by row, user and month.
 DROP TABLE IF EXISTS pg_temp.usage_jobs_draws;
 CREATE TEMP TABLE usage_jobs_draws
-  (user_id text, id uuid, month date, date date, free numeric, purchased numeric, is_first_draw boolean,
-  skips_lookup boolean)
+  (user_id text, id uuid, month date, date date, free numeric, purchased numeric, is_first_draw boolean)
   ON COMMIT DROP
 
 -- name: post_draws
--- Adds the staged draws to the ledger, each with the next revision of its row and user. `skips_lookup` entries get revision 1
--- without a look-up: if an earlier entry exists, the key rejects the new one and the count of rows is too low.
+-- Adds the staged draws to the ledger, each with the next revision of its row and user.
 INSERT INTO {job.credit_draws} (usage_daily_id, user_id, revision, usage_date, free, purchased, imported, run_id)
-SELECT id, user_id, revision, date, free, purchased, %(imported)s, %(run_id)s
-FROM (
-  SELECT s.*, 1 AS revision FROM usage_jobs_draws AS s WHERE s.skips_lookup
-  UNION ALL
-  SELECT s.*,
-    coalesce((SELECT max(d.revision) FROM {job.credit_draws} AS d
-              WHERE d.usage_daily_id = s.id AND d.user_id = s.user_id), 0)
-      + row_number() OVER (PARTITION BY s.id, s.user_id ORDER BY s.month)
-  FROM usage_jobs_draws AS s WHERE NOT s.skips_lookup
-) AS p
+SELECT id, user_id,
+  coalesce((SELECT max(d.revision) FROM {job.credit_draws} AS d
+            WHERE d.usage_daily_id = s.id AND d.user_id = s.user_id), 0)
+    + row_number() OVER (PARTITION BY id, user_id ORDER BY month),
+  date, free, purchased, %(imported)s, %(run_id)s
+FROM usage_jobs_draws AS s
 ORDER BY user_id, date, id
 ON CONFLICT DO NOTHING
 

@@ -27,7 +27,6 @@ def test_no_increment_takes_a_balance_below_nothing(database: str, cents: int) -
         "month": date(2026, 6, 1),
         "date": date(2026, 6, 20),
         "is_first_draw": True,
-        "skips_lookup": False,
     }
     kinds = {"id": pl.UInt128, "free": pl.Int128, "purchased": pl.Int128}
     due = pl.DataFrame([key | {"free": 20 * CENT, "purchased": (cents - 20) * CENT}], schema_overrides=kinds)
