@@ -20,10 +20,10 @@ from jobs.domain.billing_periods import Window, first_open_month, is_closed, las
 from jobs.domain.fixed_point import unscaled
 from jobs.domain.tables import USER_MONTH
 from jobs.domain.work_list import BatchLimits, WorkList
-from jobs.pipeline.batch_computation import compute_days_target, compute_months_target
 from jobs.pipeline.batch_input import BatchInput
 from jobs.pipeline.batch_reading import read_input
 from jobs.pipeline.planning import make_window_scope
+from jobs.pipeline.rollup_targets import compute_days_target, compute_months_target
 from jobs.postgres import detection, fingerprints, preflight, run_log, server_clock
 from jobs.postgres.connections import Connection, query_database
 from jobs.postgres.conninfo import Address

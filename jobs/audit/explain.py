@@ -18,10 +18,10 @@ from jobs.domain.errors import ConfigError
 from jobs.domain.meters import additive_columns, cost_of
 from jobs.domain.schemas import DUE, EARLY, FREE, PREPAID, in_decimals
 from jobs.domain.tables import USER_DAY
-from jobs.pipeline.batch_computation import compute_days_target, compute_months_target
 from jobs.pipeline.batch_input import BatchInput
 from jobs.pipeline.batch_reading import read_input
 from jobs.pipeline.planning import make_window_scope
+from jobs.pipeline.rollup_targets import compute_days_target, compute_months_target
 from jobs.postgres import debts, preflight, rejects, run_log, server_clock
 from jobs.postgres.connections import Connection, query_database
 from jobs.postgres.conninfo import Address

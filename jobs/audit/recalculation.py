@@ -20,9 +20,9 @@ from jobs.domain.fixed_point_columns import int128
 from jobs.domain.schemas import DRAWN, PREPAID, in_decimals
 from jobs.domain.tables import USER_DAY, USER_MONTH
 from jobs.domain.work_list import BatchLimits
-from jobs.pipeline.batch_computation import compute_days_target, compute_months_target
 from jobs.pipeline.batch_input import BatchInput, of_users
 from jobs.pipeline.batch_reading import read_input
+from jobs.pipeline.rollup_targets import compute_days_target, compute_months_target
 from jobs.postgres import accounts, detection
 from jobs.postgres.connections import Connection
 from jobs.postgres.conninfo import Address

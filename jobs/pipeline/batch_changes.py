@@ -1,6 +1,6 @@
 """The rows that a batch should store, and how they differ from the stored ones.
 
-``batch_computation`` computes both. Between the two, ``batch_runner`` locks the rows to be written.
+``batch`` computes the targets first and then, when the rows to be written are locked, the differences.
 """
 
 from collections.abc import Collection, Sequence
@@ -12,8 +12,7 @@ from jobs.domain.schemas import DRAWN
 from jobs.pipeline import row_changes
 from jobs.pipeline.batch_input import BatchInput, filter_frames, of_users
 from jobs.pipeline.table_diff import TableDiff
-from jobs.postgres import accounts, billing_mode_history, cluster_rollups, ledger, rejects, usage_writeback
-from jobs.postgres.connections import Connection
+from jobs.postgres import accounts
 from jobs.postgres.rejects import RejectChange
 from jobs.postgres.run_scope import RunScope
 from jobs.postgres.usage_writeback import UnreadRow
@@ -139,30 +138,3 @@ class BatchChanges:
                 row_changes.list_rejects(targets.rejects),
             ]
         )
-
-    def write(self, connection: Connection, run_id: int, batch_number: int, not_writable: Collection[str]) -> None:
-        """Writes all changes, in the transaction that has locked the rows.
-
-        ``batch_number``: of the batch in rollup.touched_days; ``not_writable``: users whose staged rows are removed
-        first. Raises ConcurrentChangeError if a row is not as expected: the transaction must then be rolled back.
-        """
-        targets, scope, settings = self.targets, self.targets.scope, self.targets.scope.settings
-        if not targets.adopted_draws.is_empty():
-            accounts.post_adopted_draws(connection, settings, targets.adopted_draws, run_id)
-        if not targets.postings.is_empty():
-            accounts.post_draws(connection, settings, scope.credits, targets.postings, run_id)
-        if not targets.usage_updates.is_empty():
-            if not_writable:
-                usage_writeback.unstage_users(connection, not_writable)
-            usage_writeback.write_rows(connection, scope, targets.usage_updates)
-        usage_writeback.write_unread_rows(connection, scope, targets.unread)
-        self.daily.write(connection, scope, run_id)
-        # The end of the run sums these days into the cluster tables (end_changes.compute_end).
-        cluster_rollups.touch_days(connection, scope, run_id, batch_number, self.daily.keys["date"].unique().to_list())
-        self.monthly.write(connection, scope, run_id)
-        self.debts.write(connection, scope, run_id)
-        if entries := targets.inputs.new_billing_modes:
-            known = billing_mode_history.known_entries_query(entries)
-            billing_mode_history.append_entries(connection, settings, known, run_id)
-        ledger.append_corrections(connection, settings, self.corrections, scope.reason, run_id)
-        rejects.write_rejects(connection, settings, targets.rejects)

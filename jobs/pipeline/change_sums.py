@@ -19,7 +19,7 @@ from jobs.domain.rules import LOTS
 from jobs.domain.tables import USER_MONTH
 from jobs.pipeline.batch_changes import BatchChanges
 from jobs.pipeline.batch_reading import rate_users
-from jobs.pipeline.batch_runner import BatchResult, BatchRunner
+from jobs.pipeline.batches import BatchResult, BatchRunner
 from jobs.pipeline.table_diff import TableDiff
 from jobs.pipeline.workers import run_side_by_side
 from jobs.postgres.connections import ReconnectingConnection, transaction

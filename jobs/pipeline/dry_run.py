@@ -9,7 +9,7 @@ import polars as pl
 
 from jobs.domain.fixed_point import unscaled
 from jobs.domain.run_report import Report
-from jobs.pipeline.batch_runner import BatchRunner
+from jobs.pipeline.batches import BatchRunner
 from jobs.pipeline.change_check import check_change
 from jobs.pipeline.change_sums import ChangeSums
 from jobs.pipeline.cluster_tables import ClusterDeltas

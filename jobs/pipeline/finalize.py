@@ -24,7 +24,7 @@ from jobs.postgres.run_lock import check_ownership
 from jobs.postgres.run_scope import RunScope
 
 if TYPE_CHECKING:
-    from jobs.pipeline.batch_runner import BatchResult
+    from jobs.pipeline.batches import BatchResult
 
 
 class NotClosableError(Exception):

@@ -38,7 +38,7 @@ from jobs.postgres.run_scope import RunScope
 from jobs.postgres.source_capabilities import SourceCapabilities
 
 if TYPE_CHECKING:
-    from jobs.pipeline.batch_runner import BatchResult, BatchRunner
+    from jobs.pipeline.batches import BatchResult, BatchRunner
 
 CLOSING_TRIES = 3
 """How often closing is tried while users keep changing. After that the months stay open."""
@@ -242,7 +242,7 @@ class _Run:
         with self.request.stage("compute and write"):
             from jobs.pipeline.batches import run_batches
 
-            runner = replace(self._batch_runner(work), precomputed=list(computed))
+            runner = replace(self._batch_runner(work), computed=list(computed))
             run_batches(self._links(len(work)), runner, work, self.totals, self.request.progress)
 
     def _links(self, batches: int) -> list[ReconnectingConnection]:
@@ -251,7 +251,7 @@ class _Run:
         return self.workers.links
 
     def _batch_runner(self, work: WorkList) -> "BatchRunner":
-        from jobs.pipeline.batch_runner import BatchRunner
+        from jobs.pipeline.batches import BatchRunner
         from jobs.postgres.usage_reader import Reader
 
         check = self.totals.recorder.check_batch if self.totals.recorder is not None else lambda _: None

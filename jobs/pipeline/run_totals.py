@@ -10,7 +10,7 @@ from jobs.postgres import rejects
 if TYPE_CHECKING:
     import polars as pl
 
-    from jobs.pipeline.batch_runner import BatchResult
+    from jobs.pipeline.batches import BatchResult
     from jobs.pipeline.change_sums import ChangeSums
     from jobs.pipeline.cluster_tables import ClusterDeltas
     from jobs.pipeline.plan_approval import ChangeRecorder

@@ -1,13 +1,10 @@
 """How a table differs from its target rows; writes only the rows that differ."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 
 import polars as pl
 
-from jobs.domain.fixed_point_columns import int128
-from jobs.domain.meters import cost_of, days_of
 from jobs.domain.tables import Table
 from jobs.postgres import table_io
 from jobs.postgres.connections import Connection
@@ -63,21 +60,3 @@ class TableDiff:
         written = table_io.remove(connection, settings, self.table, self.deletes)
         written += table_io.insert(connection, settings, self.table, new, run_id)
         return written + table_io.upsert(connection, settings, self.table, changed, run_id, closed)
-
-
-def add_left_out_meters(target: pl.LazyFrame, scope: RunScope, *, monthly: bool) -> pl.LazyFrame:
-    """Adds 0 for each configured meter that this run leaves out, so that what an earlier run wrote is replaced.
-
-    ``monthly``: whether the table has the column ``<meter>_days`` too.
-    """
-    names: Sequence[str] = [
-        name
-        for meter in scope.settings.meters
-        if meter not in scope.meters
-        for name in (
-            meter.name,
-            cost_of(meter.name),
-            *([days_of(meter.name)] if monthly and meter.is_level else []),
-        )
-    ]
-    return target.with_columns(int128(0).alias(name) for name in names)

@@ -8,6 +8,7 @@ draws is deleted: only what an account paid is given back.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from decimal import Decimal
 from shlex import quote
 from typing import Any
@@ -15,6 +16,7 @@ from uuid import UUID
 
 import polars as pl
 
+from jobs.credits import debts
 from jobs.credits.lots import used_credits
 from jobs.domain.fixed_point import unscaled
 from jobs.domain.fixed_point_columns import int128
@@ -152,7 +154,31 @@ def _describe_totals(in_ledger: Decimal | None, in_transactions: Decimal | None)
     )
 
 
-def make_adopted_draws(
+def adopt(
+    connection: Connection, scope: RunScope, inputs: BatchInput, account_rows: pl.DataFrame
+) -> tuple[BatchInput, pl.DataFrame, pl.DataFrame]:
+    """Returns the input as it is once ``--adopt`` has made the ledger agree with the rows of some users.
+
+    Also returns the draws that it enters (schemas.DRAWS), and the debts that these settle (credits.debts).
+    """
+    users = sorted(scope.adopted_users.intersection(inputs.unexplained))
+    if not users:
+        return inputs, pl.DataFrame(schema=DRAWS), debts.with_nothing_paid(inputs.payable.clear())
+    adopted_draws = _make_adopted_draws(connection, scope, inputs, account_rows, users)
+    dropped = _make_dropped_draws(inputs, users)
+    payable, settled = debts.adopt_debts(inputs.payable, adopted_draws)
+    in_window = adopted_draws.join(settled, on=["id", "date"], how="anti")
+    explained = replace(
+        inputs,
+        draws=pl.concat([inputs.draws, in_window, dropped]),
+        mismatched=_explain_adopted(inputs.mismatched, adopted_draws),
+        mismatched_debts=_explain_adopted(inputs.mismatched_debts, adopted_draws),
+        payable=payable,
+    )
+    return explained, pl.concat([adopted_draws, dropped]), settled
+
+
+def _make_adopted_draws(
     connection: Connection, scope: RunScope, inputs: BatchInput, account_rows: pl.DataFrame, users: Sequence[str]
 ) -> pl.DataFrame:
     """Returns the entries by which ``--adopt`` makes the ledger agree with the rows of ``users`` (schemas.DRAWS).
@@ -170,7 +196,7 @@ def make_adopted_draws(
     return pl.DataFrame(list(_make_entries(rows, drawn, left)), schema=schema, orient="row").select(list(DRAWS))
 
 
-def make_dropped_draws(inputs: BatchInput, users: Sequence[str]) -> pl.DataFrame:
+def _make_dropped_draws(inputs: BatchInput, users: Sequence[str]) -> pl.DataFrame:
     """Returns the entries by which ``--adopt`` removes draws of ``users`` on rows that are deleted (schemas.DRAWS)."""
     is_adopting = pl.col("user_id").is_in(users)
     nothing = int128(0)
@@ -179,7 +205,7 @@ def make_dropped_draws(inputs: BatchInput, users: Sequence[str]) -> pl.DataFrame
     )
 
 
-def explain_adopted(mismatched: pl.DataFrame, adopted: pl.DataFrame) -> pl.DataFrame:
+def _explain_adopted(mismatched: pl.DataFrame, adopted: pl.DataFrame) -> pl.DataFrame:
     """Returns ``mismatched`` as it is after the ``adopted`` draws: these explain the rows (schemas.MISMATCHED)."""
     if adopted.is_empty():
         return mismatched

@@ -17,10 +17,10 @@ from jobs.domain.errors import ConfigError, DataChangedError
 from jobs.domain.tables import USER_DAY, USER_MONTH
 from jobs.domain.wording import name_some
 from jobs.domain.work_list import BatchLimits
-from jobs.pipeline.batch_computation import compute_days_target, compute_months_target
 from jobs.pipeline.batch_input import BatchInput, of_users
 from jobs.pipeline.batch_reading import read_input
 from jobs.pipeline.planning import make_window_scope
+from jobs.pipeline.rollup_targets import compute_days_target, compute_months_target
 from jobs.postgres import detection, preflight, run_log, server_clock
 from jobs.postgres.connections import Connection
 from jobs.postgres.conninfo import Address

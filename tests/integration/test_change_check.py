@@ -20,8 +20,8 @@ from fresh_start import outcome
 from job_runs import Runner, copied, differences
 from shrinking import allowing
 
-from jobs.pipeline import batch_reading, batch_runner, run
-from jobs.pipeline.batch_runner import BatchRunner
+from jobs.pipeline import batch_reading, batches, run
+from jobs.pipeline.batches import BatchRunner
 
 MAY, DAY = date(2026, 5, 1), date(2026, 6, 20)
 WORLD = (
@@ -218,12 +218,12 @@ def heard(patch: pytest.MonkeyPatch) -> list[list[str]]:
         reads.append(sorted(users))
         return read_input(connection, reader, scope, users, run_id)  # type: ignore[arg-type]
 
-    patch.setattr(batch_runner, "read_input", reading)
+    patch.setattr(batches, "read_input", reading)
     return reads
 
 
 def test_a_batch_whose_commit_was_not_answered_is_read_again(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    write, lost = BatchRunner._write_or_fail, ["the first"]
+    write, lost = BatchRunner.run, ["the first"]
 
     def answered(self: BatchRunner, *arguments: Any) -> object:
         result = write(self, *arguments)
@@ -231,7 +231,7 @@ def test_a_batch_whose_commit_was_not_answered_is_read_again(url: str, monkeypat
             raise psycopg.OperationalError(f"{lost.pop()} answer is lost")
         return result
 
-    monkeypatch.setattr(BatchRunner, "_write_or_fail", answered)
+    monkeypatch.setattr(BatchRunner, "run", answered)
     ask(url, "UPDATE users SET billing_mode = 'postpaid'")
     ask(url, "UPDATE usage_daily SET cpu_hours = 51 WHERE user_id = 'u03' AND date = '2026-06-19'")
     ask(url, USAGE.format("2026-06-21", "2026-06-21"))

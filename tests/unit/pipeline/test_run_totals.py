@@ -2,7 +2,7 @@
 
 import polars as pl
 
-from jobs.pipeline.batch_runner import BatchResult
+from jobs.pipeline.batches import BatchResult
 from jobs.pipeline.run_totals import PostedTotals, Totals, sum_postings
 
 NOBODY = frozenset[str]()

@@ -1,20 +1,72 @@
-"""Hashes of what each row of user_monthly is computed from, and the causes of change that follow from them."""
+"""Target rows of user_daily and user_monthly: sums of rated rows, hashes of what they are computed from, and the causes
+of change that follow from the hashes.
+"""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import date
 
 import polars as pl
 
 from jobs.credits.debts import sum_open_debts
+from jobs.domain.fixed_point_columns import int128
+from jobs.domain.meters import cost_of, days_of
 from jobs.domain.schemas import EARLY, IS_DRAWN, PREPAID
 from jobs.domain.tables import USER_MONTH
 from jobs.pipeline.batch_changes import BatchTargets
-from jobs.pipeline.batch_input import of_users
+from jobs.pipeline.batch_input import BatchInput, of_users
 from jobs.pipeline.table_diff import TableDiff
 from jobs.postgres import batch_hashes
 from jobs.postgres.connections import Connection
 from jobs.postgres.run_scope import RunScope
 from jobs.rollups.causes import find_causes
+from jobs.rollups.sums import sum_user_days, sum_user_months
+
+
+def compute_days_target(scope: RunScope, rows: pl.DataFrame) -> pl.DataFrame:
+    """Returns the target rows of user_daily; ``rows``: rated, with their draws."""
+    return _add_left_out_meters(sum_user_days(rows.lazy(), scope.meters), scope, monthly=False).collect()
+
+
+def compute_months_target(scope: RunScope, inputs: BatchInput, rows: pl.DataFrame) -> pl.DataFrame:
+    """Returns the target rows of user_monthly with ``lacks_recorded``, without hashes of credits, overrides and prices.
+
+    A user all of whose rows are rejected has a row of zeros, which says that these rows were processed.
+    """
+    sums = _add_left_out_meters(sum_user_months(rows.lazy(), scope.meters), scope, monthly=True)
+    schema = sums.collect_schema()
+    zeros = [
+        pl.col(name).fill_null(int128(0) if kind == pl.Int128 else pl.lit(0, dtype=kind))
+        for name, kind in schema.items()
+        if kind.is_integer()
+    ]
+    return (
+        inputs.fingerprints.lazy()
+        .join(sums, on=["user_id", "month"], how="left")
+        .with_columns(
+            *zeros,
+            pl.col("clusters").fill_null("{}"),
+            currency=pl.col("month").replace_strict(scope.currencies, return_dtype=pl.String),
+        )
+        .collect()
+    )
+
+
+def _add_left_out_meters(target: pl.LazyFrame, scope: RunScope, *, monthly: bool) -> pl.LazyFrame:
+    """Adds 0 for each configured meter that this run leaves out, so that what an earlier run wrote is replaced.
+
+    ``monthly``: whether the table has the column ``<meter>_days`` too.
+    """
+    names: Sequence[str] = [
+        name
+        for meter in scope.settings.meters
+        if meter not in scope.meters
+        for name in (
+            meter.name,
+            cost_of(meter.name),
+            *([days_of(meter.name)] if monthly and meter.is_level else []),
+        )
+    ]
+    return target.with_columns(int128(0).alias(name) for name in names)
 
 
 def add_hashes(connection: Connection, targets: BatchTargets, hash_changes: pl.DataFrame) -> pl.DataFrame:
