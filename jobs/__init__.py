@@ -16,28 +16,26 @@ The packages, and how data flows through them::
     domain           money, meters, rate card, own tables, frame schemas, errors: all of these import it
     docs             the manual; cli shows it, postgres takes the comments of the tables from it
 
-The path of one usage row through a run, module by module. ``pipeline.batch_runner`` calls 3 and 10, and
-``pipeline.batch_computation`` 5 to 9; 3 calls 4::
+The path of one usage row through a run, module by module, and what carries it::
 
-     1  postgres.detection           finds that a month of the user differs: the user is on the work list
-     2  pipeline.batches             puts the batch of this user to work
-     3  pipeline.batch_reading       reads ``usage`` with hashes, and what is stored of the user; takes no locks
+     1  postgres.detection           the work list: a month of the user differs from what is stored
+     2  pipeline.batches             takes the batch of this user, and calls 3 and 5
+     3  pipeline.batch_reading       ``usage``, read with hashes and without locks; calls 4
      4  rating.charges               ``rows``: the charge of each meter, and the cost
-     5  credits.allocation           ``rows`` with their draws: which credit pays
-     6  credits.ledger_entries       ``postings``: what the ledger lacks
+     5  pipeline.batch               the rest of a batch, 6 to 11, in one transaction, with its locks and its COMMIT
+     6  credits.allocation           ``rows`` with their draws; ``postings``: what the ledger lacks
      7  pipeline.usage_updates       ``usage_updates``: what is written to the row of usage_daily
-     8  rollups.sums                 ``days`` and ``months``: its row of user_daily and of user_monthly, the latter with
-                                     hashes of batch_computation and pipeline.month_hashes
-     9  pipeline.table_diff          which of these differ from the stored rows
-    10  pipeline.batch_changes       writes what differs, and marks its day as touched; COMMIT
-    11  pipeline.finalize            ends the run, and writes months and the run log
-    12  pipeline.end_changes         (called by 11) regroups the touched days into cluster_daily and cluster_monthly
+     8  pipeline.rollup_targets      ``days`` and ``months``: its rows of user_daily and user_monthly, with their hashes
+     9  pipeline.table_diff          which of these differ from the stored rows; writes these
+    10  postgres.accounts            ``postings`` go to credit_draws, credit_transactions and user_credits
+    11  postgres.usage_writeback     ``usage_updates`` are locked after 8, and go to usage_daily
+    12  pipeline.end_changes         when all batches are done (pipeline.finalize): the days that batches have touched
+                                     go to cluster_daily and cluster_monthly, sums of user_monthly to rollup.months
 
-Between 4 and 5 the account is locked (``postgres.accounts``), between 8 and 9 the row of usage_daily
-(``postgres.usage_writeback``), and the server's fingerprint of the user is compared with what was read. A single user
-who was locked before is locked before 3; a batch that the change check has computed, after 9. A row that cannot be
-priced leaves at 3 for rollup.rejects (``postgres.rejects``). ``postgres.cluster_rollups`` marks days for 10, and reads
-and removes the marks for 12.
+A batch marks its days in touched_days (``postgres.cluster_rollups``), from where 12 takes them. A row that cannot be
+priced leaves at 3 for rollup.rejects (``postgres.rejects``). A user whom another transaction has locked, or whose rows
+change between 3 and 5, leaves the batch; he is done alone at the end, and his rows are locked before 3. If the work
+list is one batch, the change check has done 3 to 9 before, and the batch goes on with its result.
 
 Imports point down this picture and never up; rating, credits and rollups import domain only.
 ``tests/unit/test_architecture.py`` enforces it.

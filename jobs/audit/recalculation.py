@@ -14,7 +14,7 @@ from uuid import UUID
 
 import polars as pl
 
-from jobs.credits.allocation import allocate, apply_ledger
+from jobs.credits.allocation import allocate_windows, apply_ledger
 from jobs.domain.fixed_point import unscaled
 from jobs.domain.fixed_point_columns import int128
 from jobs.domain.schemas import DRAWN, PREPAID, in_decimals
@@ -185,7 +185,7 @@ def _check_batch(
     posted = apply_ledger(inputs.for_credits, scope.credit_rules)
     computed = posted
     if draws:
-        allocated = allocate(inputs.for_credits, account_rows, scope.window, scope.credit_rules)
+        allocated = allocate_windows(inputs.for_credits, account_rows, scope.window, scope.credit_rules)
         computed = allocated.rows
         found.add(SAME_DRAWS, allocated.postings.filter(is_of_unchanged_user), ROW_KEY, DRAWN, int128(0))
     target = compute_months_target(scope, inputs, computed)

@@ -5,7 +5,7 @@ row demands of the user's lots of credit (``lots``), what it gets, and what is l
 
 Earlier draws of a window are used to compute how much credit there is without them. They stay on reported rows and on
 rows without an account, and adopted draws make a row prepaid. So the result is the same however often, late or out of
-order it is computed. ``ledger_entries.make_postings`` gives the difference from the ledger.
+order it is computed. ``make_postings`` gives the difference from the ledger.
 """
 
 from dataclasses import dataclass, replace
@@ -13,14 +13,14 @@ from dataclasses import dataclass, replace
 import polars as pl
 
 from jobs.credits.debts import make_debt_postings, with_nothing_paid
-from jobs.credits.ledger_entries import make_postings
 from jobs.credits.lots import allocate_lots, lot_balances
 from jobs.credits.payment_class import classify_payment
 from jobs.domain.billing_periods import Window
-from jobs.domain.fixed_point_columns import int128
+from jobs.domain.fixed_point_columns import WIDE, int128
 from jobs.domain.rules import LOTS, CreditRules
 from jobs.domain.schemas import DRAWN, EARLY, IS_DRAWN, PREPAID, ROW_KEY, USER_AS_CATEGORY
 
+POSTING_KEY = [*ROW_KEY, "month"]
 DRAW_INPUTS = [*ROW_KEY, "date", "starts_month", "total_cost", "reported"]
 """The columns of a row that its draws depend on. Joins copy every column, so the others are left out."""
 
@@ -49,7 +49,7 @@ class Allocated:
 
     - ``rows``: with their draws, and how each is paid; ``settled_debts``: the payable debts that are settled, with what
       is drawn on each;
-    - ``postings``: what must be posted for both (credits.ledger_entries); ``accounts``: as they are afterwards
+    - ``postings``: what must be posted for both (``make_postings``); ``accounts``: as they are afterwards
       (schemas.ACCOUNTS).
     """
 
@@ -59,7 +59,7 @@ class Allocated:
     accounts: pl.DataFrame
 
 
-def allocate(inputs: CreditInput, accounts: pl.DataFrame, window: Window, rules: CreditRules) -> Allocated:
+def allocate_windows(inputs: CreditInput, accounts: pl.DataFrame, window: Window, rules: CreditRules) -> Allocated:
     """Returns which credit pays for the rows and debts of ``inputs``; ``accounts``: schemas.ACCOUNTS."""
     settled = with_nothing_paid(inputs.payable.clear())
     allocated, postings = [], []
@@ -72,28 +72,14 @@ def allocate(inputs: CreditInput, accounts: pl.DataFrame, window: Window, rules:
             # Debts are paid before the rows of open months, even before rows that have draws already.
             settled = settle_debts(inputs.payable, window_lots(of_window, accounts, rules), rules.unit)
             accounts = _apply_postings(accounts, settled, rules)
-        allocated.append(allocate_credits(of_window, accounts, rules))
+        allocated.append(allocate_window(of_window, accounts, rules))
         postings.append(make_postings(allocated[-1].lazy(), accounts.lazy(), of_window.draws.lazy()).collect())
         accounts = _apply_postings(accounts, postings[-1], rules)
     postings.append(make_debt_postings(settled, postings[0].columns))
     return Allocated(pl.concat(allocated), pl.concat(postings), settled, accounts)
 
 
-def _apply_postings(accounts: pl.DataFrame, postings: pl.DataFrame, rules: CreditRules) -> pl.DataFrame:
-    """Returns the accounts as they are after ``postings`` (schemas.ACCOUNTS)."""
-    if postings.is_empty():
-        return accounts
-    posted = postings.group_by("user_id").agg(pl.col("free", "purchased").sum())
-    free, purchased = pl.col("free").fill_null(0), pl.col("purchased").fill_null(0)
-    used = {"free_used": free, "total_used": purchased} if rules.counts_free_apart else {"total_used": free + purchased}
-    return (
-        accounts.join(posted, on="user_id", how="left")
-        .with_columns(pl.col(name) + more for name, more in used.items())
-        .select(accounts.columns)
-    )
-
-
-def allocate_credits(inputs: CreditInput, accounts: pl.DataFrame, rules: CreditRules) -> pl.DataFrame:
+def allocate_window(inputs: CreditInput, accounts: pl.DataFrame, rules: CreditRules) -> pl.DataFrame:
     """Returns the rows of ``inputs`` with their payment class and the draws that the ledger should have.
 
     Adds, in units of 10^-10: ``prepaid_part`` and ``due_part`` (``classify_payment``), ``free`` and ``purchased`` (the
@@ -107,33 +93,6 @@ def allocate_credits(inputs: CreditInput, accounts: pl.DataFrame, rules: CreditR
     drawn = allocate_lots(demanding, LOTS)
     draws = [(pl.col(f"{lot}_drawn") + pl.col(f"fixed_{lot}")).alias(lot) for lot in LOTS]
     return _add_payment(inputs.rows, drawn.with_columns(draws))
-
-
-def apply_ledger(inputs: CreditInput, rules: CreditRules) -> pl.DataFrame:
-    """Returns what ``allocate_credits`` returns, with the draws that the ledger has, whether these are right or not."""
-    classified = _classify_rows(inputs, rules)
-    return _add_payment(inputs.rows, classified.with_columns(pl.col(f"ledger_{lot}").alias(lot) for lot in LOTS))
-
-
-def window_lots(inputs: CreditInput, accounts: pl.DataFrame, rules: CreditRules) -> pl.LazyFrame:
-    """Returns by user the credit that a draw window may use, ``<lot>_left``: as if it had drawn nothing but its fixed
-    draws."""
-    return _lots_of(_add_fixed_draws(_classify_rows(inputs, rules), accounts), accounts, inputs.draws, rules)
-
-
-def settle_debts(debts: pl.DataFrame, lots: pl.LazyFrame, unit: int) -> pl.DataFrame:
-    """Returns ``debts`` with ``free`` and ``purchased``: what ``lots`` pay of the ``open`` amount of each.
-
-    Debts of which nothing is paid are left out.
-
-    - ``debts``: those of one user are adjacent, the oldest first;
-    - ``lots``: ``<lot>_left`` by user;
-    - ``unit``: amounts paid are multiples of it (units of 10^-10).
-    """
-    demanded = debts.with_columns(USER_AS_CATEGORY, _demand=pl.col("open") // unit * unit)
-    drawn = allocate_lots(demanded.lazy().join(lots, on="user_id", how="left", maintain_order="left"), LOTS)
-    paid = drawn.with_columns(pl.col(f"{lot}_drawn").alias(lot) for lot in LOTS).filter(IS_DRAWN)
-    return paid.select(*debts.columns, *LOTS).with_columns(pl.col("user_id").cast(pl.String)).collect()
 
 
 def _classify_rows(inputs: CreditInput, rules: CreditRules) -> pl.LazyFrame:
@@ -214,3 +173,80 @@ def _add_payment(rows: pl.DataFrame, drawn: pl.LazyFrame) -> pl.DataFrame:
         amount_free=pl.col("_free_part"),
     )
     return pl.concat([rows, paid.collect()], how="horizontal")
+
+
+def make_postings(rows: pl.LazyFrame, accounts: pl.LazyFrame, draws: pl.LazyFrame) -> pl.LazyFrame:
+    """Returns the differences between what ``rows`` should draw and have drawn, one row per POSTING_KEY that differs.
+
+    Users without an account are left as they are. Columns: user_id, id, month, date; free and purchased (signed,
+    units of 10^-10); ``is_first_draw``: whether the ledger has no draws on the row in this window; ``vanished``:
+    whether there is no row of this user in this month any more.
+
+    - ``rows``: with the draws that they should have, of one draw window;
+    - ``accounts``: schemas.ACCOUNTS;
+    - ``draws``: the draws that the ledger has in the window (schemas.DRAWS).
+    """
+    target = rows.select(pl.col("user_id").cast(pl.String), "id", "month", "date", *LOTS)
+    entries = draws.join(accounts, on="user_id", how="semi")
+    stored = entries.group_by(*ROW_KEY, pl.col("date").dt.month_start().alias("month")).agg(
+        *(pl.col(lot).sum().alias(f"ledger_{lot}") for lot in LOTS), pl.col("date").max().alias("ledger_date")
+    )
+    concerned = pl.concat([target.filter(IS_DRAWN).select(POSTING_KEY), stored.select(POSTING_KEY)])
+    present = target.join(concerned.unique(), on=POSTING_KEY, how="semi").with_columns(is_present=pl.lit(value=True))
+    drawn_before = entries.filter(IS_DRAWN).select(ROW_KEY).unique().with_columns(was_drawn=pl.lit(value=True))
+    return (
+        present.join(accounts, on="user_id", how="semi")
+        .join(stored, on=POSTING_KEY, how="full", coalesce=True)
+        .select(
+            *POSTING_KEY,
+            pl.coalesce("date", "ledger_date").alias("date"),
+            *((pl.col(lot).fill_null(0) - pl.col(f"ledger_{lot}").fill_null(0)).cast(WIDE).alias(lot) for lot in LOTS),
+            pl.col("is_present").is_null().alias("vanished"),
+        )
+        .filter(IS_DRAWN)
+        .join(drawn_before, on=ROW_KEY, how="left")
+        .with_columns(pl.col("was_drawn").is_null().alias("is_first_draw"))
+        .drop("was_drawn")
+        .sort("user_id", "date", "id", "month")
+    )
+
+
+def _apply_postings(accounts: pl.DataFrame, postings: pl.DataFrame, rules: CreditRules) -> pl.DataFrame:
+    """Returns the accounts as they are after ``postings`` (schemas.ACCOUNTS)."""
+    if postings.is_empty():
+        return accounts
+    posted = postings.group_by("user_id").agg(pl.col("free", "purchased").sum())
+    free, purchased = pl.col("free").fill_null(0), pl.col("purchased").fill_null(0)
+    used = {"free_used": free, "total_used": purchased} if rules.counts_free_apart else {"total_used": free + purchased}
+    return (
+        accounts.join(posted, on="user_id", how="left")
+        .with_columns(pl.col(name) + more for name, more in used.items())
+        .select(accounts.columns)
+    )
+
+
+def settle_debts(debts: pl.DataFrame, lots: pl.LazyFrame, unit: int) -> pl.DataFrame:
+    """Returns ``debts`` with ``free`` and ``purchased``: what ``lots`` pay of the ``open`` amount of each.
+
+    Debts of which nothing is paid are left out.
+
+    - ``debts``: those of one user are adjacent, the oldest first;
+    - ``lots``: ``<lot>_left`` by user;
+    - ``unit``: amounts paid are multiples of it (units of 10^-10).
+    """
+    demanded = debts.with_columns(USER_AS_CATEGORY, _demand=pl.col("open") // unit * unit)
+    drawn = allocate_lots(demanded.lazy().join(lots, on="user_id", how="left", maintain_order="left"), LOTS)
+    paid = drawn.with_columns(pl.col(f"{lot}_drawn").alias(lot) for lot in LOTS).filter(IS_DRAWN)
+    return paid.select(*debts.columns, *LOTS).with_columns(pl.col("user_id").cast(pl.String)).collect()
+
+
+def window_lots(inputs: CreditInput, accounts: pl.DataFrame, rules: CreditRules) -> pl.LazyFrame:
+    """Returns by user the credit that a draw window may use, ``<lot>_left``: as if it had drawn nothing but its fixed
+    draws."""
+    return _lots_of(_add_fixed_draws(_classify_rows(inputs, rules), accounts), accounts, inputs.draws, rules)
+
+
+def apply_ledger(inputs: CreditInput, rules: CreditRules) -> pl.DataFrame:
+    """Returns what ``allocate_window`` returns, with the draws that the ledger has, whether these are right or not."""
+    classified = _classify_rows(inputs, rules)
+    return _add_payment(inputs.rows, classified.with_columns(pl.col(f"ledger_{lot}").alias(lot) for lot in LOTS))

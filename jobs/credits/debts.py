@@ -51,7 +51,7 @@ def with_nothing_paid(payable: pl.DataFrame) -> pl.DataFrame:
 
 
 def make_debt_postings(settled: pl.DataFrame, columns: Collection[str]) -> pl.DataFrame:
-    """Returns the postings for ``settled`` debts: corrections of their rows (credits.ledger_entries)."""
+    """Returns the postings for ``settled`` debts: corrections of their rows (credits.allocation.make_postings)."""
     return settled.with_columns(vanished=False, is_first_draw=False).select(columns)
 
 

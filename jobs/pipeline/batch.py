@@ -112,7 +112,7 @@ def compute_targets(
     ``account_rows``: the accounts of these users (schemas.ACCOUNTS).
     """
     inputs, adopted_draws, settled_by_adoption = unexplained_credits.adopt(connection, scope, inputs, account_rows)
-    allocated = allocation.allocate(inputs.for_credits, account_rows, scope.window, scope.credit_rules)
+    allocated = allocation.allocate_windows(inputs.for_credits, account_rows, scope.window, scope.credit_rules)
     rows, settled = allocated.rows, allocated.settled_debts
     postings = allocated.postings
     return BatchTargets(

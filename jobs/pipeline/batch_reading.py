@@ -6,8 +6,8 @@ from datetime import date
 
 import polars as pl
 
-from jobs.credits.ledger_entries import find_vanished_draws, make_zero_draws, select_window_draws
-from jobs.domain.schemas import PAYABLE, USER_AS_CATEGORY
+from jobs.domain.billing_periods import Window
+from jobs.domain.schemas import DRAWS, IS_DRAWN, PAYABLE, ROW_KEY, USER_AS_CATEGORY
 from jobs.pipeline import unexplained_credits
 from jobs.pipeline.batch_input import BatchInput
 from jobs.postgres import user_state
@@ -51,24 +51,24 @@ def read_input(
 ) -> BatchInput:
     """Reads ``users`` and rates their rows; takes no locks. Call inside or outside a transaction.
 
-    ``run_id``: this run's; a user-month whose debts it has settled already is left out.
+    ``run_id``: this run's; ``payable`` leaves out user-months whose debts it has settled already.
     """
     text = scope.query.rows_of_users(users, scope.window.spans())
     with transaction(connection):
         usage = reader.read(connection, scope.query, text)
+        rows, rejected = _split_and_rate(usage, scope)
         billing_modes = user_state.read_billing_modes(connection, scope, users)
-        ledger = user_state.read_window_draws(connection, scope, users)
+        draws_read = user_state.read_window_draws(connection, scope, users)
         months = user_state.read_months(connection, scope, scope.window.months, users)
         # If user_daily had no rows of these days when the run began, only users whom this run has written can have
         # some. In a first run, looking for each user's days would take as long as reading the usage.
         users_with_days = users if scope.has_user_days else months["user_id"].unique().to_list()
         days = user_state.read_days(connection, scope, scope.window.days, users_with_days)
-        rows, rejected = _split_and_rate(usage, scope)
-        draws = select_window_draws(ledger, rows, scope.window)
+        draws = _select_draws(draws_read, rows, scope.window)
         adopted = user_state.read_adopted_elsewhere(connection, scope, _not_always_prepaid(users, billing_modes))
-        shown = ["id", "user_id", "date", "deducted"]
+        compared = ["id", "user_id", "date", "deducted"]
         mismatched = user_state.find_mismatched_rows(
-            connection, scope, pl.concat([rows.select(shown), rejected.select(shown)]), draws
+            connection, scope, pl.concat([rows.select(compared), rejected.select(compared)]), draws
         )
         debts = user_state.read_debts(connection, scope, users)
         payable = _read_payable(connection, scope, debts, run_id)
@@ -79,8 +79,8 @@ def read_input(
             rejected=rejected,
             fingerprints=_combine_fingerprints(usage),
             billing_modes=billing_modes,
-            draws=pl.concat([draws, make_zero_draws(adopted, rows)]),
-            entry_counts=ledger.group_by("user_id").agg(pl.len().alias("entries")),
+            draws=pl.concat([draws, _make_zero_draws(adopted, rows)]),
+            entry_counts=draws_read.group_by("user_id").agg(pl.len().alias("entries")),
             mismatched=mismatched,
             vanished_draws=find_vanished_draws(draws, usage),
             stored_months=months,
@@ -94,8 +94,53 @@ def read_input(
         return replace(inputs, unexplained=unexplained_credits.find_unexplained_users(connection, scope, inputs))
 
 
+def _select_draws(draws: pl.DataFrame, rows: pl.DataFrame, window: Window) -> pl.DataFrame:
+    """Returns the draws that the run decides about (schemas.DRAWS).
+
+    Draws on days after the last day of the run are left out: another program may have made them, and they stay until
+    a run covers these days. Draws of a row that has moved to a covered day are included.
+    """
+    is_later = pl.col("date") > window.last
+    if not draws.select(is_later.any()).item():
+        return draws
+    present = rows.select("id", pl.col("user_id").cast(pl.String))
+    return pl.concat([draws.filter(~is_later), draws.filter(is_later).join(present, on=ROW_KEY, how="semi")])
+
+
+def _make_zero_draws(adopted: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFrame:
+    """Returns an imported draw of 0 for each of ``rows`` on which draws were adopted in another month (schemas.DRAWS).
+
+    It makes the row prepaid in this month as well. ``adopted``: id and user_id of such rows.
+    """
+    if adopted.is_empty():
+        return pl.DataFrame(schema=DRAWS)
+    concerned = rows.select("id", pl.col("user_id").cast(pl.String), "date").join(adopted, on=ROW_KEY, how="semi")
+    zeros = concerned.with_columns(imported=pl.lit(value=True), free=0, purchased=0)
+    return zeros.select(pl.col(name).cast(kind) for name, kind in DRAWS.items())
+
+
+def find_vanished_draws(draws: pl.DataFrame, usage: pl.DataFrame) -> pl.DataFrame:
+    """Returns ``draws`` of rows that are deleted or another user's now, summed by row and user (schemas.DRAWS).
+
+    A run reverses them. ``draws``: of the window; ``usage``: all rows of the users.
+    """
+    if draws.is_empty():
+        return draws
+    sums = (
+        draws.lazy()
+        .group_by(ROW_KEY)
+        .agg(pl.col("date").max(), pl.col("imported").any(), pl.col("free").sum(), pl.col("purchased").sum())
+    )
+    present = usage.lazy().select("id", pl.col("user_id").cast(pl.String))
+    vanished = sums.filter(IS_DRAWN).join(present, on=ROW_KEY, how="anti")
+    return vanished.select(pl.col(name).cast(kind) for name, kind in DRAWS.items()).collect()
+
+
 def _not_always_prepaid(users: Collection[str], billing_modes: pl.DataFrame) -> list[str]:
-    """Returns those of ``users`` who have, or may have, another billing mode than prepaid."""
+    """Returns those of ``users`` who have, or may have, another billing mode than prepaid.
+
+    Only a row of theirs is made prepaid by an adopted draw.
+    """
     always_prepaid = pl.col("mode").eq_missing("prepaid").all().alias("always_prepaid")
     by_user = billing_modes.group_by("user_id").agg(always_prepaid)
     return sorted(set(users) - set(by_user.filter("always_prepaid")["user_id"]))

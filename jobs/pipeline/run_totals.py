@@ -143,7 +143,7 @@ class Totals:
 
 
 def sum_postings(postings: "pl.DataFrame", settled_debts: "pl.DataFrame") -> PostedTotals:
-    """Returns the totals of ``postings`` (credits.ledger_entries), of which those of ``settled_debts`` are a part."""
+    """Returns the totals of ``postings`` (credits.allocation), of which those of ``settled_debts`` are a part."""
     if postings.is_empty():
         return PostedTotals()
     amount = postings["free"] + postings["purchased"]

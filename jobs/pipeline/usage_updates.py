@@ -22,7 +22,7 @@ def make_usage_updates(
     """Returns which of ``rows`` and ``rejected`` are to be written.
 
     - ``rows``: with their draws; ``rejected``: rows that cannot be priced, on which nothing is drawn;
-    - ``postings``: credits.ledger_entries; ``mismatched``: schemas.MISMATCHED;
+    - ``postings``: credits.allocation.make_postings; ``mismatched``: schemas.MISMATCHED;
     - ``writes_deducted``: whether runs write credits_deducted.
     """
     # Joins copy every column, so the others are left out.

@@ -71,7 +71,7 @@ def require_rows_locked(table: str, expected: int, locked: int) -> None:
 def post_draws(
     connection: Connection, settings: Settings, credits: CreditCapabilities, postings: pl.DataFrame, run_id: int
 ) -> None:
-    """Posts ``postings`` (credits.ledger_entries) to ledger, transactions and accounts.
+    """Posts ``postings`` (credits.allocation.make_postings) to ledger, transactions and accounts.
 
     The accounts must be locked. Raises RefusedError where a row cannot be written; the caller then rolls back.
     """

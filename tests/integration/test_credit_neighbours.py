@@ -197,13 +197,13 @@ def test_a_draw_posted_beside_the_first_run_of_all_is_not_posted_again(
 def test_what_nobody_has_moved_before_the_lock_is_computed_once(ready: str, monkeypatch: pytest.MonkeyPatch) -> None:
     prepaid(ready, purchased="5")
     row(ready, 1, "3.00")
-    computed, allocate = list[int](), allocation.allocate
+    computed, allocate = list[int](), allocation.allocate_windows
 
     def counted(inputs: CreditInput, *more: Any) -> Allocated:
         computed.append(inputs.rows.height)
         return allocate(inputs, *more)
 
-    monkeypatch.setattr(allocation, "allocate", counted)
+    monkeypatch.setattr(allocation, "allocate_windows", counted)
     night(ready)
     assert (computed, drawn(ready)) == ([1], {1: amounts("0", "3.00")})
 

@@ -6,8 +6,8 @@ import polars as pl
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from jobs.credits.ledger_entries import find_vanished_draws
 from jobs.domain.schemas import DRAWS
+from jobs.pipeline.batch_reading import find_vanished_draws
 
 DAY = date(2026, 6, 9)
 users, amounts = st.sampled_from(["ada", "bob"]), st.integers(-2, 2)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.credits.ledger_entries import make_postings
+from jobs.credits.allocation import make_postings
 from jobs.credits.lots import allocate_lots, lot_balances
 from jobs.credits.payment_class import classify_payment
 from jobs.domain.rules import CreditRules

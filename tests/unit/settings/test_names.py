@@ -4,7 +4,7 @@ from datetime import date
 
 import polars as pl
 
-from jobs.credits.allocation import CreditInput, allocate_credits
+from jobs.credits.allocation import CreditInput, allocate_window
 from jobs.credits.lots import allocate_lots
 from jobs.domain.meters import Meter
 from jobs.domain.rate_card import parse
@@ -34,7 +34,7 @@ def test_every_column_that_pricing_makes_is_reserved() -> None:
     )
     moved = pl.DataFrame(schema={"user_id": pl.Categorical, "id": pl.UInt128, "elsewhere": pl.Int128})
     inputs = CreditInput(priced.collect(), modes, posted, moved, debts)
-    paid = allocate_credits(inputs, accounts, rules).lazy()
+    paid = allocate_window(inputs, accounts, rules).lazy()
     # What the passes on the way add, they take away again; a meter of that name would be overwritten all the same.
     between = allocate_lots(paid.with_columns(_demand=0, free_left=0, purchased_left=0), LOTS)
     user_days, user_months = sums.sum_user_days(paid, [METER]), sums.sum_user_months(paid, [METER])
