@@ -135,49 +135,38 @@ class ChangeSums:
         return self.largest.filter(period=period, kind=kind).select("user_id", "more", "less").rows()
 
 
-def compute_batch(
-    link: ReconnectingConnection, runner: BatchRunner, users: Collection[str]
+def compute_sums(
+    links: Sequence[ReconnectingConnection], runner: BatchRunner, detected: Detected
 ) -> tuple[ChangeSums, list[BatchResult]]:
-    """Computes the sums of a work list of one batch, read-only and without locks.
-
-    Also returns the result of the batch, but not if a user has payable debts: which ones depends on the run_id.
-    """
-    sums, result = ChangeSums(runner.scope), retry(lambda: _compute_users(link, runner, users))
-    assert result.changes is not None  # noqa: S101 - a batch that is computed has changes
-    sums.add(result.changes)
-    return sums, [result] if result.changes.targets.inputs.payable.is_empty() else []
-
-
-def compute_sums(links: Sequence[ReconnectingConnection], runner: BatchRunner, detected: Detected) -> ChangeSums:
     """Computes the sums of all users of the work list, read-only and without locks.
 
-    Users whose covered days differ are computed as in a dry run. Of the others only the new rows are rated.
+    Users whose covered days differ are computed as in a dry run. Of the others only the new rows are rated. If the work
+    list is one batch, all of it is computed and the result returned too, but not if a user has payable debts: which
+    ones depends on the run_id.
     """
-    sums = ChangeSums(runner.scope)
-    slices = chain(((True, users) for users in detected.changed), ((False, users) for users in detected.only_new_days))
+    sums, is_one_batch, computed = ChangeSums(runner.scope), len(detected.work) == 1, list[BatchResult]()
+    changed, only_new_days = (detected.work, ()) if is_one_batch else (detected.changed, detected.only_new_days)
+    slices = chain(((True, users) for users in changed), ((False, users) for users in only_new_days))
 
-    def compute(link: ReconnectingConnection, slice_: tuple[bool, list[str]]) -> BatchChanges | pl.DataFrame | None:
+    def compute(link: ReconnectingConnection, slice_: tuple[bool, list[str]]) -> BatchResult | pl.DataFrame:
         return retry(partial(_compute, link, runner, *slice_))
 
     for result in run_side_by_side(links, compute, slices):
-        if isinstance(result, BatchChanges):
-            sums.add(result)
-        elif result is not None:
+        if isinstance(result, pl.DataFrame):
             sums.add_days(result)
-    return sums
-
-
-def _compute_users(link: ReconnectingConnection, runner: BatchRunner, users: Collection[str]) -> BatchResult:
-    with transaction(link.connection, snapshot=True) as connection:
-        return runner.compute(connection, users)
+        elif result.changes is not None:
+            sums.add(result.changes)
+            if is_one_batch and result.changes.targets.inputs.payable.is_empty():
+                computed.append(result)
+    return sums, computed
 
 
 def _compute(
     link: ReconnectingConnection, runner: BatchRunner, is_changed: bool, users: Collection[str]
-) -> BatchChanges | pl.DataFrame | None:
-    if is_changed:
-        return _compute_users(link, runner, users).changes
+) -> BatchResult | pl.DataFrame:
     with transaction(link.connection, snapshot=True) as connection:
+        if is_changed:
+            return runner.compute(connection, users)
         rated = rate_users(connection, runner.reader, runner.scope, users, _new_spans(runner.scope))
     return rated.filter(pl.col("date") > runner.scope.covered_to).select("date", "user_id", "total_cost")
 

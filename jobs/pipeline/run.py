@@ -179,28 +179,25 @@ class _Run:
     def _check_change(self, detected: Detected) -> "list[BatchResult]":
         """Does the change check: computes read-only how covered days would change, and what new days cost.
 
-        Returns what it has computed, where a batch can write that: there is one batch, and its inputs do not depend on
-        what ``_prepare`` stores.
+        Returns what it has computed of a single batch, which then writes it; nothing if that depends on what
+        ``_prepare`` stores.
         """
-        link, scope, sums = self.workers.link, self.scope, None
+        scope, sums = self.scope, None
         computed: list[BatchResult] = []
         if self.totals.recorder is not None and self.totals.recorder.approved is not None:
             # The plan was approved: each row that is written is compared with it.
             return computed
         if detected.work and scope.covered_to is not None:
-            from jobs.pipeline.change_sums import compute_batch, compute_sums
+            from jobs.pipeline.change_sums import compute_sums
 
             if scope.begins_ledger:
                 # Draws of another program are adopted after the check, so they are added here.
                 scope, detected = replace(scope, adopts=True), retry(lambda: self._detect(full=True))
             runner = replace(self._batch_runner(detected.work), scope=scope, run_id=None)
-            if len(detected.work) == 1 and not (scope.begins_ledger or scope.adopted_users or self._stores_overrides):
-                sums, computed = compute_batch(link, runner, *detected.work)
-            else:
-                links = self._links(len(detected.changed) + len(detected.only_new_days))
-                sums = compute_sums(links, runner, detected)
-        retry(lambda: check_change(link.connection, scope, sums, self.request.allow_change))
-        return computed
+            sums, computed = compute_sums(self._links(len(detected.work)), runner, detected)
+        retry(lambda: check_change(self.workers.link.connection, scope, sums, self.request.allow_change))
+        depends_on_prepare = scope.begins_ledger or scope.adopted_users or self._stores_overrides
+        return [] if depends_on_prepare else computed
 
     def _prepare(self) -> Adoption | None:
         """Stores the cost modes of new months and the overrides seen; adopts draws of another program, once."""
