@@ -3,9 +3,9 @@
 Draw windows are allocated one after the other, each with the credit that those before it have left. Computes what each
 row demands of the user's lots of credit (``lots``), what it gets, and what is left to be paid in another way.
 
-Earlier draws of a window are used to compute how much credit there is without them. They stay on reported rows and on
-rows without an account, and adopted draws make a row prepaid. So the result is the same however often, late or out of
-order it is computed. ``make_postings`` gives the difference from the ledger.
+The credit that a window may use is that of the account without the window's own earlier draws. These draws stay on
+reported rows and on rows without an account, and adopted draws make a row prepaid. So the result is the same however
+often, late or out of order it is computed. ``make_postings`` gives the difference from the ledger.
 """
 
 from dataclasses import dataclass, replace
@@ -98,7 +98,8 @@ def allocate_window(inputs: CreditInput, accounts: pl.DataFrame, rules: CreditRu
 def _classify_rows(inputs: CreditInput, rules: CreditRules) -> pl.LazyFrame:
     """Returns DRAW_INPUTS columns of the rows with their payment class, their draws in the ledger, and their parts.
 
-    ``prepaid_part`` is less by what was drawn on the row in a closed month, and 0 at the lowest.
+    ``prepaid_part`` is what the row costs, quantized, if it is prepaid (else 0), less what was drawn on it in a closed
+    month; at least 0.
     """
     rows = _add_ledger(inputs.rows.lazy().select(DRAW_INPUTS), inputs.draws.lazy())
     classified = classify_payment(rows, inputs.billing_modes.lazy(), rules)
@@ -129,8 +130,8 @@ def _add_ledger(rows: pl.LazyFrame, draws: pl.LazyFrame) -> pl.LazyFrame:
 def _add_fixed_draws(classified: pl.LazyFrame, accounts: pl.DataFrame) -> pl.LazyFrame:
     """Adds ``has_account``, and ``fixed_<lot>``: draws that stay as they are, whatever the row costs now.
 
-    These are all draws of a row that was reported, or whose user has no account; and of a row before the first day
-    that is drawn, the imported draws, as far as they have not been given back.
+    These are all draws of a row that was reported, or whose user has no account; and of a row before
+    ``credits.start`` the imported draws, as far as they have not been given back.
     """
     known = accounts.lazy().select(USER_AS_CATEGORY, has_account=pl.lit(value=True))
     is_fixed = pl.col("reported") | pl.col("has_account").is_null()

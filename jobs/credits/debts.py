@@ -19,8 +19,8 @@ DEBT_KEY = ["usage_daily_id", "user_id", "usage_date"]
 
 
 def adopt_debts(payable: pl.DataFrame, adopted: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Returns ``payable`` debts as they are after the ``adopted`` draws, and those that these settle, with the adopted
-    amounts."""
+    """Returns ``payable`` debts as they are after the ``adopted`` draws, and those debts that the draws settle, with
+    the amounts."""
     joined = payable.join(adopted.select("id", "date", *LOTS), on=["id", "date"], how="left", maintain_order="left")
     is_settled = pl.col("free").is_not_null()
     paid = DRAWN.fill_null(0)
@@ -64,10 +64,11 @@ def compute_debts_target(
 ) -> pl.DataFrame:
     """Returns the target rows of rollup.debts of some users; ``stored``: their present rows.
 
-    Debts of all other months than ``months`` stay, and ``settled`` is added to them. Of ``months``, which the run
-    closes or computes again, debts are the uncovered amounts of ``rows``; a write-off stays, up to the new amount. A
-    debt of these months stays if as much is owed as before and the draws of its row do not change (``posted``: ids of
-    rows whose draws do).
+    - Debts of other months than ``months`` stay, and ``settled`` is added to them.
+    - Debts of ``months``, which the run closes or computes again, are the uncovered amounts of ``rows``. A write-off
+      stays, up to the new amount.
+    - A debt of ``months`` stays as it is if as much is owed as before and the draws of its row do not change
+      (``posted``: ids of rows whose draws change).
     """
     debt_months = sorted(months)
     if stored.is_empty() and not debt_months:

@@ -26,12 +26,15 @@ CREDITS = {"free": pl.col("free_granted"), "purchased": pl.col("total_purchased"
 """By lot the credits of an account (schemas.ACCOUNTS), used or not."""
 
 
-def used_credits(rules: CreditRules, less: Mapping[str, pl.Expr]) -> dict[str, pl.Expr]:
-    """Returns the used credits of an account by lot, without ``less`` of each lot. Where one counter counts both, the
-    first lot is used first."""
+def used_credits(rules: CreditRules, left_out: Mapping[str, pl.Expr]) -> dict[str, pl.Expr]:
+    """Returns the used credits of an account by lot, less the draws ``left_out`` of each lot. Where one counter counts
+    both, the first lot is used first."""
     if rules.counts_free_apart:
-        return {"free": pl.col("free_used") - less["free"], "purchased": pl.col("total_used") - less["purchased"]}
-    (first, second), total = LOTS, pl.col("total_used") - less["free"] - less["purchased"]
+        return {
+            "free": pl.col("free_used") - left_out["free"],
+            "purchased": pl.col("total_used") - left_out["purchased"],
+        }
+    (first, second), total = LOTS, pl.col("total_used") - left_out["free"] - left_out["purchased"]
     of_first = pl.min_horizontal(CREDITS[first], total)
     return {first: of_first, second: total - of_first}
 
@@ -47,8 +50,8 @@ def lot_balances(accounts: pl.LazyFrame, draws: pl.LazyFrame, fixed: pl.LazyFram
     - ``fixed``: by user ``fixed_<lot>``, those of these draws that stay whatever is allocated.
     """
     by_user = draws.group_by("user_id").agg(pl.col(lot).sum() for lot in LOTS)
-    own = {lot: pl.col(lot).fill_null(0) - pl.col(f"fixed_{lot}").fill_null(0) for lot in LOTS}
-    used = used_credits(rules, own)
+    not_fixed = {lot: pl.col(lot).fill_null(0) - pl.col(f"fixed_{lot}").fill_null(0) for lot in LOTS}
+    used = used_credits(rules, not_fixed)
     free, purchased = (CREDITS[lot] - used[lot] for lot in ("free", "purchased"))
     nothing, unit = int128(0), int128(rules.unit)
     # A deficit of one lot is taken off the other.

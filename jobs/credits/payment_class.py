@@ -1,8 +1,8 @@
 """How each row is paid: its payment class by the user's billing modes, and its part of the quantized cost.
 
-Values of ``class`` (manual: credits): PREPAID rows are drawn from credits. EARLY rows are prepaid, but lie
-before the first day that is drawn. FREE rows are paid by no one. Rows of every other billing mode, null and unknown
-ones included, are DUE.
+Values of ``class`` (manual: credits): PREPAID rows are drawn from credits. EARLY rows are prepaid, but lie before
+``credits.start``, from which day on credits pay. FREE rows are paid by no one. Rows of every other billing mode, null
+and unknown ones included, are DUE.
 """
 
 import polars as pl

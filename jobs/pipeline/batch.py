@@ -77,7 +77,7 @@ class BatchWriter:
         inputs = inputs.without(skipped)
         # An account that was opened after the lock is not locked, so it is left to the next run.
         account_rows = accounts.read_accounts(connection, scope.settings, scope.credits, locked)
-        if changes is not None and not changes.is_of(inputs, account_rows):
+        if changes is not None and not changes.was_computed_from(inputs, account_rows):
             changes = None
         targets = changes.targets if changes else compute_targets(connection, scope, inputs, account_rows)
         hash_changes, missing = usage_writeback.lock_rows(connection, scope, targets.usage_updates, is_locked=is_single)
@@ -123,7 +123,7 @@ def compute_targets(
         accounts_after=allocated.accounts,
         adopted_draws=adopted_draws,
         postings=postings,
-        usage_updates=_make_updates(scope, inputs, rows, postings, settled),
+        usage_updates=_make_all_usage_updates(scope, inputs, rows, postings, settled),
         unread=usage_writeback.find_unread_rows(connection, scope, postings.filter("vanished")),
         days=rollup_targets.compute_days_target(scope, rows),
         months=rollup_targets.compute_months_target(scope, inputs, rows),
@@ -140,7 +140,7 @@ def compute_targets(
     )
 
 
-def _make_updates(
+def _make_all_usage_updates(
     scope: RunScope, inputs: BatchInput, rows: pl.DataFrame, postings: pl.DataFrame, settled: pl.DataFrame
 ) -> pl.DataFrame:
     """Returns the rows of usage_daily to write (pipeline.usage_updates), those of debts included."""
@@ -180,7 +180,7 @@ def find_changes(
     """Compares ``targets`` with the stored rows. Call before anything is written: the server hashes what is stored.
 
     - ``hash_changes``: how written_hash changes when ``usage_updates`` are written (usage_writeback.HASH_CHANGES);
-    - ``run_id``: None in a dry run, and in the change check.
+    - ``run_id``: None in a dry run, and in the change check, which need to know why months change.
     """
     scope, inputs = targets.scope, targets.inputs
     months = rollup_targets.add_hashes(connection, targets, hash_changes).select(inputs.stored_months.columns)
@@ -188,7 +188,7 @@ def find_changes(
         months = keep_stored_credits_hash(months.lazy(), inputs.stored_months.lazy(), closed).collect()
     causes = NO_CAUSES
     if scope.lists_changes or (run_id is None and scope.covered_to is not None):
-        monthly = TableDiff.find(scope, "user_monthly", months, inputs.stored_months)
+        monthly = TableDiff.compare(scope, "user_monthly", months, inputs.stored_months)
         causes = rollup_targets.find_month_causes(connection, targets, monthly, run_id)
     settled, by_adoption = targets.settled_debts, targets.debts_settled_by_adoption
     debt_days, old_debt_days = debts.settle_days(inputs.closed_days, settled, by_adoption)
@@ -196,13 +196,13 @@ def find_changes(
     days = targets.days.select(inputs.stored_days.columns)
     return BatchChanges(
         targets=targets,
-        daily=TableDiff.find(
+        days=TableDiff.compare(
             scope, "user_daily", pl.concat([days, debt_days]), pl.concat([inputs.stored_days, old_debt_days])
         ),
-        monthly=TableDiff.find(
+        months=TableDiff.compare(
             scope, "user_monthly", pl.concat([months, debt_months]), pl.concat([inputs.stored_months, old_debt_months])
         ),
-        debts=TableDiff.find(scope, "debts", targets.debts, inputs.debts),
+        debts=TableDiff.compare(scope, "debts", targets.debts, inputs.debts),
         causes=pl.concat([causes, find_debt_causes(debt_months, old_debt_months)]),
     )
 
@@ -225,10 +225,10 @@ def _write_changes(
             usage_writeback.unstage_users(connection, not_writable)
         usage_writeback.write_rows(connection, scope, targets.usage_updates)
     usage_writeback.write_unread_rows(connection, scope, targets.unread)
-    changes.daily.write(connection, scope, run_id)
+    changes.days.write(connection, scope, run_id)
     # The end of the run sums these days into the cluster tables (end_changes.compute_end).
-    cluster_rollups.touch_days(connection, scope, run_id, batch_number, changes.daily.keys["date"].unique().to_list())
-    changes.monthly.write(connection, scope, run_id)
+    cluster_rollups.touch_days(connection, scope, run_id, batch_number, changes.days.keys["date"].unique().to_list())
+    changes.months.write(connection, scope, run_id)
     changes.debts.write(connection, scope, run_id)
     if entries := targets.inputs.new_billing_modes:
         known = billing_mode_history.known_entries_query(entries)

@@ -27,7 +27,7 @@ class BatchTargets:
     - ``accounts``, ``accounts_after``: before and after ``postings`` (schemas.ACCOUNTS);
     - ``adopted_draws``: draws that ``--adopt`` enters in the ledger without a transaction (schemas.DRAWS);
     - ``usage_updates``: rows of usage_daily to write (pipeline.usage_updates); ``unread``: rows whose draws are
-      reversed and that are in no batch of a present user;
+      reversed, and that no batch reads, because they have no user or no day of the window now;
     - ``days``, ``months``: rows of user_daily, and of user_monthly without the hashes of credits, overrides, prices;
     - ``settled_debts``: debts that credit settles, with what is drawn on each; ``debts_settled_by_adoption``: those
       that adopted draws settle; ``debts``: rows of rollup.debts;
@@ -81,19 +81,20 @@ class BatchTargets:
 
 @dataclass(frozen=True, slots=True)
 class BatchChanges:
-    """What a batch writes: its ``targets``, and how those of three tables differ from the stored rows.
+    """What a batch writes: its ``targets``, and how the rows of user_daily (``days``), user_monthly (``months``) and
+    rollup.debts differ from the stored ones.
 
-    ``causes``: why user-months change: of a backfill, and where the change check or a dry run needs them, of all
-    months; else only of closed months in which debts are settled (rollups.causes.find_causes).
+    ``causes``: why user-months change (rollups.causes.find_causes). In a backfill, a dry run and the change check: of
+    all months; else only of closed months in which debts are settled.
     """
 
     targets: BatchTargets
-    daily: TableDiff
-    monthly: TableDiff
+    days: TableDiff
+    months: TableDiff
     debts: TableDiff
     causes: pl.DataFrame
 
-    def is_of(self, inputs: BatchInput, account_rows: pl.DataFrame) -> bool:
+    def was_computed_from(self, inputs: BatchInput, account_rows: pl.DataFrame) -> bool:
         """Whether they were computed from these ``inputs``, with the same accounts."""
         then, now = (frame.sort("user_id") for frame in (self.targets.accounts, account_rows))
         return self.targets.inputs is inputs and then.equals(now)
@@ -116,7 +117,7 @@ class BatchChanges:
                 counts["credit_transactions"] = accounts.count_transactions(targets.postings)
         if not targets.adopted_draws.is_empty():
             counts["credit_draws"] = counts.get("credit_draws", 0) + targets.adopted_draws.height
-        counts |= {diff.table.name: diff.row_count for diff in (self.daily, self.monthly, self.debts)}
+        counts |= {diff.table.name: diff.row_count for diff in (self.days, self.months, self.debts)}
         counts |= {"billing_modes": len(targets.inputs.new_billing_modes), "corrections": self.corrections.height}
         return counts | {"rejects": len(targets.rejects)}
 
@@ -131,8 +132,8 @@ class BatchChanges:
                 row_changes.list_postings(targets.scope, targets.postings, targets.accounts, targets.accounts_after),
                 row_changes.list_adopted_draws(targets.adopted_draws),
                 row_changes.list_usage(targets.usage_updates, targets.unread),
-                self.daily.list_changes(),
-                self.monthly.list_changes(),
+                self.days.list_changes(),
+                self.months.list_changes(),
                 self.debts.list_changes(),
                 row_changes.list_corrections(self.corrections),
                 row_changes.list_rejects(targets.rejects),

@@ -26,7 +26,8 @@ class BatchInput:
     - ``rows``: rated rows, in row order; ``rejected``: rows that cannot be priced;
     - ``fingerprints``: by user and month row_count, usage_hash and written_hash of all rows as read;
     - ``billing_modes``: schemas.BILLING_MODE_ENTRIES, with ``is_new``;
-    - ``draws``: of the window, adopted ones included (schemas.DRAWS); ``entry_counts``: ledger entries by user;
+    - ``draws``: of the window, and a draw of 0 for each row that was adopted in another month (schemas.DRAWS);
+      ``entry_counts``: ledger entries by user;
     - ``vanished_draws``: draws on rows that are deleted, or another user's now;
     - ``mismatched``: rows whose credits_deducted differs from the draws (schemas.MISMATCHED);
     - ``stored_months``, ``stored_days``: stored rows of user_monthly and user_daily;
@@ -64,7 +65,7 @@ class BatchInput:
     @property
     def for_credits(self) -> CreditInput:
         """What decides which credit pays for which row."""
-        # Rows that moved here from a closed month, with what their user has drawn on them there.
+        # Rows that moved here from a closed month, with what their user has drawn on them in that month.
         closed_month_draws = self.mismatched.filter(pl.col("elsewhere") != 0).select("id", "user_id", "elsewhere")
         return CreditInput(self.rows, self.billing_modes, self.draws, closed_month_draws, self.payable)
 
@@ -85,7 +86,7 @@ class BatchInput:
 
     @property
     def unexplained_rows(self) -> pl.DataFrame:
-        """Mismatched rows, of the window and of debts, that are foreign or empty (schemas.MISMATCHED)."""
+        """Rows, of the window and of debts, whose credits_deducted the ledger does not explain (schemas.MISMATCHED)."""
         return pl.concat([self.mismatched, self.mismatched_debts]).filter(IS_UNEXPLAINED)
 
     @property

@@ -59,12 +59,12 @@ class ChangeSums:
 
     def add(self, changes: BatchChanges) -> None:
         """Adds the changes of a batch."""
-        daily = _cost_changes(changes.daily, "date")
+        daily = _cost_changes(changes.days, "date")
         self.add_days(daily)
         is_new = pl.col("date") > self.scope.covered_to
         # The cost of covered days: that of the months, less that of their new days.
         less_new_days = daily.filter(is_new).select(_month(), "user_id", (0 - pl.col("total_cost")).alias("total_cost"))
-        cost = pl.concat([_cost_changes(changes.monthly, "month"), less_new_days])
+        cost = pl.concat([_cost_changes(changes.months, "month"), less_new_days])
         # Draws of settled debts are left out: they are in closed months, which the run does not compute.
         in_window = pl.col("month").is_in(self.scope.window.months)
         draws = changes.targets.postings.filter(in_window & ~is_new).select(

@@ -28,10 +28,10 @@ class ClusterDeltas:
 
     def add(self, changes: BatchChanges) -> None:
         """Adds the changes of a batch."""
-        daily, monthly = changes.daily, changes.monthly
-        self.days.append(subtract(sum_cluster_days(daily.upserts), sum_cluster_days(daily.replaced), CLUSTER_DAY))
+        days, months = changes.days, changes.months
+        self.days.append(subtract(sum_cluster_days(days.upserts), sum_cluster_days(days.replaced), CLUSTER_DAY))
         self.users.append(
-            subtract(count_cluster_users(monthly.upserts), count_cluster_users(monthly.replaced), CLUSTER_MONTH)
+            subtract(count_cluster_users(months.upserts), count_cluster_users(months.replaced), CLUSTER_MONTH)
         )
 
     @property
@@ -61,6 +61,6 @@ def find_cluster_differences(
     before = table_io.read_months(connection, settings, monthly, months)
     month_target = cluster_months.join(names, on="cluster_id", how="left").select(before.columns)
     return [
-        TableDiff.find(scope, "cluster_daily", target, stored.filter(is_regrouped)),
-        TableDiff.find(scope, "cluster_monthly", month_target, before),
+        TableDiff.compare(scope, "cluster_daily", target, stored.filter(is_regrouped)),
+        TableDiff.compare(scope, "cluster_monthly", month_target, before),
     ]

@@ -40,7 +40,8 @@ class NotClosableError(Exception):
 class Finalized:
     """The result of the end of a run.
 
-    - ``by_month``: figures of each month; ``whole``: of those whose amounts may be added up (RunScope.summed_months);
+    - ``by_month``: figures of each month; ``whole``: the sum of those in the currency of the run
+      (RunScope.summed_months);
     - ``rejected``: how many rows of the window are rejected; ``changed``: rows by table;
     - ``closed``: the months that were closed;
     - ``waiting``: months whose cluster tables wait until all users are in user_daily;

@@ -34,6 +34,7 @@ def compute_months_target(scope: RunScope, inputs: BatchInput, rows: pl.DataFram
     """
     sums = _add_left_out_meters(sum_user_months(rows.lazy(), scope.meters), scope, monthly=True)
     schema = sums.collect_schema()
+    # Of users all of whose rows are rejected.
     zeros = [
         pl.col(name).fill_null(int128(0) if kind == pl.Int128 else pl.lit(0, dtype=kind))
         for name, kind in schema.items()
@@ -52,7 +53,7 @@ def compute_months_target(scope: RunScope, inputs: BatchInput, rows: pl.DataFram
 
 
 def _add_left_out_meters(target: pl.LazyFrame, scope: RunScope, *, monthly: bool) -> pl.LazyFrame:
-    """Adds 0 for each configured meter that this run leaves out, so that what an earlier run wrote is replaced.
+    """Adds 0 for each optional meter that this run does not price, so that what an earlier run wrote is replaced.
 
     ``monthly``: whether the table has the column ``<meter>_days`` too.
     """
@@ -120,18 +121,18 @@ def find_month_causes(
         .join(before.lazy(), on=USER_MONTH, how="left")
     )
     # A month that version 1 has stored gets hashes and columns that it did not have. That alone is no change.
-    is_upgraded = pl.col("row_count").is_null()
-    upgraded = monthly.stored.lazy().filter(is_upgraded).select(*USER_MONTH, upgraded=pl.lit(value=True))
+    is_of_version_1 = pl.col("row_count").is_null()
+    of_version_1 = monthly.stored.lazy().filter(is_of_version_1).select(*USER_MONTH, of_version_1=pl.lit(value=True))
     has_same_amounts = (pl.col("old_total") == pl.col("new_total")) & (
         pl.col("old_credits_deducted") == pl.col("new_credits_deducted")
     )
     meters = [meter.name for meter in scope.settings.meters]
     repriced = {month: scope.find_repriced_meters(month) for month in scope.window.months}
     causes = find_causes(_limit_to_covered(targets, changed), meters, repriced).join(
-        upgraded, on=USER_MONTH, how="left"
+        of_version_1, on=USER_MONTH, how="left"
     )
-    is_change = ~(has_same_amounts & pl.col("upgraded").fill_null(value=False))
-    return causes.filter(is_change).drop("upgraded").sort(USER_MONTH).collect()
+    is_change = ~(has_same_amounts & pl.col("of_version_1").fill_null(value=False))
+    return causes.filter(is_change).drop("of_version_1").sort(USER_MONTH).collect()
 
 
 def _limit_to_covered(targets: BatchTargets, changed: pl.LazyFrame) -> pl.LazyFrame:
@@ -161,18 +162,18 @@ def _limit_to_covered(targets: BatchTargets, changed: pl.LazyFrame) -> pl.LazyFr
     )
 
 
-def _override_hashes(scope: RunScope, last: Callable[[date], date]) -> pl.DataFrame:
+def _override_hashes(scope: RunScope, last_day_of: Callable[[date], date]) -> pl.DataFrame:
     """Returns a hash of the price overrides by user and month; ``last``: returns the last day of a month to hash."""
     rows = [
         {"user_id": user, "month": month, "overrides_hash": digest}
         for month in scope.window.months
-        for user, digest in scope.overrides.digests(month, last(month)).items()
+        for user, digest in scope.overrides.digests(month, last_day_of(month)).items()
     ]
     return pl.DataFrame(rows, schema={"user_id": pl.String, "month": pl.Date, "overrides_hash": pl.String})
 
 
 def _account_months(targets: BatchTargets) -> pl.LazyFrame:
-    """Returns the user-months whose account matters: those with prepaid rows, or with draws that stay."""
+    """Returns the user-months whose account matters: those with prepaid rows, or with draws that are not reversed."""
     is_prepaid = pl.col("class").is_in([PREPAID, EARLY])
     prepaid = targets.rows.lazy().filter(is_prepaid).select("month", pl.col("user_id").cast(pl.String)).unique()
     draws = targets.inputs.draws.lazy().with_columns(pl.col("date").dt.month_start().alias("month"))

@@ -161,7 +161,7 @@ class _Run:
             check_shrink(scope, detected, request.allow_shrink)
             computed = self._check_change(detected)
             adopted = retry(self._prepare)
-            if adopted is not None:
+            if adopted is not None:  # then every user with an adopted draw differs
                 detected = retry(lambda: self._detect(full=True))
             self.totals.ownerless = detected.ownerless
         self._recompute(detected.work, computed)

@@ -133,9 +133,9 @@ class Totals:
         if self.deltas is not None:
             self.deltas.add(changes)
             # Closed months, in which only debts are settled, are left out.
-            in_window = changes.monthly.upserts["month"].is_in(targets.scope.window.months)
-            before = targets.inputs.stored_months.join(changes.monthly.keys, on=["month", "user_id"], how="semi")
-            self.month_frames.append((changes.monthly.upserts.filter(in_window), before))
+            in_window = changes.months.upserts["month"].is_in(targets.scope.window.months)
+            before = targets.inputs.stored_months.join(changes.months.keys, on=["month", "user_id"], how="semi")
+            self.month_frames.append((changes.months.upserts.filter(in_window), before))
         if self.sums is not None:
             self.sums.add(changes)
         if self.recorder is not None:

@@ -22,10 +22,10 @@ class TableDiff:
     stored: pl.DataFrame
 
     @classmethod
-    def find(cls, scope: RunScope, name: str, target: pl.DataFrame, stored: pl.DataFrame) -> "TableDiff":
-        """Compares ``target`` with the ``stored`` rows of the table ``name``."""
+    def compare(cls, scope: RunScope, name: str, rows: pl.DataFrame, stored: pl.DataFrame) -> "TableDiff":
+        """Compares the ``rows`` that the table ``name`` should have with the ``stored`` ones."""
         table = table_io.find_table(scope.settings, name)
-        return cls(table, *compare_rows(target.lazy(), stored.lazy(), table.key), stored)
+        return cls(table, *compare_rows(rows.lazy(), stored.lazy(), table.key), stored)
 
     @property
     def row_count(self) -> int:
@@ -48,9 +48,12 @@ class TableDiff:
         return list_row_diff(self.table.name, self.upserts, self.deletes, self.stored.lazy(), self.table.key)
 
     def write(self, connection: Connection, scope: RunScope, run_id: int) -> int:
-        """Writes the rows that change, and returns how many. A row of a closed month gets its next revision."""
+        """Writes the rows that change, and returns how many.
+
+        A row of user_monthly in a closed month gets its next revision: a settled debt changes such a row.
+        """
         settings, key, closed = scope.settings, list(self.table.key), set[date]()
-        if "month" in key:  # a settled debt changes a closed month
+        if "month" in key:
             closed = set(self.upserts["month"].unique()) - {*scope.window.open}
         new, changed = self.upserts, self.upserts.clear()
         if not self.stored.is_empty():

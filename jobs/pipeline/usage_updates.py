@@ -28,8 +28,8 @@ def make_usage_updates(
     # Joins copy every column, so the others are left out.
     priced = rows.select(*KEPT, "new_total_cost")
     month = pl.col("date").dt.month_start().alias("month")
-    others = rejected.with_columns(USER_AS_CATEGORY, month).select(*KEPT, new_total_cost=pl.lit(None, pl.Int128))
-    every = pl.concat([priced, others]).lazy().with_columns(pl.col("recorded", "deducted").cast(pl.Int128))
+    unpriced = rejected.with_columns(USER_AS_CATEGORY, month).select(*KEPT, new_total_cost=pl.lit(None, pl.Int128))
+    every = pl.concat([priced, unpriced]).lazy().with_columns(pl.col("recorded", "deducted").cast(pl.Int128))
     writes_cost = pl.col("new_total_cost").is_not_null() & pl.col("recorded").ne_missing(pl.col("new_total_cost"))
     new_total_cost = pl.when(writes_cost).then("new_total_cost")
     if not writes_deducted:
@@ -37,9 +37,8 @@ def make_usage_updates(
         return written.with_columns(new_credits_deducted=pl.lit(None, pl.Int128)).collect()
     posted = postings.lazy().group_by("id", USER_AS_CATEGORY).agg(DRAWN.sum().alias("_posted"))
     ledger = mismatched.lazy().select("id", ledger="drawn")
-    # The new value: the draws of all months in the ledger, and what is posted now. Where a row matches, ``deducted`` is
-    # what the ledger has; where it does not, ``ledger`` is. A posting counts even where the column has that amount
-    # already, from a closed month.
+    # The new value is what the ledger has on the row in all months, and what is posted now. Where the row agrees with
+    # the ledger, ``deducted`` is what the ledger has; where it does not, ``ledger`` is.
     new_deducted = pl.coalesce("ledger", "deducted") + pl.col("_posted").fill_null(0)
     writes_credits = new_deducted.ne_missing(pl.col("deducted"))
     return (

@@ -52,7 +52,8 @@ def sort_with_overrides(usage: pl.LazyFrame, terms: PricingTerms) -> pl.LazyFram
 def sort_rows(usage: pl.LazyFrame) -> pl.LazyFrame:
     """Returns ``usage`` by user and in row order, with ``month``, ``_month_days``, ``starts_day`` and ``starts_month``.
 
-    ``_month_days``: the days of the month; ``starts_day``, ``starts_month``: whether a user's day or month starts here.
+    ``_month_days``: how many days the month has; ``starts_day``, ``starts_month``: whether a user's day or month starts
+    here.
     """
     user, month = pl.col("user_id"), pl.col("date").dt.month_start().alias("month")
     ordered = _sort(usage.with_columns(USER_AS_CATEGORY).collect()).lazy().with_columns(month)
@@ -85,8 +86,8 @@ def _sort(usage: pl.DataFrame) -> pl.DataFrame:
 def expand_overrides(overrides: pl.LazyFrame, first: date, last: date) -> pl.LazyFrame:
     """Returns the override that holds for each user, meter and day of ``first`` to ``last``, if there is one.
 
-    ``overrides``: schemas.OVERRIDES. Of several on one day the one with the highest rank holds (latest from, then
-    created_at, then id).
+    ``overrides``: schemas.OVERRIDES. Of several on one day the one with the highest rank holds (the latest
+    ``valid_from``, then ``created_at``, then ``id``).
     """
     since, until = pl.max_horizontal("first", pl.lit(first)), pl.min_horizontal("last", pl.lit(last))
     return (

@@ -10,13 +10,14 @@ from jobs.domain.tables import USER_MONTH
 COMPARED_AMOUNTS = {"total": "total_cost"} | {
     name: name for name in ("credits_deducted", "uncovered", "amount_due", "amount_reported")
 }
-"""The amounts that are shown of a user-month before (old_) and after (new_) a change: the column of each, by name."""
+"""The amounts that are shown of a user-month that changes, each before (old_) and after (new_): their columns, by
+name."""
 FIGURES = [f"{when}_{name}" for name in COMPARED_AMOUNTS for when in ("old", "new")]
 NO_CAUSES = pl.DataFrame(
     schema={"month": pl.Date, "user_id": pl.String} | dict.fromkeys(FIGURES, pl.Int128) | {"cause": pl.String}
 )
 Repriced = Mapping[date, tuple[str, frozenset[str]]]
-"""By month the rates_hash with which it was priced last, and the meters whose prices have changed since."""
+"""By month: the rates_hash of the run that priced the month last, and the meters whose prices have changed since."""
 
 
 def keep_stored_credits_hash(target: pl.LazyFrame, stored: pl.LazyFrame, closed: Sequence[date]) -> pl.LazyFrame:
@@ -41,7 +42,8 @@ def find_causes(changed: pl.LazyFrame, meters: Sequence[str], repriced: Repriced
     only hashes differ are left out.
 
     - ``changed``: user-months with target columns and, with the suffix _stored, the stored ones (either may be
-      missing); ``account_hash``: the hash of the account before this run, less our own draws since it was stored;
+      missing); ``account_hash``: the hash of the account before this run, less our own draws since the user-month was
+      stored;
     - ``repriced``: see ``is_repriced``.
     """
     has_both = pl.col("total_cost").is_not_null() & pl.col("total_cost_stored").is_not_null()
@@ -63,7 +65,7 @@ def find_causes(changed: pl.LazyFrame, meters: Sequence[str], repriced: Repriced
             for name, column in COMPARED_AMOUNTS.items()
             for when, end in (("old", "_stored"), ("new", ""))
         ),
-        # No input changed. So another month of the user has given back, or taken, credit that this month draws on.
+        # No input changed. So another month of the user has taken credit that this month drew on, or given some back.
         cause=pl.when(cause == "").then(pl.lit("credit")).otherwise(cause),
     )
 
