@@ -187,9 +187,10 @@ def _scrub(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def _directly(request: pytest.FixtureRequest) -> Iterator[None]:
-    """What the marker says."""
+    """What the marker says; the test leaves no connection behind."""
     with ways.direct() if request.node.get_closest_marker("direct") else nullcontext():
         yield
+    ways.leave()
 
 
 @pytest.fixture(autouse=True)

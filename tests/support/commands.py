@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from functools import cache
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -21,9 +22,10 @@ import pytest
 from psycopg import sql
 from psycopg.rows import dict_row
 from server_day import server_day
-from ways import job_url, left, owner_url
+from ways import connected, job_url, left, owner_url
 
 from jobs.cli import main
+from jobs.cli.arguments import build_parser
 from jobs.domain.billing_periods import first_of, previous_month
 from jobs.domain.errors import ConfigError
 from jobs.postgres import errors
@@ -78,6 +80,8 @@ BILLING = ("run", "backfill", "schedule")
 COMPUTING = (*BILLING, "check", "reconcile", "watch", "explain", "statement")
 """Commands that price usage: `start` is also the first day that is drawn from credits."""
 SHIPPED_LIMIT: Decimal = Settings.model_fields["max_change_amount"].default
+parser = cache(build_parser)
+"""A process makes it once, and so does this one, which has thousands of commands: it takes 20 ms."""
 _starts: dict[str, date] = {}
 """By database, the month from which its first run billed."""
 
@@ -166,6 +170,7 @@ def _in_this_process(arguments: Sequence[str], variables: Mapping[str, str], tod
             contextlib.redirect_stdout(out),
             contextlib.redirect_stderr(err),
         ):
+            patch.setattr(main, "build_parser", parser)
             for name, value in variables.items():
                 patch.setenv(name, value)
             code = main.main(list(arguments))
@@ -227,13 +232,13 @@ def applied(url: str) -> str:
 
 def ask(url: str, query: str, *values: object) -> list[dict[str, Any]]:
     """The rows of a query (or of a statement that returns some), committed."""
-    with psycopg.connect(url, row_factory=dict_row) as connection:
-        cursor = connection.execute(query.encode(), values or None)
+    with connected(url) as connection:
+        cursor = connection.cursor(row_factory=dict_row).execute(query.encode(), values or None)
         return cursor.fetchall() if cursor.description else []
 
 
 def insert(url: str, table: str, **columns: object) -> None:
-    with psycopg.connect(url) as connection:
+    with connected(url) as connection:
         _insert(connection, table, columns)
 
 
@@ -252,7 +257,7 @@ def add_row(url: str, **columns: object) -> UUID:
     Its user and cluster are put into their tables too, as shape B demands.
     """
     row = {"id": uuid4(), "user_id": "ada", "date": DAY} | columns
-    with psycopg.connect(url) as connection:
+    with connected(url) as connection:
         users = "INSERT INTO users (id) SELECT %s::text WHERE %s::text IS NOT NULL ON CONFLICT DO NOTHING"
         connection.execute(users, [row["user_id"]] * 2)
         clusters = "INSERT INTO hopsworks_clusters (id, name) SELECT %s::uuid, 'eu' WHERE %s::uuid IS NOT NULL"
@@ -275,7 +280,7 @@ def costs(url: str) -> dict[str, Decimal]:
 def contents(url: str, *, but: Sequence[str] = ()) -> dict[str, list[str]]:
     """Every row of every table of public and rollup, as text; ``but`` leaves tables out."""
     text = "SELECT schemaname || '.' || tablename FROM pg_tables WHERE schemaname IN ('public', 'rollup')"
-    with psycopg.connect(url) as connection:
+    with connected(url) as connection:
         names = [name for (name,) in connection.execute(text) if name not in but]
         rows = (connection.execute(f"SELECT t::text FROM {name} AS t ORDER BY 1".encode()) for name in names)
         return {name: [row for (row,) in found] for name, found in zip(names, rows, strict=True)}

@@ -10,13 +10,15 @@ elsewhere: a test's own roles, servers and wires keep theirs. A test marked ``di
 """
 
 import os
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Protocol
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 import as_role
 import pooler
+import psycopg
 import pytest
 
 from jobs.settings import Settings
@@ -59,8 +61,58 @@ class _Pooled:
         self._pool.left(urlsplit(url).path[1:])
 
 
+_suite: str | None = None
+"""The suite's own server, as in ``_servers``."""
 _servers: dict[str, Way] = {}
 """The suite's own servers, by user, password, host and port."""
+
+
+_kept: dict[str, psycopg.Connection[Any]] = {}
+"""Connections of the test itself, by address."""
+
+
+@contextmanager
+def connected(url: str) -> Iterator[psycopg.Connection[Any]]:
+    """A transaction straight on the database, for a test to prepare or to inspect something.
+
+    The connection is kept until somebody calls ``left`` or ``leave``, as making one takes 10 ms; other threads than the
+    test's own, and addresses of other servers than the suite's, get one that is closed at the end.
+    """
+    if _server(url) != _suite or threading.current_thread() is not threading.main_thread():
+        with psycopg.connect(url) as connection:
+            yield connection
+        return
+    connection = _taken(url)
+    try:
+        with connection.transaction():
+            yield connection
+        connection.execute("DISCARD ALL")
+    except BaseException:
+        connection.close()
+        raise
+    if url in _kept:  # a block within this one has kept another
+        connection.close()
+    else:
+        _kept[url] = connection
+
+
+def _taken(url: str) -> psycopg.Connection[Any]:
+    """A connection to the database that nobody else is given meanwhile."""
+    kept = _kept.pop(url, None)
+    if kept is not None:
+        try:
+            kept.execute("SELECT 1")
+        except psycopg.OperationalError:  # a test has ended it
+            kept.close()
+        else:
+            return kept
+    return psycopg.connect(url, autocommit=True, prepare_threshold=None)
+
+
+def leave(path: str | None = None) -> None:
+    """Closes what ``connected`` has kept to the database of that path, or to all."""
+    for url in [url for url in _kept if path in (None, urlsplit(url).path)]:
+        _kept.pop(url).close()
 
 
 def _server(url: str) -> str:
@@ -85,6 +137,7 @@ def owner_url(url: str) -> str:
 
 def left(url: str) -> None:
     """To be called before a test waits until everybody else has left a database."""
+    leave(urlsplit(url).path)
     if way := _servers.get(_server(url)):
         way.left(url)
 
@@ -93,6 +146,8 @@ def left(url: str) -> None:
 def to(url: str) -> Iterator[None]:
     """The way that TEST_WAY names leads to this server as long as the block lasts."""
     assert WAY in WAYS, f"TEST_WAY={WAY}: expected one of {', '.join(WAYS)}"
+    global _suite  # noqa: PLW0603  there is one
+    _suite = _server(url)
     with _made(url) as way:
         if way:
             _servers[_server(url)] = way
