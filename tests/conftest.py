@@ -36,7 +36,8 @@ TEST_DATABASE_URL names; all of them by EVERY_CASE=1."""
 DIRECT_SHARES = {"direct": (0, 2), "another server": (1, 3)}
 """The same of tests that only these two ways play."""
 FURTHER_WAYS = ("pooler", "role", "another server")
-"""A test with few cases is played directly, and each of its cases on one of these; a thorough one there only."""
+"""Of a test with few cases the first one, and the last of more than two, are played directly, and each on one of these;
+a thorough one there only."""
 pytest_plugins = ["nights", "drifting", "posted_draws", "job_roles", "focus_validator"]
 # A busy machine fails no test for its time.
 hypothesis_settings.register_profile("untimed", deadline=None)
@@ -167,12 +168,19 @@ def _left_out(items: list[pytest.Item]) -> Iterator[pytest.Item]:
             shares = SHARES[way] if direct is None else DIRECT_SHARES[way]
             # A plain fourth would be of one shape only, where shapes take turns.
             yield from (case for number, case in enumerate(cases) if (number + number // 4) % 4 not in shares)
-        elif ways.FURTHER:
-            homes = FURTHER_WAYS if direct is None else ("another server",)
+            continue
+        ends = {0, len(cases) - 1} if len(cases) > 2 else {0}
+        played_directly = [
+            case for number, case in enumerate(cases) if number in ends and not case.get_closest_marker("thorough")
+        ]
+        if not ways.FURTHER:
+            yield from (case for case in cases if case not in played_directly)
+        elif direct is None:
             first = crc32(name.encode())
-            yield from (case for number, case in enumerate(cases) if homes[(first + number) % len(homes)] != way)
-        elif cases[0].get_closest_marker("thorough"):
-            yield from cases
+            homes = (FURTHER_WAYS[(first + number) % len(FURTHER_WAYS)] for number in range(len(cases)))
+            yield from (case for case, home in zip(cases, homes, strict=True) if home != way)
+        elif len(cases) > 1:
+            yield from played_directly  # the version of the server hardly matters: the other cases are enough there
 
 
 def _another_server() -> str | None:
