@@ -47,7 +47,7 @@ class Incremental(History):
     def last_night(self, day: date) -> None:
         copy = copied(self.databases, self.url)
         self.urls.append(copy)
-        report = self.night(day)
+        report = self.night_and_again(day)
         first, last = report.window_from, report.window_to
         forget_open_months(copy, first, last)
         self.runner.run(copy, day, full=True)

@@ -89,7 +89,7 @@ class Money(History):
 
     def usual_night(self) -> None:
         self.edits()
-        self.night(self.next_day())
+        self.night_and_again(self.next_day())
 
     def overwritten(self) -> None:
         """By itself: a row that is spoiled as well is no longer ours to put right."""
