@@ -222,6 +222,7 @@ def heard(patch: pytest.MonkeyPatch) -> list[list[str]]:
     return reads
 
 
+@pytest.mark.thorough
 def test_a_batch_whose_commit_was_not_answered_is_read_again(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     write, lost = BatchRunner.run, ["the first"]
 
@@ -250,6 +251,7 @@ def test_one_batch_is_read_once(url: str, monkeypatch: pytest.MonkeyPatch) -> No
     assert reads == [[f"u{n:02}" for n in range(1, 13)]]
 
 
+@pytest.mark.thorough
 def test_of_many_batches_who_only_has_a_new_day_is_not_computed_twice(
     url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -161,6 +161,7 @@ def test_a_row_that_leaves_a_closed_month_is_drawn_where_it_is_for_the_rest(clos
 # The ledger
 
 
+@pytest.mark.thorough
 def test_revisions_have_no_gaps(ready: str) -> None:
     """A correction is a new entry with the difference, and none where nothing differs."""
     prepaid(ready, granted="0.20", purchased="0.50")

@@ -58,6 +58,7 @@ def may(ready: str) -> str:
     return ready
 
 
+@pytest.mark.thorough
 def test_the_sample_adds_up_user_by_user(ready: str, tmp_path: Path) -> None:
     with psycopg.connect(ready) as connection:
         sample.load(connection, users=24, days=45, last_day=DAY)

@@ -97,6 +97,7 @@ def test_a_plan_is_what_the_backfill_writes(three: str, change: str) -> None:
     assert plan["rows_changed"] > 0
 
 
+@pytest.mark.thorough
 def test_a_plan_within_limits_lists_no_unchanged_account(three: str) -> None:
     """Ada and eve are in one batch; only ada's account changes."""
     reprice(three, 28, "0.60")

@@ -244,6 +244,7 @@ def test_without_transactions_a_reset_column_is_set_aside(two: str) -> None:
     assert (told["credits"]["refilled_rows"], reasons(two)) == (1, {})
 
 
+@pytest.mark.thorough
 def test_an_older_dump_of_our_schema_takes_nothing_twice(two: str) -> None:
     tables = [f"rollup.{table}" for table in OURS]
     copy(two, tables)

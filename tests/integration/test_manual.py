@@ -130,6 +130,7 @@ with psycopg.connect(url) as connection:
 """
 
 
+@pytest.mark.thorough
 def test_the_walk_through(database: str, tmp_path: Path) -> None:
     """Six weeks of storage in MB: as it is pasted, on a clock of June 2026; it fails where a line fails."""
     with psycopg.connect(applied(database)) as connection:

@@ -221,6 +221,7 @@ def test_summary_dry_run_and_run_log_name_both_files(ran_once: str, tmp_path: Pa
         assert [one["settings_file"], one["rates_file"]] == files
 
 
+@pytest.mark.thorough
 def test_a_log_that_kept_no_settings_yet(ran_once: str, tmp_path: Path) -> None:
     """As an earlier version left it; it says that runs have been done, and not with which settings."""
     ask(ran_once, "ALTER TABLE rollup.runs DROP COLUMN inputs")
