@@ -39,8 +39,8 @@ FURTHER_WAYS = ("pooler", "role", "another server")
 """Of a test with few cases the first one, and the last of more than two, are played directly, and each on one of these;
 a thorough one there only."""
 pytest_plugins = ["nights", "drifting", "posted_draws", "job_roles", "focus_validator"]
-# A busy machine fails no test for its time.
-hypothesis_settings.register_profile("untimed", deadline=None)
+# A busy machine fails no test for its time. Half of the usual examples: each law is tried again by every run.
+hypothesis_settings.register_profile("untimed", deadline=None, max_examples=50)
 hypothesis_settings.load_profile("untimed")
 SHAPES = {shape: Path(__file__).parent / "support" / "shapes" / f"shape_{shape}.sql" for shape in "bc"} | {"a": SHAPE_A}
 NOWHERE = Path("/nonexistent")

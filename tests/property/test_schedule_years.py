@@ -27,7 +27,7 @@ from jobs.settings import load
 
 DAYS = count("SCHEDULE_DAYS")
 SEED = int(os.environ.get("SCHEDULE_SEED", "0"))
-BEGIN = datetime(2026, 1, 25, 12, tzinfo=UTC)
+BEGIN = datetime(2026, 1, 31, 12, tzinfo=UTC)
 """A few days later January closes."""
 END = BEGIN + timedelta(days=DAYS)
 ENVIRONMENT = {"USAGE_JOBS_START": "2026-01"}
@@ -65,7 +65,7 @@ def life(
 ) -> datetime:
     """One process from its start to its end; in the first of ``days`` nothing else happens."""
     length = timedelta(days=days) if days else timedelta(minutes=rng.choice([30, 5_000, 20_000, 60_000]))
-    length = min(length, timedelta(days=DAYS + 13))
+    length = min(length, timedelta(days=DAYS + 7))
     jumps = 0.0 if days else rng.choice([0, 0.0002])
     away: list[datetime] = [begin, begin]
 

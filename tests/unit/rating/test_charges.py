@@ -4,7 +4,7 @@ from datetime import date
 from fractions import Fraction
 
 import polars as pl
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from jobs.domain.billing_periods import first_of, last_of
@@ -72,6 +72,7 @@ def test_tiers_run_over_all_rows_of_a_user_and_day(calls: list[int]) -> None:
     assert found["calls_cost"].sum() == 2 * max(0, sum(calls) - 5) * ONE
 
 
+@settings(max_examples=20)
 @given(
     st.lists(st.integers(0, 40 * ONE), min_size=1, max_size=4),
     st.lists(st.integers(1, 999), min_size=3, max_size=3),

@@ -180,9 +180,9 @@ def test_a_signal_ends_a_job_and_the_schedule() -> None:
 
 
 @pytest.mark.parametrize("seed", [2])
-def test_a_year_with_outages_and_clock_jumps_leaves_no_day_out(seed: int) -> None:
+def test_a_quarter_with_outages_and_clock_jumps_leaves_no_day_out(seed: int) -> None:
     """Of each fire a run, or of several that were missed one; never two for one fire, clock jumps aside."""
-    rng, end = random.Random(seed), BEGIN + timedelta(days=365)
+    rng, end = random.Random(seed), BEGIN + timedelta(days=91)
     log, clock = Log(until=date(2025, 12, 31)), BEGIN
     while clock < end:
         alive = min(end, clock + timedelta(minutes=rng.choice([30, 1000, 20_000, 100_000])))
@@ -198,16 +198,16 @@ def test_a_year_with_outages_and_clock_jumps_leaves_no_day_out(seed: int) -> Non
     lived(log, FakeClock(clock, clock + timedelta(days=2)))
     assert log.until == (clock + timedelta(days=2)).date() - timedelta(days=1) or log.until == clock.date()
     ordered = [day for _, day in log.runs]
-    assert len(log.runs) <= 370
+    assert len(log.runs) <= 96
     assert max(after - before for before, after in pairwise(ordered)) <= timedelta(days=72)
 
 
 # The trigger
 
 
-def test_in_utc_ten_years_have_a_fire_a_day() -> None:
+def test_in_utc_four_years_have_a_fire_a_day() -> None:
     for cron in ("0 0 * * *", "30 2 * * *", "59 23 * * *"):
-        assert days_left_out("UTC", cron, years=10) == 0
+        assert days_left_out("UTC", cron, years=4) == 0
 
 
 def test_other_zones_skip_or_repeat_which_is_why_there_is_no_setting(

@@ -480,7 +480,7 @@ def test_the_shrink_check_wants_a_fifth_and_more_than_a_hundred_or_an_empty_mont
 
 # Laws, and the worlds themselves
 
-slow = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+slow = settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 @slow
