@@ -1,6 +1,7 @@
-"""The command line: parser, one function per command, and the output as text or, with --json, as JSON.
+"""The command line. Everything of a command is in one place, where ``@command`` or ``@database_command`` stands.
 
-``main`` handles exit codes and signals, ``arguments`` is the parser, ``commands`` has one function per command,
-``output`` and the ``…_output`` modules print tables, JSON and progress. This package has no SQL and no polars, and
-computes no amounts.
+``main`` handles exit codes and signals, ``arguments`` lists the commands and makes the parser, ``command`` and
+``options`` are what definitions consist of, ``output`` prints results as text or, with --json, as JSON.
+
+No SQL, no polars, no computed amounts. Slow imports are inside functions: --help imports all of these modules.
 """

@@ -1,13 +1,16 @@
 """The output of `explain`: each row of a user's month, and its sums beside the roll-up."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
+from typing import TYPE_CHECKING
 
-from rich.text import Text
-
-from jobs.audit.explanation import ExplainedRow, Explanation, PricedQuantity
-from jobs.cli.output import Result, bold, lay_out, to_plain, wrap
+from jobs.cli.output import Bold, Result, lay_out, to_plain, wrap
 from jobs.domain.wording import format_figure, format_pair, format_value
+
+if TYPE_CHECKING:
+    from jobs.audit.explanation import ExplainedRow, Explanation, PricedQuantity
 
 
 def describe_explanation(explanation: Explanation) -> Result:
@@ -15,9 +18,9 @@ def describe_explanation(explanation: Explanation) -> Result:
     return Result({**to_plain(explanation), "agrees": explanation.agrees}, _explanation_lines(explanation))
 
 
-def _explanation_lines(explanation: Explanation) -> Iterator[str | Text]:
+def _explanation_lines(explanation: Explanation) -> Iterator[str]:
     month, closed = f"{explanation.month:%Y-%m} to {explanation.last}", ", closed" if explanation.closed else ""
-    yield bold(f"{explanation.user}, {month}, {explanation.currency}, cost mode {explanation.cost_mode}{closed}")
+    yield Bold(f"{explanation.user}, {month}, {explanation.currency}, cost mode {explanation.cost_mode}{closed}")
     if not explanation.agrees:
         yield from _difference_lines(explanation)
     tables = [_charges(explanation, line) for line in explanation.lines]
@@ -27,11 +30,11 @@ def _explanation_lines(explanation: Explanation) -> Iterator[str | Text]:
         for what, _ in table:
             first = f"  {next(amounts)}  "
             text = wrap(what, first, " " * len(first))
-            yield bold(text) if what.startswith("cost") else text
+            yield Bold(text) if what.startswith("cost") else text
     for rejected in explanation.rejected:
         yield f"{rejected.day}, {_cluster(rejected.cluster)}, row {rejected.id}"
         yield wrap(f"rejected, not priced: {rejected.reason}", "  ", "  ")
-    yield bold("sums")
+    yield Bold("sums")
     yield from lay_out("<>><", _sums(explanation))
     if owed := explanation.owed:
         amounts = map(format_figure, (owed.uncovered, owed.settled, owed.written_off, owed.open))

@@ -1,47 +1,61 @@
 """`usage-jobs export`: the request, the file or standard output, and what is said of it."""
 
-import argparse
+from __future__ import annotations
+
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from argparse import Namespace
 from typing import IO, TYPE_CHECKING, Any, cast
 
 from jobs.cli import output
+from jobs.cli.command import DatabaseCall, database_command
+from jobs.cli.options import NO_NAMES, option, parse_cluster, parse_file, parse_month, parse_text
 from jobs.cli.output import Result
 from jobs.domain.errors import ConfigError
 from jobs.domain.wording import count, format_figure
-from jobs.pipeline.output_files import check_writable, replacing
-from jobs.postgres.conninfo import Address
-from jobs.reports.export_request import ExportRequest, check_request, choose_format
-from jobs.settings import Settings
+from jobs.reports.export_request import BY, FORMATS, ExportRequest, check_request, choose_format
 
 if TYPE_CHECKING:
-    from jobs.cli.commands import CommandContext
     from jobs.pipeline.run_request import Progress
     from jobs.reports.export import Exported
     from jobs.reports.focus import FocusFile
 
 _SHOWN = ("total_cost", "change", "drawn", "BilledCost", "EffectiveCost")
 """Sums that are shown of a file that was written, where it has them."""
+_DEFAULT_FORMAT = "(default: the ending of FILE; without one csv)"
 
 
-def export(context: "CommandContext", settings: Settings, address: Address) -> Result | None:
-    """`usage-jobs export`. Returns no result where the rows themselves go to standard output."""
-    request = _make_request(context.arguments)
+@database_command(
+    "export",
+    "write usage, cost, draws or corrections of months to a file",
+    "usage-jobs export --month 2026-06 --by user,cluster --out june.xlsx",
+    option("--month", "the month, or the first one", parse_month, required=True),
+    option("--to", "the last month (default: --month)", parse_month),
+    option("--by", f"what a row is: {', '.join(BY)} (default: user)", metavar="WHAT", choices=BY),
+    option("--format", f"{', '.join(FORMATS)} {_DEFAULT_FORMAT}", metavar="FORMAT", choices=FORMATS),
+    option("--out", "the file (default, and -: standard output)", parse_file),
+    option("--user", "only this user's rows; repeatable", parse_text, "ID", action="append"),
+    option("--cluster", "only usage of this cluster (none: without one); repeatable", parse_cluster, action="append"),
+    NO_NAMES,
+)
+def export(call: DatabaseCall) -> Result | None:
+    """No result where the rows themselves go to standard output."""
+    from jobs.pipeline.output_files import check_writable, replacing
+
+    request = _make_request(call.arguments)
     check_request(request)
     check_writable("--out", request.out)
     if request.out is None:
-        with _show_progress(request) as progress:
-            done = _write(settings, address, request, cast(IO[bytes], _StandardOutput()), progress)
-        output.print_notes(done.notes)
-        return None
-    with output.show_progress() as progress, replacing(request.out) as file:
-        done = _write(settings, address, request, file, progress)
+        # Where the rows appear on the terminal, a bar would stand among them.
+        with output.show_progress(hidden=sys.stdout.isatty()) as progress:
+            done = _write(call, request, cast(IO[bytes], _StandardOutput()), progress)
+    else:
+        with output.show_progress() as progress, replacing(request.out) as file:
+            done = _write(call, request, file, progress)
     output.print_notes(done.notes)
-    return _describe(request, done)
+    return None if request.out is None else _describe(request, done)
 
 
-def _make_request(arguments: argparse.Namespace) -> ExportRequest:
+def _make_request(arguments: Namespace) -> ExportRequest:
     form = arguments.format
     if arguments.json and arguments.out is None:
         if form not in (None, "json"):
@@ -57,26 +71,14 @@ def _make_request(arguments: argparse.Namespace) -> ExportRequest:
     return ExportRequest(first, last, by, form, arguments.out, users, clusters, not arguments.no_names)
 
 
-def _write(
-    settings: Settings, address: Address, request: ExportRequest, file: IO[bytes], progress: "Progress"
-) -> "Exported | FocusFile":
+def _write(call: DatabaseCall, request: ExportRequest, file: IO[bytes], progress: Progress) -> Exported | FocusFile:
     if request.format == "focus":
         from jobs.reports.focus import export_focus
 
-        return export_focus(settings, address, request, file, progress)
-    from jobs.reports.export import export as write_export
+        return export_focus(call.settings, call.address, request, file, progress)
+    from jobs.reports import export
 
-    return write_export(settings, address, request, file, progress)
-
-
-@contextmanager
-def _show_progress(request: ExportRequest) -> Iterator["Progress"]:
-    """Yields a progress callback that shows nothing where the rows themselves appear on the terminal."""
-    if request.out is None and sys.stdout.isatty():
-        yield lambda *_: None
-    else:
-        with output.show_progress() as progress:
-            yield progress
+    return export.export(call.settings, call.address, request, file, progress)
 
 
 class _StandardOutput:
@@ -89,11 +91,10 @@ class _StandardOutput:
         return int(buffer.write(content))
 
 
-def _describe(request: ExportRequest, done: "Exported | FocusFile") -> Result:
+def _describe(request: ExportRequest, done: Exported | FocusFile) -> Result:
     """The file that was written: its months, rows, and sums by currency."""
     found: dict[str, Any] = {"path": str(request.out), "by": request.by, "format": request.format}
-    found |= {"months": done.months, "rows": done.rows, "figures": done.figures}
-    found |= {"notes": done.notes}
+    found |= {"months": done.months, "rows": done.rows, "figures": done.figures, "notes": done.notes}
     some = "" if request.last == request.first else f" to {request.last:%Y-%m}"
     lines = [f"wrote {request.out}: {count(done.rows, 'row')} of {request.first:%Y-%m}{some}"]
     for currency, figures in done.figures.items():

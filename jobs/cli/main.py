@@ -1,4 +1,4 @@
-"""The entry point of the command line: exit codes and signals. The commands are in ``commands``.
+"""The entry point of the command line: exit codes and signals. ``arguments`` lists the commands.
 
 The result goes to standard output (with --json one JSON object), everything else to standard error.
 """
@@ -18,6 +18,8 @@ from types import FrameType
 from typing import NoReturn
 
 from jobs.cli.arguments import build_parser
+from jobs.cli.command import Call
+from jobs.cli.output import print_result, to_json
 from jobs.domain.errors import StoppedError, UsageJobsError
 
 
@@ -33,12 +35,10 @@ def main(argv: list[str] | None = None) -> int:
     try:
         arguments = build_parser().parse_args(words)
         # Slow to import; --help ends above.
-        from jobs.cli.commands import COMMANDS, CommandContext
-        from jobs.cli.output import print_result
         from jobs.service import log
 
         log.configure()
-        result = COMMANDS[arguments.command](CommandContext(arguments, _now, _scrub, _who()))
+        result = arguments.command.run(Call(arguments, _now, _scrub, _who()))
         if result is not None:
             print_result(result, as_json=arguments.json)
         sys.stdout.flush()
@@ -85,8 +85,6 @@ def _report_failure(words: list[str], message: str, code: int) -> int:
     """
     print(f"usage-jobs: {message}", file=sys.stderr)
     if "--json" in words:
-        from jobs.cli.output import to_json
-
         print(to_json({"error": message, "exit_code": code}))
     return code
 

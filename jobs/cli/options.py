@@ -1,39 +1,43 @@
-"""What the parser is made of: commands with the options that all have, and the validation of option values."""
+"""Options of commands, and the validation of their values."""
 
 import argparse
 import re
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 from uuid import UUID
 
-from jobs.domain.errors import ConfigError
 from jobs.domain.wording import MOST_BYTES, is_name, is_text
 
 T = TypeVar("T")
+Option = Callable[[argparse._ActionsContainer], object]
+"""Adds an option, or several, to a parser."""
 EARLIEST, LATEST = date(1970, 1, 1), date(9000, 12, 31)
 MOST = 10**9
-CONFIG_HELP = "settings file (default: USAGE_JOBS_CONFIG, else settings.toml, else config/settings.toml)"
 SUPABASE_ROLES = ("public", "postgres", "anon", "authenticated", "authenticator", "service_role", "supabase_admin")
 
 
-class Parser(argparse.ArgumentParser):
-    """A parser whose errors are ConfigErrors (exit 2) and name the remedy."""
+def option(name: str, what: str, parse: Callable[[str], object] = str, metavar: str = "", **details: Any) -> Option:
+    """An option with a value. ``what``: its help; ``parse``: one of the functions below, which have a metavar."""
+    shown = metavar or METAVARS.get(parse, "")
+    return lambda parser: parser.add_argument(name, help=what, type=parse, metavar=shown, **details)
 
-    def error(self, message: str) -> NoReturn:
-        raise ConfigError(f"{message}. See: {self.prog} --help")
+
+def flag(name: str, what: str) -> Option:
+    """An option without a value."""
+    return lambda parser: parser.add_argument(name, help=what, action="store_true")
 
 
-def add_command(commands: Any, name: str, text: str, example: str) -> argparse.ArgumentParser:
-    """Adds a command with the options that every command has. ``text``: what it does; ``example``: for its help."""
-    command: argparse.ArgumentParser = commands.add_parser(
-        name, help=text, description=f"{text[:1].upper()}{text[1:]}.", epilog=f"Example: {example}"
-    )
-    command.add_argument("--config", type=Path, metavar="PATH", help=CONFIG_HELP)
-    command.add_argument("--json", action="store_true", help="one JSON object on standard output")
-    command.set_defaults(command=name)
-    return command
+def one_of(*options: Option, required: bool = False) -> Option:
+    """Options of which at most one may be given."""
+
+    def add(parser: argparse._ActionsContainer) -> None:
+        group = parser.add_mutually_exclusive_group(required=required)
+        for add_option in options:
+            add_option(group)
+
+    return add
 
 
 def parse_as(parse: Callable[[str], T], what: str) -> Callable[[str], T]:
@@ -84,3 +88,15 @@ def parse_role(text: str) -> str:
     if _name(text) in SUPABASE_ROLES or text.startswith("pg_"):
         raise argparse.ArgumentTypeError(f"{text!r} is not a role of the job's own; expected a new name: usage_jobs")
     return text
+
+
+def parse_file(text: str) -> Path | None:
+    """The path of a file; None for -, which is standard output."""
+    return None if text == "-" else Path(text)
+
+
+METAVARS = {parse_text: "TEXT", parse_day: "D", parse_month: "YYYY-MM", parse_count: "N", parse_file: "FILE"}
+METAVARS |= {parse_cluster: "ID", Path: "FILE"}
+USER = option("--user", "the user's id", parse_text, "ID", required=True)
+MONTH = option("--month", "the month", parse_month, required=True)
+NO_NAMES = flag("--no-names", "ids only: no names, no e-mail addresses")

@@ -1,4 +1,4 @@
-"""What all commands print their results with, and the short results: text, or one JSON object.
+"""What all commands print their results with: text, or one JSON object.
 
 Text is laid out for the width of the terminal, or for COLUMNS. No number, identifier or other word is ever folded: a
 row that is too wide takes a second line, and an id longer than the terminal stays in one piece.
@@ -13,20 +13,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass
 from datetime import date, datetime
 from decimal import Decimal
-from itertools import chain
-from pathlib import Path
 from typing import Any
-
-from rich.cells import cell_len
-from rich.console import Console
-from rich.text import Text
-
-from jobs.domain.wording import format_figure
-from jobs.service import log
-from jobs.settings import Settings
 
 COLUMNS_IN_A_PIPE, WIDEST_TEXT = 100, 140
 """Columns without a terminal and without COLUMNS; and the most that sentences use: longer lines are hard to read."""
+
+
+class Bold(str):
+    """A line that is bold on a terminal."""
+
+    __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +30,7 @@ class Result:
     """What a command has to say: an object for --json, or ``lines``; and its exit code."""
 
     found: Mapping[str, Any]
-    lines: Iterable[str | Text]
+    lines: Iterable[str]
     code: int = 0
 
 
@@ -43,23 +39,21 @@ def print_result(result: Result, *, as_json: bool) -> None:
     if as_json:
         print(to_json(result.found))
         return
+    from rich.console import Console
+    from rich.text import Text
+
     console = Console(highlight=False)
     for line in result.lines:
-        if isinstance(line, str):
-            print(line)
+        if isinstance(line, Bold):
+            console.print(Text(line, style="bold"), soft_wrap=True)
         else:
-            console.print(line, soft_wrap=True)
+            print(line)
 
 
 def print_notes(notes: Iterable[str]) -> None:
     """Prints what a reader of a file must know, on standard error."""
     for note in notes:
         print(f"usage-jobs: note: {note}", file=sys.stderr)
-
-
-def bold(text: str) -> Text:
-    """A line that is bold on a terminal."""
-    return Text(text, style="bold")
 
 
 def to_json(value: Any) -> str:
@@ -103,6 +97,8 @@ def lay_out(align: str, rows: Sequence[Sequence[str]], indent: int = 0) -> list[
     ``align``: < or > for each column: words to the left, figures to the right. If a row is too wide for the terminal,
     the words of every row have a line of their own above the figures.
     """
+    from rich.cells import cell_len
+
     widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
 
     def line(row: Sequence[str], sides: str, by: int) -> str:
@@ -125,12 +121,18 @@ def lay_out(align: str, rows: Sequence[Sequence[str]], indent: int = 0) -> list[
 
 
 @contextmanager
-def show_progress() -> Iterator[Callable[[str, int, int | None], None]]:
+def show_progress(*, hidden: bool = False) -> Iterator[Callable[[str, int, int | None], None]]:
     """Yields a progress callback (stage, done, total): a bar on a terminal, elsewhere a log line per stage."""
+    if hidden:
+        yield lambda _stage, _done, _of: None
+        return
     if not sys.stderr.isatty():
+        from jobs.service import log
+
         yield log.Stages()
         return
     from rich import progress as rich
+    from rich.console import Console
 
     # The remaining time is estimated from the finished batches of this stage, which are of similar size.
     times = (rich.TimeElapsedColumn(), "left", rich.TimeRemainingColumn())
@@ -138,50 +140,3 @@ def show_progress() -> Iterator[Callable[[str, int, int | None], None]]:
     with rich.Progress(*columns, console=Console(stderr=True, highlight=False), transient=True) as bar:
         task = bar.add_task("start", total=None)
         yield lambda stage, done, of: bar.update(task, description=stage, completed=done, total=of)
-
-
-def describe_schema(settings: Settings, text: str, what: str, *, applied: bool) -> Result:
-    """The DDL ``text``; if it was ``applied``, a message that ``what`` is complete."""
-    named = f"schema {settings.rollup_schema}" if what == "schema" else what
-    done = f"{named} is complete. Next: usage-jobs check, then usage-jobs run --dry-run"
-    found = {"schema": settings.rollup_schema, "applied": applied, "ddl": text}
-    return Result(found, [done if applied else text.removesuffix("\n")])
-
-
-def describe_start_files(settings: Path, rates: Path, *, option: str) -> Result:
-    """The files that `init` has written and the next steps.
-
-    ``option``: the --config option for the commands; empty if they find the settings file without it.
-    """
-    steps = [
-        f"{settings}: fill in start, the first month to bill",
-        f"{rates}: put your own prices there; these are examples",
-        *(f"usage-jobs {command}{option}" for command in ("schema --apply", "check", "run --dry-run", "run")),
-    ]
-    lines = [f"wrote {settings} and {rates}. Next:", *(f"  {step}" for step in steps)]
-    return Result({"written": [str(settings), str(rates)], "next": steps}, lines)
-
-
-def describe_runs(rows: Sequence[Mapping[str, Any]]) -> Result:
-    return Result({"runs": list(rows)}, _run_lines(rows))
-
-
-def _run_lines(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """Yields a row for each run; then who and which files ran them, and their reasons and errors."""
-    table = [["run", "kind", "status", "days", "start (UTC)", "secs", "read", "rejected", "changed", "cost"]]
-    remarks: dict[str, list[str]] = {}
-    for row in rows:
-        figures = [row[name] for name in ("rows_read", "rows_rejected", "rows_changed", "total_cost")]
-        seconds = row["finished_at"] and f"{(row['finished_at'] - row['started_at']).total_seconds():.1f}"
-        days = f"{row['window_from']:%Y-%m} to {row['window_to']}"
-        words = [str(row["run_id"]), row["kind"], row["status"], days, f"{row['started_at']:%m-%d %H:%M}"]
-        table.append([*words, *map(format_figure, (seconds, *figures))])
-        who = row["who"] and f"by {row['who']}"
-        files = row["settings_file"] and f"settings: {row['settings_file']}, rates: {row['rates_file']}"
-        for remark in filter(None, (who, files)):
-            remarks.setdefault(remark, []).append(str(row["run_id"]))
-    yield from lay_out("<<<<<>>>>>", table)
-    yield from (wrap(f"{remark}: {', '.join(numbers)}", rest="  ") for remark, numbers in sorted(remarks.items()))
-    for row, text in chain.from_iterable(((row, row["reason"]), (row, row["error"])) for row in rows):
-        if text:
-            yield wrap(f"run {row['run_id']}: {text}", rest="  ")

@@ -7,9 +7,7 @@ from dataclasses import fields
 from decimal import Decimal
 from typing import Any
 
-from rich.text import Text
-
-from jobs.cli.output import Result, bold, items, lay_out, print_result, wrap
+from jobs.cli.output import Bold, Result, items, lay_out, print_result, wrap
 from jobs.domain.errors import ConfigError
 from jobs.domain.run_report import CreditSummary, PlanReport, Report
 from jobs.domain.wording import count, format_amounts, format_figure
@@ -22,7 +20,7 @@ def describe_report(report: Report) -> Result:
     return Result(report_object(report), _report_lines(report), report.exit_code)
 
 
-def _report_lines(report: Report) -> Iterator[str | Text]:
+def _report_lines(report: Report) -> Iterator[str]:
     closed = ", ".join(f"{month:%Y-%m}" for month in report.closed)
     texts = {
         "settings": report.settings_file,
@@ -41,7 +39,7 @@ def _report_lines(report: Report) -> Iterator[str | Text]:
         "seconds": (f"{sum(report.seconds.values()):.2f}", f"({stages})" if stages else ""),
     }
     names, amounts = max(map(len, figures)), max(len(figure) for figure, _ in figures.values())
-    yield bold(f"usage-jobs: {'dry run, nothing written' if report.dry_run else f'run {report.run_id}'}")
+    yield Bold(f"usage-jobs: {'dry run, nothing written' if report.dry_run else f'run {report.run_id}'}")
     yield from items(texts, names)
     for name, (figure, remark) in figures.items():
         first = f"  {name:{names}}  {figure:>{amounts}} "

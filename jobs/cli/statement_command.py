@@ -1,25 +1,31 @@
 """`usage-jobs statement`: one page, or a folder with one for each user of the month."""
 
-import argparse
+from __future__ import annotations
+
+from argparse import Namespace
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jobs.cli import output
+from jobs.cli.command import DatabaseCall, database_command
+from jobs.cli.options import MONTH, NO_NAMES, flag, one_of, option, parse_file, parse_text
 from jobs.cli.output import Result
 from jobs.domain.errors import ConfigError, DataChangedError
 from jobs.domain.wording import count, format_figure, name_some
-from jobs.pipeline.output_files import check_folder, check_writable, replace_private
-from jobs.postgres.conninfo import Address
-from jobs.settings import Settings
 
 if TYPE_CHECKING:
-    from jobs.cli.commands import CommandContext
+    from jobs.reports.statement import Statement
     from jobs.reports.statement_files import StatementRequest, WrittenStatements
 
+FORMATS = ("html", "pdf")
+_AMOUNTS = ("total", "due", "uncovered")
 
-def check_statement(arguments: argparse.Namespace) -> None:
+
+def check_statement(arguments: Namespace) -> None:
     """Raises ConfigError for options of `statement` that do not go together, and for a place that cannot be written."""
+    from jobs.pipeline.output_files import check_folder, check_writable
+
     out: Path | None = arguments.out
     if arguments.all:
         if out is None:
@@ -33,65 +39,75 @@ def check_statement(arguments: argparse.Namespace) -> None:
         raise ConfigError("--format pdf: expected --out FILE with it, or --all --out DIR: a PDF is no text")
 
 
-def statement(context: "CommandContext", settings: Settings, address: Address) -> Result:
-    """`usage-jobs statement`: one page, or one for each user of the month."""
+@database_command(
+    "statement",
+    "write a month's statement for a customer, or for all",
+    "usage-jobs statement --user 'auth0|66a0' --month 2026-06 --out june.html",
+    one_of(
+        option("--user", "the user's id", parse_text, "ID"),
+        flag("--all", "all users of the month, one file each, and an index"),
+        required=True,
+    ),
+    MONTH,
+    option("--out", "the file (default, and -: standard output); with --all the folder", parse_file, "PATH"),
+    option("--format", "html or pdf (default: the ending of the file; else html)", str, "FORMAT", choices=FORMATS),
+    NO_NAMES,
+    check=check_statement,
+)
+def statement(call: DatabaseCall) -> Result:
+    """Exit code 6 if the statement of a user could not be written."""
     from jobs.reports import statement_files
 
-    arguments = context.arguments
-    ending = arguments.out.suffix.lower() if arguments.out is not None and not arguments.all else ""
-    form = arguments.format or ("pdf" if ending == ".pdf" else "html")
+    arguments = call.arguments
+    is_pdf = not arguments.all and arguments.out is not None and arguments.out.suffix.lower() == ".pdf"
+    form = arguments.format or ("pdf" if is_pdf else "html")
     request = statement_files.StatementRequest(
         arguments.month, arguments.user, arguments.out, form, not arguments.no_names
     )
-    if arguments.all:
-        with output.show_progress() as progress:
-            return _describe_all(statement_files.write_all(settings, address, request, progress))
-    return _write_one(settings, address, request)
+    if not arguments.all:
+        return _write_one(call, request)
+    with output.show_progress() as progress:
+        done = statement_files.write_all(call.settings, call.address, request, progress)
+    return _describe_all(done)
 
 
-def _write_one(settings: Settings, address: Address, request: "StatementRequest") -> Result:
+def _write_one(call: DatabaseCall, request: StatementRequest) -> Result:
+    from jobs.pipeline.output_files import replace_private
     from jobs.reports.statement_files import make_one
 
-    made, page, notes = make_one(settings, address, request)
+    made, page, notes = make_one(call.settings, call.address, request)
     output.print_notes(notes)
     if request.out is None:
         return Result({}, [page.decode().removesuffix("\n")])
     replace_private(request.out, page)
-    amounts = {name: getattr(made, name) for name in ("total", "due", "uncovered")}
-    found: dict[str, Any] = {
-        "path": str(request.out),
-        "format": request.format,
-        "user": made.user,
-        "month": f"{made.month:%Y-%m}",
-    }
-    found |= {"last_day": made.last, "final": made.is_final, "currency": made.currency}
-    found |= {name: amount and amount.rounded for name, amount in amounts.items()}
-    state = "" if made.is_final else f", preliminary, up to {made.last}"
+    found: dict[str, Any] = {"path": str(request.out), "format": request.format, "user": made.user}
+    found |= _describe_month(made) | {"currency": made.currency}
+    amounts = {name: getattr(made, name) for name in _AMOUNTS}
+    found |= {name: amount and amount.rounded for name, amount in amounts.items()} | {"notes": notes}
     total = f"{made.total.shown} {made.currency}"
-    return Result(found | {"notes": notes}, [f"wrote {request.out}: {made.month:%Y-%m}, cost {total}{state}"])
+    return Result(found, [f"wrote {request.out}: {made.month:%Y-%m}, cost {total}{_state(made)}"])
 
 
-def _describe_all(done: "WrittenStatements") -> Result:
+def _describe_all(done: WrittenStatements) -> Result:
     output.print_notes(done.notes)
-    figures = ("total", "due", "uncovered")
-    sums = {name: sum((getattr(each, name) or Decimal(0) for each in done.written), Decimal(0)) for name in figures}
-    found: dict[str, Any] = {
-        "path": str(done.index),
-        "month": f"{done.month:%Y-%m}",
-        "last_day": done.last,
-        "final": done.is_final,
-    }
+    sums = {name: sum((getattr(each, name) or Decimal(0) for each in done.written), Decimal(0)) for name in _AMOUNTS}
+    found = {"path": str(done.index)} | _describe_month(done)
     found |= {"statements": len(done.written), "refused": done.refused, "figures": sums, "notes": done.notes}
-    state = "" if done.is_final else f", preliminary, up to {done.last}"
-    lines = [f"wrote {count(len(done.written), 'statement')} of {done.month:%Y-%m}{state}; index: {done.index}"]
+    lines = [f"wrote {count(len(done.written), 'statement')} of {done.month:%Y-%m}{_state(done)}; index: {done.index}"]
     if done.written:
-        lines += [f"  {name} {format_figure(sums[name])} {done.written[0].currency}" for name in sums]
+        lines += [f"  {name} {format_figure(amount)} {done.written[0].currency}" for name, amount in sums.items()]
     if not done.refused:
         return Result(found, lines)
-    lines.append(
-        output.wrap(
-            f"not written: {name_some(done.refused, 10)}. Usage or prices have changed since the last run. An open "
-            "month: usage-jobs run, then try again. A closed month: usage-jobs watch names the backfill"
-        )
+    refusal = (
+        f"not written: {name_some(done.refused, 10)}. Usage or prices have changed since the last run. An open "
+        "month: usage-jobs run, then try again. A closed month: usage-jobs watch names the backfill"
     )
-    return Result(found, lines, DataChangedError.exit_code)
+    return Result(found, [*lines, output.wrap(refusal)], DataChangedError.exit_code)
+
+
+def _describe_month(of: Statement | WrittenStatements) -> dict[str, Any]:
+    return {"month": f"{of.month:%Y-%m}", "last_day": of.last, "final": of.is_final}
+
+
+def _state(of: Statement | WrittenStatements) -> str:
+    return "" if of.is_final else f", preliminary, up to {of.last}"

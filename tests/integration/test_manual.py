@@ -57,7 +57,7 @@ def test_commands_are_understood() -> None:
     for command in COMMANDS:
         if command.startswith("usage-jobs "):
             _, *words = shlex.split(re.split(r" (&&|\|\|) ", command.replace('"$plan"', "0" * 24))[0], comments=True)
-            assert build_parser().parse_args(words).command == words[0]
+            assert build_parser().parse_args(words).command.name == words[0]
 
 
 def test_links_lead_somewhere() -> None:

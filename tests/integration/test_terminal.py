@@ -64,7 +64,7 @@ def test_words_that_are_no_text_are_refused(ready: str) -> None:
     undecodable = os.fsdecode(b"auth0|\xff")
     for words in (
         ("explain", "--user", undecodable, "--month", "2026-06"),
-        (*EVERY_COMMAND[3], "--reason", undecodable),
+        ("backfill", "--from", "2026-06-01", "--to", "2026-06-02", "--reason", undecodable),
     ):
         refused(usage_jobs(*words, url=ready), "is not UTF-8 text", code=2)
 
@@ -111,7 +111,9 @@ def test_a_file_that_can_no_longer_be_written_changes_nothing_of_the_run(
     """Its folder goes while the run is at work."""
     add_usage(ready)
     Path("folder").mkdir()
-    monkeypatch.setattr("jobs.cli.commands.check_writable", lambda *_: shutil.rmtree("folder", ignore_errors=True))
+    monkeypatch.setattr(
+        "jobs.pipeline.output_files.check_writable", lambda *_: shutil.rmtree("folder", ignore_errors=True)
+    )
     files = ("--metrics-file", "folder/metrics", "--ran-out", "folder/out")
     ran = usage_jobs("run", *files, url=ready)
     assert ran.code == 0, ran.err

@@ -1,5 +1,6 @@
 """Runs usage-jobs in this process or in another, and looks at what it left in a database."""
 
+import argparse
 import contextlib
 import json
 import os
@@ -25,7 +26,8 @@ from server_day import server_day
 from ways import connected, job_url, left, owner_url
 
 from jobs.cli import main
-from jobs.cli.arguments import build_parser
+from jobs.cli.arguments import COMMANDS, build_parser
+from jobs.cli.command import Command
 from jobs.domain.billing_periods import first_of, previous_month
 from jobs.domain.errors import ConfigError
 from jobs.postgres import errors
@@ -36,18 +38,23 @@ TODAY = date(2026, 6, 21)
 DAY = date(2026, 6, 20)
 """Yesterday: the last day of a run that names none."""
 CLUSTER = UUID(int=0xC1)
+REQUIRED = {"user": "ada", "month": "2026-06", "since": "2026-06-01", "until": "2026-06-02"}
+"""Values of options that a command requires."""
+NOT_ALONE = {"schedule": "does not end", "reopen": "needs a closed month", "statement": "needs a file with --json"}
+
+
+def _shortest(command: Command) -> tuple[str, ...]:
+    """The command with the options that it requires, and no other."""
+    parser = argparse.ArgumentParser()
+    for add_option in command.options:
+        add_option(parser)
+    required = [action for action in parser._actions if action.required]
+    return (command.name, *(word for each in required for word in (each.option_strings[0], REQUIRED[each.dest])))
+
+
 EVERY_COMMAND: tuple[tuple[str, ...], ...] = (
-    ("check",),
-    ("run",),
-    ("run", "--dry-run"),
-    ("backfill", "--from", "2026-06-01", "--to", "2026-06-02"),
-    ("schema", "--apply"),
-    ("reconcile",),
-    ("watch",),
-    ("runs",),
-    ("explain", "--user", "ada", "--month", "2026-06"),
-    ("export", "--month", "2026-06"),
-    ("report", "--month", "2026-06"),
+    *(_shortest(each) for each in COMMANDS if each.needs_database and each.name not in NOT_ALONE),
+    *(("run", "--dry-run"), ("schema", "--apply")),
 )
 """Each that needs the database, ends by itself, and takes --json without a file."""
 HEADER = "meter,effective_from,tier_from,price,per,reference\n"

@@ -9,7 +9,7 @@ import pytest
 
 from jobs.audit.closed_months import ClosedMonth
 from jobs.audit.explanation import DayCost, ExplainedRow, Explanation, PaymentSplit, PricedQuantity, Rejected
-from jobs.cli import audit_output, demo_output, explain_output, output, run_output
+from jobs.cli import audit_commands, explain_output, output, run_commands, run_output, service_commands, setup_commands
 from jobs.demo.demo import Outcome
 from jobs.domain.run_report import Change, CreditSummary, LedgerTotals, MonthChange, PlanReport, Report
 from jobs.postgres.debts import Debt
@@ -77,7 +77,7 @@ CHECKS = [
 REJECT = {"row": ID, "user_id": USER, "reason": "cpu_hours is 100000000.01: expected a number from 0 to 100000000"}
 DEMO = Outcome([REPORT], {"rejects": [REJECT], "user_monthly": [{"user_id": USER, "due": BIG}]}, [])
 TABLES: dict[str, tuple[Callable[[], output.Result], tuple[str, ...]]] = {
-    "runs": (lambda: output.describe_runs([RUN]), (COUNT_TEXT, BIG_TEXT, "crashed", "write-off", USER, ID)),
+    "runs": (lambda: service_commands.describe_runs([RUN]), (COUNT_TEXT, BIG_TEXT, "crashed", "write-off", USER, ID)),
     "report": (
         lambda: run_output.describe_report(REPORT),
         (COUNT_TEXT, BIG_TEXT, USER, ID, "usage+price+override", ".23460"),
@@ -86,16 +86,16 @@ TABLES: dict[str, tuple[Callable[[], output.Result], tuple[str, ...]]] = {
         lambda: explain_output.describe_explanation(EXPLANATION),
         (USER, ID, "123,456,789.2345678901"),
     ),
-    "reconcile": (lambda: audit_output.describe_checks(CHECKS), (USER, ID, "BROKEN 1", COUNT_TEXT)),
+    "reconcile": (lambda: audit_commands.describe_checks(CHECKS), (USER, ID, "BROKEN 1", COUNT_TEXT)),
     "watch": (
-        lambda: audit_output.describe_closed_months(
+        lambda: audit_commands.describe_closed_months(
             [ClosedMonth(MONTH, COUNT, COUNT, BIG, BIG, 1, {"usage": COUNT}, True, "USD")]
         ),
         (COUNT_TEXT, BIG_TEXT, f"{COUNT_TEXT} by usage"),
     ),
-    "demo": (lambda: output.Result({}, demo_output.outcome_lines(DEMO)), (USER, ID, BIG_TEXT, "100000000.01:")),
+    "demo": (lambda: output.Result({}, setup_commands.outcome_lines(DEMO)), (USER, ID, BIG_TEXT, "100000000.01:")),
     "debts": (
-        lambda: audit_output.describe_debts(
+        lambda: run_commands.describe_debts(
             [Debt(UUID(ID), USER, DAY, BIG, Decimal(0), Decimal(1), f"as {ID} says")], "USD"
         ),
         (USER, ID, BIG_TEXT, "2026-06-30", "1 user"),

@@ -1,61 +1,54 @@
-"""The output of `check`, `reconcile`, `watch` and `debts`, as text or JSON."""
+"""The read-only commands on what was computed: `explain` (its text is in ``explain_output``), `reconcile`, `watch`."""
+
+from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from itertools import groupby, zip_longest
 from typing import TYPE_CHECKING, Any
 
-from rich.text import Text
-
-from jobs.cli.output import Result, bold, items, lay_out, to_plain, wrap
+from jobs.cli import explain_output
+from jobs.cli.command import DatabaseCall, database_command
+from jobs.cli.options import MONTH, USER, flag, option, parse_day
+from jobs.cli.output import Bold, Result, lay_out, to_plain, wrap
 from jobs.domain.wording import count, format_figure, format_pair
-from jobs.postgres.catalog import SOURCES
-from jobs.postgres.conninfo import Address
-from jobs.postgres.debts import Debt
-from jobs.postgres.findings import Finding
-from jobs.postgres.invariants import InvariantCheck
-from jobs.settings import Settings
 
 if TYPE_CHECKING:
-    from jobs.audit.closed_months import ClosedMonth  # imports polars
+    from jobs.audit.closed_months import ClosedMonth
+    from jobs.postgres.invariants import InvariantCheck
 
 
-def describe_findings(found: Sequence[Finding], settings: Settings, address: Address) -> Result:
-    result = {"address": repr(address), "settings": settings.source, "findings": list(found)}
-    code = 5 if any(finding.level not in ("ok", "note") for finding in found) else 0
-    return Result(result, _finding_lines(found, settings, address), code)
+@database_command(
+    "explain",
+    "how one user's month adds up, row by row",
+    "usage-jobs explain --user 'auth0|66a0' --month 2026-06",
+    USER,
+    MONTH,
+)
+def explain(call: DatabaseCall) -> Result:
+    """Every row of the month, and the sums of the rows beside the roll-up."""
+    from jobs.audit.explain import explain_month
+
+    found = explain_month(call.settings, call.address, call.arguments.user, call.arguments.month)
+    return explain_output.describe_explanation(found)
 
 
-def _finding_lines(found: Sequence[Finding], settings: Settings, address: Address) -> Iterator[str | Text]:
-    yield wrap(f"{address!r}, settings: {settings.source}, rates: {settings.rates}", rest="  ")
-    for subject, what in _summarize_ok(found).items():
-        yield wrap(f"{subject}: {what}", "ok    ", " " * 6)
-    others = [finding for finding in found if finding.level != "ok"]
-    for finding in others:
-        note = finding.level == "note"
-        yield ""
-        yield f"note  {finding.subject}" if note else bold(f"REFUSED  {finding.subject}")
-        texts = (finding.expected, finding.found, finding.consequence, finding.remedy)
-        yield from items(dict(zip(("expected", "found", "so", "do"), texts, strict=True)))
-    refused = sum(1 for finding in others if finding.level != "note")
-    yield ""
-    yield bold(f"refused: {refused}" if refused else "ready")
+@database_command(
+    "reconcile",
+    "check every invariant on the live database; changes nothing",
+    "usage-jobs reconcile --from 2026-05-01 --to 2026-06-30",
+    option("--from", "only the months from this day's on", parse_day, dest="since"),
+    option("--to", "only the months up to this day's", parse_day, dest="until"),
+)
+def reconcile(call: DatabaseCall) -> Result:
+    """Exit code 6 if an invariant is broken."""
+    from jobs.audit import reconcile as audit
 
-
-def _summarize_ok(found: Sequence[Finding]) -> dict[str, str]:
-    """What was found, by subject, of the findings with the level ok; columns are listed together by table."""
-    by_table: dict[str, list[str]] = {}
-    for finding in found:
-        if finding.level == "ok":
-            table, _, column = finding.subject.partition(".")
-            is_column = table in SOURCES and " " not in column
-            subject, what = (table, column) if is_column else (finding.subject, finding.found)
-            by_table.setdefault(subject, []).append(what)
-    return {subject: ", ".join(what) for subject, what in by_table.items()}
+    return describe_checks(audit.reconcile(call.settings, call.address, call.arguments.since, call.arguments.until))
 
 
 def describe_checks(found: Sequence[InvariantCheck]) -> Result:
-    """The result of `reconcile`: by invariant each check with its figures, its verdict, and the keys that break it."""
+    """By invariant each check with its figures, its verdict, and the keys that break it."""
     broken = sum(1 for check in found if check.broken)
     checks = [_to_json_object(check) | {"invariant": check.invariant, "verdict": check.verdict} for check in found]
     code = 6 if broken else 0
@@ -68,14 +61,14 @@ def _to_json_object(check: InvariantCheck) -> dict[str, Any]:
     return {names.get(name, name): value for name, value in to_plain(check).items()}
 
 
-def _check_lines(found: Sequence[InvariantCheck], broken: int) -> Iterator[str | Text]:
+def _check_lines(found: Sequence[InvariantCheck], broken: int) -> Iterator[str]:
     heads = lay_out("<>", [(_verdict(check), _figures(check)) for check in found], indent=2)
     texts = (wrap(check.name, f"{head}  ", " " * (len(head) + 2)) for check, head in zip(found, heads, strict=True))
     checks = zip(found, texts, strict=True)
     for number, some in groupby(checks, lambda pair: pair[0].title[:1] if pair[0].invariant else ""):
         group = list(some)
-        yield bold(f"{number} {group[0][0].invariant}" if number else "Only counted, not checked")
-        yield from (bold(line) if check.broken else line for check, line in group)
+        yield Bold(f"{number} {group[0][0].invariant}" if number else "Only counted, not checked")
+        yield from (Bold(line) if check.broken else line for check, line in group)
         for check, _ in group:
             yield from _details(check)
     judged = sum(1 for check in found if check.is_judged)
@@ -106,8 +99,21 @@ def _details(check: InvariantCheck) -> Iterator[str]:
     yield from check.remedies
 
 
-def describe_closed_months(found: Sequence["ClosedMonth"]) -> Result:
-    """The table of `watch`: each closed month as it closed and as it is now, and the remedies."""
+@database_command(
+    "watch",
+    "have closed months changed upstream? changes nothing",
+    "usage-jobs watch --all",
+    flag("--all", "every closed month (default: the last watch_months)"),
+)
+def watch(call: DatabaseCall) -> Result:
+    """Exit code 6 if a closed month has changed."""
+    from jobs.audit.closed_months import watch_closed_months
+
+    return describe_closed_months(watch_closed_months(call.settings, call.address, every=call.arguments.all))
+
+
+def describe_closed_months(found: Sequence[ClosedMonth]) -> Result:
+    """Each closed month as it closed and as it is now, and the remedies."""
     changed = [month for month in found if month.changed]
     months = [to_plain(month) | {"backfill": month.remedy if month.changed else None} for month in found]
     code = 6 if changed else 0
@@ -115,7 +121,7 @@ def describe_closed_months(found: Sequence["ClosedMonth"]) -> Result:
     return Result(result, _closed_month_lines(found, changed), code)
 
 
-def _closed_month_lines(found: Sequence["ClosedMonth"], changed: Sequence["ClosedMonth"]) -> Iterator[str]:
+def _closed_month_lines(found: Sequence[ClosedMonth], changed: Sequence[ClosedMonth]) -> Iterator[str]:
     if not found:
         yield "no month is closed yet"
         return
@@ -140,28 +146,3 @@ def _closed_month_lines(found: Sequence["ClosedMonth"], changed: Sequence["Close
         )
     elif not changed:
         yield "nothing has changed upstream"
-
-
-def describe_debts(found: Sequence[Debt], currency: str) -> Result:
-    """The table of `debts`: what was uncovered of each row when its month closed, settled and written off."""
-    left = sum((debt.open for debt in found), start=Decimal(0))
-    debts = [to_plain(debt) | {"open": str(debt.open)} for debt in found]
-    return Result({"debts": debts, "open": str(left)}, _debt_lines(found, left, currency))
-
-
-def _debt_lines(found: Sequence[Debt], left: Decimal, currency: str) -> Iterator[str]:
-    if not found:
-        yield "no user owes anything for a closed month"
-        return
-    rows: list[tuple[str, ...]] = [("user", "day", "uncovered", "settled", "written off", "open")]
-    for debt in found:
-        amounts = (debt.amount, debt.settled, debt.written_off, debt.open)
-        rows.append((debt.user_id, str(debt.usage_date), *map(format_figure, amounts)))
-    heading, *lines = lay_out("<<>>>>", rows)
-    yield heading
-    for debt, line in zip(found, lines, strict=True):
-        yield line
-        if debt.reason:
-            yield wrap(debt.reason, "  written off: ", "  ")
-    owing = {debt.user_id for debt in found if debt.open}
-    yield f"{format_figure(left)} {currency} open of {count(len(owing), 'user')}"
