@@ -54,7 +54,7 @@ def _validate_schema(name: str) -> str:
 class Settings(BaseModel):
     """All that a run depends on besides the clock and the database; config/settings.toml documents each setting.
 
-    The defaults stand here. Tests fail where settings.toml or the manual (settings, performance) has another one.
+    The defaults stand here. Tests fail where settings.toml or the manual (settings) has another one.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)

@@ -20,7 +20,6 @@ from jobs.docs import read_page
 from jobs.domain.errors import ConfigError
 from jobs.domain.meters import DEFAULTS
 from jobs.postgres.conninfo import Address
-from jobs.postgres.performance_checks import estimate_memory
 from jobs.settings import Settings, load, passwords
 from jobs.settings.database_url import address
 from jobs.settings.tables import COMPUTED_FIELDS
@@ -94,7 +93,6 @@ def test_the_manual_has_the_defaults(tmp_path: Path) -> None:
         documented.keys()
         >= {name for name, value in found.items() if isinstance(value, int | Decimal)} - COMPUTED_FIELDS
     )
-    assert f"{estimate_memory(settings(tmp_path))} MiB with the defaults" in read_page("performance")
 
 
 def test_the_file_that_ships_names_every_setting() -> None:
