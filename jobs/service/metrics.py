@@ -1,5 +1,6 @@
 """Prometheus metrics of runs, served over HTTP (`schedule`) or written as a text file (`--metrics-file`)."""
 
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
@@ -12,38 +13,37 @@ BROKEN = "broken"
 """The status of a command that ended with exit code 6 because an invariant is broken."""
 
 
+FIGURES: dict[str, tuple[str, Callable[[Report], float]]] = {
+    "rows_read": ("Rows of usage_daily that the last run read.", lambda report: report.rows_read),
+    "rows_rejected": ("Rows that the last run could not price.", lambda report: report.rows_rejected),
+    "rows_changed": ("Rows that the last run wrote.", lambda report: report.rows_changed),
+    "total_cost": ("Cost of the months in the currency of the last one.", lambda report: float(report.total_cost)),
+    "uncovered": ("Prepaid usage that no credit covers.", lambda report: float(report.credits.uncovered)),
+}
+"""Figures of a run. Gauges are floats: use them for alarms, not for invoices."""
+
+
 class Metrics:
     """Counts of commands by kind and status since the process started, and the figures of the last finished run."""
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
-        self._runs = Counter(
-            "usage_jobs_runs", "Commands that have ended.", ["kind", "status"], registry=self._registry
-        )
-        self._seconds = Gauge(
-            "usage_jobs_stage_seconds", "Of the last run.", ["kind", "stage"], registry=self._registry
-        )
-        self._read = self._gauge("usage_jobs_rows_read", "Rows of usage_daily that the last run read.")
-        self._rejected = self._gauge("usage_jobs_rows_rejected", "Rows that the last run could not price.")
-        self._changed = self._gauge("usage_jobs_rows_changed", "Rows that the last run wrote.")
-        self._cost = self._gauge("usage_jobs_total_cost", "Cost of the months in the currency of the last one.")
-        self._uncovered = self._gauge("usage_jobs_uncovered", "Prepaid usage that no credit covers.")
-        self._code = self._gauge("usage_jobs_last_exit_code", "Of the last command.")
-        self._success = self._gauge("usage_jobs_last_success_timestamp_seconds", "When a command was done last.")
+        kinds = ["kind", "status"]
+        self._runs = Counter("usage_jobs_runs", "Commands that have ended.", kinds, registry=self._registry)
+        self._seconds = self._gauge("stage_seconds", "Of the last run.", "stage")
+        self._figures = {name: self._gauge(name, text) for name, (text, _) in FIGURES.items()}
+        self._code = self._gauge("last_exit_code", "Of the last command.")
+        self._success = self._gauge("last_success_timestamp_seconds", "When a command was done last.")
 
-    def _gauge(self, name: str, text: str) -> Gauge:
-        return Gauge(name, text, ["kind"], registry=self._registry)
+    def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
+        return Gauge(f"usage_jobs_{name}", text, ["kind", *labels], registry=self._registry)
 
     def record_figures(self, report: Report) -> None:
-        """Records the figures of a run or backfill. Gauges are floats: use them for alarms, not for invoices."""
-        kind = report.kind
+        """Records the figures of a run or backfill."""
         for stage, seconds in report.seconds.items():
-            self._seconds.labels(kind, stage).set(seconds)
-        self._read.labels(kind).set(report.rows_read)
-        self._rejected.labels(kind).set(report.rows_rejected)
-        self._changed.labels(kind).set(report.rows_changed)
-        self._cost.labels(kind).set(float(report.total_cost))
-        self._uncovered.labels(kind).set(float(report.credits.uncovered))
+            self._seconds.labels(report.kind, stage).set(seconds)
+        for name, (_, read) in FIGURES.items():
+            self._figures[name].labels(report.kind).set(read(report))
 
     def record_end(self, kind: str, code: int, now: datetime, status: str | None = None) -> None:
         """Records the end of a command.

@@ -12,7 +12,7 @@ from datetime import date, datetime
 from jobs.audit.closed_months import watch_closed_months
 from jobs.audit.lists import read_covered_to
 from jobs.audit.reconcile import reconcile
-from jobs.domain.billing_periods import next_month
+from jobs.domain.billing_periods import months_of
 from jobs.domain.errors import UsageJobsError
 from jobs.domain.run_report import Report
 from jobs.pipeline.run import run_job
@@ -92,18 +92,22 @@ class Daemon:
             self.is_working = True
             try:
                 code = work()
-            except UsageJobsError as error:
-                code = error.exit_code
-                log.event("failed", level="error", kind=kind, exit_code=code, error=str(error))
-                self.metrics.record_end(kind, code, self.clock())
             except Exception as error:
-                code, text = 1, "".join(traceback.format_exception(error))
-                log.event("failed", level="error", kind=kind, exit_code=code, error=self.scrub(text))
-                self.metrics.record_end(kind, code, self.clock())
+                code = self._record_failure(kind, error)
             self.is_working = False
             return code
 
         return wrapped
+
+    def _record_failure(self, kind: str, error: Exception) -> int:
+        """Logs the error, counts it, and returns its exit code."""
+        if isinstance(error, UsageJobsError):
+            code, text = error.exit_code, str(error)
+        else:
+            code, text = 1, self.scrub("".join(traceback.format_exception(error)))
+        log.event("failed", level="error", kind=kind, exit_code=code, error=text)
+        self.metrics.record_end(kind, code, self.clock())
+        return code
 
     def _run_nightly(self) -> int:
         job = RunRequest(self.settings, self.address, who=self.who, progress=log.Stages())
@@ -121,29 +125,20 @@ class Daemon:
         self._watch()
         if self.settings.schedule.reports:
             self._write_reports(report)
-        if self.broken:
-            self.metrics.record_end("run", CHANGED, self.clock(), BROKEN)
-        else:
-            self.metrics.record_end("run", report.exit_code, self.clock())
+        code, status = (CHANGED, BROKEN) if self.broken else (report.exit_code, None)
+        self.metrics.record_end("run", code, self.clock(), status)
         return CHANGED if self.broken or self.changed else report.exit_code
 
     def _write_reports(self, report: Report) -> None:
         """Writes the files of the months of the run. The run is done: an error here does not make it run again."""
-        months = [report.window_from.replace(day=1)]
-        while (following := next_month(months[-1])) <= report.window_to:
-            months.append(following)
+        place = self.settings.schedule.reports
+        months = months_of(report.window_from, report.window_to)
         try:
             files = write_report_files(self.settings, self.address, months, self.clock())
         except Exception as error:
-            is_known = isinstance(error, UsageJobsError)
-            code = error.exit_code if isinstance(error, UsageJobsError) else 1
-            text = str(error) if is_known else self.scrub("".join(traceback.format_exception(error)))
-            log.event("failed", level="error", kind="report", exit_code=code, error=text)
-            self.metrics.record_end("report", code, self.clock())
+            self._record_failure("report", error)
         else:
-            log.event(
-                "done", kind="report", exit_code=0, files=files, place=hide_password(self.settings.schedule.reports)
-            )
+            log.event("done", kind="report", exit_code=0, files=files, place=hide_password(place))
             self.metrics.record_end("report", 0, self.clock())
 
     def _watch(self) -> None:
