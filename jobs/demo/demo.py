@@ -98,13 +98,14 @@ def _query(connection: Connection, name: str) -> list[dict[str, Any]]:
 
 def _next_commands(directory: Path, month: str) -> list[str]:
     config = f"--config {shlex.quote(str(directory / 'settings.toml'))}"
-    commands = [f"usage-jobs {name} {config}" for name in ("reconcile", "check", "runs", "run")]
-    for user in ("auth0|demo-override", "auth0|demo-prepaid", "auth0|demo-tiers"):
-        commands.insert(0, f"usage-jobs explain --user '{user}' --month {month} {config}")
-    for words, file in (
-        ("report", "report.html"),
-        ("statement --user 'auth0|demo-prepaid'", "statement.html"),
-        ("export --by user,cluster", "usage.csv"),
-    ):
-        commands.insert(3, f"usage-jobs {words} --month {month} --out {shlex.quote(str(directory / file))} {config}")
-    return commands
+    files = {
+        "export --by user,cluster": "usage.csv",
+        "statement --user 'auth0|demo-prepaid'": "statement.html",
+        "report": "report.html",
+    }
+    commands = [
+        *(f"explain --user 'auth0|demo-{name}' --month {month}" for name in ("tiers", "prepaid", "override")),
+        *(f"{words} --month {month} --out {shlex.quote(str(directory / file))}" for words, file in files.items()),
+        *("reconcile", "check", "runs", "run"),
+    ]
+    return [f"usage-jobs {command} {config}" for command in commands]
