@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from jobs.domain.errors import ConfigError
 
@@ -24,6 +24,8 @@ if TYPE_CHECKING:  # slow to import, and --help needs none of it
     from jobs.cli.output import Result
     from jobs.postgres.conninfo import Address
     from jobs.settings import Settings
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,12 @@ class DatabaseCall(Call):
 
     settings: Settings
     address: Address
+
+    def query(self, read: Callable[..., T], *values: object) -> T:
+        """What ``read`` returns for a connection, the settings and ``values``; tried again after a transient error."""
+        from jobs.postgres.connections import query_database
+
+        return query_database(self.address, lambda connection: read(connection, self.settings, *values))
 
 
 @dataclass(frozen=True, slots=True)

@@ -162,12 +162,12 @@ def check_debts(arguments: Namespace) -> None:
 )
 def debts(call: DatabaseCall) -> Result:
     """The list, or what is written off."""
-    from jobs.audit.lists import list_debts
     from jobs.pipeline.manual_changes import write_off
+    from jobs.postgres.debts import read_debts
 
     user, currency = call.arguments.user, call.settings.currency
     if not call.arguments.write_off:
-        return describe_debts(list_debts(call.settings, call.address, user), currency)
+        return describe_debts(call.query(read_debts, user), currency)
     number, amount = write_off(call.settings, call.address, user, call.arguments.reason, call.who)
     line = f"{user}: {format_figure(amount)} {currency} written off (run {number}); later credit does not pay it"
     return Result({"user": user, "written_off": str(amount), "run_id": number}, [line])

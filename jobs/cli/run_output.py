@@ -3,11 +3,10 @@
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import fields
 from decimal import Decimal
 from typing import Any
 
-from jobs.cli.output import Bold, Result, items, lay_out, print_result, wrap
+from jobs.cli.output import Bold, Result, items, lay_out, print_result, to_plain, wrap
 from jobs.domain.errors import ConfigError
 from jobs.domain.run_report import CreditSummary, PlanReport, Report
 from jobs.domain.wording import count, format_amounts, format_figure
@@ -82,8 +81,8 @@ def _credit_figures(summary: CreditSummary, currency: str) -> dict[str, tuple[st
 
 
 def report_object(report: Report) -> dict[str, Any]:
-    found = {f.name: getattr(report, f.name) for f in fields(report)}
     seconds = {name: round(value, 3) for name, value in report.seconds.items()}
+    found: dict[str, Any] = to_plain(report)
     return found | {"seconds": seconds, "rows_changed": report.rows_changed, "exit_code": report.exit_code}
 
 

@@ -41,9 +41,9 @@ def schedule(call: DatabaseCall) -> None:
 )
 def runs(call: DatabaseCall) -> Result:
     """The last runs of every kind."""
-    from jobs.audit.lists import list_runs
+    from jobs.postgres.run_log import read_runs
 
-    return describe_runs(list_runs(call.settings, call.address, call.arguments.limit))
+    return describe_runs(call.query(read_runs, call.arguments.limit))
 
 
 def describe_runs(rows: Sequence[Mapping[str, Any]]) -> Result:

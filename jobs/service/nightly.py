@@ -10,13 +10,14 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 
 from jobs.audit.closed_months import watch_closed_months
-from jobs.audit.lists import read_covered_to
 from jobs.audit.reconcile import reconcile
 from jobs.domain.billing_periods import months_of
 from jobs.domain.errors import UsageJobsError
 from jobs.domain.run_report import Report
 from jobs.pipeline.run import run_job
 from jobs.pipeline.run_request import RunRequest
+from jobs.postgres import run_log, server_clock
+from jobs.postgres.connections import Connection, query_database
 from jobs.postgres.conninfo import Address
 from jobs.service import log
 from jobs.service.health_endpoint import Health
@@ -78,10 +79,13 @@ class Daemon:
 
     def _last_covered_day(self) -> date | None:
         try:
-            return read_covered_to(self.settings, self.address)
+            return query_database(self.address, self._read_covered_to)
         except UsageJobsError as error:
             log.event("the run log cannot be read", level="warning", error=str(error))
             return None
+
+    def _read_covered_to(self, connection: Connection) -> date | None:
+        return run_log.read_covered_to(connection, self.settings, server_clock.today(connection))
 
     def _with_exit_code(self, kind: str, work: Callable[[], int]) -> Callable[[], int]:
         """``work`` with logging, and with every error turned into an exit code: the daemon must not end."""

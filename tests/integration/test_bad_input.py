@@ -440,11 +440,11 @@ def test_an_address_that_is_none(address: str, words: str) -> None:
 def test_an_unexpected_failure_shows_no_password(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
     given: list[str] = []
 
-    def fail(_settings: object, address: Address, *_: object) -> None:
+    def fail(address: Address, *_: object) -> None:
         given.append(address.url)
         raise RuntimeError(f"cannot parse {address.url}")
 
-    monkeypatch.setattr("jobs.audit.lists.list_runs", fail)
+    monkeypatch.setattr("jobs.postgres.connections.query_database", fail)
     for options in ((), ("--json",)):
         ran = usage_jobs("runs", *options, url=database)
         assert ran.code == 1

@@ -22,9 +22,12 @@ def test_nothing_is_found_where_nothing_is() -> None:
 
 
 def test_a_command_that_shows_it_is_caught(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("jobs.audit.lists.list_runs", lambda *_: sys.stderr.write("Zebra7") and sys.exit(1))
+    monkeypatch.setattr(
+        "jobs.postgres.connections.query_database", lambda *_: sys.stderr.write("Zebra7") and sys.exit(1)
+    )
     assert leaked(usage_jobs("runs", url=applied(database))) == {"Zebra7"}
-    prelude = "import os, jobs.audit.lists\njobs.audit.lists.list_runs = lambda *_: print(os.environ['SECRET'])"
+    shown = "lambda *_: print(os.environ['SECRET'])"
+    prelude = f"import os\nfrom jobs.postgres import connections\nconnections.query_database = {shown}"
     assert SECRET in leaked(another_process(("runs",), {"DATABASE_URL": database, "SECRET": SECRET}, prelude))
 
 

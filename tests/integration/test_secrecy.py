@@ -170,14 +170,14 @@ def test_a_read_that_fails(ready: str, reader: str) -> None:
 def test_an_unexpected_failure(ready: str) -> None:
     """A traceback, also of what caused it: with the address, its raw password, libpq's words, and its parts."""
     prelude = (
-        "import os, jobs.audit.lists\n"
+        "import os, jobs.postgres.connections\n"
         "from psycopg.conninfo import conninfo_to_dict, make_conninfo\n"
         "def fail(*_):\n"
         "    url = os.environ['DATABASE_URL']\n"
         "    parts = conninfo_to_dict(url)\n"
         "    try: raise KeyError(parts['password'], parts)\n"
         "    except KeyError as error: raise RuntimeError('cannot parse', url, make_conninfo(url)) from error\n"
-        "jobs.audit.lists.list_runs = fail"
+        "jobs.postgres.connections.query_database = fail"
     )
     ran = another_process(("runs", "--json"), {"DATABASE_URL": ready}, prelude)
     unsaid(ran, 1)
