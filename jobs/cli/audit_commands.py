@@ -8,7 +8,7 @@ from itertools import groupby, zip_longest
 from typing import TYPE_CHECKING, Any
 
 from jobs.cli import explain_output
-from jobs.cli.command import DatabaseCall, database_command
+from jobs.cli.command import Call, command
 from jobs.cli.options import MONTH, USER, flag, option, parse_day
 from jobs.cli.output import Bold, Result, lay_out, to_plain, wrap
 from jobs.domain.wording import count, format_figure, format_pair
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from jobs.postgres.invariants import InvariantCheck
 
 
-@database_command(
+@command(
     "explain",
     "how one user's month adds up, row by row",
     "usage-jobs explain --user 'auth0|66a0' --month 2026-06",
     USER,
     MONTH,
 )
-def explain(call: DatabaseCall) -> Result:
+def explain(call: Call) -> Result:
     """Every row of the month, and the sums of the rows beside the roll-up."""
     from jobs.audit.explain import explain_month
 
@@ -33,14 +33,14 @@ def explain(call: DatabaseCall) -> Result:
     return explain_output.describe_explanation(found)
 
 
-@database_command(
+@command(
     "reconcile",
     "check every invariant on the live database; changes nothing",
     "usage-jobs reconcile --from 2026-05-01 --to 2026-06-30",
     option("--from", "only the months from this day's on", parse_day, dest="since"),
     option("--to", "only the months up to this day's", parse_day, dest="until"),
 )
-def reconcile(call: DatabaseCall) -> Result:
+def reconcile(call: Call) -> Result:
     """Exit code 6 if an invariant is broken."""
     from jobs.audit import reconcile as audit
 
@@ -99,13 +99,13 @@ def _details(check: InvariantCheck) -> Iterator[str]:
     yield from check.remedies
 
 
-@database_command(
+@command(
     "watch",
     "have closed months changed upstream? changes nothing",
     "usage-jobs watch --all",
     flag("--all", "every closed month (default: the last watch_months)"),
 )
-def watch(call: DatabaseCall) -> Result:
+def watch(call: Call) -> Result:
     """Exit code 6 if a closed month has changed."""
     from jobs.audit.closed_months import watch_closed_months
 

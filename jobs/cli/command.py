@@ -1,16 +1,16 @@
 """What a command is, and what it gets to work with.
 
-``@command`` and ``@database_command`` make one of a function. Its name, help, an example and its options stand above
-the function, which does the work and returns what is shown. ``arguments`` collects the commands of all modules.
+``@command`` makes one of a function. Its name, help, an example and its options stand above the function, which does
+the work and returns what is shown. ``arguments`` collects the commands of all modules.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -18,6 +18,7 @@ from jobs.domain.errors import ConfigError
 
 if TYPE_CHECKING:  # slow to import, and --help needs none of it
     from argparse import Namespace
+    from contextlib import ExitStack
     from datetime import datetime
 
     from jobs.cli.options import Option
@@ -28,53 +29,47 @@ if TYPE_CHECKING:  # slow to import, and --help needs none of it
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Call:
     """The arguments of a command and what it needs of its process.
 
-    ``scrub`` removes passwords from a text. ``who``: the user and host, for the run log.
+    ``scrub`` removes passwords from a text. ``who``: the user and host, for the run log. ``ends``: what is closed after
+    the command.
     """
 
     arguments: Namespace
     clock: Callable[[], datetime]
     scrub: Callable[[str], str]
     who: str
+    ends: ExitStack
 
-    def load_settings(self) -> Settings:
+    @cached_property
+    def settings(self) -> Settings:
         """The settings of --config, of the environment and of the files. Raises ConfigError."""
         from jobs.settings import load
 
         return load(self.arguments.config, os.environ, Path.cwd())
 
-    @contextmanager
-    def open_database(self) -> Iterator[DatabaseCall]:
-        """Yields the call with settings and the database's address. An embedded server runs as long as the block."""
+    @cached_property
+    def address(self) -> Address:
+        """The address of the database; an embedded server runs from here to the end. Raises ConfigError.
+
+        It may print a warning: read it before a progress bar is shown, and after the options are checked.
+        """
         from jobs.demo.server import run_server
         from jobs.postgres.conninfo import Address
 
-        settings = self.load_settings()
-        with ExitStack() as stack:
-            if settings.embedded is not None:
-                address = Address(stack.enter_context(run_server(settings.embedded)))
-            elif settings.address is None:
-                raise ConfigError(
-                    "no database: expected DATABASE_URL (or SUPABASE_PROJECT_REF, SUPABASE_DB_PASSWORD and "
-                    "SUPABASE_REGION) in the environment or in .env.local; found none. To only try the job: "
-                    "usage-jobs demo"
-                )
-            else:
-                address = Address(settings.address)
-                for warning in filter(None, (settings.warning, address.warning)):
-                    print(f"usage-jobs: WARNING: {warning}", file=sys.stderr)
-            yield DatabaseCall(self.arguments, self.clock, self.scrub, self.who, settings, address)
-
-
-@dataclass(frozen=True, slots=True)
-class DatabaseCall(Call):
-    """The call of a command that works on the database."""
-
-    settings: Settings
-    address: Address
+        if self.settings.embedded is not None:
+            return Address(self.ends.enter_context(run_server(self.settings.embedded)))
+        if self.settings.address is None:
+            raise ConfigError(
+                "no database: expected DATABASE_URL (or SUPABASE_PROJECT_REF, SUPABASE_DB_PASSWORD and "
+                "SUPABASE_REGION) in the environment or in .env.local; found none. To only try the job: usage-jobs demo"
+            )
+        address = Address(self.settings.address)
+        for warning in filter(None, (self.settings.warning, address.warning)):
+            print(f"usage-jobs: WARNING: {warning}", file=sys.stderr)
+        return address
 
     def query(self, read: Callable[..., T], *values: object) -> T:
         """What ``read`` returns for a connection, the settings and ``values``; tried again after a transient error."""
@@ -91,7 +86,6 @@ class Command:
     text: str
     example: str
     options: tuple[Option, ...]
-    needs_database: bool
     run: Callable[[Call], Result | None]
 
 
@@ -99,20 +93,4 @@ def command(
     name: str, text: str, example: str, *options: Option
 ) -> Callable[[Callable[[Call], Result | None]], Command]:
     """Makes a command of a function. ``text``: what it does; ``example``: a command line, for --help."""
-    return lambda run: Command(name, text, example, options, False, run)
-
-
-def database_command(
-    name: str, text: str, example: str, *options: Option, check: Callable[[Namespace], None] = lambda _: None
-) -> Callable[[Callable[[DatabaseCall], Result | None]], Command]:
-    """The same of a function that works on the database. ``check``: refuses wrong options before that is opened."""
-
-    def make(run: Callable[[DatabaseCall], Result | None]) -> Command:
-        def run_on_database(call: Call) -> Result | None:
-            check(call.arguments)
-            with call.open_database() as opened:
-                return run(opened)
-
-        return Command(name, text, example, options, True, run_on_database)
-
-    return make
+    return lambda run: Command(name, text, example, options, run)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sys
 from argparse import Namespace
+from functools import partial
 from typing import IO, TYPE_CHECKING, Any, cast
 
 from jobs.cli import output
-from jobs.cli.command import DatabaseCall, database_command
+from jobs.cli.command import Call, command
 from jobs.cli.options import NO_NAMES, option, parse_cluster, parse_file, parse_month, parse_text
 from jobs.cli.output import Result
 from jobs.domain.errors import ConfigError
@@ -16,15 +17,17 @@ from jobs.reports.export_request import BY, FORMATS, ExportRequest, check_reques
 
 if TYPE_CHECKING:
     from jobs.pipeline.run_request import Progress
+    from jobs.postgres.conninfo import Address
     from jobs.reports.export import Exported
     from jobs.reports.focus import FocusFile
+    from jobs.settings import Settings
 
 _SHOWN = ("total_cost", "change", "drawn", "BilledCost", "EffectiveCost")
 """Sums that are shown of a file that was written, where it has them."""
 _DEFAULT_FORMAT = "(default: the ending of FILE; without one csv)"
 
 
-@database_command(
+@command(
     "export",
     "write usage, cost, draws or corrections of months to a file",
     "usage-jobs export --month 2026-06 --by user,cluster --out june.xlsx",
@@ -37,20 +40,21 @@ _DEFAULT_FORMAT = "(default: the ending of FILE; without one csv)"
     option("--cluster", "only usage of this cluster (none: without one); repeatable", parse_cluster, action="append"),
     NO_NAMES,
 )
-def export(call: DatabaseCall) -> Result | None:
+def export(call: Call) -> Result | None:
     """No result where the rows themselves go to standard output."""
     from jobs.pipeline.output_files import check_writable, replacing
 
     request = _make_request(call.arguments)
     check_request(request)
     check_writable("--out", request.out)
+    write = partial(_write, call.settings, call.address, request)
     if request.out is None:
         # Where the rows appear on the terminal, a bar would stand among them.
         with output.show_progress(hidden=sys.stdout.isatty()) as progress:
-            done = _write(call, request, cast(IO[bytes], _StandardOutput()), progress)
+            done = write(cast(IO[bytes], _StandardOutput()), progress)
     else:
         with output.show_progress() as progress, replacing(request.out) as file:
-            done = _write(call, request, file, progress)
+            done = write(file, progress)
     output.print_notes(done.notes)
     return None if request.out is None else _describe(request, done)
 
@@ -71,14 +75,16 @@ def _make_request(arguments: Namespace) -> ExportRequest:
     return ExportRequest(first, last, by, form, arguments.out, users, clusters, not arguments.no_names)
 
 
-def _write(call: DatabaseCall, request: ExportRequest, file: IO[bytes], progress: Progress) -> Exported | FocusFile:
+def _write(
+    settings: Settings, address: Address, request: ExportRequest, file: IO[bytes], progress: Progress
+) -> Exported | FocusFile:
     if request.format == "focus":
         from jobs.reports.focus import export_focus
 
-        return export_focus(call.settings, call.address, request, file, progress)
+        return export_focus(settings, address, request, file, progress)
     from jobs.reports import export
 
-    return export.export(call.settings, call.address, request, file, progress)
+    return export.export(settings, address, request, file, progress)
 
 
 class _StandardOutput:

@@ -11,6 +11,7 @@ import signal
 import socket
 import sys
 import traceback
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from io import TextIOWrapper
 from pathlib import Path
@@ -38,7 +39,8 @@ def main(argv: list[str] | None = None) -> int:
         from jobs.service import log
 
         log.configure()
-        result = arguments.command.run(Call(arguments, _now, _scrub, _who()))
+        with ExitStack() as ends:
+            result = arguments.command.run(Call(arguments, _now, _scrub, _who(), ends))
         if result is not None:
             print_result(result, as_json=arguments.json)
         sys.stdout.flush()

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jobs.cli.command import DatabaseCall, database_command
+from jobs.cli.command import Call, command
 from jobs.cli.options import MONTH, NO_NAMES, option
 from jobs.cli.output import Bold, Result, lay_out, wrap
 from jobs.domain.errors import ConfigError
@@ -25,7 +25,7 @@ LONGEST = 40
 STANDARD_OUTPUT = Path("-")
 
 
-@database_command(
+@command(
     "report",
     "a month in figures, and what needs attention, for the operator",
     "usage-jobs report --month 2026-06 --out june.html",
@@ -33,7 +33,7 @@ STANDARD_OUTPUT = Path("-")
     option("--out", "write an HTML page (-: standard output); without it the short form is shown", Path),
     NO_NAMES,
 )
-def report(call: DatabaseCall) -> Result:
+def report(call: Call) -> Result:
     """A page with --out, else the short form; with --json every figure."""
     from jobs.pipeline.output_files import replace_private
     from jobs.reports import month_report

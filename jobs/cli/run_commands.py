@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jobs.cli import output, run_output
-from jobs.cli.command import DatabaseCall, database_command
+from jobs.cli.command import Call, command
 from jobs.cli.options import flag, option, parse_as, parse_cluster, parse_day, parse_hash, parse_month, parse_text
 from jobs.cli.output import Result
 from jobs.domain.backfill_request import Backfill, BackfillLimits
@@ -40,7 +40,7 @@ COMMON = (
 """Options of `run` and `backfill`: decisions after a refusal, or on users who are set aside."""
 
 
-def check_run(arguments: Namespace) -> None:
+def _check_run(arguments: Namespace) -> None:
     """Raises ConfigError for options that do not go together, and for files that cannot be written."""
     from jobs.pipeline.output_files import check_writable
 
@@ -55,7 +55,7 @@ def check_run(arguments: Namespace) -> None:
     check_writable("--metrics-file", arguments.metrics_file)
 
 
-@database_command(
+@command(
     "run",
     "the nightly job: every open month to yesterday",
     "usage-jobs run --dry-run",
@@ -64,16 +64,16 @@ def check_run(arguments: Namespace) -> None:
     flag("--dry-run", "compute and compare; write nothing"),
     option("--ran-out", "write the users who ran out of credits to this CSV file", Path),
     *COMMON,
-    check=check_run,
 )
-def run(call: DatabaseCall) -> Result:
+def run(call: Call) -> Result:
     """The nightly run, and its report."""
+    _check_run(call.arguments)
     report = _run_job(call, day=call.arguments.date, dry_run=call.arguments.dry_run, ran_out=call.arguments.ran_out)
     _write_metrics(call, report)
     return run_output.describe_report(report)
 
 
-@database_command(
+@command(
     "backfill",
     "compute past months again, closed ones included",
     "usage-jobs backfill --from 2026-05-01 --to 2026-06-30 --reason 'storage was collected wrongly' --dry-run",
@@ -87,11 +87,11 @@ def run(call: DatabaseCall) -> Result:
     option("--plan", "write this plan, or nothing if the data has changed", parse_hash, "HASH"),
     flag("--yes", "do not ask before a closed month changes"),
     *COMMON,
-    check=check_run,
 )
-def backfill(call: DatabaseCall) -> Result:
+def backfill(call: Call) -> Result:
     """A dry run first, where a person must agree to what changes in closed months."""
     arguments = call.arguments
+    _check_run(arguments)
     limits = (None if ids is None else frozenset(ids) for ids in (arguments.user, arguments.cluster))
     request = Backfill(arguments.since, arguments.until, arguments.reason, BackfillLimits(*limits), arguments.plan)
     if not (arguments.dry_run or arguments.yes or request.plan):
@@ -103,18 +103,19 @@ def backfill(call: DatabaseCall) -> Result:
     return run_output.describe_report(report)
 
 
-def _run_job(call: DatabaseCall, **options: Any) -> Report:
+def _run_job(call: Call, **options: Any) -> Report:
     """Does a run or backfill with ``options`` and those that both commands have; shows its progress."""
     from jobs.pipeline.run import run_job
     from jobs.pipeline.run_request import RunRequest
 
     same = ("allow_shrink", "allow_change", "full", "trust_ledger", "adopt")
     options |= {name: getattr(call.arguments, name) for name in same} | {"who": call.who}
+    request = RunRequest(call.settings, call.address, **options)
     with output.show_progress() as progress:
-        return run_job(RunRequest(call.settings, call.address, progress=progress, **options))
+        return run_job(replace(request, progress=progress))
 
 
-def _write_metrics(call: DatabaseCall, report: Report) -> None:
+def _write_metrics(call: Call, report: Report) -> None:
     if (file := call.arguments.metrics_file) is not None:
         from jobs.service.metrics import Metrics
 
@@ -127,14 +128,14 @@ def _write_metrics(call: DatabaseCall, report: Report) -> None:
             print(f"usage-jobs: WARNING: --metrics-file {file} could not be written: {error.strerror}", file=sys.stderr)
 
 
-@database_command(
+@command(
     "reopen",
     "open the last closed month again, for runs to cover and close",
     "usage-jobs reopen --month 2026-05 --reason 'closed on a wrong clock'",
     option("--month", "the last closed month", parse_month, required=True),
     option("--reason", "why, for the run log", parse_text, required=True),
 )
-def reopen(call: DatabaseCall) -> Result:
+def reopen(call: Call) -> Result:
     """The month is open, and the run log says why."""
     from jobs.pipeline import manual_changes
 
@@ -145,30 +146,26 @@ def reopen(call: DatabaseCall) -> Result:
     return Result({"month": month, "run_id": number}, [line])
 
 
-def check_debts(arguments: Namespace) -> None:
-    """Raises ConfigError for --write-off without its user or its reason."""
-    if arguments.write_off and None in (arguments.user, arguments.reason):
-        raise ConfigError("--write-off: expected --user ID and --reason TEXT with it: whose debts, and why")
-
-
-@database_command(
+@command(
     "debts",
     "list or write off what prepaid users owe for closed months",
     "usage-jobs debts --user 'auth0|66a0' --write-off --reason 'agreed with the customer'",
     option("--user", "only this user's", parse_text, "ID"),
     flag("--write-off", "write off this user's open debts"),
     option("--reason", "why they are written off, for the run log", parse_text),
-    check=check_debts,
 )
-def debts(call: DatabaseCall) -> Result:
+def debts(call: Call) -> Result:
     """The list, or what is written off."""
     from jobs.pipeline.manual_changes import write_off
     from jobs.postgres.debts import read_debts
 
-    user, currency = call.arguments.user, call.settings.currency
+    user, reason = call.arguments.user, call.arguments.reason
     if not call.arguments.write_off:
-        return describe_debts(call.query(read_debts, user), currency)
-    number, amount = write_off(call.settings, call.address, user, call.arguments.reason, call.who)
+        return describe_debts(call.query(read_debts, user), call.settings.currency)
+    if None in (user, reason):
+        raise ConfigError("--write-off: expected --user ID and --reason TEXT with it: whose debts, and why")
+    number, amount = write_off(call.settings, call.address, user, reason, call.who)
+    currency = call.settings.currency
     line = f"{user}: {format_figure(amount)} {currency} written off (run {number}); later credit does not pay it"
     return Result({"user": user, "written_off": str(amount), "run_id": number}, [line])
 

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from jobs.cli.command import Call, DatabaseCall, command, database_command
+from jobs.cli.command import Call, command
 from jobs.cli.options import option, parse_count
 from jobs.cli.output import Result, lay_out, wrap
 from jobs.docs import TOPICS, read_page
@@ -18,8 +18,8 @@ WIDEST_PAGE = 100
 """Columns; longer lines of the manual are hard to read."""
 
 
-@database_command("schedule", "stay up and run on the cron in the settings", "usage-jobs schedule")
-def schedule(call: DatabaseCall) -> None:
+@command("schedule", "stay up and run on the cron in the settings", "usage-jobs schedule")
+def schedule(call: Call) -> None:
     """Ends with a signal; an error only while a job was at work."""
     from jobs.service import health_endpoint, nightly, scheduler
 
@@ -33,13 +33,13 @@ def schedule(call: DatabaseCall) -> None:
                 raise
 
 
-@database_command(
+@command(
     "runs",
     "the run log, newest first",
     "usage-jobs runs --limit 5",
     option("--limit", "how many (default: %(default)s)", parse_count, default=20),
 )
-def runs(call: DatabaseCall) -> Result:
+def runs(call: Call) -> Result:
     """The last runs of every kind."""
     from jobs.postgres.run_log import read_runs
 

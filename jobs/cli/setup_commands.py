@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jobs.cli import output, run_output
-from jobs.cli.command import Call, DatabaseCall, command, database_command
+from jobs.cli.command import Call, command
 from jobs.cli.options import flag, one_of, option, parse_count, parse_role
 from jobs.cli.output import Bold, Result, items, wrap
 from jobs.domain.run_report import Report
@@ -66,8 +66,8 @@ def outcome_lines(outcome: Outcome) -> Iterator[str]:
     yield from (f"  {each}" for each in outcome.commands)
 
 
-@database_command("check", "can the job do its work here? changes nothing", "usage-jobs check")
-def check(call: DatabaseCall) -> Result:
+@command("check", "can the job do its work here? changes nothing", "usage-jobs check")
+def check(call: Call) -> Result:
     """Exit code 5 if anything is refused."""
     from jobs.audit import check as audit
 
@@ -118,23 +118,20 @@ def _summarize_ok(found: Sequence[Finding]) -> dict[str, str]:
     ),
 )
 def schema(call: Call) -> Result:
-    """The text, or with --apply that it is done. The database is opened only where it is needed."""
+    """The text, or with --apply that it is done."""
     from jobs.postgres.schema_script import apply_schema, print_role, print_schema
 
     role, with_view, applied = call.arguments.role, call.arguments.user_view, call.arguments.apply
-    if applied or role is not None:
-        with call.open_database() as opened:
-            settings, address = opened.settings, opened.address
-            if applied:
-                text = apply_schema(settings, address, role=role, with_view=with_view)
-            else:
-                text = print_role(settings, address, role)
+    if applied:
+        text = apply_schema(call.settings, call.address, role=role, with_view=with_view)
+    elif role is not None:
+        text = print_role(call.settings, call.address, role)
     else:
-        settings = call.load_settings()
-        text = print_schema(settings, with_view=with_view)
-    what = f"role {role}" if role else "the view" if with_view else f"schema {settings.rollup_schema}"
+        text = print_schema(call.settings, with_view=with_view)
+    name = call.settings.rollup_schema
+    what = f"role {role}" if role else "the view" if with_view else f"schema {name}"
     done = f"{what} is complete. Next: usage-jobs check, then usage-jobs run --dry-run"
-    found = {"schema": settings.rollup_schema, "applied": applied, "ddl": text}
+    found = {"schema": name, "applied": applied, "ddl": text}
     return Result(found, [done if applied else text.removesuffix("\n")])
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jobs.cli import output
-from jobs.cli.command import DatabaseCall, database_command
+from jobs.cli.command import Call, command
 from jobs.cli.options import MONTH, NO_NAMES, flag, one_of, option, parse_file, parse_text
 from jobs.cli.output import Result
 from jobs.domain.errors import ConfigError, DataChangedError
@@ -22,7 +22,7 @@ FORMATS = ("html", "pdf")
 _AMOUNTS = ("total", "due", "uncovered")
 
 
-def check_statement(arguments: Namespace) -> None:
+def _check_statement(arguments: Namespace) -> None:
     """Raises ConfigError for options of `statement` that do not go together, and for a place that cannot be written."""
     from jobs.pipeline.output_files import check_folder, check_writable
 
@@ -39,7 +39,7 @@ def check_statement(arguments: Namespace) -> None:
         raise ConfigError("--format pdf: expected --out FILE with it, or --all --out DIR: a PDF is no text")
 
 
-@database_command(
+@command(
     "statement",
     "write a month's statement for a customer, or for all",
     "usage-jobs statement --user 'auth0|66a0' --month 2026-06 --out june.html",
@@ -52,13 +52,13 @@ def check_statement(arguments: Namespace) -> None:
     option("--out", "the file (default, and -: standard output); with --all the folder", parse_file, "PATH"),
     option("--format", "html or pdf (default: the ending of the file; else html)", str, "FORMAT", choices=FORMATS),
     NO_NAMES,
-    check=check_statement,
 )
-def statement(call: DatabaseCall) -> Result:
+def statement(call: Call) -> Result:
     """Exit code 6 if the statement of a user could not be written."""
     from jobs.reports import statement_files
 
     arguments = call.arguments
+    _check_statement(arguments)
     is_pdf = not arguments.all and arguments.out is not None and arguments.out.suffix.lower() == ".pdf"
     form = arguments.format or ("pdf" if is_pdf else "html")
     request = statement_files.StatementRequest(
@@ -66,12 +66,13 @@ def statement(call: DatabaseCall) -> Result:
     )
     if not arguments.all:
         return _write_one(call, request)
+    settings, address = call.settings, call.address
     with output.show_progress() as progress:
-        done = statement_files.write_all(call.settings, call.address, request, progress)
+        done = statement_files.write_all(settings, address, request, progress)
     return _describe_all(done)
 
 
-def _write_one(call: DatabaseCall, request: StatementRequest) -> Result:
+def _write_one(call: Call, request: StatementRequest) -> Result:
     from jobs.pipeline.output_files import replace_private
     from jobs.reports.statement_files import make_one
 

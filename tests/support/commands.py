@@ -40,7 +40,8 @@ DAY = date(2026, 6, 20)
 CLUSTER = UUID(int=0xC1)
 REQUIRED = {"user": "ada", "month": "2026-06", "since": "2026-06-01", "until": "2026-06-02"}
 """Values of options that a command requires."""
-NOT_ALONE = {"schedule": "does not end", "reopen": "needs a closed month", "statement": "needs a file with --json"}
+NOT_HERE = {"schedule": "does not end", "reopen": "needs a closed month", "statement": "needs a file with --json"}
+NOT_HERE |= dict.fromkeys(("demo", "schema", "init", "help"), "needs no database")
 
 
 def _shortest(command: Command) -> tuple[str, ...]:
@@ -53,7 +54,7 @@ def _shortest(command: Command) -> tuple[str, ...]:
 
 
 EVERY_COMMAND: tuple[tuple[str, ...], ...] = (
-    *(_shortest(each) for each in COMMANDS if each.needs_database and each.name not in NOT_ALONE),
+    *(_shortest(each) for each in COMMANDS if each.name not in NOT_HERE),
     *(("run", "--dry-run"), ("schema", "--apply")),
 )
 """Each that needs the database, ends by itself, and takes --json without a file."""
