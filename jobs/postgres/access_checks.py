@@ -8,9 +8,8 @@ from collections.abc import Iterator
 
 from jobs.postgres.connections import Connection, read_dicts, read_value, transaction
 from jobs.postgres.findings import Finding, grant, list_privileges
+from jobs.postgres.needs import read_needs
 from jobs.postgres.people import Person, find_hidden_columns
-from jobs.postgres.required_columns import own_rights
-from jobs.postgres.requirements import read_requirements
 from jobs.postgres.schema_script import VIEW
 from jobs.postgres.sql_loader import app_table
 from jobs.settings import Settings
@@ -26,8 +25,8 @@ def find_excess_privileges(connection: Connection, settings: Settings) -> Iterat
     with transaction(connection) as opened:
         [attributes] = read_dicts(opened, "privileges.role", schemas=schemas)
         granted = read_dicts(opened, "privileges.privileges", schemas=schemas)
-        needs = read_requirements(opened, settings)
-    server = needs.known.server
+        needs = read_needs(opened, settings)
+    server = needs.catalog.server
     if attributes["bypasses"]:
         found = ", ".join(attributes["bypasses"])
         yield Finding("note", f"role {server['role']}", "a role of the job's own", found, TOO_MUCH, OWN_ROLE)
@@ -37,11 +36,9 @@ def find_excess_privileges(connection: Connection, settings: Settings) -> Iterat
     excess: dict[tuple[str, str], dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for row in granted:
         schema, table, right = row["schema"], row["table"], row["right"]
-        if schema == settings.rollup_schema:
-            is_needed = table in needs.known.own and right in own_rights(table)
-        else:
-            is_needed = row["column"] in needs.rights.get(table, {}).get(right, [])
-            is_needed |= (table, right) == ("users", "SELECT") and row["column"] in Person._fields
+        columns = needs.rights.get((schema, table), {}).get(right)
+        is_needed = columns is not None and (not columns or row["column"] in columns)
+        is_needed |= (table, right) == ("users", "SELECT") and row["column"] in Person._fields
         if not is_needed and (schema, table, right) not in indirect:
             excess[f"{schema}.{table}", row["place"]][right] += [row["quoted"]] if row["quoted"] else []
     for (table, place), rights in excess.items():

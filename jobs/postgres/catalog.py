@@ -1,12 +1,13 @@
 """Reads the PostgreSQL catalog: columns, keys, privileges and row-level security of the tables that the job uses."""
 
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from jobs.domain.tables import tables
 from jobs.postgres.connections import Connection, read_dicts, read_value
-from jobs.postgres.sql_loader import compose
+from jobs.postgres.sql_loader import compose, read_queries
 from jobs.settings import Settings
 
 SOURCES = (
@@ -23,19 +24,6 @@ BINARIES = ("double precision", "real")
 NUMBERS = ("numeric", *INTEGERS)
 ENUM = "an enum"
 """The type of a column that has any enum."""
-_MONTHS = {"month": "date", "closed_at": "timestamp with time zone"}
-_DRAWS = {"user_id": "text", "free": "numeric", "purchased": "numeric"}
-FACTS: dict[str, dict[str, dict[str, str]]] = {
-    "rated": {"months": _MONTHS | {"cost_mode": "text"}},
-    "drawn": {"credit_draws": {}},
-    "overridden": {"months": _MONTHS, "user_monthly": {"month": "date", "overrides_hash": "text"}},
-    "reported": {"months": _MONTHS, "user_monthly": {"month": "date", "amount_reported": "numeric"}},
-    "drawn_free": {"credit_draws": _DRAWS},
-    "used_less": {"credit_draws": _DRAWS | {"imported": "boolean"}, "user_monthly": {"credits_hash": "text"}},
-    "ledger_lost": {"credit_draws": {}, "user_monthly": {"credits_deducted": "numeric"}},
-    "months_lost": {"months": _MONTHS | {"closed_by": "bigint"}, "user_monthly": {}},
-}
-"""Questions about the data in our own tables (sql/facts.sql), with the tables and columns that each query needs."""
 Key = tuple[str, frozenset[str], bool]
 """A unique index: table, columns, whether it treats nulls as equal."""
 
@@ -72,6 +60,12 @@ class Column:
         """The decimals that a number can have; None: no limit."""
         return 0 if self.type in INTEGERS else self.scale
 
+    def is_of(self, kind: str) -> bool:
+        """Whether it has the type and the scale of ``kind``, as the DDL of our tables writes it."""
+        name, _, digits = kind.partition("(")
+        scale = int(digits.rstrip(")").split(",")[1]) if digits else None
+        return self.type == name.replace("timestamptz", "timestamp with time zone") and self.scale == scale
+
 
 @dataclass(frozen=True, slots=True)
 class RowSecurity:
@@ -92,7 +86,7 @@ class Catalog:
     - ``source``, ``own``: columns by table and name, of the application and of the job
     - ``row_security``: row-level security by table
     - ``keys``: the unique indexes of these tables
-    - ``facts``: the questions of FACTS whose answer is yes
+    - ``facts``: what is true of the rows of our own tables (sql/facts.sql)
     """
 
     server: Mapping[str, Any]
@@ -126,22 +120,29 @@ def read_catalog(connection: Connection, settings: Settings) -> Catalog:
 
 
 def _read_facts(connection: Connection, settings: Settings, catalog: Catalog) -> frozenset[str]:
+    """Returns the facts of sql/facts.sql that are true. A query is left out where a table that it names is not as the
+    schema makes it: then nothing is read of this database."""
+    whole = {
+        table.name
+        for table in tables(settings.meters)
+        if all(
+            (column := catalog.own.get(table.name, {}).get(name))
+            and column.is_of(table.kind(name))
+            and "SELECT" in column.rights
+            for name in table.columns
+        )
+    }
+    # used_less reads the whole ledger: it is asked only where free credits used are not counted apart.
     accounts = catalog.source.get("user_credits", {})
-    # "used_less" reads the whole ledger: it is asked only where free credits used are not counted apart.
-    has_one_counter = "free_credits_used" not in accounts and _has_columns(
-        accounts, {"user_id": "text", "total_used": "numeric"}
+    readable = {(column.name, column.type) for column in accounts.values() if "SELECT" in column.rights}
+    has_one_counter = (
+        readable >= {("user_id", "text"), ("total_used", "numeric")} and "free_credits_used" not in accounts
     )
     return frozenset(
         fact
-        for fact, needed in FACTS.items()
+        for fact, text in read_queries("facts").items()
         if catalog.server["may_use_schema"]
+        and whole.issuperset(re.findall(r"{job\.(\w+)}", text))
         and (fact != "used_less" or has_one_counter)
-        and all(_has_columns(catalog.own.get(table, {}), wanted) for table, wanted in needed.items())
         and read_value(connection, compose(f"facts.{fact}", settings))
     )
-
-
-def _has_columns(columns: Mapping[str, Column], wanted: Mapping[str, str]) -> bool:
-    """Whether ``columns`` has the ``wanted`` ones, with their types, and this role may read them."""
-    readable = [column for column in columns.values() if "SELECT" in column.rights]
-    return bool(readable) and {(c.name, c.type) for c in readable} >= set(wanted.items())

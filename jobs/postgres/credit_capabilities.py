@@ -27,11 +27,11 @@ COLUMNS = {
     "total_used": "total_used",
 }
 """The columns of an account's amounts, by their name in frames (schemas.ACCOUNTS)."""
-SCALED = {
-    "credit_transactions": ("amount", "balance_before", "balance_after"),
-    "usage_daily": ("credits_deducted",),
-    "user_credits": ("total_used", "free_credits_used", "total_purchased"),
-}
+SCALED = (
+    *(("credit_transactions", name) for name in ("amount", "balance_before", "balance_after")),
+    ("usage_daily", "credits_deducted"),
+    *(("user_credits", name) for name in ("total_used", "free_credits_used", "total_purchased")),
+)
 """Columns of which the one with the fewest decimals limits the decimals of the ledger."""
 
 
@@ -114,7 +114,7 @@ def find_capabilities(catalog: Catalog) -> CreditCapabilities:
     """Returns what the catalog shows of the credit system."""
     tables = catalog.source
     account, usage = tables.get("user_credits"), tables.get("usage_daily", {})
-    scaled = (tables.get(table, {}).get(name) for table, names in SCALED.items() for name in names)
+    scaled = (tables.get(table, {}).get(name) for table, name in SCALED)
     decimals = [column.decimals for column in scaled if column is not None and column.decimals is not None]
     return CreditCapabilities(
         account=None if account is None else frozenset(COLUMNS.values()) & account.keys(),

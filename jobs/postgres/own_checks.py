@@ -7,8 +7,7 @@ from itertools import chain
 from jobs.domain.tables import APPEND_ONLY, Table, tables
 from jobs.postgres.catalog import Catalog, Column
 from jobs.postgres.findings import Finding, Level, fill, grant, lacks_privileges, retype
-from jobs.postgres.required_columns import own_rights
-from jobs.postgres.source_checks import check_visibility
+from jobs.postgres.needs import own_rights
 from jobs.settings import Settings
 
 NOWHERE = "There is nowhere to write to"
@@ -20,8 +19,6 @@ LOST_ROWS = {
 """By table: the fact that shows that rows are lost, what was found, and what follows."""
 FOR_FILES = ("corrections",)
 """Tables that no run reads, but exports, statements and reports do."""
-NO_FILE = "No export, statement or report could show it"
-_TYPES = {"timestamptz": "timestamp with time zone"}
 
 
 def check_own(catalog: Catalog, settings: Settings) -> Iterator[Finding]:
@@ -46,12 +43,15 @@ def _check_table(catalog: Catalog, subject: str, table: Table) -> Iterator[Findi
         yield from _check_columns(subject, table, columns)
         yield from _check_privileges(catalog, subject, table, columns)
         yield from _check_safety(catalog, subject, table)
-    yield from _check_row_security(catalog, subject, table)
+    security = catalog.row_security.get(table.name)
+    if security is not None and not security.is_on:
+        consequence = "A role that is granted the schema by mistake can read what customers pay"
+        yield Finding("note", f"{subject}, row-level security", "on", "off", consequence, APPLY)
 
 
 def _check_columns(subject: str, table: Table, columns: Mapping[str, Column]) -> Iterator[Finding]:
     """Checks types, columns that no INSERT of the job fills, and columns that are not of the schema."""
-    wrong = [columns[name] for name in table.columns if not _is_as_created(columns[name], table)]
+    wrong = [columns[name] for name in table.columns if not columns[name].is_of(table.kind(name))]
     for column in wrong:
         kind = table.kind(column.name)
         found = column.type + ("" if column.scale is None else f" with {column.scale} decimals")
@@ -59,23 +59,26 @@ def _check_columns(subject: str, table: Table, columns: Mapping[str, Column]) ->
         yield Finding("refused", f"{subject}.{column.name}", kind, found, consequence, remedy)
     filled = {name for name, definition in table.columns.items() if not re.search("DEFAULT|GENERATED", definition)}
     required = [column for column in columns.values() if column.is_required and column not in wrong]
-    bare = [column for column in required if column.name not in filled]
-    if bare:
+    if bare := [column for column in required if column.name not in filled]:
         found = f"NOT NULL without a default: {', '.join(column.name for column in bare)}"
         remedy = " ".join(fill(column, table.columns.get(column.name, "")) for column in bare)
         yield Finding("unwritable", subject, "columns with a default", found, "No row could be added", remedy)
     if extra := [name for name in columns if name not in table.columns]:
-        expected, found = "those of configured meters", ", ".join(extra)
-        consequence = "They keep their values: no run writes them"
+        expected, consequence = "those of configured meters", "They keep their values: no run writes them"
         remedy = "Configure the meter again, or drop the columns"
-        yield Finding("note", f"{subject}, columns", expected, found, consequence, remedy)
+        yield Finding("note", f"{subject}, columns", expected, ", ".join(extra), consequence, remedy)
 
 
-def _is_as_created(column: Column, table: Table) -> bool:
-    """Whether a column has the type and scale that the schema gives it."""
-    name, _, scale = table.kind(column.name).partition("(")
-    wanted = int(scale.rstrip(")").split(",")[1]) if scale else None
-    return column.type == _TYPES.get(name, name) and column.scale == wanted
+def _check_privileges(catalog: Catalog, subject: str, table: Table, columns: Mapping[str, Column]) -> Iterator[Finding]:
+    rights, consequence = own_rights(table.name), "The job could not write its own tables"
+    if missing := [right for right in rights if not all(right in column.rights for column in columns.values())]:
+        level: Level = "refused" if "SELECT" in missing else "unwritable"
+        if table.name in FOR_FILES and missing == ["SELECT"]:
+            level, consequence = "note", "No export, statement or report could show it"
+        elif table.name in FOR_FILES:
+            level = "unwritable"
+        remedy = grant(missing, next(iter(columns.values())).place, catalog.server["quoted_role"])
+        yield lacks_privileges(level, subject, rights, missing, consequence, remedy)
 
 
 def _check_safety(catalog: Catalog, subject: str, table: Table) -> Iterator[Finding]:
@@ -91,25 +94,3 @@ def _check_safety(catalog: Catalog, subject: str, table: Table) -> Iterator[Find
     if fact in catalog.facts:
         remedy = "Restore the table from a backup: its rows cannot be computed again"
         yield Finding("unwritable", subject, "the rows that earlier runs have written", found, consequence, remedy)
-
-
-def _check_privileges(catalog: Catalog, subject: str, table: Table, columns: Mapping[str, Column]) -> Iterator[Finding]:
-    rights, consequence = own_rights(table.name), "The job could not write its own tables"
-    if missing := [right for right in rights if not all(right in column.rights for column in columns.values())]:
-        level: Level = "refused" if "SELECT" in missing else "unwritable"
-        if table.name in FOR_FILES and "SELECT" in missing:
-            level, consequence = ("note", NO_FILE) if len(missing) == 1 else ("unwritable", consequence)
-        remedy = grant(missing, next(iter(columns.values())).place, catalog.server["quoted_role"])
-        yield lacks_privileges(level, subject, rights, missing, consequence, remedy)
-
-
-def _check_row_security(catalog: Catalog, subject: str, table: Table) -> Iterator[Finding]:
-    """Checks that the job sees all rows, and that row-level security is on, so that other roles see none."""
-    security = catalog.row_security.get(table.name)
-    if security is not None:
-        is_dispensable, role = table.name in FOR_FILES and "INSERT" in security.allowed, catalog.server["role"]
-        rights = own_rights(table.name)
-        yield from check_visibility(subject, security, rights, role, is_dispensable=is_dispensable)
-    if security is not None and not security.is_on:
-        consequence = "A role that is granted the schema by mistake can read what customers pay"
-        yield Finding("note", f"{subject}, row-level security", "on", "off", consequence, APPLY)

@@ -12,7 +12,8 @@ from jobs.domain.errors import PreflightError
 from jobs.postgres import own_checks, source_checks
 from jobs.postgres.connections import Connection, transaction
 from jobs.postgres.findings import REFUSING, Finding, Level, grant
-from jobs.postgres.requirements import Requirements, check_side_effects, read_requirements
+from jobs.postgres.needs import Needs, read_needs
+from jobs.postgres.side_effects import check_side_effects
 from jobs.postgres.source_capabilities import SourceCapabilities, find_source
 from jobs.settings import Settings
 
@@ -28,24 +29,21 @@ def inspect_source(
     ``thorough``: also run checks that take as long as reading all usage.
     """
     with transaction(connection) as opened:
-        needs = read_requirements(opened, settings)
-        doubled = list(source_checks.find_doubled_keys(opened, settings, needs.known, views=thorough))
-    catalog = needs.known
+        needs = read_needs(opened, settings)
+        doubled = list(source_checks.find_doubled_keys(opened, settings, needs.catalog, views=thorough))
+    catalog = needs.catalog
+    of_columns = [source_checks.check_column(catalog, need) for need in needs.columns]
     found = [
         *_check_server(catalog.server, settings),
-        *source_checks.check_source(catalog, settings, needs.columns),
+        *source_checks.check_source(catalog, settings, of_columns),
         *doubled,
         *own_checks.check_own(catalog, settings),
+        *_check_visibility(needs),
         *check_side_effects(needs.effects, catalog.server["quoted_role"]),
     ]
-    has_clusters = _is_usable(needs, "hopsworks_clusters", ("id", "name"))
-    has_users = _is_usable(needs, "users", ("id",))
-    return find_source(catalog, settings, has_clusters=has_clusters, has_users=has_users), found
-
-
-def _is_usable(needs: Requirements, table: str, columns: tuple[str, ...]) -> bool:
-    wanted = [need for need in needs.columns if need.table == table and need.column in columns]
-    return bool(wanted) and all(source_checks.check_column(needs.known, need).level == "ok" for need in wanted)
+    usable = {finding.subject for finding in of_columns if finding.level == "ok"}
+    has_clusters = {"hopsworks_clusters.id", "hopsworks_clusters.name"} <= usable
+    return find_source(catalog, settings, has_clusters=has_clusters, has_users="users.id" in usable), found
 
 
 def refuse_findings(findings: list[Finding], *, purpose: str = "write") -> None:
@@ -76,3 +74,24 @@ def _check_server(server: Mapping[str, Any], settings: Settings) -> Iterator[Fin
     if not server["may_stage"]:
         remedy = grant(["TEMPORARY"], f"DATABASE {server['quoted_database']}", role)
         yield Finding("unwritable", "database", "the privilege TEMPORARY", "none", "Nothing can be staged", remedy)
+
+
+def _check_visibility(needs: Needs) -> Iterator[Finding]:
+    """Checks whether row-level security hides rows of a table: it then seems to be empty, without an error."""
+    catalog, role = needs.catalog, needs.catalog.server["role"]
+    for (schema, table), rights in needs.rights.items():
+        security = catalog.row_security.get(table)
+        if security is None or not security.in_force:
+            continue
+        subject = f"{schema}.{table}, row-level security"
+        if blocked := [action for action in rights if action not in security.allowed]:
+            used = [n.is_dispensable for n in needs.columns if n.table == table and n.column in catalog.source[table]]
+            is_dispensable = all(used) if used else table in own_checks.FOR_FILES and "INSERT" not in blocked
+            level: Level = "note" if is_dispensable else "refused" if "SELECT" in blocked else "unwritable"
+            found = f"in force for role {role}, and no policy lets it {', '.join(blocked)}"
+            consequence = "A table whose rows are hidden seems to be empty, without an error"
+            remedy = f"Run: usage-jobs schema --role {role} --apply (as the owner), or give the role BYPASSRLS"
+            yield Finding(level, subject, "rows to be visible", found, consequence, remedy)
+        elif rights.keys() - security.unrestricted:
+            remedy = "Policies decide which rows this role sees: make sure that it is all of them"
+            yield Finding("note", subject, "not in force", "in force, with a policy", "", remedy)

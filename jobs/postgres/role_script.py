@@ -4,19 +4,17 @@ GRANT and CREATE POLICY are composed: they list columns and privileges, and take
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator
 
 from psycopg import sql
 
 from jobs.domain.errors import ConfigError, PreflightError
 from jobs.domain.tables import tables
 from jobs.domain.wording import MOST_BYTES
-from jobs.postgres.catalog import RowSecurity
 from jobs.postgres.connections import Connection, transaction
 from jobs.postgres.findings import list_privileges
-from jobs.postgres.required_columns import own_rights
-from jobs.postgres.requirements import Effect, Requirements, read_requirements
-from jobs.postgres.sql_loader import app_table, compose, job_table, raw
+from jobs.postgres.needs import Needs, read_needs
+from jobs.postgres.sql_loader import compose, raw
 from jobs.settings import Settings
 
 MARK = "usage-jobs: what this role may do is set by `usage-jobs schema --role`"
@@ -30,25 +28,24 @@ def role_statements(connection: Connection, settings: Settings, role: str) -> li
     """
     with transaction(connection) as opened:
         _check_role(opened, role)
-        needs = read_requirements(opened, settings)
-    wanted = [(settings.rollup_schema, table.name, needs.known.own) for table in tables(settings.meters)]
-    for schema, table, existing in (*wanted, (settings.source_schema, "usage_daily", needs.known.source)):
-        if table not in existing:
+        needs = read_needs(opened, settings)
+    wanted = [(settings.rollup_schema, table.name) for table in tables(settings.meters)]
+    for table in (*wanted, (settings.source_schema, "usage_daily")):
+        if table not in needs.rights:
             raise PreflightError(
-                f"--role {role}: expected the tables that it is to be granted; found no {schema}.{table}. First: "
+                f"--role {role}: expected the tables that it is to be granted; found no {'.'.join(table)}. First: "
                 "usage-jobs schema --apply"
             )
     schemas = {settings.source_schema: None, settings.rollup_schema: None}
     schemas |= dict.fromkeys(sorted(effect.schema for effect in needs.effects))
     name, quoted = sql.Identifier(role), sql.Literal(role)
+    database = sql.Identifier(needs.catalog.server["database"])
     return [
         compose("privileges.make_role", role=name, quoted=quoted, mark=sql.Literal(MARK)),
         compose("privileges.narrow_role", role=name, quoted=quoted, schemas=sql.Literal(list(schemas))),
-        sql.SQL("GRANT CONNECT, TEMPORARY ON DATABASE {} TO {}").format(
-            sql.Identifier(needs.known.server["database"]), name
-        ),
+        sql.SQL("GRANT CONNECT, TEMPORARY ON DATABASE {} TO {}").format(database, name),
         *(sql.SQL("GRANT USAGE ON SCHEMA {} TO {}").format(sql.Identifier(schema), name) for schema in schemas),
-        *_grant_statements(needs, settings, role),
+        *_grant_statements(needs, role),
     ]
 
 
@@ -63,38 +60,33 @@ def _check_role(connection: Connection, role: str) -> None:
         )
 
 
-def _grant_statements(needs: Requirements, settings: Settings, role: str) -> Iterator[sql.Composed]:
-    security = needs.known.row_security
-    for name, columns in needs.rights.items():
-        quoted = {right: [sql.Identifier(each).as_string(None) for each in names] for right, names in columns.items()}
-        yield from _grant(app_table(settings, name), quoted, role, security.get(name))
-    for own in (table.name for table in tables(settings.meters)):
-        rights = dict.fromkeys(own_rights(own), ())
-        yield from _grant(job_table(settings, own), rights, role, security.get(own))
+def _grant_statements(needs: Needs, role: str) -> Iterator[sql.Composed]:
+    """Yields the grants; where row-level security is on, also policies that allow them on all rows."""
+    protected = {name for name, security in needs.catalog.row_security.items() if security.is_on}
+    for (schema, table), rights in needs.rights.items():
+        place = sql.Identifier(schema, table)
+        quoted = {right: [sql.Identifier(name).as_string(None) for name in names] for right, names in rights.items()}
+        yield _grant(list_privileges(quoted), place, role)
+        yield from _policies(place, rights, role) if table in protected else ()
     for effect in needs.effects:
+        place = sql.Identifier(effect.schema, effect.name)
         if effect.kind != "SCHEMA":
-            rights = dict.fromkeys(sorted(effect.rights), ())
-            yield from _grant(sql.Identifier(effect.schema, effect.name), rights, role, effect, f"{effect.kind} ")
+            yield _grant(", ".join(sorted(effect.rights)), place, role, f"{effect.kind} ")
+            yield from _policies(place, sorted(effect.rights), role) if effect.is_on else ()
 
 
-def _grant(
-    place: sql.Identifier,
-    rights: Mapping[str, Sequence[str]],
-    role: str,
-    security: RowSecurity | Effect | None,
-    kind: str = "",
-) -> Iterator[sql.Composed]:
-    """Yields the grant of ``rights``; where row-level security is on, also policies that allow them on all rows."""
-    grantee = sql.Identifier(role)
-    yield sql.SQL("GRANT {} ON {}{} TO {}").format(raw(list_privileges(rights)), raw(kind), place, grantee)
-    for action in rights if security is not None and security.is_on else ():
+def _grant(rights: str, place: sql.Identifier, role: str, kind: str = "") -> sql.Composed:
+    return sql.SQL("GRANT {} ON {}{} TO {}").format(raw(rights), raw(kind), place, sql.Identifier(role))
+
+
+def _policies(place: sql.Identifier, actions: Iterable[str], role: str) -> Iterator[sql.Composed]:
+    checks = {"INSERT": "WITH CHECK (true)", "UPDATE": "USING (true) WITH CHECK (true)"}
+    for action in actions:
         # Each role has its own policy, so that a second role does not replace the first one's.
         name = f"usage_jobs_{action.lower()}_{role}"
         if len(name.encode()) > MOST_BYTES:
             name = f"usage_jobs_{action.lower()}_{hashlib.sha256(role.encode()).hexdigest()[:32]}"
-        policy = sql.Identifier(name)
-        yield sql.SQL("DROP POLICY IF EXISTS {} ON {}").format(policy, place)
-        checks = {"INSERT": "WITH CHECK (true)", "UPDATE": "USING (true) WITH CHECK (true)"}
+        yield sql.SQL("DROP POLICY IF EXISTS {} ON {}").format(sql.Identifier(name), place)
         yield sql.SQL("CREATE POLICY {} ON {} FOR {} TO {} {}").format(
-            policy, place, raw(action), grantee, raw(checks.get(action, "USING (true)"))
+            sql.Identifier(name), place, raw(action), sql.Identifier(role), raw(checks.get(action, "USING (true)"))
         )

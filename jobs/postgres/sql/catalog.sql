@@ -105,21 +105,22 @@ WHERE {is_known} AND c.relkind IN ('r', 'p')
 -- name: default_sequences
 -- Sequences that an INSERT into some tables counts on, with whose default each is, and whether this role may use it.
 SELECT DISTINCT format('%%I.%%I', n.nspname, s.relname) AS place, n.nspname AS schema, s.relname AS name,
-  format('the default of %%s.%%s', t.relname, a.attname) AS cause, has_sequence_privilege(s.oid, 'USAGE') AS may_use
-FROM pg_attrdef AS d
-JOIN pg_class AS t ON t.oid = d.adrelid
-JOIN pg_namespace AS o ON o.oid = t.relnamespace
+  format('the default of %%s.%%s', t.relname, a.attname) AS cause,
+  CASE WHEN has_sequence_privilege(s.oid, 'USAGE') THEN ARRAY['USAGE'] ELSE '{{}}' END AS granted
+FROM unnest(%(schemas)s::text[], %(names)s::text[]) AS r(schema, name)
+JOIN pg_namespace AS o ON o.nspname = r.schema
+JOIN pg_class AS t ON t.relnamespace = o.oid AND t.relname = r.name
+JOIN pg_attrdef AS d ON d.adrelid = t.oid
 JOIN pg_attribute AS a ON a.attrelid = d.adrelid AND a.attnum = d.adnum
 JOIN pg_depend AS p ON p.classid = 'pg_attrdef'::regclass AND p.objid = d.oid AND p.refclassid = 'pg_class'::regclass
 JOIN pg_class AS s ON s.oid = p.refobjid AND s.relkind = 'S'
 JOIN pg_namespace AS n ON n.oid = s.relnamespace
-WHERE format('%%I.%%I', o.nspname, t.relname) = ANY(%(tables)s)
 ORDER BY 1
 
 -- name: trigger_bodies
 -- Triggers of some tables that run with the privileges of the writing role: on which actions and (UPDATE) for which
 -- columns; the body of their functions, and their search_path where it is set.
-SELECT format('%%I.%%I', n.nspname, c.relname) AS place, format('trigger %%s on %%s', t.tgname, c.relname) AS cause,
+SELECT r.schema, r.name, format('trigger %%s on %%s', t.tgname, c.relname) AS cause,
   array_remove(ARRAY[
     CASE WHEN t.tgtype & 4 <> 0 THEN 'INSERT' END,
     CASE WHEN t.tgtype & 8 <> 0 THEN 'DELETE' END,
@@ -128,12 +129,12 @@ SELECT format('%%I.%%I', n.nspname, c.relname) AS place, format('trigger %%s on 
   ARRAY(SELECT a.attname::text FROM pg_attribute AS a WHERE a.attrelid = c.oid AND a.attnum = ANY(t.tgattr)) AS columns,
   p.prosrc AS body,
   (SELECT substr(s, 13) FROM unnest(p.proconfig) AS s WHERE s LIKE 'search_path=%%') AS path
-FROM pg_trigger AS t
+FROM unnest(%(schemas)s::text[], %(names)s::text[]) AS r(schema, name)
+JOIN pg_namespace AS n ON n.nspname = r.schema
+JOIN pg_class AS c ON c.relnamespace = n.oid AND c.relname = r.name
+JOIN pg_trigger AS t ON t.tgrelid = c.oid AND NOT t.tgisinternal AND t.tgenabled IN ('O', 'A')
 JOIN pg_proc AS p ON p.oid = t.tgfoid AND NOT p.prosecdef
-JOIN pg_class AS c ON c.oid = t.tgrelid
-JOIN pg_namespace AS n ON n.oid = c.relnamespace
-WHERE NOT t.tgisinternal AND t.tgenabled IN ('O', 'A') AND format('%%I.%%I', n.nspname, c.relname) = ANY(%(tables)s)
-ORDER BY 1, 2
+ORDER BY 1, 2, 3
 
 -- name: named_tables
 -- The first of some names that is a table: the privileges of this role on any of its columns, and whether row-level
