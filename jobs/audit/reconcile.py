@@ -21,7 +21,6 @@ from jobs.postgres.conninfo import Address
 from jobs.postgres.detection import Detected, MonthCount
 from jobs.postgres.invariants import InvariantCheck
 from jobs.postgres.ledger_invariants import Run
-from jobs.postgres.rollup_invariants import CheckScope
 from jobs.postgres.run_lock import read_run_state
 from jobs.postgres.run_scope import RunScope
 from jobs.settings import Settings
@@ -70,8 +69,8 @@ def _check(
     if not months:
         raise ConfigError("no run has covered a month of these days yet; expected one: usage-jobs runs")
     rows_of = months if are_days_given else sorted(covered.modes.keys() - history.closed)
-    checked = CheckScope(months, rows_of, last)
-    results = list(ledger_invariants.check_invariants(connection, settings, source.credits, checked))
+    checks = ledger_invariants.check_invariants(connection, settings, source.credits, months, rows_of, last)
+    results = list(checks)
     found = CheckTotals()
     # All open months are one draw window, whichever days are given.
     first_open = first_open_month(history, settings.start, last)

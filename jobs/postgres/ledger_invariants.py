@@ -1,6 +1,6 @@
 """The invariants that SQL alone can check: two sums that must be equal, and the rows where they differ."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import date
 from typing import NamedTuple
@@ -13,7 +13,7 @@ from jobs.postgres.connections import Connection, read_value
 from jobs.postgres.credit_capabilities import CreditCapabilities
 from jobs.postgres.invariants import FIRST_TEN, InvariantCheck, describe_sides_sql
 from jobs.postgres.ledger import ledger_and_transactions_query, our_transactions_condition
-from jobs.postgres.rollup_invariants import CheckScope, note_left_out, rollup_checks
+from jobs.postgres.rollup_invariants import note_left_out, rollup_checks
 from jobs.postgres.sql_loader import app_table, compose, job_table
 from jobs.settings import Settings
 
@@ -39,58 +39,72 @@ class Run(NamedTuple):
 
 
 def check_invariants(
-    connection: Connection, settings: Settings, credits: CreditCapabilities, scope: CheckScope
+    connection: Connection,
+    settings: Settings,
+    credits: CreditCapabilities,
+    months: Sequence[date],
+    rows_of: Sequence[date],
+    until: date,
 ) -> Iterator[InvariantCheck]:
-    """Checks every invariant that SQL alone can check, in turn."""
-    covered = {"covered": list(scope.months), "first": scope.months[0], "last": scope.months[-1]}
-    days = covered | {"months": list(scope.rows_of), "until": scope.until}
-    left_out = connection.execute(compose("ledger.incomplete_months", settings), [list(scope.months)]).fetchall()
+    """Checks every invariant that SQL alone can check, in turn, in ``months`` (sorted).
+
+    ``rows_of``: the months whose usage rows are checked; ``until``: the last day that a run has covered.
+    """
+    days = {"covered": list(months), "first": months[0], "last": months[-1], "months": list(rows_of), "until": until}
+    left_out = connection.execute(compose("ledger.incomplete_months", settings), [list(months)]).fetchall()
     for title, text, explains in rollup_checks(settings):
-        yield note_left_out(_check(connection, title, text, days, explains=explains), scope, left_out)
+        yield note_left_out(_check(connection, title, text, days, explains=explains), months, left_out)
     parts = _make_parts(settings, credits)
-    for title, query, is_possible in _ledger_checks(credits):
-        if is_possible:
-            text = compose(f"ledger_invariants.{query}", settings, **parts)
-            check = _check(connection, title, text, days, explains=query == "arithmetic")
-            yield _explain_balances(connection, settings, check, text, parts) if query == "balances" else check
-    yield from _count_set_aside(connection, settings)
-    if credits.has_accounts:
-        yield from _count_closed_accounts(connection, settings, parts)
+    for title, query in _ledger_checks(credits).items():
+        text = compose(f"ledger_invariants.{query}", settings, **parts)
+        check = _check(connection, title, text, days, explains=query == "arithmetic")
+        yield _explain_balances(connection, settings, check, text, parts) if query == "balances" else check
+    if found := rejects.list_set_aside(connection, settings):
+        some = dict(sorted(found.items())[:FIRST_TEN])
+        yield InvariantCheck("users set aside", len(found), "", 0, tuple(some), tuple(some.values()), is_judged=False)
+    text = compose("ledger_invariants.missing_accounts", settings, **parts)
+    if credits.has_accounts and (users := read_value(connection, text)):
+        note = "they have draws, but no row in user_credits any more; their draws stay in the ledger"
+        yield InvariantCheck("users without an account", users, "", note=note, is_judged=False)
 
 
-def _ledger_checks(credits: CreditCapabilities) -> Iterator[tuple[str, str, bool]]:
-    """Yields title, query, and whether the database has what the query reads."""
-    has_accounts = credits.has_accounts
-    has_transactions = has_accounts and credits.has_transactions
-    yield "6 rejected rows, as the runs counted = in rollup.rejects", "rejects", True
-    yield "3 free + purchased = deducted, by user and month", "kinds", True
-    yield "4 revisions of a row = the highest one", "revisions", True
-    yield "4 ledger by user and month = roll-up", "ledger_months", has_accounts
-    yield "3 uncovered in closed months = debts not settled", "debts", has_accounts
-    yield LEDGER_BY_ROW, "ledger_rows", credits.writes_deducted
-    # With transactions, refunds by other programs are visible there.
-    yield "4 drawn by us <= used in user_credits", "used", has_accounts and not has_transactions
-    yield "4 ledger by user and run = transactions", "transactions", has_transactions
-    yield "3 balance before + amount = after, not below 0", "arithmetic", has_transactions
-    yield "4 transactions add up = balance in user_credits", "balances", has_transactions
+def _ledger_checks(credits: CreditCapabilities) -> dict[str, str]:
+    """Returns the query of each check of which the database has what it reads, by title."""
+    checks = {
+        "6 rejected rows, as the runs counted = in rollup.rejects": "rejects",
+        "3 free + purchased = deducted, by user and month": "kinds",
+        "4 revisions of a row = the highest one": "revisions",
+    }
+    if credits.writes_deducted:
+        checks[LEDGER_BY_ROW] = "ledger_rows"
+    if not credits.has_accounts:
+        return checks
+    checks["4 ledger by user and month = roll-up"] = "ledger_months"
+    checks["3 uncovered in closed months = debts not settled"] = "debts"
+    if not credits.has_transactions:
+        # With transactions, refunds by other programs are visible there.
+        return checks | {"4 drawn by us <= used in user_credits": "used"}
+    return checks | {
+        "4 ledger by user and run = transactions": "transactions",
+        "3 balance before + amount = after, not below 0": "arithmetic",
+        "4 transactions add up = balance in user_credits": "balances",
+    }
 
 
 def _make_parts(settings: Settings, credits: CreditCapabilities) -> dict[str, sql.Composable]:
     """Returns what the queries of ``_ledger_checks`` are composed of: which columns exist differs by database."""
-    entry, transaction, month = (
-        compose("accounts.has_account", settings, table=table)
-        for table in (
-            job_table(settings, "credit_draws"),
-            app_table(settings, "credit_transactions"),
-            job_table(settings, "user_monthly"),
-        )
-    )
+    tables = {
+        "entry": job_table(settings, "credit_draws"),
+        "transaction": app_table(settings, "credit_transactions"),
+        "month": job_table(settings, "user_monthly"),
+    }
+    has = {name: compose("accounts.has_account", settings, table=table) for name, table in tables.items()}
     return {
-        "entry_has_account": entry,
-        "transaction_has_account": transaction,
-        "month_has_account": month,
+        **{f"{name}_has_account": condition for name, condition in has.items()},
         "ours": our_transactions_condition(settings),
-        "compared": ledger_and_transactions_query(settings, which_entries=entry, which_transactions=transaction),
+        "compared": ledger_and_transactions_query(
+            settings, which_entries=has["entry"], which_transactions=has["transaction"]
+        ),
         "balance": credits.balance(),
         "used": sql.SQL("({} + {})").format(credits.amount("total_used"), credits.amount("free_credits_used")),
     }
@@ -121,54 +135,23 @@ def _explain_balances(
     balances: sql.Composed,
     parts: Mapping[str, sql.Composable],
 ) -> InvariantCheck:
-    """Returns the ``check`` of ``balances`` with notes, and with a remedy where transactions are missing."""
+    """Returns the ``check`` of ``balances`` with notes, and with remedies where transactions are missing."""
     gaps = read_value(connection, compose("ledger_invariants.explained_gaps", settings, **parts))
     notes = [f"other programs posted {count(gaps, 'time')} between our transactions"] if gaps else []
-    remedies: tuple[str, ...] = ()
-    if check.broken:
-        notes.append("a balance that was changed by hand needs a transaction for the change")
-        remedies = tuple(_missing_top_ups(connection, settings, balances))
-    return replace(check, note="; ".join(notes), remedies=remedies)
-
-
-def _missing_top_ups(connection: Connection, settings: Settings, balances: sql.Composed) -> Iterator[str]:
-    """Yields the INSERT that each account lacks whose balance is higher than the sum of its transactions."""
-    for user, more, balance in connection.execute(compose("accounts.missing_top_ups", balances=balances)):
-        text = compose(
-            "accounts.insert_top_up",
-            settings,
-            user=sql.Literal(user),
-            amount=sql.Literal(more),
-            before=sql.Literal(balance - more),
-            after=sql.Literal(balance),
-        )
-        yield text.as_string(connection).rstrip()
-
-
-def _count_set_aside(connection: Connection, settings: Settings) -> Iterator[InvariantCheck]:
-    if found := rejects.list_set_aside(connection, settings):
-        some = tuple(sorted(found)[:FIRST_TEN])
-        reasons = tuple(found[user] for user in some)
-        yield InvariantCheck("users set aside", len(found), "", 0, some, reasons, is_judged=False)
-
-
-def _count_closed_accounts(
-    connection: Connection, settings: Settings, parts: Mapping[str, sql.Composable]
-) -> Iterator[InvariantCheck]:
-    if users := read_value(connection, compose("ledger_invariants.missing_accounts", settings, **parts)):
-        note = "they have draws, but no row in user_credits any more; their draws stay in the ledger"
-        yield InvariantCheck("users without an account", users, "", note=note, is_judged=False)
+    if not check.broken:
+        return replace(check, note="; ".join(notes))
+    notes.append("a balance that was changed by hand needs a transaction for the change")
+    table = sql.Literal(app_table(settings, "credit_transactions").as_string(None))
+    missing = connection.execute(compose("accounts.missing_top_ups", balances=balances, transactions=table))
+    return replace(check, note="; ".join(notes), remedies=tuple(insert for (insert,) in missing))
 
 
 def read_unfinished_runs(connection: Connection, settings: Settings) -> list[Run]:
     """Returns the runs that have written something and that no later run has completed."""
-    return _read_runs(connection, settings, "run_log.unfinished")
+    return [Run(*row) for row in connection.execute(compose("run_log.unfinished", settings))]
 
 
 def read_last_run(connection: Connection, settings: Settings) -> Run | None:
     """Returns the newest run; None before the first."""
-    return next(iter(_read_runs(connection, settings, "run_log.last_run")), None)
-
-
-def _read_runs(connection: Connection, settings: Settings, query: str) -> list[Run]:
-    return [Run(*row) for row in connection.execute(compose(query, settings))]
+    row = connection.execute(compose("run_log.last_run", settings)).fetchone()
+    return row and Run(*row)

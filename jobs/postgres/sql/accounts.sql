@@ -93,16 +93,14 @@ WHERE NOT {usable} AND (
              GROUP BY d.usage_daily_id HAVING sum(d.free) <> 0 OR sum(d.purchased) <> 0))
 ORDER BY 1 LIMIT 10
 
--- name: insert_top_up
--- What was added to the account by hand; of free credits the type is 'grant'.
-INSERT INTO {app.credit_transactions}
+-- name: missing_top_ups
+-- The INSERT that each account lacks whose balance is higher than the sum of its transactions.
+SELECT format($insert$-- What was added to the account by hand; of free credits the type is 'grant'.
+INSERT INTO %s
   (user_id, type, amount, balance_before, balance_after,
    description, created_at)
 VALUES
-  ({user}, 'purchase', {amount}, {before}, {after},
-   'Top-up by hand', clock_timestamp());
-
--- name: missing_top_ups
--- Users whose balance is higher than the sum of their transactions: by how much, and their balance now.
-SELECT key, trim_scale(right_ - left_), trim_scale(right_) FROM ({balances}) AS b
-WHERE right_ > left_ AND right_ < 'Infinity' ORDER BY key LIMIT 10
+  (%L, 'purchase', %s, %s, %s,
+   'Top-up by hand', clock_timestamp());$insert$,
+  {transactions}, key, trim_scale(right_ - left_), trim_scale(left_), trim_scale(right_))
+FROM ({balances}) AS b WHERE right_ > left_ AND right_ < 'Infinity' ORDER BY key LIMIT 10

@@ -5,20 +5,29 @@ SELECT {key} AS key,
   coalesce(s.total_cost, 0) AS right_,
   {difference} AS difference
 FROM (
-  SELECT {period_of_day} AS {period}, {others}, {users} {sums} FROM {job.user_daily}
-  WHERE date BETWEEN %(first)s AND %(last)s + interval '1 month - 1 day' GROUP BY {period}, {others}
+  SELECT date_trunc({unit}, date)::date AS {period}, {other}, {users} AS users, {sums} FROM {job.user_daily}
+  WHERE date BETWEEN %(first)s AND %(last)s + interval '1 month - 1 day' GROUP BY 1, 2
 ) AS d
 FULL JOIN (
-  SELECT {period}, {others}, {columns} FROM {table}
+  SELECT {period}, {other}, {columns} FROM {table}
   WHERE {period} BETWEEN %(first)s AND %(last)s + interval '1 month - 1 day'
-) AS s ON {same_key}
+) AS s ON s.{period} = d.{period} AND coalesce(s.{other}::text, '') = coalesce(d.{other}::text, '')
 WHERE {is_regrouped} AND EXISTS (
   SELECT FROM {job.months} AS k
   WHERE k.month = date_trunc('month', coalesce(d.{period}, s.{period}))::date AND k.fingerprint IS NOT NULL)
 
 -- name: is_regrouped
 -- A condition: the cluster tables of the day or month are regrouped. This happens at the end of a run.
-coalesce(d.{period}, s.{period}) NOT IN (SELECT {period_of_day} FROM {job.touched_days})
+coalesce(d.{period}, s.{period}) NOT IN (SELECT date_trunc({unit}, date)::date FROM {job.touched_days})
+
+-- name: key_of_user_monthly
+coalesce(d.user_id, s.user_id) || ' ' || to_char(coalesce(d.month, s.month), 'YYYY-MM')
+
+-- name: key_of_cluster_daily
+coalesce(d.date, s.date)::text || ' ' || coalesce(d.cluster_id::text, s.cluster_id::text, 'none')
+
+-- name: key_of_cluster_monthly
+to_char(coalesce(d.month, s.month), 'YYYY-MM') || ' ' || coalesce(d.cluster_id::text, s.cluster_id::text, 'none')
 
 -- name: clusters
 -- Invariant 1: each amount by user = by cluster and month, or by cluster and day. One row per month and column. Months
