@@ -14,7 +14,7 @@ class PricedQuantity:
     - ``price``: for ``per`` units; the price of a level is per month and is divided by ``days``
     - ``discount``: in percent
     - ``charge``: what this part adds to the rounded charge of the parts before it; the charges of a meter's parts add
-      up exactly to its charge for the row
+      up to its charge for the row
     - ``because``: where the price comes from: a line of the rate card, or a price override
     """
 
@@ -31,10 +31,8 @@ class PricedQuantity:
 
 @dataclass(frozen=True, slots=True)
 class PaymentSplit:
-    """How a row is paid: the billing mode of its day, the draws in the ledger by kind of credit, and the remainder.
-
-    The remainder is uncovered, due, or reported (invoiced elsewhere).
-    """
+    """How a row is paid: the billing mode of its day, the draws in the ledger, and the remainder, which is uncovered,
+    due, or reported (invoiced elsewhere)."""
 
     mode: str
     free: Decimal
@@ -46,9 +44,9 @@ class PaymentSplit:
 
 @dataclass(frozen=True, slots=True)
 class ExplainedRow:
-    """A usage row: its priced pieces, the charge of each meter, its cost, and how it is paid.
+    """A usage row: its priced pieces, the charge of each meter, its recorded cost, its cost, and how it is paid.
 
-    ``recorded``: the recorded cost, if any. ``adjustment``: the cost minus all charges.
+    ``adjustment``: the cost minus all charges.
     """
 
     id: str
@@ -100,7 +98,6 @@ class Explanation:
     """A user's month: its rows as they are now, beside what is stored.
 
     - ``last``: the last day that is shown
-    - ``lines``: the priced rows; ``rejected``: the rows that cannot be priced
     - ``days``: the days whose cost differs from the stored one
     - ``sums``: the sums of the rows; ``rollup``: the same columns of user_monthly (empty: there is no row)
     - ``owed``: the debts of the month; None: it has none

@@ -8,8 +8,7 @@ them.
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
-from itertools import chain
-from typing import Any, NamedTuple
+from typing import Any
 from uuid import UUID
 
 import polars as pl
@@ -50,20 +49,10 @@ SAME_COSTS, SAME_MONTHS, SAME_DAYS, PAYMENT, DRAW_LIMIT, SAME_DRAWS, ROW_COUNTS 
     "6 rows now = rows counted, in unchanged months",
 )
 MONTH_KEY = pl.col("user_id") + " " + pl.col("month").dt.strftime("%Y-%m")
+DAY_KEY = pl.col("user_id") + " " + pl.col("date").dt.to_string()
 ROW_KEY = pl.col("user_id") + " " + id_text("id")
 KEY, LEFT, RIGHT = "checked key", "checked left", "checked right"
 """Columns of checked rows. No meter has a name with a space."""
-
-
-class Changed(NamedTuple):
-    """What has changed since it was computed.
-
-    - ``months``: user-months with other usage, prices or price overrides (USER_MONTH)
-    - ``users``: users of whom nothing is checked, because a change in one month may change draws in others
-    """
-
-    months: pl.DataFrame
-    users: Collection[str]
 
 
 @dataclass(slots=True)
@@ -143,6 +132,17 @@ def is_same(names: Iterable[str]) -> pl.Expr:
     return pl.all_horizontal(pl.col(name).eq_missing(pl.col(f"{name}_stored")) for name in names)
 
 
+def join_days(scope: RunScope, rows: pl.DataFrame, inputs: BatchInput) -> pl.DataFrame:
+    """``join_stored`` of user_daily as computed from ``rows`` and as stored, with the month of each day.
+
+    Months of the first version are left out: they have no rows in user_daily.
+    """
+    target, stored = compute_days_target(scope, rows).select(inputs.stored_days.columns), inputs.stored_days
+    known = [month for month, text in scope.month_records.fingerprint_definitions.items() if text is not None]
+    month = pl.col("date").dt.month_start().alias("month")
+    return join_stored(target, stored, USER_DAY).with_columns(month).filter(month.is_in(known))
+
+
 def recalculate(
     connection: Connection, address: Address, scope: RunScope, found: CheckTotals, *, draws: bool
 ) -> Detected:
@@ -156,14 +156,13 @@ def recalculate(
     all_users = detection.detect(connection, scope, months, full=True, limits=limits)
     _, changed_inputs = detection.find_changed_inputs(connection, scope, months)
     pairs = [(each.user, each.month) for each in changed_inputs]
-    changed = Changed(
-        pl.DataFrame(pairs, {"user_id": pl.String, "month": pl.Date}, orient="row"),
-        set(chain.from_iterable(detection.detect(connection, scope, months).work)) if draws else set(),
-    )
-    reader, unchecked = Reader("copy", address), set()
+    changed = pl.DataFrame(pairs, {"user_id": pl.String, "month": pl.Date}, orient="row")
+    # A change in one month may change draws in others: nothing is checked of these users.
+    moved = {user for users in detection.detect(connection, scope, months).work for user in users} if draws else None
+    unchecked: set[date] = set()
     for users in all_users.work:
-        batch = read_input(connection, reader, scope, users)
-        unchecked |= _check_batch(connection, scope, found, batch, changed, draws=draws)
+        inputs = read_input(connection, Reader("copy", address), scope, users)
+        unchecked |= _check_batch(connection, scope, found, inputs, changed, moved)
     for month in months:
         if month not in unchecked and month in all_users.months:
             found.rows[month] = all_users.months[month].rows, scope.month_records.rows.get(month, 0)
@@ -175,12 +174,14 @@ def _check_batch(
     scope: RunScope,
     found: CheckTotals,
     inputs: BatchInput,
-    changed: Changed,
-    *,
-    draws: bool,
+    changed: pl.DataFrame,
+    moved: Collection[str] | None,
 ) -> set[date]:
-    """Checks the user-months of ``inputs`` that have not ``changed``; returns the months of the others."""
-    is_of_unchanged_user = ~of_users(inputs.users.intersection(changed.users))
+    """Checks the user-months of ``inputs`` that have not ``changed``; returns the months of the others.
+
+    ``moved``: users whose draws may change; None: draws are not checked.
+    """
+    draws, is_of_unchanged_user = moved is not None, ~of_users(inputs.users.intersection(moved or ()))
     account_rows = accounts.read_accounts(connection, scope.settings, scope.credits, inputs.account_users)
     posted = apply_ledger(inputs.for_credits, scope.credit_rules)
     computed = posted
@@ -190,7 +191,7 @@ def _check_batch(
         found.add(SAME_DRAWS, allocated.postings.filter(is_of_unchanged_user), ROW_KEY, DRAWN, int128(0))
     target = compute_months_target(scope, inputs, computed)
     every = pl.concat([target.select(USER_MONTH), inputs.stored_months.select(USER_MONTH)]).unique()
-    unchanged = every.join(changed.months, on=USER_MONTH, how="anti")
+    unchanged = every.join(changed, on=USER_MONTH, how="anti")
     checked = unchanged.filter(is_of_unchanged_user)
     found.checked += checked.height
     found.stale += every.height - checked.height
@@ -200,34 +201,20 @@ def _check_batch(
     both = target.join(checked, on=USER_MONTH, how="semi").join(inputs.stored_months, on=USER_MONTH, suffix="_stored")
     found.add(SAME_COSTS, both, MONTH_KEY, pl.col("total_cost"), pl.col("total_cost_stored"))
     found.add_compared(SAME_MONTHS, both, MONTH_KEY, columns)
-    _check_days(found, scope, computed, inputs, checked)
-    with_account = posted["user_id"].cast(pl.String).is_in(account_rows["user_id"].to_list())
-    rows = posted.with_columns(pl.col("user_id").cast(pl.String), has_account=with_account)
-    _check_draws(found, rows.join(unchanged, on=USER_MONTH, how="semi"))
+    days = join_days(scope, computed, inputs).join(checked, on=USER_MONTH, how="semi")
+    found.add_compared(SAME_DAYS, days, DAY_KEY, [name for name in inputs.stored_days.columns if name not in USER_DAY])
+    has_account = pl.col("user_id").is_in(account_rows["user_id"].to_list())
+    rows = posted.with_columns(pl.col("user_id").cast(pl.String))
+    _check_draws(found, rows.filter(has_account).join(unchanged, on=USER_MONTH, how="semi"))
     _check_payment(found, rows.join(checked, on=USER_MONTH, how="semi"), inputs.stored_months)
     return set(every.join(checked, on=USER_MONTH, how="anti")["month"])
 
 
-def _check_days(
-    found: CheckTotals, scope: RunScope, rows: pl.DataFrame, inputs: BatchInput, checked: pl.DataFrame
-) -> None:
-    month = pl.col("date").dt.month_start().alias("month")
-    target, stored = (
-        days.select(inputs.stored_days.columns)
-        .with_columns(month)
-        .join(checked, on=USER_MONTH, how="semi")
-        .drop("month")
-        for days in (compute_days_target(scope, rows), inputs.stored_days)
-    )
-    key = pl.col("user_id") + " " + pl.col("date").dt.to_string()
-    columns = [name for name in inputs.stored_days.columns if name not in USER_DAY]
-    found.add_compared(SAME_DAYS, join_stored(target, stored, USER_DAY), key, columns)
-
-
 def _check_draws(found: CheckTotals, rows: pl.DataFrame) -> None:
-    """Checks that no draw exceeds its row's part of the cost, with the draws of the ledger."""
-    # Draws of a deleted account stay as they are; reported rows were invoiced together with their draws.
-    limited = rows.filter((pl.col("class") == PREPAID) & ~pl.col("reported") & pl.col("has_account"))
+    """Checks that no draw exceeds its row's part of the cost, with the draws of the ledger. ``rows``: of users with an
+    account; draws of a deleted account stay as they are."""
+    # Reported rows were invoiced together with their draws.
+    limited = rows.filter((pl.col("class") == PREPAID) & ~pl.col("reported"))
     found.add(DRAW_LIMIT, limited, ROW_KEY, pl.min_horizontal(DRAWN, "prepaid_part"), DRAWN)
 
 
