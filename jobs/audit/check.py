@@ -5,13 +5,12 @@ from datetime import timedelta
 
 from jobs.domain.errors import UsageJobsError
 from jobs.pipeline.planning import make_scope
-from jobs.postgres import access_checks, performance_checks, preflight, reader_choice, server_clock, source_checks
+from jobs.postgres import performance_checks, preflight, reader_choice, server_clock, source_checks
 from jobs.postgres.connections import Connection, open_link, transaction
 from jobs.postgres.conninfo import Address
 from jobs.postgres.errors import retry
 from jobs.postgres.findings import Finding
 from jobs.postgres.reader_choice import choose_reader
-from jobs.postgres.run_scope import RunScope
 from jobs.settings import Settings
 
 
@@ -31,31 +30,24 @@ def _check_connection(connection: Connection, settings: Settings, address: Addre
     """How the database is reached, and which reader will read usage."""
     pool = reader_choice.describe_pooler(address, connection)
     yield Finding("ok", "connection", "a server, or a pooler", pool)
-    yield _check_tls(connection, address)
+    found = "on" if connection.pgconn.ssl_in_use else "off"
+    found += f" (sslmode={address.parts.get('sslmode', 'prefer')})"
+    if address.warning is None:  # the server is verified, or it is this machine
+        yield Finding("ok", "TLS", "as the address says", found)
+    else:
+        expected, consequence = "on, the server's certificate verified", "Another server could answer"
+        yield Finding("note", "TLS", expected, found, consequence, address.warning)
     reader = choose_reader(settings.reader, address, pooled=pool not in (reader_choice.DIRECT, reader_choice.SESSION))
     yield Finding("ok", "reader", f"reader = {settings.reader!r}", reader)
-
-
-def _check_tls(connection: Connection, address: Address) -> Finding:
-    mode = address.parts.get("sslmode", "prefer")
-    found = f"{'on' if connection.pgconn.ssl_in_use else 'off'} (sslmode={mode})"
-    if address.warning is None:  # the server is verified, or it is this machine
-        return Finding("ok", "TLS", "as the address says", found)
-    consequence = "Another server could answer"
-    return Finding("note", "TLS", "on, the server's certificate verified", found, consequence, address.warning)
 
 
 def _check_database(connection: Connection, settings: Settings) -> Iterator[Finding]:
     source, findings = preflight.inspect_source(connection, settings, thorough=True)
     yield from findings
-    yield from access_checks.find_excess_privileges(connection, settings)
-    yield from access_checks.check_names(connection, settings)
-    yield from access_checks.check_exposure(connection, settings)
     if any(finding.level == "refused" for finding in findings):
         return
-    yield from performance_checks.check_performance(
-        connection, settings, writes=settings.cost == "rated" or source.credits.writes_deducted
-    )
+    writes = settings.cost == "rated" or source.credits.writes_deducted
+    yield from performance_checks.check_performance(connection, settings, writes=writes)
     today = server_clock.today(connection)
     try:
         scope = make_scope(connection, settings, source, None, today)
@@ -65,15 +57,10 @@ def _check_database(connection: Connection, settings: Settings) -> Iterator[Find
     yield Finding("ok", "the next run", "open months", f"{scope.window.first} to {scope.window.last}")
     for note in scope.notes:
         yield Finding("note", "the next run", "nothing to note", note)
-    yield from _find_missing_prices(scope)
-    yield from source_checks.find_unknown_ids(connection, settings, source, today - timedelta(days=31))
-
-
-def _find_missing_prices(scope: RunScope) -> Iterator[Finding]:
-    """Optional meters that have a column, but no price on some or all days."""
-    for meter in scope.source.meters:
+    for meter in source.meters:
         since = scope.query.since.get(meter.name)
         if since is None or since > scope.window.first:
             found = f"none before {since}" if since else "none"
             subject = f"card of {meter.name} (optional meter)"
             yield Finding("note", subject, "a price for every day", found, "Left out on the days without one")
+    yield from source_checks.find_unknown_ids(connection, settings, source, today - timedelta(days=31))

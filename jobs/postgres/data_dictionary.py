@@ -6,8 +6,8 @@ unit and meaning. The columns of meters stand there once, as METER, METER_COST a
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache
+from typing import NamedTuple
 
 from psycopg import sql
 
@@ -19,8 +19,7 @@ _SECTION = re.compile(r"^## rollup\.(\w+)\n(.*?)(?=^## |\Z)", re.MULTILINE | re.
 _ROW = re.compile(r"^\| `([^`]+)` \| [^|]*\S[^|]* \| ([^|]+) \|$", re.MULTILINE)
 
 
-@dataclass(frozen=True, slots=True)
-class TableEntry:
+class TableEntry(NamedTuple):
     """What the page says of a table: what a row is; by column, in the page's order, its meaning."""
 
     text: str
@@ -47,14 +46,12 @@ def documented_names(entry: TableEntry, columns: Iterable[str], meters: Sequence
 
 def comments(schema: str, table: str, columns: Iterable[str], meters: Sequence[Meter]) -> sql.Composed:
     """Returns the comments on a table of ``schema`` and its ``columns``, as one text: a server may be far away."""
-    entry, on_column = entries()[table], sql.SQL("COMMENT ON COLUMN {} IS\n  {}")
-    names = documented_names(entry, columns, meters)
+    entry, comment = entries()[table], sql.SQL("COMMENT ON {} {} IS\n  {}")
+    places = {
+        sql.Identifier(schema, table, column): entry.meanings[name]
+        for column, name in documented_names(entry, columns, meters).items()
+    }
+    on_columns = [comment.format(sql.SQL("COLUMN"), place, meaning) for place, meaning in places.items()]
     return sql.SQL(";\n").join(
-        [
-            sql.SQL("COMMENT ON TABLE {} IS\n  {}").format(sql.Identifier(schema, table), entry.text),
-            *(
-                on_column.format(sql.Identifier(schema, table, column), entry.meanings[name])
-                for column, name in names.items()
-            ),
-        ]
+        [comment.format(sql.SQL("TABLE"), sql.Identifier(schema, table), entry.text), *on_columns]
     )

@@ -19,18 +19,9 @@ class Person(NamedTuple):
 
 def find_readable_columns(connection: Connection, settings: Settings) -> frozenset[str]:
     """Returns which of name and email this role may read in the table users; none where it may not read id."""
-    found = frozenset(name for name, may_read in _read_columns(connection, settings).items() if may_read)
+    rows = connection.execute(compose("people.columns"), {"schema": settings.source_schema})
+    found = frozenset(name for name, may_read in rows if may_read)
     return found - {"id"} if "id" in found else frozenset()
-
-
-def find_hidden_columns(connection: Connection, settings: Settings) -> list[str]:
-    """Returns which of id, name and email this role may not read in the table users."""
-    return [name for name, may_read in _read_columns(connection, settings).items() if not may_read]
-
-
-def _read_columns(connection: Connection, settings: Settings) -> dict[str, bool]:
-    """Returns those of id, name and email that the table users has, and whether this role may read them."""
-    return dict(connection.execute(compose("people.columns"), {"schema": settings.source_schema}).fetchall())
 
 
 def read_people(connection: Connection, settings: Settings, users: Collection[str]) -> dict[str, Person]:

@@ -5,7 +5,7 @@ from typing import Any
 
 from jobs.postgres.connections import Connection, read_dicts
 from jobs.postgres.findings import Finding
-from jobs.postgres.sql_loader import app_table, column_list
+from jobs.postgres.sql_loader import app_table
 from jobs.settings import Settings
 
 MANY_PAGES = 12_800
@@ -20,24 +20,17 @@ BYTES_AT_WORK = 1_500
 """Memory of a row while its batch is computed and written. Both measured on size M of tests/bench."""
 MOST_MEBIBYTES = 512
 """MiB of memory that a run may use."""
-
-
-INDEXES = (
-    (
-        "has_user_index",
-        ("user_id", "date"),
-        "an index, so that a batch reads only the rows of its users",
+INDEXES = {
+    "user_id, date": (
+        "a batch reads only the rows of its users",
         "Every batch reads the whole table; its results are the same",
     ),
-    (
-        "has_day_index",
-        ("date",),
-        "an index, so that the duration of a run does not grow with the table",
+    "date": (
+        "the duration of a run does not grow with the table",
         "Every run reads the whole table; its results are the same",
     ),
-)
-"""Of an index: the figure of preflight.usage_storage that says whether there is one that begins with its first column,
-its columns, what it is for, and the consequence where there is none."""
+}
+"""By its columns: what an index is for, and the consequence where none begins with the first of these columns."""
 
 
 def check_performance(connection: Connection, settings: Settings, *, writes: bool) -> Iterator[Finding]:
@@ -58,14 +51,13 @@ def check_performance(connection: Connection, settings: Settings, *, writes: boo
 def _check_table(storage: Mapping[str, Any], usage: str, *, writes: bool) -> Iterator[Finding]:
     """Yields remedies with statements for psql, which are not run here."""
     size = f"on {storage['size'] // 10**6:,} MB"
-    for figure, columns, use, consequence in INDEXES:
-        if not storage[figure]:
+    for columns, (use, consequence) in INDEXES.items():
+        if columns.partition(",")[0] not in storage["indexed"]:
+            subject = f"index on usage_daily ({columns})"
             megabytes = storage["rows"] * BYTES_OF_ENTRY // 10**6 + 1
-            make = f"CREATE INDEX CONCURRENTLY ON {usage} ({column_list(list(columns)).as_string(None)})"
+            make = f"CREATE INDEX CONCURRENTLY ON {usage} ({columns})"
             remedy = f"{make}; (about {megabytes:,} MB; each insert takes a little longer)"
-            yield Finding(
-                "note", f"index on usage_daily ({', '.join(columns)})", use, f"none, {size}", consequence, remedy
-            )
+            yield Finding("note", subject, f"an index, so that {use}", f"none, {size}", consequence, remedy)
     if writes and storage["fillfactor"] > FILLFACTOR:
         yield Finding(
             "note",

@@ -9,7 +9,7 @@ from typing import Any
 from psycopg import sql
 
 from jobs.domain.errors import PreflightError
-from jobs.postgres import own_checks, source_checks
+from jobs.postgres import access_checks, own_checks, source_checks
 from jobs.postgres.connections import Connection, transaction
 from jobs.postgres.findings import REFUSING, Finding, Level, grant
 from jobs.postgres.needs import Needs, read_needs
@@ -26,11 +26,12 @@ def inspect_source(
 ) -> tuple[SourceCapabilities, list[Finding]]:
     """Returns what to read, and every finding. Raises only errors of the connection.
 
-    ``thorough``: also run checks that take as long as reading all usage.
+    ``thorough``: also run checks that take as long as reading all usage, and those that never prevent a run.
     """
     with transaction(connection) as opened:
         needs = read_needs(opened, settings)
         doubled = list(source_checks.find_doubled_keys(opened, settings, needs.catalog, views=thorough))
+        access = list(access_checks.check_access(opened, settings, needs)) if thorough else []
     catalog = needs.catalog
     of_columns = [source_checks.check_column(catalog, need) for need in needs.columns]
     found = [
@@ -40,6 +41,7 @@ def inspect_source(
         *own_checks.check_own(catalog, settings),
         *_check_visibility(needs),
         *check_side_effects(needs.effects, catalog.server["quoted_role"]),
+        *access,
     ]
     usable = {finding.subject for finding in of_columns if finding.level == "ok"}
     has_clusters = {"hopsworks_clusters.id", "hopsworks_clusters.name"} <= usable

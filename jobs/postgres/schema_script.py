@@ -45,12 +45,10 @@ def apply_schema(settings: Settings, address: Address, *, role: str | None = Non
         connection = link.connection
         if role is not None:
             statements = role_statements(connection, settings, role)
-        elif with_view:
-            statements = _view_statements(settings)
         else:
             # revoke_access revokes what the view needs, and a new meter is a new column of it: create it again.
-            view = _view_statements(settings) if _has_view(connection, settings) else []
-            statements = [*_ddl(settings), *view]
+            view = _view_statements(settings) if with_view or _has_view(connection, settings) else []
+            statements = view if with_view else [*_ddl(settings), *view]
         with transaction(connection):
             # CREATE … IF NOT EXISTS is not safe where two operators run it at once. No named query: it reads no table.
             connection.execute("SELECT pg_advisory_xact_lock(hashtext('usage-jobs schema'))")
@@ -94,21 +92,18 @@ def _ddl(settings: Settings) -> list[sql.Composed]:
 
 def _table_statements(settings: Settings, table: Table) -> list[sql.Composed]:
     """Returns the statements that create or complete one table."""
-    definitions = {name: sql.Identifier(name) + raw(f" {kind}") for name, kind in table.columns.items()}
-    added = [
-        raw("ADD COLUMN IF NOT EXISTS ") + definition
-        for name, definition in definitions.items()
-        if name not in table.key and "IDENTITY" not in table.columns[name]
-    ]
+    place = job_table(settings, table.name)
+    columns = {name: sql.Identifier(name) + raw(f" {definition}") for name, definition in table.columns.items()}
+    added = [name for name in columns if name not in table.key and "IDENTITY" not in table.columns[name]]
     # The names are not quoted: inside the DO block of restore_key sql.Identifier could not quote them.
     key = raw(f"{'UNIQUE NULLS NOT DISTINCT' if table.null_in_key else 'PRIMARY KEY'} ({', '.join(table.key)})")
     parts: dict[str, sql.Composable] = {
-        "table": job_table(settings, table.name),
-        "quoted": _quoted(job_table(settings, table.name)),
+        "table": place,
+        "quoted": _quoted(place),
         "quoted_months": _quoted(job_table(settings, "months")),
-        "definitions": sql.SQL(",\n  ").join([*definitions.values(), key]),
-        "added": sql.SQL(",\n  ").join(added),
-        "columns": sql.Literal(list(table.columns)),
+        "definitions": sql.SQL(",\n  ").join([*columns.values(), key]),
+        "added": sql.SQL(",\n  ").join(raw("ADD COLUMN IF NOT EXISTS ") + columns[name] for name in added),
+        "columns": sql.Literal(list(columns)),
         "irreplaceable": sql.Literal(list(IRREPLACEABLE.get(table.name, ()))),
         "key": key,
         "key_columns": sql.Literal(sorted(table.key)),
@@ -141,11 +136,10 @@ def _has_view(connection: Connection, settings: Settings) -> bool:
 def _view_statements(settings: Settings) -> list[sql.Composed]:
     """Returns the statements that create the view in the exposed schema, its grants, and the policy for a user's own
     rows."""
-    [of] = (table for table in tables(settings.meters) if table.name == "user_monthly")
-    parts: dict[str, sql.Composable] = {
-        "view": app_table(settings, VIEW),
-        "quoted": _quoted(app_table(settings, VIEW)),
-        "columns": column_list([name for name in of.columns if name not in HIDDEN_COLUMNS]),
-        "schema": sql.Identifier(settings.rollup_schema),
-    }
-    return [compose("schema.free_name", **parts), compose("schema.user_view", settings, **parts)]
+    view, [of] = app_table(settings, VIEW), [of for of in tables(settings.meters) if of.name == "user_monthly"]
+    columns = column_list(name for name in of.columns if name not in HIDDEN_COLUMNS)
+    schema = sql.Identifier(settings.rollup_schema)
+    return [
+        compose("schema.free_name", quoted=_quoted(view)),
+        compose("schema.user_view", settings, view=view, columns=columns, schema=schema),
+    ]

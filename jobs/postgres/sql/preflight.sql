@@ -1,13 +1,12 @@
 -- name: usage_storage
--- The storage of usage_daily: pages, bytes, whether an index begins with user_id or with date, rows by the statistics,
--- and fillfactor.
+-- The storage of usage_daily: pages, bytes, the columns with which an index begins, rows by the statistics, and
+-- fillfactor.
 SELECT
   pg_relation_size(c.oid) / current_setting('block_size')::bigint AS pages,
   pg_relation_size(c.oid) AS size,
-  EXISTS (SELECT FROM pg_index AS i JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
-          WHERE i.indrelid = c.oid AND i.indisvalid AND i.indpred IS NULL AND a.attname = 'user_id') AS has_user_index,
-  EXISTS (SELECT FROM pg_index AS i JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
-          WHERE i.indrelid = c.oid AND i.indisvalid AND i.indpred IS NULL AND a.attname = 'date') AS has_day_index,
+  ARRAY(SELECT a.attname::text FROM pg_index AS i
+        JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
+        WHERE i.indrelid = c.oid AND i.indisvalid AND i.indpred IS NULL) AS indexed,
   greatest(c.reltuples, 0)::bigint AS rows,
   coalesce((SELECT o.option_value FROM pg_options_to_table(c.reloptions) AS o
             WHERE o.option_name = 'fillfactor'), '100')::int AS fillfactor
