@@ -36,24 +36,22 @@ def reconcile(settings: Settings, address: Address, since: date | None, until: d
     Sums of the job's own tables are checked in all months, unless these days are given. Raises ConfigError if no run
     has covered any of these months.
     """
-    results, unfinished, newest = query_database(
+    results, unfinished, last = query_database(
         address, lambda connection: _check(connection, settings, address, (since, until)), snapshot=True
     )
     # The row of a killed run still has the status running, until the next run corrects it.
-    if newest is not None and newest.status == "running":
-        state = query_database(address, partial(read_run_state, settings=settings, run_id=newest.number))
-        newest = newest._replace(status=state)
-    if newest is not None and (newest.status == "running" or (newest.status != "done" and newest.has_written)):
-        results = [_ignore_between_batches(result, newest) for result in results]
-    return sorted([*_check_last_run(unfinished, newest), *results], key=lambda result: result.title)
-
-
-def _ignore_between_batches(result: InvariantCheck, run: Run) -> InvariantCheck:
-    """``result``; not judged if it is broken and holds only after every batch and the end of a run are committed."""
-    if result.title not in BETWEEN_BATCHES or not result.broken:
-        return result
-    state = "is at work" if run.status == "running" else "is not finished"
-    return replace(result, broken=0, broken_keys=(), differences=(), note=f"run {run.number} {state}", is_judged=False)
+    if last is not None and last.status == "running":
+        state = query_database(address, partial(read_run_state, settings=settings, run_id=last.number))
+        last = last._replace(status=state)
+    if last is not None and (last.status == "running" or (last.status != "done" and last.has_written)):
+        note = f"run {last.number} is {'at work' if last.status == 'running' else 'not finished'}"
+        results = [
+            InvariantCheck(result.title, result.left, result.right, note=note, is_judged=False)
+            if result.broken and result.title in BETWEEN_BATCHES
+            else result
+            for result in results
+        ]
+    return sorted([*_check_last_run(unfinished, last), *results], key=lambda result: result.title)
 
 
 def _check(
@@ -82,11 +80,7 @@ def _check(
             detected = recalculate(connection, address, scope, found, draws=are_open)
             results += [_check_shrink(scope, detected)] if are_open else []
     results += [*found.results(), _count_stale(found)]
-    return (
-        results,
-        ledger_invariants.read_unfinished_runs(connection, settings),
-        ledger_invariants.read_last_run(connection, settings),
-    )
+    return results, *ledger_invariants.read_unfinished_runs(connection, settings)
 
 
 def _is_within(month: date, since: date | None, until: date | None) -> bool:
@@ -95,19 +89,20 @@ def _is_within(month: date, since: date | None, until: date | None) -> bool:
 
 def _check_last_run(unfinished: list[Run], last: Run | None) -> Iterator[InvariantCheck]:
     """The check that the last run is done; its broken keys are all ``unfinished`` runs, with their remedies."""
-    if last is not None:
-        result = InvariantCheck("7 the last run is done", "done", last.status)
-        if last.status == "running":
-            result = replace(result, note=f"run {last.number} is at work", is_judged=False)
-        elif last.status != "done" and not last.has_written:
-            result = replace(result, note=f"run {last.number} wrote nothing", is_judged=False)
-        remedies = {run.number: run.remedy for run in unfinished}
-        if last.status == "crashed" and last.has_written:
-            remedies[last.number] = last.remedy
-        if remedies:
-            unfinished_runs = tuple(f"run {number}: {remedies[number]} completes it" for number in sorted(remedies))
-            result = replace(result, broken=len(unfinished_runs), broken_keys=unfinished_runs, is_judged=True)
-        yield result
+    if last is None:
+        return
+    result = InvariantCheck("7 the last run is done", "done", last.status)
+    if last.status == "running":
+        result = replace(result, note=f"run {last.number} is at work", is_judged=False)
+    elif last.status != "done" and not last.has_written:
+        result = replace(result, note=f"run {last.number} wrote nothing", is_judged=False)
+    remedies = {run.number: run.remedy for run in unfinished}
+    if last.status == "crashed" and last.has_written:
+        remedies[last.number] = last.remedy
+    if remedies:
+        keys = tuple(f"run {number}: {remedy} completes it" for number, remedy in sorted(remedies.items()))
+        result = replace(result, broken=len(keys), broken_keys=keys, is_judged=True)
+    yield result
 
 
 def _count_stale(found: CheckTotals) -> InvariantCheck:

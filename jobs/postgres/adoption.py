@@ -1,8 +1,8 @@
 """Adoption: draws that another program made before become part of the ledger, so that no user pays twice."""
 
-from dataclasses import dataclass
 from decimal import Decimal
 from importlib.metadata import version
+from typing import NamedTuple
 
 from psycopg import sql
 
@@ -15,8 +15,7 @@ from jobs.postgres.sql_loader import compose, job_table
 from jobs.settings import Settings
 
 
-@dataclass(frozen=True, slots=True)
-class Adoption:
+class Adoption(NamedTuple):
     """The result of an import: rows and amount; and users of whom more was deducted than their account shows as used
     (``excess``: by how much)."""
 
@@ -39,9 +38,7 @@ class Adoption:
 
 def is_due(connection: Connection, settings: Settings, credits: CreditCapabilities) -> bool:
     """Whether no run has written to the ledger yet, so that draws of another program are to be adopted."""
-    if not credits.writes_deducted:
-        return False
-    return bool(read_value(connection, compose("adoption.is_due", settings)))
+    return credits.writes_deducted and bool(read_value(connection, compose("adoption.is_due", settings)))
 
 
 def refuse_another_deployment(connection: Connection, settings: Settings, credits: CreditCapabilities) -> None:
@@ -69,27 +66,22 @@ def adopt(connection: Connection, settings: Settings, credits: CreditCapabilitie
     [found] = read_dicts(connection, compose("adoption.adoptable", deducted=deducted))
     if not found["rows"]:
         return None
-    ledger, adoptable = job_table(settings, "credit_draws"), adoptable_draws_query(settings, credits)
+    draws: sql.Composable = adoptable_draws_query(settings, credits)
     if logged:
         values = {**found, "version": version("usage-jobs")}
         run_id = run_log.insert_numbered(connection, settings, "adoption.insert_run", values)
-        connection.execute(compose("adoption.adopt_draws", settings, adoptable=adoptable), {"run_id": run_id})
+        connection.execute(compose("adoption.adopt_draws", settings, adoptable=draws), {"run_id": run_id})
+        draws = job_table(settings, "credit_draws")
     # Composed: which columns exist differs by database.
     used = sql.SQL("({} + {})").format(*credits.used().values())
-    text = compose("adoption.adopted_excess", settings, draws=ledger if logged else adoptable, used=used)
-    [(users, excess)] = connection.execute(text).fetchall()
-    return Adoption(found["rows"], found["total"], users, excess)
+    [excess] = connection.execute(compose("adoption.adopted_excess", settings, draws=draws, used=used))
+    return Adoption(found["rows"], found["total"], *excess)
 
 
 def adoptable_draws_query(settings: Settings, credits: CreditCapabilities) -> sql.Composed:
     """Returns the ledger entries that an adoption makes, as a subquery in parentheses: in row order, credits of the
     first lot until its used credits are exhausted, then those of the second."""
-    deducted, (first, second) = compose("ledger.deducted", settings), LOTS
-    return compose(
-        "adoption.adoptable_draws",
-        settings,
-        deducted=deducted,
-        first=sql.Identifier(first),
-        second=sql.Identifier(second),
-        first_used=credits.used()[first],
-    )
+    first, second = LOTS
+    parts = {"first": sql.Identifier(first), "second": sql.Identifier(second), "first_used": credits.used()[first]}
+    deducted = compose("ledger.deducted", settings)
+    return compose("adoption.adoptable_draws", settings, deducted=deducted, **parts)

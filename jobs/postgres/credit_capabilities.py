@@ -140,7 +140,6 @@ def find_unusable_payers(
     """Returns the first users with an unusable account who have draws or uncovered usage in ``months``."""
     if not credits.has_accounts or not months:
         return []
-    text = compose(
-        "accounts.unusable_payers", settings, usable=credits.usable(), days=in_spans("usage_date", month_spans(months))
-    )
+    days = in_spans("usage_date", month_spans(months))
+    text = compose("accounts.unusable_payers", settings, usable=credits.usable(), days=days)
     return [str(row[0]) for row in connection.execute(text, {"months": list(months)})]

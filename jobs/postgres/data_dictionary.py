@@ -46,12 +46,9 @@ def documented_names(entry: TableEntry, columns: Iterable[str], meters: Sequence
 
 def comments(schema: str, table: str, columns: Iterable[str], meters: Sequence[Meter]) -> sql.Composed:
     """Returns the comments on a table of ``schema`` and its ``columns``, as one text: a server may be far away."""
-    entry, comment = entries()[table], sql.SQL("COMMENT ON {} {} IS\n  {}")
-    places = {
-        sql.Identifier(schema, table, column): entry.meanings[name]
-        for column, name in documented_names(entry, columns, meters).items()
-    }
-    on_columns = [comment.format(sql.SQL("COLUMN"), place, meaning) for place, meaning in places.items()]
-    return sql.SQL(";\n").join(
-        [comment.format(sql.SQL("TABLE"), sql.Identifier(schema, table), entry.text), *on_columns]
-    )
+    entry, names = entries()[table], documented_names(entries()[table], columns, meters)
+    on_column = sql.SQL("COMMENT ON COLUMN {} IS\n  {}")
+    made = [sql.SQL("COMMENT ON TABLE {} IS\n  {}").format(sql.Identifier(schema, table), entry.text)]
+    for column, name in names.items():
+        made.append(on_column.format(sql.Identifier(schema, table, column), entry.meanings[name]))
+    return sql.SQL(";\n").join(made)

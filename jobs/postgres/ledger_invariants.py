@@ -146,12 +146,8 @@ def _explain_balances(
     return replace(check, note="; ".join(notes), remedies=tuple(insert for (insert,) in missing))
 
 
-def read_unfinished_runs(connection: Connection, settings: Settings) -> list[Run]:
-    """Returns the runs that have written something and that no later run has completed."""
-    return [Run(*row) for row in connection.execute(compose("run_log.unfinished", settings))]
-
-
-def read_last_run(connection: Connection, settings: Settings) -> Run | None:
-    """Returns the newest run; None before the first."""
-    row = connection.execute(compose("run_log.last_run", settings)).fetchone()
-    return row and Run(*row)
+def read_unfinished_runs(connection: Connection, settings: Settings) -> tuple[list[Run], Run | None]:
+    """Returns the runs that have written something and that no later run has completed; and the newest run."""
+    unfinished = [Run(*row) for row in connection.execute(compose("run_log.unfinished", settings))]
+    last = connection.execute(compose("run_log.last_run", settings)).fetchone()
+    return unfinished, last and Run(*last)

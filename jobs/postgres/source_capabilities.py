@@ -64,17 +64,16 @@ def find_source(catalog: Catalog, settings: Settings, *, has_clusters: bool, has
 
 def count_inputs(connection: Connection, settings: Settings, source: SourceCapabilities) -> Counts:
     """Counts the rows of accounts and of price overrides, and reads what the last finished run counted."""
-
-    def count(table: str, columns: frozenset[str] | None) -> sql.Composable:
-        # A table that does not exist cannot be named in the query.
-        name = app_table(settings, table)
-        return sql.SQL("NULL::bigint" if columns is None else "(SELECT count(*) FROM {})").format(name)
-
-    text = compose(
-        "preflight.count_inputs",
-        settings,
-        accounts=count("user_credits", source.credits.account),
-        overrides=count("user_pricing_overrides", source.overrides),
-    )
-    [(accounts, overrides, accounts_before, overrides_before)] = connection.execute(text)
-    return {"accounts": (accounts, accounts_before), "overrides": (overrides, overrides_before)}
+    tables = {
+        "accounts": ("user_credits", source.credits.account),
+        "overrides": ("user_pricing_overrides", source.overrides),
+    }
+    # A table that does not exist cannot be named in the query.
+    parts = {
+        name: sql.SQL("NULL::bigint" if columns is None else "(SELECT count(*) FROM {})").format(
+            app_table(settings, table)
+        )
+        for name, (table, columns) in tables.items()
+    }
+    [counts] = connection.execute(compose("preflight.count_inputs", settings, **parts))
+    return dict(zip(tables, zip(counts[:2], counts[2:], strict=True), strict=True))
