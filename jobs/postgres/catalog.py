@@ -119,6 +119,12 @@ def read_catalog(connection: Connection, settings: Settings) -> Catalog:
     return replace(catalog, facts=_read_facts(connection, settings, catalog))
 
 
+def find_readable_columns(connection: Connection, settings: Settings, table: str) -> frozenset[str]:
+    """Returns the columns of a table of the application that this role may read; none where there is no such table."""
+    values = {"schema": settings.source_schema, "table": table}
+    return frozenset(name for (name,) in connection.execute(compose("catalog.readable_columns"), values))
+
+
 def _read_facts(connection: Connection, settings: Settings, catalog: Catalog) -> frozenset[str]:
     """Returns the facts of sql/facts.sql that are true. A query is left out where a table that it names is not as the
     schema makes it: then nothing is read of this database."""

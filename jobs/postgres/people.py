@@ -5,6 +5,7 @@ from typing import LiteralString, NamedTuple
 
 from psycopg import sql
 
+from jobs.postgres import catalog
 from jobs.postgres.connections import Connection
 from jobs.postgres.sql_loader import compose
 from jobs.settings import Settings
@@ -19,9 +20,8 @@ class Person(NamedTuple):
 
 def find_readable_columns(connection: Connection, settings: Settings) -> frozenset[str]:
     """Returns which of name and email this role may read in the table users; none where it may not read id."""
-    rows = connection.execute(compose("people.columns"), {"schema": settings.source_schema})
-    found = frozenset(name for name, may_read in rows if may_read)
-    return found - {"id"} if "id" in found else frozenset()
+    found = catalog.find_readable_columns(connection, settings, "users")
+    return found.intersection(Person._fields) if "id" in found else frozenset()
 
 
 def read_people(connection: Connection, settings: Settings, users: Collection[str]) -> dict[str, Person]:

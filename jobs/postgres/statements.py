@@ -14,6 +14,7 @@ from psycopg import sql
 from psycopg.rows import class_row
 
 from jobs.domain.billing_periods import next_month
+from jobs.postgres.catalog import find_readable_columns
 from jobs.postgres.connections import Connection
 from jobs.postgres.ledger import our_transactions_condition
 from jobs.postgres.sql_loader import compose
@@ -90,8 +91,7 @@ class DebtSum:
 
 def may_read_entries(connection: Connection, settings: Settings) -> bool:
     """Whether credit_transactions exists and this role may read the columns of READ_OF_ENTRIES."""
-    rows = connection.execute(compose("statements.readable"), {"schema": settings.source_schema}).fetchall()
-    return READ_OF_ENTRIES.issubset(name for (name,) in rows)
+    return find_readable_columns(connection, settings, "credit_transactions") >= READ_OF_ENTRIES
 
 
 def read_entries(

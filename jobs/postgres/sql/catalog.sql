@@ -65,6 +65,13 @@ LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
 WHERE {is_known} AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
 ORDER BY c.relname, a.attnum
 
+-- name: readable_columns
+-- The columns of a table that this role may read.
+SELECT a.attname::text
+FROM pg_class AS c JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+WHERE c.relnamespace = to_regnamespace(quote_ident(%(schema)s)) AND c.relname = %(table)s
+  AND has_schema_privilege(c.relnamespace, 'USAGE') AND has_column_privilege(c.oid, a.attnum, 'SELECT')
+
 -- name: keys
 -- Unique indexes of these tables.
 SELECT c.relname AS table_name, i.indnullsnotdistinct AS nulls_equal,
@@ -104,51 +111,74 @@ WHERE {is_known} AND c.relkind IN ('r', 'p')
 
 -- name: default_sequences
 -- Sequences that an INSERT into some tables counts on, with whose default each is, and whether this role may use it.
-SELECT DISTINCT format('%%I.%%I', n.nspname, s.relname) AS place, n.nspname AS schema, s.relname AS name,
-  format('the default of %%s.%%s', t.relname, a.attname) AS cause,
-  CASE WHEN has_sequence_privilege(s.oid, 'USAGE') THEN ARRAY['USAGE'] ELSE '{{}}' END AS granted
-FROM unnest(%(schemas)s::text[], %(names)s::text[]) AS r(schema, name)
-JOIN pg_namespace AS o ON o.nspname = r.schema
-JOIN pg_class AS t ON t.relnamespace = o.oid AND t.relname = r.name
+SELECT DISTINCT 'SEQUENCE' AS kind, format('%%I.%%I', n.nspname, s.relname) AS place, n.nspname AS schema,
+  s.relname AS name, ARRAY['USAGE'] AS rights,
+  CASE WHEN has_sequence_privilege(s.oid, 'USAGE') THEN ARRAY['USAGE'] ELSE '{{}}' END AS granted,
+  format('the default of %%s.%%s', t.relname, a.attname) AS cause, false AS is_on
+FROM jsonb_to_recordset(%(writes)s) AS w(schema text, name text, rights jsonb)
+JOIN pg_class AS t ON t.relnamespace = to_regnamespace(quote_ident(w.schema)) AND t.relname = w.name
 JOIN pg_attrdef AS d ON d.adrelid = t.oid
 JOIN pg_attribute AS a ON a.attrelid = d.adrelid AND a.attnum = d.adnum
 JOIN pg_depend AS p ON p.classid = 'pg_attrdef'::regclass AND p.objid = d.oid AND p.refclassid = 'pg_class'::regclass
 JOIN pg_class AS s ON s.oid = p.refobjid AND s.relkind = 'S'
 JOIN pg_namespace AS n ON n.oid = s.relnamespace
-ORDER BY 1
+WHERE w.rights ? 'INSERT'
+ORDER BY place
 
 -- name: trigger_bodies
--- Triggers of some tables that run with the privileges of the writing role: on which actions and (UPDATE) for which
--- columns; the body of their functions, and their search_path where it is set.
-SELECT r.schema, r.name, format('trigger %%s on %%s', t.tgname, c.relname) AS cause,
-  array_remove(ARRAY[
-    CASE WHEN t.tgtype & 4 <> 0 THEN 'INSERT' END,
-    CASE WHEN t.tgtype & 8 <> 0 THEN 'DELETE' END,
-    CASE WHEN t.tgtype & 16 <> 0 THEN 'UPDATE' END
-  ], NULL) AS actions,
-  ARRAY(SELECT a.attname::text FROM pg_attribute AS a WHERE a.attrelid = c.oid AND a.attnum = ANY(t.tgattr)) AS columns,
-  p.prosrc AS body,
-  (SELECT substr(s, 13) FROM unnest(p.proconfig) AS s WHERE s LIKE 'search_path=%%') AS path
-FROM unnest(%(schemas)s::text[], %(names)s::text[]) AS r(schema, name)
-JOIN pg_namespace AS n ON n.nspname = r.schema
-JOIN pg_class AS c ON c.relnamespace = n.oid AND c.relname = r.name
+-- The functions of triggers that some writes fire and that run with the privileges of the writing role: their text
+-- without comments, and the schemas of their search_path. A trigger on UPDATE may be limited to other columns.
+SELECT format('trigger %%s on %%s', t.tgname, c.relname) AS cause,
+  regexp_replace(regexp_replace(p.prosrc, '--.*$', ' ', 'gn'), '/[*].*?[*]/', ' ', 'g') AS body,
+  coalesce((SELECT ARRAY(SELECT btrim(part, ' "') FROM unnest(string_to_array(substr(s, 13), ',')) AS part)
+            FROM unnest(p.proconfig) AS s WHERE s LIKE 'search_path=%%'), ARRAY[%(source)s]) AS path
+FROM jsonb_to_recordset(%(writes)s) AS w(schema text, name text, rights jsonb)
+JOIN pg_class AS c ON c.relnamespace = to_regnamespace(quote_ident(w.schema)) AND c.relname = w.name
 JOIN pg_trigger AS t ON t.tgrelid = c.oid AND NOT t.tgisinternal AND t.tgenabled IN ('O', 'A')
 JOIN pg_proc AS p ON p.oid = t.tgfoid AND NOT p.prosecdef
-ORDER BY 1, 2, 3
+WHERE t.tgtype & 4 <> 0 AND w.rights ? 'INSERT' OR t.tgtype & 8 <> 0 AND w.rights ? 'DELETE'
+  OR t.tgtype & 16 <> 0 AND w.rights ? 'UPDATE' AND (t.tgattr::text = '' OR w.rights -> 'UPDATE' = '[]'
+    OR EXISTS (SELECT FROM pg_attribute AS a
+               WHERE a.attrelid = c.oid AND a.attnum = ANY(t.tgattr) AND w.rights -> 'UPDATE' ? a.attname::text))
 
--- name: named_tables
--- The first of some names that is a table: the privileges of this role on any of its columns, and whether row-level
--- security is on.
-SELECT format('%%I.%%I', n.nspname, c.relname) AS place, n.nspname AS schema, c.relname AS name,
-  c.relrowsecurity AS is_on, quote_ident(n.nspname) AS quoted_schema,
-  has_schema_privilege(n.oid, 'USAGE') AS may_use_schema,
-  array_remove(ARRAY[
+-- name: trigger_tables
+-- The tables that these functions use, with the privileges that this needs: an INSERT with ON CONFLICT or RETURNING
+-- needs more than INSERT. Of a name without a schema, the first table on the path. (A backslash in a pattern would be
+-- lost where standard_conforming_strings is off.)
+WITH uses AS (
+  SELECT b.cause, b.path, parse_ident(found[1]) AS name, u.rights || CASE
+    WHEN u.rights <> '{{INSERT}}' THEN '{{}}'
+    WHEN text ~* '[[:<:]]on[[:space:]]+conflict[[:>:]].*[[:<:]]do[[:space:]]+update[[:>:]]' THEN '{{SELECT,UPDATE}}'
+    WHEN text ~* '[[:<:]](on[[:space:]]+conflict|returning)[[:>:]]' THEN '{{SELECT}}' ELSE '{{}}' END::text[] AS rights
+  FROM ({trigger_bodies}) AS b
+  CROSS JOIN regexp_split_to_table(b.body, ';') AS text
+  CROSS JOIN (VALUES
+    ('[[:<:]]insert[[:space:]]+into[[:space:]]+', '{{INSERT}}'::text[]),
+    ('[[:<:]]update[[:space:]]+(?:only[[:space:]]+)?', '{{SELECT,UPDATE}}'),
+    ('[[:<:]]delete[[:space:]]+from[[:space:]]+(?:only[[:space:]]+)?', '{{SELECT,DELETE}}'),
+    ('[[:<:]](?:from|join)[[:space:]]+(?:only[[:space:]]+)?', '{{SELECT}}')
+  ) AS u(words, rights)
+  CROSS JOIN regexp_matches(text, u.words || replace('(NAME(?:[.]NAME)?)', 'NAME', '(?:"[^"]+"|[a-z_][[:alnum:]_$]*)'),
+                            'gi') AS found
+)
+SELECT r.kind, n.nspname AS schema, c.relname AS name,
+  CASE r.kind WHEN 'TABLE' THEN format('%%I.%%I', n.nspname, c.relname) ELSE quote_ident(n.nspname) END AS place,
+  CASE r.kind WHEN 'TABLE' THEN u.rights ELSE '{{USAGE}}' END AS rights,
+  CASE r.kind WHEN 'TABLE' THEN array_remove(ARRAY[
     CASE WHEN has_any_column_privilege(c.oid, 'SELECT') THEN 'SELECT' END,
     CASE WHEN has_any_column_privilege(c.oid, 'INSERT') THEN 'INSERT' END,
     CASE WHEN has_any_column_privilege(c.oid, 'UPDATE') THEN 'UPDATE' END,
     CASE WHEN has_table_privilege(c.oid, 'DELETE') THEN 'DELETE' END
-  ], NULL) AS granted
-FROM unnest(%(schemas)s::text[], %(names)s::text[]) WITH ORDINALITY AS r(schema, name, number)
-JOIN pg_namespace AS n ON n.nspname = r.schema AND n.nspname NOT IN ('pg_catalog', 'information_schema')
-JOIN pg_class AS c ON c.relnamespace = n.oid AND c.relname = r.name AND c.relkind IN ('r', 'p', 'v', 'f')
-ORDER BY r.number LIMIT 1
+  ], NULL) ELSE '{{}}' END AS granted,
+  u.cause, c.relrowsecurity AS is_on
+FROM uses AS u
+CROSS JOIN LATERAL (
+  SELECT c.*
+  FROM unnest(CASE cardinality(u.name) WHEN 1 THEN u.path ELSE u.name[:1] END) WITH ORDINALITY AS s(schema, number)
+  JOIN pg_class AS c ON c.relnamespace = to_regnamespace(quote_ident(s.schema))
+    AND c.relname = u.name[cardinality(u.name)] AND c.relkind IN ('r', 'p', 'v', 'f')
+  WHERE s.schema NOT IN ('pg_catalog', 'information_schema') ORDER BY s.number LIMIT 1
+) AS c
+JOIN pg_namespace AS n ON n.oid = c.relnamespace
+JOIN (VALUES ('TABLE'), ('SCHEMA')) AS r(kind) ON r.kind = 'TABLE' OR NOT has_schema_privilege(n.oid, 'USAGE')
+ORDER BY u.cause, r.kind DESC
