@@ -5,8 +5,8 @@ inputs have not changed since they were computed, as detection finds. The others
 them.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
 from uuid import UUID
@@ -61,53 +61,44 @@ class CheckTotals:
 
     - ``checks``: the result of each check, by title
     - ``checked``: how many user-months were checked; ``stale``: how many were not, because their inputs have changed
-    - ``rows``: by month without changed inputs: its usage rows now, and as counted by the last run
     """
 
     checks: dict[str, InvariantCheck] = field(default_factory=dict)
     checked: int = 0
     stale: int = 0
-    rows: dict[date, tuple[int, int]] = field(default_factory=dict)
 
-    def add(self, title: str, rows: pl.DataFrame, key: pl.Expr, left: pl.Expr, right: pl.Expr) -> None:
-        """Adds ``rows`` to a check: in each row both amounts (Int128 units of 10^-10) must be equal."""
+    def add(self, result: InvariantCheck) -> None:
+        """Adds the ``result`` of a check of some rows to that of the others."""
+        before = self.checks.get(result.title)
+        self.checks[result.title] = result if before is None else before.plus(result)
+
+    def compare_amounts(self, title: str, rows: pl.DataFrame, key: pl.Expr, left: pl.Expr, right: pl.Expr) -> None:
+        """Checks that in each row both amounts (Int128 units of 10^-10) are equal."""
         checked = rows.select(key.alias(KEY), left.alias(LEFT), right.alias(RIGHT))
-        sums = [unscaled(int(checked[side].sum())) for side in (LEFT, RIGHT)]
-        self._add(title, sums, checked.filter(pl.col(LEFT).ne_missing(pl.col(RIGHT))), [("", LEFT, RIGHT)])
+        sums = unscaled(int(checked[LEFT].sum())), unscaled(int(checked[RIGHT].sum()))
+        broken = checked.filter(pl.col(LEFT).ne_missing(pl.col(RIGHT)))
+        self.add(_make_check(title, sums, broken, [("", LEFT, RIGHT)]))
 
-    def add_compared(self, title: str, rows: pl.DataFrame, key: pl.Expr, names: Sequence[str]) -> None:
-        """Adds ``rows`` to a check: in each row the columns ``names`` must be equal to those with the suffix _stored.
-
-        The sides count rows.
-        """
+    def compare_rows(self, title: str, rows: pl.DataFrame, key: pl.Expr, names: Sequence[str]) -> None:
+        """Checks that in each row the columns ``names`` are equal to those with the suffix _stored. The sides count
+        rows."""
         broken = rows.filter(~is_same(names)).with_columns(key.alias(KEY))
         sides = [(f"{name} is ", name, f"{name}_stored") for name in names]
-        self._add(title, [rows.height, rows.height - broken.height], broken, sides)
+        self.add(_make_check(title, (rows.height, rows.height - broken.height), broken, sides))
 
-    def _add(
-        self, title: str, sums: Sequence[Any], broken: pl.DataFrame, sides: Sequence[tuple[str, str, str]]
-    ) -> None:
-        """``broken``: the rows that break the check, each with its KEY; ``sides``: the columns that should be equal."""
-        before = self.checks.get(title) or InvariantCheck(title, 0, 0)
-        some = broken.sort(KEY).head(FIRST_TEN)
-        some = some.with_columns(in_decimals(name) for name, kind in some.schema.items() if kind == pl.Int128)
-        found = [(row[KEY], _describe_difference(row, sides)) for row in some.iter_rows(named=True)]
-        found = sorted([*zip(before.broken_keys, before.differences, strict=True), *found])[:FIRST_TEN]
-        self.checks[title] = replace(
-            before,
-            left=before.left + sums[0],
-            right=before.right + sums[1],
-            broken=before.broken + broken.height,
-            broken_keys=tuple(key for key, _ in found),
-            differences=tuple(difference for _, difference in found),
-        )
 
-    def results(self) -> Iterator[InvariantCheck]:
-        """The result of each check."""
-        yield from self.checks.values()
-        if self.rows:
-            bad = sorted(month for month, (now, counted) in self.rows.items() if now != counted)
-            yield check_counts(ROW_COUNTS, self.rows, bad)
+def _make_check(
+    title: str, sums: tuple[Any, Any], broken: pl.DataFrame, sides: Sequence[tuple[str, str, str]]
+) -> InvariantCheck:
+    """The result of a check. ``broken``: the rows that break it, each with its KEY; ``sides``: the columns that should
+    be equal, after words for the difference."""
+    some = broken.sort(KEY).head(FIRST_TEN)
+    some = some.with_columns(in_decimals(name) for name, kind in some.schema.items() if kind == pl.Int128)
+    differences = tuple(
+        next(describe_sides(what, row[one], row[other]) for what, one, other in sides if row[one] != row[other])
+        for row in some.iter_rows(named=True)
+    )
+    return InvariantCheck(title, *sums, broken.height, tuple(some[KEY]), differences)
 
 
 def check_counts(title: str, counts: Mapping[date, tuple[int, int]], bad: Sequence[date]) -> InvariantCheck:
@@ -115,11 +106,6 @@ def check_counts(title: str, counts: Mapping[date, tuple[int, int]], bad: Sequen
     left, right = (sum(each[n] for each in counts.values()) for n in (0, 1))
     differences = tuple(describe_sides("", *counts[month]) for month in bad)
     return InvariantCheck(title, left, right, len(bad), tuple(f"{month:%Y-%m}" for month in bad), differences)
-
-
-def _describe_difference(row: Mapping[str, Any], sides: Iterable[tuple[str, str, str]]) -> str:
-    """Both values of the first of ``sides`` that differ, as text."""
-    return next(describe_sides(what, row[one], row[other]) for what, one, other in sides if row[one] != row[other])
 
 
 def join_stored(target: pl.DataFrame, stored: pl.DataFrame, key: Sequence[str]) -> pl.DataFrame:
@@ -163,9 +149,11 @@ def recalculate(
     for users in all_users.work:
         inputs = read_input(connection, Reader("copy", address), scope, users)
         unchecked |= _check_batch(connection, scope, found, inputs, changed, moved)
-    for month in months:
-        if month not in unchecked and month in all_users.months:
-            found.rows[month] = all_users.months[month].rows, scope.month_records.rows.get(month, 0)
+    counted, now = scope.month_records.rows, all_users.months
+    counts = {m: (now[m].rows, counted.get(m, 0)) for m in months if m not in unchecked and m in now}
+    if counts:
+        bad = [month for month, (rows, before) in counts.items() if rows != before]
+        found.add(check_counts(ROW_COUNTS, counts, bad))
     return all_users
 
 
@@ -188,7 +176,7 @@ def _check_batch(
     if draws:
         allocated = allocate_windows(inputs.for_credits, account_rows, scope.window, scope.credit_rules)
         computed = allocated.rows
-        found.add(SAME_DRAWS, allocated.postings.filter(is_of_unchanged_user), ROW_KEY, DRAWN, int128(0))
+        found.compare_amounts(SAME_DRAWS, allocated.postings.filter(is_of_unchanged_user), ROW_KEY, DRAWN, int128(0))
     target = compute_months_target(scope, inputs, computed)
     every = pl.concat([target.select(USER_MONTH), inputs.stored_months.select(USER_MONTH)]).unique()
     unchanged = every.join(changed, on=USER_MONTH, how="anti")
@@ -199,10 +187,10 @@ def _check_batch(
     left_out = HASHES_OF_DETECTION | {*USER_MONTH, *(() if draws else PAYMENT_COLUMNS)}
     columns = [name for name in inputs.stored_months.columns if name not in left_out]
     both = target.join(checked, on=USER_MONTH, how="semi").join(inputs.stored_months, on=USER_MONTH, suffix="_stored")
-    found.add(SAME_COSTS, both, MONTH_KEY, pl.col("total_cost"), pl.col("total_cost_stored"))
-    found.add_compared(SAME_MONTHS, both, MONTH_KEY, columns)
+    found.compare_amounts(SAME_COSTS, both, MONTH_KEY, pl.col("total_cost"), pl.col("total_cost_stored"))
+    found.compare_rows(SAME_MONTHS, both, MONTH_KEY, columns)
     days = join_days(scope, computed, inputs).join(checked, on=USER_MONTH, how="semi")
-    found.add_compared(SAME_DAYS, days, DAY_KEY, [name for name in inputs.stored_days.columns if name not in USER_DAY])
+    found.compare_rows(SAME_DAYS, days, DAY_KEY, [name for name in inputs.stored_days.columns if name not in USER_DAY])
     has_account = pl.col("user_id").is_in(account_rows["user_id"].to_list())
     rows = posted.with_columns(pl.col("user_id").cast(pl.String))
     _check_draws(found, rows.filter(has_account).join(unchanged, on=USER_MONTH, how="semi"))
@@ -215,7 +203,7 @@ def _check_draws(found: CheckTotals, rows: pl.DataFrame) -> None:
     account; draws of a deleted account stay as they are."""
     # Reported rows were invoiced together with their draws.
     limited = rows.filter((pl.col("class") == PREPAID) & ~pl.col("reported"))
-    found.add(DRAW_LIMIT, limited, ROW_KEY, pl.min_horizontal(DRAWN, "prepaid_part"), DRAWN)
+    found.compare_amounts(DRAW_LIMIT, limited, ROW_KEY, pl.min_horizontal(DRAWN, "prepaid_part"), DRAWN)
 
 
 def _check_payment(found: CheckTotals, rows: pl.DataFrame, stored: pl.DataFrame) -> None:
@@ -226,4 +214,4 @@ def _check_payment(found: CheckTotals, rows: pl.DataFrame, stored: pl.DataFrame)
     # Months of the first version have no amounts due.
     computed = stored.filter(pl.col("uncovered").is_not_null())
     both = rows.group_by(USER_MONTH).agg(cost).join(computed, on=USER_MONTH)
-    found.add(PAYMENT, both, MONTH_KEY, pl.col("quantized_cost"), paid)
+    found.compare_amounts(PAYMENT, both, MONTH_KEY, pl.col("quantized_cost"), paid)

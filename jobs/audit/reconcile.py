@@ -79,7 +79,7 @@ def _check(
             scope = make_window_scope(connection, settings, source, Window(some, last, frozenset()), covered)
             detected = recalculate(connection, address, scope, found, draws=are_open)
             results += [_check_shrink(scope, detected)] if are_open else []
-    results += [*found.results(), _count_stale(found)]
+    results += [*found.checks.values(), _count_stale(found)]
     return results, *ledger_invariants.read_unfinished_runs(connection, settings)
 
 

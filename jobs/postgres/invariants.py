@@ -1,6 +1,6 @@
 """The invariants in words, and the result of one check of `reconcile`: two figures that must be equal."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from psycopg import sql
@@ -63,6 +63,19 @@ class InvariantCheck:
     def verdict(self) -> str:
         """The result as a word; "not checked" where the check was not possible."""
         return "broken" if self.broken else "holds" if self.is_judged else "not checked"
+
+    def plus(self, other: "InvariantCheck") -> "InvariantCheck":
+        """Returns the result of the same check over the rows of both."""
+        keys, differences = self.broken_keys + other.broken_keys, self.differences + other.differences
+        some = sorted(zip(keys, differences, strict=True))[:FIRST_TEN]
+        return replace(
+            self,
+            left=self.left + other.left,
+            right=self.right + other.right,
+            broken=self.broken + other.broken,
+            broken_keys=tuple(key for key, _ in some),
+            differences=tuple(difference for _, difference in some),
+        )
 
 
 def describe_sides(what: str, left: object, right: object) -> str:

@@ -182,7 +182,7 @@ def _usage(catalog: Catalog, settings: Settings) -> Iterator[ColumnNeed]:
     yield ColumnNeed(usage, "reported_to_stripe", ("boolean",), **missing)
 
 
-def _where_missing(catalog: Catalog, fact: str, consequence: str, remedy: str) -> Any:
+def _where_missing(catalog: Catalog, fact: str, consequence: str, remedy: str) -> dict[str, Any]:
     """Returns options for a column: where it is missing, ``consequence`` follows; or, if ``fact`` shows that runs have
     used it, the job cannot run without the ``remedy``."""
     return {"remedy": remedy} if fact in catalog.facts else {"consequence": consequence, "remedy": ""}
