@@ -53,7 +53,7 @@ def _find_excess_privileges(connection: Connection, settings: Settings, needs: N
 def _check_names(needs: Needs) -> Iterator[Finding]:
     """Yields a note where this role may not read names and e-mail addresses."""
     users, role = needs.catalog.source.get("users", {}), needs.catalog.server["quoted_role"]
-    columns = [users[name] for name in ("id", *Person._fields) if name in users]
+    columns = [column for name, column in users.items() if name in ("id", *Person._fields)]
     if hidden := [column.quoted for column in columns if "SELECT" not in column.rights]:
         expected, found = "the privilege SELECT on them, for files that people read", f"no SELECT ({', '.join(hidden)})"
         consequence = "Exports, statements and reports have ids only, which is fine where nobody needs names"
