@@ -150,7 +150,8 @@ def recalculate(
         inputs = read_input(connection, Reader("copy", address), scope, users)
         unchecked |= _check_batch(connection, scope, found, inputs, changed, moved)
     counted, now = scope.month_records.rows, all_users.months
-    counts = {m: (now[m].rows, counted.get(m, 0)) for m in months if m not in unchecked and m in now}
+    complete = [month for month in months if month not in unchecked and month in now]
+    counts = {month: (now[month].rows, counted.get(month, 0)) for month in complete}
     if counts:
         bad = [month for month, (rows, before) in counts.items() if rows != before]
         found.add(check_counts(ROW_COUNTS, counts, bad))

@@ -87,8 +87,10 @@ def _check_visibility(needs: Needs) -> Iterator[Finding]:
             continue
         subject = f"{schema}.{table}, row-level security"
         if blocked := [action for action in rights if action not in security.allowed]:
-            used = [n.is_dispensable for n in needs.columns if n.table == table and n.column in catalog.source[table]]
-            is_dispensable = all(used) if used else table in own_checks.FOR_FILES and "INSERT" not in blocked
+            used = [need for need in needs.columns if need.table == table and need.column in catalog.source[table]]
+            is_dispensable = all(need.is_dispensable for need in used)
+            if not used:  # one of our own tables
+                is_dispensable = table in own_checks.FOR_FILES and "INSERT" not in blocked
             level: Level = "note" if is_dispensable else "refused" if "SELECT" in blocked else "unwritable"
             found = f"in force for role {role}, and no policy lets it {', '.join(blocked)}"
             consequence = "A table whose rows are hidden seems to be empty, without an error"
