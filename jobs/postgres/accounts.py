@@ -15,7 +15,7 @@ from jobs.postgres.connections import Connection, prefer_indexes
 from jobs.postgres.credit_capabilities import COLUMNS, CreditCapabilities
 from jobs.postgres.errors import name_refusals
 from jobs.postgres.sql_loader import compose, text_array
-from jobs.postgres.table_io import copy_in, read_frame
+from jobs.postgres.table_io import read_frame, stage_rows
 from jobs.settings import Settings
 
 
@@ -98,9 +98,8 @@ def _insert_draws(
     connection: Connection, settings: Settings, draws: pl.DataFrame, run_id: int, *, imported: bool
 ) -> None:
     """Adds ``draws`` to the ledger by way of a temporary table."""
-    connection.execute(compose("accounts.stage_draws"))
     staged = draws.select("user_id", "id", "month", "date", "free", "purchased", "is_first_draw")
-    copy_in(connection, sql.Identifier("usage_jobs_draws"), staged)
+    stage_rows(connection, "draws", staged)
     text = compose("accounts.post_draws", settings)
     with prefer_indexes(connection):
         entered = connection.execute(text, {"run_id": run_id, "imported": imported}).rowcount

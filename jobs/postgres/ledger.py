@@ -63,7 +63,7 @@ def append_corrections(
     """Adds ``rows`` (rollups.causes) to rollup.corrections, in the caller's transaction."""
     if rows.is_empty():
         return
-    stage = table_io.stage_rows(connection, settings, table_io.find_table(settings, "corrections"), rows)
+    stage = table_io.stage_rows(connection, "corrections", rows)
     text = compose("ledger.append_corrections", settings, columns=column_list(rows.columns), stage=stage)
     with name_refusals(f"{settings.rollup_schema}.corrections"):
         connection.execute(text, {"reason": reason, "run_id": run_id})

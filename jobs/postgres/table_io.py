@@ -19,7 +19,7 @@ from jobs.domain.schemas import Schema, in_decimals
 from jobs.domain.tables import AMOUNT, Table, tables
 from jobs.postgres.connections import Connection, open_copy, read_csv_blocks
 from jobs.postgres.errors import name_refusals
-from jobs.postgres.sql_loader import column_list, compose, in_spans, job_table, join_columns, text_array
+from jobs.postgres.sql_loader import column_list, compose, in_spans, job_table, join_columns, raw, text_array
 from jobs.settings import Settings
 
 _FRAME_TYPES: Schema = {
@@ -32,6 +32,8 @@ _FRAME_TYPES: Schema = {
     "text": pl.String,
     "boolean": pl.Boolean,
 }
+_SQL_TYPES = {pl.Date: "date", pl.Int128: "numeric", pl.Int64: "bigint", pl.UInt128: "uuid", pl.Boolean: "boolean"}
+"""Types of staged columns; all others are text."""
 
 
 def find_table(settings: Settings, name: str) -> Table:
@@ -103,7 +105,7 @@ def insert(connection: Connection, settings: Settings, of: Table, rows: pl.DataF
     amounts = [name for name, kind in rows.schema.items() if kind == pl.Int128 and of.columns[name] == AMOUNT]
     used = rows.select((pl.col(name) != 0).any() for name in amounts).row(0)
     sent = rows.drop(name for name, is_used in zip(amounts, used, strict=True) if not is_used).sort(of.key)
-    stage = stage_rows(connection, settings, of, sent)
+    stage = _stage_of(connection, of, sent)
     text = compose(
         "table_io.insert", table=job_table(settings, of.name), columns=column_list(sent.columns), stage=stage
     )
@@ -126,7 +128,7 @@ def upsert(
     if rows.is_empty():
         return 0
     values = [name for name in rows.columns if name not in of.key]
-    stage, revised = stage_rows(connection, settings, of, rows), closed and "revision" in of.columns
+    stage, revised = _stage_of(connection, of, rows), closed and "revision" in of.columns
     text = compose(
         "table_io.upsert",
         table=job_table(settings, of.name),
@@ -147,7 +149,7 @@ def remove(connection: Connection, settings: Settings, of: Table, keys: pl.DataF
     """Deletes rows by key, in the caller's transaction. Returns how many."""
     if keys.is_empty():
         return 0
-    stage = stage_rows(connection, settings, of, keys)
+    stage = _stage_of(connection, of, keys)
     # Only a column that may be null is compared with IS NOT DISTINCT FROM: it can use neither index nor hash.
     same = [
         sql.SQL("t.{0} IS NOT DISTINCT FROM s.{0}" if of.may_be_null(name) else "t.{0} = s.{0}").format(
@@ -160,17 +162,26 @@ def remove(connection: Connection, settings: Settings, of: Table, keys: pl.DataF
     ).rowcount
 
 
-def stage_rows(connection: Connection, settings: Settings, of: Table, rows: pl.DataFrame) -> sql.Identifier:
-    """Copies ``rows`` to a temporary table, which is dropped at the end of the transaction. Returns its name.
+def stage_rows(
+    connection: Connection, name: str, rows: pl.DataFrame, kinds: dict[str, str] | None = None
+) -> sql.Identifier:
+    """Copies ``rows`` to the temporary table usage_jobs_``name``, which is dropped at the end of the transaction.
 
-    The table is dropped first, because a batch may stage rows of the same table twice.
+    ``kinds``: types of columns, where they do not follow from the frame. Returns the table's name.
     """
-    stage = sql.Identifier(f"usage_jobs_{of.name}")
-    # Both statements in one round trip, which is slow to a distant server.
-    text = "DROP TABLE IF EXISTS pg_temp.{0}; CREATE TEMP TABLE {0} ON COMMIT DROP AS SELECT {1} FROM {2} WITH NO DATA"
-    connection.execute(sql.SQL(text).format(stage, column_list(rows.columns), job_table(settings, of.name)))
+    stage = sql.Identifier(f"usage_jobs_{name}")
+    types = {column: _SQL_TYPES.get(kind.base_type(), "text") for column, kind in rows.schema.items()} | (kinds or {})
+    columns = [sql.SQL("{} {}").format(sql.Identifier(column), raw(types[column])) for column in rows.columns]
+    # Dropped first, because a batch may stage rows of the same table twice; in one round trip, which is slow to a
+    # distant server.
+    text = "DROP TABLE IF EXISTS pg_temp.{0}; CREATE TEMP TABLE {0} ({1}) ON COMMIT DROP"
+    connection.execute(sql.SQL(text).format(stage, sql.SQL(", ").join(columns)))
     copy_in(connection, stage, rows)
     return stage
+
+
+def _stage_of(connection: Connection, of: Table, rows: pl.DataFrame) -> sql.Identifier:
+    return stage_rows(connection, of.name, rows, {name: of.kind(name) for name in rows.columns})
 
 
 def copy_in(connection: Connection, stage: sql.Identifier, rows: pl.DataFrame) -> None:

@@ -16,10 +16,11 @@ from jobs.postgres.connections import Connection, prefer_indexes
 from jobs.postgres.errors import name_refusals
 from jobs.postgres.run_scope import RunScope
 from jobs.postgres.sql_loader import compose, in_spans, text_array
-from jobs.postgres.table_io import copy_in, to_server
+from jobs.postgres.table_io import stage_rows, to_server
 
-STAGE = sql.Identifier("usage_jobs_rows")
 STAGED = ["id", "user_id", "date", "month", "written_hash", "new_total_cost", "new_credits_deducted"]
+"""The columns of usage_jobs_rows, the temporary table of rows to write: total_cost where runs write it,
+credits_deducted where it differs, and the present written_hash."""
 HASH_CHANGES = {"user_id": pl.String, "month": pl.Date, "rows": pl.Int64, "_hash_change": pl.Int64}
 """By user and month: how many of the rows to write exist, and what writing them changes in written_hash (XOR)."""
 
@@ -64,11 +65,10 @@ def lock_rows(
     """
     if updates.is_empty():
         return pl.DataFrame(schema=HASH_CHANGES), frozenset()
-    connection.execute(compose("writeback.stage_rows"))
-    copy_in(connection, STAGE, updates.select(STAGED))
+    stage = stage_rows(connection, "rows", updates.select(STAGED))
     locking = sql.SQL("FOR NO KEY UPDATE OF u NOWAIT" if is_locked else "FOR NO KEY UPDATE OF u SKIP LOCKED").format()
     with _prefer_indexes(connection, scope):
-        found = connection.execute(_hash_changes_query(scope, STAGE, locking)).fetchall()
+        found = connection.execute(_hash_changes_query(scope, stage, locking)).fetchall()
     locked = pl.DataFrame(found, schema=HASH_CHANGES, orient="row")
     key = [pl.col("user_id").cast(pl.String), "month"]
     staged = updates.group_by(key).agg(pl.len().cast(pl.Int64).alias("rows"))
@@ -102,9 +102,7 @@ def _hash_changes_query(scope: RunScope, rows: sql.Composable, locking: sql.Comp
 
 def unstage_users(connection: Connection, users: Collection[str]) -> None:
     """Removes the staged rows of ``users``."""
-    # No named query: a temporary table and one condition.
-    text = sql.SQL("DELETE FROM {} WHERE user_id = ANY({})").format(STAGE, text_array(users))
-    connection.execute(text)
+    connection.execute("DELETE FROM usage_jobs_rows WHERE user_id = ANY(%s)", [list(users)])
 
 
 def lock_users(connection: Connection, scope: RunScope, users: Collection[str]) -> None:

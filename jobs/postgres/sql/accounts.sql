@@ -20,13 +20,6 @@ FROM (SELECT user_id, trim_scale(sum(free)) AS free, trim_scale(sum(purchased)) 
       FROM usage_jobs_draws GROUP BY user_id) AS d
 WHERE a.user_id = d.user_id AND ({changes}) AND (d.free + d.purchased <= 0 OR {balance} - d.free - d.purchased >= 0)
 
--- name: stage_draws
--- A temporary table for the ledger entries to be added: by row, user and month.
-DROP TABLE IF EXISTS pg_temp.usage_jobs_draws;
-CREATE TEMP TABLE usage_jobs_draws
-  (user_id text, id uuid, month date, date date, free numeric, purchased numeric, is_first_draw boolean)
-  ON COMMIT DROP
-
 -- name: post_draws
 -- Adds the staged draws to the ledger, each with the next revision of its row and user.
 INSERT INTO {job.credit_draws} (usage_daily_id, user_id, revision, usage_date, free, purchased, imported, run_id)
