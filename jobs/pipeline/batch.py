@@ -32,8 +32,8 @@ from jobs.postgres import (
     accounts,
     billing_mode_history,
     cluster_rollups,
+    corrections,
     detection,
-    ledger,
     rejects,
     usage_writeback,
 )
@@ -233,5 +233,5 @@ def _write_changes(
     if entries := targets.inputs.new_billing_modes:
         known = billing_mode_history.known_entries_query(entries)
         billing_mode_history.append_entries(connection, settings, known, run_id)
-    ledger.append_corrections(connection, settings, changes.corrections, scope.reason, run_id)
+    corrections.append_corrections(connection, settings, changes.corrections, scope.reason, run_id)
     rejects.write_rejects(connection, settings, targets.rejects)

@@ -15,7 +15,7 @@ from jobs.domain.tables import USER_MONTH
 from jobs.pipeline.batch_changes import BatchTargets
 from jobs.pipeline.batch_input import BatchInput, of_users
 from jobs.pipeline.table_diff import TableDiff
-from jobs.postgres import batch_hashes
+from jobs.postgres import accounts
 from jobs.postgres.connections import Connection
 from jobs.postgres.run_scope import RunScope
 from jobs.rollups.causes import find_causes
@@ -76,7 +76,7 @@ def add_hashes(connection: Connection, targets: BatchTargets, hash_changes: pl.D
     ``hash_changes``: how written_hash changes when the rows are written (XOR).
     """
     scope, inputs = targets.scope, targets.inputs
-    credit_hashes = batch_hashes.compute_credit_hashes(
+    credit_hashes = accounts.compute_credit_hashes(
         connection, scope, inputs.users, inputs.billing_modes, targets.postings
     )
     override_hashes = _override_hashes(scope, scope.window.last_of)
@@ -113,7 +113,7 @@ def find_month_causes(
 ) -> pl.DataFrame:
     """Returns why the user-months of ``monthly`` change (rollups.causes.find_causes)."""
     scope, keys = targets.scope, monthly.keys.select(USER_MONTH)
-    before = batch_hashes.compute_accounts_before(connection, scope, keys, run_id)
+    before = accounts.compute_accounts_before(connection, scope, keys, run_id)
     changed = (
         keys.lazy()
         .join(monthly.upserts.lazy(), on=USER_MONTH, how="left")

@@ -24,7 +24,7 @@ from jobs.domain.rules import LOTS
 from jobs.domain.schemas import DRAWN, DRAWS, IS_UNEXPLAINED
 from jobs.domain.wording import format_value
 from jobs.pipeline.batch_input import BatchInput, Unexplained
-from jobs.postgres import accounts, ledger, user_state
+from jobs.postgres import accounts, user_state
 from jobs.postgres.connections import Connection
 from jobs.postgres.run_scope import RunScope
 
@@ -86,7 +86,7 @@ def _compare_totals(
     """Returns the sums of ledger and transactions by user; nothing without transactions to compare."""
     if not users or not scope.credits.has_transactions:
         return {}
-    return ledger.compare_transactions(connection, scope.settings, users)
+    return user_state.compare_transactions(connection, scope.settings, users)
 
 
 def _find_not_adoptable(inputs: BatchInput) -> frozenset[str]:
@@ -187,7 +187,7 @@ def _make_adopted_draws(
     Where a row shows less than the ledger, its draws of the second lot are reduced first.
     """
     rows = inputs.unexplained_rows.filter(pl.col("user_id").cast(pl.String).is_in(users))
-    drawn = ledger.read_drawn_by_row(connection, user_state.ledger_table(scope), users)
+    drawn = user_state.read_drawn_by_row(connection, user_state.ledger_table(scope), users)
     used = used_credits(scope.credit_rules, dict.fromkeys(LOTS, int128(0)))
     left = dict(account_rows.select("user_id", used[LOTS[0]]).iter_rows())
     for (user, _id), (of_first, _of_second) in drawn.items():

@@ -1,4 +1,4 @@
-"""Reads the corrections of closed months (rollup.corrections)."""
+"""Reads and writes the corrections of closed months (``rollup.corrections``)."""
 
 from collections.abc import Collection
 from datetime import date
@@ -8,7 +8,8 @@ from psycopg import sql
 
 from jobs.postgres import table_io
 from jobs.postgres.connections import Connection
-from jobs.postgres.sql_loader import compose, text_array
+from jobs.postgres.errors import name_refusals
+from jobs.postgres.sql_loader import column_list, compose, text_array
 from jobs.settings import Settings
 
 if TYPE_CHECKING:
@@ -31,3 +32,15 @@ def read_corrections(
     texts = table_io.frame_schema(table_io.find_table(settings, "user_monthly"), ["billing_mode"])
     schema = table_io.frame_schema(of, ["user_id", "run_id", "cause", "reason"]) | texts
     return table_io.read_frame(connection, text, schema | table_io.frame_schema(of, amounts))
+
+
+def append_corrections(
+    connection: Connection, settings: Settings, rows: "pl.DataFrame", reason: str | None, run_id: int
+) -> None:
+    """Adds ``rows`` (rollups.causes) to rollup.corrections, in the caller's transaction."""
+    if rows.is_empty():
+        return
+    stage = table_io.stage_rows(connection, "corrections", rows)
+    text = compose("corrections.append", settings, columns=column_list(rows.columns), stage=stage)
+    with name_refusals(f"{settings.rollup_schema}.corrections"):
+        connection.execute(text, {"reason": reason, "run_id": run_id})

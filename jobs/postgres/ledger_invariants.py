@@ -12,9 +12,9 @@ from jobs.postgres import rejects
 from jobs.postgres.connections import Connection, read_value
 from jobs.postgres.credit_capabilities import CreditCapabilities
 from jobs.postgres.invariants import FIRST_TEN, InvariantCheck, describe_sides_sql
-from jobs.postgres.ledger import ledger_and_transactions_query, our_transactions_condition
 from jobs.postgres.rollup_invariants import note_left_out, rollup_checks
 from jobs.postgres.sql_loader import app_table, compose, job_table
+from jobs.postgres.user_state import ledger_and_transactions_query, our_transactions_condition
 from jobs.settings import Settings
 
 LEDGER_BY_ROW = "4 ledger by row = credits_deducted"

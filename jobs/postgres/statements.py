@@ -16,8 +16,8 @@ from psycopg.rows import class_row
 from jobs.domain.billing_periods import next_month
 from jobs.postgres.catalog import find_readable_columns
 from jobs.postgres.connections import Connection
-from jobs.postgres.ledger import our_transactions_condition
 from jobs.postgres.sql_loader import compose
+from jobs.postgres.user_state import our_transactions_condition
 from jobs.settings import Settings
 
 T = TypeVar("T")

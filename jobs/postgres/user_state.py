@@ -1,21 +1,25 @@
-"""Reads what is stored about the users of a batch: billing modes, draws, debts, and their roll-ups.
+"""Reads what is stored about users: billing modes, the ledger (``rollup.credit_draws``), debts, and their roll-ups.
 
-Only runs write the tables of the job, one run at a time, so they can be read before anything is locked.
+``accounts`` adds to the ledger. Only runs write the tables of the job, one run at a time, so they can be read before
+anything is locked.
 """
 
 from collections.abc import Collection, Sequence
 from datetime import date
+from decimal import Decimal
 
 import polars as pl
 from psycopg import sql
 
 from jobs.domain.billing_periods import month_spans
 from jobs.domain.fixed_point import scaled
+from jobs.domain.rules import LOTS
 from jobs.domain.schemas import BILLING_MODE_ENTRIES, DRAWN, DRAWS, MISMATCHED, PAYABLE, USER_AS_CATEGORY
 from jobs.postgres import adoption, debts, table_io
 from jobs.postgres.connections import Connection
 from jobs.postgres.run_scope import RunScope
-from jobs.postgres.sql_loader import compose, in_spans, job_table, text_array
+from jobs.postgres.sql_loader import compose, in_spans, job_table, join_columns, text_array
+from jobs.settings import Settings
 
 
 def read_billing_modes(connection: Connection, scope: RunScope, users: Collection[str]) -> pl.DataFrame:
@@ -133,3 +137,44 @@ def read_days(connection: Connection, scope: RunScope, days: Sequence[date], use
     named = sql.Literal([day.isoformat() for day in days])
     condition = sql.SQL("date = ANY({}::date[]) AND user_id = ANY({})").format(named, text_array(users))
     return table_io.read_rows(connection, scope.settings, table_io.find_table(scope.settings, "user_daily"), condition)
+
+
+def read_drawn_by_row(
+    connection: Connection, table: sql.Composable, users: Collection[str]
+) -> dict[tuple[str, int], tuple[int, int]]:
+    """Returns the draws of ``users`` in all months by user and row, in the order of LOTS (units of 10^-10).
+
+    ``table``: of ``ledger_table``.
+    """
+    lots = join_columns("sum({})", LOTS)
+    rows = connection.execute(compose("ledger.drawn_by_row", draws=table, users=text_array(users), lots=lots))
+    return {(user, id_.int): (scaled(first), scaled(second)) for user, id_, first, second in rows}
+
+
+def compare_transactions(
+    connection: Connection, settings: Settings, users: Collection[str]
+) -> dict[str, tuple[Decimal | None, Decimal | None]]:
+    """Returns by user the sum of the ledger and the sum of our transactions; None where there are none."""
+    of_users = sql.SQL("user_id = ANY({})").format(text_array(users))
+    found = connection.execute(
+        ledger_and_transactions_query(settings, which_entries=of_users, which_transactions=of_users)
+    )
+    return {user: (drawn, posted) for user, drawn, posted in found}
+
+
+def ledger_and_transactions_query(
+    settings: Settings, *, which_entries: sql.Composable, which_transactions: sql.Composable
+) -> sql.Composed:
+    """Returns the query that compares both sums by user. ``which_entries``, ``which_transactions``: conditions."""
+    return compose(
+        "ledger.ledger_and_transactions",
+        settings,
+        ours=our_transactions_condition(settings),
+        which_entries=which_entries,
+        which_transactions=which_transactions,
+    )
+
+
+def our_transactions_condition(settings: Settings) -> sql.Composed:
+    """Returns the condition that a transaction was posted by a run of this schema."""
+    return compose("ledger.our_transactions", settings, schema=sql.Literal(settings.rollup_schema))

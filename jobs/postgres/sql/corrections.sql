@@ -6,3 +6,8 @@ SELECT c.user_id, c.run_id, c.cause, c.reason, m.billing_mode,
 FROM {job.corrections} AS c LEFT JOIN {job.user_monthly} AS m ON m.month = c.month AND m.user_id = c.user_id
 WHERE c.month = {month} AND {users}
 ORDER BY c.user_id, c.run_id
+
+-- name: append
+-- Adds the corrections of a run: one row for each user-month.
+INSERT INTO {job.corrections} ({columns}, reason, run_id)
+SELECT {columns}, %(reason)s, %(run_id)s FROM {stage} ORDER BY month, user_id

@@ -94,8 +94,3 @@ FROM (
           WHERE date_trunc('month', t.date) = m.month ORDER BY 1) AS days
   FROM {job.months} AS m WHERE m.month = ANY(%s::date[])
 ) AS m WHERE is_bare OR days <> '{{}}' ORDER BY month
-
--- name: append_corrections
--- Adds the corrections of a run: one row for each user-month.
-INSERT INTO {job.corrections} ({columns}, reason, run_id)
-SELECT {columns}, %(reason)s, %(run_id)s FROM {stage} ORDER BY month, user_id

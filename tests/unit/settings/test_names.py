@@ -10,7 +10,7 @@ from jobs.domain.meters import Meter
 from jobs.domain.rate_card import parse
 from jobs.domain.rules import LOTS, CostRules, CreditRules, PricingTerms
 from jobs.domain.schemas import ACCOUNTS, BILLING_MODE_ENTRIES, DRAWS, OVERRIDES, PAYABLE, usage_schema
-from jobs.postgres.batch_hashes import CREDIT_HASHES
+from jobs.postgres.accounts import CREDIT_HASHES
 from jobs.postgres.usage_writeback import HASH_CHANGES
 from jobs.rating.charges import add_charges, add_costs, expand_overrides, join_overrides, sort_rows
 from jobs.rollups import sums
