@@ -157,7 +157,7 @@ def _find_ownerless_rows(connection: Connection, scope: RunScope, totals: Totals
     """
     if not totals.ownerless:
         return []
-    return [str(row[0]) for row in connection.execute(scope.query.ownerless_query(scope.window.spans()))]
+    return rejects.find_ownerless_rows(connection, scope.settings, scope.window.spans())
 
 
 def _find_reject_changes(

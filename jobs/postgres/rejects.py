@@ -6,12 +6,12 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
-from typing import Any
 
 from psycopg import sql
 
+from jobs.domain.tables import USAGE_COLUMNS
 from jobs.postgres.connections import Connection, read_value
-from jobs.postgres.sql_loader import compose, in_spans
+from jobs.postgres.sql_loader import bind_columns, compose, in_spans
 from jobs.postgres.usage_query import UsageQuery
 from jobs.settings import Settings
 
@@ -19,6 +19,8 @@ Spans = Sequence[tuple[date, date]]
 """First and last days."""
 CHANGED = "the row changed while it was read: the next run reads it again"
 """The reason of a row that is valid now."""
+LONGEST = len("-99999999999999999999.9999999999")
+"""Longer numbers are shown by their first digits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,21 +48,53 @@ class RejectChange:
         return None if self.reject is None else f"{self.reject.reason} {self.reject.row}"
 
 
+def find_ownerless_rows(connection: Connection, settings: Settings, spans: Spans) -> list[str]:
+    """Returns the ids of rows without a day, or without a user on the days of ``spans``."""
+    text = compose("rejects.ownerless", settings, days=in_spans("date", spans))
+    return [str(id_) for (id_,) in connection.execute(text)]
+
+
 def read_rejects(connection: Connection, query: UsageQuery, ids: Collection[str]) -> list[Reject]:
     """Returns the rows ``ids`` as they are now, each with its reason. A row deleted since is left out."""
-    found = connection.execute(query.reject_rows_query(), {"ids": list(ids)}).fetchall() if ids else []
-    return [Reject(id_, query.find_reason(_load_row(text)) or CHANGED, text) for id_, text in found]
+    if not ids:
+        return []
+    text = compose("rejects.reject_rows", query.settings, row=_row_as_json(query))
+    found = connection.execute(text, {"ids": list(ids)}).fetchall()
+    return [Reject(id_, _find_reason(query, row) or CHANGED, row) for id_, row in found]
 
 
 def read_outdated(connection: Connection, query: UsageQuery, spans: Spans) -> list[Reject]:
     """Returns rejects on the days of ``spans`` whose row has changed since it was stored."""
-    ids = [row[0] for row in connection.execute(query.outdated_rejects_query(spans))]
+    text = compose("rejects.outdated", query.settings, days=in_spans("date", spans), row=_row_as_json(query))
+    ids = [id_ for (id_,) in connection.execute(text)]
     return [found for found in read_rejects(connection, query, ids) if found.reason != CHANGED]
 
 
-def _load_row(text: str) -> dict[str, Any]:
-    loaded: dict[str, Any] = json.loads(text, parse_float=Decimal, parse_int=Decimal)
-    return loaded
+def _row_as_json(query: UsageQuery) -> sql.Composed:
+    """Returns the columns that the job reads of a row of usage_daily, ``u``, as a JSON expression."""
+    names = [each.column for each in USAGE_COLUMNS.values()]
+    names += ["total_cost", *(meter.column for meter in query.meters)]
+    fields = sql.SQL(", ").join(sql.Identifier("u", name) for name in dict.fromkeys(names))
+    # Not jsonb_build_object: a function takes 100 arguments at most.
+    return sql.SQL("(SELECT to_jsonb(f) FROM (SELECT {}) AS f)").format(fields)
+
+
+def _find_reason(query: UsageQuery, text: str) -> str | None:
+    """Returns why a row (JSON text) is not valid: the column, its value, what was expected. None if it is valid."""
+    row = json.loads(text, parse_float=Decimal, parse_int=Decimal)
+    if row["user_id"] is None:
+        return "user_id is null: expected the user who is to pay"
+    if row["date"] is None or "infinity" in row["date"]:
+        return f"date is {row['date'] or 'null'}: expected a day"
+    most = query.settings.max_quantity
+    is_ours = any(row["date"].startswith(f"{month:%Y-%m}-") for month in query.rated)
+    for name in (*(meter.column for meter in query.meters), *(() if is_ours else ("total_cost",))):
+        value = row[name]
+        number = Decimal(value or 0)
+        if not number.is_finite() or not 0 <= number <= most:
+            shown = str(value) if len(str(value)) <= LONGEST else f"{value:.3e}"
+            return f"{name} is {shown}: expected a number from 0 to {format(most.normalize(), 'f')}"
+    return None
 
 
 def find_user_changes(
@@ -81,7 +115,11 @@ def find_ownerless_changes(
 
 def _bind_spans(spans: Spans) -> dict[str, list[str]]:
     # Rejects store a day as text, because it may be infinite.
-    return {"firsts": [str(first) for first, _ in spans], "lasts": [str(last) for _, last in spans]}
+    return bind_columns("firsts lasts", ((str(first), str(last)) for first, last in spans))
+
+
+def _bind_rejects(rejects: Sequence[Reject]) -> dict[str, list[str]]:
+    return bind_columns("ids reasons rows", ((reject.id, reject.reason, reject.row) for reject in rejects))
 
 
 def _find_changes(
@@ -91,14 +129,6 @@ def _find_changes(
     by_id = {reject.id: reject for reject in rejects}
     found = connection.execute(compose("rejects.changes", stored=stored), {**values, **_bind_rejects(rejects)})
     return [RejectChange(id_, user, old, by_id.get(id_)) for id_, user, old in found]
-
-
-def _bind_rejects(rejects: Sequence[Reject]) -> dict[str, list[str]]:
-    return {
-        "ids": [reject.id for reject in rejects],
-        "reasons": [reject.reason for reject in rejects],
-        "rows": [reject.row for reject in rejects],
-    }
 
 
 def count_change(change: RejectChange) -> int:
@@ -123,8 +153,8 @@ def count_rejects(connection: Connection, settings: Settings, spans: Spans) -> i
 
 def add_set_aside(connection: Connection, settings: Settings, reasons: Mapping[str, str], run_id: int) -> None:
     """Adds users with their ``reasons`` to rollup.set_aside, in the caller's transaction. Known users keep `since`."""
-    text = compose("set_aside.upsert", settings)
-    connection.execute(text, {"users": list(reasons), "reasons": list(reasons.values()), "run_id": run_id})
+    values = bind_columns("users reasons", reasons.items())
+    connection.execute(compose("set_aside.upsert", settings), {**values, "run_id": run_id})
 
 
 def remove_set_aside(

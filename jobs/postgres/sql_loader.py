@@ -6,11 +6,11 @@ composed into other ``{parts}``; a part with the name of a query of the same fil
 """
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from datetime import date
 from functools import cache
 from importlib.resources import files
-from typing import LiteralString
+from typing import Any, LiteralString
 
 from psycopg import sql
 from psycopg.abc import AdaptContext
@@ -101,3 +101,10 @@ def text_array(texts: Collection[str]) -> sql.Composable:
     if not joined or joined.count(_SEPARATOR) >= len(texts):
         return sql.SQL("{}::text[]").format(sql.Literal(texts))
     return sql.SQL("string_to_array({}, {})").format(joined, _SEPARATOR)
+
+
+def bind_columns(names: str, rows: Iterable[Sequence[Any]]) -> dict[str, list[Any]]:
+    """Returns the values of ``rows`` by column, to be bound for unnest(). ``names``: of the columns, with blanks."""
+    keys = names.split()
+    found = [*zip(*rows, strict=True)] or [()] * len(keys)
+    return {key: list(column) for key, column in zip(keys, found, strict=True)}

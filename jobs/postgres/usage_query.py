@@ -7,7 +7,6 @@ configured meters, so their expressions are composed here.
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
-from decimal import Decimal
 from typing import LiteralString
 
 from psycopg import sql
@@ -109,41 +108,3 @@ class UsageQuery:
         valid = sql.SQL("WHEN {0} >= 0 AND {0} <= {1} THEN {2} WHEN {0} IS NOT NULL THEN -1")
         name = sql.Identifier(column)
         return valid.format(name, sql.Literal(self.settings.max_quantity), sql.SQL(units).format(name, ONE))
-
-    def ownerless_query(self, spans: Collection[tuple[date, date]]) -> sql.Composed:
-        """Returns the query of ids of rows without a day, or without a user on the days of ``spans``."""
-        return compose("rejects.ownerless", self.settings, days=in_spans("date", spans))
-
-    def reject_rows_query(self) -> sql.Composed:
-        """Returns the query of rows that are not valid, as rollup.rejects stores them."""
-        return compose("rejects.reject_rows", self.settings, row=self._reject_row())
-
-    def outdated_rejects_query(self, spans: Collection[tuple[date, date]]) -> sql.Composed:
-        """Returns the query of ids of rejects on the days of ``spans`` whose row differs from the stored one."""
-        days = in_spans("date", spans)
-        return compose("rejects.outdated", self.settings, days=days, row=self._reject_row())
-
-    def _reject_row(self) -> sql.Composed:
-        """Returns a row of usage_daily, ``u``, as the JSON expression that rollup.rejects stores."""
-        names = [each.column for each in USAGE_COLUMNS.values()]
-        names += ["total_cost", *(meter.column for meter in self.meters)]
-        fields = sql.SQL(", ").join(sql.Identifier("u", name) for name in dict.fromkeys(names))
-        # Not jsonb_build_object: a function takes 100 arguments at most.
-        return sql.SQL("(SELECT to_jsonb(f) FROM (SELECT {}) AS f)").format(fields)
-
-    def find_reason(self, row: Mapping[str, object]) -> str | None:
-        """Returns why a row (of ``reject_rows_query``) is not valid: the column, its value, what was expected. Returns
-        None if it is valid."""
-        if row["user_id"] is None:
-            return "user_id is null: expected the user who is to pay"
-        if row["date"] is None or "infinity" in str(row["date"]):
-            return f"date is {row['date'] or 'null'}: expected a day"
-        most = format(self.settings.max_quantity.normalize(), "f")
-        is_ours = any(str(row["date"]).startswith(f"{month:%Y-%m}-") for month in self.rated)
-        for name in (*(meter.column for meter in self.meters), *(() if is_ours else ("total_cost",))):
-            value = row[name]
-            number = Decimal(str(value or 0))
-            if not number.is_finite() or not 0 <= number <= self.settings.max_quantity:
-                shown = str(value) if len(str(value)) <= len("-99999999999999999999.9999999999") else f"{value:.3e}"
-                return f"{name} is {shown}: expected a number from 0 to {most}"
-        return None
