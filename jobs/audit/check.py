@@ -5,12 +5,12 @@ from datetime import timedelta
 
 from jobs.domain.errors import UsageJobsError
 from jobs.pipeline.planning import make_scope
-from jobs.postgres import performance_checks, preflight, reader_choice, server_clock, source_checks
+from jobs.postgres import performance_checks, preflight, server_clock, source_checks
 from jobs.postgres.connections import Connection, open_link, transaction
 from jobs.postgres.conninfo import Address
 from jobs.postgres.errors import retry
 from jobs.postgres.findings import Finding
-from jobs.postgres.reader_choice import choose_reader
+from jobs.postgres.usage_reader import DIRECT, SESSION, choose_reader, describe_pooler
 from jobs.settings import Settings
 
 
@@ -28,7 +28,7 @@ def check(settings: Settings, address: Address) -> list[Finding]:
 
 def _check_connection(connection: Connection, settings: Settings, address: Address) -> Iterator[Finding]:
     """How the database is reached, and which reader will read usage."""
-    pool = reader_choice.describe_pooler(address, connection)
+    pool = describe_pooler(address, connection)
     yield Finding("ok", "connection", "a server, or a pooler", pool)
     found = "on" if connection.pgconn.ssl_in_use else "off"
     found += f" (sslmode={address.parts.get('sslmode', 'prefer')})"
@@ -37,7 +37,7 @@ def _check_connection(connection: Connection, settings: Settings, address: Addre
     else:
         expected, consequence = "on, the server's certificate verified", "Another server could answer"
         yield Finding("note", "TLS", expected, found, consequence, address.warning)
-    reader = choose_reader(settings.reader, address, pooled=pool not in (reader_choice.DIRECT, reader_choice.SESSION))
+    reader = choose_reader(settings.reader, address, pooled=pool not in (DIRECT, SESSION))
     yield Finding("ok", "reader", f"reader = {settings.reader!r}", reader)
 
 

@@ -29,10 +29,9 @@ from jobs.postgres.connections import Connection, read_value, transaction
 from jobs.postgres.credit_capabilities import find_unusable_accounts, find_unusable_payers
 from jobs.postgres.detection import Detected
 from jobs.postgres.month_figures import MonthFigures, read_month_figures
-from jobs.postgres.reader_choice import choose_for_rows
 from jobs.postgres.run_scope import RunScope
 from jobs.postgres.source_capabilities import SourceCapabilities
-from jobs.postgres.usage_reader import Reader
+from jobs.postgres.usage_reader import Reader, choose_for_rows
 
 AMOUNTS = ("total_cost", "credits_deducted", "uncovered", "amount_due", "amount_reported", "amount_free")
 

@@ -26,16 +26,16 @@ from jobs.pipeline.run_summary import summarize
 from jobs.pipeline.run_totals import Totals
 from jobs.pipeline.shrink_check import check_shrink
 from jobs.pipeline.workers import Workers
-from jobs.postgres import adoption, detection, preflight, price_overrides, reader_choice, run_log
+from jobs.postgres import adoption, detection, preflight, price_overrides, run_log
 from jobs.postgres.adoption import Adoption
 from jobs.postgres.connections import Connection, ReconnectingConnection, open_link, transaction
 from jobs.postgres.credit_capabilities import find_unusable_accounts
 from jobs.postgres.detection import Detected
 from jobs.postgres.errors import LOCK_ERRORS, retry
-from jobs.postgres.reader_choice import choose_for_rows, choose_reader
 from jobs.postgres.run_lock import check_ownership, hold_run_lock, send_pings, worker_name
 from jobs.postgres.run_scope import RunScope
 from jobs.postgres.source_capabilities import SourceCapabilities
+from jobs.postgres.usage_reader import Reader, choose_for_rows, choose_reader, is_transaction_pooled
 
 if TYPE_CHECKING:
     from jobs.pipeline.batches import BatchResult, BatchRunner
@@ -61,7 +61,7 @@ def run_job(request: RunRequest) -> Report:
         with request.stage("check"):
             source, findings = retry(lambda: preflight.inspect_source(link.connection, request.settings))
             preflight.refuse_findings(findings)
-            pooled = retry(lambda: reader_choice.is_transaction_pooled(request.address, link.connection))
+            pooled = retry(lambda: is_transaction_pooled(request.address, link.connection))
             reader_kind = choose_reader(request.settings.reader, request.address, pooled=pooled)
         if request.dry_run:
             report, totals = _compute_dry_run(request, link, source, reader_kind)
@@ -249,7 +249,6 @@ class _Run:
 
     def _batch_runner(self, work: WorkList) -> "BatchRunner":
         from jobs.pipeline.batches import BatchRunner
-        from jobs.postgres.usage_reader import Reader
 
         check = self.totals.recorder.check_batch if self.totals.recorder is not None else lambda _: None
         kind = choose_for_rows(self.reader_kind, self.request.settings.reader, work.rows)

@@ -94,7 +94,9 @@ def _from_csv(name: str, kind: pl.DataType | type[pl.DataType]) -> pl.Expr:
 
 def id_number(column: str) -> pl.Expr:
     """Returns a column of uuids as numbers: a third of the memory of text, and fast to sort."""
-    return pl.col(column).str.replace_all("-", "", literal=True).str.to_integer(base=16, dtype=pl.UInt128)
+    return (
+        pl.col(column).cast(pl.String).str.replace_all("-", "", literal=True).str.to_integer(base=16, dtype=pl.UInt128)
+    )
 
 
 def insert(connection: Connection, settings: Settings, of: Table, rows: pl.DataFrame, run_id: int) -> int:

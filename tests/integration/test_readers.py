@@ -25,10 +25,9 @@ from jobs.postgres.connections import Connection, connect, transaction
 from jobs.postgres.conninfo import Address
 from jobs.postgres.errors import is_transient
 from jobs.postgres.fingerprints import SEED
-from jobs.postgres.reader_choice import choose_reader
 from jobs.postgres.sql_loader import in_spans
 from jobs.postgres.usage_query import UsageQuery
-from jobs.postgres.usage_reader import Reader
+from jobs.postgres.usage_reader import Reader, choose_reader
 from jobs.settings import Settings, load
 
 JUNE = (date(2026, 6, 1), date(2026, 6, 30))

@@ -1,6 +1,6 @@
 """Both readers on a server that speaks TLS: what each can verify, and that neither gives a row of one that it refuses.
 
-What connectorx cannot do is pinned here: `usage_reader.choose` is built on it.
+What connectorx cannot do is pinned here: `usage_reader.choose_reader` is built on it.
 """
 
 import os
