@@ -21,46 +21,24 @@ _SSL_REQUEST = struct.pack("!ii", 8, 80877103)
 STARTING = "starting up|shutting down|in recovery mode|not yet accepting"
 """Messages of SQLSTATE 57P03: the server is starting or stopping."""
 PAUSED = "that the project is not paused (the dashboard restores it)"
-RAW = "raw in SUPABASE_DB_PASSWORD, or URL-encoded in DATABASE_URL"
-TRANSIENT = {
-    "remaining connection slots|too many (clients|connections)|max ?clients|no more connections allowed|"
-    "max ?client|unable to check out|query_wait_timeout|emaxconn": "No connection is free: close other clients or "
-    "enlarge the pool (Supabase: Database, Settings, pool size; the session pooler has few), or use the transaction "
-    "pooler (SUPABASE_CONNECTION=pooler, port 6543)",
-    "connection refused": "Nothing listens there: check host and port (Supabase: 6543 transaction pooler, 5432 "
-    f"session pooler or direct), that the server is up, and {PAUSED}",
-    "timeout|timed out": "The host does not answer: check host and port, firewalls and the project's network "
-    f"restrictions, and {PAUSED}",
-    "server closed the connection unexpectedly|connection reset|eof detected|server login|invalid response|"
-    "expected authentication request": "What answers there is not a PostgreSQL server, or it closed the connection: "
-    "check the port, and that the server behind a pooler is up",
-    "connect to the database": "The pooler does not reach the database: is the project up, or paused (the dashboard "
-    "restores it)? Wait some minutes, then run again",
-}
-"""Causes that may go away by themselves: remedy by pattern."""
 PERMANENT = {
-    "allow_list": "The project does not admit this machine: add its address to the network restrictions (Database, "
-    "Settings)",
     "circuit ?breaker.*authenticat|authenticat.*circuit ?breaker|too many authentication": "Too many wrong "
     "passwords: correct the password (SUPABASE_DB_PASSWORD raw, or in DATABASE_URL URL-encoded), wait some minutes, "
     "then run again",
-    "no tenant identifier|enoidentifier": "A pooler takes the user name postgres.<ref>: give SUPABASE_PROJECT_REF, "
-    "or that user in DATABASE_URL",
-    "not permitted to log in": "The role needs LOGIN: ALTER ROLE … LOGIN",
-    "permission denied for database": "The role needs CONNECT: GRANT CONNECT ON DATABASE … TO the role",
-    r'authentication failed for user "postgres\.': "The password is wrong; or, on a direct connection, the user: "
-    f"postgres.<ref> is for the pooler, a direct one takes postgres. Give the password {RAW}",
+    "not permitted to log in|permission denied for database": "The role needs LOGIN and CONNECT: ALTER ROLE … LOGIN; "
+    "GRANT CONNECT ON DATABASE … TO the role",
+    r'no tenant identifier|enoidentifier|role "postgres\.[^"]*" does not exist': "The user postgres.<ref> is for a "
+    "pooler, which takes no other: give SUPABASE_PROJECT_REF, or that user in DATABASE_URL; on a direct connection "
+    "the user is postgres",
     "tenant or user not found|tenant/user .* not found|enotfound|no such user": "The pooler knows no such project or "
     "user: check SUPABASE_PROJECT_REF (the user name is postgres.<ref>) and SUPABASE_REGION (the dashboard's Connect "
     f"shows the pooler's host; of aws-1-REGION… give aws-1-REGION), and {PAUSED}",
-    "password authentication failed|sasl authentication failed|wrong password|authentication failed|auth failed|"
-    "invalid password": f"The password (or the user) is wrong: give it {RAW}; a forgotten one is reset in the "
-    "dashboard (Database, Settings)",
-    "no password supplied": "Give a password: SUPABASE_DB_PASSWORD (raw), or in DATABASE_URL (URL-encoded)",
-    r'role "postgres\.[^"]*" does not exist': "postgres.<ref> is a user name for the pooler: on a direct connection "
-    "the user is postgres",
-    'role ".*" does not exist': "There is no such role: check the user name in the address",
-    'database ".*" does not exist|no such database': "There is no such database: Supabase's is called postgres",
+    "authentication failed|auth failed|wrong password|invalid password|no password supplied": "The password is missing "
+    "or wrong, or the user is (a pooler takes postgres.<ref>, a direct connection postgres): give the password raw in "
+    "SUPABASE_DB_PASSWORD, or URL-encoded in DATABASE_URL; a forgotten one is reset in the dashboard (Database, "
+    "Settings)",
+    '(role|database) ".*" does not exist|no such database': "There is no such role, or no such database: check both in "
+    "the address (Supabase's database is postgres)",
     "translate host name|name or service not known|nodename nor servname|name resolution|no address associated|"
     "name does not resolve": "There is no host of this name: check SUPABASE_PROJECT_REF (or the host in "
     "DATABASE_URL), that this machine resolves names, and that the project still exists",
@@ -69,13 +47,30 @@ PERMANENT = {
     "of your own, without TLS, add ?sslmode=disable to DATABASE_URL",
     "does not match host name": "The server shows another host's certificate: use the host that the certificate "
     "names, and check that no other server answers in its place",
-    "pg_hba.conf": "The server does not admit this user from this machine: check its network restrictions",
+    "pg_hba.conf|allow_list": "This user is not admitted from this machine: add its address to the network "
+    "restrictions (Supabase: Database, Settings)",
     "unrecognized configuration parameter|invalid value for parameter|unsupported startup parameter": "The server "
     "does not take a setting that the address gives it: correct options=… in DATABASE_URL (or PGOPTIONS), or take it "
     "out",
     "root certificate file": "Give the file of the authority's certificate: root_certificate in the settings",
 }
 """Causes that a retry does not change: remedy by pattern. The first that matches counts."""
+TRANSIENT = {
+    "remaining connection slots|too many (clients|connections)|max ?client|no more connections allowed|"
+    "unable to check out|query_wait_timeout|emaxconn": "No connection is free: close other clients or enlarge the pool "
+    "(Supabase: Database, Settings, pool size; the session pooler has few), or use the transaction pooler "
+    "(SUPABASE_CONNECTION=pooler, port 6543)",
+    "connection refused": "Nothing listens there: check host and port (Supabase: 6543 transaction pooler, 5432 "
+    f"session pooler or direct), that the server is up, and {PAUSED}",
+    "timeout|timed out": "The host does not answer: check host and port, firewalls and the project's network "
+    f"restrictions, and {PAUSED}",
+    "server closed the connection unexpectedly|connection reset|eof detected|server login|invalid response|"
+    "expected authentication request": "What answers there is not a PostgreSQL server, or it closed the connection: "
+    "check the port, and that the server behind a pooler is up",
+    "connect to the database": f"The pooler does not reach the database: wait some minutes, and check {PAUSED}",
+    "": "Check host, port, user and password in DATABASE_URL (or the SUPABASE_… variables), and that the server is up",
+}
+"""Causes that may go away by themselves."""
 
 INVALID_VALUE = 'invalid (integer value|port number)|invalid [\\w"]+ value:|could not match \\d+ '
 """Messages of libpq about an invalid parameter value, before it connects."""
@@ -105,16 +100,8 @@ def _classify(words: str, address: Address) -> tuple[type[PreflightError], str]:
         return PreflightError, IPV6_REMEDY
     if re.search(STARTING, words):
         return StartingError, "The server is not ready yet: run again in a moment"
-    for pattern, remedy in PERMANENT.items():
-        if re.search(pattern, words):
-            return PreflightError, remedy
-    for pattern, remedy in TRANSIENT.items():
-        if re.search(pattern, words):
-            return UnreachableError, IPV6_REMEDY if _has_only_ipv6(address) and not _reaches_ipv6() else remedy
-    remedy = (
-        "Check host, port, user and password in DATABASE_URL (or the SUPABASE_… variables), and that the server is up"
-    )
-    return UnreachableError, remedy
+    kinds = ((PERMANENT, PreflightError), (TRANSIENT, UnreachableError))
+    return next((kind, table[of]) for table, kind in kinds for of in table if re.search(of, words))
 
 
 def _has_only_ipv6(address: Address) -> bool:
@@ -122,14 +109,6 @@ def _has_only_ipv6(address: Address) -> bool:
     with suppress(OSError, UnicodeError):
         found = socket.getaddrinfo(address.host, None, type=socket.SOCK_STREAM)
         return {family for family, *_ in found} == {socket.AF_INET6}
-    return False
-
-
-def _reaches_ipv6() -> bool:
-    """Whether this machine has a route to IPv6 addresses."""
-    with suppress(OSError), socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as probe:
-        probe.connect(("2001:4860:4860::8888", 9))  # a datagram socket sends nothing here: it only looks for a route
-        return True
     return False
 
 
