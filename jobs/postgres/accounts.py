@@ -15,10 +15,10 @@ from jobs.domain.schemas import ACCOUNTS, BILLING_MODE_ENTRIES, DRAWN, IS_DRAWN
 from jobs.postgres import billing_mode_history, fingerprints
 from jobs.postgres.connections import Connection, prefer_indexes
 from jobs.postgres.credit_capabilities import COLUMNS, CreditCapabilities
-from jobs.postgres.detection import mode_hashes_values
+from jobs.postgres.detection import month_values
 from jobs.postgres.errors import name_refusals
 from jobs.postgres.run_scope import RunScope
-from jobs.postgres.sql_loader import compose, text_array
+from jobs.postgres.sql_loader import bind_columns, compose, text_array
 from jobs.postgres.table_io import read_frame, stage_rows
 from jobs.settings import Settings
 
@@ -170,21 +170,17 @@ def compute_credit_hashes(
     Call it before posting, with the accounts of all users of ``postings`` locked.
     """
     entries = billing_mode_history.known_entries_query(billing_modes.select(list(BILLING_MODE_ENTRIES)).rows())
-    sums = postings.group_by("user_id").agg(pl.col("free", "purchased").sum())
+    sums = postings.group_by("user_id").agg(pl.col("free", "purchased").sum()).select("user_id", "free", "purchased")
+    drawn = ((user, unscaled(free), unscaled(purchased)) for user, free, purchased in sums.iter_rows())
     text = compose(
         "detection.credit_hashes" if scope.credits.has_accounts else "detection.credit_hashes_without_accounts",
         scope.settings,
-        modes=compose("detection.mode_hashes", entries=entries),
+        entries=entries,
         account_hash=fingerprints.account_hash(scope.credits, after_draws=True),
         usable=scope.credits.usable(),
     )
-    values = mode_hashes_values(scope, scope.window.months) | {
-        "users": sorted(users),
-        "drawn_users": sums["user_id"].to_list(),
-        "drawn_free": [unscaled(amount) for amount in sums["free"]],
-        "drawn_purchased": [unscaled(amount) for amount in sums["purchased"]],
-    }
-    rows = connection.execute(text, values).fetchall()
+    values = month_values(scope, scope.window.months) | bind_columns("drawn_users drawn_free drawn_purchased", drawn)
+    rows = connection.execute(text, values | {"users": sorted(users)}).fetchall()
     return pl.DataFrame(rows, schema=CREDIT_HASHES, orient="row")
 
 

@@ -12,7 +12,7 @@ user-months (``pipeline.month_hashes``). Users whom a batch sets aside stand in 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
-from typing import Any, LiteralString, NamedTuple
+from typing import Any, NamedTuple
 
 from psycopg import sql
 
@@ -21,7 +21,7 @@ from jobs.domain.work_list import BatchLimits, WorkList
 from jobs.postgres import debts, fingerprints
 from jobs.postgres.connections import Connection
 from jobs.postgres.run_scope import RunScope
-from jobs.postgres.sql_loader import compose, in_spans, text_array
+from jobs.postgres.sql_loader import bind_columns, compose, in_spans, text_array
 
 STREAMED = 1000
 """Rows of the work list that are fetched at a time."""
@@ -87,13 +87,22 @@ def detect(
     """
     connection.execute(MEMORY)
     counts_new_days = scope.new_days is not None and not is_recheck
-    text, values = _work_list_query(scope, months, is_recheck=is_recheck, counts_new_days=counts_new_days)
+    text = _work_list_query(scope, months, is_recheck=is_recheck, counts_new_days=counts_new_days)
+    values = _comparison_values(scope, months) | {
+        "credit_terms": scope.credit_terms,
+        "counts_new_days": counts_new_days,
+        "rated": sorted(scope.cost_rules.rated),
+        "writes_credits": scope.credits.has_accounts,
+        "all_users": full,
+    }
+    if is_recheck:
+        values["forced"] = [False] * len(months)
     by_month, ownerless = dict[date, MonthCount](), 0
     limits = limits or BatchLimits(scope.settings.batch_rows, scope.settings.batch_writes)
     work, only_new_days = WorkList(limits), WorkList(limits)
     changed = WorkList(limits) if counts_new_days else work
     # Streamed: in a first run it has all users.
-    found = connection.cursor().stream(text, values | {"all_users": full}, size=STREAMED)
+    found = connection.cursor().stream(text, values, size=STREAMED)
     for user, month, rows, users, stored, writes, is_changed, new_rows in found:
         if user is not None:
             work.add(user, rows, writes)
@@ -110,41 +119,26 @@ def detect(
 
 def _work_list_query(
     scope: RunScope, months: Sequence[date], *, is_recheck: bool, counts_new_days: bool
-) -> tuple[sql.Composed, dict[str, Any]]:
-    """Returns the query of ``detect`` and its values; ``counts_new_days``: apart from the covered ones."""
-    credits, account_hash = scope.credits, fingerprints.account_hash(scope.credits)
-    accounts = "detection.account_hashes" if credits.has_accounts else "detection.no_account_hashes"
-    joins = compose(
-        "detection.credit_joins",
-        modes=compose("detection.mode_hashes", entries=scope.billing_modes_query()),
-        account_hashes=compose(accounts, scope.settings, account_hash=account_hash),
-        open_debts=debts.open_totals_query(scope),
-    )
-    now = _differs_condition("f.row_count, f.usage_hash, f.written_hash", "modes_hash", "rates_hash", "overrides_hash")
-    covered = _differs_condition(
-        "f.row_count - f.new_rows, f.usage_hash # coalesce(f.new_usage, 0),"
-        " f.written_hash # coalesce(f.new_written, 0)",
-        *("covered_modes", "covered_rates", "covered_overrides"),
-    )
-    flags = compose("detection.flags", differs=now, covered_differs=covered)
-    text = compose(
+) -> sql.Composed:
+    """Returns the query of ``detect``; ``counts_new_days``: apart from the covered ones."""
+    credits, replaced = scope.credits, dict[str, sql.Composable]()
+    if not counts_new_days:  # then nothing more is computed for each row
+        replaced["new_days"] = compose("detection.no_new_days")
+    if not credits.has_accounts:
+        replaced |= {"account_hashes": compose("detection.no_account_hashes"), "draws_without_usage": sql.SQL("")}
+    return compose(
         "detection.work_list",
-        compared=_compared_query(scope, months, flags, joins, counts_new_days=counts_new_days),
-        draws_without_usage=_draws_without_usage_query(scope, months) if credits.has_accounts else sql.SQL(""),
+        scope.settings,
+        **_compared_parts(scope, months),
+        entries=scope.billing_modes_query(),
+        account_hash=fingerprints.account_hash(credits),
+        open_debts=debts.open_totals_query(scope),
         debts=debts.debt_users_query(scope, is_recheck=is_recheck),
+        usable=credits.usable(),
+        draw_days=in_spans("usage_date", scope.window.spans_of(months)),
+        month_days=in_spans("usage_date", month_spans(months)),
+        **replaced,
     )
-    values = _comparison_values(scope, months) | mode_hashes_values(scope, months)
-    values |= {"credit_terms": scope.credit_terms, "counts_new_days": counts_new_days}
-    values |= {"rated": sorted(scope.cost_rules.rated), "writes_credits": credits.has_accounts}
-    if is_recheck:
-        values["forced"] = [False] * len(months)
-    return text, values
-
-
-def _differs_condition(usage: LiteralString, modes: str, rates: str, overrides: str) -> sql.Composed:
-    """Returns the condition that an input of a user-month has changed: of all its days, or of the covered ones."""
-    columns = {"modes": sql.Identifier(modes), "rates": sql.Identifier(rates), "overrides": sql.Identifier(overrides)}
-    return compose("detection.differs", usage=sql.SQL(usage), **columns)
 
 
 def find_changed_inputs(
@@ -155,8 +149,14 @@ def find_changed_inputs(
     Returns the number of rows by month now, and every user-month that differs.
     """
     connection.execute(MEMORY)
-    compared = _compared_query(scope, months, compose("detection.changed_inputs"), sql.SQL(""), counts_new_days=False)
-    text = compose("detection.differences", compared=compared)
+    text = compose(
+        "detection.differences",
+        scope.settings,
+        **_compared_parts(scope, months),
+        flags=compose("detection.changed_inputs"),
+        joins=sql.SQL(""),
+        new_days=compose("detection.no_new_days"),
+    )
     rows = connection.execute(text, _comparison_values(scope, months)).fetchall()
     return (
         {month: count for user, month, *_, count in rows if user is None},
@@ -171,11 +171,8 @@ def read_fingerprints(
     text = compose(
         "detection.users_fingerprints",
         scope.settings,
-        month=fingerprints.month_of(scope.window.months),
-        usage_hash=scope.query.usage_hash,
-        written_hash=scope.query.written_hash,
+        **_compared_parts(scope, scope.window.months),
         users=text_array(users),
-        days=in_spans("date", scope.window.spans()),
     )
     return {(user, month): (rows, usage, written) for user, month, rows, usage, written in connection.execute(text)}
 
@@ -187,40 +184,28 @@ def count_draws(connection: Connection, scope: RunScope, users: Collection[str])
     return dict(connection.execute(text).fetchall())
 
 
-def _draws_without_usage_query(scope: RunScope, months: Sequence[date]) -> sql.Composed:
-    return compose(
-        "detection.draws_without_usage",
-        scope.settings,
-        usable=scope.credits.usable(),
-        draw_days=in_spans("usage_date", scope.window.spans_of(months)),
-        month_days=in_spans("usage_date", month_spans(months)),
-    )
-
-
-def mode_hashes_values(scope: RunScope, months: Sequence[date]) -> dict[str, Any]:
-    """Returns the values of the query `mode_hashes`: months with their last day and their last covered day."""
+def _compared_parts(scope: RunScope, months: Sequence[date]) -> dict[str, sql.Composable]:
+    """Returns the parts of the query `compared` that every use of it has."""
     return {
-        "months": list(months),
-        "ends": [scope.window.last_of(month) for month in months],
-        "covered_ends": [scope.last_covered(month) for month in months],
+        "month": fingerprints.month_of(months),
+        "usage_hash": scope.query.usage_hash,
+        "written_hash": scope.query.written_hash,
+        "days": in_spans("date", scope.window.spans_of(months)),
     }
 
 
-def _compared_query(
-    scope: RunScope, months: Sequence[date], flags: sql.Composable, joins: sql.Composable, *, counts_new_days: bool
-) -> sql.Composed:
-    # Without new days nothing more is computed for each row.
-    new_days = "detection.new_days" if counts_new_days else "detection.no_new_days"
-    return compose(
-        "detection.compared",
-        scope.settings,
-        new_days=compose(new_days),
-        month=fingerprints.month_of(months),
-        usage_hash=scope.query.usage_hash,
-        written_hash=scope.query.written_hash,
-        days=in_spans("date", scope.window.spans_of(months)),
-        flags=flags,
-        joins=joins,
+def month_values(scope: RunScope, months: Sequence[date]) -> dict[str, list[Any]]:
+    """Returns the values of the queries `compared` and `mode_hashes` by month."""
+    return bind_columns(
+        "months ends covered_ends rates covered_rates forced currencies",
+        (
+            (
+                *(month, scope.window.last_of(month), scope.last_covered(month)),
+                *(scope.rates_hash(month), scope.rates_hash(month, scope.last_covered(month))),
+                *(month in scope.not_comparable, scope.currencies[month]),
+            )
+            for month in months
+        ),
     )
 
 
@@ -231,15 +216,5 @@ def _comparison_values(scope: RunScope, months: Sequence[date]) -> dict[str, Any
         for covered in [scope.overrides.digests(month, scope.last_covered(month))]
         for user, digest in scope.overrides.digests(month, scope.window.last_of(month)).items()
     ]
-    return {
-        "months": list(months),
-        "covered_to": scope.covered_to,
-        "rates": [scope.rates_hash(month) for month in months],
-        "covered_rates": [scope.rates_hash(month, scope.last_covered(month)) for month in months],
-        "forced": [month in scope.not_comparable for month in months],
-        "override_users": [user for user, *_ in overridden],
-        "override_months": [month for _, month, *_ in overridden],
-        "override_hashes": [digest for _, _, digest, _ in overridden],
-        "covered_overrides": [covered for *_, covered in overridden],
-        "currencies": [scope.currencies[month] for month in months],
-    }
+    names = "override_users override_months override_hashes covered_overrides"
+    return month_values(scope, months) | bind_columns(names, overridden) | {"covered_to": scope.covered_to}

@@ -39,14 +39,24 @@ count(*) FILTER (WHERE is_new) AS new_rows, bit_xor(usage_hash) FILTER (WHERE is
 0::bigint AS new_rows, 0::bigint AS new_usage, 0::bigint AS new_written
 
 -- name: differs
--- A condition: an input of a user-month has changed. A month without prepaid usage has no account in its credits_hash
--- (pipeline.month_hashes).
-({usage}) IS DISTINCT FROM (s.row_count, s.usage_hash, s.written_hash) OR m.forced
-  OR s.rates_hash IS DISTINCT FROM m.{rates} OR s.overrides_hash IS DISTINCT FROM o.{overrides}
+-- A condition: an input of a user-month has changed.
+(f.row_count, f.usage_hash, f.written_hash) IS DISTINCT FROM (s.row_count, s.usage_hash, s.written_hash) OR m.forced
+  OR s.rates_hash IS DISTINCT FROM m.rates_hash OR s.overrides_hash IS DISTINCT FROM o.overrides_hash
   OR s.currency IS DISTINCT FROM m.currency
-  OR s.credits_hash IS DISTINCT FROM concat_ws('.', coalesce(b.{modes}, 0)::text,
-    CASE WHEN split_part(s.credits_hash, '.', 2) = '' THEN '' ELSE coalesce(a.account_hash::text, '-') END,
-    %(credit_terms)s::text, d.debts)
+  OR s.credits_hash IS DISTINCT FROM concat_ws('.', coalesce(b.modes_hash, 0)::text, {paying})
+
+-- name: covered_differs
+-- The same of the covered days.
+(f.row_count - f.new_rows, f.usage_hash # coalesce(f.new_usage, 0), f.written_hash # coalesce(f.new_written, 0))
+    IS DISTINCT FROM (s.row_count, s.usage_hash, s.written_hash) OR m.forced
+  OR s.rates_hash IS DISTINCT FROM m.covered_rates OR s.overrides_hash IS DISTINCT FROM o.covered_overrides
+  OR s.currency IS DISTINCT FROM m.currency
+  OR s.credits_hash IS DISTINCT FROM concat_ws('.', coalesce(b.covered_modes, 0)::text, {paying})
+
+-- name: paying
+-- The other parts of credits_hash. A month without prepaid usage has no account in it (pipeline.month_hashes).
+CASE WHEN split_part(s.credits_hash, '.', 2) = '' THEN '' ELSE coalesce(a.account_hash::text, '-') END,
+    %(credit_terms)s::text, d.debts
 
 -- name: flags
 -- Columns of `compared` for the work list: whether a user-month differs, whether its covered days do, and
@@ -56,9 +66,9 @@ count(*) FILTER (WHERE is_new) AS new_rows, bit_xor(usage_hash) FILTER (WHERE is
     ELSE {covered_differs} END AS is_changed,
   f.new_rows, month = ANY(%(rated)s::date[]) OR %(writes_credits)s AND coalesce(b.is_prepaid, false) AS is_written
 
--- name: credit_joins
+-- name: joins
 -- Joins of `compared` for the work list: billing modes, account and open debts of a user.
-LEFT JOIN ({modes}) AS b USING (user_id, month)
+LEFT JOIN ({mode_hashes}) AS b USING (user_id, month)
   LEFT JOIN ({account_hashes}) AS a USING (user_id)
   LEFT JOIN ({open_debts}) AS d USING (user_id)
 
@@ -169,7 +179,7 @@ GROUP BY user_id, month
 SELECT u.user_id, m.month, coalesce(b.modes_hash, 0), a.account_hash, coalesce(a.is_usable, false)
 FROM unnest(%(users)s::text[]) AS u(user_id)
 CROSS JOIN unnest(%(months)s::date[]) AS m(month)
-LEFT JOIN ({modes}) AS b ON b.user_id = u.user_id AND b.month = m.month
+LEFT JOIN ({mode_hashes}) AS b ON b.user_id = u.user_id AND b.month = m.month
 LEFT JOIN (
   SELECT a.user_id, bit_xor({account_hash}) AS account_hash, bool_and({usable}) AS is_usable
   FROM {app.user_credits} AS a
@@ -184,7 +194,7 @@ LEFT JOIN (
 SELECT u.user_id, m.month, coalesce(b.modes_hash, 0), NULL::bigint, false
 FROM unnest(%(users)s::text[]) AS u(user_id)
 CROSS JOIN unnest(%(months)s::date[]) AS m(month)
-LEFT JOIN ({modes}) AS b ON b.user_id = u.user_id AND b.month = m.month
+LEFT JOIN ({mode_hashes}) AS b ON b.user_id = u.user_id AND b.month = m.month
 
 -- name: accounts_before
 -- By user-month a hash of the account without our own draws since it was last written. Any other change of the account
