@@ -6,7 +6,7 @@ type of each column.
 SELECT, CREATE TABLE and COPY are composed here: their lists of columns depend on the configured meters.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from datetime import date
 from io import BytesIO
 
@@ -69,34 +69,27 @@ def read_frame(connection: Connection, text: sql.Composable, schema: Schema) -> 
     return pl.concat(parse_block(block, schema) for block in read_csv_blocks(connection, text))
 
 
-def parse_block(block: BytesIO, schema: Schema) -> pl.DataFrame:
-    """Returns CSV of COPY, without a header, as a frame with the columns of ``schema``."""
-    texts = {name: _csv_type(kind) for name, kind in schema.items()}
-    is_empty = not block.getbuffer().nbytes
-    frame = pl.DataFrame(schema=texts) if is_empty else pl.read_csv(block, has_header=False, schema=texts)
-    return frame.with_columns(_from_csv(name, kind) for name, kind in schema.items())
-
-
-def _csv_type(kind: pl.DataType | type[pl.DataType]) -> pl.DataType | type[pl.DataType]:
-    if kind == pl.Int128:
-        return pl.Decimal(38, PLACES)
-    return pl.String if kind in (pl.UInt128, pl.Boolean) else kind
-
-
-def _from_csv(name: str, kind: pl.DataType | type[pl.DataType]) -> pl.Expr:
-    column = pl.col(name)
-    if kind == pl.Int128:
-        return column.to_physical()
-    if kind == pl.UInt128:
-        return id_number(name)
-    return column == "t" if kind == pl.Boolean else column
-
-
 def id_number(column: str) -> pl.Expr:
     """Returns a column of uuids as numbers: a third of the memory of text, and fast to sort."""
     return (
         pl.col(column).cast(pl.String).str.replace_all("-", "", literal=True).str.to_integer(base=16, dtype=pl.UInt128)
     )
+
+
+_CSV: dict[object, tuple[pl.DataType | type[pl.DataType], Callable[[str], pl.Expr]]] = {
+    pl.Int128: (pl.Decimal(38, PLACES), lambda name: pl.col(name).to_physical()),
+    pl.UInt128: (pl.String, id_number),
+    pl.Boolean: (pl.String, lambda name: pl.col(name) == "t"),
+}
+"""How a column is read of CSV, where not as the type that it has in a frame, and what makes that type of it."""
+
+
+def parse_block(block: BytesIO, schema: Schema) -> pl.DataFrame:
+    """Returns CSV of COPY, without a header, as a frame with the columns of ``schema``."""
+    texts = {name: _CSV[kind][0] if kind in _CSV else kind for name, kind in schema.items()}
+    is_empty = not block.getbuffer().nbytes
+    frame = pl.DataFrame(schema=texts) if is_empty else pl.read_csv(block, has_header=False, schema=texts)
+    return frame.with_columns(_CSV[kind][1](name) for name, kind in schema.items() if kind in _CSV)
 
 
 def insert(connection: Connection, settings: Settings, of: Table, rows: pl.DataFrame, run_id: int) -> int:
