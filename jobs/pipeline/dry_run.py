@@ -25,6 +25,7 @@ from jobs.pipeline.run_totals import Totals
 from jobs.pipeline.shrink_check import check_shrink
 from jobs.postgres import adoption, detection
 from jobs.postgres.adoption import Adoption
+from jobs.postgres.billing_mode_history import pending_query
 from jobs.postgres.connections import Connection, read_value, transaction
 from jobs.postgres.credit_capabilities import find_unusable_accounts, find_unusable_payers
 from jobs.postgres.detection import Detected
@@ -107,7 +108,7 @@ def _preview_end(connection: Connection, scope: RunScope, totals: Totals, *, ful
     totals.holding_up = find_unusable_payers(connection, scope.settings, scope.credits, scope.window.closing)
     closing = frozenset[date]() if totals.holding_up or totals.set_aside else scope.window.closing
     changes = compute_end(connection, scope, totals, by_month, closing, full=full)
-    pending = connection.execute(scope.new_billing_modes_query()).fetchall()
+    pending = connection.execute(pending_query(scope)).fetchall()
     if totals.recorder is not None:
         entries = [entry for entry in pending if entry[0] not in totals.users]
         totals.recorder.add_stage(END, changes.list_changes(entries))

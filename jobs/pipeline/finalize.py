@@ -112,7 +112,7 @@ def _append_billing_modes(
 
     Returns how many there are, and if a plan is compared the entries themselves.
     """
-    pending, entries = scope.new_billing_modes_query(), list[Entry]()
+    pending, entries = billing_mode_history.pending_query(scope), list[Entry]()
     if totals.recorder is not None:
         entries = connection.execute(pending).fetchall()
         pending = billing_mode_history.known_entries_query(entries)

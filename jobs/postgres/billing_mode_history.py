@@ -7,6 +7,7 @@ from psycopg import sql
 
 from jobs.postgres.connections import Connection
 from jobs.postgres.credit_capabilities import CreditCapabilities
+from jobs.postgres.run_scope import RunScope
 from jobs.postgres.sql_loader import compose, text_array
 from jobs.settings import Settings
 
@@ -14,30 +15,29 @@ Entry = tuple[str, date, str | None]
 """User, first day on which the billing mode is valid, billing mode."""
 
 
-def pending_query(
-    settings: Settings, credits: CreditCapabilities, day: date | None, users: Collection[str] | None = None
-) -> sql.Composed:
+def pending_query(scope: RunScope, users: Collection[str] | None = None) -> sql.Composed:
     """Returns the query (user_id, valid_from, mode) of the entries that are missing in rollup.billing_modes: of those
-    ``users`` (None: all) whose billing mode differs from their newest entry. Without a day there are none.
+    ``users`` (None: all) whose billing mode differs from their newest entry.
 
-    ``day``: the first day on which a changed billing mode is valid. Earlier days that no run has covered, after an
-    outage, so keep the billing mode in which they were used.
+    A changed billing mode is valid from ``scope.billing_modes_from`` on; without that day no entries are missing.
+    Earlier days that no run has covered, after an outage, so keep the billing mode in which they were used.
     """
-    if not credits.has_modes or day is None:
-        return compose("billing_modes.nothing_pending")
-    flag = settings.credits.feature_flag
-    mode = compose("billing_modes.mode" if flag is None else "billing_modes.mode_by_flag", flag=sql.Literal(flag))
-    some = _users_condition(users)
-    return compose("billing_modes.pending", settings, effective=mode, day=sql.Literal(day), some=some)
+    return compose("billing_modes.missing", scope.settings, **_parts(scope, users))
 
 
-def entries_query(
-    settings: Settings, credits: CreditCapabilities, day: date | None, users: Collection[str] | None = None
-) -> sql.Composed:
+def entries_query(scope: RunScope, users: Collection[str] | None = None) -> sql.Composed:
     """Returns the query (user_id, valid_from, mode, is_new) of all entries of ``users`` (None: all): stored entries and
     those of ``pending_query``."""
-    pending = pending_query(settings, credits, day, users)
-    return compose("billing_modes.entries", settings, some=_users_condition(users), pending=pending)
+    return compose("billing_modes.entries", scope.settings, **_parts(scope, users))
+
+
+def _parts(scope: RunScope, users: Collection[str] | None) -> dict[str, sql.Composable]:
+    some = sql.SQL("true").format() if users is None else sql.SQL("user_id = ANY({})").format(text_array(users))
+    if not scope.credits.has_modes or scope.billing_modes_from is None:
+        return {"some": some, "pending": compose("billing_modes.nothing_pending")}
+    flag = scope.settings.credits.feature_flag
+    mode = compose("billing_modes.mode" if flag is None else "billing_modes.mode_by_flag", flag=sql.Literal(flag))
+    return {"some": some, "effective": mode, "day": sql.Literal(scope.billing_modes_from)}
 
 
 def find_unknown_modes(connection: Connection, settings: Settings, credits: CreditCapabilities) -> list[str]:
@@ -50,10 +50,6 @@ def find_unknown_modes(connection: Connection, settings: Settings, credits: Cred
         "their usage counts as due"
         for mode, count, first in rows
     ]
-
-
-def _users_condition(users: Collection[str] | None) -> sql.Composed:
-    return sql.SQL("true").format() if users is None else sql.SQL("user_id = ANY({})").format(text_array(users))
 
 
 def append_entries(connection: Connection, settings: Settings, entries: sql.Composable, run_id: int) -> int:

@@ -13,7 +13,7 @@ from psycopg.rows import class_row
 
 from jobs.domain.billing_periods import month_spans
 from jobs.domain.fixed_point import unscaled
-from jobs.domain.tables import TABLES, USAGE_COLUMNS
+from jobs.domain.tables import USAGE_COLUMNS
 from jobs.postgres import fingerprints
 from jobs.postgres.connections import Connection
 from jobs.postgres.run_scope import RunScope
@@ -66,7 +66,6 @@ def payable_query(scope: RunScope, users: sql.Composable, run_id: int | None) ->
         "debts.payable",
         scope.settings,
         usage=sql.SQL(", ").join(sql.Identifier("u", column) for column, _ in USAGE_COLUMNS.values()),
-        same_day=_same_day(),
         deducted=deducted,
         ledger_hash=fingerprints.written_hash(cost, drawn),
         written_hash=fingerprints.written_hash(cost, shown),
@@ -75,17 +74,6 @@ def payable_query(scope: RunScope, users: sql.Composable, run_id: int | None) ->
         reported=scope.credits.reported,
         computed=sql.Literal(sorted(scope.window.months)),
         run_id=sql.Literal(run_id),
-    )
-
-
-def _same_day() -> sql.Composed:
-    """Returns the condition that ``r`` of user_daily is the row to which a usage row, ``u``, belongs."""
-    table = TABLES["user_daily"]
-    return sql.SQL(" AND ").join(
-        sql.SQL("r.{} IS NOT DISTINCT FROM u.{}" if table.may_be_null(name) else "r.{} = u.{}").format(
-            sql.Identifier(name), sql.Identifier(USAGE_COLUMNS[name].column)
-        )
-        for name in table.key
     )
 
 

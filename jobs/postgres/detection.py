@@ -18,7 +18,7 @@ from psycopg import sql
 
 from jobs.domain.billing_periods import month_spans
 from jobs.domain.work_list import BatchLimits, WorkList
-from jobs.postgres import debts, fingerprints
+from jobs.postgres import billing_mode_history, debts, fingerprints
 from jobs.postgres.connections import Connection
 from jobs.postgres.run_scope import RunScope
 from jobs.postgres.sql_loader import bind_columns, compose, in_spans, text_array
@@ -130,7 +130,7 @@ def _work_list_query(
         "detection.work_list",
         scope.settings,
         **_compared_parts(scope, months),
-        entries=scope.billing_modes_query(),
+        entries=billing_mode_history.entries_query(scope),
         account_hash=fingerprints.account_hash(credits),
         open_debts=debts.open_totals_query(scope),
         debts=debts.debt_users_query(scope, is_recheck=is_recheck),

@@ -4,18 +4,15 @@ It is decided before any usage is read, and is the same for every batch. No pola
 changed does not import it.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, timedelta
-
-from psycopg import sql
 
 from jobs.domain.backfill_request import Backfill
 from jobs.domain.billing_periods import Window
 from jobs.domain.fixed_point import PLACES
 from jobs.domain.meters import Meter
 from jobs.domain.rules import CostRules, CreditRules, PricingTerms
-from jobs.postgres import billing_mode_history
 from jobs.postgres.credit_capabilities import CreditCapabilities
 from jobs.postgres.fingerprints import FingerprintDefinition
 from jobs.postgres.price_overrides import Overrides
@@ -174,15 +171,6 @@ class RunScope:
     def credit_terms(self) -> str:
         """All settings and database features that decide how usage is paid: a part of credits_hash."""
         return f"{self.credit_rules}-{'shown' if self.credits.writes_deducted else 'apart'}"
-
-    def new_billing_modes_query(self) -> sql.Composed:
-        """Returns the query of the entries to add to rollup.billing_modes. Each batch adds those of its users, the end
-        of the run those of all other users."""
-        return billing_mode_history.pending_query(self.settings, self.credits, self.billing_modes_from)
-
-    def billing_modes_query(self, users: Collection[str] | None = None) -> sql.Composed:
-        """Returns the query of the billing-mode history of ``users`` (None: all), with the new entries."""
-        return billing_mode_history.entries_query(self.settings, self.credits, self.billing_modes_from, users)
 
     @property
     def rated_months(self) -> frozenset[date]:

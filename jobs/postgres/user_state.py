@@ -15,7 +15,7 @@ from jobs.domain.billing_periods import month_spans
 from jobs.domain.fixed_point import scaled
 from jobs.domain.rules import LOTS
 from jobs.domain.schemas import BILLING_MODE_ENTRIES, DRAWN, DRAWS, MISMATCHED, PAYABLE, USER_AS_CATEGORY
-from jobs.postgres import adoption, debts, table_io
+from jobs.postgres import adoption, billing_mode_history, debts, table_io
 from jobs.postgres.connections import Connection
 from jobs.postgres.run_scope import RunScope
 from jobs.postgres.sql_loader import compose, in_spans, job_table, join_columns, text_array
@@ -27,7 +27,7 @@ def read_billing_modes(connection: Connection, scope: RunScope, users: Collectio
 
     ``is_new``: not yet in rollup.billing_modes.
     """
-    rows = connection.execute(scope.billing_modes_query(users)).fetchall()
+    rows = connection.execute(billing_mode_history.entries_query(scope, users)).fetchall()
     return pl.DataFrame(rows, schema={**BILLING_MODE_ENTRIES, "is_new": pl.Boolean}, orient="row")
 
 

@@ -25,6 +25,10 @@ CASE WHEN billing_mode::text = 'prepaid'
   AND NOT (jsonb_typeof(feature_flags) = 'array' AND feature_flags ? {flag}) IS TRUE
   THEN 'postpaid' ELSE billing_mode::text END
 
+-- name: missing
+-- The entries to be added.
+{pending}
+
 -- name: pending
 -- Users whose billing mode now differs from the newest entry of the history, or who have no entry. A user gets one
 -- entry a day: a second change on the same day gets an entry on the next day.

@@ -22,7 +22,8 @@ CROSS JOIN LATERAL (
 ) AS w
 WHERE d.amount - d.settled - d.written_off >= {unit} AND {users} AND NOT {reported}
   AND m.month <> ALL({computed}::date[])
-  AND EXISTS (SELECT FROM {job.user_daily} AS r WHERE {same_day})
+  AND EXISTS (SELECT FROM {job.user_daily} AS r WHERE r.date = u.date AND r.user_id = u.user_id
+              AND r.cluster_id IS NOT DISTINCT FROM u.hopsworks_cluster_id)
   -- A run corrects a user-month once.
   AND NOT EXISTS (SELECT FROM {job.debts} AS s WHERE s.user_id = d.user_id AND s.run_id = {run_id}::bigint
                   AND date_trunc('month', s.usage_date)::date = m.month)
