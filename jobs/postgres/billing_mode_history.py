@@ -2,13 +2,14 @@
 
 from collections.abc import Collection, Sequence
 from datetime import date
+from typing import Any
 
 from psycopg import sql
 
 from jobs.postgres.connections import Connection
 from jobs.postgres.credit_capabilities import CreditCapabilities
 from jobs.postgres.run_scope import RunScope
-from jobs.postgres.sql_loader import compose, text_array
+from jobs.postgres.sql_loader import bind_columns, compose, text_array
 from jobs.settings import Settings
 
 Entry = tuple[str, date, str | None]
@@ -31,13 +32,13 @@ def entries_query(scope: RunScope, users: Collection[str] | None = None) -> sql.
     return compose("billing_modes.entries", scope.settings, **_parts(scope, users))
 
 
-def _parts(scope: RunScope, users: Collection[str] | None) -> dict[str, sql.Composable]:
+def _parts(scope: RunScope, users: Collection[str] | None) -> dict[str, Any]:
     some = sql.SQL("true").format() if users is None else sql.SQL("user_id = ANY({})").format(text_array(users))
     if not scope.credits.has_modes or scope.billing_modes_from is None:
         return {"some": some, "pending": compose("billing_modes.nothing_pending")}
     flag = scope.settings.credits.feature_flag
-    mode = compose("billing_modes.mode" if flag is None else "billing_modes.mode_by_flag", flag=sql.Literal(flag))
-    return {"some": some, "effective": mode, "day": sql.Literal(scope.billing_modes_from)}
+    mode = compose("billing_modes.mode" if flag is None else "billing_modes.mode_by_flag", flag=flag)
+    return {"some": some, "effective": mode, "day": scope.billing_modes_from}
 
 
 def find_unknown_modes(connection: Connection, settings: Settings, credits: CreditCapabilities) -> list[str]:
@@ -54,13 +55,9 @@ def find_unknown_modes(connection: Connection, settings: Settings, credits: Cred
 
 def append_entries(connection: Connection, settings: Settings, entries: sql.Composable, run_id: int) -> int:
     """Adds the rows of the query ``entries`` (of ``pending_query``), in the caller's transaction. Returns how many."""
-    return connection.execute(
-        compose("billing_modes.append", settings, entries=entries, run_id=sql.Literal(run_id))
-    ).rowcount
+    return connection.execute(compose("billing_modes.append", settings, entries=entries, run_id=run_id)).rowcount
 
 
 def known_entries_query(entries: Sequence[Entry]) -> sql.Composed:
     """Returns the query whose rows are the given ``entries``."""
-    columns = zip(*entries, strict=True) if entries else ((), (), ())
-    users, days, modes = (sql.Literal(list(column)) for column in columns)
-    return compose("billing_modes.known", users=users, days=days, modes=modes)
+    return compose("billing_modes.known", **bind_columns("users days modes", entries))

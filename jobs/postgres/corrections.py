@@ -24,7 +24,7 @@ def read_corrections(
     Amounts are units of 10^-10, null where an old version did not store them. Needs an open transaction.
     """
     condition = sql.SQL("true") if users is None else sql.SQL("c.user_id = ANY({})").format(text_array(users))
-    text = compose("corrections.of_month", settings, month=sql.Literal(month.isoformat()), users=condition)
+    text = compose("corrections.of_month", settings, month=month.isoformat(), users=condition)
     of = table_io.find_table(settings, "corrections")
     amounts = [
         f"{when}_{name}" for name in ("total", "uncovered", "amount_due", "amount_reported") for when in ("old", "new")

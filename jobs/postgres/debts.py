@@ -24,7 +24,7 @@ from jobs.settings import Settings
 
 def open_totals_query(scope: RunScope) -> sql.Composed:
     """Returns the query of the sum of each user's open debts: a part of credits_hash."""
-    return compose("debts.open_totals", scope.settings, rewritten=sql.Literal(sorted(scope.window.debt_months)))
+    return compose("debts.open_totals", scope.settings, rewritten=sorted(scope.window.debt_months))
 
 
 def debt_users_query(scope: RunScope, *, is_recheck: bool) -> sql.Composed:
@@ -32,7 +32,7 @@ def debt_users_query(scope: RunScope, *, is_recheck: bool) -> sql.Composed:
     users with debts that credit can settle. ``is_recheck``: only the first part."""
     credits, window, parts = scope.credits, scope.window, []
     if credits.has_accounts and window.closing:
-        parts.append(compose("debts.unwritten", scope.settings, closing=sql.Literal(sorted(window.closing))))
+        parts.append(compose("debts.unwritten", scope.settings, closing=sorted(window.closing)))
     if credits.has_accounts and window.open and not is_recheck:
         # Draws of open months that the run computes: those before `credits.start` stay.
         open_days = in_spans("usage_date", month_spans(window.open))
@@ -42,7 +42,7 @@ def debt_users_query(scope: RunScope, *, is_recheck: bool) -> sql.Composed:
             "debts.debtors",
             scope.settings,
             usable=credits.usable(),
-            unit=sql.Literal(unscaled(scope.credit_rules.unit)),
+            unit=unscaled(scope.credit_rules.unit),
             payable=payable_query(scope, sql.SQL("d.user_id = a.user_id"), None),
             open_days=open_days,
             reported=credits.reported,
@@ -69,11 +69,11 @@ def payable_query(scope: RunScope, users: sql.Composable, run_id: int | None) ->
         deducted=deducted,
         ledger_hash=fingerprints.written_hash(cost, drawn),
         written_hash=fingerprints.written_hash(cost, shown),
-        unit=sql.Literal(unscaled(scope.credit_rules.unit)),
+        unit=unscaled(scope.credit_rules.unit),
         users=users,
         reported=scope.credits.reported,
-        computed=sql.Literal(sorted(scope.window.months)),
-        run_id=sql.Literal(run_id),
+        computed=sorted(scope.window.months),
+        run_id=run_id,
     )
 
 

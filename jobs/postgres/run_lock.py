@@ -35,7 +35,6 @@ ANSWER_SECONDS = 5
 SILENCE_SECONDS = 60
 """How long the lock connection, or a transaction of a run, may get nothing from its client."""
 Take = Callable[[Connection], None]
-"""Takes the locks of a transaction, or raises LockedError."""
 
 
 def worker_name(settings: Settings) -> str:

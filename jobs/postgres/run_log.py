@@ -14,7 +14,7 @@ from jobs.domain.errors import PreflightError
 from jobs.domain.fixed_point import PLACES
 from jobs.postgres.connections import Connection, read_dicts, read_row, read_value, transaction
 from jobs.postgres.errors import name_refusals
-from jobs.postgres.sql_loader import compose, in_spans
+from jobs.postgres.sql_loader import bind_columns, compose, in_spans
 from jobs.settings import Settings
 
 
@@ -133,10 +133,9 @@ def record_cost_modes(
 ) -> None:
     """Stores cost mode, currency and fingerprint definition of months that no run has covered, in the caller's
     transaction: after a crash the next run then computes only the rest."""
-    text = compose("months.record_modes", settings)
-    for month, mode in modes.items():
-        values = {"month": month, "cost_mode": mode, "fingerprint": fingerprint_definitions.get(month)}
-        connection.execute(text, values | {"currency": currencies[month]})
+    rows = ((month, mode, fingerprint_definitions.get(month), currencies[month]) for month, mode in modes.items())
+    values = bind_columns("months modes fingerprints currencies", rows)
+    connection.execute(compose("months.record_modes", settings), values)
 
 
 def update_months(

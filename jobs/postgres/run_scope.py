@@ -24,7 +24,7 @@ from jobs.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class RunScope:
-    """What is the same for all batches of a run, and decided before usage is read.
+    """What is the same for all batches of a run.
 
     - ``cost_modes``: the cost mode of each month
     - ``month_records``: the rows of rollup.months
@@ -65,12 +65,10 @@ class RunScope:
 
     @property
     def source(self) -> SourceCapabilities:
-        """What the source database has."""
         return self.query.source
 
     @property
     def credits(self) -> CreditCapabilities:
-        """What the source database has for credits."""
         return self.query.source.credits
 
     @property

@@ -32,8 +32,9 @@ def read_queries(subject: str) -> dict[str, LiteralString]:
     return {name: body.strip() for name, body in zip(found[1::2], found[2::2], strict=True)}
 
 
-def compose(name: str, settings: Settings | None = None, /, **parts: sql.Composable) -> sql.Composed:
-    """Returns the query ``name`` ("subject.query") with its ``{parts}`` filled in.
+def compose(name: str, settings: Settings | None = None, /, **parts: Any) -> sql.Composed:
+    """Returns the query ``name`` ("subject.query") with its ``{parts}`` filled in. A part that is no SQL becomes a
+    literal.
 
     ``settings``: name the schemas of its ``{app.…}`` and ``{job.…}`` tables; a query without such tables needs none.
     """

@@ -46,7 +46,7 @@ def read_adopted_elsewhere(connection: Connection, scope: RunScope, users: Colle
     schema = {name: DRAWS[name] for name in ("id", "user_id")}
     if not scope.credits.has_accounts or not users:
         return pl.DataFrame(schema=schema)
-    months, some = sql.Literal([str(month) for month in scope.window.months]), text_array(users)
+    months, some = [str(month) for month in scope.window.months], text_array(users)
     text = compose("ledger.adopted_elsewhere", draws=ledger_table(scope), users=some, months=months)
     return table_io.read_frame(connection, text, schema)
 
@@ -108,7 +108,7 @@ def _classify_mismatches(connection: Connection, scope: RunScope, found: pl.Data
 def read_debts(connection: Connection, scope: RunScope, users: Collection[str]) -> pl.DataFrame:
     """Returns the debts of ``users`` in months that are closed, or that the run closes."""
     of = table_io.find_table(scope.settings, "debts")
-    months = sql.Literal(sorted(scope.window.debt_months))
+    months = sorted(scope.window.debt_months)
     text = compose("debts.stored", scope.settings, users=text_array(users), rewritten=months)
     return table_io.read_frame(connection, text, table_io.frame_schema(of, of.computed))
 
@@ -134,7 +134,7 @@ def read_days(connection: Connection, scope: RunScope, days: Sequence[date], use
 
     The condition names each day, because the primary key begins with the day.
     """
-    named = sql.Literal([day.isoformat() for day in days])
+    named = [day.isoformat() for day in days]
     condition = sql.SQL("date = ANY({}::date[]) AND user_id = ANY({})").format(named, text_array(users))
     return table_io.read_rows(connection, scope.settings, table_io.find_table(scope.settings, "user_daily"), condition)
 
@@ -177,4 +177,4 @@ def ledger_and_transactions_query(
 
 def our_transactions_condition(settings: Settings) -> sql.Composed:
     """Returns the condition that a transaction was posted by a run of this schema."""
-    return compose("ledger.our_transactions", settings, schema=sql.Literal(settings.rollup_schema))
+    return compose("ledger.our_transactions", settings, schema=settings.rollup_schema)

@@ -8,7 +8,7 @@ the variable; the key; the value; and the remedy.
 
 import json
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
@@ -38,8 +38,7 @@ PREFIX = "USAGE_JOBS_"
 CONFIG = "USAGE_JOBS_CONFIG"
 """The only variable with that prefix that is not a setting: the path of the settings file."""
 ENV_LOCAL = ".env.local"
-PATHS = ("embedded", "root_certificate", "rates")
-REPORT_PATHS = ("logo", "template")
+PATHS = ("embedded", "root_certificate", "rates", "reports.logo", "reports.template", "schedule.reports")
 WITHOUT_FIGURES = {"batch_rows", "batch_writes", "workers", "reader", "schedule", "watch_months"}
 WITHOUT_FIGURES |= {"embedded", "root_certificate", "reports"}
 """Settings that cannot change any figure: they affect only where and how fast a run computes."""
@@ -155,14 +154,8 @@ def load(config: Path | None, env: Mapping[str, str], cwd: Path) -> Settings:
         raise ConfigError(f"{file}: {key}: unknown setting; {remedy}")
     values["is_rates_set"] = "rates" in values
     values.setdefault("rates", "rates.csv")
-    _resolve_paths(values, PATHS, "", origins, file.parent, cwd)
-    if isinstance(reports := values.get("reports"), dict):
-        _resolve_paths(reports, REPORT_PATHS, "reports.", origins, file.parent, cwd)
-    schedule = values.get("schedule")
-    if isinstance(schedule, dict) and schedule.get("reports") and "://" not in str(schedule["reports"]):
-        _resolve_paths(schedule, ("reports",), "schedule.", origins, file.parent, cwd)
-        schedule["reports"] = str(schedule["reports"])
-    rates = values["rates"]
+    _resolve_paths(values, origins, file.parent, cwd)
+    rates = Path(values["rates"])
     shown = rates.relative_to(cwd) if rates.is_relative_to(cwd) else rates
     card = parse(files.read(rates, "rates"), str(shown), [meter.name for meter in meters])
     database, warning = choose_database(env, local)
@@ -179,13 +172,14 @@ def load(config: Path | None, env: Mapping[str, str], cwd: Path) -> Settings:
     return settings
 
 
-def _resolve_paths(
-    values: dict[str, Any], names: Collection[str], table: str, origins: Mapping[str, str], folder: Path, cwd: Path
-) -> None:
-    """Makes the paths ``names`` of ``values`` absolute: one in the settings file is relative to the file's ``folder``,
-    one in a variable to the working directory. ``table``: the table of the settings, with its dot."""
-    for name in values.keys() & names:
-        values[name] = (cwd if f"{table}{name}" in origins else folder) / str(values[name])
+def _resolve_paths(values: dict[str, Any], origins: Mapping[str, str], folder: Path, cwd: Path) -> None:
+    """Makes PATHS absolute: one in the settings file is relative to the file's ``folder``, one in a variable to the
+    working directory. An address of fsspec stays as it is."""
+    for path in PATHS:
+        table, _, name = path.rpartition(".")
+        of = values.get(table) if table else values
+        if isinstance(of, dict) and of.get(name) and "://" not in str(of[name]):
+            of[name] = str((cwd if path in origins else folder) / str(of[name]))
 
 
 def _overlay(values: dict[str, Any], env: Mapping[str, str]) -> dict[str, str]:

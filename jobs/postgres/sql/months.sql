@@ -49,10 +49,10 @@ SELECT EXISTS (SELECT FROM {job.user_daily} WHERE {days})
 (m.row_count IS NOT NULL OR m.closed_at IS NOT NULL OR EXISTS (SELECT FROM {job.user_monthly} AS u WHERE u.month = m.month))
 
 -- name: record_modes
--- Stores the cost mode and the currency of a month: the first run that covers it decides, before it writes anything
+-- Stores the cost mode and the currency of months: the first run that covers one decides, before it writes anything
 -- else. A run that died before it wrote anything of the month has not covered it.
 INSERT INTO {job.months} AS m (month, cost_mode, fingerprint, currency)
-VALUES (%(month)s, %(cost_mode)s, %(fingerprint)s, %(currency)s)
+SELECT * FROM unnest(%(months)s::date[], %(modes)s::text[], %(fingerprints)s::text[], %(currencies)s::text[])
 ON CONFLICT (month) DO UPDATE
 SET cost_mode = EXCLUDED.cost_mode, fingerprint = EXCLUDED.fingerprint, currency = EXCLUDED.currency
 WHERE NOT {is_covered}
