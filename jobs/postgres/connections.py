@@ -16,10 +16,10 @@ from psycopg.abc import Params
 from psycopg.pq import Conninfo, TransactionStatus
 from psycopg.rows import Row, dict_row
 
-from jobs.domain.errors import UsageJobsError
+from jobs.domain.errors import StartingError, UsageJobsError
 from jobs.postgres import connect_errors
 from jobs.postgres.conninfo import Address
-from jobs.postgres.errors import is_starting, retry, translate_error
+from jobs.postgres.errors import retry, translate_error
 from jobs.postgres.socket_watchdog import WatchedConnection, deadline, shutdown_socket
 from jobs.postgres.sql_loader import compose, escape_percent
 
@@ -174,7 +174,10 @@ def transaction(
 def open_link(address: Address, name: str = "usage-jobs") -> Iterator[ReconnectingConnection]:
     """Opens a connection whose driver errors are translated into ours, with a message for an operator."""
     try:
-        with retry(lambda: ReconnectingConnection(address, name), while_=is_starting) as link:
+        # Wrong passwords, tried again, could lock an account, and a wrong address would only cost time.
+        with retry(
+            lambda: ReconnectingConnection(address, name), while_=lambda error: isinstance(error, StartingError)
+        ) as link:
             yield link
     except psycopg.Error as error:
         raise translate_error(error, address) from error

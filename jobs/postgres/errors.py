@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import psycopg
 
-from jobs.domain.errors import PreflightError, RefusedError, StartingError, UnreachableError, UsageJobsError
+from jobs.domain.errors import PreflightError, RefusedError, UnreachableError, UsageJobsError
 from jobs.postgres.conninfo import Address
 
 T = TypeVar("T")
@@ -62,12 +62,6 @@ def is_transient(error: psycopg.Error | UnreachableError) -> bool:
     if error.sqlstate is None:
         return isinstance(error, psycopg.OperationalError | psycopg.InternalError)
     return error.sqlstate.startswith(RETRIED)
-
-
-def is_starting(error: psycopg.Error | UnreachableError) -> bool:
-    """Whether the server is starting or stopping. A first connection is retried for no other reason: wrong passwords
-    could lock an account, and a wrong address would only cost time."""
-    return isinstance(error, StartingError)
 
 
 def retry(

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
@@ -22,28 +22,15 @@ IDENTIFIER = r"[a-z][a-z0-9_]{0,49}"
 DERIVED = ("_cost", "_days", "_stored")
 """Endings of columns that are made from a column: a meter's cost, its sum over days, and its stored value."""
 _OWN_COLUMNS = {column for table in ROLL_UPS.values() for column in table.columns if not column.endswith(DERIVED)}
-_FRAME_COLUMNS = """
+_OTHER_COLUMNS = """
     recorded deducted reported rows lacks_recorded new_total_cost new_total new_credits_deducted starts_month
-    starts_day none cluster quantity price per
+    starts_day none cluster quantity price per total adjustment
     imported class prepaid_part due_part open changed modes_hash account_hash is_usable
-    has_account valid_from mode free_granted total_purchased free_used total_used drawn"""
-_EXPORT_COLUMNS = "closed corrections user_name user_email"
-_LOT_COLUMNS = [
-    pattern.format(lot)
-    for lot in LOTS
-    for pattern in ("{}", "ledger_{}", "imported_{}", "fixed_{}", "{}_left", "{}_drawn")
-]
-RESERVED = frozenset(
-    [
-        *_OWN_COLUMNS,
-        *USAGE_COLUMNS,
-        *_FRAME_COLUMNS.split(),
-        *_EXPORT_COLUMNS.split(),
-        *_LOT_COLUMNS,
-        "total",
-        "adjustment",
-    ]
-)
+    has_account valid_from mode free_granted total_purchased free_used total_used drawn
+    closed corrections user_name user_email"""
+_OF_LOTS = ("{}", "ledger_{}", "imported_{}", "fixed_{}", "{}_left", "{}_drawn")
+_LOT_COLUMNS = {pattern.format(lot) for lot in LOTS for pattern in _OF_LOTS}
+RESERVED = frozenset(_OWN_COLUMNS | USAGE_COLUMNS.keys() | _LOT_COLUMNS | set(_OTHER_COLUMNS.split()))
 """A meter's name is a column of the roll-ups and of the frames: these are columns already, or would be with _cost.
 
 Columns of overrides begin with override_. Columns that only one function uses begin with _, and a meter's name does
@@ -122,13 +109,6 @@ class ReportSettings(BaseModel):
     billing_account: str = ""
 
 
-NESTED: dict[str, type[BaseModel]] = {
-    "credits": CreditSettings,
-    "schedule": ScheduleSettings,
-    "reports": ReportSettings,
-}
-
-
 def make_meters(file: Path, tables: object, origins: Mapping[str, str]) -> tuple[Meter, ...]:
     """The meters of ``tables``, by name. Raises ConfigError naming ``file``, or the variable in ``origins``."""
     if not isinstance(tables, dict) or not tables:
@@ -163,7 +143,7 @@ def validate(model: type[M], values: object, file: Path, origins: Mapping[str, s
         key = ".".join((*at, *(str(part) for part in first["loc"])))
         where = origins.get(key, str(file))
         if first["type"] == "extra_forbidden":
-            of = NESTED.get(str(first["loc"][0]), model) if len(first["loc"]) > 1 else model
+            of: Any = model.model_fields[str(first["loc"][0])].annotation if len(first["loc"]) > 1 else model
             known = sorted({field.alias or name for name, field in of.model_fields.items()} - COMPUTED_FIELDS)
             raise ConfigError(f"{where}: {key}: unknown setting; expected one of {', '.join(known)}") from None
         # The message of pydantic in the style of ours: "expected …".
