@@ -37,12 +37,8 @@ SILENCE_SECONDS = 60
 Take = Callable[[Connection], None]
 
 
-def worker_name(settings: Settings) -> str:
+def worker_name(settings: Settings, kind: str = "usage-jobs") -> str:
     """Returns the application_name of the connections on which runs of this schema work, without the token."""
-    return _connection_name("usage-jobs", settings)
-
-
-def _connection_name(kind: str, settings: Settings) -> str:
     # An application_name has 63 bytes at most, including blank and token; the server replaces all but ASCII in it.
     return f"{kind} {settings.rollup_schema}"[: 62 - TOKEN_LENGTH].encode("ascii", "replace").decode()
 
@@ -63,7 +59,7 @@ def send_pings(
     - ``take``: called in each transaction of the lock connection
     """
     # The application_name says "guard": operators know it.
-    lock = retry(lambda: ReconnectingConnection(address, _connection_name("usage-jobs guard", settings)))
+    lock = retry(lambda: ReconnectingConnection(address, worker_name(settings, "usage-jobs guard")))
     try:
         # All tries on one ReconnectingConnection: it terminates a lost session that may still hold the lock.
         retry(lambda: _begin(lock, take))
