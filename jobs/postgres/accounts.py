@@ -172,12 +172,14 @@ def compute_credit_hashes(
     entries = billing_mode_history.known_entries_query(billing_modes.select(list(BILLING_MODE_ENTRIES)).rows())
     sums = postings.group_by("user_id").agg(pl.col("free", "purchased").sum()).select("user_id", "free", "purchased")
     drawn = ((user, unscaled(free), unscaled(purchased)) for user, free, purchased in sums.iter_rows())
+    accounts = {} if scope.credits.has_accounts else {"drawn_hashes": compose("detection.no_account_hashes")}
     text = compose(
-        "detection.credit_hashes" if scope.credits.has_accounts else "detection.credit_hashes_without_accounts",
+        "detection.credit_hashes",
         scope.settings,
         entries=entries,
         account_hash=fingerprints.account_hash(scope.credits, after_draws=True),
         usable=scope.credits.usable(),
+        **accounts,
     )
     values = month_values(scope, scope.window.months) | bind_columns("drawn_users drawn_free drawn_purchased", drawn)
     rows = connection.execute(text, values | {"users": sorted(users)}).fetchall()

@@ -161,8 +161,8 @@ GROUP BY user_id, m.month
 SELECT user_id, bit_xor({account_hash}) AS account_hash FROM {app.user_credits} AS a GROUP BY user_id
 
 -- name: no_account_hashes
--- The same where there is no table of accounts.
-SELECT NULL::text AS user_id, NULL::bigint AS account_hash WHERE false
+-- The same, and `drawn_hashes`, where there is no table of accounts.
+SELECT NULL::text AS user_id, NULL::bigint AS account_hash, NULL::boolean AS is_usable WHERE false
 
 -- name: users_fingerprints
 -- The fingerprints of some users' months now, to be compared with the rows that a batch has read.
@@ -174,27 +174,21 @@ FROM (
 GROUP BY user_id, month
 
 -- name: credit_hashes
--- By user and month, of some users: hashes of their billing modes, and of their accounts as they will be when the draws
--- of a batch are posted.
+-- By user and month, of some users: hashes of their billing modes, and of their accounts.
 SELECT u.user_id, m.month, coalesce(b.modes_hash, 0), a.account_hash, coalesce(a.is_usable, false)
 FROM unnest(%(users)s::text[]) AS u(user_id)
 CROSS JOIN unnest(%(months)s::date[]) AS m(month)
 LEFT JOIN ({mode_hashes}) AS b ON b.user_id = u.user_id AND b.month = m.month
-LEFT JOIN (
-  SELECT a.user_id, bit_xor({account_hash}) AS account_hash, bool_and({usable}) AS is_usable
-  FROM {app.user_credits} AS a
-  LEFT JOIN unnest(%(drawn_users)s::text[], %(drawn_free)s::numeric[], %(drawn_purchased)s::numeric[])
-    AS p(user_id, free, purchased) ON p.user_id = a.user_id
-  CROSS JOIN LATERAL (SELECT coalesce(p.free, 0) AS free, coalesce(p.purchased, 0) AS purchased) AS d
-  WHERE a.user_id = ANY(%(users)s::text[]) GROUP BY a.user_id
-) AS a ON a.user_id = u.user_id
+LEFT JOIN ({drawn_hashes}) AS a ON a.user_id = u.user_id
 
--- name: credit_hashes_without_accounts
--- The same where there is no table of accounts.
-SELECT u.user_id, m.month, coalesce(b.modes_hash, 0), NULL::bigint, false
-FROM unnest(%(users)s::text[]) AS u(user_id)
-CROSS JOIN unnest(%(months)s::date[]) AS m(month)
-LEFT JOIN ({mode_hashes}) AS b ON b.user_id = u.user_id AND b.month = m.month
+-- name: drawn_hashes
+-- A hash of each account as it will be when the draws of a batch are posted.
+SELECT a.user_id, bit_xor({account_hash}) AS account_hash, bool_and({usable}) AS is_usable
+FROM {app.user_credits} AS a
+LEFT JOIN unnest(%(drawn_users)s::text[], %(drawn_free)s::numeric[], %(drawn_purchased)s::numeric[])
+  AS p(user_id, free, purchased) ON p.user_id = a.user_id
+CROSS JOIN LATERAL (SELECT coalesce(p.free, 0) AS free, coalesce(p.purchased, 0) AS purchased) AS d
+WHERE a.user_id = ANY(%(users)s::text[]) GROUP BY a.user_id
 
 -- name: accounts_before
 -- By user-month a hash of the account without our own draws since it was last written. Any other change of the account

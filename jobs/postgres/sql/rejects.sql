@@ -15,9 +15,16 @@ SELECT r.usage_daily_id, coalesce(u.user_id, r.row->>'user_id'), r.reason, r.row
 FROM {job.rejects} AS r LEFT JOIN {app.usage_daily} AS u ON u.id = r.usage_daily_id AND {days}
 WHERE r.usage_daily_id = ANY(%(ids)s::uuid[])
    OR u.user_id = ANY(%(users)s::text[])
-   OR u.user_id IS NULL AND r.row->>'user_id' = ANY(%(users)s::text[]) AND EXISTS (
-     SELECT FROM unnest(%(firsts)s::text[], %(lasts)s::text[]) AS s(first, last)
-     WHERE r.row->>'date' BETWEEN s.first AND s.last)
+   OR u.user_id IS NULL AND r.row->>'user_id' = ANY(%(users)s::text[]) AND {is_on_days}
+
+-- name: is_undated
+-- A condition: a stored reject is of no day.
+coalesce(r.row->>'date', 'infinity') IN ('infinity', '-infinity')
+
+-- name: is_on_days
+-- A condition: a stored reject is of one of the days in question.
+EXISTS (SELECT FROM unnest(%(firsts)s::text[], %(lasts)s::text[]) AS s(first, last)
+        WHERE r.row->>'date' BETWEEN s.first AND s.last)
 
 -- name: upsert
 -- Inserts or updates rejects. An unchanged reject is not written, so last_seen changes only with the row.
@@ -36,10 +43,8 @@ DELETE FROM {job.rejects} WHERE usage_daily_id = ANY(%(ids)s::uuid[])
 SELECT r.usage_daily_id, coalesce(u.user_id, r.row->>'user_id'), r.reason, r.row
 FROM {job.rejects} AS r LEFT JOIN {app.usage_daily} AS u ON u.id = r.usage_daily_id
 WHERE r.usage_daily_id = ANY(%(ids)s::uuid[])
-   OR coalesce(r.row->>'date', 'infinity') IN ('infinity', '-infinity')
-   OR r.row->>'user_id' IS NULL AND EXISTS (
-     SELECT FROM unnest(%(firsts)s::text[], %(lasts)s::text[]) AS s(first, last)
-     WHERE r.row->>'date' BETWEEN s.first AND s.last)
+   OR {is_undated}
+   OR r.row->>'user_id' IS NULL AND {is_on_days}
    OR u.user_id IS NOT NULL
      AND (u.user_id IS DISTINCT FROM r.row->>'user_id' OR u.date::text IS DISTINCT FROM r.row->>'date')
      AND EXISTS (
@@ -49,9 +54,7 @@ WHERE r.usage_daily_id = ANY(%(ids)s::uuid[])
 -- name: count
 -- How many rows are rejected, on the days in question or without a day.
 SELECT count(*) FROM {job.rejects} AS r
-WHERE coalesce(r.row->>'date', 'infinity') IN ('infinity', '-infinity') OR EXISTS (
-  SELECT FROM unnest(%(firsts)s::text[], %(lasts)s::text[]) AS s(first, last)
-  WHERE r.row->>'date' BETWEEN s.first AND s.last)
+WHERE {is_undated} OR {is_on_days}
 
 -- name: reject_rows
 -- Rows that cannot be priced, with all columns that the job reads.
