@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from jobs.pipeline.run_request import Progress
     from jobs.postgres.conninfo import Address
     from jobs.reports.export import Exported
-    from jobs.reports.focus import FocusFile
     from jobs.settings import Settings
 
 _SHOWN = ("total_cost", "change", "drawn", "BilledCost", "EffectiveCost")
@@ -77,7 +76,7 @@ def _make_request(arguments: Namespace) -> ExportRequest:
 
 def _write(
     settings: Settings, address: Address, request: ExportRequest, file: IO[bytes], progress: Progress
-) -> Exported | FocusFile:
+) -> Exported:
     if request.format == "focus":
         from jobs.reports.focus import export_focus
 
@@ -97,7 +96,7 @@ class _StandardOutput:
         return int(buffer.write(content))
 
 
-def _describe(request: ExportRequest, done: Exported | FocusFile) -> Result:
+def _describe(request: ExportRequest, done: Exported) -> Result:
     """The file that was written: its months, rows, and sums by currency."""
     found: dict[str, Any] = {"path": str(request.out), "by": request.by, "format": request.format}
     found |= {"months": done.months, "rows": done.rows, "figures": done.figures, "notes": done.notes}

@@ -7,11 +7,12 @@ from datetime import date
 from decimal import Decimal
 from typing import IO, Any
 
-from jobs.domain.billing_periods import first_open_month, is_closed, last_of, months_of
+from jobs.domain.billing_periods import last_of, months_of
 from jobs.domain.errors import ConfigError
 from jobs.domain.wording import name_some
+from jobs.pipeline.covered_months import read_covered_months
 from jobs.pipeline.run_request import Progress
-from jobs.postgres import export_queries, run_log, server_clock
+from jobs.postgres import export_queries
 from jobs.postgres.connections import Connection, open_link, transaction
 from jobs.postgres.conninfo import Address
 from jobs.postgres.errors import is_transient, retry
@@ -30,7 +31,7 @@ MOST_ROWS = {"xlsx": export_workbook.MOST_ROWS, "md": export_markdown.MOST_ROWS}
 class Exported:
     """A file that was written: its months, how many rows it has, their sums by currency and column, and notes."""
 
-    months: Sequence[Mapping[str, Any]]
+    months: Sequence[Any]
     rows: int
     figures: Mapping[str, Mapping[str, Decimal | int]]
     notes: tuple[str, ...] = field(default=())
@@ -44,25 +45,36 @@ def export(
     Raises ConfigError for a month that no run has covered, and for more rows than the format takes.
     """
     check_request(request)
-    begun: list[bool] = []
 
-    def write_once() -> Exported:
-        with transaction(link.connection, snapshot=True) as connection:
-            months, furthest = _find_months(connection, settings, request)
-            query = export_queries.make_query(
-                connection, settings, request.by, request.users, request.clusters, with_names=request.with_names
-            )
-            notes = tuple(_find_notes(connection, query, months, furthest, with_names=request.with_names))
-            rows = _count(connection, query, request, months)
-            table = ExportTable(request.by, query.columns, months, notes)
-            begun.append(True)
-            with _open(request.format, file, table, settings) as write:
-                totals = _write_months(connection, query, table, write, lambda stage, done: progress(stage, done, rows))
+    def write(connection: Connection, begin: Callable[[], None]) -> Exported:
+        months, furthest = _find_months(connection, settings, request)
+        query = export_queries.make_query(
+            connection, settings, request.by, request.users, request.clusters, with_names=request.with_names
+        )
+        notes = tuple(_find_notes(connection, query, months, furthest, with_names=request.with_names))
+        rows = _count(connection, query, request, months)
+        table = ExportTable(request.by, query.columns, months, notes)
+        begin()
+        with _open(request.format, file, table, settings) as write:
+            totals = _write_months(connection, query, table, write, lambda stage, done: progress(stage, done, rows))
         return Exported(table.describe()["months"], totals.rows, totals.by_currency(), notes)
 
+    return write_once(address, write)
+
+
+def write_once(address: Address, write: Callable[[Connection, Callable[[], None]], Exported]) -> Exported:
+    """Returns what ``write`` returns: called with a snapshot, and with a function that it calls before the first byte.
+
+    Until then it is called again after an error that passes; later a second try would write the same rows again.
+    """
+    begun: list[bool] = []
+
+    def attempt() -> Exported:
+        with transaction(link.connection, snapshot=True) as connection:
+            return write(connection, lambda: begun.append(True))
+
     with open_link(address) as link:
-        # Only before the first byte: a second try would write the same rows again.
-        return retry(write_once, while_=lambda error: not begun and is_transient(error))
+        return retry(attempt, while_=lambda error: not begun and is_transient(error))
 
 
 def _write_months(
@@ -94,23 +106,19 @@ def _find_months(
     connection: Connection, settings: Settings, request: ExportRequest
 ) -> tuple[tuple[MonthOfExport, ...], date | None]:
     """Returns the months of ``request``, and the last covered day. Raises ConfigError where one is not covered."""
-    today = server_clock.today(connection)
-    history, records = run_log.read_history(connection, settings, today)
+    covered = read_covered_months(connection, settings)
+    records = covered.records
     asked = months_of(request.first, request.last)
     if missing := [month for month in asked if month not in records.modes]:
-        covered = sorted(records.modes)
-        found = f"covered are {covered[0]:%Y-%m} to {covered[-1]:%Y-%m}" if covered else "no run has been done yet"
+        known = sorted(records.modes)
+        found = f"covered are {known[0]:%Y-%m} to {known[-1]:%Y-%m}" if known else "no run has been done yet"
         option = "--month" if missing[0] == request.first else "--to"
         raise ConfigError(
             f"{option} {missing[0]:%Y-%m}: expected months that runs have covered; {found}. Give others, or let "
             "usage-jobs run or backfill cover it first"
         )
-    first_open = first_open_month(history, settings.start, today)
-    months = (
-        MonthOfExport(month, records.currencies[month] or settings.currency, is_closed(month, history, first_open))
-        for month in asked
-    )
-    return tuple(months), history.furthest
+    months = (MonthOfExport(month, covered.currency(month), covered.is_closed(month)) for month in asked)
+    return tuple(months), covered.history.furthest
 
 
 def _count(

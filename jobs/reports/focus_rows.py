@@ -1,7 +1,9 @@
-"""The rows of a FOCUS file: usage, adjustments and free credits of some users of a month.
+"""The rows of a FOCUS file: usage, adjustments and free credits of some users of a month, and its corrections.
 
-Amounts are units of 10^-10 here. ``focus_table`` makes the columns of the file from them.
+Amounts are units of 10^-10 here. ``focus_columns`` makes the columns of the file from them.
 """
+
+from collections.abc import Sequence
 
 import polars as pl
 
@@ -9,7 +11,6 @@ from jobs.domain.fixed_point_columns import int128
 from jobs.domain.schemas import FREE, Schema
 from jobs.domain.tables import USER_DAY
 from jobs.postgres.run_scope import RunScope
-from jobs.reports.credit_shares import share_columns
 from jobs.reports.focus_charges import list_charges
 from jobs.reports.focus_columns import COSTS, PAYMENTS
 from jobs.reports.rated_month import RatedUsers
@@ -140,3 +141,76 @@ def _stored_columns() -> dict[str, str]:
     """The columns of user_monthly that say how a month is paid, each with its name in rated rows."""
     names = {column: column for column in PAYMENT_SUMS if column != "credits_deducted"}
     return names | {"credits_free": "free", "credits_purchased": "purchased"}
+
+
+def list_corrections(scope: RunScope, corrections: pl.DataFrame) -> pl.DataFrame:
+    """Returns the rows (focus_rows.ROWS) of ``corrections`` (postgres.corrections) of the month of ``scope``.
+
+    The usage of the file is that of the tables, with every correction in it. So each correction has two rows: one with
+    ChargeClass Correction, and one without that takes the same amounts off again. The rows without ChargeClass then add
+    up to the month as it was closed, those with it to its corrections, and all together to the tables.
+    """
+    change = {name: _change(name) for name in ("total", "uncovered", "amount_due", "amount_reported")}
+    cause = pl.format("correction by run {} ({})", "run_id", "cause")
+    reason = pl.when(pl.col("reason").fill_null("") != "").then(pl.lit(": ") + pl.col("reason")).otherwise(pl.lit(""))
+    corrected = corrections.select(
+        "user_id",
+        category=pl.lit("Adjustment"),
+        charge_class=pl.lit("Correction"),
+        text=pl.lit("The ") + cause + reason,
+        first=pl.lit(scope.window.first),
+        last=pl.lit(scope.window.last),
+        list_cost=change["total"],
+        contracted_cost=change["total"],
+        effective_cost=pl.when(pl.col("billing_mode") == "free").then(int128(0)).otherwise(change["total"]),
+        billed_cost=change["amount_due"] + change["amount_reported"],
+        uncovered=change["uncovered"],
+        amount_due=change["amount_due"],
+        amount_reported=change["amount_reported"],
+    )
+    rows = complete(corrected)
+    before = rows.filter(pl.any_horizontal(pl.col(name) != 0 for name in AMOUNTS)).with_columns(
+        *((int128(0) - pl.col(name)).alias(name) for name in AMOUNTS),
+        charge_class=pl.lit(None, dtype=pl.String),
+        text=pl.lit("The month before the c") + pl.col("text").str.slice(len("The c")),
+    )
+    return pl.concat([rows, before]).sort("user_id", maintain_order=True)
+
+
+def _change(name: str) -> pl.Expr:
+    """The new amount less the old one; 0 where these were not stored."""
+    return (pl.col(f"new_{name}") - pl.col(f"old_{name}")).fill_null(int128(0))
+
+
+def share_by_cost(amount: int, costs: Sequence[int]) -> list[int]:
+    """Returns a share of ``amount`` for each of ``costs``, in proportion to it; the shares add up to ``amount``.
+
+    Each share is rounded down; the units that are left go to the largest remainders, the first one where these are
+    equal. Where the costs add up to 0, the last one gets all. A negative cost gets a negative share.
+    """
+    total = sum(costs)
+    if not amount or not costs:
+        return [0] * len(costs)
+    if amount == total:
+        return list(costs)
+    if not total:
+        return [0] * (len(costs) - 1) + [amount]
+    parts = [divmod(amount * cost, total) for cost in costs]
+    shares = [quotient for quotient, _ in parts]
+    left = amount - sum(shares)
+    for n in sorted(range(len(parts)), key=lambda n: abs(parts[n][1]), reverse=True)[:left]:
+        shares[n] += 1
+    return shares
+
+
+def share_columns(amounts: Sequence[int], sizes: Sequence[int], costs: Sequence[int]) -> list[int]:
+    """Returns ``share_by_cost`` of each of ``amounts`` among its charges, one list for all.
+
+    ``sizes``: how many of ``costs`` belong to each amount, in order.
+    """
+    shares: list[int] = []
+    start = 0
+    for amount, size in zip(amounts, sizes, strict=True):
+        shares += share_by_cost(amount, costs[start : start + size]) if amount else [0] * size
+        start += size
+    return shares

@@ -4,29 +4,25 @@ A figure of a file must be the figure of the tables. So the result of each user 
 whose usage or prices have changed since the last run is refused.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
 
 import polars as pl
 
 from jobs.audit.recalculation import is_same, join_stored
 from jobs.credits.allocation import apply_ledger
-from jobs.domain.billing_periods import Window, last_of
-from jobs.domain.errors import ConfigError, DataChangedError
+from jobs.domain.errors import DataChangedError
 from jobs.domain.tables import USER_DAY, USER_MONTH
 from jobs.domain.wording import name_some
 from jobs.domain.work_list import BatchLimits
 from jobs.pipeline.batch_input import BatchInput, of_users
 from jobs.pipeline.batch_reading import read_input
-from jobs.pipeline.planning import make_window_scope
 from jobs.pipeline.rollup_targets import compute_days_target, compute_months_target
-from jobs.postgres import detection, preflight, run_log, server_clock
+from jobs.postgres import detection
 from jobs.postgres.connections import Connection
 from jobs.postgres.conninfo import Address
 from jobs.postgres.run_scope import RunScope
 from jobs.postgres.usage_reader import Reader
-from jobs.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,22 +39,6 @@ class RatedUsers:
     inputs: BatchInput
 
 
-def open_month(connection: Connection, settings: Settings, month: date) -> RunScope:
-    """Returns the scope of ``month``, up to the last covered day. Needs an open transaction, best with a snapshot.
-
-    Raises PreflightError where the database cannot be read; ConfigError if no run has covered a day of the month.
-    """
-    source, findings = preflight.inspect_source(connection, settings)
-    preflight.refuse_findings(findings, purpose="read")
-    today = server_clock.today(connection)
-    history, months = run_log.read_history(connection, settings, today)
-    last = min(last_of(month), history.furthest or month - timedelta(days=1))
-    if last < month:
-        found = "none has been done" if history.furthest is None else f"the last covered day is {history.furthest}"
-        raise ConfigError(f"--month {month:%Y-%m}: expected a month of which a run has covered a day; {found}")
-    return make_window_scope(connection, settings, source, Window((month,), last, frozenset()), months)
-
-
 def rate_all_users(
     connection: Connection,
     address: Address,
@@ -73,9 +53,7 @@ def rate_all_users(
 
     Raises DataChangedError for a user whose result is not what is stored.
     """
-    most = min(rows or scope.settings.batch_rows, scope.settings.batch_rows)
-    limits = BatchLimits(most, most)
-    for users in detection.detect(connection, scope, scope.window.months, full=True, limits=limits).work:
+    for users in _list_work(connection, scope, rows):
         if named := users if only is None else [user for user in users if user in only]:
             yield rate_users(connection, address, scope, named)
 
@@ -84,9 +62,13 @@ def rate_all_unchanged_users(
     connection: Connection, address: Address, scope: RunScope
 ) -> Iterator[tuple[RatedUsers, frozenset[str]]]:
     """Yields what ``rate_unchanged_users`` returns, of all users of the month, in batches as ``rate_all_users``."""
-    limits = BatchLimits(scope.settings.batch_rows, scope.settings.batch_rows)
-    for users in detection.detect(connection, scope, scope.window.months, full=True, limits=limits).work:
+    for users in _list_work(connection, scope):
         yield rate_unchanged_users(connection, address, scope, users)
+
+
+def _list_work(connection: Connection, scope: RunScope, rows: int | None = None) -> Iterable[Sequence[str]]:
+    most = min(rows or scope.settings.batch_rows, scope.settings.batch_rows)
+    return detection.detect(connection, scope, scope.window.months, full=True, limits=BatchLimits(most, most)).work
 
 
 def rate_users(connection: Connection, address: Address, scope: RunScope, users: Collection[str]) -> RatedUsers:

@@ -11,17 +11,18 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from jobs.domain.billing_periods import first_open_month, is_closed, last_of
+from jobs.domain.billing_periods import last_of
 from jobs.domain.errors import ConfigError
+from jobs.pipeline.covered_months import open_month, read_covered_months
 from jobs.pipeline.output_files import replace_private
 from jobs.pipeline.run_request import Progress
-from jobs.postgres import run_log, server_clock, statements
+from jobs.postgres import statements
 from jobs.postgres.connections import Connection, query_database
 from jobs.postgres.conninfo import Address
 from jobs.postgres.people import Person, read_people
 from jobs.postgres.run_scope import RunScope
 from jobs.reports.logo import read_logo
-from jobs.reports.rated_month import RatedUsers, open_month, rate_all_unchanged_users, rate_users
+from jobs.reports.rated_month import RatedUsers, rate_all_unchanged_users, rate_users
 from jobs.reports.statement import Operator, Statement
 from jobs.reports.statement_figures import compute_figures
 from jobs.reports.statement_maker import MonthFacts, UserFacts, make_statement
@@ -88,8 +89,7 @@ def make_one(settings: Settings, address: Address, request: StatementRequest) ->
     operator = _make_operator(settings)
 
     def read(connection: Connection) -> tuple[Statement, list[str]]:
-        scope = open_month(connection, settings, request.month)
-        facts = _read_facts(connection, scope, operator)
+        scope, facts = _read_facts(connection, settings, request.month, operator)
         user = str(request.user)
         rated = rate_users(connection, address, scope, [user])
         made = [*_make_all(connection, scope, facts, rated, with_names=request.with_names)]
@@ -131,8 +131,7 @@ def _write_all(
     operator: Operator,
     progress: Progress | None,
 ) -> WrittenStatements:
-    scope = open_month(connection, settings, request.month)
-    facts = _read_facts(connection, scope, operator)
+    scope, facts = _read_facts(connection, settings, request.month, operator)
     folder = _require_folder(request.out)
     done = WrittenStatements(request.month, folder / f"{request.month:%Y-%m}-index.json", facts.last, facts.is_closed)
     done.notes = _notes(facts)
@@ -182,15 +181,16 @@ def _make_operator(settings: Settings) -> Operator:
     return Operator(reports.operator, tuple(reports.address.strip().splitlines()), read_logo(reports.logo))
 
 
-def _read_facts(connection: Connection, scope: RunScope, operator: Operator) -> MonthFacts:
-    settings, month = scope.settings, scope.window.first
-    today = server_clock.today(connection)
-    history, _ = run_log.read_history(connection, settings, today)
-    return MonthFacts(
+def _read_facts(
+    connection: Connection, settings: Settings, month: date, operator: Operator
+) -> tuple[RunScope, MonthFacts]:
+    covered = read_covered_months(connection, settings)
+    scope = open_month(connection, covered, month)
+    return scope, MonthFacts(
         month=month,
         last=scope.window.last,
-        is_closed=is_closed(month, history, first_open_month(history, settings.start, scope.window.last)),
-        is_over=today > last_of(month),
+        is_closed=covered.is_closed(month),
+        is_over=covered.today > last_of(month),
         currency=scope.currency,
         places=settings.currency_scale,
         ledger_places=scope.credit_rules.scale,

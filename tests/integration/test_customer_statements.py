@@ -203,6 +203,7 @@ def _as(role: str, url: str) -> str:
     [
         (("--user", "nobody", "--month", "2026-05"), "expected a value of usage_daily.user_id"),
         (("--user", "ada", "--month", "2027-01"), "expected a month of which a run has covered a day"),
+        (("--user", "ada", "--month", "2020-01"), "expected a month of which a run has covered a day"),
         (("--all", "--month", "2026-05"), "--all: expected --out DIR"),
         (("--month", "2026-05"), "one of the arguments --user --all is required"),
         (("--user", "ada", "--month", "2026-05", "--json"), "--json: expected --out FILE"),

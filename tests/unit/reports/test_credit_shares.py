@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.reports.credit_shares import share_by_cost, share_columns
+from jobs.reports.focus_rows import share_by_cost, share_columns
 
 costs = st.lists(st.integers(0, 10**25), min_size=1, max_size=8)
 
