@@ -5,14 +5,14 @@ All figures are exact, and of the job's own tables. They are rounded where they 
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import date, datetime, timedelta
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime
 from decimal import Decimal
 
 from jobs.domain.billing_periods import last_of, previous_month
-from jobs.domain.errors import ConfigError
+from jobs.pipeline.covered_months import read_covered_months
 from jobs.postgres import month_report as tables
-from jobs.postgres import run_log, server_clock
+from jobs.postgres import run_log
 from jobs.postgres.connections import Connection, query_database
 from jobs.postgres.conninfo import Address
 from jobs.postgres.invariants import InvariantCheck
@@ -21,7 +21,6 @@ from jobs.postgres.people import Person, read_people
 from jobs.postgres.run_log import MonthRecords
 from jobs.settings import Settings
 
-LISTS = ("top_users", "ran_out", "rejects", "corrections", "debts", "set_aside")
 NOTHING = Decimal(0)
 
 
@@ -39,7 +38,7 @@ class MonthBefore:
     last: date
     reason: str = ""
     cost: Decimal = NOTHING
-    cluster_costs: Mapping[str | None, Decimal] | None = None
+    cluster_costs: Mapping[str | None, Decimal] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +52,7 @@ class MonthReport:
     - ``day_costs``: date, cluster_id, total_cost, credits_deducted
     - ``clusters``: cluster_id, name, users, cost, cost_before; the highest cost first
     - ``movers``: user_id, cost, cost_before of the users whose cost has changed most
-    - ``lists``: the first rows of each of LISTS
+    - ``lists``: the first rows of each of postgres.month_report.LISTS
     - ``corrections``: number of corrections and users, and by how much they change the cost
     - ``set_aside``: how many users are set aside
     - ``runs``: the newest runs of the log
@@ -94,42 +93,36 @@ def read_month_report(settings: Settings, address: Address, month: date, *, name
 
 
 def _read(connection: Connection, settings: Settings, month: date, names: bool) -> MonthReport:
-    history, months = run_log.read_history(connection, settings, server_clock.today(connection))
-    last = _find_last_day(month, history.furthest, months)
-    costs = tables.read_day_costs(connection, settings, month, last)
+    covered = read_covered_months(connection, settings)
+    last, months = covered.last_day(month), covered.records
+    day_costs, _ = tables.read_day_costs(connection, settings, month, last)
     before = _read_before(connection, settings, last, months)
     modes = tables.read_billing_modes(connection, settings, month)
     movers = [] if before.reason else tables.read_movers(connection, settings, month, before.first, before.last)
-    lists = {name: tables.read_list(connection, settings, name, month) for name in LISTS}
+    lists = {name: tables.read_rows(connection, settings, name, month) for name in tables.LISTS}
     users = {row["user_id"] for rows in (movers, *lists.values()) for row in rows if "user_id" in row}
-    cluster_names = tables.read_cluster_names(connection, settings, month, before.first)
+    [corrections] = tables.read_rows(connection, settings, "correction_sums", month)
+    [set_aside] = tables.read_rows(connection, settings, "set_aside_count", month)
+    [closing] = tables.read_rows(connection, settings, "closed_at", month)
+    clusters = tables.read_rows(connection, settings, "cluster_names", month, before=before.first)
     return MonthReport(
         month=month,
         last=last,
-        currency=months.currencies[month] or settings.currency,
+        currency=covered.currency(month),
         cost_mode=months.modes[month],
-        **tables.read_closing(connection, settings, month),
+        **closing,
         before=before,
         totals=_sum_rows(modes),
         billing_modes=modes,
-        day_costs=costs.rows,
-        clusters=_join_clusters(costs.rows, before.cluster_costs or {}, cluster_names),
+        day_costs=day_costs,
+        clusters=_join_clusters(day_costs, before.cluster_costs, clusters),
         movers=movers,
         lists=lists,
-        corrections=tables.read_correction_sums(connection, settings, month),
-        set_aside=tables.count_set_aside(connection, settings),
+        corrections=corrections,
+        set_aside=set_aside["count"],
         runs=run_log.read_runs(connection, settings, tables.RUNS),
         people=read_people(connection, settings, users) if names else {},
     )
-
-
-def _find_last_day(month: date, furthest: date | None, months: MonthRecords) -> date:
-    """The last covered day of ``month``. Raises ConfigError if there is none."""
-    last = min(last_of(month), furthest or month - timedelta(days=1))
-    if last < month or month not in months.modes:
-        found = "none has been done" if furthest is None else f"the last covered day is {furthest}"
-        raise ConfigError(f"--month {month:%Y-%m}: expected a month of which a run has covered a day; {found}")
-    return last
 
 
 def _read_before(connection: Connection, settings: Settings, last: date, months: MonthRecords) -> MonthBefore:
@@ -144,10 +137,10 @@ def _read_before(connection: Connection, settings: Settings, last: date, months:
     one, other = months.currencies[month], months.currencies[first]
     if one != other:
         return replace(compared, reason=f"{first:%Y-%m} is in {other}, {month:%Y-%m} in {one}")
-    costs = tables.read_day_costs(connection, settings, first, last_before)
-    if not (costs.by_user or is_whole):
+    costs, is_by_user = tables.read_day_costs(connection, settings, first, last_before)
+    if not (is_by_user or is_whole):
         return replace(compared, reason=f"of {first:%Y-%m} only whole months of users are stored, no days")
-    by_cluster = _sum_by(costs.rows, "cluster_id")
+    by_cluster = _sum_clusters(costs)
     return replace(compared, cost=sum(by_cluster.values(), NOTHING), cluster_costs=by_cluster)
 
 
@@ -156,23 +149,21 @@ def _sum_rows(modes: Sequence[Row]) -> Row:
     return counts | {name: sum((row[name] for row in modes), NOTHING) for name in tables.AMOUNTS}
 
 
-def _sum_by(costs: Sequence[Row], key: str) -> dict[str | None, Decimal]:
+def _sum_clusters(costs: Sequence[Row]) -> dict[str | None, Decimal]:
     found: defaultdict[str | None, Decimal] = defaultdict(Decimal)
     for row in costs:
-        found[row[key]] += row["total_cost"]
+        found[row["cluster_id"]] += row["total_cost"]
     return found
 
 
-def _join_clusters(
-    costs: Sequence[Row], before: Mapping[str | None, Decimal], names: Mapping[str | None, Row]
-) -> list[Row]:
-    """The clusters of both months, the highest cost first."""
-    now = _sum_by(costs, "cluster_id")
-    rows = []
-    for cluster in now.keys() | before.keys():
-        named = names.get(cluster, {"name": None, "users": 0})
-        amounts = {"cost": now.get(cluster, NOTHING), "cost_before": before.get(cluster, NOTHING)}
-        rows.append({"cluster_id": cluster, "name": named["name"], "users": named["users"], **amounts})
+def _join_clusters(costs: Sequence[Row], before: Mapping[str | None, Decimal], stored: Sequence[Row]) -> list[Row]:
+    """The clusters of both months, the highest cost first; ``stored``: their names and users."""
+    now, known = _sum_clusters(costs), {row["cluster_id"]: row for row in stored}
+    rows = [
+        {"cluster_id": cluster, "name": None, "users": 0, **known.get(cluster, {})}
+        | {"cost": now.get(cluster, NOTHING), "cost_before": before.get(cluster, NOTHING)}
+        for cluster in now.keys() | before.keys()
+    ]
     return sorted(rows, key=lambda row: (-row["cost"], -row["cost_before"], row["cluster_id"] or ""))
 
 

@@ -1,9 +1,9 @@
 -- The operator's report of a month: every figure is one of the job's own tables. {month} and {before}: the months.
 
 -- name: closed_at
--- When a month was closed, and by which run; no row where it is open.
-SELECT closed_at AT TIME ZONE 'UTC' AS closed_at, closed_by FROM {job.months}
-WHERE month = %(month)s AND closed_at IS NOT NULL
+-- When a month was closed, and by which run; null where it is open.
+SELECT closed_at AT TIME ZONE 'UTC' AS closed_at, CASE WHEN closed_at IS NOT NULL THEN closed_by END AS closed_by
+FROM {job.months} WHERE month = %(month)s
 
 -- name: billing_modes
 -- What the users of each billing mode cost, and how that is paid.
