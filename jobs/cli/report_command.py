@@ -12,7 +12,7 @@ from jobs.cli.options import MONTH, NO_NAMES, option
 from jobs.cli.output import Bold, Result, lay_out, wrap
 from jobs.domain.errors import ConfigError
 from jobs.domain.wording import count, format_figure
-from jobs.reports.plain_text import cut
+from jobs.reports.pages import cut
 
 if TYPE_CHECKING:
     from jobs.reports.month_report import MonthReport

@@ -3,24 +3,24 @@
 Months are given as their first day. A day or a moment is UTC.
 """
 
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
-from typing import Any, TypeVar
+from typing import Any
 from uuid import UUID
 
 from psycopg import sql
-from psycopg.rows import class_row
 
 from jobs.domain.billing_periods import next_month
 from jobs.postgres.catalog import find_readable_columns
-from jobs.postgres.connections import Connection
+from jobs.postgres.connections import Connection, read_dicts
+from jobs.postgres.people import Person, read_people
 from jobs.postgres.sql_loader import compose
 from jobs.postgres.user_state import our_transactions_condition
 from jobs.settings import Settings
 
-T = TypeVar("T")
+Row = Mapping[str, Any]
 READ_OF_ENTRIES = frozenset({"user_id", "type", "amount", "balance_before", "balance_after", "created_at", "metadata"})
 """Columns of credit_transactions that a statement shows, or needs to compute what it shows."""
 
@@ -59,34 +59,23 @@ class Balances:
     last_after: list[Decimal] | None
 
 
-@dataclass(frozen=True, slots=True)
-class Correction:
-    """A change of a closed month: when it was made, why, and the amounts before and after; None: not recorded."""
+@dataclass(slots=True)
+class UserFacts:
+    """What is known of a user beside the usage.
 
-    user_id: str
-    month: date
-    day: date
-    currency: str | None
-    cause: str
-    reason: str | None
-    old_total: Decimal | None
-    new_total: Decimal | None
-    old_credits_deducted: Decimal | None
-    new_credits_deducted: Decimal | None
-    old_uncovered: Decimal | None
-    new_uncovered: Decimal | None
-    old_amount_due: Decimal | None
-    new_amount_due: Decimal | None
+    - ``entries``: of the month, the oldest first; ``balances``: what the entries up to its end state (None: no entry)
+    - ``late``: the credits that were taken for usage of the month after it had ended
+    - ``corrections``: of the month itself, and those of earlier months that were made in it: month, day, currency,
+      cause, reason, and amounts before (old_) and after (new_), None: not recorded
+    - ``debt``: amount, settled and written_off of the month, if it is closed; None: it left nothing uncovered
+    """
 
-
-@dataclass(frozen=True, slots=True)
-class DebtSum:
-    """What was not covered when a month closed, and how much of it was settled or written off since."""
-
-    user_id: str
-    amount: Decimal
-    settled: Decimal
-    written_off: Decimal
+    person: Person = field(default_factory=Person)
+    entries: list[Entry] = field(default_factory=list)
+    balances: Balances | None = None
+    late: Decimal = Decimal(0)
+    corrections: list[Row] = field(default_factory=list)
+    debt: Row | None = None
 
 
 def may_read_entries(connection: Connection, settings: Settings) -> bool:
@@ -94,59 +83,36 @@ def may_read_entries(connection: Connection, settings: Settings) -> bool:
     return find_readable_columns(connection, settings, "credit_transactions") >= READ_OF_ENTRIES
 
 
-def read_entries(
-    connection: Connection, settings: Settings, month: date, users: Collection[str]
-) -> dict[str, list[Entry]]:
-    """Returns by user the entries of ``month``, the oldest first."""
-    text = compose("statements.entries", settings, ours=our_transactions_condition(settings))
-    return _by_user(_read(connection, text, Entry, month, users))
+def read_users(
+    connection: Connection, settings: Settings, month: date, users: Collection[str], *, has_entries: bool, names: bool
+) -> dict[str, UserFacts]:
+    """Returns what is known of ``users`` in ``month``.
 
+    ``has_entries``: whether entries of accounts may be read; ``names``: also names and e-mail addresses.
+    """
+    values: dict[str, Any] = {"users": sorted(users), "first": month, "next": next_month(month)}
+    found = {user: UserFacts() for user in users}
 
-def read_balances(
-    connection: Connection, settings: Settings, month: date, users: Collection[str]
-) -> dict[str, Balances]:
-    """Returns by user what the entries up to the end of ``month`` state."""
-    found = _read(connection, compose("statements.balances", settings), Balances, month, users)
-    return {each.user_id: each for each in found}
+    def read(query: str, **parts: sql.Composable) -> Iterator[tuple[UserFacts, dict[str, Any]]]:
+        for row in read_dicts(connection, compose(f"statements.{query}", settings, **parts), **values):
+            yield found[row["user_id"]], row
 
-
-def read_late_draws(
-    connection: Connection, settings: Settings, month: date, users: Collection[str]
-) -> dict[str, Decimal]:
-    """Returns by user the credits that were taken for usage of ``month`` after it had ended."""
-    text = compose("statements.late_draws", settings)
-    return dict(connection.execute(text, _values(month, users)).fetchall())
-
-
-def read_corrections(
-    connection: Connection, settings: Settings, month: date, users: Collection[str]
-) -> dict[str, list[Correction]]:
-    """Returns by user the corrections of ``month`` itself, and those of earlier months that were made in it."""
-    return _by_user(_read(connection, compose("statements.corrections", settings), Correction, month, users))
-
-
-def read_debts(connection: Connection, settings: Settings, month: date, users: Collection[str]) -> dict[str, DebtSum]:
-    """Returns by user the debts of ``month``, if it is closed."""
-    found = _read(connection, compose("statements.debts", settings), DebtSum, month, users)
-    return {each.user_id: each for each in found}
+    if has_entries:
+        for facts, row in read("entries", ours=our_transactions_condition(settings)):
+            facts.entries.append(Entry(**row))
+        for facts, row in read("balances"):
+            facts.balances = Balances(**row)
+    for facts, row in read("late_draws"):
+        facts.late = row["amount"]
+    for facts, row in read("corrections"):
+        facts.corrections.append(row)
+    for facts, row in read("debts"):
+        facts.debt = row
+    for user, person in read_people(connection, settings, users if names else ()).items():
+        found[user].person = person
+    return found
 
 
 def read_cluster_names(connection: Connection, settings: Settings, month: date) -> dict[UUID, str]:
     """Returns the names of the clusters of ``month``, as of the last run that wrote it."""
     return dict(connection.execute(compose("statements.cluster_names", settings), {"first": month}).fetchall())
-
-
-def _read(connection: Connection, text: sql.Composed, of: type[T], month: date, users: Collection[str]) -> list[T]:
-    with connection.cursor(row_factory=class_row(of)) as cursor:
-        return cursor.execute(text, _values(month, users)).fetchall()
-
-
-def _values(month: date, users: Collection[str]) -> dict[str, Any]:
-    return {"users": sorted(users), "first": month, "next": next_month(month)}
-
-
-def _by_user(rows: Iterable[Any]) -> dict[str, list[Any]]:
-    found: dict[str, list[Any]] = {}
-    for row in rows:
-        found.setdefault(row.user_id, []).append(row)
-    return found

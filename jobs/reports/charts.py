@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
 from jobs.domain.wording import format_figure
-from jobs.reports.plain_text import cut, replace_controls
+from jobs.reports.pages import cut, replace_controls
 
 if TYPE_CHECKING:
     from markupsafe import Markup

@@ -56,15 +56,6 @@ class ExportTable:
         return parse_block(block, {column.name: _TYPES.get(column.values, pl.String) for column in self.columns})
 
 
-def amounts_as_text(columns: Sequence[ExportColumn]) -> list[pl.Expr]:
-    """Returns the amounts as text: exact, without an exponent and without zeros at the end."""
-    return [
-        pl.col(column.name).cast(pl.String).str.strip_chars_end("0").str.strip_chars_end(".")
-        for column in columns
-        if column.is_amount
-    ]
-
-
 @dataclass(slots=True)
 class Totals:
     """The number of rows of an export, and by currency the sums of the columns that add up."""

@@ -8,7 +8,7 @@ from typing import IO, Any
 import polars as pl
 
 from jobs.domain.fixed_point import PLACES
-from jobs.reports.export_table import ExportTable, amounts_as_text
+from jobs.reports.export_table import ExportTable
 
 Write = Callable[[pl.DataFrame], None]
 FORMULA = "^[=+\\-@\t\r]"
@@ -23,6 +23,15 @@ def guard_texts(table: ExportTable) -> list[pl.Expr]:
     ]
 
 
+def amounts_as_text(table: ExportTable) -> list[pl.Expr]:
+    """Returns the amounts as text: exact, without an exponent and without zeros at the end."""
+    return [
+        pl.col(column.name).cast(pl.String).str.strip_chars_end("0").str.strip_chars_end(".")
+        for column in table.columns
+        if column.is_amount
+    ]
+
+
 @contextmanager
 def open_csv(file: IO[bytes], table: ExportTable) -> Iterator[Write]:
     """Yields a function that appends rows to the CSV ``file``: UTF-8, the unit of each column in the header."""
@@ -30,7 +39,7 @@ def open_csv(file: IO[bytes], table: ExportTable) -> Iterator[Write]:
     def write(rows: pl.DataFrame) -> None:
         file.write(rows.with_columns(*amounts, *texts).write_csv(include_header=False).encode())
 
-    amounts, texts = amounts_as_text(table.columns), guard_texts(table)
+    amounts, texts = amounts_as_text(table), guard_texts(table)
     file.write(pl.DataFrame(schema=[table.header(column) for column in table.columns]).write_csv().encode())
     yield write
 
@@ -49,7 +58,7 @@ def open_json(file: IO[bytes], table: ExportTable) -> Iterator[Write]:
         file.write(((",\n" if begun else "\n") + lines).encode())
         begun = True
 
-    amounts = amounts_as_text(table.columns)
+    amounts = amounts_as_text(table)
     about = (f'"{name}": {json.dumps(value, ensure_ascii=False)},\n' for name, value in table.describe().items())
     file.write(f'{{\n{"".join(about)}"rows": ['.encode())
     yield write

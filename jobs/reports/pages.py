@@ -1,6 +1,10 @@
-"""HTML pages from Jinja2 templates. An operator may replace a template by one of a folder of his own."""
+"""HTML pages from Jinja2 templates. An operator may replace a template by one of a folder of his own.
+
+Texts of other people, such as ids and names, are made safe to show: no control characters, and not too long.
+"""
 
 import traceback
+import unicodedata
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from decimal import ROUND_FLOOR, Decimal
@@ -10,13 +14,18 @@ from typing import TYPE_CHECKING, Any
 
 from jobs.domain.errors import ConfigError
 from jobs.domain.wording import count, format_figure
-from jobs.reports.plain_text import cut, replace_controls
 
 if TYPE_CHECKING:
     from jinja2.sandbox import SandboxedEnvironment
 
 LONGEST_ID = 80
 CENT = Decimal("0.01")
+REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+_UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")
+"""Categories of characters that show nothing, or that turn the text around them: controls, overrides of the direction,
+halves of a pair, and separators of lines."""
+_KEPT = "\n\t\N{ZERO WIDTH NON-JOINER}\N{ZERO WIDTH JOINER}"
+"""Needed by texts of several lines, and by scripts such as Persian, and by emoji."""
 
 
 def render(template: str, values: Mapping[str, Any], folder: Path | None = None) -> str:
@@ -125,3 +134,16 @@ def _explain(error: Exception, where: str) -> ConfigError:
         f"{where}: expected a Jinja2 template that names only what the page has; found: {error}. Correct it; the "
         "values and blocks are in usage-jobs help reports"
     )
+
+
+def replace_controls(text: str) -> str:
+    """Returns ``text`` with each character that shows nothing, or turns the text around, replaced by U+FFFD."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(REPLACEMENT if unicodedata.category(one) in _UNSEEN and one not in _KEPT else one for one in text)
+
+
+def cut(text: str, most: int) -> str:
+    """Returns ``text`` without control characters, in at most ``most`` characters; … at its end: it was longer."""
+    shown = replace_controls(text[: most + 1])
+    return shown if len(shown) <= most else shown[: most - 1] + "…"

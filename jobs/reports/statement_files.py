@@ -3,12 +3,11 @@
 import hashlib
 import json
 import time
-from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 from jobs.domain.billing_periods import last_of
@@ -19,14 +18,12 @@ from jobs.pipeline.run_request import Progress
 from jobs.postgres import statements
 from jobs.postgres.connections import Connection, query_database
 from jobs.postgres.conninfo import Address
-from jobs.postgres.people import Person, read_people
 from jobs.postgres.run_scope import RunScope
-from jobs.reports.logo import read_logo
 from jobs.reports.rated_month import RatedUsers, rate_all_unchanged_users, rate_users
 from jobs.reports.statement import Operator, Statement
 from jobs.reports.statement_figures import compute_figures
-from jobs.reports.statement_maker import MonthFacts, UserFacts, make_statement
-from jobs.reports.statement_pages import PageWriter, render_page, require_libraries
+from jobs.reports.statement_maker import MonthFacts, make_statement
+from jobs.reports.statement_pages import PageWriter, read_logo, render_page, require_libraries
 from jobs.settings import Settings
 
 LONGEST_NAME = 120
@@ -215,45 +212,21 @@ def _make_all(
     connection: Connection, scope: RunScope, facts: MonthFacts, rated: RatedUsers, *, with_names: bool
 ) -> Iterator[Statement]:
     figures = [*compute_figures(scope, rated)]
-    of_users = _read_users(connection, scope.settings, facts, [each.user for each in figures], with_names=with_names)
+    known = statements.read_users(
+        connection,
+        scope.settings,
+        facts.month,
+        [each.user for each in figures],
+        has_entries=facts.has_entries,
+        names=with_names,
+    )
     for each in figures:
-        yield make_statement(facts, each, of_users(each.user))
-
-
-def _read_users(
-    connection: Connection, settings: Settings, facts: MonthFacts, users: Collection[str], *, with_names: bool
-) -> Callable[[str], UserFacts]:
-    """Returns a function that gives what is known of a user."""
-    asked: Any = (connection, settings, facts.month, users)
-    entries = statements.read_entries(*asked) if facts.has_entries else {}
-    balances = statements.read_balances(*asked) if facts.has_entries else {}
-    late, corrections = statements.read_late_draws(*asked), statements.read_corrections(*asked)
-    debts = statements.read_debts(*asked)
-    people = read_people(connection, settings, users) if with_names else {}
-
-    def of(user: str) -> UserFacts:
-        return UserFacts(
-            person=people.get(user, Person()),
-            entries=entries.get(user, ()),
-            balances=balances.get(user),
-            late=late.get(user, Decimal(0)),
-            corrections=corrections.get(user, ()),
-            debt=debts.get(user),
-        )
-
-    return of
+        yield make_statement(facts, each, known[each.user])
 
 
 def _make_index(done: WrittenStatements) -> str:
     listed = [
-        {
-            "user": each.user,
-            "file": each.file,
-            "currency": each.currency,
-            "total": f"{each.total:f}",
-            "due": None if each.due is None else f"{each.due:f}",
-            "uncovered": None if each.uncovered is None else f"{each.uncovered:f}",
-        }
+        {name: f"{value:f}" if isinstance(value, Decimal) else value for name, value in asdict(each).items()}
         for each in done.written
     ]
     month = {"month": f"{done.month:%Y-%m}", "last_day": str(done.last), "final": done.is_final}

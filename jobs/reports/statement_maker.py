@@ -1,6 +1,6 @@
 """Makes statements of figures: texts and amounts as a customer reads them."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
@@ -10,11 +10,11 @@ from uuid import UUID
 from jobs.domain.billing_periods import days_in, last_of
 from jobs.domain.fixed_point import PLACES, scaled, unscaled
 from jobs.domain.meters import Meter
-from jobs.postgres.people import Person
-from jobs.postgres.statements import Balances, Correction, DebtSum, Entry
+from jobs.postgres.statements import Row, UserFacts
 from jobs.reports.amounts import (
     Amount,
     format_number,
+    format_units,
     quantize_parts,
     round_units,
     show_exactly,
@@ -45,7 +45,6 @@ PAYMENT_NAMES = {
     "amount_free": "Free of charge",
 }
 MOST_QUANTITY_DECIMALS = 4
-NOBODY = Person()
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,24 +71,13 @@ class MonthFacts:
     has_entries: bool
 
 
-@dataclass(frozen=True, slots=True)
-class UserFacts:
-    """What is known of a user beside the figures."""
-
-    person: Person = NOBODY
-    entries: Sequence[Entry] = ()
-    balances: Balances | None = None
-    late: Decimal = Decimal(0)
-    corrections: Sequence[Correction] = ()
-    debt: DebtSum | None = None
-
-
 def make_statement(facts: MonthFacts, figures: Figures, of_user: UserFacts) -> Statement:
     """Returns the statement of one user."""
     account, note = _make_account(facts, figures, of_user)
     usage, adjustment = _make_usage(facts, figures)
     payments, stored = _make_payments(facts, figures)
     days, drawn = _make_days(facts, figures)
+    changes = [_make_change(facts, correction) for correction in of_user.corrections]
     return Statement(
         user=figures.user,
         name=of_user.person.name,
@@ -112,8 +100,8 @@ def make_statement(facts: MonthFacts, figures: Figures, of_user: UserFacts) -> S
         shows_credits=any(drawn for *_, drawn in figures.days),
         account=account,
         account_note=note,
-        earlier=tuple(_make_change(facts, each) for each in of_user.corrections if each.month != facts.month),
-        changes=tuple(_make_change(facts, each) for each in of_user.corrections if each.month == facts.month),
+        earlier=tuple(change for change in changes if change.month != facts.month),
+        changes=tuple(change for change in changes if change.month == facts.month),
         rejected=tuple(figures.rejected),
         step=f"{unscaled(10 ** (PLACES - facts.places)):.{facts.places}f}",
     )
@@ -132,14 +120,14 @@ def _make_usage(facts: MonthFacts, figures: Figures) -> tuple[tuple[UsageGroup, 
     """The lines by meter, and the adjustment; all shown amounts add up to the shown total."""
     parts = [*(line.charge for line in figures.lines), figures.adjustment]
     *amounts, adjustment = show_parts(parts, facts.places)
-    units = dict(zip(range(len(parts)), quantize_parts(parts, facts.places), strict=True))
+    units = quantize_parts(parts, facts.places)
     groups = []
     for name, numbered in groupby(enumerate(figures.lines), key=lambda pair: pair[1].meter):
         pairs, meter = list(numbered), facts.meters[name]
         lines = tuple(_make_line(facts, meter, line, amounts[number]) for number, line in pairs)
-        exact = sum(line.charge for _, line in pairs)
-        shown = show_sum([sum(units[number] for number, _ in pairs)], facts.places).shown
-        groups.append(UsageGroup(name_meter(meter), lines, Amount(unscaled(exact), shown)))
+        exact = unscaled(sum(line.charge for _, line in pairs))
+        shown = format_units(sum(units[number] for number, _ in pairs), facts.places)
+        groups.append(UsageGroup(name_meter(meter), lines, Amount(exact, shown)))
     return tuple(groups), adjustment if figures.adjustment else None
 
 
@@ -231,10 +219,9 @@ def _payment_notes(facts: MonthFacts, figures: Figures, of_user: UserFacts) -> I
             f"Of the credits, {late.shown.lstrip('−')} {facts.currency} {verb} taken from the account after "
             f"{last_of(facts.month):%-d %B %Y}: the entry is in the account of a later month."
         )
-    if (debt := of_user.debt) is not None and debt.written_off:
-        written_off, left = show_exactly(
-            [scaled(debt.written_off), scaled(debt.amount - debt.settled - debt.written_off)], facts.places
-        )
+    if (debt := of_user.debt) is not None and debt["written_off"]:
+        left = debt["amount"] - debt["settled"] - debt["written_off"]
+        written_off, left = show_exactly([scaled(debt["written_off"]), scaled(left)], facts.places)
         yield (
             f"Of what credits do not cover, {written_off.shown} {facts.currency} will not be asked for; "
             f"{left.shown} {facts.currency} are still open."
@@ -259,23 +246,24 @@ def _make_account(facts: MonthFacts, figures: Figures, of_user: UserFacts) -> tu
     return account, ""
 
 
-def _make_change(facts: MonthFacts, correction: Correction) -> Change:
-    causes = " and ".join(CAUSES.get(cause, cause) for cause in correction.cause.split("+"))
-    why = f"{correction.reason} ({causes})" if correction.reason else causes[:1].upper() + causes[1:]
+def _make_change(facts: MonthFacts, correction: Row) -> Change:
+    causes = " and ".join(CAUSES.get(cause, cause) for cause in correction["cause"].split("+"))
+    why = f"{correction['reason']} ({causes})" if correction["reason"] else causes[:1].upper() + causes[1:]
 
     def show(value: Decimal | None) -> Amount | None:
         return None if value is None else show_sum([scaled(value)], facts.places)
 
-    def difference(old: Decimal | None, new: Decimal | None) -> Amount | None:
+    def difference(name: str) -> Amount | None:
+        old, new = correction[f"old_{name}"], correction[f"new_{name}"]
         return None if old is None or new is None else show(new - old)
 
     return Change(
-        month=correction.month,
-        day=correction.day,
+        month=correction["month"],
+        day=correction["day"],
         why=why,
-        currency=correction.currency or facts.currency,
-        before=show(correction.old_total),
-        after=show(correction.new_total),
-        due=difference(correction.old_amount_due, correction.new_amount_due),
-        credits=difference(correction.old_credits_deducted, correction.new_credits_deducted),
+        currency=correction["currency"] or facts.currency,
+        before=show(correction["old_total"]),
+        after=show(correction["new_total"]),
+        due=difference("amount_due"),
+        credits=difference("credits_deducted"),
     )

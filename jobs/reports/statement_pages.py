@@ -1,6 +1,7 @@
-"""Statements as HTML pages and as PDF files."""
+"""Statements as HTML pages and as PDF files, with the logo of the operator."""
 
 import os
+from base64 import b64encode
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from contextlib import AbstractContextManager
@@ -14,11 +15,13 @@ from jobs.pipeline.output_files import replace_private
 from jobs.reports import pages
 from jobs.reports.statement import Statement
 
-FORMATS = ("html", "pdf")
 INLINE = {"html": 40, "pdf": 1}
 """So many pages are made before further processes are started, which takes a second."""
 QUEUED = 16
 """Pages that wait for a process, at most, times the processes."""
+MOST_BYTES = 200_000
+"""A page with the logo, which base64 makes a third larger, stays below 500 kB."""
+SIGNATURES = {"image/png": b"\x89PNG\r\n\x1a\n", "image/jpeg": b"\xff\xd8\xff"}
 
 
 def require_libraries(format_: str) -> None:
@@ -122,3 +125,30 @@ def _leave_signals_to_parent() -> None:
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.environ["POLARS_MAX_THREADS"] = "1"
+
+
+def read_logo(file: Path | None) -> str:
+    """Returns the SVG, PNG or JPEG ``file`` as a data URI, so that a page needs no other file; empty for None.
+
+    Raises ConfigError for a file that cannot be read, is none of these, or has over MOST_BYTES.
+    """
+    if file is None:
+        return ""
+    expected = f"reports.logo = {file}: expected an SVG, PNG or JPEG file of at most {MOST_BYTES:,} bytes"
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"{expected}; found: {error.strerror}. Correct the path, or take it out") from None
+    if len(content) > MOST_BYTES:
+        raise ConfigError(f"{expected}; found {len(content):,} bytes. Make it smaller")
+    if (kind := _find_type(content)) is None:
+        raise ConfigError(f"{expected}; found a file that begins with {content[:12]!r}. Give another file")
+    return f"data:{kind};base64,{b64encode(content).decode()}"
+
+
+def _find_type(content: bytes) -> str | None:
+    for kind, signature in SIGNATURES.items():
+        if content.startswith(signature):
+            return kind
+    start = content[:4096].lstrip(b"\xef\xbb\xbf \r\n\t")
+    return "image/svg+xml" if start.startswith(b"<") and b"<svg" in start else None

@@ -47,7 +47,7 @@ GROUP BY user_id
 -- name: corrections
 -- Corrections of the closed month itself, and those of earlier months that were made in the month, with their day.
 SELECT c.user_id, c.month, (r.started_at AT TIME ZONE 'UTC')::date AS day, m.currency, c.cause, c.reason,
-  c.old_total, c.new_total, c.old_credits_deducted, c.new_credits_deducted, c.old_uncovered, c.new_uncovered,
+  c.old_total, c.new_total, c.old_credits_deducted, c.new_credits_deducted,
   c.old_amount_due, c.new_amount_due
 FROM {job.corrections} AS c JOIN {job.runs} AS r ON r.run_id = c.run_id
   LEFT JOIN {job.months} AS m ON m.month = c.month

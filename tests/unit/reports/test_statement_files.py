@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.domain.errors import ConfigError
-from jobs.reports.logo import MOST_BYTES, read_logo
 from jobs.reports.statement_files import name_file
+from jobs.reports.statement_pages import MOST_BYTES, read_logo
 
 MONTH = date(2026, 6, 1)
 IDS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")) | st.text("aA.%+", max_size=5)
