@@ -13,6 +13,8 @@ from jobs.reports.pages import CENT, round_to_sum
 
 NO_CLUSTER = "without a cluster"
 OTHERS = "all others"
+AMOUNTS = ("total_cost", "credits_deducted", "uncovered", "amount_due")
+"""The columns of the tables of billing modes and of users with the highest cost."""
 
 
 class Change(NamedTuple):
@@ -89,8 +91,10 @@ def show_report(report: MonthReport, most: int = LIST) -> ShownReport:
         cluster_movers=[] if report.before.reason else changed[: min(most, MOVERS)],
         user_movers=[_show_mover(report, row) for row in report.movers[:most]],
         billing_modes=_show_modes(report),
-        top_users=_show_top_users(report, most),
-        ran_out=_show_ran_out(report),
+        top_users=_show_users(report, "top_users", AMOUNTS, report.totals["users"], most),
+        ran_out=_show_users(report, "ran_out", ["uncovered"], report.totals["users_ran_out"])
+        if report.lists["ran_out"]
+        else [],
         corrections=_show_corrections(report),
         total=total,
         alarms=list(_find_alarms(report)),
@@ -176,68 +180,51 @@ def name_user(report: MonthReport, user: str) -> str:
 
 
 def _show_modes(report: MonthReport) -> list[Line]:
-    names = ("total_cost", "credits_deducted", "uncovered", "amount_due")
-    columns = [round_to_sum([row[name] for row in report.billing_modes]) for name in names]
+    columns = [round_to_sum([row[name] for row in report.billing_modes]) for name in AMOUNTS]
     lines = [
         Line(row["billing_mode"], [row["users"], *amounts])
         for row, *amounts in zip(report.billing_modes, *columns, strict=True)
     ]
-    return [*lines, Line("total", [report.totals["users"], *(cents(report.totals[name]) for name in names)])]
+    return [*lines, Line("total", [report.totals["users"], *(cents(report.totals[name]) for name in AMOUNTS)])]
 
 
-def _show_top_users(report: MonthReport, most: int) -> list[Line]:
-    names = ("total_cost", "credits_deducted", "uncovered", "amount_due")
-    rows = report.lists["top_users"][:most]
-    totals = [cents(report.totals[name]) for name in names]
-    return _with_rest(report, rows, names, totals, report.totals["users"], "billing_mode")
-
-
-def _show_ran_out(report: MonthReport) -> list[Line]:
-    rows = report.lists["ran_out"]
-    of_all = [cents(report.totals["uncovered"])]
-    return _with_rest(report, rows, ("uncovered",), of_all, report.totals["users_ran_out"]) if rows else []
-
-
-def _with_rest(
-    report: MonthReport,
-    rows: Sequence[Row],
-    names: Sequence[str],
-    totals: Sequence[Decimal],
-    users: int,
-    remark: str = "",
-) -> list[Line]:
-    """Users with their amounts, the difference to ``totals`` in one line, and the totals."""
+def _show_users(report: MonthReport, name: str, amounts: Sequence[str], users: int, most: int = LIST) -> list[Line]:
+    """The first of ``users`` in the list ``name`` with ``amounts``, the others in one line, and the totals."""
     lines = [
         Line(
             name_user(report, row["user_id"]),
-            [cents(row[name]) for name in names],
+            [cents(row[amount]) for amount in amounts],
             row["user_id"],
-            row[remark] if remark else "",
+            row.get("billing_mode", ""),
         )
-        for row in rows
+        for row in report.lists[name][:most]
     ]
-    rest = [total - sum((line.figures[number] for line in lines), NOTHING) for number, total in enumerate(totals)]
-    if users > len(lines) or any(rest):
-        what = f"{OTHERS} ({users - len(lines):,})" if users > len(lines) else "rounding"
-        lines.append(Line(what, rest))
-    return [*lines, Line(f"total of {count(users, 'user')}", totals)]
+    return _with_rest(lines, [cents(report.totals[amount]) for amount in amounts], users, "user")
+
+
+def _with_rest(lines: list[Line], totals: Sequence[Decimal | None], number: int, noun: str) -> list[Line]:
+    """``lines``, what they lack to ``totals`` (None: not added up) in one line, and the totals of ``number`` lines."""
+    more = number - len(lines)
+    rest = [
+        None if total is None else total - sum((line.figures[place] for line in lines), NOTHING)
+        for place, total in enumerate(totals)
+    ]
+    if more or any(rest):
+        lines = [*lines, Line(f"{OTHERS} ({more:,})" if more else "rounding", rest)]
+    return [*lines, Line(f"total of {count(number, noun)}", totals)]
 
 
 def _show_corrections(report: MonthReport) -> list[Line]:
-    rows, sums = report.lists["corrections"], report.corrections
     lines = []
-    for row in rows:
+    for row in report.lists["corrections"]:
         old, new = cents(row["old_total"]), cents(row["new_total"])
         when = f"run {row['run_id']}" + (f", {row['corrected_at']:%Y-%m-%d}" if row["corrected_at"] else "")
         remark = f"{row['cause'].replace('+', ', ')}{': ' if row['reason'] else ''}{row['reason'] or ''} ({when})"
         lines.append(Line(name_user(report, row["user_id"]), [old, new, new - old], row["user_id"], remark))
-    if not rows:
-        return []
-    more, total = sums["corrections"] - len(rows), cents(sums["change"])
-    rest = total - sum((line.figures[2] for line in lines), NOTHING)
-    if more or rest:
-        lines.append(Line(f"{OTHERS} ({more:,})" if more else "rounding", [None, None, rest]))
-    return [*lines, Line(f"total of {count(sums['corrections'], 'correction')}", [None, None, total])]
+    of_all = report.corrections
+    return (
+        _with_rest(lines, [None, None, cents(of_all["change"])], of_all["corrections"], "correction") if lines else []
+    )
 
 
 def _find_alarms(report: MonthReport) -> Iterator[Alarm]:
@@ -280,21 +267,15 @@ def describe_before(report: MonthReport) -> str:
 
 def cluster_days(shown: ShownReport, most: int) -> Mapping[str, list[tuple[date, Decimal]]]:
     """The cost by day of each of the clusters with the highest cost, the others in one; by name, for a chart."""
-    rows = shown.report.day_costs
     first = [row for row in shown.report.clusters if row["cost"]]
     own = first if len(first) <= most else first[: most - 1]
-    found: dict[str, dict[date, Decimal]] = {}
-    names = {row["cluster_id"]: _name_cluster(row) for row in own}
-    doubled = {name for name in names.values() if list(names.values()).count(name) > 1}
-    for row in rows:
-        cluster = row["cluster_id"]
-        name = names.get(cluster, OTHERS)
-        name = f"{name} {cluster}" if name in doubled and cluster else name
-        days = found.setdefault(name, {})
+    names = [_name_cluster(row) for row in own]
+    labels = {
+        row["cluster_id"]: f"{name} {row['cluster_id']}" if names.count(name) > 1 and row["cluster_id"] else name
+        for row, name in zip(own, names, strict=True)
+    }
+    found: dict[str, dict[date, Decimal]] = {name: {} for name in (*labels.values(), OTHERS)}
+    for row in shown.report.day_costs:
+        days = found[labels.get(row["cluster_id"], OTHERS)]
         days[row["date"]] = days.get(row["date"], NOTHING) + row["total_cost"]
-    order = [OTHERS, *reversed(names.values())]
-    return {name: list(found[name].items()) for name in sorted(found, key=lambda name: -_rank(name, order))}
-
-
-def _rank(name: str, order: Sequence[str]) -> int:
-    return next((number for number, one in enumerate(order) if name.startswith(one)), 0)
+    return {name: list(days.items()) for name, days in found.items() if days}
