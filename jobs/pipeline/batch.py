@@ -32,9 +32,9 @@ from jobs.postgres import (
     accounts,
     billing_mode_history,
     cluster_rollups,
-    corrections,
     detection,
     rejects,
+    table_io,
     usage_writeback,
 )
 from jobs.postgres.connections import Connection
@@ -233,5 +233,6 @@ def _write_changes(
     if entries := targets.inputs.new_billing_modes:
         known = billing_mode_history.known_entries_query(entries)
         billing_mode_history.append_entries(connection, settings, known, run_id)
-    corrections.append_corrections(connection, settings, changes.corrections, scope.reason, run_id)
+    corrections = changes.corrections.with_columns(reason=pl.lit(scope.reason, pl.String))
+    table_io.insert(connection, settings, table_io.find_table(settings, "corrections"), corrections, run_id)
     rejects.write_rejects(connection, settings, targets.rejects)

@@ -98,8 +98,8 @@ def insert(connection: Connection, settings: Settings, of: Table, rows: pl.DataF
         return 0
     # A third of the columns is 0 in every row (unused meters), which is also the default: these columns are not sent.
     amounts = [name for name, kind in rows.schema.items() if kind == pl.Int128 and of.columns[name] == AMOUNT]
-    used = rows.select((pl.col(name) != 0).any() for name in amounts).row(0)
-    sent = rows.drop(name for name, is_used in zip(amounts, used, strict=True) if not is_used).sort(of.key)
+    sent = rows.drop(name for name in amounts if not (rows[name] != 0).any())
+    sent = sent.sort(name for name in of.key if name != "run_id")
     stage = _stage_of(connection, of, sent)
     text = compose(
         "table_io.insert", table=job_table(settings, of.name), columns=column_list(sent.columns), stage=stage

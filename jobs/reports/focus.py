@@ -16,15 +16,16 @@ from jobs.pipeline.run_request import Progress
 from jobs.postgres.cluster_rollups import read_cluster_names
 from jobs.postgres.connections import Connection
 from jobs.postgres.conninfo import Address
-from jobs.postgres.corrections import read_corrections
+from jobs.postgres.export_queries import MonthOfExport, make_query, read_blocks
 from jobs.postgres.people import read_people
 from jobs.postgres.run_scope import RunScope
 from jobs.reports.export import Exported, write_once
 from jobs.reports.export_request import ExportRequest, describe_open_month
+from jobs.reports.export_table import ExportTable
 from jobs.reports.export_text import Write
 from jobs.reports.focus_columns import COSTS, FOCUS, fill_columns
 from jobs.reports.focus_rows import ROWS, list_corrections, list_rows
-from jobs.reports.rated_month import rate_all_users
+from jobs.reports.rated_month import rate_all_users, refuse_changed
 from jobs.settings import Settings
 
 USAGE_ROWS = 10_000
@@ -95,13 +96,21 @@ def _list_month(
     connection: Connection, address: Address, scope: RunScope, request: ExportRequest
 ) -> Iterator[pl.DataFrame]:
     """Yields the rows of a month (focus_rows.ROWS), a batch of users at a time, its corrections last."""
-    for rated in rate_all_users(connection, address, scope, request.users, USAGE_ROWS):
+    for rated, changed in rate_all_users(connection, address, scope, request.users, USAGE_ROWS):
+        refuse_changed(scope, changed)
         rows = list_rows(scope, rated)
         yield rows if request.clusters is None else rows.filter(_of_clusters(request))
     # A correction is of a user's month, not of a cluster.
     if request.clusters is None:
-        found = read_corrections(connection, scope.settings, scope.window.first, request.users)
-        yield list_corrections(scope, found)
+        yield list_corrections(scope, _read_corrections(connection, scope, request))
+
+
+def _read_corrections(connection: Connection, scope: RunScope, request: ExportRequest) -> pl.DataFrame:
+    """Returns the rows of `export --by correction`."""
+    query = make_query(connection, scope.settings, "correction", request.users, None, with_names=False)
+    month = MonthOfExport(scope.window.first, scope.currency, is_closed=True)
+    table = ExportTable(query.by, query.columns, (month,))
+    return pl.concat([table.parse(block) for block in read_blocks(connection, query, month)])
 
 
 def _of_clusters(request: ExportRequest) -> pl.Expr:

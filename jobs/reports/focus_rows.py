@@ -144,7 +144,7 @@ def _stored_columns() -> dict[str, str]:
 
 
 def list_corrections(scope: RunScope, corrections: pl.DataFrame) -> pl.DataFrame:
-    """Returns the rows (focus_rows.ROWS) of ``corrections`` (postgres.corrections) of the month of ``scope``.
+    """Returns the rows (focus_rows.ROWS) of ``corrections`` (`export --by correction`) of the month of ``scope``.
 
     The usage of the file is that of the tables, with every correction in it. So each correction has two rows: one with
     ChargeClass Correction, and one without that takes the same amounts off again. The rows without ChargeClass then add
@@ -178,8 +178,9 @@ def list_corrections(scope: RunScope, corrections: pl.DataFrame) -> pl.DataFrame
 
 
 def _change(name: str) -> pl.Expr:
-    """The new amount less the old one; 0 where these were not stored."""
-    return (pl.col(f"new_{name}") - pl.col(f"old_{name}")).fill_null(int128(0))
+    """The new amount less the old one, in units of 10^-10; 0 where these were not stored."""
+    new, old = (pl.col(f"{when}_{name}").to_physical().cast(pl.Int128) for when in ("new", "old"))
+    return (new - old).fill_null(int128(0))
 
 
 def share_by_cost(amount: int, costs: Sequence[int]) -> list[int]:

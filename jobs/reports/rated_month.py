@@ -4,7 +4,7 @@ A figure of a file must be the figure of the tables. So the result of each user 
 whose usage or prices have changed since the last run is refused.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 import polars as pl
@@ -45,48 +45,30 @@ def rate_all_users(
     scope: RunScope,
     only: frozenset[str] | None = None,
     rows: int | None = None,
-) -> Iterator[RatedUsers]:
-    """Yields all users of the month of ``scope``, some at a time, sorted by user.
+) -> Iterator[tuple[RatedUsers, frozenset[str]]]:
+    """Yields what ``rate_users`` returns, of all users of the month of ``scope``, some at a time, sorted by user.
 
     ``only``: leave out all users but these. ``rows``: at most so many usage rows at a time, and not more than
     ``batch_rows``.
-
-    Raises DataChangedError for a user whose result is not what is stored.
     """
-    for users in _list_work(connection, scope, rows):
+    most = min(rows or scope.settings.batch_rows, scope.settings.batch_rows)
+    limits = BatchLimits(most, most)
+    for users in detection.detect(connection, scope, scope.window.months, full=True, limits=limits).work:
         if named := users if only is None else [user for user in users if user in only]:
             yield rate_users(connection, address, scope, named)
 
 
-def rate_all_unchanged_users(
-    connection: Connection, address: Address, scope: RunScope
-) -> Iterator[tuple[RatedUsers, frozenset[str]]]:
-    """Yields what ``rate_unchanged_users`` returns, of all users of the month, in batches as ``rate_all_users``."""
-    for users in _list_work(connection, scope):
-        yield rate_unchanged_users(connection, address, scope, users)
-
-
-def _list_work(connection: Connection, scope: RunScope, rows: int | None = None) -> Iterable[Sequence[str]]:
-    most = min(rows or scope.settings.batch_rows, scope.settings.batch_rows)
-    return detection.detect(connection, scope, scope.window.months, full=True, limits=BatchLimits(most, most)).work
-
-
-def rate_users(connection: Connection, address: Address, scope: RunScope, users: Collection[str]) -> RatedUsers:
-    """Returns ``users`` of the month of ``scope``. Needs an open transaction.
-
-    Raises DataChangedError for a user whose result is not what is stored.
-    """
-    rated, changed = rate_unchanged_users(connection, address, scope, users)
+def refuse_changed(scope: RunScope, changed: Collection[str]) -> None:
+    """Raises DataChangedError if there are users whose result is not what is stored."""
     if changed:
         raise DataChangedError(
             f"{scope.window.first:%Y-%m}: expected the cost that is stored; the usage or the prices of "
             f"{name_some(sorted(changed))} have changed since the last run. An open month: usage-jobs run, then try "
             "again. A closed month: usage-jobs watch names the backfill"
         )
-    return rated
 
 
-def rate_unchanged_users(
+def rate_users(
     connection: Connection, address: Address, scope: RunScope, users: Collection[str]
 ) -> tuple[RatedUsers, frozenset[str]]:
     """Returns those of ``users`` whose result is what is stored, and the ids of the others.

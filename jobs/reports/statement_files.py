@@ -19,7 +19,7 @@ from jobs.postgres import statements
 from jobs.postgres.connections import Connection, query_database
 from jobs.postgres.conninfo import Address
 from jobs.postgres.run_scope import RunScope
-from jobs.reports.rated_month import RatedUsers, rate_all_unchanged_users, rate_users
+from jobs.reports.rated_month import RatedUsers, rate_all_users, rate_users, refuse_changed
 from jobs.reports.statement import Operator, Statement
 from jobs.reports.statement_figures import compute_figures
 from jobs.reports.statement_maker import MonthFacts, make_statement
@@ -88,7 +88,8 @@ def make_one(settings: Settings, address: Address, request: StatementRequest) ->
     def read(connection: Connection) -> tuple[Statement, list[str]]:
         scope, facts = _read_facts(connection, settings, request.month, operator)
         user = str(request.user)
-        rated = rate_users(connection, address, scope, [user])
+        rated, changed = rate_users(connection, address, scope, [user])
+        refuse_changed(scope, changed)
         made = [*_make_all(connection, scope, facts, rated, with_names=request.with_names)]
         if not made:
             raise ConfigError(
@@ -134,7 +135,7 @@ def _write_all(
     done.notes = _notes(facts)
     ping = _make_ping(connection)
     with PageWriter(settings.reports.template, request.format, settings.workers) as writer:
-        for rated, changed in rate_all_unchanged_users(connection, address, scope):
+        for rated, changed in rate_all_users(connection, address, scope):
             done.refused += sorted(changed)
             for statement in _make_all(connection, scope, facts, rated, with_names=request.with_names):
                 name = name_file(statement.user, request.month, request.format)
