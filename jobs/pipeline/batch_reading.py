@@ -79,7 +79,7 @@ def read_input(
             rejected=rejected,
             fingerprints=_combine_fingerprints(usage),
             billing_modes=billing_modes,
-            draws=pl.concat([draws, _make_zero_draws(adopted, rows)]),
+            draws=pl.concat([draws, make_zero_draws(adopted, rows)]),
             entry_counts=draws_read.group_by("user_id").agg(pl.len().alias("entries")),
             mismatched=mismatched,
             vanished_draws=find_vanished_draws(draws, usage),
@@ -107,7 +107,7 @@ def _select_draws(draws: pl.DataFrame, rows: pl.DataFrame, window: Window) -> pl
     return pl.concat([draws.filter(~is_later), draws.filter(is_later).join(present, on=ROW_KEY, how="semi")])
 
 
-def _make_zero_draws(adopted: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFrame:
+def make_zero_draws(adopted: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFrame:
     """Returns an imported draw of 0 for each of ``rows`` on which draws were adopted in another month (schemas.DRAWS).
 
     It makes the row prepaid in this month as well. ``adopted``: id and user_id of such rows.

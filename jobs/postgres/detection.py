@@ -6,7 +6,7 @@ count as changed. It returns only ids and counts. An unchanged user is not recom
 
 To find why a user is not recomputed (skipped): the conditions are the queries `differs` and `work_list` of
 ``sql/detection.sql``; what the hashes include is in ``fingerprints`` and ``run_scope``; a batch stores them with its
-user-months (``pipeline.month_hashes``). Users whom a batch sets aside stand in ``rollup.set_aside``.
+user-months (``pipeline.rollup_targets``). Users whom a batch sets aside stand in ``rollup.set_aside``.
 """
 
 from collections.abc import Collection, Mapping, Sequence

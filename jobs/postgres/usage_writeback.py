@@ -53,9 +53,9 @@ class UnreadRow:
 
 
 def lock_rows(
-    connection: Connection, scope: RunScope, updates: pl.DataFrame, *, is_locked: bool
+    connection: Connection, scope: RunScope, usage_updates: pl.DataFrame, *, is_locked: bool
 ) -> tuple[pl.DataFrame, frozenset[str]]:
-    """Stages and locks the rows to write, ``updates`` (pipeline.usage_updates).
+    """Stages and locks the rows to write, ``usage_updates`` (pipeline.usage_updates).
 
     Returns HASH_CHANGES, and the users with a row that could not be locked.
 
@@ -63,26 +63,26 @@ def lock_rows(
     psycopg.errors.LockNotAvailable where another transaction has locked a row, and RefusedError where a row cannot be
     locked without such a lock.
     """
-    if updates.is_empty():
+    if usage_updates.is_empty():
         return pl.DataFrame(schema=HASH_CHANGES), frozenset()
-    stage = stage_rows(connection, "rows", updates.select(STAGED))
+    stage = stage_rows(connection, "rows", usage_updates.select(STAGED))
     locking = sql.SQL("FOR NO KEY UPDATE OF u NOWAIT" if is_locked else "FOR NO KEY UPDATE OF u SKIP LOCKED").format()
     with _prefer_indexes(connection, scope):
         found = connection.execute(_hash_changes_query(scope, stage, locking)).fetchall()
     locked = pl.DataFrame(found, schema=HASH_CHANGES, orient="row")
     key = [pl.col("user_id").cast(pl.String), "month"]
-    staged = updates.group_by(key).agg(pl.len().cast(pl.Int64).alias("rows"))
+    staged = usage_updates.group_by(key).agg(pl.len().cast(pl.Int64).alias("rows"))
     missing = staged.join(locked, on=["user_id", "month", "rows"], how="anti")
     if is_locked:
-        accounts.require_rows_locked("usage_daily", updates.height, int(locked["rows"].sum()))
+        accounts.require_rows_locked("usage_daily", usage_updates.height, int(locked["rows"].sum()))
     return locked, frozenset(missing["user_id"])
 
 
-def compute_hash_changes(connection: Connection, scope: RunScope, updates: pl.DataFrame) -> pl.DataFrame:
-    """Returns the changes that writing ``updates`` would make (HASH_CHANGES); stages and locks nothing."""
-    if updates.is_empty():
+def compute_hash_changes(connection: Connection, scope: RunScope, usage_updates: pl.DataFrame) -> pl.DataFrame:
+    """Returns the changes that writing ``usage_updates`` would make (HASH_CHANGES); stages and locks nothing."""
+    if usage_updates.is_empty():
         return pl.DataFrame(schema=HASH_CHANGES)
-    values = to_server(updates.select(STAGED)).to_dict(as_series=False)
+    values = to_server(usage_updates.select(STAGED)).to_dict(as_series=False)
     unstaged = sql.SQL("({})").format(compose("writeback.unstaged_rows"))
     with _prefer_indexes(connection, scope):
         found = connection.execute(_hash_changes_query(scope, unstaged, sql.SQL("").format()), values).fetchall()
@@ -111,21 +111,21 @@ def lock_users(connection: Connection, scope: RunScope, users: Collection[str]) 
     connection.execute(compose("writeback.lock_users", scope.settings, users=text_array(users), days=days))
 
 
-def write_rows(connection: Connection, scope: RunScope, rows: pl.DataFrame) -> None:
-    """Writes the staged and locked ``rows``. Raises ConcurrentChangeError where a row no longer exists."""
+def write_rows(connection: Connection, scope: RunScope, usage_updates: pl.DataFrame) -> None:
+    """Writes the staged and locked ``usage_updates``. Raises ConcurrentChangeError where a row no longer exists."""
     assignments: list[sql.Composable] = []
     # Composed: a column that no row needs is not named, because the role may lack the privilege.
-    if rows["new_total_cost"].count():
+    if usage_updates["new_total_cost"].count():
         assignments.append(sql.SQL("total_cost = coalesce(s.new_total_cost, u.total_cost)"))
-    if rows["new_credits_deducted"].count():
+    if usage_updates["new_credits_deducted"].count():
         assignments.append(
             sql.SQL("credits_deducted = coalesce(trim_scale(s.new_credits_deducted), u.credits_deducted)")
         )
     text = compose("writeback.write_rows", scope.settings, assignments=sql.SQL(", ").join(assignments))
     with name_refusals("usage_daily", RefusedError), _prefer_indexes(connection, scope):
         written = connection.execute(text).rowcount
-    if written != rows.height:
-        raise ConcurrentChangeError(frozenset(rows["user_id"].cast(pl.String)))
+    if written != usage_updates.height:
+        raise ConcurrentChangeError(frozenset(usage_updates["user_id"].cast(pl.String)))
 
 
 def find_unread_rows(connection: Connection, scope: RunScope, reversed_: pl.DataFrame) -> list[UnreadRow]:

@@ -54,7 +54,7 @@ count(*) FILTER (WHERE is_new) AS new_rows, bit_xor(usage_hash) FILTER (WHERE is
   OR s.credits_hash IS DISTINCT FROM concat_ws('.', coalesce(b.covered_modes, 0)::text, {paying})
 
 -- name: paying
--- The other parts of credits_hash. A month without prepaid usage has no account in it (pipeline.month_hashes).
+-- The other parts of credits_hash. A month without prepaid usage has no account in it (pipeline.rollup_targets).
 CASE WHEN split_part(s.credits_hash, '.', 2) = '' THEN '' ELSE coalesce(a.account_hash::text, '-') END,
     %(credit_terms)s::text, d.debts
 
