@@ -5,6 +5,7 @@ Every transaction sets its limits with SET LOCAL: behind a pooler a plain SET wo
 
 import secrets
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from io import BytesIO
@@ -17,10 +18,10 @@ from psycopg.pq import Conninfo, TransactionStatus
 from psycopg.rows import Row, dict_row
 
 from jobs.domain.errors import StartingError, UsageJobsError
-from jobs.postgres import connect_errors
+from jobs.postgres import connect_errors, socket_watchdog
 from jobs.postgres.conninfo import Address
 from jobs.postgres.errors import retry, translate_error
-from jobs.postgres.socket_watchdog import WatchedConnection, deadline, shutdown_socket
+from jobs.postgres.socket_watchdog import deadline
 from jobs.postgres.sql_loader import compose, escape_percent
 
 Connection = psycopg.Connection[Any]
@@ -57,7 +58,7 @@ def connect(address: Address, name: str = "usage-jobs") -> Connection:
     Raises PreflightError with host, user, reason and remedy, within 15 seconds; ConfigError for an invalid parameter.
     """
     try:
-        return WatchedConnection.connect(
+        return psycopg.connect(
             address.url,
             autocommit=True,
             # A transaction pooler may use another server for each transaction: no prepared statements.
@@ -110,13 +111,15 @@ class ReconnectingConnection:
         self._address = address
         self._name = f"{name} {secrets.token_hex(TOKEN_LENGTH // 2)}"
         self._connection = connect(address, self._name)
-        self._is_over = False
+        self._over = threading.Event()
+        watched = (lambda: self._connection, self._over)
+        threading.Thread(target=socket_watchdog.watch_socket, args=watched, daemon=True).start()
 
     @property
     def connection(self) -> Connection:
         """The connection, opened again if it was lost. Raises PreflightError where that fails."""
         if self._connection.closed:
-            if self._is_over:
+            if self._over.is_set():
                 raise UsageJobsError("the run has ended")  # stops retries in other threads
             self._connection = connect(self._address, self._name)
             # The server may still hold the transaction and the locks of the lost session.
@@ -130,18 +133,18 @@ class ReconnectingConnection:
 
     def disconnect(self) -> None:
         """Shuts the socket, so that the thread that waits for an answer gets an error. For use by other threads."""
-        shutdown_socket(self._connection)
+        socket_watchdog.shutdown_socket(self._connection)
 
     def retire(self) -> None:
         """Disconnects for good: the connection is not opened again."""
-        self._is_over = True
+        self._over.set()
         self.disconnect()
 
     def __enter__(self) -> "ReconnectingConnection":
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._is_over = True
+        self._over.set()
         self._connection.close()
 
 

@@ -1,65 +1,65 @@
-"""Hangs up on a peer that accepts our bytes and never answers.
+"""Shuts connections whose peer accepts our bytes and never answers.
 
 Keepalives detect a network that drops packets. But a pooler that hangs, or a proxy that has lost its server connection,
-still acknowledges packets, and no timeout of the server applies. The driver waits without an end.
+still acknowledges packets, and no timeout of the server applies. ``deadline`` limits a wait that should be short,
+``watch_socket`` every other.
 """
 
+import select
 import socket
-from collections.abc import Generator, Iterator
+import struct
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from os import dup
 from typing import Any
 
 import psycopg
-from psycopg.abc import PQGen
+from psycopg.pq import TransactionStatus
 
 from jobs.domain.errors import UnreachableError
 
-LOOK_SECONDS = 0.1
+LIMIT_SECONDS = 16 * 60
+"""More than the 15 minutes after which the server ends a statement."""
+LOOK_SECONDS = 30
+_BEFORE_SENT = 8 + 4 * 9
+"""Offset in Linux's struct tcp_info of the milliseconds since data was last sent; after one more word follow the
+milliseconds since data was last received (linux/tcp.h)."""
 
 
-class WatchedConnection(psycopg.Connection[Any]):
-    """A connection that is lost when it has waited for ``limit`` seconds without a byte sent or received."""
-
-    limit: float = 16 * 60  # more than the 15 minutes after which the server ends a statement
-    is_silent = False
-
-    def wait(self, gen: PQGen[Any], *_: Any, **__: Any) -> Any:
-        """The driver's wait, which every statement and every row of COPY passes."""
-        try:
-            awaited = next(gen)
-        except StopIteration as finished:
-            return finished.value  # nothing to wait for: the next row of COPY was there
-        return super().wait(self._watch(gen, awaited), LOOK_SECONDS)
-
-    def _watch(self, gen: PQGen[Any], awaited: Any) -> Generator[Any, Any, Any]:
-        # Waits are counted, and not seconds of a clock: a process that was stopped has not waited meanwhile.
-        seconds = 0.0
-        while True:
-            ready = yield awaited
-            seconds = 0.0 if ready else seconds + LOOK_SECONDS
-            if seconds > self.limit:
-                self.is_silent = True
-                shutdown_socket(self)
-            try:
-                awaited = gen.send(ready)
-            except StopIteration as finished:
-                return finished.value
+def watch_socket(connection: Callable[[], psycopg.Connection[Any]], over: threading.Event) -> None:
+    """Shuts the socket of a connection that has waited for an answer for LIMIT_SECONDS without a byte sent or received.
+    Runs until ``over``."""
+    while not over.wait(LOOK_SECONDS):
+        waiting = connection()
+        is_waiting = not waiting.closed and waiting.pgconn.transaction_status == TransactionStatus.ACTIVE
+        if is_waiting and seconds_silent(waiting, unknown=0) > LIMIT_SECONDS:
+            shutdown_socket(waiting)
 
 
 @contextmanager
 def deadline(connection: psycopg.Connection[Any], seconds: float) -> Iterator[None]:
-    """Limits a wait that should be short: for a pooler, or for a network that drops packets.
+    """Limits a wait that no timeout of the server covers: for a pooler, or for a network that drops packets.
 
     Raises UnreachableError when no byte was received or sent for ``seconds``; the connection is then lost.
     """
-    assert isinstance(connection, WatchedConnection)  # noqa: S101 - connections.connect makes no other
+    over, expired = threading.Event(), threading.Event()
     place = f"{connection.info.host}:{connection.info.port}"
-    connection.limit = seconds
+
+    def watch() -> None:
+        left = seconds
+        while not over.wait(left):
+            left = seconds - seconds_silent(connection, unknown=seconds)
+            if left <= 0:
+                expired.set()  # before the waiting thread gets its error
+                shutdown_socket(connection)
+                return
+
+    threading.Thread(target=watch, daemon=True).start()
     try:
         yield
     except psycopg.OperationalError as error:
-        if not connection.is_silent:
+        if not expired.is_set():
             raise
         raise UnreachableError(
             f"{place}: the pooler gave no server connection within {seconds:g} s: the pool is full, or the server "
@@ -67,12 +67,28 @@ def deadline(connection: psycopg.Connection[Any], seconds: float) -> Iterator[No
             "connect another way (SUPABASE_CONNECTION=session or direct)"
         ) from error
     finally:
-        connection.limit = WatchedConnection.limit
+        over.set()
 
 
 def shutdown_socket(connection: psycopg.Connection[Any]) -> None:
-    """Shuts the socket of a connection, also from another thread: a waiting thread gets an error, and the connection is
+    """Shuts the socket of a connection from another thread: a waiting thread gets an error, and the connection is
     lost."""
     # Not close(), which the waiting thread must call. On a duplicate: the descriptor may be reused by now.
     with suppress(OSError, psycopg.Error), socket.socket(fileno=dup(connection.fileno())) as wire:
         wire.shutdown(socket.SHUT_RDWR)
+
+
+def seconds_silent(connection: psycopg.Connection[Any], *, unknown: float) -> float:
+    """Returns the seconds since the last byte was sent or received; 0 where received bytes wait to be read.
+
+    ``unknown``: the result where the kernel does not know (no Linux, no TCP), or the connection is closed.
+    """
+    with suppress(OSError, AttributeError, psycopg.Error), socket.socket(fileno=dup(connection.fileno())) as wire:
+        incoming = select.poll()
+        incoming.register(wire, select.POLLIN)
+        if incoming.poll(0):
+            return 0
+        info = wire.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104)
+        milliseconds: tuple[int, int, int] = struct.unpack_from("3I", info, _BEFORE_SENT)
+        return min(milliseconds[0], milliseconds[2]) / 1000
+    return unknown

@@ -1,7 +1,7 @@
 """Reads the job's tables into frames, and writes rows to them by way of COPY into a temporary table.
 
-Frames have amounts as Int128 units of 10^-10, and uuids as UInt128. The table's definition (``domain.tables.Table``) gives the
-type of each column.
+Frames have amounts as Int128 units of 10^-10, and uuids as UInt128. The table's definition (``domain.tables.Table``)
+gives the type of each column.
 
 SELECT, CREATE TABLE and COPY are composed here: their lists of columns depend on the configured meters.
 """

@@ -98,7 +98,7 @@ def test_no_ipv6(monkeypatch: pytest.MonkeyPatch, words: str) -> None:
         assert host == "db.abcd.supabase.co"
         return [(socket.AF_INET6, socket.SOCK_STREAM, 6, "", ("2001:db8::1", 5432, 0, 0))]
 
-    monkeypatch.setattr(psycopg.Connection, "connect", fail)
+    monkeypatch.setattr(psycopg, "connect", fail)
     monkeypatch.setattr(socket, "getaddrinfo", resolved)
     ran = under(GIVEN | {"SUPABASE_CONNECTION": "direct"}, "run")
     refused(ran, "IPv6", "SUPABASE_CONNECTION=session", "SUPABASE_REGION", "add-on")

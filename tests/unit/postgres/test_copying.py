@@ -1,7 +1,6 @@
 """COPY and COMMIT through a pooler whose server goes away: a lost connection, whatever the driver makes of its last
 words, which are two."""
 
-import select
 from collections.abc import Callable, Iterator
 
 import polars as pl
@@ -15,6 +14,7 @@ from psycopg import sql
 from jobs.postgres.connections import Connection, connect, open_copy, read_csv_blocks, transaction
 from jobs.postgres.conninfo import Address
 from jobs.postgres.errors import is_transient
+from jobs.postgres.socket_watchdog import seconds_silent
 from jobs.postgres.table_io import copy_in
 
 pytestmark = [
@@ -56,7 +56,8 @@ def in_the_midst_of_rows(connection: Connection, database: str) -> None:
         with open_copy(connection, sql.SQL("COPY {} FROM STDIN").format(sql.Identifier("stage"))) as copy:
             copy.write(b"1\n")
             ask(database, "SELECT pg_terminate_backend(%s, 5000)", pid)
-            select.select([connection.fileno()], [], [])  # until its last words are here
+            while seconds_silent(connection, unknown=1):  # until its last words are here
+                pass
 
 
 def out_of_a_query(connection: Connection, database: str) -> None:

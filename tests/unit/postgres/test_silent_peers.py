@@ -1,4 +1,4 @@
-"""A peer that takes what it is sent and never answers: found out by the time without a byte of it."""
+"""A peer that takes what it is sent and never answers: found out by the kernel's own account of the connection."""
 
 from collections.abc import Iterator
 
@@ -7,16 +7,17 @@ import pytest
 from commands import ask
 from wire import Statement, Verdict, Wire
 
+from jobs.postgres import socket_watchdog
 from jobs.postgres.connections import ReconnectingConnection, transaction
 from jobs.postgres.conninfo import Address
-from jobs.postgres.socket_watchdog import WatchedConnection
 
 pytestmark = pytest.mark.direct("has wires of its own", once=True)
 
 
 @pytest.fixture(autouse=True)
 def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(WatchedConnection, "limit", 0.5)
+    monkeypatch.setattr(socket_watchdog, "LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(socket_watchdog, "LIMIT_SECONDS", 0.5)
 
 
 @pytest.fixture

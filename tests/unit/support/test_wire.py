@@ -14,7 +14,7 @@ from commands import ask
 from wire import Hook, Statement, Then, Verdict, Wire, connected
 
 from jobs.domain.errors import UnreachableError
-from jobs.postgres.socket_watchdog import WatchedConnection, deadline
+from jobs.postgres.socket_watchdog import deadline
 
 PLACE = "CREATE TABLE t (n int)"
 
@@ -139,7 +139,7 @@ def test_a_hole_swallows_everything_and_tells_nobody(database: str) -> None:
         return Verdict.PASS
 
     with Wire(database, hook) as wire:
-        old = WatchedConnection.connect(wire.url)
+        old = psycopg.connect(wire.url)
         old.execute("LOCK TABLE t")
         with pytest.raises(UnreachableError), deadline(old, 0.1):
             old.execute("INSERT INTO t VALUES (1)")
