@@ -60,12 +60,12 @@ class CheckTotals:
     """The results of the recomputation.
 
     - ``checks``: the result of each check, by title
-    - ``checked``: how many user-months were checked; ``stale``: how many were not, because their inputs have changed
+    - ``checked``: how many user-months were checked; ``not_checked``: how many were not, because inputs changed
     """
 
     checks: dict[str, InvariantCheck] = field(default_factory=dict)
     checked: int = 0
-    stale: int = 0
+    not_checked: int = 0
 
     def add(self, result: InvariantCheck) -> None:
         """Adds the ``result`` of a check of some rows to that of the others."""
@@ -144,11 +144,13 @@ def recalculate(
     pairs = [(each.user, each.month) for each in changed_inputs]
     changed = pl.DataFrame(pairs, {"user_id": pl.String, "month": pl.Date}, orient="row")
     # A change in one month may change draws in others: nothing is checked of these users.
-    moved = {user for users in detection.detect(connection, scope, months).work for user in users} if draws else None
+    differing_users = (
+        {user for users in detection.detect(connection, scope, months).work for user in users} if draws else None
+    )
     unchecked: set[date] = set()
     for users in all_users.work:
         inputs = read_input(connection, Reader("copy", address), scope, users)
-        unchecked |= _check_batch(connection, scope, found, inputs, changed, moved)
+        unchecked |= _check_batch(connection, scope, found, inputs, changed, differing_users)
     counted, now = scope.month_records.rows, all_users.months
     complete = [month for month in months if month not in unchecked and month in now]
     counts = {month: (now[month].rows, counted.get(month, 0)) for month in complete}
@@ -164,13 +166,16 @@ def _check_batch(
     found: CheckTotals,
     inputs: BatchInput,
     changed: pl.DataFrame,
-    moved: Collection[str] | None,
+    differing_users: Collection[str] | None,
 ) -> set[date]:
     """Checks the user-months of ``inputs`` that have not ``changed``; returns the months of the others.
 
-    ``moved``: users whose draws may change; None: draws are not checked.
+    ``differing_users``: users whose draws may change; None: draws are not checked.
     """
-    draws, is_of_unchanged_user = moved is not None, ~of_users(inputs.users.intersection(moved or ()))
+    draws, is_of_unchanged_user = (
+        differing_users is not None,
+        ~of_users(inputs.users.intersection(differing_users or ())),
+    )
     account_rows = accounts.read_accounts(connection, scope.settings, scope.credits, inputs.account_users)
     posted = apply_ledger(inputs.for_credits, scope.credit_rules)
     computed = posted
@@ -183,7 +188,7 @@ def _check_batch(
     unchanged = every.join(changed, on=USER_MONTH, how="anti")
     checked = unchanged.filter(is_of_unchanged_user)
     found.checked += checked.height
-    found.stale += every.height - checked.height
+    found.not_checked += every.height - checked.height
     # After a month is closed, accounts and reported amounts may change.
     left_out = HASHES_OF_DETECTION | {*USER_MONTH, *(() if draws else PAYMENT_COLUMNS)}
     columns = [name for name in inputs.stored_months.columns if name not in left_out]

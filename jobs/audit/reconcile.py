@@ -66,8 +66,8 @@ def _check(
     months = [m for m in sorted(covered.modes) if _is_within(m, *days)]
     if not months:
         raise ConfigError("no run has covered a month of these days yet; expected one: usage-jobs runs")
-    rows_of = months if are_days_given else sorted(covered.modes.keys() - history.closed)
-    checks = ledger_invariants.check_invariants(connection, settings, source.credits, months, rows_of, last)
+    row_months = months if are_days_given else sorted(covered.modes.keys() - history.closed)
+    checks = ledger_invariants.check_invariants(connection, settings, source.credits, months, row_months, last)
     results = list(checks)
     found = CheckTotals()
     # All open months are one draw window, whichever days are given.
@@ -108,11 +108,13 @@ def _check_last_run(unfinished: list[Run], last: Run | None) -> Iterator[Invaria
 def _count_stale(found: CheckTotals) -> InvariantCheck:
     """The counts of user-months that were checked and that were not."""
     note = (
-        f"not checked: {count(found.stale, 'user-month')} of which usage, prices, billing mode or account have changed "
-        "since the last run; the next run computes them"
+        f"not checked: {count(found.not_checked, 'user-month')} of which usage, prices, billing mode or account have "
+        "changed since the last run; the next run computes them"
     )
     title = "user-months: checked, not checked"
-    return InvariantCheck(title, found.checked, found.stale, note=note if found.stale else "", is_judged=False)
+    return InvariantCheck(
+        title, found.checked, found.not_checked, note=note if found.not_checked else "", is_judged=False
+    )
 
 
 def _check_shrink(scope: RunScope, detected: Detected) -> InvariantCheck:

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 _MANY: dict[str, Any] = {"action": "append", "default": []}
 _A_TOKEN = "a token; expected one as the refusal of this run has printed it"  # noqa: S105 - no password
-_TRUST = "overwrite the credits shown in this user's rows, set aside for them, with the ledger's; repeatable"
-_ADOPT = "enter the credits shown in this user's rows in the ledger, without a draw; repeatable"
+_TRUST = "of a user who is set aside: write the ledger's credits over those in the usage rows; repeatable"
+_ADOPT = "of a user who is set aside: take the credits in the usage rows into the ledger, balances stay; repeatable"
 _CONTINUE = "continue although {}: the token that the refusal has printed; repeatable"
 _SHRUNK, _CHANGED = "much usage has disappeared", "much of the covered days would change"
 _CLUSTER = "only this cluster's rows (none: those without one) may change; repeatable"
@@ -48,8 +48,8 @@ def _check_run(arguments: Namespace) -> None:
         raise ConfigError(f"{both[0]}: expected --adopt or --trust-ledger, which are opposites; found both")
     if arguments.metrics_file is not None and arguments.dry_run:
         raise ConfigError(
-            "--metrics-file: expected a run that writes; found --dry-run, which would show an alarm a run that was not "
-            "done. Leave one of them out"
+            "--metrics-file: expected a run that writes; found --dry-run, which an alarm would take for a run. Leave "
+            "one of them out"
         )
     check_writable("--ran-out", getattr(arguments, "ran_out", None))
     check_writable("--metrics-file", arguments.metrics_file)

@@ -126,7 +126,7 @@ def _recompute_differing(
 
     Raises NotClosableError if this is not possible here.
     """
-    detected = detection.detect(connection, scope, sorted(closing.months), is_recheck=True)
+    detected = detection.detect(connection, scope, sorted(closing.months), is_before_close=True)
     if _have_overrides_changed(connection, scope):
         raise NotClosableError(detected.work)
     recomputed = closing.recompute(connection, detected.work) if detected.work else None

@@ -21,7 +21,7 @@ def pending_query(scope: RunScope, users: Collection[str] | None = None) -> sql.
     ``users`` (None: all) whose billing mode differs from their newest entry.
 
     A changed billing mode is valid from ``scope.billing_modes_from`` on; without that day no entries are missing.
-    Earlier days that no run has covered, after an outage, so keep the billing mode in which they were used.
+    So days missed in an outage keep the billing mode in which they were used.
     """
     return compose("billing_modes.missing", scope.settings, **_parts(scope, users))
 

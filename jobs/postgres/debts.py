@@ -27,13 +27,13 @@ def open_totals_query(scope: RunScope) -> sql.Composed:
     return compose("debts.open_totals", scope.settings, rewritten=sorted(scope.window.debt_months))
 
 
-def debt_users_query(scope: RunScope, *, is_recheck: bool) -> sql.Composed:
+def debt_users_query(scope: RunScope, *, is_before_close: bool) -> sql.Composed:
     """Returns the parts of the work list that debts add: users whose debts of a closing month are to be written, and
-    users with debts that credit can settle. ``is_recheck``: only the first part."""
+    users with debts that credit can settle. ``is_before_close``: only the first part."""
     credits, window, parts = scope.credits, scope.window, []
     if credits.has_accounts and window.closing:
         parts.append(compose("debts.unwritten", scope.settings, closing=sorted(window.closing)))
-    if credits.has_accounts and window.open and not is_recheck:
+    if credits.has_accounts and window.open and not is_before_close:
         # Draws of open months that the run computes: those before `credits.start` stay.
         open_days = in_spans("usage_date", month_spans(window.open))
         if scope.credit_rules.start is not None:

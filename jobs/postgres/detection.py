@@ -76,18 +76,19 @@ def detect(
     months: Sequence[date],
     *,
     full: bool = False,
-    is_recheck: bool = False,
+    is_before_close: bool = False,
     limits: BatchLimits | None = None,
 ) -> Detected:
     """Compares the inputs of all users in ``months`` with user_monthly.
 
     - ``full``: put all users on the work list
-    - ``is_recheck``: this run has recomputed the months that were not comparable, and users with debts to settle
+    - ``is_before_close``: detection runs again, before a month closes: this run has recomputed the months that were not
+      comparable, and users with debts to settle
     - ``limits``: the size of a batch, where it is not that of the settings
     """
     connection.execute(MEMORY)
-    counts_new_days = scope.new_days is not None and not is_recheck
-    text = _work_list_query(scope, months, is_recheck=is_recheck, counts_new_days=counts_new_days)
+    counts_new_days = scope.new_days is not None and not is_before_close
+    text = _work_list_query(scope, months, is_before_close=is_before_close, counts_new_days=counts_new_days)
     values = _comparison_values(scope, months) | {
         "credit_terms": scope.credit_terms,
         "counts_new_days": counts_new_days,
@@ -95,7 +96,7 @@ def detect(
         "writes_credits": scope.credits.has_accounts,
         "all_users": full,
     }
-    if is_recheck:
+    if is_before_close:
         values["forced"] = [False] * len(months)
     by_month, ownerless = dict[date, MonthCount](), 0
     limits = limits or BatchLimits(scope.settings.batch_rows, scope.settings.batch_writes)
@@ -118,7 +119,7 @@ def detect(
 
 
 def _work_list_query(
-    scope: RunScope, months: Sequence[date], *, is_recheck: bool, counts_new_days: bool
+    scope: RunScope, months: Sequence[date], *, is_before_close: bool, counts_new_days: bool
 ) -> sql.Composed:
     """Returns the query of ``detect``; ``counts_new_days``: apart from the covered ones."""
     credits, replaced = scope.credits, dict[str, sql.Composable]()
@@ -133,7 +134,7 @@ def _work_list_query(
         entries=billing_mode_history.entries_query(scope),
         account_hash=fingerprints.account_hash(credits),
         open_debts=debts.open_totals_query(scope),
-        debts=debts.debt_users_query(scope, is_recheck=is_recheck),
+        debts=debts.debt_users_query(scope, is_before_close=is_before_close),
         usable=credits.usable(),
         draw_days=in_spans("usage_date", scope.window.spans_of(months)),
         month_days=in_spans("usage_date", month_spans(months)),

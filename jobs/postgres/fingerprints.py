@@ -26,7 +26,7 @@ from jobs.postgres.sql_loader import in_spans, join_columns
 
 SEED = 7_305_829_461_983_240_517
 """Any large constant. Another one makes every stored fingerprint worthless: each month is then computed again."""
-GROUPED_BY = [each.column for name, each in USAGE_COLUMNS.items() if name not in ("id", "user_id")]
+ALWAYS_HASHED = [each.column for name, each in USAGE_COLUMNS.items() if name not in ("id", "user_id")]
 """Columns that every fingerprint includes: a fingerprint is of one user, and the id is in the seed."""
 
 
@@ -65,7 +65,9 @@ class FingerprintDefinition:
     def usage_hash(self) -> sql.Composed:
         """Returns the hash of a row's inputs, as a bigint expression."""
         amounts = [*self.inputs, *([("total_cost", "numeric")] if self.recorded else [])]
-        parts: list[sql.Composable] = [sql.Identifier(name) for name in (*GROUPED_BY, *(name for name, _ in amounts))]
+        parts: list[sql.Composable] = [
+            sql.Identifier(name) for name in (*ALWAYS_HASHED, *(name for name, _ in amounts))
+        ]
         if self.reported:
             parts.append(sql.SQL("reported_to_stripe IS TRUE"))  # null and false mean the same
         signed = [name for name, kind in amounts if kind == "numeric"]

@@ -43,14 +43,14 @@ def check_invariants(
     settings: Settings,
     credits: CreditCapabilities,
     months: Sequence[date],
-    rows_of: Sequence[date],
+    row_months: Sequence[date],
     until: date,
 ) -> Iterator[InvariantCheck]:
     """Checks every invariant that SQL alone can check, in turn, in ``months`` (sorted).
 
-    ``rows_of``: the months whose usage rows are checked; ``until``: the last day that a run has covered.
+    ``row_months``: the months whose usage rows are checked; ``until``: the last day that a run has covered.
     """
-    days = {"covered": list(months), "first": months[0], "last": months[-1], "months": list(rows_of), "until": until}
+    days = {"covered": list(months), "first": months[0], "last": months[-1], "months": list(row_months), "until": until}
     left_out = connection.execute(compose("ledger.incomplete_months", settings), [list(months)]).fetchall()
     for title, text, explains in rollup_checks(settings):
         yield note_left_out(_check(connection, title, text, days, explains=explains), months, left_out)

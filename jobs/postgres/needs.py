@@ -141,7 +141,7 @@ def _column_needs(catalog: Catalog, settings: Settings) -> Iterator[ColumnNeed]:
     yield from _usage(catalog, settings)
     if "hopsworks_clusters" in catalog.source:
         consequence, columns = OPTIONAL_TABLES["hopsworks_clusters"].consequence, {"id": ("uuid",), "name": TEXT}
-        yield from _same("hopsworks_clusters", columns, consequence=consequence, is_dispensable=True)
+        yield from _needs_of_table("hopsworks_clusters", columns, consequence=consequence, is_dispensable=True)
     if users := catalog.source.get("users"):
         consequence, has_modes = OPTIONAL_TABLES["users"].consequence, "billing_mode" in users
         missing: dict[str, Any] = {} if has_modes else {"consequence": consequence, "is_dispensable": True}
@@ -152,14 +152,14 @@ def _column_needs(catalog: Catalog, settings: Settings) -> Iterator[ColumnNeed]:
     if overrides := catalog.source.get("user_pricing_overrides"):
         present = {name: types for name, types in OVERRIDE_VARIANTS.items() if name in overrides}
         remedy = "Without it customers would be charged list prices: add it"
-        yield from _same(
+        yield from _needs_of_table(
             "user_pricing_overrides", {**OVERRIDE_COLUMNS, **(present or OVERRIDE_VARIANTS)}, remedy=remedy
         )
     if "user_credits" in catalog.source:
         yield from _credits(catalog)
 
 
-def _same(table: str, columns: Types, **options: Any) -> Iterator[ColumnNeed]:
+def _needs_of_table(table: str, columns: Types, **options: Any) -> Iterator[ColumnNeed]:
     """Yields needs for columns of one table that differ only in their types."""
     yield from (ColumnNeed(table, name, types, **options) for name, types in columns.items())
 
@@ -167,13 +167,15 @@ def _same(table: str, columns: Types, **options: Any) -> Iterator[ColumnNeed]:
 def _usage(catalog: Catalog, settings: Settings) -> Iterator[ColumnNeed]:
     usage, credits = "usage_daily", find_capabilities(catalog)
     accepted = {"uuid": ("uuid",), "text": TEXT, "date": ("date",)}
-    yield from _same(usage, {column: accepted[kind] for column, kind in USAGE_COLUMNS.values()})
+    yield from _needs_of_table(usage, {column: accepted[kind] for column, kind in USAGE_COLUMNS.values()})
     is_rated = settings.cost == "rated" or "rated" in catalog.facts
     yield ColumnNeed(usage, "total_cost", ("numeric",), READ_UPDATE if is_rated else READ)
     for meter in settings.meters:
         consequence = "The meter is left out until it appears" if meter.optional else None
         remedy = "" if meter.optional else "Map the meter to its column ([meters.…] column in the settings)"
-        yield from _same(usage, {meter.column: QUANTITIES}, consequence=consequence, meter=meter.name, remedy=remedy)
+        yield from _needs_of_table(
+            usage, {meter.column: QUANTITIES}, consequence=consequence, meter=meter.name, remedy=remedy
+        )
     if credits.has_accounts or credits.has_deducted:
         rights, consequence = READ_UPDATE if credits.writes_deducted else READ, "Draws are stored in the ledger only"
         yield ColumnNeed(usage, "credits_deducted", NUMBERS, rights, consequence)
@@ -191,7 +193,7 @@ def _where_missing(catalog: Catalog, fact: str, consequence: str, remedy: str) -
 def _credits(catalog: Catalog) -> Iterator[ColumnNeed]:
     """Yields needs for accounts, and for transactions: without accounts nothing is drawn, so nothing is posted."""
     accounts = "user_credits"
-    yield from _same(accounts, {"user_id": TEXT, "total_purchased": NUMBERS})
+    yield from _needs_of_table(accounts, {"user_id": TEXT, "total_purchased": NUMBERS})
     yield ColumnNeed(accounts, "total_used", NUMBERS, READ_UPDATE)
     remedy = "rollup.credit_draws has free credits: put the column back"
     missing = _where_missing(catalog, "drawn_free", "No free credits", remedy)

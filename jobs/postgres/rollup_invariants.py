@@ -51,8 +51,8 @@ def note_left_out(
     user_daily yet, and its days that are not regrouped yet."""
     whole: list[date] = []
     days: list[date] = []
-    for month, is_bare, waiting in left_out:
-        if is_bare and "user_daily" in check.title:
+    for month, lacks_user_days, waiting in left_out:
+        if lacks_user_days and "user_daily" in check.title:
             whole.append(month)
         elif check.title == TITLES["cluster_daily"]:
             days += waiting

@@ -22,11 +22,11 @@ from jobs.postgres.conninfo import Address
 from jobs.service import log
 from jobs.service.health_endpoint import Health
 from jobs.service.metrics import BROKEN, Metrics
-from jobs.service.report_files import hide_password, write_report_files
+from jobs.service.report_files import hide_login, write_report_files
 from jobs.service.scheduler import Entry
 from jobs.settings import Settings
 
-CHANGED = 6
+NEEDS_A_PERSON = 6
 COUNTS = ("rows_read", "rows_rejected", "users_recomputed", "rows_changed")
 
 
@@ -129,9 +129,9 @@ class Daemon:
         self._watch()
         if self.settings.schedule.reports:
             self._write_reports(report)
-        code, status = (CHANGED, BROKEN) if self.broken else (report.exit_code, None)
+        code, status = (NEEDS_A_PERSON, BROKEN) if self.broken else (report.exit_code, None)
         self.metrics.record_end("run", code, self.clock(), status)
-        return CHANGED if self.broken or self.changed else report.exit_code
+        return NEEDS_A_PERSON if self.broken or self.changed else report.exit_code
 
     def _write_reports(self, report: Report) -> None:
         """Writes the files of the months of the run. The run is done: an error here does not make it run again."""
@@ -142,7 +142,7 @@ class Daemon:
         except Exception as error:
             self._record_failure("report", error)
         else:
-            log.event("done", kind="report", exit_code=0, files=files, place=hide_password(place))
+            log.event("done", kind="report", exit_code=0, files=files, place=hide_login(place))
             self.metrics.record_end("report", 0, self.clock())
 
     def _watch(self) -> None:
@@ -151,7 +151,7 @@ class Daemon:
         for month in changed:
             log.event("a closed month has changed", level="warning", month=str(month.month), remedy=month.remedy)
         self.changed = tuple(f"{month.month:%Y-%m}" for month in changed)
-        self.metrics.record_end("watch", CHANGED if changed else 0, self.clock())
+        self.metrics.record_end("watch", NEEDS_A_PERSON if changed else 0, self.clock())
 
     def _reconcile(self) -> int:
         checks = reconcile(self.settings, self.address, None, None)
@@ -160,7 +160,7 @@ class Daemon:
         for check in broken:
             figures = {"left": str(check.left), "right": str(check.right), "broken": check.broken}
             log.event("an invariant is broken", level="error", check=check.title, invariant=check.invariant, **figures)
-        code = CHANGED if broken else 0
+        code = NEEDS_A_PERSON if broken else 0
         log.event("done", kind="reconcile", exit_code=code, checks=len(checks), broken=len(broken))
         self.metrics.record_end("reconcile", code, self.clock(), BROKEN if broken else None)
         return code

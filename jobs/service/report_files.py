@@ -45,7 +45,7 @@ def write_report_files(settings: Settings, address: Address, months: Sequence[da
     return written
 
 
-def hide_password(place: str) -> str:
+def hide_login(place: str) -> str:
     """The address without its user and password."""
     return re.sub(r"(?<=://)[^/]*@", "***@", place)
 
@@ -65,7 +65,7 @@ def _open(settings: Settings, name: str) -> Iterator[IO[bytes]]:
                 yield file
     except OSError as error:
         raise ConfigError(
-            f"schedule.reports = {hide_password(place)!r}: expected a place that takes the file {name}; found: "
+            f"schedule.reports = {hide_login(place)!r}: expected a place that takes the file {name}; found: "
             f"{error.strerror or error}. Correct the setting, or the access to it; the next night writes the file again"
         ) from error
 
@@ -93,6 +93,6 @@ def _find_file_system(place: str):  # type: ignore[no-untyped-def]  # fsspec has
     except (ImportError, ValueError) as error:
         scheme = place.partition("://")[0]
         raise ConfigError(
-            f"schedule.reports = {hide_password(place)!r}: expected an address whose file system fsspec knows and can "
+            f"schedule.reports = {hide_login(place)!r}: expected an address whose file system fsspec knows and can "
             f"load; found: {error}. pip install 'usage-jobs[storage]' and the library of {scheme}, such as s3fs for s3"
         ) from None

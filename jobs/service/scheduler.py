@@ -77,7 +77,7 @@ class Entry:
             self.advance(now)
 
     def advance(self, now: datetime) -> None:
-        """Makes the next time of the job earlier if it is later than needed."""
+        """Moves the next time of the job forward if it is needed sooner."""
         job = self.job
         planned = job.next_run_time
         # A time that has passed becomes now: after a jump of years, APScheduler would list each missed time.

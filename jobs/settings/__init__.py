@@ -39,8 +39,8 @@ CONFIG = "USAGE_JOBS_CONFIG"
 """The only variable with that prefix that is not a setting: the path of the settings file."""
 ENV_LOCAL = ".env.local"
 PATHS = ("embedded", "root_certificate", "rates", "reports.logo", "reports.template", "schedule.reports")
-WITHOUT_FIGURES = {"batch_rows", "batch_writes", "workers", "reader", "schedule", "watch_months"}
-WITHOUT_FIGURES |= {"embedded", "root_certificate", "reports"}
+CHANGE_NO_FIGURE = {"batch_rows", "batch_writes", "workers", "reader", "schedule", "watch_months"}
+CHANGE_NO_FIGURE |= {"embedded", "root_certificate", "reports"}
 """Settings that cannot change any figure: they affect only where and how fast a run computes."""
 
 
@@ -102,7 +102,7 @@ class Settings(BaseModel):
 
         These are the paths of both files, every setting that can change a figure, and all prices.
         """
-        values = self.model_dump(by_alias=True, exclude=COMPUTED_FIELDS | WITHOUT_FIGURES | {"rates", "meters"})
+        values = self.model_dump(by_alias=True, exclude=COMPUTED_FIELDS | CHANGE_NO_FIGURE | {"rates", "meters"})
         values |= {f"credits.{key}": value for key, value in values.pop("credits").items()}
         values |= {f"meters.{meter.name}": meter for meter in self.meters}
         texts = {key: None if value is None else _plain(value) for key, value in values.items()}

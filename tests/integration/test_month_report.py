@@ -21,7 +21,7 @@ from ways import job_url
 from jobs.postgres import server_clock
 from jobs.postgres.conninfo import Address
 from jobs.service.nightly import Daemon
-from jobs.service.report_files import hide_password
+from jobs.service.report_files import hide_login
 from jobs.service.scheduler import Schedule
 from jobs.settings import Settings, load
 
@@ -191,8 +191,8 @@ def test_files_that_cannot_be_written_do_not_undo_the_run(
 
 
 def test_passwords_of_addresses_are_hidden() -> None:
-    assert hide_password("ftp://me:p@ss@host/usage") == "ftp://***@host/usage"
-    assert hide_password("s3://bucket/a@b") == "s3://bucket/a@b"
+    assert hide_login("ftp://me:p@ss@host/usage") == "ftp://***@host/usage"
+    assert hide_login("s3://bucket/a@b") == "s3://bucket/a@b"
 
 
 # The page in a browser

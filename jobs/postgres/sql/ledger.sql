@@ -86,11 +86,11 @@ SELECT coalesce(sum(left_), 0), coalesce(sum(right_), 0), count(*) FILTER (WHERE
 FROM ({check}) AS c
 
 -- name: incomplete_months
--- Months that cannot be checked in full: not in user_daily yet (`is_bare`), or with `days` that are not regrouped yet.
-SELECT month, is_bare, days
+-- Months that cannot be checked in full: not in user_daily yet (`lacks_user_days`), or with `days` that are not regrouped yet.
+SELECT month, lacks_user_days, days
 FROM (
-  SELECT m.month, m.fingerprint IS NULL AS is_bare,
+  SELECT m.month, m.fingerprint IS NULL AS lacks_user_days,
     ARRAY(SELECT DISTINCT t.date FROM {job.touched_days} AS t
           WHERE date_trunc('month', t.date) = m.month ORDER BY 1) AS days
   FROM {job.months} AS m WHERE m.month = ANY(%s::date[])
-) AS m WHERE is_bare OR days <> '{{}}' ORDER BY month
+) AS m WHERE lacks_user_days OR days <> '{{}}' ORDER BY month
