@@ -6,7 +6,6 @@ from dataclasses import fields
 from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any
-from uuid import UUID
 
 import polars as pl
 
@@ -90,8 +89,7 @@ def _owed(connection: Connection, scope: RunScope, user: str) -> Owed | None:
 
 
 def _rejected(connection: Connection, scope: RunScope, inputs: BatchInput) -> Iterator[Rejected]:
-    ids = [str(UUID(int=id_)) for id_ in inputs.rejected["id"]]
-    for reject in rejects.read_rejects(connection, scope.query, ids):
+    for reject in rejects.read_rejects(connection, scope.query, inputs.rejected_ids):
         row = json.loads(reject.row)
         yield Rejected(reject.id, date.fromisoformat(row["date"]), row["hopsworks_cluster_id"], reject.reason)
 

@@ -18,7 +18,6 @@ rows have changed since they were read.
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from uuid import UUID
 
 import polars as pl
 
@@ -86,7 +85,7 @@ class BatchWriter:
         targets = targets.without(not_writable)
         if not targets.users:
             return None
-        # If nobody has left, ``targets`` are still those of the change check, and so are the changes.
+        # While every user is still in the batch, ``targets`` are those of the change check, and its changes hold.
         if changes is None or changes.targets is not targets:
             changes = find_changes(connection, targets, hash_changes, self.run_id)
         self.check(changes.list_changes())
@@ -113,8 +112,7 @@ def compute_targets(
     """
     inputs, adopted_draws, settled_by_adoption = unexplained_credits.adopt(connection, scope, inputs, account_rows)
     allocated = allocation.allocate_windows(inputs.for_credits, account_rows, scope.window, scope.credit_rules)
-    rows, settled = allocated.rows, allocated.settled_debts
-    postings = allocated.postings
+    rows, postings, settled = allocated.rows, allocated.postings, allocated.settled_debts
     return BatchTargets(
         scope=scope,
         inputs=inputs,
@@ -152,8 +150,7 @@ def _make_all_usage_updates(
 
 
 def _find_reject_changes(connection: Connection, scope: RunScope, inputs: BatchInput) -> list[RejectChange]:
-    ids = [str(UUID(int=id_)) for id_ in inputs.rejected["id"]]
-    rejected = rejects.read_rejects(connection, scope.query, ids)
+    rejected = rejects.read_rejects(connection, scope.query, inputs.rejected_ids)
     return rejects.find_user_changes(connection, scope.settings, rejected, inputs.users, scope.window.spans())
 
 

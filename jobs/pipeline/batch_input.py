@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, NamedTuple
+from uuid import UUID
 
 import polars as pl
 
@@ -88,6 +89,10 @@ class BatchInput:
     def unexplained_rows(self) -> pl.DataFrame:
         """Rows, of the window and of debts, whose credits_deducted the ledger does not explain (schemas.MISMATCHED)."""
         return pl.concat([self.mismatched, self.mismatched_debts]).filter(IS_UNEXPLAINED)
+
+    @property
+    def rejected_ids(self) -> list[str]:
+        return [str(UUID(int=id_)) for id_ in self.rejected["id"]]
 
     @property
     def rows_read(self) -> int:

@@ -32,8 +32,8 @@ def rate_users(
 def _split_and_rate(usage: pl.DataFrame, scope: RunScope) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Returns the rated rows of ``usage``, and the rows that cannot be priced."""
     rejected = usage.filter(~_is_priceable(scope)).with_columns(USER_AS_CATEGORY)
-    priceable = usage.lazy().filter(_is_priceable(scope))
-    return rate_rows(priceable, scope.pricing_terms, scope.cost_rules), rejected
+    priceable = usage if rejected.is_empty() else usage.filter(_is_priceable(scope))
+    return rate_rows(priceable.lazy(), scope.pricing_terms, scope.cost_rules), rejected
 
 
 def _is_priceable(scope: RunScope) -> pl.Expr:

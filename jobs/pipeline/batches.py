@@ -218,7 +218,7 @@ def _run_single(link: ReconnectingConnection, runner: BatchRunner, user: str) ->
 def _failed(
     users: frozenset[str], error: Exception, rows_read: int = 0, unexplained: Mapping[str, str] | None = None
 ) -> BatchResult:
-    """Returns the result of a batch that has written nothing. Raises ``error`` if it is not one of a single user."""
+    """Returns the result of a batch that has written nothing. Raises ``error`` if rows of a user are not its cause."""
     refused = _describe_refusal(error)
     return BatchResult(frozenset(), users, rows_read, failed=True, refused=refused, unexplained=unexplained or {})
 
@@ -230,9 +230,10 @@ def _describe_refusal(error: Exception) -> str | None:
         return str(error)
     if isinstance(error, ConcurrentChangeError):
         return None
-    state = error.sqlstate or "" if isinstance(error, psycopg.Error) else ""
-    if state in LOCK_ERRORS:
-        return None
-    if not isinstance(error, psycopg.Error) or not state.startswith(REFUSED_AT_COMMIT):
-        raise error
-    return f"the server refuses it at COMMIT ({state}): {' '.join(str(error.diag.message_primary).split())}"
+    if isinstance(error, psycopg.Error):
+        state = error.sqlstate or ""
+        if state in LOCK_ERRORS:
+            return None
+        if state.startswith(REFUSED_AT_COMMIT):
+            return f"the server refuses it at COMMIT ({state}): {' '.join(str(error.diag.message_primary).split())}"
+    raise error
